@@ -1,0 +1,65 @@
+/* base.h - what every layer needs: failing with one clear line, the log, checked arithmetic, files, the clock. */
+#ifndef EVN_BASE_H
+#define EVN_BASE_H
+
+#include "evener.h"
+
+/* Writes code and text to err (may be NULL) and returns the code, so that a failure is one line. */
+evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...) EVN_PRINTF(3, 4);
+/* Out of host memory while allocating `bytes` for `what`. */
+evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes);
+/* Puts "text: " before the message that err already holds; returns its code. */
+evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3);
+
+#define EVN_TRY(call)                           \
+	do {                                        \
+		evn_status try_status_ = (call);        \
+		if (try_status_ != EVN_OK)              \
+			return try_status_;                 \
+	} while (0)
+
+void evn_log(evn_log_level level, const char *fmt, ...) EVN_PRINTF(2, 3);
+bool evn_log_wants(evn_log_level level);
+
+/* EVENER_* variables, read once. */
+typedef struct {
+	evn_log_level log_level;
+	bool debug_sync;        /* EVENER_DEBUG=sync */
+	const char *kernel_dir; /* EVENER_KERNEL_DIR or NULL */
+	const char *devices;    /* EVENER_DEVICES or NULL */
+} evn_env;
+const evn_env *evn_env_get(void);
+
+/* False on overflow; *out is then untouched. */
+bool evn_mul_u64(uint64_t a, uint64_t b, uint64_t *out);
+bool evn_add_u64(uint64_t a, uint64_t b, uint64_t *out);
+static inline uint64_t evn_round_up(uint64_t n, uint64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/* strdup-like, but one failing convention: NULL when out of memory. */
+char *evn_strdup(const char *s);
+char *evn_format(const char *fmt, ...) EVN_PRINTF(1, 2); /* malloc'd */
+
+uint64_t evn_now_ns(void); /* monotonic */
+
+/* A file mapped for reading. Regular files only; an empty file is an error. */
+typedef struct {
+	const uint8_t *data;
+	uint64_t size;
+} evn_mapping;
+evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err);
+void evn_unmap_file(evn_mapping *m);
+
+/* Whole file, malloc'd, NUL after the end (not counted). At most `limit` bytes. */
+evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err);
+/* Written to a temporary beside it and renamed: readers see the old or the new, never a part. */
+evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err);
+/* $EVENER_CACHE_DIR, else $XDG_CACHE_HOME/evener, else ~/.cache/evener, then /name; the folder is made, 0700.
+ * malloc'd; NULL where no folder can be had (then nothing is cached). */
+char *evn_cache_path(const char *name);
+
+/* FNV-1a, 64 bits; start with EVN_HASH_START, chain over parts. For cache keys, not against attackers. */
+#define EVN_HASH_START 0xcbf29ce484222325u
+uint64_t evn_hash(uint64_t h, const void *data, size_t size);
+uint64_t evn_hash_str(uint64_t h, const char *s); /* includes the terminating NUL, so "ab","c" != "a","bc" */
+
+#endif

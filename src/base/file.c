@@ -1,0 +1,150 @@
+/* file.c - files mapped, read whole, replaced atomically, and the cache folder. */
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A FIFO or a device would block or never end: only regular files are opened. */
+static evn_status open_regular(int *fd, uint64_t *size, const char *path, evn_error *err)
+{
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (*fd < 0)
+		return evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
+	struct stat st;
+	const char *problem = NULL;
+	if (fstat(*fd, &st) != 0)
+		problem = strerror(errno);
+	else if (S_ISDIR(st.st_mode))
+		problem = "is a folder, not a file";
+	else if (!S_ISREG(st.st_mode))
+		problem = "is not a regular file";
+	else if (st.st_size <= 0)
+		problem = "is empty";
+	if (problem) {
+		close(*fd);
+		return evn_fail(err, EVN_ERR_FILE, "%s: %s", path, problem);
+	}
+	*size = (uint64_t)st.st_size;
+	return EVN_OK;
+}
+
+evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err)
+{
+	int fd;
+	uint64_t size;
+	EVN_TRY(open_regular(&fd, &size, path, err));
+	void *data = size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+	int why = errno;
+	close(fd); /* the mapping keeps the file */
+	if (data == MAP_FAILED)
+		return evn_fail(err, EVN_ERR_FILE, "%s: could not map %llu bytes: %s", path, (unsigned long long)size,
+		                strerror(why));
+	*out = (evn_mapping){.data = data, .size = size};
+	return EVN_OK;
+}
+
+void evn_unmap_file(evn_mapping *m)
+{
+	if (m->data)
+		munmap((void *)(uintptr_t)m->data, (size_t)m->size);
+	*m = (evn_mapping){0};
+}
+
+evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err)
+{
+	int fd;
+	uint64_t file_size;
+	EVN_TRY(open_regular(&fd, &file_size, path, err));
+	char *text = NULL;
+	evn_status s = EVN_OK;
+	if (file_size > limit)
+		s = evn_fail(err, EVN_ERR_LIMIT, "%s: %llu bytes, at most %zu are read", path, (unsigned long long)file_size,
+		             limit);
+	else if (!(text = malloc((size_t)file_size + 1)))
+		s = evn_fail_memory(err, path, file_size + 1);
+	size_t got = 0;
+	while (s == EVN_OK && got < file_size) {
+		ssize_t n = read(fd, text + got, (size_t)file_size - got);
+		if (n > 0)
+			got += (size_t)n;
+		else if (n == 0)
+			break; /* it shrank meanwhile: what is there counts */
+		else if (errno != EINTR)
+			s = evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
+	}
+	close(fd);
+	if (s != EVN_OK) {
+		free(text);
+		return s;
+	}
+	text[got] = '\0';
+	*out = text;
+	*size = got;
+	return EVN_OK;
+}
+
+static bool write_all(int fd, const char *data, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, data, size);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		data += n;
+		size -= (size_t)n;
+	}
+	return true;
+}
+
+evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err)
+{
+	char *temporary = evn_format("%s.XXXXXX", path);
+	if (!temporary)
+		return evn_fail_memory(err, path, strlen(path));
+	int fd = mkstemp(temporary);
+	bool ok = fd >= 0 && write_all(fd, data, size) && fsync(fd) == 0;
+	int why = errno;
+	if (fd >= 0)
+		close(fd);
+	if (ok && rename(temporary, path) != 0) {
+		ok = false;
+		why = errno;
+	}
+	if (!ok && fd >= 0)
+		unlink(temporary);
+	free(temporary);
+	return ok ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not write %zu bytes: %s", path, size, strerror(why));
+}
+
+static bool make_folders(char *path)
+{
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		bool ok = mkdir(path, 0700) == 0 || errno == EEXIST;
+		*slash = '/';
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+char *evn_cache_path(const char *name)
+{
+	const char *own = getenv("EVENER_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	char *path = own && *own     ? evn_format("%s/%s", own, name)
+	             : xdg && *xdg   ? evn_format("%s/evener/%s", xdg, name)
+	             : home && *home ? evn_format("%s/.cache/evener/%s", home, name)
+	                             : NULL;
+	if (path && !make_folders(path)) {
+		free(path);
+		path = NULL;
+	}
+	return path;
+}

@@ -1,0 +1,65 @@
+/* gguf.h - a GGUF file (v2, v3) parsed out of memory. Nothing in it is trusted: every length, count, type and
+ * offset is checked against the file before use, and an error names the file, the field and the byte. */
+#ifndef EVN_GGUF_H
+#define EVN_GGUF_H
+
+#include "model/quant.h"
+
+typedef enum {
+	EVN_GGUF_U8, EVN_GGUF_I8, EVN_GGUF_U16, EVN_GGUF_I16, EVN_GGUF_U32, EVN_GGUF_I32, EVN_GGUF_F32,
+	EVN_GGUF_BOOL, EVN_GGUF_STRING, EVN_GGUF_ARRAY, EVN_GGUF_U64, EVN_GGUF_I64, EVN_GGUF_F64, EVN_GGUF__COUNT
+} evn_gguf_type;
+
+/* Not NUL-terminated: it points into the mapped file. */
+typedef struct {
+	const char *text;
+	uint64_t length;
+} evn_str;
+
+typedef struct {
+	evn_str key;
+	evn_gguf_type type;         /* EVN_GGUF_ARRAY: of `element` */
+	evn_gguf_type element;      /* the value's own type when it is no array */
+	uint64_t count;             /* elements; 1 when it is no array */
+	const uint8_t *data;        /* first element; scalars little-endian, unaligned */
+	const evn_str *strings;     /* count strings when element is EVN_GGUF_STRING */
+} evn_gguf_value;
+
+typedef struct {
+	evn_str name;
+	const evn_quant *quant;
+	uint32_t n_dims;
+	uint64_t shape[4]; /* shape[0] contiguous (columns), shape[1] rows; unused ones are 1 */
+	uint64_t offset_bytes; /* from the start of the file */
+	uint64_t size_bytes;
+	const uint8_t *data;
+} evn_tensor;
+
+typedef struct evn_gguf evn_gguf;
+
+/* data must outlive *out. `name` (the file's path) is for messages. */
+evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data, uint64_t size, evn_error *err);
+void evn_gguf_free(evn_gguf *g);
+const char *evn_gguf_name(const evn_gguf *g);
+uint32_t evn_gguf_version(const evn_gguf *g);
+
+uint32_t evn_gguf_n_values(const evn_gguf *g);
+const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i);
+const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL when absent */
+uint32_t evn_gguf_n_tensors(const evn_gguf *g);
+const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
+const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
+
+/* Typed reads. An absent key leaves *out alone and is EVN_OK (so *out holds the default); a wrong type or a value
+ * outside the target's range is EVN_ERR_FORMAT and names both types. Any integer type is accepted where it fits. */
+evn_status evn_gguf_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
+evn_status evn_gguf_i32(const evn_gguf *g, const char *key, int32_t *out, evn_error *err);
+evn_status evn_gguf_f32(const evn_gguf *g, const char *key, float *out, evn_error *err);
+evn_status evn_gguf_bool(const evn_gguf *g, const char *key, bool *out, evn_error *err);
+evn_status evn_gguf_string(const evn_gguf *g, const char *key, evn_str *out, evn_error *err);
+/* An array whose elements are of type `element`; *out NULL when absent. */
+evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type element, const evn_gguf_value **out,
+                          evn_error *err);
+bool evn_str_is(evn_str s, const char *text);
+
+#endif

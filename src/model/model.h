@@ -1,0 +1,38 @@
+/* model.h - a model file as the layers above see it: hyper-parameters, named weights, vocabulary. */
+#ifndef EVN_MODEL_H
+#define EVN_MODEL_H
+
+#include "model/gguf.h"
+
+typedef enum { EVN_ROPE_SCALING_NONE, EVN_ROPE_SCALING_LINEAR, EVN_ROPE_SCALING_YARN } evn_rope_scaling;
+
+/* Hyper-parameters common to the decoder families, read from "<arch>.*" keys and checked: every size > 0,
+ * n_heads % n_kv_heads == 0, rope_dim even and <= head_dim, vocab = rows of token_embd.weight. */
+typedef struct {
+	evn_str arch; /* general.architecture */
+	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
+	float norm_eps;
+	float rope_base;
+	uint32_t rope_dim; /* dimensions of a head that rotate */
+	evn_rope_scaling rope_scaling;
+	float rope_factor;       /* >= 1: context is stretched by this; 1 for none */
+	uint32_t rope_n_ctx_orig; /* yarn: context before stretching */
+	float rope_attn_factor;  /* yarn: 1 when the file gives none */
+	float rope_beta_fast, rope_beta_slow; /* yarn: 32 and 1 when the file gives none */
+	const float *rope_freq_factors; /* (rope_dim / 2) divisors from rope_freqs.weight (llama3), or NULL */
+} evn_hparams;
+
+/* Opened by evn_model_open; evn_model_hparams is NULL for a vocabulary-only file. */
+const evn_hparams *evn_model_hparams(const evn_model *m);
+const evn_gguf *evn_model_gguf(const evn_model *m);
+const evn_tensor *evn_model_find(const evn_model *m, const char *name);
+/* The tensor must exist with this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
+evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
+                          evn_error *err);
+/* out[cols] = row `row` of a two-dimensional tensor (or the whole of a one-dimensional one), in f32. */
+void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
+
+/* 64-bit key of the content that plans and profiles depend on: the file's header, not its weights. */
+uint64_t evn_model_fingerprint(const evn_model *m);
+
+#endif

@@ -1,0 +1,93 @@
+/* plan.h - who holds which part of which matrix. Pure arithmetic: no device, no file, the same numbers in give the
+ * same plan out.
+ *
+ * A "share vector" gives each rank a weight; a "split" turns it into ranges: query heads and feed-forward units per
+ * layer, vocabulary rows once. Ranges of a kind are contiguous in rank order, disjoint, and cover everything. */
+#ifndef EVN_PLAN_H
+#define EVN_PLAN_H
+
+#include "base/base.h"
+
+#define EVN_MAX_CANDIDATES 16 /* devices the planner weighs; all subsets are tried */
+
+typedef struct {
+	uint32_t begin, end; /* half-open; empty when equal */
+} evn_range;
+
+static inline uint32_t evn_range_len(evn_range r) { return r.end - r.begin; }
+
+/* What a plan needs to know of a model. Bytes are of weights as the file stores them. */
+typedef struct {
+	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab;
+	uint32_t ff_grain;    /* feed-forward units move in multiples of this (ff_dim % ff_grain may be != 0: last unit) */
+	uint32_t vocab_grain; /* vocabulary rows likewise */
+	uint64_t head_bytes;    /* q rows + attention-out columns of one query head, mean over layers */
+	uint64_t kv_head_bytes; /* k and v rows of one KV head, mean over layers */
+	uint64_t ff_unit_bytes; /* gate and up rows + down column of one unit, mean over layers */
+	uint64_t vocab_row_bytes;
+	uint64_t kv_cache_bytes; /* of one KV head in one layer at the asked context */
+	uint64_t fixed_bytes;    /* held by every rank whatever its share: norms, scratch, tables */
+} evn_plan_shape;
+
+/* Query heads [begin,end) need the KV heads they attend to; a group that straddles two ranks is held by both. */
+evn_range evn_kv_range(const evn_plan_shape *s, evn_range heads);
+
+typedef struct {
+	evn_range heads, ff;
+} evn_layer_split;
+
+typedef struct {
+	uint32_t n_ranks, n_layers;
+	evn_layer_split *layers;         /* [layer * n_ranks + rank] */
+	evn_range vocab[EVN_MAX_RANKS];
+} evn_split;
+
+/* What a plan needs to know of a rank. Rates must be > 0 where a share is automatic. */
+typedef struct {
+	const char *name;      /* for reasons: "0:0 pthread-..." */
+	const char *id;        /* for reasons: "0:0" */
+	double gemv_gbs, gemm_gflops, launch_us;
+	uint64_t memory_bytes; /* most it may hold */
+	double share;          /* EVN_SHARE_AUTO, or a weight >= 0 */
+	int chip;              /* candidates with equal chip >= 0 are one piece of silicon through several drivers */
+	int driver;            /* ordinal of its platform; only different drivers of one chip exclude each other */
+} evn_plan_candidate;
+
+/* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any).
+ * Over the whole model each rank's part of heads, of ff and of vocab deviates from its share by at most one grain
+ * per kind (remainders are spread over layers). Where a rank's memory cannot hold its share it gets less and the
+ * others more; EVN_ERR_LIMIT when all together cannot hold the model (says how much is missing). */
+evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
+                          const uint64_t *memory, evn_error *err);
+void evn_split_free(evn_split *split);
+uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
+/* Fraction of all weight bytes that the rank reads per token. */
+double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
+
+typedef struct {
+	double decode_tok_s, prefill_tok_s;
+} evn_prediction;
+
+/* Time per token = sum over phases (attention, feed-forward, vocabulary) of the slowest rank's work / rate, plus
+ * launches, plus 2 * n_layers meetings of all_reduce_us when more than one rank takes part. */
+evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
+                           double all_reduce_us);
+
+typedef struct {
+	bool taken[EVN_MAX_CANDIDATES];
+	char reason[EVN_MAX_CANDIDATES][256]; /* of those not taken */
+	evn_prediction predicted;
+	uint32_t best_single; /* index */
+	evn_prediction best_single_predicted;
+} evn_choice;
+
+/* Picks the subset with the least predicted decode time (prefill breaks near-ties). At most one driver of a chip;
+ * a subset of several must beat the best single candidate by 2 % or it is not worth its risk.
+ * n <= EVN_MAX_CANDIDATES. all_reduce_us: cost of a meeting of `k` ranks is all_reduce_us * (k > 1). */
+evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
+                           double all_reduce_us, evn_error *err);
+/* Share vector that minimises predicted decode time for these ranks: the given ones where not automatic, else in
+ * proportion to gemv_gbs. */
+evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t n, evn_error *err);
+
+#endif
