@@ -56,7 +56,9 @@ typedef struct {
 /* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any).
  * Over the whole model each rank's part of heads, of ff and of vocab deviates from its share by at most one grain
  * per kind (remainders are spread over layers). Where a rank's memory cannot hold its share it gets less and the
- * others more; EVN_ERR_LIMIT when all together cannot hold the model (says how much is missing). */
+ * others more, in proportion; a rank that cannot hold even fixed_bytes gets nothing. Where that is not enough, heads
+ * move by whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the model
+ * (says how much is missing). */
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
                           const uint64_t *memory, evn_error *err);
 void evn_split_free(evn_split *split);
@@ -86,8 +88,8 @@ typedef struct {
  * n <= EVN_MAX_CANDIDATES. all_reduce_us: cost of a meeting of `k` ranks is all_reduce_us * (k > 1). */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
                            double all_reduce_us, evn_error *err);
-/* Share vector that minimises predicted decode time for these ranks: the given ones where not automatic, else in
- * proportion to gemv_gbs. */
+/* Share vector that minimises predicted decode time for these ranks: in proportion to gemv_gbs where automatic, else
+ * the given ones; where both kinds meet, an automatic one gets what the given ones have on average per GB/s. */
 evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t n, evn_error *err);
 
 #endif
