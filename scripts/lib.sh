@@ -18,28 +18,32 @@ die() {
 	exit 1
 }
 
-# step NAME COMMAND...: runs the command with its output in a log. A terminal shows the log's last line as it goes, anything
-# else a sign of life every 15 s. A failure shows the end of the log.
-step() {
-	local name=$1 log start=$SECONDS last=0 pid now status=0
-	shift
-	mkdir -p "$LOGS"
-	log=$LOGS/$(tr -cs 'A-Za-z0-9' '-' <<<"$name").log
-	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
-	trap 'kill "$pid" 2>/dev/null || true; exit 130' INT TERM
-	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.2
+# progress NAME LOG: until killed, shows on a terminal the log's last line as it goes, else a sign of life every 15 s.
+progress() {
+	local start=$SECONDS last=0 now
+	while sleep 0.2 && kill -0 $$ 2>/dev/null; do
 		now=$((SECONDS - start))
 		if [ -t 1 ]; then
-			printf '\r\033[K%s  %ds  %.60s' "$name" "$now" "$(tail -n 1 "$log" | tr -d '\r')"
+			printf '\r\033[K%s  %ds  %.60s' "$1" "$now" "$(tail -n 1 "$2" | tr -d '\r')"
 		elif ((now - last >= 15)); then
 			last=$now
-			printf '  … %s: %ds  %.90s\n' "$name" "$now" "$(tail -n 1 "$log" | tr -d '\r')"
+			printf '  … %s: %ds  %.90s\n' "$1" "$now" "$(tail -n 1 "$2" | tr -d '\r')"
 		fi
 	done
-	wait "$pid" || status=$?
-	trap - INT TERM
+}
+
+# step NAME COMMAND...: one line for a step whose own output goes to a log; a failure shows the log's end.
+step() {
+	local name=$1 log start=$SECONDS status=0 ticker
+	shift
+	mkdir -p "$LOGS"
+	log=$LOGS/$(printf '%s' "$name" | tr -cs 'A-Za-z0-9' '-').log
+	: >"$log"
+	progress "$name" "$log" &
+	ticker=$!
+	"$@" >"$log" 2>&1 </dev/null || status=$?
+	kill "$ticker" 2>/dev/null || true
+	wait "$ticker" 2>/dev/null || true
 	[ ! -t 1 ] || printf '\r\033[K'
 	if ((status != 0)); then
 		tail -n 40 "$log" >&2
