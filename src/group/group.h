@@ -1,0 +1,50 @@
+/* group.h - the ranks of an engine and their collectives. Each rank has a host thread of its own, and every rank's
+ * thread makes the same calls in the same order (as in MPI); a collective is where they meet.
+ *
+ * Sums are f32 and in rank order, so the same plan gives the same bits every run and on every way:
+ *   host    each thread maps all partial sums and its own x, adds, unmaps. Works between any drivers; on unified
+ *           memory nothing is copied.
+ *   events  ranks of one context: each queue waits for the others' events and a kernel reads all partials. The host
+ *           only enqueues. */
+#ifndef EVN_GROUP_H
+#define EVN_GROUP_H
+
+#include "ocl/ocl.h"
+
+typedef struct evn_group evn_group;
+
+/* reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE.
+ * max_floats: the longest message. Queues are borrowed. */
+evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
+                            uint64_t max_floats, evn_error *err);
+void evn_group_free(evn_group *g);
+uint32_t evn_group_n_ranks(const evn_group *g);
+evn_reduce evn_group_reduce(const evn_group *g); /* the way chosen: HOST or EVENTS */
+
+/* Where rank writes its partial sum before the next all_reduce. Two buffers alternate, so a rank may write the next
+ * partial while others still read this one. */
+evn_buf *evn_group_partial(const evn_group *g, uint32_t rank);
+
+/* x[n_floats] += sum over the ranks in `contributors` (bit per rank) of their partials; n_floats a multiple of 16. Ranks
+ * that do not contribute take part all the same. */
+evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
+                          evn_error *err);
+
+/* Waits until every rank's thread is here. EVN_ERR_CANCELLED when a rank gave up. */
+evn_status evn_group_meet(evn_group *g, evn_error *err);
+/* A rank that failed says so: the others' meetings end with EVN_ERR_CANCELLED instead of waiting for ever. */
+void evn_group_give_up(evn_group *g);
+/* Makes the group usable again after a failed step; no thread may be inside a collective. Finishes the queues. */
+void evn_group_reset(evn_group *g);
+
+/* A step is what happens between two begins; evn_group_step_end waits for the rank's queue. */
+void evn_group_step_begin(evn_group *g, uint32_t rank);
+evn_status evn_group_step_end(evn_group *g, uint32_t rank, evn_error *err);
+
+/* Inside steps, since creation: time the rank's device worked, and time it waited for other ranks. */
+typedef struct {
+	uint64_t busy_ns, wait_ns;
+} evn_group_times;
+evn_group_times evn_group_rank_times(const evn_group *g, uint32_t rank);
+
+#endif

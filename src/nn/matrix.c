@@ -1,0 +1,128 @@
+/* matrix.c - repacking a rank's part of weight tensors straight into device memory. */
+#include "nn/matrix.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t blocks_per_step(const evn_quant *q) { return q->group_len / q->block_len; }
+
+/* Where tiles come from: rows [rows.begin, rows.end) of the tensor, blocks [first_block, first_block + n_blocks). */
+typedef struct {
+	const evn_tensor *tensor;
+	evn_range rows;
+	uint32_t first_block, n_blocks;
+} tile_source;
+
+static uint64_t tile_bytes(const evn_quant *q, uint32_t n_steps)
+{
+	return (uint64_t)n_steps * blocks_per_step(q) * q->block_bytes * EVN_TILE_ROWS;
+}
+
+static void repack(uint8_t *to, const tile_source *s, uint32_t n_steps)
+{
+	const evn_quant *q = s->tensor->quant;
+	uint64_t row_bytes = s->tensor->shape[0] / q->block_len * q->block_bytes;
+	for (uint32_t first = s->rows.begin; first < s->rows.end; first += EVN_TILE_ROWS) {
+		const uint8_t *rows[EVN_TILE_ROWS];
+		for (uint32_t r = 0; r < EVN_TILE_ROWS; r++)
+			rows[r] = first + r < s->rows.end
+			              ? s->tensor->data + (first + r) * row_bytes + (uint64_t)s->first_block * q->block_bytes
+			              : NULL;
+		evn_repack_tile(q, rows, s->n_blocks, n_steps * blocks_per_step(q), to);
+		to += tile_bytes(q, n_steps);
+	}
+}
+
+/* Fills part->tiles from n sources of one format. */
+static evn_status upload(evn_matrix_part *part, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
+{
+	uint64_t per_tile = tile_bytes(part->quant, part->n_steps), bytes = part->rows / EVN_TILE_ROWS * per_tile;
+	void *host;
+	EVN_TRY(evn_buf_create(&part->tiles, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "weights", err));
+	EVN_TRY(evn_map(q, part->tiles, bytes, EVN_MAP_OVERWRITE, true, &host, err));
+	uint8_t *to = host;
+	for (uint32_t i = 0; i < n; i++) {
+		repack(to, &sources[i], part->n_steps);
+		to += evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS) / EVN_TILE_ROWS * per_tile;
+	}
+	EVN_TRY(evn_unmap(q, part->tiles, host, err));
+	return evn_queue_finish(q, err);
+}
+
+static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
+{
+	const evn_quant *quant = sources[0].tensor->quant;
+	uint32_t step_blocks = blocks_per_step(quant);
+	evn_matrix_part *p = &m->parts[m->n_parts++];
+	*p = (evn_matrix_part){.quant = quant, .y_offset = m->rows};
+	p->n_steps = (sources[0].n_blocks + step_blocks - 1) / step_blocks;
+	for (uint32_t i = 0; i < n; i++)
+		p->rows += (uint32_t)evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS);
+	m->rows += p->rows;
+	if (p->n_steps * quant->group_len > m->columns)
+		m->columns = p->n_steps * quant->group_len;
+	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(quant, p->n_steps);
+	return upload(p, q, sources, n, err);
+}
+
+evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
+                                   uint32_t *y_offsets, evn_error *err)
+{
+	*out = (evn_matrix){0};
+	uint32_t row = 0;
+	for (uint32_t i = 0; i < n && y_offsets; i++) {
+		y_offsets[i] = row;
+		row += (uint32_t)evn_round_up(evn_range_len(blocks[i].rows), EVN_TILE_ROWS);
+	}
+	for (uint32_t i = 0; i < n;) {
+		tile_source sources[EVN_MATRIX_PARTS];
+		uint32_t n_sources = 0;
+		const evn_quant *quant = blocks[i].tensor->quant;
+		for (; i < n && blocks[i].tensor->quant == quant; i++)
+			if (evn_range_len(blocks[i].rows))
+				sources[n_sources++] = (tile_source){.tensor = blocks[i].tensor,
+				                                     .rows = blocks[i].rows,
+				                                     .n_blocks = (uint32_t)(blocks[i].tensor->shape[0] / quant->block_len)};
+		if (n_sources)
+			EVN_TRY(add_part(out, q, sources, n_sources, err));
+	}
+	return EVN_OK;
+}
+
+evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tensor *tensor, evn_range columns,
+                                  evn_error *err)
+{
+	*out = (evn_matrix){0};
+	if (!evn_range_len(columns))
+		return EVN_OK;
+	uint32_t block = tensor->quant->block_len;
+	uint32_t first_block = columns.begin / block, end_block = (columns.end + block - 1) / block;
+	tile_source source = {.tensor = tensor,
+	                      .rows = {0, (uint32_t)tensor->shape[1]},
+	                      .first_block = first_block,
+	                      .n_blocks = end_block - first_block};
+	out->x_shift = columns.begin - first_block * block;
+	return add_part(out, q, &source, 1, err);
+}
+
+void evn_matrix_free(evn_matrix *m)
+{
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		evn_buf_free(m->parts[i].tiles);
+	*m = (evn_matrix){0};
+}
+
+evn_status evn_vector_load(evn_buf **out, evn_queue *q, const evn_tensor *tensor, evn_range entries, evn_error *err)
+{
+	uint64_t length = evn_round_up(evn_range_len(entries), EVN_PAD), whole = tensor->shape[0];
+	EVN_TRY(evn_buf_create(out, evn_queue_device(q), length * sizeof(float), EVN_BUF_DEVICE, "vector", err));
+	float *values = calloc(whole + length, sizeof *values);
+	if (!values)
+		return evn_fail_memory(err, "vector", (whole + length) * sizeof *values);
+	float *padded = values + whole;
+	evn_tensor_row(tensor, 0, values);
+	memcpy(padded, values + entries.begin, evn_range_len(entries) * sizeof *values);
+	evn_status s = evn_write(q, *out, 0, padded, length * sizeof *values, err);
+	free(values);
+	return s;
+}

@@ -1,0 +1,54 @@
+/* matrix.h - a rank's part of one weight matrix, or of several that read the same input stacked into one: tiles of 16
+ * rows on the device, in the file's own quantised blocks.
+ *
+ * Activations are f32 matrices (n_tok, stride): strides are multiples of EVN_PAD columns, and the columns between the
+ * true width and the stride are zeros. Kernels rely on it instead of handling tails. */
+#ifndef EVN_MATRIX_H
+#define EVN_MATRIX_H
+
+#include "model/model.h"
+#include "ocl/ocl.h"
+#include "plan/plan.h"
+
+#define EVN_PAD 32
+#define EVN_MATRIX_PARTS 3
+
+/* Rows of one format. The output row r of the part is column y_offset + r of y. */
+typedef struct {
+	const evn_quant *quant;
+	uint32_t rows;    /* padded to EVN_TILE_ROWS; padding rows are zeros */
+	uint32_t n_steps; /* columns / step; a step is 32 columns, or 256 for K-quants */
+	uint32_t y_offset;
+	evn_buf *tiles;
+} evn_matrix_part;
+
+typedef struct {
+	evn_matrix_part parts[EVN_MATRIX_PARTS];
+	uint32_t n_parts;
+	uint32_t rows;    /* sum over parts: y needs this many columns */
+	uint32_t columns; /* padded to a step: x needs this many columns */
+	uint32_t x_shift; /* SPLIT_INPUT: the rank's first column lies this far into its first block; the columns before it
+	                   * must be zeros in x */
+	uint64_t bytes;   /* on the device */
+} evn_matrix;
+
+/* A part of a tensor to be stacked: rows [begin, end) of all columns. */
+typedef struct {
+	const evn_tensor *tensor;
+	evn_range rows;
+} evn_row_block;
+
+/* SPLIT_OUTPUT: stacks n <= EVN_MATRIX_PARTS row blocks; y_offsets[i] (may be NULL) is where block i's rows begin in y.
+ * Neighbours of one format become one part, so one launch. An empty block takes no rows. */
+evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
+                                   uint32_t *y_offsets, evn_error *err);
+/* SPLIT_INPUT: all rows of columns [begin, end), widened to whole quantised blocks; what the neighbour's columns in a
+ * straddled block contribute is cancelled by zeros in x (see x_shift). */
+evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tensor *tensor, evn_range columns,
+                                  evn_error *err);
+void evn_matrix_free(evn_matrix *m);
+
+/* A one-dimensional f32 tensor (norm weight, bias; entries [begin, end)) padded with zeros to a multiple of EVN_PAD. */
+evn_status evn_vector_load(evn_buf **out, evn_queue *q, const evn_tensor *tensor, evn_range entries, evn_error *err);
+
+#endif

@@ -1,0 +1,243 @@
+/* ops.c - launchers: arguments in the kernel's order, sizes, one launch each. No policy but matvec against GEMM. */
+#include "nn/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
+#define SCRATCH_BYTES ((uint64_t)32 << 20)
+#define MAX_QUANTS 32
+
+struct evn_ops {
+	evn_queue *q;
+	evn_ops_config config;
+	uint32_t gemm_from;
+	uint32_t items; /* work-items that share a row, tile or head: 1 on CPUs, where one item fills a core's vectors */
+	evn_kernel *rmsnorm, *swiglu, *add_bias, *rope_append, *attention;
+	evn_kernel *matvec[MAX_QUANTS], *dequantize[MAX_QUANTS];
+	evn_buf *scratch;
+};
+
+static evn_status build_fixed(evn_ops *o, evn_error *err)
+{
+	char defines[256];
+	snprintf(defines, sizeof defines, "-DNORM_ITEMS=%u", o->items);
+	EVN_TRY(evn_kernel_get(&o->rmsnorm, o->q, "rowwise.cl", "rmsnorm", defines, err));
+	EVN_TRY(evn_kernel_get(&o->swiglu, o->q, "rowwise.cl", "swiglu", defines, err));
+	EVN_TRY(evn_kernel_get(&o->add_bias, o->q, "rowwise.cl", "add_bias", defines, err));
+	snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u -DATTENTION_ITEMS=%u%s%s", o->config.head_dim,
+	         o->config.rope_dim, o->items, o->config.rope_neox ? " -DROPE_NEOX" : "",
+	         o->config.qk_norm ? " -DQK_NORM" : "");
+	EVN_TRY(evn_kernel_get(&o->rope_append, o->q, "attention.cl", "rope_append", defines, err));
+	return evn_kernel_get(&o->attention, o->q, "attention.cl", "attention", defines, err);
+}
+
+/* On a GPU a group of 32 fills at least one sub-group everywhere; the attention kernel's local memory decides. */
+static uint32_t items_for(const evn_device *d, uint32_t head_dim)
+{
+	if (evn_device_is_cpu(d))
+		return 1;
+	uint32_t items = 32;
+	while (items > 1 && (items > evn_device_max_group(d) ||
+	                     (uint64_t)items * (evn_head_pad(head_dim) + 2) * sizeof(float) > evn_device_local_bytes(d)))
+		items /= 2;
+	return items;
+}
+
+evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err)
+{
+	evn_ops *o = *out = calloc(1, sizeof *o);
+	if (!o)
+		return evn_fail_memory(err, "kernels", sizeof *o);
+	*o = (evn_ops){.q = q, .config = *config, .gemm_from = UINT32_MAX};
+	o->items = items_for(evn_queue_device(q), config->head_dim);
+	return build_fixed(o, err);
+}
+
+void evn_ops_free(evn_ops *o)
+{
+	if (!o)
+		return;
+	evn_buf_free(o->scratch);
+	free(o);
+}
+
+evn_queue *evn_ops_queue(const evn_ops *o) { return o->q; }
+void evn_ops_set_gemm_from(evn_ops *o, uint32_t n_tok) { o->gemm_from = n_tok; }
+
+/* The kernel of one weight format, built at first use. */
+static evn_status quant_kernel(evn_ops *o, evn_kernel **table, const char *file, const char *name, const evn_quant *quant,
+                               evn_kernel **out, evn_error *err)
+{
+	size_t i = (size_t)(quant - evn_quant_at(0));
+	if (i >= MAX_QUANTS)
+		return evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, MAX_QUANTS);
+	if (!table[i]) {
+		char sources[64], defines[32];
+		snprintf(sources, sizeof sources, "quant/%s.cl %s", quant->kernel, file);
+		snprintf(defines, sizeof defines, "-DSLICES=%u", o->items);
+		EVN_TRY(evn_kernel_get(&table[i], o->q, sources, name, defines, err));
+	}
+	*out = table[i];
+	return EVN_OK;
+}
+
+static evn_status launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t items, evn_error *err)
+{
+	return evn_launch(a, 2, (size_t[]){groups_x, groups_y}, (size_t[]){items, 1}, err);
+}
+
+static evn_status matvec_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                              const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+{
+	evn_kernel *k;
+	EVN_TRY(quant_kernel(o, o->matvec, "matvec.cl", "matvec", p->quant, &k, err));
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, y);
+	evn_arg_u32(&a, y_stride);
+	evn_arg_u32(&a, p->y_offset);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, x_stride);
+	evn_arg_buf(&a, p->tiles);
+	evn_arg_u32(&a, p->n_steps);
+	return launch2(&a, p->rows / EVN_TILE_ROWS, n_tok, o->items, err);
+}
+
+evn_status evn_op_matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                         const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		EVN_TRY(matvec_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
+	return EVN_OK;
+}
+
+static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles, evn_error *err)
+{
+	evn_kernel *k;
+	EVN_TRY(quant_kernel(o, o->dequantize, "dequantize.cl", "dequantize", p->quant, &k, err));
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, o->scratch);
+	evn_arg_u32(&a, n_tiles * EVN_TILE_ROWS);
+	evn_arg_buf(&a, p->tiles);
+	evn_arg_u32(&a, first_tile);
+	evn_arg_u32(&a, p->n_steps);
+	return launch2(&a, p->n_steps, n_tiles, 1, err);
+}
+
+static evn_status matmul_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                              const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+{
+	uint32_t columns = p->n_steps * p->quant->group_len;
+	uint64_t tile_bytes = (uint64_t)columns * EVN_TILE_ROWS * sizeof(float);
+	if (tile_bytes > SCRATCH_BYTES)
+		return evn_fail(err, EVN_ERR_LIMIT, "a matrix of %u columns: at most %llu are multiplied by GEMM", columns,
+		                (unsigned long long)(SCRATCH_BYTES / (EVN_TILE_ROWS * sizeof(float))));
+	if (!o->scratch)
+		EVN_TRY(evn_buf_create(&o->scratch, evn_queue_device(o->q), SCRATCH_BYTES, EVN_BUF_DEVICE, "GEMM scratch", err));
+	uint32_t most = (uint32_t)(SCRATCH_BYTES / tile_bytes), n_tiles = p->rows / EVN_TILE_ROWS;
+	for (uint32_t first = 0; first < n_tiles; first += most) {
+		uint32_t n = n_tiles - first < most ? n_tiles - first : most;
+		EVN_TRY(dequantize(o, p, first, n, err));
+		EVN_TRY(evn_gemm(o->q, n_tok, n * EVN_TILE_ROWS, columns, x, x_stride, o->scratch, n * EVN_TILE_ROWS, y,
+		                 p->y_offset + first * EVN_TILE_ROWS, y_stride, err));
+	}
+	return EVN_OK;
+}
+
+evn_status evn_op_matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                         const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		EVN_TRY(matmul_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
+	return EVN_OK;
+}
+
+evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                         const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	return n_tok < o->gemm_from ? evn_op_matvec(o, y, y_stride, x, x_stride, m, n_tok, err)
+	                            : evn_op_matmul(o, y, y_stride, x, x_stride, m, n_tok, err);
+}
+
+evn_status evn_op_rmsnorm(evn_ops *o, evn_buf *y, const evn_buf *x, uint32_t first, uint32_t n_tok, const evn_buf *w,
+                          uint32_t stride, uint32_t dim, float eps, evn_error *err)
+{
+	evn_args a = evn_args_begin(o->rmsnorm);
+	evn_arg_buf(&a, y);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, first);
+	evn_arg_buf(&a, w);
+	evn_arg_u32(&a, stride);
+	evn_arg_u32(&a, dim);
+	evn_arg_f32(&a, eps);
+	return evn_launch(&a, 1, (size_t[]){n_tok}, (size_t[]){o->items}, err);
+}
+
+evn_status evn_op_swiglu(evn_ops *o, evn_buf *y, uint32_t y_stride, uint32_t y_offset, const evn_buf *gu,
+                         uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
+{
+	evn_args a = evn_args_begin(o->swiglu);
+	evn_arg_buf(&a, y);
+	evn_arg_u32(&a, y_stride);
+	evn_arg_u32(&a, y_offset);
+	evn_arg_buf(&a, gu);
+	evn_arg_u32(&a, gu_stride);
+	evn_arg_u32(&a, up_offset);
+	return launch2(&a, width / 16, n_tok, 1, err);
+}
+
+evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,
+                           evn_error *err)
+{
+	evn_args a = evn_args_begin(o->add_bias);
+	evn_arg_buf(&a, y);
+	evn_arg_u32(&a, stride);
+	evn_arg_buf(&a, b);
+	return launch2(&a, width / 16, n_tok, 1, err);
+}
+
+evn_status evn_op_rope_append(evn_ops *o, evn_buf *q, evn_buf *k_cache, evn_buf *v_cache, const evn_buf *qkv,
+                              const evn_buf *rope, const evn_buf *q_norm, const evn_buf *k_norm, float norm_eps,
+                              const evn_attention *at, uint32_t n_tok, evn_error *err)
+{
+	evn_args a = evn_args_begin(o->rope_append);
+	evn_arg_buf(&a, q);
+	evn_arg_buf(&a, k_cache);
+	evn_arg_buf(&a, v_cache);
+	evn_arg_buf(&a, qkv);
+	evn_arg_u32(&a, at->qkv_stride);
+	evn_arg_u32(&a, at->k_offset);
+	evn_arg_u32(&a, at->v_offset);
+	evn_arg_u32(&a, at->n_heads);
+	evn_arg_u32(&a, at->n_kv);
+	evn_arg_u32(&a, at->n_ctx);
+	evn_arg_u32(&a, at->position);
+	evn_arg_buf(&a, rope);
+	evn_arg_buf(&a, q_norm ? q_norm : rope); /* not read without QK_NORM, but every argument must be set */
+	evn_arg_buf(&a, k_norm ? k_norm : rope);
+	evn_arg_f32(&a, norm_eps);
+	return launch2(&a, at->n_heads + 2 * at->n_kv, n_tok, 1, err);
+}
+
+evn_status evn_op_attention(evn_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset, const evn_buf *q,
+                            const evn_buf *k_cache, const evn_buf *v_cache, const evn_attention *at, uint32_t n_tok,
+                            evn_error *err)
+{
+	evn_args a = evn_args_begin(o->attention);
+	evn_arg_buf(&a, out);
+	evn_arg_u32(&a, out_stride);
+	evn_arg_u32(&a, out_offset);
+	evn_arg_buf(&a, q);
+	evn_arg_buf(&a, k_cache);
+	evn_arg_buf(&a, v_cache);
+	evn_arg_u32(&a, at->n_heads);
+	evn_arg_u32(&a, at->n_ctx);
+	evn_arg_u32(&a, at->position);
+	evn_arg_u32(&a, at->first_head);
+	evn_arg_u32(&a, at->first_kv);
+	evn_arg_u32(&a, at->group);
+	evn_arg_f32(&a, 1.0f / sqrtf((float)o->config.head_dim));
+	return launch2(&a, at->n_heads, n_tok, o->items, err);
+}

@@ -1,0 +1,78 @@
+/* buffer.c - device memory, and moving it to and from the host. */
+#include "ocl/internal.h"
+
+#include <stdlib.h>
+
+evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
+                          evn_error *err)
+{
+	*out = NULL;
+	if (bytes > d->info->max_alloc_bytes)
+		return evn_fail(err, EVN_ERR_LIMIT, "%s needs %.1f MiB in one piece, %s allows %.1f MiB", what,
+		                (double)bytes / 1048576.0, d->name, (double)d->info->max_alloc_bytes / 1048576.0);
+	evn_buf *b = calloc(1, sizeof *b);
+	if (!b)
+		return evn_fail_memory(err, what, sizeof *b);
+	cl_mem_flags flags = CL_MEM_READ_WRITE;
+	/* On unified memory every buffer is one the host can map without a copy. */
+	if (place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory)
+		flags |= CL_MEM_ALLOC_HOST_PTR;
+	cl_int code;
+	*b = (evn_buf){.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, NULL, &code), .bytes = bytes, .device = d};
+	if (!b->cl) {
+		free(b);
+		return evn_cl_fail(err, d, "clCreateBuffer", what, code);
+	}
+	*out = b;
+	return EVN_OK;
+}
+
+void evn_buf_free(evn_buf *b)
+{
+	if (!b)
+		return;
+	clReleaseMemObject(b->cl);
+	free(b);
+}
+
+uint64_t evn_buf_bytes(const evn_buf *b) { return b->bytes; }
+
+evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err)
+{
+	cl_int code = clEnqueueWriteBuffer(q->cl, b->cl, CL_TRUE, (size_t)offset, (size_t)bytes, data, 0, NULL, NULL);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueWriteBuffer", NULL, code);
+}
+
+evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err)
+{
+	cl_int code = clEnqueueReadBuffer(q->cl, b->cl, CL_TRUE, (size_t)offset, (size_t)bytes, data, 0, NULL, NULL);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueReadBuffer", NULL, code);
+}
+
+evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err)
+{
+	const cl_uchar zero = 0;
+	cl_int code = clEnqueueFillBuffer(q->cl, b->cl, &zero, sizeof zero, 0, (size_t)b->bytes, 0, NULL, NULL);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueFillBuffer", NULL, code);
+}
+
+static cl_map_flags map_flags(evn_map_mode mode)
+{
+	return mode == EVN_MAP_READ ? CL_MAP_READ : mode == EVN_MAP_UPDATE ? CL_MAP_READ | CL_MAP_WRITE
+	                                                                    : CL_MAP_WRITE_INVALIDATE_REGION;
+}
+
+evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, bool blocking, void **host,
+                   evn_error *err)
+{
+	cl_int code;
+	*host = clEnqueueMapBuffer(q->cl, b->cl, blocking ? CL_TRUE : CL_FALSE, map_flags(mode), 0, (size_t)bytes, 0, NULL,
+	                           NULL, &code);
+	return *host ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueMapBuffer", NULL, code);
+}
+
+evn_status evn_unmap(evn_queue *q, evn_buf *b, void *host, evn_error *err)
+{
+	cl_int code = clEnqueueUnmapMemObject(q->cl, b->cl, host, 0, NULL, NULL);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueUnmapMemObject", NULL, code);
+}

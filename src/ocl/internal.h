@@ -1,0 +1,69 @@
+/* internal.h - the OpenCL handles behind ocl.h; for src/ocl only. */
+#ifndef EVN_OCL_INTERNAL_H
+#define EVN_OCL_INTERNAL_H
+
+#define CL_TARGET_OPENCL_VERSION 300
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* clCreateCommandQueue: the baseline is 1.2 */
+#include <CL/cl.h>
+#include <pthread.h>
+
+#include "ocl/found.h"
+#include "ocl/ocl.h"
+
+/* One per platform and evn_devices_open call, shared by its devices. */
+typedef struct {
+	cl_context cl;
+	unsigned users;
+} evn_context;
+
+typedef struct evn_program {
+	char *sources, *defines; /* key */
+	cl_program cl;
+	struct evn_program *next;
+} evn_program;
+
+struct evn_device {
+	cl_device_id cl;
+	bool is_sub_device; /* ours to release */
+	evn_context *context;
+	const evn_device_info *info; /* of the whole device; valid while the system is open */
+	char id[96], name[256];
+	uint32_t units;
+	size_t max_group;
+	pthread_mutex_t lock; /* guards programs */
+	evn_program *programs;
+};
+
+struct evn_buf {
+	cl_mem cl;
+	uint64_t bytes;
+	evn_device *device;
+};
+
+struct evn_kernel {
+	cl_kernel cl;
+	evn_queue *queue;
+	char name[64];
+	cl_uint n_args;
+	struct evn_kernel *next;
+};
+
+struct evn_queue {
+	cl_command_queue cl;
+	evn_device *device;
+	evn_kernel *kernels;
+};
+
+struct evn_event {
+	cl_event cl;
+};
+
+/* "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME", with `what` (may be NULL) in brackets after the call. */
+evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
+const char *evn_cl_error_name(cl_int code);
+
+/* The program of kernels/<sources> (a space-separated list; common.cl comes first always) built for d. */
+evn_status evn_program_get(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err);
+void evn_programs_free(evn_device *d);
+
+#endif

@@ -1,0 +1,139 @@
+/* ocl.h - OpenCL as the layers above see it, with no OpenCL type in sight. A system is every device found; a device is
+ * one of them (or a sub-device) opened; a queue feeds it in order; buffers, kernels and events belong to a device.
+ *
+ * Devices of one platform that are opened together share a context, so their queues may wait on each other's events.
+ * Every failure names the call, the code's name and the device. */
+#ifndef EVN_OCL_H
+#define EVN_OCL_H
+
+#include "base/base.h"
+
+/* ---- finding devices (discover.c, icd.c, select.c) ----------------------------------------------------------- */
+
+typedef struct evn_system evn_system;
+
+/* Every device of every platform. The first call of a process meets each driver in a child process first (helper
+ * program evener-probe, time limit) and leaves out those that crash or hang; later calls reuse what was found.
+ * Rates in the infos are not filled here. */
+evn_status evn_system_open(evn_system **out, evn_error *err);
+void evn_system_close(evn_system *s);
+size_t evn_system_count(const evn_system *s);
+const evn_device_info *evn_system_info(const evn_system *s, size_t i);
+size_t evn_system_problem_count(const evn_system *s);
+evn_driver_problem evn_system_problem(const evn_system *s, size_t i);
+/* Ordinal of the piece of silicon device i runs on: equal for two drivers' devices on one chip. */
+int evn_system_chip(const evn_system *s, size_t i);
+/* Ordinal of device i's platform. */
+int evn_system_platform(const evn_system *s, size_t i);
+
+/* A device to open: a whole device (n_units 0) or the sub-device of n_units compute units beginning at first_unit. */
+typedef struct {
+	size_t device;
+	uint32_t first_unit, n_units;
+	size_t rule; /* which item of the list asked for it */
+} evn_pick;
+
+/* Resolves ITEM = SELECTOR[/PARTS] (grammar in docs/cli.md) to picks, appended at out[*n]; usable devices only, but
+ * a device named by index or stable id that is not usable is an error with its reason. No match is EVN_ERR_USAGE and lists what there
+ * is; more than max in all is EVN_ERR_LIMIT. */
+evn_status evn_system_select(const evn_system *s, const char *item, size_t rule, evn_pick *out, size_t *n, size_t max,
+                             evn_error *err);
+/* "0:0", or "0:0/1@1" for one unit beginning at unit 1. */
+void evn_pick_name(const evn_system *s, const evn_pick *p, char *out, size_t size);
+
+/* ---- opened devices (device.c) ------------------------------------------------------------------------------- */
+
+typedef struct evn_device evn_device;
+
+/* Opens n picks; those of one platform share a context. devices[n] are all set or none. */
+evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n, evn_device **devices, evn_error *err);
+void evn_device_close(evn_device *d);
+const char *evn_device_name(const evn_device *d); /* "0:0/1@1 pthread-..." for messages */
+const char *evn_device_id(const evn_device *d);
+bool evn_device_is_cpu(const evn_device *d);
+bool evn_device_unified_memory(const evn_device *d);
+bool evn_device_has(const evn_device *d, const char *feature); /* "fp16", "int_dot", ... as in evn_device_info */
+uint32_t evn_device_units(const evn_device *d);
+uint64_t evn_device_max_alloc(const evn_device *d);
+uint64_t evn_device_local_bytes(const evn_device *d);
+size_t evn_device_max_group(const evn_device *d);
+bool evn_devices_share_context(const evn_device *a, const evn_device *b);
+/* Device, driver version and kernel sources: the part of cache keys that a device owns. */
+uint64_t evn_device_fingerprint(const evn_device *d);
+
+/* ---- buffers (buffer.c) ---------------------------------------------------------------------------------------- */
+
+typedef struct evn_buf evn_buf;
+
+typedef enum {
+	EVN_BUF_DEVICE,       /* where the device likes it */
+	EVN_BUF_HOST_VISIBLE, /* mapped without a copy on unified memory, pinned elsewhere */
+} evn_buf_place;
+
+/* Content undefined. bytes > 0; over the device's largest allocation is EVN_ERR_LIMIT. `what` is for messages. */
+evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
+                          evn_error *err);
+void evn_buf_free(evn_buf *b);
+uint64_t evn_buf_bytes(const evn_buf *b);
+
+/* ---- queues and kernels (queue.c, program.c) ------------------------------------------------------------------- */
+
+typedef struct evn_queue evn_queue; /* in order; one thread at a time */
+typedef struct evn_event evn_event; /* completion of a command */
+typedef struct evn_kernel evn_kernel;
+
+evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err);
+void evn_queue_free(evn_queue *q); /* waits for what is queued */
+evn_device *evn_queue_device(const evn_queue *q);
+evn_status evn_queue_flush(evn_queue *q, evn_error *err);
+evn_status evn_queue_finish(evn_queue *q, evn_error *err);
+
+/* Blocking copies between host memory and a buffer. */
+evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err);
+evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err);
+evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err); /* queued */
+
+/* Maps the first `bytes`. Not blocking: *host may be used after the queue has been waited for. On unified memory and
+ * for HOST_VISIBLE buffers nothing is copied. The unmap is queued. */
+typedef enum { EVN_MAP_READ, EVN_MAP_UPDATE, EVN_MAP_OVERWRITE } evn_map_mode;
+evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, bool blocking, void **host,
+                   evn_error *err);
+evn_status evn_unmap(evn_queue *q, evn_buf *b, void *host, evn_error *err);
+
+/* The kernel `name` of kernels/<sources> (a space-separated list; common.cl comes before it always) built for the queue's device with `defines` ("-DHEAD_DIM=64"); programs are
+ * shared and their binaries cached on disk, keyed by sources, defines, device and driver. One kernel object per
+ * queue: argument setting is not thread-safe. Freed with the queue. */
+evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, const char *name, const char *defines,
+                          evn_error *err);
+
+/* Arguments in the kernel's order, then one launch. Failures stick and come out of evn_launch. */
+typedef struct {
+	evn_kernel *kernel;
+	uint32_t n;
+	int code; /* first OpenCL error */
+} evn_args;
+evn_args evn_args_begin(evn_kernel *k);
+void evn_arg_buf(evn_args *a, const evn_buf *b);
+void evn_arg_u32(evn_args *a, uint32_t v);
+void evn_arg_f32(evn_args *a, float v);
+void evn_arg_local(evn_args *a, size_t bytes);
+/* groups[i] work-groups of locals[i] items in each of up to 3 dimensions. Nothing empty is launched: a zero is our
+ * own error (EVN_ERR_DEVICE naming the kernel). */
+evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err);
+
+/* Event of the last queued command; release each. */
+evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err);
+/* Commands queued after this run after the events, which are of queues that share q's context; n <= EVN_MAX_RANKS.
+ * *resumed completes when they may run. */
+evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err);
+/* Device time at which a completed event ended, ns; comparable between events of one queue; 0 when unknown. */
+uint64_t evn_event_end_ns(const evn_event *e);
+void evn_event_free(evn_event *e);
+
+/* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------- */
+
+/* C[m, n] = A[m, k] * B[k, n], row-major f32 with leading dimensions in elements; c_offset elements into C. */
+evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda, const evn_buf *b,
+                    uint32_t ldb, evn_buf *c, uint64_t c_offset, uint32_t ldc, evn_error *err);
+
+#endif

@@ -1,0 +1,234 @@
+/* program.c - kernel sources to programs: composed from the embedded files, built once per device and define set, and
+ * kept as binaries on disk. A binary that a driver refuses is rebuilt from source; the cache can only save time. */
+#include "ocl/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ocl/kernel_sources.h"
+
+#define BINARY_LIMIT ((size_t)256 << 20)
+#define SOURCE_LIMIT ((size_t)1 << 20)
+#define BUILD_OPTIONS "-cl-std=CL1.2 -cl-mad-enable"
+
+static const char *embedded(const char *path, size_t path_length)
+{
+	for (size_t i = 0; i < evn_kernel_source_count; i++)
+		if (strlen(evn_kernel_sources[i].path) == path_length && !memcmp(evn_kernel_sources[i].path, path, path_length))
+			return evn_kernel_sources[i].text;
+	return NULL;
+}
+
+/* malloc'd text of one kernel file: from EVENER_KERNEL_DIR when set, so that kernels change without a rebuild. */
+static evn_status load_source(const char *path, size_t path_length, char **out, evn_error *err)
+{
+	const char *dir = evn_env_get()->kernel_dir;
+	if (dir) {
+		size_t size;
+		char *full = evn_format("%s/%.*s", dir, (int)path_length, path);
+		if (!full)
+			return evn_fail_memory(err, dir, path_length);
+		evn_status s = evn_read_file(out, &size, full, SOURCE_LIMIT, err);
+		free(full);
+		return s;
+	}
+	const char *text = embedded(path, path_length);
+	if (!text)
+		return evn_fail(err, EVN_ERR_BUILD, "kernels/%.*s: no such kernel file", (int)path_length, path);
+	*out = evn_strdup(text);
+	return *out ? EVN_OK : evn_fail_memory(err, path, strlen(text));
+}
+
+#define MAX_SOURCES 8
+
+static void free_sources(char **texts, cl_uint n)
+{
+	for (cl_uint i = 0; i < n; i++)
+		free(texts[i]);
+}
+
+static evn_status load_sources(const char *sources, char **texts, cl_uint *n, evn_error *err)
+{
+	*n = 0;
+	EVN_TRY(load_source("common.cl", strlen("common.cl"), &texts[(*n)++], err));
+	for (const char *p = sources; *p;) {
+		size_t length = strcspn(p, " ");
+		if (*n == MAX_SOURCES)
+			return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: more than %d files in one program", sources, MAX_SOURCES);
+		EVN_TRY(load_source(p, length, &texts[*n], err));
+		(*n)++;
+		p += length;
+		p += strspn(p, " ");
+	}
+	return EVN_OK;
+}
+
+/* Everything that changes the code. */
+static char *binary_path(const evn_device *d, char **texts, cl_uint n, const char *defines)
+{
+	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
+	for (cl_uint i = 0; i < n; i++)
+		h = evn_hash_str(h, texts[i]);
+	h = evn_hash_str(h, defines);
+	h = evn_hash_str(h, d->info->platform_name);
+	h = evn_hash_str(h, d->info->name);
+	h = evn_hash_str(h, d->info->driver);
+	h = evn_hash_str(h, d->info->opencl);
+	h = evn_hash(h, &d->units, sizeof d->units);
+	char name[64];
+	snprintf(name, sizeof name, "programs/%016llx.bin", (unsigned long long)h);
+	return evn_cache_path(name);
+}
+
+static evn_status build(evn_device *d, cl_program p, const char *sources, const char *defines, evn_error *err)
+{
+	char *options = evn_format("%s %s", BUILD_OPTIONS, defines);
+	if (!options)
+		return evn_fail_memory(err, "build options", strlen(defines));
+	cl_int code = clBuildProgram(p, 1, &d->cl, options, NULL, NULL);
+	free(options);
+	if (code == CL_SUCCESS)
+		return EVN_OK;
+	char log[700] = "";
+	size_t length = 0;
+	clGetProgramBuildInfo(p, d->cl, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
+	char *whole = calloc(1, length + 1);
+	if (whole && clGetProgramBuildInfo(p, d->cl, CL_PROGRAM_BUILD_LOG, length, whole, NULL) == CL_SUCCESS) {
+		evn_log(EVN_LOG_ERROR, "build log of kernels/%s (%s) on %s: %s", sources, defines, d->name, whole);
+		snprintf(log, sizeof log, "%s", whole);
+		for (char *c = log; *c; c++)
+			if (*c == '\n')
+				*c = ' ';
+	}
+	free(whole);
+	return evn_fail(err, EVN_ERR_BUILD, "clBuildProgram [kernels/%s %s]: %s (%d) on %s: %s", sources, defines,
+	                evn_cl_error_name(code), code, d->name, log);
+}
+
+static cl_program from_binary(evn_device *d, const char *path, const char *sources, const char *defines)
+{
+	char *data = NULL;
+	size_t size;
+	cl_int code, loaded;
+	if (!path || evn_read_file(&data, &size, path, BINARY_LIMIT, NULL) != EVN_OK)
+		return NULL;
+	const unsigned char *bytes = (const unsigned char *)data;
+	cl_program p = clCreateProgramWithBinary(d->context->cl, 1, &d->cl, &size, &bytes, &loaded, &code);
+	free(data);
+	if (p && loaded == CL_SUCCESS && build(d, p, sources, defines, NULL) == EVN_OK)
+		return p;
+	if (p)
+		clReleaseProgram(p);
+	remove(path);
+	evn_log(EVN_LOG_INFO, "%s: cached binary of kernels/%s refused, building again", d->name, sources);
+	return NULL;
+}
+
+/* Asked of a program that may stand for several devices of the context: the binary of ours is picked out. */
+static void save_binary(const evn_device *d, cl_program p, const char *path)
+{
+	cl_device_id devices[EVN_MAX_RANKS];
+	size_t sizes[EVN_MAX_RANKS];
+	unsigned char *binaries[EVN_MAX_RANKS] = {NULL};
+	cl_uint n = 0;
+	if (!path || clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > EVN_MAX_RANKS ||
+	    clGetProgramInfo(p, CL_PROGRAM_DEVICES, n * sizeof *devices, devices, NULL) != CL_SUCCESS ||
+	    clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, n * sizeof *sizes, sizes, NULL) != CL_SUCCESS)
+		return;
+	bool ok = true;
+	for (cl_uint i = 0; i < n; i++)
+		if (sizes[i])
+			ok &= (binaries[i] = malloc(sizes[i])) != NULL;
+	if (ok && clGetProgramInfo(p, CL_PROGRAM_BINARIES, n * sizeof *binaries, binaries, NULL) == CL_SUCCESS)
+		for (cl_uint i = 0; i < n; i++)
+			if (devices[i] == d->cl && sizes[i])
+				evn_write_file(path, binaries[i], sizes[i], NULL);
+	for (cl_uint i = 0; i < n; i++)
+		free(binaries[i]);
+}
+
+static evn_status make_program(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err)
+{
+	char *texts[MAX_SOURCES] = {NULL};
+	cl_uint n;
+	cl_int code;
+	char *path = NULL;
+	cl_program p = NULL;
+	evn_status s = load_sources(sources, texts, &n, err);
+	if (s != EVN_OK)
+		goto done;
+	path = binary_path(d, texts, n, defines);
+	p = from_binary(d, path, sources, defines);
+	if (p)
+		goto done;
+	p = clCreateProgramWithSource(d->context->cl, n, (const char **)texts, NULL, &code);
+	if (!p) {
+		s = evn_cl_fail(err, d, "clCreateProgramWithSource", sources, code);
+		goto done;
+	}
+	s = build(d, p, sources, defines, err);
+	if (s == EVN_OK)
+		save_binary(d, p, path);
+done:
+	free_sources(texts, MAX_SOURCES);
+	free(path);
+	if (s != EVN_OK && p)
+		clReleaseProgram(p);
+	*out = s == EVN_OK ? p : NULL;
+	return s;
+}
+
+static evn_status add_program(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err)
+{
+	evn_program *entry = calloc(1, sizeof *entry);
+	if (!entry)
+		return evn_fail_memory(err, sources, sizeof *entry);
+	*entry = (evn_program){.sources = evn_strdup(sources), .defines = evn_strdup(defines), .next = d->programs};
+	d->programs = entry;
+	if (!entry->sources || !entry->defines)
+		return evn_fail_memory(err, sources, strlen(sources) + strlen(defines));
+	EVN_TRY(make_program(d, sources, defines, &entry->cl, err));
+	*out = entry->cl;
+	return EVN_OK;
+}
+
+evn_status evn_program_get(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err)
+{
+	evn_status s = EVN_OK;
+	pthread_mutex_lock(&d->lock);
+	evn_program *p = d->programs;
+	while (p && !(p->cl && !strcmp(p->sources, sources) && !strcmp(p->defines, defines)))
+		p = p->next;
+	if (p)
+		*out = p->cl;
+	else
+		s = add_program(d, sources, defines, out, err);
+	pthread_mutex_unlock(&d->lock);
+	return s;
+}
+
+void evn_programs_free(evn_device *d)
+{
+	while (d->programs) {
+		evn_program *p = d->programs;
+		d->programs = p->next;
+		if (p->cl)
+			clReleaseProgram(p->cl);
+		free(p->sources);
+		free(p->defines);
+		free(p);
+	}
+}
+
+uint64_t evn_device_fingerprint(const evn_device *d)
+{
+	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
+	for (size_t i = 0; i < evn_kernel_source_count; i++)
+		h = evn_hash(h, evn_kernel_sources[i].text, evn_kernel_sources[i].size);
+	h = evn_hash_str(h, d->info->platform_name);
+	h = evn_hash_str(h, d->info->stable_id);
+	h = evn_hash_str(h, d->info->name);
+	h = evn_hash_str(h, d->info->driver);
+	return evn_hash_str(h, d->id);
+}

@@ -1,0 +1,157 @@
+/* queue.c - everything enqueued goes through here: one choke point that checks and names what fails. */
+#include "ocl/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err)
+{
+	evn_queue *q = *out = calloc(1, sizeof *q);
+	if (!q)
+		return evn_fail_memory(err, "queue", sizeof *q);
+	cl_int code;
+	q->device = d;
+	q->cl = clCreateCommandQueue(d->context->cl, d->cl, CL_QUEUE_PROFILING_ENABLE, &code);
+	if (q->cl)
+		return EVN_OK;
+	free(q);
+	*out = NULL;
+	return evn_cl_fail(err, d, "clCreateCommandQueue", NULL, code);
+}
+
+void evn_queue_free(evn_queue *q)
+{
+	if (!q)
+		return;
+	clFinish(q->cl);
+	for (evn_kernel *k = q->kernels; k;) {
+		evn_kernel *next = k->next;
+		clReleaseKernel(k->cl);
+		free(k);
+		k = next;
+	}
+	clReleaseCommandQueue(q->cl);
+	free(q);
+}
+
+evn_device *evn_queue_device(const evn_queue *q) { return q->device; }
+
+evn_status evn_queue_flush(evn_queue *q, evn_error *err)
+{
+	cl_int code = clFlush(q->cl);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clFlush", NULL, code);
+}
+
+evn_status evn_queue_finish(evn_queue *q, evn_error *err)
+{
+	cl_int code = clFinish(q->cl);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clFinish", NULL, code);
+}
+
+evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, const char *name, const char *defines,
+                          evn_error *err)
+{
+	cl_program program;
+	EVN_TRY(evn_program_get(q->device, sources, defines, &program, err));
+	evn_kernel *k = calloc(1, sizeof *k);
+	if (!k)
+		return evn_fail_memory(err, "kernel", sizeof *k);
+	cl_int code;
+	snprintf(k->name, sizeof k->name, "%s", name);
+	k->queue = q;
+	k->cl = clCreateKernel(program, name, &code);
+	const char *call = "clCreateKernel";
+	if (k->cl) {
+		call = "clGetKernelInfo";
+		code = clGetKernelInfo(k->cl, CL_KERNEL_NUM_ARGS, sizeof k->n_args, &k->n_args, NULL);
+	}
+	if (code != CL_SUCCESS) {
+		if (k->cl)
+			clReleaseKernel(k->cl);
+		free(k);
+		return evn_cl_fail(err, q->device, call, name, code);
+	}
+	k->next = q->kernels;
+	*out = q->kernels = k;
+	return EVN_OK;
+}
+
+evn_args evn_args_begin(evn_kernel *k) { return (evn_args){.kernel = k}; }
+
+static void set_arg(evn_args *a, size_t size, const void *value)
+{
+	cl_int code = clSetKernelArg(a->kernel->cl, a->n++, size, value);
+	if (a->code == CL_SUCCESS)
+		a->code = code;
+}
+
+void evn_arg_buf(evn_args *a, const evn_buf *b) { set_arg(a, sizeof b->cl, &b->cl); }
+void evn_arg_u32(evn_args *a, uint32_t v) { set_arg(a, sizeof v, &v); }
+void evn_arg_f32(evn_args *a, float v) { set_arg(a, sizeof v, &v); }
+void evn_arg_local(evn_args *a, size_t bytes) { set_arg(a, bytes, NULL); }
+
+evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err)
+{
+	const evn_kernel *k = a->kernel;
+	evn_queue *q = k->queue;
+	if (a->code != CL_SUCCESS)
+		return evn_cl_fail(err, q->device, "clSetKernelArg", k->name, a->code);
+	if (a->n != k->n_args)
+		return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: takes %u arguments, %u were set", k->name, k->n_args, a->n);
+	size_t global[3];
+	for (uint32_t i = 0; i < dims; i++) {
+		global[i] = groups[i] * locals[i];
+		if (!global[i])
+			return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: empty launch (dimension %u)", k->name, i);
+	}
+	cl_int code = clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, NULL);
+	if (code != CL_SUCCESS)
+		return evn_cl_fail(err, q->device, "clEnqueueNDRangeKernel", k->name, code);
+	if (evn_env_get()->debug_sync) {
+		evn_log(EVN_LOG_DEBUG, "%s: %s", q->device->name, k->name);
+		code = clFinish(q->cl);
+		if (code != CL_SUCCESS)
+			return evn_cl_fail(err, q->device, "clFinish", k->name, code);
+	}
+	return EVN_OK;
+}
+
+evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err)
+{
+	return evn_queue_wait(q, NULL, 0, out, err);
+}
+
+/* With nothing to wait for, a barrier ends when what was queued before it has ended. */
+evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err)
+{
+	cl_event list[EVN_MAX_RANKS];
+	for (size_t i = 0; i < n; i++)
+		list[i] = events[i]->cl;
+	evn_event *e = *resumed = calloc(1, sizeof *e);
+	if (!e)
+		return evn_fail_memory(err, "event", sizeof *e);
+	cl_int code = n ? clEnqueueBarrierWithWaitList(q->cl, (cl_uint)n, list, &e->cl)
+	                : clEnqueueMarkerWithWaitList(q->cl, 0, NULL, &e->cl);
+	if (code == CL_SUCCESS)
+		return EVN_OK;
+	free(e);
+	*resumed = NULL;
+	return evn_cl_fail(err, q->device, "clEnqueueBarrierWithWaitList", NULL, code);
+}
+
+uint64_t evn_event_end_ns(const evn_event *e)
+{
+	cl_ulong ns = 0;
+	if (clGetEventProfilingInfo(e->cl, CL_PROFILING_COMMAND_END, sizeof ns, &ns, NULL) != CL_SUCCESS)
+		return 0;
+	return ns;
+}
+
+void evn_event_free(evn_event *e)
+{
+	if (!e)
+		return;
+	clReleaseEvent(e->cl);
+	free(e);
+}
