@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts of this folder: one line per step, progress for long ones, packages, checksums, drivers.
 # Sourced, never run; leaves the shell in the root of the checkout.
 set -euo pipefail
