@@ -127,8 +127,9 @@ EVN_API evn_status evn_selftest(const char *devices, evn_selftest_fn fn, void *u
 typedef struct evn_model evn_model;
 
 typedef struct {
-	const char *arch; /* "llama", "qwen2", "qwen3"; NULL for a vocabulary-only file */
+	const char *arch; /* "llama", "qwen2", "qwen3", ...; NULL when the file names none */
 	const char *name; /* general.name or NULL */
+	/* 0 for a vocabulary-only file and where evener does not understand the architecture's keys */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
 	uint64_t n_params, file_bytes, tensor_bytes;
 	uint32_t gguf_version, n_tensors, n_metadata;

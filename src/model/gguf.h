@@ -42,6 +42,7 @@ evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data,
 void evn_gguf_free(evn_gguf *g);
 const char *evn_gguf_name(const evn_gguf *g);
 uint32_t evn_gguf_version(const evn_gguf *g);
+uint64_t evn_gguf_header_bytes(const evn_gguf *g); /* everything before the weights */
 
 uint32_t evn_gguf_n_values(const evn_gguf *g);
 const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i);
@@ -60,6 +61,22 @@ evn_status evn_gguf_string(const evn_gguf *g, const char *key, evn_str *out, evn
 /* An array whose elements are of type `element`; *out NULL when absent. */
 evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type element, const evn_gguf_value **out,
                           evn_error *err);
+/* As evn_gguf_u32, or an array (one entry per layer) whose entries are all equal; EVN_ERR_UNSUPPORTED when they
+ * differ. */
+evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
+
 bool evn_str_is(evn_str s, const char *text);
+const char *evn_gguf_value_type(const evn_gguf_value *v); /* "u32", "string[]" */
+uint64_t evn_gguf_position(const evn_gguf *g, const evn_gguf_value *v); /* byte of its first element in the file */
+/* The value in words: arrays shortened to their first elements and a count, control bytes escaped. */
+void evn_gguf_describe(const evn_gguf_value *v, char *out, size_t size);
+
+static inline uint64_t evn_load_le(const uint8_t *p, size_t n) /* n <= 8 bytes, little-endian */
+{
+	uint64_t v = 0;
+	for (size_t i = 0; i < n; i++)
+		v |= (uint64_t)p[i] << 8 * i;
+	return v;
+}
 
 #endif

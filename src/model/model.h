@@ -3,6 +3,7 @@
 #define EVN_MODEL_H
 
 #include "model/gguf.h"
+#include "model/tokenizer.h"
 
 typedef enum { EVN_ROPE_SCALING_NONE, EVN_ROPE_SCALING_LINEAR, EVN_ROPE_SCALING_YARN } evn_rope_scaling;
 
@@ -22,8 +23,16 @@ typedef struct {
 	const float *rope_freq_factors; /* (rope_dim / 2) divisors from rope_freqs.weight (llama3), or NULL */
 } evn_hparams;
 
-/* Opened by evn_model_open; evn_model_hparams is NULL for a vocabulary-only file. */
+/* *out is zeros when this fails; evn_hparams_clear frees what it owns. */
+evn_status evn_hparams_read(evn_hparams *out, const evn_gguf *g, evn_error *err);
+void evn_hparams_clear(evn_hparams *h);
+
+/* NULL when the file has none that evener understands: a vocabulary-only file, an architecture with other keys.
+ * evn_model_open does not mind; require says why. */
 const evn_hparams *evn_model_hparams(const evn_model *m);
+evn_status evn_model_require_hparams(const evn_model *m, const evn_hparams **out, evn_error *err);
+/* Created at first use, owned by the model; any thread. NULL when it cannot be. */
+const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err);
 const evn_gguf *evn_model_gguf(const evn_model *m);
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* The tensor must exist with this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */

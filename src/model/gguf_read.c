@@ -1,0 +1,310 @@
+/* gguf_read.c - typed reads of GGUF metadata: one value fetched in its own type, converted where it fits, refused
+ * with both types named where it does not. */
+#include "model/gguf.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN_ELEMENTS 8u /* of an array described in words */
+#define SHOWN_TEXT 40u    /* bytes of each string in it */
+
+/* As a scalar and as an array. */
+static const char *const type_names[EVN_GGUF__COUNT][2] = {
+	[EVN_GGUF_U8] = {"u8", "u8[]"},
+	[EVN_GGUF_I8] = {"i8", "i8[]"},
+	[EVN_GGUF_U16] = {"u16", "u16[]"},
+	[EVN_GGUF_I16] = {"i16", "i16[]"},
+	[EVN_GGUF_U32] = {"u32", "u32[]"},
+	[EVN_GGUF_I32] = {"i32", "i32[]"},
+	[EVN_GGUF_F32] = {"f32", "f32[]"},
+	[EVN_GGUF_BOOL] = {"bool", "bool[]"},
+	[EVN_GGUF_STRING] = {"string", "string[]"},
+	[EVN_GGUF_ARRAY] = {"array", "array[]"},
+	[EVN_GGUF_U64] = {"u64", "u64[]"},
+	[EVN_GGUF_I64] = {"i64", "i64[]"},
+	[EVN_GGUF_F64] = {"f64", "f64[]"},
+};
+
+const char *evn_gguf_value_type(const evn_gguf_value *v) { return type_names[v->element][v->type == EVN_GGUF_ARRAY]; }
+
+/* A scalar of any number type. Integers keep sign and magnitude apart, so that u64 and i64 both fit. */
+typedef struct {
+	bool is_integer, negative;
+	uint64_t magnitude;
+	double real;
+} number;
+
+static number from_unsigned(uint64_t v) { return (number){true, false, v, (double)v}; }
+
+static number from_signed(const uint8_t *p, size_t n)
+{
+	uint64_t v = evn_load_le(p, n);
+	if (!(v >> (8 * n - 1)))
+		return from_unsigned(v);
+	uint64_t magnitude = ~(v | (n < 8 ? UINT64_MAX << 8 * n : 0)) + 1;
+	return (number){true, true, magnitude, -(double)magnitude};
+}
+
+static number from_f32(const uint8_t *p)
+{
+	uint32_t bits = (uint32_t)evn_load_le(p, 4);
+	float f;
+	memcpy(&f, &bits, sizeof f);
+	return (number){.real = (double)f};
+}
+
+static number from_f64(const uint8_t *p)
+{
+	uint64_t bits = evn_load_le(p, 8);
+	double f;
+	memcpy(&f, &bits, sizeof f);
+	return (number){.real = f};
+}
+
+/* False for types that are no number. */
+static bool read_number(const evn_gguf_value *v, uint64_t i, number *out)
+{
+	switch (v->element) {
+	case EVN_GGUF_U8:
+		*out = from_unsigned(v->data[i]);
+		return true;
+	case EVN_GGUF_U16:
+		*out = from_unsigned(evn_load_le(v->data + 2 * i, 2));
+		return true;
+	case EVN_GGUF_U32:
+		*out = from_unsigned(evn_load_le(v->data + 4 * i, 4));
+		return true;
+	case EVN_GGUF_U64:
+		*out = from_unsigned(evn_load_le(v->data + 8 * i, 8));
+		return true;
+	case EVN_GGUF_I8:
+		*out = from_signed(v->data + i, 1);
+		return true;
+	case EVN_GGUF_I16:
+		*out = from_signed(v->data + 2 * i, 2);
+		return true;
+	case EVN_GGUF_I32:
+		*out = from_signed(v->data + 4 * i, 4);
+		return true;
+	case EVN_GGUF_I64:
+		*out = from_signed(v->data + 8 * i, 8);
+		return true;
+	case EVN_GGUF_F32:
+		*out = from_f32(v->data + 4 * i);
+		return true;
+	case EVN_GGUF_F64:
+		*out = from_f64(v->data + 8 * i);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static evn_status wrong_type(const evn_gguf *g, const evn_gguf_value *v, const char *key, const char *expected,
+							 evn_error *err)
+{
+	return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is of type %s, expected %s, at byte %" PRIu64, evn_gguf_name(g),
+					key, evn_gguf_value_type(v), expected, evn_gguf_position(g, v));
+}
+
+/* Element i of v, within [-negative_max, positive_max]. */
+static evn_status read_integer(const evn_gguf *g, const evn_gguf_value *v, uint64_t i, const char *key,
+							   const char *expected, uint64_t negative_max, uint64_t positive_max, number *out,
+							   evn_error *err)
+{
+	if (!read_number(v, i, out) || !out->is_integer)
+		return wrong_type(g, v, key, expected, err);
+	if (out->magnitude > (out->negative ? negative_max : positive_max))
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %s%" PRIu64 ", which no %s holds, at byte %" PRIu64,
+						evn_gguf_name(g), key, out->negative ? "-" : "", out->magnitude, expected,
+						evn_gguf_position(g, v));
+	return EVN_OK;
+}
+
+evn_status evn_gguf_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	if (!v)
+		return EVN_OK;
+	if (v->type == EVN_GGUF_ARRAY)
+		return wrong_type(g, v, key, "u32", err);
+	number n;
+	EVN_TRY(read_integer(g, v, 0, key, "u32", 0, UINT32_MAX, &n, err));
+	*out = (uint32_t)n.magnitude;
+	return EVN_OK;
+}
+
+evn_status evn_gguf_i32(const evn_gguf *g, const char *key, int32_t *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	if (!v)
+		return EVN_OK;
+	if (v->type == EVN_GGUF_ARRAY)
+		return wrong_type(g, v, key, "i32", err);
+	number n;
+	EVN_TRY(read_integer(g, v, 0, key, "i32", (uint64_t)INT32_MAX + 1, INT32_MAX, &n, err));
+	*out = (int32_t)(n.negative ? -(int64_t)n.magnitude : (int64_t)n.magnitude);
+	return EVN_OK;
+}
+
+evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	if (!v || v->type != EVN_GGUF_ARRAY)
+		return evn_gguf_u32(g, key, out, err);
+	number first = {0}, n;
+	for (uint64_t i = 0; i < v->count; i++) {
+		EVN_TRY(read_integer(g, v, i, key, "u32", 0, UINT32_MAX, &n, err));
+		if (i == 0)
+			first = n;
+		else if (n.magnitude != first.magnitude)
+			return evn_fail(err, EVN_ERR_UNSUPPORTED,
+							"%s: \"%s\" differs between layers (%" PRIu64 " and %" PRIu64
+							"), which evener does not run",
+							evn_gguf_name(g), key, first.magnitude, n.magnitude);
+	}
+	if (v->count)
+		*out = (uint32_t)first.magnitude;
+	return EVN_OK;
+}
+
+evn_status evn_gguf_f32(const evn_gguf *g, const char *key, float *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	number n;
+	if (!v)
+		return EVN_OK;
+	if (v->type == EVN_GGUF_ARRAY || !read_number(v, 0, &n))
+		return wrong_type(g, v, key, "f32", err);
+	if (n.real > FLT_MAX || n.real < -FLT_MAX || n.real != n.real)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %g, expected a finite f32, at byte %" PRIu64,
+						evn_gguf_name(g), key, n.real, evn_gguf_position(g, v));
+	*out = (float)n.real;
+	return EVN_OK;
+}
+
+evn_status evn_gguf_bool(const evn_gguf *g, const char *key, bool *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	if (!v)
+		return EVN_OK;
+	if (v->type != EVN_GGUF_BOOL)
+		return wrong_type(g, v, key, "bool", err);
+	*out = v->data[0] != 0;
+	return EVN_OK;
+}
+
+evn_status evn_gguf_string(const evn_gguf *g, const char *key, evn_str *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	if (!v)
+		return EVN_OK;
+	if (v->type != EVN_GGUF_STRING)
+		return wrong_type(g, v, key, "string", err);
+	*out = v->strings[0];
+	return EVN_OK;
+}
+
+evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type element, const evn_gguf_value **out,
+						  evn_error *err)
+{
+	const evn_gguf_value *v = *out = evn_gguf_find(g, key);
+	if (!v || (v->type == EVN_GGUF_ARRAY && v->element == element))
+		return EVN_OK;
+	*out = NULL;
+	return wrong_type(g, v, key, type_names[element][1], err);
+}
+
+bool evn_str_is(evn_str s, const char *text) { return s.length == strlen(text) && !memcmp(s.text, text, s.length); }
+
+/* ---- values in words ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+	char *at;
+	size_t left; /* including the terminating NUL */
+} writer;
+
+static void put(writer *w, const char *fmt, ...) EVN_PRINTF(2, 3);
+
+static void put(writer *w, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	int n = vsnprintf(w->at, w->left, fmt, args);
+	va_end(args);
+	size_t used = n < 0 ? 0 : (size_t)n < w->left ? (size_t)n : w->left - 1;
+	w->at += used;
+	w->left -= used;
+}
+
+/* Bytes of the UTF-8 character at p, 0 where there is no valid one. */
+static size_t utf8_length(const unsigned char *p, uint64_t left)
+{
+	size_t n = p[0] < 0x80                   ? 1
+			   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+			   : (p[0] & 0xf0) == 0xe0       ? 3
+			   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+											 : 0;
+	if (n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	bool bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+			   (p[0] == 0xf4 && p[1] > 0x8f); /* overlong, surrogate, above U+10FFFF */
+	return bad ? 0 : n;
+}
+
+/* What is written is UTF-8 without control characters whatever the file holds: it must not steer a terminal. */
+static void put_string(writer *w, evn_str s, uint64_t max)
+{
+	uint64_t i = 0;
+	put(w, "\"");
+	while (i < s.length && i < max && w->left > 4) { /* the longest character or escape, or nothing of it */
+		const unsigned char *p = (const unsigned char *)s.text + i;
+		size_t n = utf8_length(p, s.length - i);
+		bool escape = n == 0 || *p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
+		if (*p == '\n')
+			put(w, "\\n");
+		else if (escape)
+			put(w, "\\x%02x", *p);
+		else
+			put(w, "%.*s", (int)n, (const char *)p);
+		i += escape ? 1 : n;
+	}
+	put(w, i < s.length ? "\"..." : "\"");
+}
+
+static void put_element(writer *w, const evn_gguf_value *v, uint64_t i, uint64_t max_text)
+{
+	number n;
+	if (v->element == EVN_GGUF_STRING)
+		put_string(w, v->strings[i], max_text);
+	else if (v->element == EVN_GGUF_BOOL)
+		put(w, "%s", v->data[i] ? "true" : "false");
+	else if (read_number(v, i, &n) && n.is_integer)
+		put(w, "%s%" PRIu64, n.negative ? "-" : "", n.magnitude);
+	else
+		put(w, "%g", n.real);
+}
+
+void evn_gguf_describe(const evn_gguf_value *v, char *out, size_t size)
+{
+	writer w = {out, size};
+	if (size == 0)
+		return;
+	*out = '\0';
+	if (v->type != EVN_GGUF_ARRAY) {
+		put_element(&w, v, 0, UINT64_MAX);
+		return;
+	}
+	put(&w, "[");
+	for (uint64_t i = 0; i < v->count && i < SHOWN_ELEMENTS; i++) {
+		put(&w, "%s", i ? ", " : "");
+		put_element(&w, v, i, SHOWN_TEXT);
+	}
+	put(&w, v->count > SHOWN_ELEMENTS ? ", ...] (%" PRIu64 ")" : "] (%" PRIu64 ")", v->count);
+}

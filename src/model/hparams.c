@@ -1,0 +1,215 @@
+/* hparams.c - the hyper-parameters of a decoder out of "<arch>.*" metadata, each checked against its range, the
+ * others and the embedding matrix, so that the layers above can multiply them without care. */
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MAX_ARCH_BYTES 48u
+#define MAX_SIZE (1u << 24) /* of any one size: products of two fit 64 bits with room to spare */
+
+typedef struct {
+	const evn_gguf *g;
+	evn_str arch;
+	evn_status status; /* the first failure sticks */
+	evn_error *err;
+	char key[128]; /* last one asked for */
+} reader;
+
+static const char *set_key(reader *r, const char *suffix)
+{
+	snprintf(r->key, sizeof r->key, "%.*s.%s", (int)r->arch.length, r->arch.text, suffix);
+	return r->key;
+}
+
+static bool has(reader *r, const char *suffix) { return evn_gguf_find(r->g, set_key(r, suffix)) != NULL; }
+
+static void fail(reader *r, evn_status code, const char *expected, double found)
+{
+	if (r->status == EVN_OK)
+		r->status =
+			evn_fail(r->err, code, "%s: \"%s\" is %.9g, expected %s", evn_gguf_name(r->g), r->key, found, expected);
+}
+
+/* 1..MAX_SIZE; keeps the default in *out when absent. A default of 0 makes the key a must. */
+static void read_size(reader *r, const char *suffix, uint32_t *out)
+{
+	if (r->status != EVN_OK)
+		return;
+	if (!has(r, suffix) && *out == 0) {
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"%s\" is missing", evn_gguf_name(r->g), r->key);
+		return;
+	}
+	r->status = evn_gguf_uniform_u32(r->g, r->key, out, r->err);
+	if (*out < 1 || *out > MAX_SIZE)
+		fail(r, EVN_ERR_FORMAT, "1 to 2^24", *out);
+}
+
+/* Finite and >= min; keeps the default in *out when absent. */
+static void read_f32(reader *r, const char *suffix, float min, float *out)
+{
+	if (r->status != EVN_OK)
+		return;
+	r->status = evn_gguf_f32(r->g, set_key(r, suffix), out, r->err);
+	if (*out < min && r->status == EVN_OK)
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"%s\" is %g, expected at least %g", evn_gguf_name(r->g),
+							 r->key, (double)*out, (double)min);
+}
+
+static void read_arch(reader *r)
+{
+	r->status = evn_gguf_string(r->g, "general.architecture", &r->arch, r->err);
+	if (r->status == EVN_OK && (r->arch.length == 0 || r->arch.length > MAX_ARCH_BYTES))
+		r->status =
+			evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"general.architecture\" is missing or not 1 to %u bytes long",
+					 evn_gguf_name(r->g), MAX_ARCH_BYTES);
+	if (r->status == EVN_OK && evn_gguf_n_tensors(r->g) == 0)
+		r->status = evn_fail(r->err, EVN_ERR_UNSUPPORTED, "%s: the file holds a vocabulary and no weights",
+							 evn_gguf_name(r->g));
+}
+
+static void read_sizes(reader *r, evn_hparams *h)
+{
+	read_size(r, "block_count", &h->n_layers);
+	if (h->n_layers > evn_gguf_n_tensors(r->g))
+		fail(r, EVN_ERR_FORMAT, "at most one layer per tensor of the file", h->n_layers);
+	read_size(r, "context_length", &h->n_ctx_train);
+	read_size(r, "embedding_length", &h->dim);
+	read_size(r, "feed_forward_length", &h->ff_dim);
+	read_size(r, "attention.head_count", &h->n_heads);
+	h->n_kv_heads = h->n_heads;
+	read_size(r, "attention.head_count_kv", &h->n_kv_heads);
+	if (r->status == EVN_OK && h->n_heads % h->n_kv_heads)
+		fail(r, EVN_ERR_FORMAT, "a divisor of attention.head_count", h->n_kv_heads);
+}
+
+static void read_head_dim(reader *r, evn_hparams *h)
+{
+	if (r->status != EVN_OK)
+		return;
+	uint32_t by_default = h->dim % h->n_heads ? 0 : h->dim / h->n_heads, value_length = by_default;
+	h->head_dim = by_default;
+	read_size(r, "attention.key_length", &h->head_dim);
+	read_size(r, "attention.value_length", &value_length);
+	if (value_length != h->head_dim)
+		fail(r, EVN_ERR_UNSUPPORTED, "the same as attention.key_length", value_length);
+	if ((uint64_t)h->head_dim * h->n_heads > MAX_SIZE)
+		fail(r, EVN_ERR_FORMAT, "at most 2^24 for all heads together", h->head_dim);
+}
+
+/* Files older than rope.scaling.type say linear scaling by a factor alone. */
+static void read_rope_scaling(reader *r, evn_hparams *h)
+{
+	h->rope_factor = 1;
+	read_f32(r, "rope.scale_linear", 1, &h->rope_factor);
+	read_f32(r, "rope.scaling.factor", 1, &h->rope_factor);
+	evn_str type = {"linear", 6};
+	if (r->status == EVN_OK)
+		r->status = evn_gguf_string(r->g, set_key(r, "rope.scaling.type"), &type, r->err);
+	if (evn_str_is(type, "none"))
+		h->rope_factor = 1;
+	else if (evn_str_is(type, "yarn"))
+		h->rope_scaling = EVN_ROPE_SCALING_YARN;
+	else if (!evn_str_is(type, "linear") && r->status == EVN_OK)
+		r->status = evn_fail(r->err, EVN_ERR_UNSUPPORTED, "%s: \"%s\" is not one of none, linear, yarn",
+							 evn_gguf_name(r->g), r->key);
+	else if (h->rope_factor > 1)
+		h->rope_scaling = EVN_ROPE_SCALING_LINEAR;
+	h->rope_n_ctx_orig = h->n_ctx_train;
+	read_size(r, "rope.scaling.original_context_length", &h->rope_n_ctx_orig);
+	h->rope_attn_factor = 1;
+	read_f32(r, "rope.scaling.attn_factor", 0, &h->rope_attn_factor);
+	h->rope_beta_fast = 32;
+	h->rope_beta_slow = 1;
+	read_f32(r, "rope.scaling.yarn_beta_slow", 0, &h->rope_beta_slow);
+	read_f32(r, "rope.scaling.yarn_beta_fast", h->rope_beta_slow, &h->rope_beta_fast);
+}
+
+static void read_freq_factors(reader *r, evn_hparams *h)
+{
+	const evn_tensor *t = r->status == EVN_OK ? evn_gguf_find_tensor(r->g, "rope_freqs.weight") : NULL;
+	if (!t)
+		return;
+	const uint32_t n = h->rope_dim / 2;
+	if (t->n_dims != 1 || t->shape[0] != n) {
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT,
+							 "%s: tensor \"rope_freqs.weight\" has %" PRIu64 " elements, expected %" PRIu32,
+							 evn_gguf_name(r->g), t->shape[0], n);
+		return;
+	}
+	float *factors = malloc(n * sizeof *factors);
+	h->rope_freq_factors = factors;
+	if (!factors) {
+		r->status = evn_fail_memory(r->err, "rope_freqs.weight", n * sizeof *factors);
+		return;
+	}
+	evn_tensor_row(t, 0, factors);
+	for (uint32_t i = 0; i < n && r->status == EVN_OK; i++)
+		if (!isfinite(factors[i]) || factors[i] <= 0)
+			r->status = evn_fail(r->err, EVN_ERR_FORMAT,
+								 "%s: tensor \"rope_freqs.weight\" holds %g at %" PRIu32 ", expected divisors > 0",
+								 evn_gguf_name(r->g), (double)factors[i], i);
+}
+
+static void read_rope(reader *r, evn_hparams *h)
+{
+	h->rope_dim = h->head_dim;
+	read_size(r, "rope.dimension_count", &h->rope_dim);
+	if (h->rope_dim % 2 || h->rope_dim > h->head_dim)
+		fail(r, EVN_ERR_FORMAT, "even and at most the size of a head", h->rope_dim);
+	h->rope_base = 10000;
+	read_f32(r, "rope.freq_base", 1, &h->rope_base);
+	read_rope_scaling(r, h);
+	read_freq_factors(r, h);
+}
+
+static void read_norm(reader *r, evn_hparams *h)
+{
+	if (r->status == EVN_OK && !has(r, "attention.layer_norm_rms_epsilon"))
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"%s\" is missing", evn_gguf_name(r->g), r->key);
+	read_f32(r, "attention.layer_norm_rms_epsilon", 0, &h->norm_eps);
+}
+
+static void read_vocab(reader *r, evn_hparams *h)
+{
+	if (r->status != EVN_OK)
+		return;
+	const evn_tensor *t = evn_gguf_find_tensor(r->g, "token_embd.weight");
+	if (!t)
+		r->status =
+			evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"token_embd.weight\" is missing", evn_gguf_name(r->g));
+	else if (t->n_dims != 2 || t->shape[0] != h->dim || t->shape[1] > MAX_SIZE)
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT,
+							 "%s: tensor \"token_embd.weight\" is [%" PRIu64 ", %" PRIu64 "], expected [%" PRIu32
+							 ", 1 to 2^24]",
+							 evn_gguf_name(r->g), t->shape[0], t->shape[1], h->dim);
+	else
+		h->vocab = (uint32_t)t->shape[1];
+}
+
+evn_status evn_hparams_read(evn_hparams *out, const evn_gguf *g, evn_error *err)
+{
+	evn_hparams h = {0};
+	reader r = {.g = g, .err = err};
+	read_arch(&r);
+	h.arch = r.arch;
+	read_sizes(&r, &h);
+	read_head_dim(&r, &h);
+	read_norm(&r, &h);
+	read_rope(&r, &h);
+	read_vocab(&r, &h);
+	if (r.status != EVN_OK) {
+		evn_hparams_clear(&h);
+		h = (evn_hparams){0};
+	}
+	*out = h;
+	return r.status;
+}
+
+void evn_hparams_clear(evn_hparams *h)
+{
+	free((void *)(uintptr_t)h->rope_freq_factors);
+	h->rope_freq_factors = NULL;
+}

@@ -1,0 +1,204 @@
+/* model.c - a model file opened: the mapping, what was parsed out of it, and C strings of its names for callers. */
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct evn_model {
+	evn_mapping file;
+	evn_gguf *gguf;
+	char *strings; /* every name below, NUL-terminated, one after the other */
+	const char **keys, **tensor_names;
+	const char *arch, *name;
+	evn_hparams hparams;
+	evn_error hparams_error; /* why there are none; code EVN_OK when there are */
+	pthread_mutex_t lock;    /* guards tokenizer */
+	evn_tokenizer *tokenizer;
+};
+
+static const char *copy_string(char **at, evn_str s)
+{
+	char *copy = *at;
+	memcpy(copy, s.text, (size_t)s.length);
+	copy[s.length] = '\0';
+	*at += s.length + 1;
+	return copy;
+}
+
+/* The string of a key, or one of no bytes where it is absent or of another type. */
+static evn_str optional_string(const evn_gguf *g, const char *key)
+{
+	evn_str s = {"", 0};
+	evn_gguf_string(g, key, &s, NULL);
+	return s;
+}
+
+static evn_status copy_names(evn_model *m, evn_error *err)
+{
+	const evn_gguf *g = m->gguf;
+	const uint32_t n_values = evn_gguf_n_values(g), n_tensors = evn_gguf_n_tensors(g);
+	evn_str arch = optional_string(g, "general.architecture"), name = optional_string(g, "general.name");
+	uint64_t bytes = arch.length + 1 + name.length + 1; /* all of it is in the file: no overflow */
+	for (uint32_t i = 0; i < n_values; i++)
+		bytes += evn_gguf_value_at(g, i)->key.length + 1;
+	for (uint32_t i = 0; i < n_tensors; i++)
+		bytes += evn_gguf_tensor_at(g, i)->name.length + 1;
+	char *at = m->strings = malloc((size_t)bytes);
+	m->keys = malloc((n_values + 1u) * sizeof *m->keys);
+	m->tensor_names = malloc((n_tensors + 1u) * sizeof *m->tensor_names);
+	if (!at || !m->keys || !m->tensor_names)
+		return evn_fail_memory(err, evn_gguf_name(g), bytes);
+	m->arch = arch.length ? copy_string(&at, arch) : NULL;
+	m->name = name.length ? copy_string(&at, name) : NULL;
+	for (uint32_t i = 0; i < n_values; i++)
+		m->keys[i] = copy_string(&at, evn_gguf_value_at(g, i)->key);
+	for (uint32_t i = 0; i < n_tensors; i++)
+		m->tensor_names[i] = copy_string(&at, evn_gguf_tensor_at(g, i)->name);
+	return EVN_OK;
+}
+
+evn_status evn_model_open(evn_model **out, const char *path, evn_error *err)
+{
+	evn_model *m = calloc(1, sizeof *m);
+	if (!m)
+		return evn_fail_memory(err, path, sizeof *m);
+	pthread_mutex_init(&m->lock, NULL);
+	evn_status s = evn_map_file(&m->file, path, err);
+	if (s == EVN_OK)
+		s = evn_gguf_parse(&m->gguf, path, m->file.data, m->file.size, err);
+	if (s == EVN_OK)
+		s = copy_names(m, err);
+	if (s != EVN_OK) {
+		evn_model_close(m);
+		return s;
+	}
+	evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error); /* its failure is reported when they are needed */
+	*out = m;
+	return EVN_OK;
+}
+
+void evn_model_close(evn_model *m)
+{
+	if (!m)
+		return;
+	evn_tokenizer_free(m->tokenizer);
+	evn_hparams_clear(&m->hparams);
+	pthread_mutex_destroy(&m->lock);
+	free(m->keys);
+	free(m->tensor_names);
+	free(m->strings);
+	evn_gguf_free(m->gguf);
+	evn_unmap_file(&m->file);
+	free(m);
+}
+
+evn_model_info evn_model_get_info(const evn_model *m)
+{
+	const evn_hparams *h = &m->hparams;
+	evn_model_info info = {
+		.arch = m->arch,
+		.name = m->name,
+		.n_layers = h->n_layers,
+		.dim = h->dim,
+		.ff_dim = h->ff_dim,
+		.n_heads = h->n_heads,
+		.n_kv_heads = h->n_kv_heads,
+		.head_dim = h->head_dim,
+		.vocab = h->vocab,
+		.n_ctx_train = h->n_ctx_train,
+		.file_bytes = m->file.size,
+		.gguf_version = evn_gguf_version(m->gguf),
+		.n_tensors = evn_gguf_n_tensors(m->gguf),
+		.n_metadata = evn_gguf_n_values(m->gguf),
+	};
+	for (uint32_t i = 0; i < info.n_tensors; i++) { /* tensors do not overlap: the sums are bounded by the file */
+		const evn_tensor *t = evn_gguf_tensor_at(m->gguf, i);
+		info.n_params += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+		info.tensor_bytes += t->size_bytes;
+	}
+	return info;
+}
+
+evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i)
+{
+	const evn_tensor *t = evn_gguf_tensor_at(m->gguf, i);
+	evn_tensor_info info = {0};
+	if (!t)
+		return info;
+	info.name = m->tensor_names[i];
+	info.type = t->quant->name;
+	info.n_dims = t->n_dims;
+	memcpy(info.shape, t->shape, sizeof info.shape);
+	info.offset_bytes = t->offset_bytes;
+	info.size_bytes = t->size_bytes;
+	return info;
+}
+
+void evn_model_metadata(const evn_model *m, uint32_t i, const char **key, const char **type, char *value,
+						size_t value_size)
+{
+	const evn_gguf_value *v = evn_gguf_value_at(m->gguf, i);
+	*key = v ? m->keys[i] : NULL;
+	*type = v ? evn_gguf_value_type(v) : NULL;
+	if (v)
+		evn_gguf_describe(v, value, value_size);
+}
+
+const evn_hparams *evn_model_hparams(const evn_model *m)
+{
+	return m->hparams_error.code == EVN_OK ? &m->hparams : NULL;
+}
+
+evn_status evn_model_require_hparams(const evn_model *m, const evn_hparams **out, evn_error *err)
+{
+	if (m->hparams_error.code != EVN_OK)
+		return evn_fail(err, m->hparams_error.code, "%s", m->hparams_error.text);
+	*out = &m->hparams;
+	return EVN_OK;
+}
+
+const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err)
+{
+	evn_model *owner = (evn_model *)(uintptr_t)m; /* a cache: the model looks the same before and after */
+	pthread_mutex_lock(&owner->lock);
+	if (!owner->tokenizer && evn_tokenizer_create(&owner->tokenizer, m->gguf, err) != EVN_OK)
+		owner->tokenizer = NULL;
+	const evn_tokenizer *t = owner->tokenizer;
+	pthread_mutex_unlock(&owner->lock);
+	return t;
+}
+
+const evn_gguf *evn_model_gguf(const evn_model *m) { return m->gguf; }
+
+const evn_tensor *evn_model_find(const evn_model *m, const char *name) { return evn_gguf_find_tensor(m->gguf, name); }
+
+evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
+						  evn_error *err)
+{
+	const evn_tensor *t = evn_model_find(m, name);
+	const uint64_t rows_expected = rows ? rows : 1;
+	if (!t)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(m->gguf), name);
+	if (t->shape[0] != cols || t->shape[1] != rows_expected || t->shape[2] != 1 || t->shape[3] != 1)
+		return evn_fail(err, EVN_ERR_FORMAT,
+						"%s: tensor \"%s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
+						"], expected [%" PRIu64 ", %" PRIu64 "]",
+						evn_gguf_name(m->gguf), name, t->shape[0], t->shape[1], t->shape[2], t->shape[3], cols,
+						rows_expected);
+	*out = t;
+	return EVN_OK;
+}
+
+void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out)
+{
+	const uint64_t row_bytes = t->shape[0] / t->quant->block_len * t->quant->block_bytes;
+	evn_dequantize(t->quant, t->data + row * row_bytes, out, t->shape[0]);
+}
+
+uint64_t evn_model_fingerprint(const evn_model *m)
+{
+	uint64_t h = evn_hash(EVN_HASH_START, &m->file.size, sizeof m->file.size);
+	return evn_hash(h, m->file.data, (size_t)evn_gguf_header_bytes(m->gguf));
+}
