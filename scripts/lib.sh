@@ -89,11 +89,9 @@ need_without_apt() {
 	for t in git cmake ninja cc pkg-config python3; do
 		command -v "$t" >/dev/null || missing+=("$t")
 	done
-	if command -v pkg-config >/dev/null; then
-		for t in $LIBRARIES; do
-			pkg-config --exists "$t" || missing+=("$t (development files)")
-		done
-	fi
+	for t in $LIBRARIES; do
+		pkg-config --exists "$t" 2>/dev/null || missing+=("$t (development files)")
+	done
 	command -v python3 >/dev/null && ! python3 -m pip --version >/dev/null 2>&1 && missing+=("pip for python3")
 	if ((${#missing[@]} > 0)); then
 		say "There is no apt-get here. Install with your system's package manager, then run this again:"
