@@ -50,3 +50,237 @@ evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t
 		return evn_fail(err, EVN_ERR_USAGE, "every device has a share of 0: at least one must have more");
 	return EVN_OK;
 }
+
+/* ---- subsets --------------------------------------------------------------------------------------------- */
+
+/* A set of candidates is a bit mask. */
+typedef struct {
+	const evn_plan_shape *shape;
+	const evn_plan_candidate *c;
+	uint32_t n;
+	double all_reduce_us;
+	uint32_t eligible;
+	evn_prediction *predicted; /* [mask]; 0 tokens/s where the set is not possible */
+} choosing;
+
+#define NEAR_TIE 0.99 /* decode speeds this close are equal; prefill decides */
+#define WORTH_IT 1.02 /* what several devices must gain over the best alone */
+
+static uint32_t count_bits(uint32_t mask)
+{
+	uint32_t n = 0;
+	for (; mask; mask &= mask - 1)
+		n++;
+	return n;
+}
+
+static bool is_twin(const evn_plan_candidate *a, const evn_plan_candidate *b)
+{
+	return a->chip >= 0 && a->chip == b->chip && a->driver != b->driver;
+}
+
+static bool is_allowed(const choosing *ch, uint32_t mask)
+{
+	if ((mask & ~ch->eligible) || count_bits(mask) > EVN_MAX_RANKS)
+		return false;
+	for (uint32_t i = 0; i < ch->n; i++)
+		for (uint32_t j = i + 1; j < ch->n; j++)
+			if ((mask >> i & 1) && (mask >> j & 1) && is_twin(&ch->c[i], &ch->c[j]))
+				return false;
+	return true;
+}
+
+/* Where a member's part comes to nothing the set is really a smaller one: its speed stays 0. */
+static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, evn_error *err)
+{
+	evn_plan_candidate members[EVN_MAX_RANKS];
+	double shares[EVN_MAX_RANKS];
+	uint64_t memory[EVN_MAX_RANKS];
+	uint32_t n = 0;
+	bool all_work = true;
+	evn_split split;
+	*out = (evn_prediction){0};
+	for (uint32_t i = 0; i < ch->n; i++)
+		if (mask >> i & 1) {
+			members[n] = ch->c[i];
+			memory[n++] = ch->c[i].memory_bytes;
+		}
+	EVN_TRY(evn_plan_shares(shares, members, n, err));
+	EVN_TRY(evn_split_make(&split, ch->shape, n, shares, memory, err));
+	for (uint32_t r = 0; r < n; r++)
+		all_work &= evn_split_bytes(ch->shape, &split, r) > ch->shape->fixed_bytes;
+	if (all_work)
+		*out = evn_predict(ch->shape, &split, members, ch->all_reduce_us);
+	evn_split_free(&split);
+	return EVN_OK;
+}
+
+static evn_status weigh_all(choosing *ch, evn_error *err)
+{
+	for (uint32_t mask = 1; mask < 1u << ch->n; mask++) {
+		if (!is_allowed(ch, mask))
+			continue;
+		evn_status status = weigh(ch, mask, &ch->predicted[mask], err);
+		if (status != EVN_OK && status != EVN_ERR_LIMIT)
+			return status;
+	}
+	return EVN_OK;
+}
+
+/* The best set of one device or of several, 0 where none can hold the model. Equal sets: the fewer devices, then
+ * those that come first. */
+static uint32_t best_set(const choosing *ch, bool several)
+{
+	uint32_t best = 0;
+	double fastest = 0;
+	for (uint32_t mask = 1; mask < 1u << ch->n; mask++)
+		if ((count_bits(mask) > 1) == several)
+			fastest = fmax(fastest, ch->predicted[mask].decode_tok_s);
+	for (uint32_t mask = 1; mask < 1u << ch->n && fastest > 0; mask++) {
+		const evn_prediction *p = &ch->predicted[mask], *b = &ch->predicted[best];
+		if ((count_bits(mask) > 1) != several || p->decode_tok_s < fastest * NEAR_TIE)
+			continue;
+		bool smaller = p->prefill_tok_s >= b->prefill_tok_s && count_bits(mask) < count_bits(best);
+		if (!best || p->prefill_tok_s > b->prefill_tok_s || smaller)
+			best = mask;
+	}
+	return best;
+}
+
+/* No set can hold the model: say what the one with the most memory lacks. */
+static evn_status nothing_fits(const choosing *ch, evn_error *err)
+{
+	uint32_t largest = 0;
+	double most = -1;
+	evn_prediction p;
+	for (uint32_t mask = 1; mask < 1u << ch->n; mask++) {
+		double sum = 0;
+		for (uint32_t i = 0; i < ch->n; i++)
+			sum += mask >> i & 1 ? (double)ch->c[i].memory_bytes : 0;
+		if (is_allowed(ch, mask) && sum > most) {
+			most = sum;
+			largest = mask;
+		}
+	}
+	return weigh(ch, largest, &p, err);
+}
+
+/* ---- reasons --------------------------------------------------------------------------------------------- */
+
+typedef char reason_text[256];
+
+static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t twin)
+{
+	const evn_prediction *mine = &ch->predicted[1u << i], *its = &ch->predicted[1u << twin];
+	uint32_t swapped = taken | 1u << i;
+	for (uint32_t j = 0; j < ch->n; j++)
+		if (is_twin(&ch->c[i], &ch->c[j]))
+			swapped &= ~(1u << j);
+	const char *name = ch->c[twin].name;
+	if (mine->decode_tok_s < its->decode_tok_s)
+		snprintf(out, sizeof(reason_text), "same chip as %s, which is faster: %.1f against %.1f tokens/s alone", name,
+				 its->decode_tok_s, mine->decode_tok_s);
+	else if (ch->predicted[swapped].decode_tok_s < ch->predicted[taken].decode_tok_s)
+		snprintf(out, sizeof(reason_text),
+				 "same chip as %s, with which the set is faster: %.1f against %.1f tokens/s", name,
+				 ch->predicted[taken].decode_tok_s, ch->predicted[swapped].decode_tok_s);
+	else
+		snprintf(out, sizeof(reason_text),
+				 "same chip as %s, which decodes as fast and is not slower with prompts: %.1f against %.1f tokens/s",
+				 name, ch->predicted[taken].prefill_tok_s, ch->predicted[swapped].prefill_tok_s);
+}
+
+/* A candidate that could have joined the set as it is. */
+static void explain_loser(reason_text out, const choosing *ch, uint32_t taken, uint32_t i)
+{
+	const char *name = ch->c[i].name;
+	const evn_prediction *without = &ch->predicted[taken], *with = &ch->predicted[taken | 1u << i];
+	evn_prediction alone;
+	evn_error err = {0};
+	if (ch->c[i].memory_bytes < ch->shape->fixed_bytes && weigh(ch, 1u << i, &alone, &err) != EVN_OK)
+		snprintf(out, sizeof(reason_text), "%.*s", (int)sizeof(reason_text) - 1, err.text);
+	else if (with->decode_tok_s <= 0)
+		snprintf(out, sizeof(reason_text), "%s is too slow beside the others: no whole part of the model falls to it",
+				 name);
+	else if (with->decode_tok_s < without->decode_tok_s)
+		snprintf(out, sizeof(reason_text), "%s would make decoding slower: %.1f tokens/s with it, %.1f without", name,
+				 with->decode_tok_s, without->decode_tok_s);
+	else if (count_bits(taken) > 1)
+		snprintf(out, sizeof(reason_text), "%s would make prompts slower: %.1f tokens/s with it, %.1f without", name,
+				 with->prefill_tok_s, without->prefill_tok_s);
+	else
+		snprintf(out, sizeof(reason_text),
+				 "%s would gain less than the 2 %% that several devices must: %.1f tokens/s with it, %.1f without",
+				 name, with->decode_tok_s, without->decode_tok_s);
+}
+
+static void explain(reason_text out, const choosing *ch, uint32_t taken, uint32_t i)
+{
+	if (!(ch->eligible >> i & 1)) {
+		snprintf(out, sizeof(reason_text), "%s",
+				 ch->c[i].share == 0 ? "given a share of 0" : "its speed is not known");
+		return;
+	}
+	for (uint32_t j = 0; j < ch->n; j++)
+		if ((taken >> j & 1) && is_twin(&ch->c[i], &ch->c[j])) {
+			explain_twin(out, ch, taken, i, j);
+			return;
+		}
+	if (count_bits(taken) == EVN_MAX_RANKS)
+		snprintf(out, sizeof(reason_text), "at most %d devices take part, and those taken are faster", EVN_MAX_RANKS);
+	else
+		explain_loser(out, ch, taken, i);
+}
+
+/* ---- choosing -------------------------------------------------------------------------------------------- */
+
+static bool is_rate(double rate) { return isfinite(rate) && rate > 0; }
+
+static uint32_t index_of(uint32_t mask)
+{
+	uint32_t i = 0;
+	while (!(mask >> i & 1))
+		i++;
+	return i;
+}
+
+static evn_status choose(evn_choice *out, choosing *ch, evn_error *err)
+{
+	EVN_TRY(weigh_all(ch, err));
+	uint32_t single = best_set(ch, false), several = best_set(ch, true);
+	if (!single && !several)
+		return nothing_fits(ch, err);
+	bool gains = ch->predicted[several].decode_tok_s > ch->predicted[single].decode_tok_s * WORTH_IT;
+	uint32_t taken = gains ? several : single;
+	for (uint32_t i = 0; i < ch->n; i++) {
+		out->taken[i] = taken >> i & 1;
+		if (!out->taken[i])
+			explain(out->reason[i], ch, taken, i);
+	}
+	out->predicted = ch->predicted[taken];
+	out->best_single = index_of(single ? single : taken);
+	out->best_single_predicted = ch->predicted[single];
+	return EVN_OK;
+}
+
+evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
+						   double all_reduce_us, evn_error *err)
+{
+	*out = (evn_choice){0};
+	if (n < 1 || n > EVN_MAX_CANDIDATES)
+		return evn_fail(err, EVN_ERR_USAGE, "cannot choose among %u devices: expected 1 to %d", n,
+						EVN_MAX_CANDIDATES);
+	choosing ch = {.shape = s, .c = c, .n = n, .all_reduce_us = all_reduce_us};
+	for (uint32_t i = 0; i < n; i++)
+		if (c[i].share != 0 && is_rate(c[i].gemv_gbs) && is_rate(c[i].gemm_gflops))
+			ch.eligible |= 1u << i;
+	if (!ch.eligible)
+		return evn_fail(err, EVN_ERR_USAGE, "none of %u devices can take part: every share is 0 or no speed is known",
+						n);
+	ch.predicted = calloc((size_t)1 << n, sizeof *ch.predicted); /* [0] stands for no set: 0 tokens/s */
+	if (!ch.predicted)
+		return evn_fail_memory(err, "plan", (uint64_t)sizeof *ch.predicted << n);
+	evn_status status = choose(out, &ch, err);
+	free(ch.predicted);
+	return status;
+}

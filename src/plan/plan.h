@@ -19,8 +19,8 @@ static inline uint32_t evn_range_len(evn_range r) { return r.end - r.begin; }
 /* What a plan needs to know of a model. Bytes are of weights as the file stores them. */
 typedef struct {
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab;
-	uint32_t ff_grain;    /* feed-forward units move in multiples of this (ff_dim % ff_grain may be != 0: last unit) */
-	uint32_t vocab_grain; /* vocabulary rows likewise */
+	uint32_t ff_grain; /* feed-forward units move in multiples of this (ff_dim % ff_grain may be != 0: last unit) */
+	uint32_t vocab_grain;   /* vocabulary rows likewise */
 	uint64_t head_bytes;    /* q rows + attention-out columns of one query head, mean over layers */
 	uint64_t kv_head_bytes; /* k and v rows of one KV head, mean over layers */
 	uint64_t ff_unit_bytes; /* gate and up rows + down column of one unit, mean over layers */
@@ -38,14 +38,14 @@ typedef struct {
 
 typedef struct {
 	uint32_t n_ranks, n_layers;
-	evn_layer_split *layers;         /* [layer * n_ranks + rank] */
+	evn_layer_split *layers; /* [layer * n_ranks + rank] */
 	evn_range vocab[EVN_MAX_RANKS];
 } evn_split;
 
 /* What a plan needs to know of a rank. Rates must be > 0 where a share is automatic. */
 typedef struct {
-	const char *name;      /* for reasons: "0:0 pthread-..." */
-	const char *id;        /* for reasons: "0:0" */
+	const char *name; /* for reasons: "0:0 pthread-..." */
+	const char *id;   /* for reasons: "0:0" */
 	double gemv_gbs, gemm_gflops, launch_us;
 	uint64_t memory_bytes; /* most it may hold */
 	double share;          /* EVN_SHARE_AUTO, or a weight >= 0 */
@@ -60,7 +60,7 @@ typedef struct {
  * move by whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the model
  * (says how much is missing). */
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
-                          const uint64_t *memory, evn_error *err);
+						  const uint64_t *memory, evn_error *err);
 void evn_split_free(evn_split *split);
 uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
 /* Fraction of all weight bytes that the rank reads per token. */
@@ -70,24 +70,27 @@ typedef struct {
 	double decode_tok_s, prefill_tok_s;
 } evn_prediction;
 
-/* Time per token = sum over phases (attention, feed-forward, vocabulary) of the slowest rank's work / rate, plus
- * launches, plus 2 * n_layers meetings of all_reduce_us when more than one rank takes part. */
+/* Time per token = sum over phases (attention, feed-forward, vocabulary) of the slowest rank's work / rate plus
+ * launches, plus 2 * n_layers meetings of all_reduce_us when more than one rank takes part. Prefill counts
+ * arithmetic, no vocabulary, and one set of launches and meetings for a batch of tokens. c[rank]. 0 tokens/s where a
+ * rate is not > 0. */
 evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-                           double all_reduce_us);
+						   double all_reduce_us);
 
 typedef struct {
 	bool taken[EVN_MAX_CANDIDATES];
 	char reason[EVN_MAX_CANDIDATES][256]; /* of those not taken */
 	evn_prediction predicted;
-	uint32_t best_single; /* index */
-	evn_prediction best_single_predicted;
+	uint32_t best_single;                 /* index */
+	evn_prediction best_single_predicted; /* 0 tokens/s where no device can hold the model alone */
 } evn_choice;
 
-/* Picks the subset with the least predicted decode time (prefill breaks near-ties). At most one driver of a chip;
- * a subset of several must beat the best single candidate by 2 % or it is not worth its risk.
- * n <= EVN_MAX_CANDIDATES. all_reduce_us: cost of a meeting of `k` ranks is all_reduce_us * (k > 1). */
+/* Picks the subset with the least predicted decode time (within 1 % prefill decides). At most one driver of a chip,
+ * at most EVN_MAX_RANKS members, none with a share of 0 or a rate that is not known; a subset of several must beat
+ * the best single candidate by 2 % or it is not worth its risk. n <= EVN_MAX_CANDIDATES. all_reduce_us: cost of a
+ * meeting of `k` ranks is all_reduce_us * (k > 1). */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-                           double all_reduce_us, evn_error *err);
+						   double all_reduce_us, evn_error *err);
 /* Share vector that minimises predicted decode time for these ranks: in proportion to gemv_gbs where automatic, else
  * the given ones; where both kinds meet, an automatic one gets what the given ones have on average per GB/s. */
 evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t n, evn_error *err);

@@ -1,0 +1,305 @@
+/* test_choose.c - the planner takes the fastest set that is allowed, and says why the others stay out. */
+#include "plan/shapes.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static evn_plan_candidate device(const char *name, double gbs, int chip, int driver)
+{
+	return (evn_plan_candidate){.name = name,
+								.id = name,
+								.gemv_gbs = gbs,
+								.gemm_gflops = 5 * gbs,
+								.launch_us = 1,
+								.memory_bytes = GIB,
+								.share = EVN_SHARE_AUTO,
+								.chip = chip,
+								.driver = driver};
+}
+
+static void assert_says(const evn_choice *ch, uint32_t i, const char *text)
+{
+	assert_false(ch->taken[i]);
+	if (!strstr(ch->reason[i], text))
+		fail_msg("reason is \"%s\", expected \"%s\" in it", ch->reason[i], text);
+}
+
+static void the_twin_driver_and_the_slow_device_are_dropped(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 9, 0, 1),
+							  device("2:0 llvmpipe", 0.1, -1, 2), device("3:0 other", 10, 1, 3)};
+	evn_choice ch;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 20, NULL), EVN_OK);
+	assert_true(ch.taken[0]);
+	assert_says(&ch, 1, "same chip as 0:0 pthread, which is faster: ");
+	assert_says(&ch, 2, "2:0 llvmpipe would make decoding slower: ");
+	assert_int_equal(ch.best_single, 0);
+	assert_memory_equal(&ch.predicted, &ch.best_single_predicted, sizeof ch.predicted);
+
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 4, 20, NULL), EVN_OK);
+	assert_true(ch.taken[0] && !ch.taken[1] && !ch.taken[2] && ch.taken[3]);
+	assert_true(ch.predicted.decode_tok_s > 1.5 * ch.best_single_predicted.decode_tok_s);
+	assert_int_equal(ch.reason[0][0], 0);
+}
+
+static void reasons_carry_the_figures(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 8, 0, 1)};
+	evn_choice ch, alone;
+	char expected[256];
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, 20, NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&alone, &s, c + 1, 1, 20, NULL), EVN_OK);
+	snprintf(expected, sizeof expected, "same chip as 0:0 pthread, which is faster: %.1f against %.1f tokens/s alone",
+			 ch.predicted.decode_tok_s, alone.predicted.decode_tok_s);
+	assert_string_equal(ch.reason[1], expected);
+}
+
+static void parts_of_one_device_may_work_together(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0/1@0", 10, 0, 0), device("0:0/1@1", 10, 0, 0)};
+	evn_choice ch;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, 5, NULL), EVN_OK);
+	assert_true(ch.taken[0] && ch.taken[1]);
+}
+
+static void several_must_gain_two_percent(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1)};
+	evn_choice ch;
+	double single, gain, all_reduce_us = 0;
+	bool seen = false;
+	for (; all_reduce_us < 200; all_reduce_us += 0.5) {
+		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, all_reduce_us, NULL), EVN_OK);
+		single = ch.best_single_predicted.decode_tok_s;
+		gain = ch.predicted.decode_tok_s / single;
+		if (!ch.taken[1]) {
+			assert_true(gain == 1);
+			seen |= strstr(ch.reason[1], "1:0 b would gain less than the 2 % that several devices must: ") != NULL;
+			continue;
+		}
+		assert_true(gain > 1.02);
+	}
+	assert_true(seen);
+	assert_says(&ch, 1, "would make decoding slower");
+}
+
+static void shares_of_zero_and_unknown_speeds_stay_out(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1), device("2:0 c", NAN, -1, 2)};
+	evn_choice ch;
+	evn_error err;
+	c[0].share = 0;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 5, NULL), EVN_OK);
+	assert_true(ch.taken[1]);
+	assert_says(&ch, 0, "given a share of 0");
+	assert_says(&ch, 2, "its speed is not known");
+	c[1].share = 0;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 5, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "none of 3 devices"));
+	c[1].share = -2;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 5, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "1:0 b is -2"));
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 0, 5, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES + 1, 5, &err), EVN_ERR_USAGE);
+}
+
+static void a_model_too_large_for_one_takes_two(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 1, -1, 1), device("2:0 c", 5, -1, 2)};
+	evn_choice ch;
+	evn_error err;
+	for (uint32_t i = 0; i < 3; i++)
+		c[i].memory_bytes = 120 * MIB;
+	c[2].memory_bytes = s.fixed_bytes / 2;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 1000, NULL), EVN_OK);
+	assert_true(ch.taken[0] && ch.taken[1]);
+	assert_true(ch.best_single_predicted.decode_tok_s == 0);
+	assert_says(&ch, 2, "1.0 MiB are needed on each device");
+	c[0].memory_bytes = c[1].memory_bytes = 60 * MIB;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 1000, &err), EVN_ERR_LIMIT);
+	assert_non_null(strstr(err.text, "2 devices may hold 118.0 MiB"));
+
+	c[1].memory_bytes = GIB; /* the slow one can hold it alone, the fast one cannot */
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 1000, NULL), EVN_OK);
+	assert_int_equal(ch.best_single, 1);
+}
+
+static void at_most_eight_ranks_of_sixteen_candidates(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(0);
+	s.n_layers = 80;
+	s.ff_grain = 1;
+	s.n_heads = s.n_kv_heads = 64;
+	evn_plan_candidate c[EVN_MAX_CANDIDATES];
+	evn_choice ch;
+	uint32_t n_taken = 0;
+	for (int i = 0; i < EVN_MAX_CANDIDATES; i++) {
+		c[i] = device("dev", i % 2 ? 10 : 9, -1, i);
+		c[i].launch_us = 0;
+	}
+	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES, 0, NULL), EVN_OK);
+	for (uint32_t i = 0; i < EVN_MAX_CANDIDATES; i++) {
+		assert_int_equal(ch.taken[i], i % 2);
+		n_taken += ch.taken[i];
+	}
+	assert_int_equal(n_taken, EVN_MAX_RANKS);
+	assert_says(&ch, 0, "at most 8 devices");
+}
+
+/* ---- against a search by hand ---------------------------------------------------------------------------- */
+
+static bool set_is_allowed(const evn_plan_candidate *c, uint32_t n, uint32_t mask)
+{
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < i; j++)
+			if ((mask >> i & 1) && (mask >> j & 1) && c[i].chip >= 0 && c[i].chip == c[j].chip &&
+				c[i].driver != c[j].driver)
+				return false;
+	return true;
+}
+
+static double decode_of(const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n, uint32_t mask, double us)
+{
+	evn_plan_candidate members[EVN_MAX_RANKS];
+	double shares[EVN_MAX_RANKS];
+	uint64_t memory[EVN_MAX_RANKS];
+	uint32_t n_members = 0;
+	evn_split split;
+	for (uint32_t i = 0; i < n; i++)
+		if (mask >> i & 1) {
+			memory[n_members] = c[i].memory_bytes;
+			members[n_members++] = c[i];
+		}
+	assert_int_equal(evn_plan_shares(shares, members, n_members, NULL), EVN_OK);
+	if (evn_split_make(&split, s, n_members, shares, memory, NULL) != EVN_OK)
+		return 0;
+	double tok_s = evn_predict(s, &split, members, us).decode_tok_s;
+	evn_split_free(&split);
+	return tok_s;
+}
+
+static void check_choice(const evn_choice *ch, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
+						 double us)
+{
+	uint32_t taken = 0, n_taken = 0;
+	double best = 0, best_single = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		taken |= (uint32_t)ch->taken[i] << i;
+		n_taken += ch->taken[i];
+		assert_true(ch->taken[i] == (ch->reason[i][0] == 0));
+		best_single = fmax(best_single, decode_of(s, c, n, 1u << i, us));
+	}
+	for (uint32_t mask = 1; mask < 1u << n; mask++)
+		if (set_is_allowed(c, n, mask))
+			best = fmax(best, decode_of(s, c, n, mask, us));
+	double got = decode_of(s, c, n, taken, us);
+	assert_true(set_is_allowed(c, n, taken));
+	assert_true(got == ch->predicted.decode_tok_s);
+	assert_true(ch->best_single_predicted.decode_tok_s >= 0.99 * best_single);
+	assert_true(got >= 0.99 * best || (n_taken == 1 && best <= best_single * 1.0304));
+	assert_true(n_taken == 1 || got > 1.02 * ch->best_single_predicted.decode_tok_s);
+}
+
+static void the_choice_is_the_best_allowed_set(void **state)
+{
+	(void)state;
+	uint64_t random = 3;
+	int n_single = 0, n_several = 0;
+	for (int k = 0; k < 400; k++) {
+		evn_plan_shape s = small_shape(random_in(&random, 0, 2048));
+		s.n_layers = random_in(&random, 1, 12);
+		evn_plan_candidate c[5];
+		uint32_t n = random_in(&random, 1, 5), n_taken = 0;
+		double us = random_in(&random, 0, 60);
+		for (uint32_t i = 0; i < n; i++) {
+			c[i] = device("dev", random_in(&random, 1, 300) * 0.1, (int)random_in(&random, 0, 3) - 1,
+						  (int)random_in(&random, 0, 2));
+			c[i].launch_us = random_in(&random, 0, 30);
+			c[i].gemm_gflops = random_in(&random, 1, 100);
+			c[i].memory_bytes = random_in(&random, 20, 90) * MIB;
+		}
+		evn_choice ch;
+		evn_status status = evn_plan_choose(&ch, &s, c, n, us, NULL);
+		if (status == EVN_ERR_LIMIT)
+			continue;
+		assert_int_equal(status, EVN_OK);
+		check_choice(&ch, &s, c, n, us);
+		for (uint32_t i = 0; i < n; i++)
+			n_taken += ch.taken[i];
+		n_single += n_taken == 1;
+		n_several += n_taken > 1;
+	}
+	assert_true(n_single > 50 && n_several > 50);
+}
+
+/* ---- share vectors --------------------------------------------------------------------------------------- */
+
+static void given_shares_are_kept_and_others_measured(void **state)
+{
+	(void)state;
+	evn_plan_candidate c[] = {device("0:0", 10, -1, 0), device("1:0", 30, -1, 1), device("2:0", 5, -1, 2)};
+	double shares[3];
+	evn_error err;
+	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_true(shares[1] == 3 * shares[0] && shares[0] == 2 * shares[2]);
+	c[1].share = 6; /* 0.2 per GB/s */
+	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_true(shares[0] == 2 && shares[1] == 6 && shares[2] == 1);
+	c[1].share = 0;
+	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_true(shares[1] == 0 && shares[0] == 2 * shares[2]);
+	c[0].share = 5;
+	c[0].gemv_gbs = 0;
+	assert_int_equal(evn_plan_shares(shares, c, 3, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "some shares are given and some automatic"));
+	c[2].share = 1; /* nothing automatic: no rate is needed */
+	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_true(shares[0] == 5 && shares[1] == 0 && shares[2] == 1);
+}
+
+static void wrong_shares_are_refused(void **state)
+{
+	(void)state;
+	evn_plan_candidate c[] = {device("0:0", 10, -1, 0), device("1:0", 0, -1, 1)};
+	double shares[2];
+	evn_error err;
+	assert_int_equal(evn_plan_shares(shares, c, 2, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "device 1:0 is automatic, but its speed is not known"));
+	c[1].share = NAN;
+	assert_int_equal(evn_plan_shares(shares, c, 2, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "device 1:0 is "));
+	c[0].share = c[1].share = 0;
+	assert_int_equal(evn_plan_shares(shares, c, 2, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "every device has a share of 0"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_twin_driver_and_the_slow_device_are_dropped),
+		cmocka_unit_test(reasons_carry_the_figures),
+		cmocka_unit_test(parts_of_one_device_may_work_together),
+		cmocka_unit_test(several_must_gain_two_percent),
+		cmocka_unit_test(shares_of_zero_and_unknown_speeds_stay_out),
+		cmocka_unit_test(a_model_too_large_for_one_takes_two),
+		cmocka_unit_test(at_most_eight_ranks_of_sixteen_candidates),
+		cmocka_unit_test(the_choice_is_the_best_allowed_set),
+		cmocka_unit_test(given_shares_are_kept_and_others_measured),
+		cmocka_unit_test(wrong_shares_are_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

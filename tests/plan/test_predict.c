@@ -1,0 +1,129 @@
+/* test_predict.c - predicted speed against sums done by hand. */
+#include "plan/shapes.h"
+
+#include <math.h>
+
+static const uint64_t any_memory[2] = {UINT64_MAX, UINT64_MAX};
+
+static evn_plan_candidate rank_of(double gbs, double gflops, double launch_us)
+{
+	return (evn_plan_candidate){
+		.name = "rank", .id = "0:0", .gemv_gbs = gbs, .gemm_gflops = gflops, .launch_us = launch_us, .chip = -1};
+}
+
+static evn_prediction predict(const evn_plan_shape *s, double share0, double share1, const evn_plan_candidate *c,
+							  double all_reduce_us)
+{
+	evn_split split;
+	assert_int_equal(evn_split_make(&split, s, 2, (double[]){share0, share1}, any_memory, NULL), EVN_OK);
+	evn_prediction p = evn_predict(s, &split, c, all_reduce_us);
+	evn_split_free(&split);
+	return p;
+}
+
+static void assert_close(double a, double b) { assert_true(fabs(a - b) <= 1e-9 * fabs(b)); }
+
+/* Ten layers that halve without a remainder: 4 heads over 4 KV heads. */
+static evn_plan_shape even_shape(void)
+{
+	return (evn_plan_shape){.n_layers = 10,
+							.dim = 256,
+							.ff_dim = 1000,
+							.n_heads = 4,
+							.n_kv_heads = 4,
+							.head_dim = 64,
+							.vocab = 2000,
+							.ff_grain = 1,
+							.vocab_grain = 1,
+							.head_bytes = 20000,
+							.kv_head_bytes = 30000,
+							.ff_unit_bytes = 500,
+							.vocab_row_bytes = 100};
+}
+
+static void one_rank_reads_everything(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(0, 0, 0)};
+	evn_prediction p = predict(&s, 1, 0, c, 1000);
+	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
+	assert_close(1 / p.decode_tok_s, bytes / 2e9 + (10 * 10 + 2) * 3e-6);
+	double flops = 2.0 * 10 * (4 * 2 * 256 * 64 + 4 * 2 * 256 * 64 + 1000 * 3 * 256);
+	assert_close(1 / p.prefill_tok_s, flops / 8e9 + 10 * 10 * 3e-6 / 128);
+}
+
+static void the_slowest_rank_sets_the_pace(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[2] = {rank_of(4, 8, 0), rank_of(1, 16, 0)};
+	evn_prediction p = predict(&s, 1, 1, c, 25);
+	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
+	assert_close(1 / p.decode_tok_s, bytes / 2 / 1e9 + 20 * 25e-6);
+	double flops = 2.0 * 10 * (4 * 2 * 256 * 64 + 4 * 2 * 256 * 64 + 1000 * 3 * 256);
+	assert_close(1 / p.prefill_tok_s, flops / 2 / 8e9 + 20 * 25e-6 / 128);
+}
+
+/* A phase is as long as its own slowest rank: with one head, attention is one rank's and both share the rest. */
+static void each_phase_has_its_own_slowest_rank(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	s.n_layers = s.n_heads = s.n_kv_heads = 1;
+	evn_plan_candidate c[2] = {rank_of(4, 8, 0), rank_of(1, 16, 0)};
+	evn_prediction p = predict(&s, 3, 1, c, 0); /* rank 0 has the head, 3/4 of the rest */
+	assert_close(1 / p.decode_tok_s, 50000 / 4e9 + 250 * 500 / 1e9 + 500 * 100 / 1e9);
+}
+
+static void a_straddling_kv_head_is_read_twice(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	s.n_kv_heads = 1;
+	evn_split split;
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
+	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
+	assert_close(1 / evn_predict(&s, &split, c, 0).decode_tok_s,
+				 (10 * (2 * 20000 + 30000 + 500 * 500) + 1000 * 100) / 1e9);
+	assert_close(evn_split_share(&s, &split, 0), 0.5);
+	evn_split_free(&split);
+}
+
+static void a_rank_without_a_known_rate_never_ends(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[2] = {rank_of(4, 8, 0), rank_of(NAN, 0, 0)};
+	evn_prediction p = predict(&s, 1, 1, c, 0);
+	assert_true(p.decode_tok_s == 0 && p.prefill_tok_s == 0);
+}
+
+static void shares_in_proportion_to_speed_are_the_best(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	s.ff_grain = s.vocab_grain = 1;
+	evn_plan_candidate c[2] = {rank_of(10, 50, 1), rank_of(5, 25, 1)};
+	for (uint32_t i = 0; i < 2; i++)
+		c[i].share = EVN_SHARE_AUTO;
+	double shares[2];
+	assert_int_equal(evn_plan_shares(shares, c, 2, NULL), EVN_OK);
+	double best = predict(&s, shares[0], shares[1], c, 10).decode_tok_s;
+	for (int k = 1; k < 20; k++)
+		assert_true(best >= predict(&s, k, 20 - k, c, 10).decode_tok_s);
+	assert_true(best > predict(&s, 1, 0, c, 10).decode_tok_s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_rank_reads_everything),
+		cmocka_unit_test(the_slowest_rank_sets_the_pace),
+		cmocka_unit_test(each_phase_has_its_own_slowest_rank),
+		cmocka_unit_test(a_straddling_kv_head_is_read_twice),
+		cmocka_unit_test(a_rank_without_a_known_rate_never_ends),
+		cmocka_unit_test(shares_in_proportion_to_speed_are_the_best),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
