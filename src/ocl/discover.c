@@ -1,5 +1,6 @@
-/* discover.c - every device of every platform; a platform without devices or with errors becomes a problem entry. */
-#include "ocl/found.h"
+/* discover.c - every device of every platform; a platform without devices, and a driver that failed its first
+ * contact, become problem entries. */
+#include "ocl/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,8 @@
 
 #define MAX_PLATFORMS 64
 #define MAX_DEVICES 256
-#define PLATFORM_NOT_FOUND (-1001) /* the loader's answer when there is no driver at all */
+#define CONTACT_LIMIT_NS 20000000000u /* a slow compiler under load needs a few seconds */
+#define PLATFORM_NOT_FOUND (-1001)    /* the loader's answer when there is no driver at all */
 
 const char *const evn_feature_names[EVN_FEATURE_COUNT] = {"fp16",    "fp64",     "subgroups",
 														  "int_dot", "svm_fine", "command_buffer"};
@@ -25,7 +27,6 @@ static evn_status add_problem(evn_system *s, const char *driver, const char *rea
 		return evn_fail_memory(err, "driver problem", strlen(driver) + strlen(reason));
 	}
 	s->problems[s->n_problems++] = p;
-	evn_log(EVN_LOG_INFO, "%s: %s", driver, reason);
 	return EVN_OK;
 }
 
@@ -33,7 +34,7 @@ static evn_status no_devices(evn_system *s, const char *short_name, const char *
 {
 	char reason[160];
 	if (code != CL_SUCCESS && code != CL_DEVICE_NOT_FOUND)
-		snprintf(reason, sizeof reason, "clGetDeviceIDs failed (%d)", code);
+		snprintf(reason, sizeof reason, "clGetDeviceIDs failed with %s (%d)", evn_cl_error_name(code), code);
 	else if (!strcmp(short_name, "rusticl"))
 		snprintf(reason, sizeof reason,
 				 "no devices; it shows them when RUSTICL_ENABLE names a Mesa driver, such as llvmpipe");
@@ -91,7 +92,7 @@ static evn_status enumerate(evn_system *s, evn_error *err)
 	if (code == PLATFORM_NOT_FOUND)
 		return EVN_OK;
 	if (code != CL_SUCCESS)
-		return evn_fail(err, EVN_ERR_DEVICE, "clGetPlatformIDs failed (%d)", code);
+		return evn_fail(err, EVN_ERR_DEVICE, "clGetPlatformIDs failed with %s (%d)", evn_cl_error_name(code), code);
 	if (!(s->devices = calloc(MAX_DEVICES, sizeof *s->devices)))
 		return evn_fail_memory(err, "devices", MAX_DEVICES * sizeof *s->devices);
 	for (cl_uint p = 0; p < n && p < MAX_PLATFORMS; p++)
@@ -103,12 +104,128 @@ static evn_status enumerate(evn_system *s, evn_error *err)
 	return EVN_OK;
 }
 
-evn_status evn_system_open(evn_system **out, evn_error *err)
+evn_status evn_system_enumerate(evn_system **out, evn_error *err)
 {
 	evn_system *s = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "system", sizeof *s);
 	evn_status status = enumerate(s, err);
+	if (status == EVN_OK)
+		*out = s;
+	else
+		evn_system_close(s);
+	return status;
+}
+
+/* ---- with what the first contact found ---------------------------------------------------------------------------
+ */
+
+/* Drivers are met once a process: the loader reads OCL_ICD_VENDORS only at its own first call. */
+static struct {
+	pthread_once_t once;
+	evn_status status;
+	evn_error err;
+	evn_contact *contacts;
+	size_t n;
+} first = {.once = PTHREAD_ONCE_INIT};
+
+static void meet_all(void)
+{
+	char *probe = evn_find_probe();
+	if (probe)
+		first.status = evn_drivers_meet(&first.contacts, &first.n, probe, CONTACT_LIMIT_NS, &first.err);
+	else
+		evn_log(EVN_LOG_WARN, "the program evener-probe was not found: OpenCL drivers are used unchecked");
+	free(probe);
+}
+
+/* The report of the nth device of these names: equal devices are told apart by their order. */
+static const evn_device_report *find_report(const evn_found *f, size_t nth)
+{
+	for (size_t c = 0; c < first.n; c++)
+		for (size_t d = 0; first.contacts[c].met && d < first.contacts[c].report.n_devices; d++) {
+			const evn_device_report *r = &first.contacts[c].report.devices[d];
+			if (!strcmp(r->platform_name, f->platform_name) && !strcmp(r->name, f->name) &&
+				!strcmp(r->driver, f->driver) && nth-- == 0)
+				return r;
+		}
+	return NULL;
+}
+
+static bool alike(const evn_found *a, const evn_found *b)
+{
+	return !strcmp(a->platform_name, b->platform_name) && !strcmp(a->name, b->name) && !strcmp(a->driver, b->driver);
+}
+
+static void log_step(void *user, const char *step)
+{
+	(void)user;
+	evn_log(EVN_LOG_DEBUG, "%s", step);
+}
+
+/* Without a report - no probe program, or a driver that shows more devices now - the trial is run here. */
+static void apply_report(evn_system *s, size_t i)
+{
+	evn_found *f = &s->devices[i];
+	evn_device_report here = {0};
+	size_t nth = 0;
+	for (size_t j = 0; j < i; j++)
+		nth += alike(&s->devices[j], f);
+	const evn_device_report *r = find_report(f, nth);
+	if (!r && f->info.usable) {
+		evn_try_device(f, log_step, NULL, &here);
+		r = &here;
+	}
+	if (r && r->reason[0] && f->info.usable) {
+		f->info.usable = false;
+		snprintf(f->reason, sizeof f->reason, "%s", r->reason);
+	}
+	unsigned features = evn_quirk_features(f, r ? r->features : 0);
+	for (size_t b = 0; b < EVN_FEATURE_COUNT; b++)
+		if (features & (1u << b))
+			f->features[f->info.n_features++] = evn_feature_names[b];
+	f->info.reason = f->info.usable ? NULL : f->reason;
+}
+
+/* A platform is known to the loader by name only; its .icd file says more. */
+static const char *file_of_platform(const char *name)
+{
+	for (size_t c = 0; c < first.n; c++)
+		for (size_t p = 0; p < first.contacts[c].report.n_platforms; p++)
+			if (!strcmp(first.contacts[c].report.platforms[p], name))
+				return first.contacts[c].icd.path;
+	return NULL;
+}
+
+static evn_status name_problems(evn_system *s, evn_error *err)
+{
+	for (size_t i = 0; i < s->n_problems; i++) {
+		evn_driver_problem *p = &s->problems[i];
+		const char *file = file_of_platform(p->driver);
+		char *driver = file ? evn_format("%s (%s)", file, p->driver) : NULL;
+		if (file && !driver)
+			return evn_fail_memory(err, "driver problem", strlen(file));
+		if (driver) {
+			free((void *)(uintptr_t)p->driver);
+			p->driver = driver;
+		}
+	}
+	for (size_t c = 0; c < first.n; c++)
+		if (first.contacts[c].problem[0])
+			EVN_TRY(add_problem(s, first.contacts[c].icd.path, first.contacts[c].problem, err));
+	return EVN_OK;
+}
+
+evn_status evn_system_open(evn_system **out, evn_error *err)
+{
+	evn_system *s = NULL;
+	pthread_once(&first.once, meet_all);
+	if (first.status != EVN_OK)
+		return evn_fail(err, first.status, "%s", first.err.text);
+	EVN_TRY(evn_system_enumerate(&s, err));
+	for (size_t i = 0; i < s->n; i++)
+		apply_report(s, i);
+	evn_status status = name_problems(s, err);
 	if (status == EVN_OK)
 		*out = s;
 	else

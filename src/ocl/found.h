@@ -47,15 +47,102 @@ struct evn_system {
 cl_platform_id evn_system_cl_platform(const evn_system *s, size_t i);
 cl_device_id evn_system_cl_device(const evn_system *s, size_t i);
 
-/* Sets chip and same_chip_as of every device (chips.c). */
-void evn_find_chips(evn_found *devices, size_t n);
+/* What this process's drivers offer, without meeting them in a child first: for that child itself. */
+evn_status evn_system_enumerate(evn_system **out, evn_error *err);
 
-/* identity.c: what the driver says a device is. Texts are cut to fit, control characters become spaces. */
+/* ---- identity.c: what the driver says a platform or device is ---------------------------------------------- */
+
+/* Texts are cut to fit, control characters become spaces. */
 void evn_identify_platform(cl_platform_id platform, char *short_name, size_t short_size, char *name,
 						   size_t name_size);
 void evn_identify_device(evn_found *f);
 /* Stable ids need to see all devices: equal ones are numbered. */
 void evn_name_stably(evn_found *devices, size_t n);
 void evn_cl_device_text(cl_device_id d, cl_device_info what, char *out, size_t size);
+
+/* chips.c: sets chip and same_chip_as of every device. */
+void evn_find_chips(evn_found *devices, size_t n);
+
+/* quirks.c: features less those known not to work on this driver though they pass their trial. */
+unsigned evn_quirk_features(const evn_found *f, unsigned features);
+/* What goes wrong with sub-devices of f, or NULL. */
+const char *evn_quirk_sub_devices(const evn_found *f);
+
+/* ---- reports of the child that met a driver (report.c) --------------------------------------------------------- */
+
+typedef struct {
+	char platform_name[128], name[160], driver[96];
+	unsigned claimed, features; /* what the driver says, and what passed its trial */
+	char reason[256];           /* why even the first kernel failed; empty when it ran */
+} evn_device_report;
+
+#define EVN_REPORT_DEVICES 32
+#define EVN_REPORT_PLATFORMS 8
+
+typedef struct {
+	char library[512]; /* as loaded; its size and time then, to know it again */
+	uint64_t library_bytes, library_time_ns;
+	char problem[256]; /* the library does not load or offers no platform */
+	char step[320];    /* the last one begun */
+	bool complete;     /* the child came to its end */
+	size_t n_platforms, n_devices;
+	char platforms[EVN_REPORT_PLATFORMS][128];
+	evn_device_report devices[EVN_REPORT_DEVICES];
+} evn_driver_report;
+
+/* The report is lines of tab-separated fields, written as the work goes on: a crash leaves what came before. */
+void evn_report_parse(evn_driver_report *out, const char *text);
+/* Writes the report of every device of the one driver that OCL_ICD_VENDORS names. */
+evn_status evn_report_write(int fd, const char *library, evn_error *err);
+
+/* trial.c: builds and runs the first kernels on f, telling each step before it is taken. */
+typedef void (*evn_step_fn)(void *user, const char *step);
+void evn_try_device(const evn_found *f, evn_step_fn step, void *user, evn_device_report *out);
+
+/* ---- drivers as files (icd.c) ------------------------------------------------------------------------------------
+ */
+
+typedef struct {
+	char *path;    /* the .icd file, or the library where no file names it */
+	char *library; /* what it asks the loader to open */
+	uint64_t key;  /* of the file's state and of the environment that drivers heed */
+} evn_icd;
+
+/* The drivers the loader will open, by its own rules for OCL_ICD_VENDORS. */
+evn_status evn_icds_list(evn_icd **out, size_t *n, evn_error *err);
+void evn_icds_free(evn_icd *icds, size_t n);
+/* A folder of .icd files for those with keep[i], for OCL_ICD_VENDORS; malloc'd, NULL where none can be had. */
+char *evn_icds_folder(const evn_icd *icds, const bool *keep, size_t n);
+
+/* ---- child processes (child.c) -----------------------------------------------------------------------------------
+ */
+
+typedef struct {
+	const char *argv[4]; /* NULL-terminated; argv[0] NULL: nothing to run */
+	const char *vendors; /* OCL_ICD_VENDORS for it */
+	char *output;        /* its stdout, NUL-terminated, cut at a limit; freed by the caller */
+	bool started, timed_out;
+	int status; /* as from waitpid */
+} evn_child;
+
+/* Runs all at once, each in a process group of its own that is killed when limit_ns have passed. */
+void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns);
+/* evener-probe beside this library or program, in libexec, or on PATH; malloc'd, NULL when there is none. */
+char *evn_find_probe(void);
+
+/* ---- first contact (contact.c) -----------------------------------------------------------------------------------
+ */
+
+typedef struct {
+	evn_icd icd;
+	bool met;                 /* report is filled */
+	char problem[640];        /* empty: sound */
+	evn_driver_report report; /* of a sound driver */
+} evn_contact;
+
+/* Meets every driver in a child of its own, `probe`, or reads what an earlier meeting found. Where one is not sound,
+ * OCL_ICD_VENDORS of this process is made to leave it out. */
+evn_status evn_drivers_meet(evn_contact **out, size_t *n, const char *probe, uint64_t limit_ns, evn_error *err);
+void evn_contacts_free(evn_contact *contacts, size_t n);
 
 #endif

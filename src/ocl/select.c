@@ -153,7 +153,10 @@ static evn_status pick_device(const evn_system *s, evn_pick base, const parts *p
 {
 	if (!p->n)
 		return append(base, out, n, max, item, err);
+	const char *quirk = evn_quirk_sub_devices(&s->devices[base.device]);
 	EVN_TRY(check_parts(&s->devices[base.device], p, text, err));
+	if (quirk)
+		evn_log(EVN_LOG_INFO, "%s: %s", item, quirk);
 	for (size_t i = 0; i < p->n; i++) {
 		base.n_units = p->units[i];
 		EVN_TRY(append(base, out, n, max, item, err));

@@ -1,0 +1,46 @@
+/* quirks.c - what is known to go wrong on which driver, though the driver does not say so. One line a quirk; to add
+ * one, say the symptom you saw, with the driver's version. */
+#include "ocl/found.h"
+
+#include <string.h>
+
+typedef struct {
+	const char *platform; /* short name */
+	const char *driver;   /* start of its version; "" = any */
+	const char *type;     /* "cpu", "gpu"; "" = any */
+	unsigned hidden;      /* features that pass their trial and are still not to be used */
+	bool sub_devices;     /* the symptom is one of sub-devices */
+	const char *symptom;
+} quirk;
+
+static const quirk quirks[] = {
+	{"intel", "", "cpu", 0, true,
+	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
+	{"pocl", "", "cpu", 0, true,
+	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
+	 "them"},
+};
+
+static bool applies(const quirk *q, const evn_found *f)
+{
+	return !strcmp(q->platform, f->platform) && !strncmp(f->driver, q->driver, strlen(q->driver)) &&
+		   (!q->type[0] || !strcmp(q->type, f->info.type));
+}
+
+unsigned evn_quirk_features(const evn_found *f, unsigned features)
+{
+	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
+		if (applies(&quirks[i], f) && (features & quirks[i].hidden)) {
+			evn_log(EVN_LOG_INFO, "%s %s: %s", f->info.id, f->info.name, quirks[i].symptom);
+			features &= ~quirks[i].hidden;
+		}
+	return features;
+}
+
+const char *evn_quirk_sub_devices(const evn_found *f)
+{
+	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
+		if (quirks[i].sub_devices && applies(&quirks[i], f))
+			return quirks[i].symptom;
+	return NULL;
+}
