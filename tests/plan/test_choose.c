@@ -137,6 +137,17 @@ static void a_model_too_large_for_one_takes_two(void **state)
 	assert_int_equal(ch.best_single, 1);
 }
 
+static void a_device_too_slow_for_one_part_is_dropped(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1), device("2:0 c", 1e-4, -1, 2)};
+	evn_choice ch;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 5, NULL), EVN_OK);
+	assert_true(ch.taken[0] && ch.taken[1]);
+	assert_says(&ch, 2, "2:0 c is too slow beside the others: no whole part of the model falls to it");
+}
+
 static void at_most_eight_ranks_of_sixteen_candidates(void **state)
 {
 	(void)state;
