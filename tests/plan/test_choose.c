@@ -307,6 +307,7 @@ int main(void)
 		cmocka_unit_test(several_must_gain_two_percent),
 		cmocka_unit_test(shares_of_zero_and_unknown_speeds_stay_out),
 		cmocka_unit_test(a_model_too_large_for_one_takes_two),
+		cmocka_unit_test(a_device_too_slow_for_one_part_is_dropped),
 		cmocka_unit_test(at_most_eight_ranks_of_sixteen_candidates),
 		cmocka_unit_test(the_choice_is_the_best_allowed_set),
 		cmocka_unit_test(given_shares_are_kept_and_others_measured),
