@@ -86,7 +86,7 @@ kernel void rope_append(global float *q_out, global float *k_cache, global float
 
 // Softmax(q K^T * scale) V over the keys 0 .. position + token, with a running maximum (Milakov & Gimelshein 2018):
 // no buffer of scores. Head h uses KV head (first_head + h) / group - first_kv.
-// out (n_tok, out_stride), heads HEAD_DIM apart from column out_offset. Work-group (head, token).
+// out (n_tok, out_stride), heads HEAD_DIM apart from column out_offset, zeros elsewhere. Work-group (head, token).
 kernel __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
 void attention(global float *out, uint out_stride, uint out_offset, const global float *q, const global float *k_cache,
                const global float *v_cache, uint n_heads, uint n_ctx, uint position, uint first_head, uint first_kv, uint group,
@@ -146,7 +146,13 @@ void attention(global float *out, uint out_stride, uint out_offset, const global
 			acc[i] = fma(acc[i], (float16)mine, accs[o][i] * other);
 	}
 #endif
-	global float *o = out + (size_t)t * out_stride + out_offset + h * HEAD_DIM;
+	global float *row = out + (size_t)t * out_stride, *o = row + out_offset + h * HEAD_DIM;
+	if (h == 0)
+		for (uint i = 0; i < out_offset; i++)
+			row[i] = 0.0f;
+	if (h == n_heads - 1)
+		for (uint i = out_offset + n_heads * HEAD_DIM; i < out_stride; i++)
+			row[i] = 0.0f;
 	for (uint i = 0; i < HEAD_VECS; i++) {
 		float lanes[16];
 		vstore16(acc[i] / sum, 0, lanes);

@@ -33,14 +33,18 @@ void rmsnorm(global float *y, const global float *x, uint first, const global fl
 		vstore16(vload16(0, xt + i) * scale * vload16(0, w + i), 0, y + t * stride + i);
 }
 
-// y[t][i] = silu(gate[t][i]) * up[t][i]; gate at column 0 and up at column up_offset of gu (Shazeer 2020).
-// Work-item (16 columns, t).
-kernel void swiglu(global float *y, uint y_stride, uint y_offset, const global float *gu, uint gu_stride, uint up_offset)
+// y[t][i] = silu(gate[t][i]) * up[t][i] for i < width, 0 up to y_stride; gate at column 0 and up at column up_offset
+// of gu (Shazeer 2020). Work-item (16 columns, t).
+kernel void swiglu(global float *y, uint y_stride, const global float *gu, uint gu_stride, uint up_offset, uint width)
 {
 	size_t i = get_global_id(0) * 16, t = get_global_id(1);
-	float16 gate = vload16(0, gu + t * gu_stride + i);
-	float16 up = vload16(0, gu + t * gu_stride + up_offset + i);
-	vstore16(gate / (1.0f + exp(-gate)) * up, 0, y + t * y_stride + y_offset + i);
+	float16 v = 0.0f;
+	if (i < width) {
+		float16 gate = vload16(0, gu + t * gu_stride + i);
+		float16 up = vload16(0, gu + t * gu_stride + up_offset + i);
+		v = gate / (1.0f + exp(-gate)) * up;
+	}
+	vstore16(v, 0, y + t * y_stride + i);
 }
 
 // y[t][i] += b[i]. Work-item (16 columns, t).

@@ -13,5 +13,5 @@ inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 inline float16 tile_quant(const global uchar *b, uint g, uint k)
 {
 	uchar16 v = vload16(k % 16, b + 4 * TILE_ROWS);
-	return convert_float16(k < 16 ? v & (uchar16)15 : v >> (uchar16)4);
+	return convert_float16(bits(v, k / 16 * 4, 4));
 }

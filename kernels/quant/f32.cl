@@ -1,0 +1,8 @@
+// f32.cl - one f32 each. A step is 32 of them; the scale 1 folds away.
+#define STEP_LEN 32
+#define STEP_BYTES 128
+#define GROUP_LEN 32
+
+inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
+
+inline float16 tile_quant(const global uchar *b, uint g, uint k) { return vload16(k, (const global float *)b); }

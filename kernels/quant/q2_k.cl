@@ -1,0 +1,19 @@
+// q2_k.cl - blocks of 256 in groups of 16: 16 bytes of scale and minimum (nibbles), 64 bytes of 2-bit quants, f16
+// factors of the scales and of the minima. Byte 32 h + i holds element i of four rows of 32, one for each two bits.
+#define STEP_LEN 256
+#define STEP_BYTES 84
+#define GROUP_LEN 16
+#define HAS_OFFSET
+
+inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+{
+	uchar16 v = vload16(g, b);
+	*scale = load_halfs(b + 80 * TILE_ROWS) * convert_float16(bits(v, 0, 4));
+	*offset = -load_halfs(b + 82 * TILE_ROWS) * convert_float16(bits(v, 4, 4));
+}
+
+inline float16 tile_quant(const global uchar *b, uint g, uint k)
+{
+	uchar16 v = vload16(g / 8 * 32 + g % 2 * 16 + k, b + 16 * TILE_ROWS);
+	return convert_float16(bits(v, g % 8 / 2 * 2, 2));
+}
