@@ -1,0 +1,50 @@
+/* cli.h - what every command of the program sees: how it was invoked, and how it fails. A command gets the settings
+ * that flags, config file and defaults gave, prints its result on stdout and returns a status; main turns that into
+ * one line on stderr and the exit code. */
+#ifndef EVN_CLI_H
+#define EVN_CLI_H
+
+#include "evener.h"
+#include "cli/settings.h"
+
+enum {
+	CMD_DEVICES = 1 << 0,
+	CMD_PLAN = 1 << 1,
+	CMD_RUN = 1 << 2,
+	CMD_LOGITS = 1 << 3,
+	CMD_BENCH = 1 << 4,
+	CMD_INSPECT = 1 << 5,
+	CMD_TOKENIZE = 1 << 6,
+	CMD_SELFTEST = 1 << 7,
+	CMD_CONFIG = 1 << 8,
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH, /* those that need a model and devices */
+	CMD_ALL = (1 << 9) - 1,
+};
+
+typedef struct {
+	settings settings;
+	const char *const *arguments; /* what stands beside the flags, the command's name left out */
+	size_t n_arguments;
+} invocation;
+
+typedef struct {
+	const char *name;
+	unsigned bit;
+	const char *arguments; /* as the usage line shows them */
+	size_t max_arguments;
+	const char *summary;
+	const char *details; /* paragraphs after the options */
+	evn_status (*run)(const invocation *in, evn_error *err);
+} command;
+
+evn_status cmd_devices(const invocation *in, evn_error *err);
+evn_status cmd_plan(const invocation *in, evn_error *err);
+evn_status cmd_run(const invocation *in, evn_error *err);
+evn_status cmd_logits(const invocation *in, evn_error *err);
+evn_status cmd_bench(const invocation *in, evn_error *err);
+evn_status cmd_inspect(const invocation *in, evn_error *err);
+evn_status cmd_tokenize(const invocation *in, evn_error *err);
+evn_status cmd_selftest(const invocation *in, evn_error *err);
+evn_status cmd_config(const invocation *in, evn_error *err);
+
+#endif

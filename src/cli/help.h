@@ -1,0 +1,10 @@
+/* help.h - help texts, made from the tables of commands and options. */
+#ifndef EVN_CLI_HELP_H
+#define EVN_CLI_HELP_H
+
+#include "cli/cli.h"
+
+void help_program(const command *commands);
+void help_command(const command *c);
+
+#endif

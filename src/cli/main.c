@@ -1,0 +1,143 @@
+/* main.c - picks the command, gathers its settings (defaults, config file, flags), and makes of its status one line
+ * on stderr and the exit code. */
+#include "cli/cli.h"
+#include "cli/config.h"
+#include "cli/console.h"
+#include "cli/help.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const command commands[] = {
+	{"devices", CMD_DEVICES, "", 0, "list every OpenCL device: identity, features, measured rates, usable or why not",
+	 NULL, cmd_devices},
+	{"plan", CMD_PLAN, "CONFIG | -m MODEL", 1, "show who would hold what, and the predicted speed", NULL, cmd_plan},
+	{"run", CMD_RUN, "CONFIG | -m MODEL", 1, "generate text: tokens to standard output as they come",
+	 "The prompt gets BOS where the model asks for it, and texts of special tokens in it become those tokens.\n"
+	 "A prompt from a file or from standard input loses one newline at its end.",
+	 cmd_run},
+	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, a line for each token given", NULL, cmd_logits},
+	{"bench", CMD_BENCH, "CONFIG | -m MODEL", 1, "measure prefill and decode, each device alone and all together",
+	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
+	 "devices' measured GB/s.",
+	 cmd_bench},
+	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
+	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",
+	 "Special tokens are neither added nor recognised unless --special is given.", cmd_tokenize},
+	{"selftest", CMD_SELFTEST, "", 0, "check every kernel on every device against known answers", NULL, cmd_selftest},
+	{"config", CMD_CONFIG, "check FILE | init | schema", 2,
+	 "check a config, print a commented one to start from, or the JSON Schema", NULL, cmd_config},
+	{0},
+};
+
+static const command *find_command(const char *name)
+{
+	for (const command *c = commands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			return c;
+	return NULL;
+}
+
+static evn_status unknown_command(const char *name, evn_error *err)
+{
+	const char *names[sizeof commands / sizeof *commands + 1] = {"help"};
+	for (size_t i = 0; commands[i].name; i++)
+		names[i + 1] = commands[i].name;
+	const char *nearest = text_nearest(name, names);
+	return cli_fail(err, EVN_ERR_USAGE, "unknown %s '%.60s'; %s%s%s", *name == '-' ? "option" : "command", name,
+					nearest ? "did you mean '" : "evener --help lists the commands", nearest ? nearest : "",
+					nearest ? "'?" : "");
+}
+
+/* The commands that open a model and devices take a config, all but config and inspect no other argument. */
+static evn_status check_arguments(const command *c, const invocation *in, evn_error *err)
+{
+	if (in->n_arguments > c->max_arguments)
+		return cli_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
+						in->arguments[c->max_arguments]);
+	bool has_model = in->settings.model_path || (c->bit == CMD_INSPECT && in->n_arguments > 0);
+	if (!has_model && (c->bit & (CMD_ENGINE | CMD_INSPECT | CMD_TOKENIZE)))
+		return cli_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
+	if (in->settings.prompt && in->settings.prompt_file)
+		return cli_fail(err, EVN_ERR_USAGE, "%s: --prompt and --file exclude each other", c->name);
+	return EVN_OK;
+}
+
+static evn_status run_with_settings(const command *c, const command_line *line, invocation *in, config *file,
+									evn_error *err)
+{
+	in->arguments = line->arguments;
+	in->n_arguments = line->n_arguments;
+	evn_status status = settings_init(&in->settings, err);
+	if (status == EVN_OK && (c->bit & CMD_ENGINE) && line->n_arguments > 0)
+		status = config_load(file, line->arguments[0], &in->settings, err);
+	if (status == EVN_OK)
+		status = command_line_apply(line, &in->settings, err);
+	if (status == EVN_OK)
+		status = check_arguments(c, in, err);
+	if (status == EVN_OK)
+		status = settings_resolve(&in->settings, err);
+	if (status != EVN_OK)
+		return status;
+	console_start(in->settings.quiet || in->settings.json);
+	status = c->run(in, err);
+	console_progress_end();
+	if (status == EVN_OK && (fflush(stdout) != 0 || ferror(stdout)))
+		status = cli_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
+	return status;
+}
+
+static evn_status run_command(const command *c, int argc, char **argv, evn_error *err)
+{
+	command_line line;
+	invocation in = {0};
+	config file = {0};
+	evn_status status = command_line_read(&line, argc, argv, c->bit, err);
+	if (status == EVN_OK && line.help)
+		help_command(c);
+	else if (status == EVN_OK)
+		status = run_with_settings(c, &line, &in, &file, err);
+	settings_free(&in.settings);
+	config_free(&file);
+	return status;
+}
+
+static evn_status dispatch(int argc, char **argv, evn_error *err)
+{
+	const char *first = argc > 1 ? argv[1] : "";
+	bool asks_help = strcmp(first, "help") == 0 || strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0;
+	if (!*first)
+		return cli_fail(err, EVN_ERR_USAGE, "no command; evener --help lists the commands");
+	if (strcmp(first, "--version") == 0) {
+		printf("evener %s\n", evn_version());
+		return EVN_OK;
+	}
+	const command *c = find_command(asks_help && argc > 2 ? argv[2] : first);
+	if (asks_help && argc == 2)
+		help_program(commands);
+	else if (!c)
+		return unknown_command(asks_help ? argv[2] : first, err);
+	else if (asks_help)
+		help_command(c);
+	else
+		return run_command(c, argc - 1, argv + 1, err);
+	return EVN_OK;
+}
+
+int main(int argc, char **argv)
+{
+	evn_error err = {0};
+	interrupt_start();
+	evn_status status = dispatch(argc, argv, &err);
+	if (interrupted())
+		return EXIT_INTERRUPTED;
+	if (status == EVN_OK)
+		return EXIT_SUCCESS;
+	console_error(err.text);
+	return status == EVN_ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}

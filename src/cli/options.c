@@ -1,0 +1,218 @@
+/* options.c - see options.h. Letters and defaults are llama.cpp's where it has the option. */
+#include "cli/options.h"
+#include "cli/cli.h"
+#include "cli/text.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const splits[] = {"tensor", NULL};
+static const char *const reduces[] = {"auto", "host", "events", NULL}; /* in evn_reduce's order */
+static const char *const activation_types[] = {"auto", "f32", NULL};
+
+#define MODEL_COMMANDS (CMD_ENGINE | CMD_TOKENIZE | CMD_INSPECT)
+#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_TOKENIZE)
+#define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
+#define CONTEXT_MAX 16777216
+#define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the range's end is kept as a double */
+
+/* clang-format off */
+#define FIELD(f) offsetof(settings, f)
+const option options[] = {
+	{"model", 'm', OPTION_TEXT, MODEL_COMMANDS, "model.path", FIELD(model_path), NULL, 0, 0, NULL,
+	 "FILE", "model file (GGUF)"},
+	{"ctx-size", 'c', OPTION_INT, CMD_ENGINE, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens the KV cache holds; 0 = as many as the model was trained for"},
+	{"batch-size", 'b', OPTION_INT, CMD_ENGINE, "compute.batch", FIELD(batch), "512", 1, 65536, NULL,
+	 "N", "most prompt tokens computed at once"},
+
+	{"devices", 'd', OPTION_TEXT, CMD_ENGINE | CMD_SELFTEST, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
+	 "LIST", "devices to use, SELECTOR[/PARTS],...: gpu, cpu, all, 0:1, pocl, part of a name; cpu/1+1 is two "
+	 "sub-devices of one compute unit"},
+	{"shares", 0, OPTION_SHARES, CMD_ENGINE, "devices.share", FIELD(shares), NULL, 0, 0, NULL,
+	 "3,1", "how much each rank holds, in proportion; left out: as measured"},
+	{"memory", 0, OPTION_MEMORY, CMD_ENGINE, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
+	 "90%,6GiB", "most memory to use of each item of the device list, or one amount for all"},
+	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "tensor", 0, 0, splits,
+	 "MODE", "how the work is split: tensor (every matrix over all devices)"},
+	{"reduce", 0, OPTION_CHOICE, CMD_ENGINE, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
+	 "WAY", "how partial results meet: auto, host, events"},
+	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
+	 activation_types, "TYPE", "type of the activations: auto, f32"},
+	{"remeasure", 0, OPTION_FLAG, CMD_ENGINE | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
+	 NULL, "measure the devices again instead of reading the cached profile"},
+	{"no-measure", 0, OPTION_FLAG, CMD_DEVICES, NULL, FIELD(no_measure), NULL, 0, 0, NULL,
+	 NULL, "list the devices without measuring those that are new"},
+
+	{"prompt", 'p', OPTION_TEXT, PROMPT_COMMANDS, "run.prompt", FIELD(prompt), NULL, 0, 0, NULL,
+	 "TEXT", "the prompt; left out: -f, else standard input when it is no terminal"},
+	{"file", 'f', OPTION_TEXT, PROMPT_COMMANDS, NULL, FIELD(prompt_file), NULL, 0, 0, NULL,
+	 "FILE", "read the prompt from a file"},
+	{"ids", 0, OPTION_TEXT, CMD_LOGITS | CMD_TOKENIZE, NULL, FIELD(ids), NULL, 0, 0, NULL,
+	 "1,2,3", "token ids instead of a text"},
+	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
+	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
+	{"predict", 'n', OPTION_INT, CMD_RUN, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
+	 "N", "tokens to generate; -1 = until end of generation or context"},
+	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
+	 NULL, "go on past end-of-generation tokens"},
+
+	{"seed", 's', OPTION_INT, CMD_RUN, "sample.seed", FIELD(seed), "-1", -1, SEED_MAX, NULL,
+	 "N", "random seed; -1 = another each time"},
+	{"temp", 0, OPTION_REAL, CMD_RUN, "sample.temp", FIELD(temp), "0.8", 0, 1000, NULL,
+	 "T", "temperature; 0 = always the most likely token"},
+	{"top-k", 0, OPTION_INT, CMD_RUN, "sample.top_k", FIELD(top_k), "40", 0, INT32_MAX, NULL,
+	 "N", "draw from the N most likely tokens; 0 = off"},
+	{"top-p", 0, OPTION_REAL, CMD_RUN, "sample.top_p", FIELD(top_p), "0.95", 0, 1, NULL,
+	 "P", "draw from the likeliest tokens that together reach this probability; 1 = off"},
+	{"min-p", 0, OPTION_REAL, CMD_RUN, "sample.min_p", FIELD(min_p), "0.05", 0, 1, NULL,
+	 "P", "leave out tokens below this fraction of the likeliest one's probability; 0 = off"},
+	{"repeat-penalty", 0, OPTION_REAL, CMD_RUN, "sample.repeat_penalty", FIELD(repeat_penalty), "1", 0.01, 1000, NULL,
+	 "X", "divide the chances of tokens that occurred lately; 1 = off"},
+	{"repeat-last-n", 0, OPTION_INT, CMD_RUN, "sample.repeat_last_n", FIELD(repeat_last_n), "64", 0, CONTEXT_MAX, NULL,
+	 "N", "how many tokens back the repeat penalty looks"},
+
+	{"prompt-tokens", 'p', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_prompt), "512", 1, CONTEXT_MAX, NULL,
+	 "N", "tokens of the prefill measurement"},
+	{"decode-tokens", 'n', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_decode), "64", 1, CONTEXT_MAX, NULL,
+	 "N", "tokens of the decode measurement"},
+	{"repeats", 'r', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_repeats), "5", 1, 1000, NULL,
+	 "N", "interleaved repetitions; medians are reported"},
+
+	{"tensors", 0, OPTION_FLAG, CMD_INSPECT, NULL, FIELD(tensors), NULL, 0, 0, NULL,
+	 NULL, "list every tensor"},
+	{"json", 0, OPTION_FLAG, JSON_COMMANDS, NULL, FIELD(json), NULL, 0, 0, NULL,
+	 NULL, "print one JSON object"},
+	{"quiet", 'q', OPTION_FLAG, CMD_ALL, NULL, FIELD(quiet), NULL, 0, 0, NULL,
+	 NULL, "no progress, plan or statistics on standard error"},
+	{0},
+};
+/* clang-format on */
+
+const option *option_by_key(const char *key)
+{
+	for (const option *o = options; o->name; o++)
+		if (o->key && strcmp(o->key, key) == 0)
+			return o;
+	return NULL;
+}
+
+evn_status option_set(const option *o, const char *text, settings *s, evn_error *err)
+{
+	void *field = (char *)s + o->field;
+	switch (o->kind) {
+	case OPTION_FLAG:
+		return parse_bool(text, field, err);
+	case OPTION_INT:
+		return parse_int(text, (int64_t)o->min, (int64_t)o->max, field, err);
+	case OPTION_REAL:
+		return parse_real(text, o->min, o->max, field, err);
+	case OPTION_CHOICE:
+		return parse_choice(text, o->choices, field, err);
+	case OPTION_SHARES:
+		return parse_shares(text, field, err);
+	case OPTION_MEMORY:
+		return parse_memory_list(text, field, err);
+	case OPTION_TEXT:
+		if (!*text && strcmp(o->name, "prompt") != 0)
+			return cli_fail(err, EVN_ERR_USAGE, "must not be empty");
+		*(const char **)field = text;
+		return EVN_OK;
+	}
+	return cli_fail(err, EVN_ERR_USAGE, "cannot be set");
+}
+
+enum { MAX_OPTIONS = 64, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
+
+/* The part of the table that one command takes, as getopt_long wants it: val is LONG_BASE + index in `options`. */
+typedef struct {
+	struct option longs[MAX_OPTIONS + 2];
+	char shorts[2 * MAX_OPTIONS + 4];
+	const char *names[MAX_OPTIONS + 2];
+} getopt_tables;
+
+static void make_tables(getopt_tables *t, unsigned bit)
+{
+	size_t n = 0, letters = 0;
+	t->shorts[letters++] = ':';
+	t->shorts[letters++] = 'h';
+	for (int i = 0; options[i].name && i < MAX_OPTIONS; i++) {
+		const option *o = &options[i];
+		if (!(o->commands & bit))
+			continue;
+		int takes_value = o->kind == OPTION_FLAG ? no_argument : required_argument;
+		t->names[n] = o->name;
+		t->longs[n++] = (struct option){o->name, takes_value, NULL, LONG_BASE + i};
+		if (o->letter)
+			t->shorts[letters++] = o->letter;
+		if (o->letter && takes_value)
+			t->shorts[letters++] = ':';
+	}
+	t->names[n] = "help";
+	t->longs[n] = (struct option){"help", no_argument, NULL, HELP};
+}
+
+static const option *by_value(int value, unsigned bit)
+{
+	if (value >= LONG_BASE)
+		return &options[value - LONG_BASE];
+	for (const option *o = options; o->name; o++)
+		if (o->letter == value && (o->commands & bit))
+			return o;
+	return NULL;
+}
+
+/* What getopt_long stumbled over: for ':' and for a value where none is taken optopt is the option's val, for an
+ * unknown letter the letter, for an unknown or ambiguous long name 0. */
+static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned bit, evn_error *err)
+{
+	const char *word = argv[optind - 1];
+	const option *o = optopt == 0 ? NULL : by_value(optopt, bit);
+	if (what == ':')
+		return cli_fail(err, EVN_ERR_USAGE, "option %s needs a value", word);
+	if (optopt == HELP || (o && o->kind == OPTION_FLAG && optopt >= LONG_BASE))
+		return cli_fail(err, EVN_ERR_USAGE, "option %.*s takes no value", (int)strcspn(word, "="), word);
+	if (optopt)
+		return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option -%c", argv[0], optopt);
+	char name[64];
+	snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
+	const char *nearest = text_nearest(name, t->names);
+	return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option --%s%s%s%s", argv[0], name,
+					nearest ? "; did you mean --" : "", nearest ? nearest : "", nearest ? "?" : "");
+}
+
+evn_status command_line_read(command_line *out, int argc, char **argv, unsigned bit, evn_error *err)
+{
+	getopt_tables tables = {0};
+	make_tables(&tables, bit);
+	*out = (command_line){0};
+	opterr = 0;
+	optind = 0; /* glibc: start afresh */
+	int got;
+	while ((got = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
+		if (got == 'h' || got == HELP) {
+			out->help = true;
+			continue;
+		}
+		if (got == '?' || got == ':')
+			return refuse(got, argv, &tables, bit, err);
+		if (out->n_flags == sizeof out->flags / sizeof *out->flags)
+			return cli_fail(err, EVN_ERR_USAGE, "%s: too many options", argv[0]);
+		out->flags[out->n_flags].option = by_value(got, bit);
+		out->flags[out->n_flags++].value = optarg ? optarg : "true";
+	}
+	out->arguments = (const char *const *)argv + optind;
+	out->n_arguments = (size_t)(argc - optind);
+	return EVN_OK;
+}
+
+evn_status command_line_apply(const command_line *line, settings *s, evn_error *err)
+{
+	for (size_t i = 0; i < line->n_flags; i++) {
+		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
+		if (status != EVN_OK)
+			return cli_fail_within(err, "--%s", line->flags[i].option->name);
+	}
+	return EVN_OK;
+}

@@ -1,0 +1,113 @@
+/* settings.c - see settings.h. */
+#include "cli/settings.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "cli/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+evn_status settings_init(settings *s, evn_error *err)
+{
+	*s = (settings){0};
+	for (const option *o = options; o->name; o++)
+		if (o->initial) {
+			evn_status status = option_set(o, o->initial, s, err);
+			if (status != EVN_OK)
+				return cli_fail_within(err, "default of --%s", o->name);
+		}
+	return EVN_OK;
+}
+
+void settings_free(settings *s)
+{
+	free(s->owned_list);
+	free(s->owned_path);
+	*s = (settings){0};
+}
+
+/* "pocl, intel" to one rule an item. */
+static evn_status split_list(settings *s, const char *list, const char *source, evn_error *err)
+{
+	s->n_rules = 0;
+	s->owned_list = text_format("%s", list);
+	if (!s->owned_list)
+		return cli_fail_memory(err, "the device list");
+	for (char *rest = s->owned_list, *item; (item = strsep(&rest, ","));) {
+		item += strspn(item, " ");
+		for (size_t n = strlen(item); n > 0 && item[n - 1] == ' '; n--)
+			item[n - 1] = 0;
+		if (!*item)
+			return cli_fail(err, EVN_ERR_USAGE, "%s: empty item in the device list '%s'", source, list);
+		if (s->n_rules == EVN_MAX_RANKS)
+			return cli_fail(err, EVN_ERR_USAGE, "%s: more than %d items in the device list '%s'", source,
+							EVN_MAX_RANKS, list);
+		s->rules[s->n_rules++] = (evn_device_rule){.match = item, .share = EVN_SHARE_AUTO};
+	}
+	return EVN_OK;
+}
+
+static evn_status apply_memory(settings *s, evn_error *err)
+{
+	if (s->memory.n == 0)
+		return EVN_OK;
+	if (s->n_rules == 0)
+		return cli_fail(err, EVN_ERR_USAGE, "--memory limits the items of a device list, and there is none (-d)");
+	if (s->memory.n != 1 && s->memory.n != s->n_rules)
+		return cli_fail(err, EVN_ERR_USAGE, "--memory: %zu amounts for a device list of %zu items", s->memory.n,
+						s->n_rules);
+	for (size_t i = 0; i < s->n_rules; i++) {
+		memory_limit limit = s->memory.values[s->memory.n == 1 ? 0 : i];
+		s->rules[i].memory_bytes = limit.bytes;
+		s->rules[i].memory_fraction = limit.fraction;
+	}
+	return EVN_OK;
+}
+
+evn_status settings_resolve(settings *s, evn_error *err)
+{
+	const char *variable = getenv("EVENER_DEVICES");
+	evn_status status = EVN_OK;
+	if (s->devices)
+		status = split_list(s, s->devices, "--devices", err);
+	else if (s->n_rules == 0 && variable && *variable)
+		status = split_list(s, variable, "EVENER_DEVICES", err);
+	if (status == EVN_OK)
+		status = apply_memory(s, err);
+	if (status != EVN_OK)
+		return status;
+	bool all_zero = s->n_rules > 0 && s->shares.n == 0;
+	for (size_t i = 0; i < s->n_rules; i++)
+		all_zero = all_zero && s->rules[i].share == 0.0;
+	if (all_zero)
+		return cli_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
+	return EVN_OK;
+}
+
+evn_options settings_engine_options(const settings *s)
+{
+	return (evn_options){
+		.devices = s->n_rules ? s->rules : NULL,
+		.n_devices = s->n_rules,
+		.shares = s->shares.n ? s->shares.values : NULL,
+		.n_shares = s->shares.n,
+		.context = (uint32_t)s->context,
+		.batch = (uint32_t)s->batch,
+		.reduce = (evn_reduce)s->reduce,
+		.remeasure = s->remeasure,
+		.progress = console_progress,
+	};
+}
+
+evn_sample_options settings_sample_options(const settings *s)
+{
+	return (evn_sample_options){
+		.temp = (float)s->temp,
+		.top_k = (int32_t)s->top_k,
+		.top_p = (float)s->top_p,
+		.min_p = (float)s->min_p,
+		.repeat_penalty = (float)s->repeat_penalty,
+		.repeat_last_n = (int32_t)s->repeat_last_n,
+		.seed = s->seed,
+	};
+}

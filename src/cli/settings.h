@@ -1,0 +1,44 @@
+/* settings.h - the values every command works from: defaults, then the config file's, then the flags'. Fields are
+ * filled through the option table (options.h); strings are borrowed from argv, the environment and the config. */
+#ifndef EVN_CLI_SETTINGS_H
+#define EVN_CLI_SETTINGS_H
+
+#include "cli/parse.h"
+
+typedef struct {
+	const char *model_path;
+	int64_t context, batch;
+
+	const char *devices; /* the list as -d gave it, or NULL */
+	share_list shares;   /* per rank, from --shares */
+	memory_list memory;  /* per item of the list, or one for all, from --memory */
+	evn_device_rule rules[EVN_MAX_RANKS];
+	size_t n_rules;
+	char *owned_list, *owned_path; /* what rules and model_path may point into */
+
+	int split, reduce, activations; /* indices into the options' choices */
+	bool remeasure, no_measure;
+
+	double temp, top_p, min_p, repeat_penalty;
+	int64_t top_k, repeat_last_n, seed;
+
+	const char *prompt, *prompt_file, *ids;
+	int64_t n_predict;
+	bool ignore_eos, special, tensors;
+
+	int64_t bench_prompt, bench_decode, bench_repeats;
+	bool json, quiet;
+} settings;
+
+/* Every option at its default. */
+evn_status settings_init(settings *s, evn_error *err);
+/* After all sources have been applied: makes the device list's items into rules (flag, else config, else the
+ * EVENER_DEVICES variable) and checks what only the whole can tell. */
+evn_status settings_resolve(settings *s, evn_error *err);
+void settings_free(settings *s);
+
+/* For the library; borrows from s. Progress goes to the console. */
+evn_options settings_engine_options(const settings *s);
+evn_sample_options settings_sample_options(const settings *s);
+
+#endif
