@@ -252,3 +252,27 @@ evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_fl
 	m->turn ^= 1;
 	return EVN_OK;
 }
+
+/* Many meetings to a step, as a decoder has them: waiting for the device at the end of a step is shared by all. */
+evn_status evn_group_time_all_reduce(evn_group *g, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
+                                     evn_error *err)
+{
+	enum { PER_STEP = 16 };
+	member *m = &g->ranks[rank];
+	evn_buf *x;
+	EVN_TRY(evn_buf_create(&x, evn_queue_device(m->queue), n_floats * sizeof(float), EVN_BUF_HOST_VISIBLE, "message", err));
+	evn_status s = evn_fill_zero(m->queue, x, err);
+	uint32_t all = (uint32_t)((1ull << g->n_ranks) - 1);
+	for (uint32_t i = 0; i < n && s == EVN_OK; i++) {
+		uint64_t began = evn_now_ns();
+		evn_group_step_begin(g, rank);
+		for (uint32_t k = 0; k < PER_STEP && s == EVN_OK; k++)
+			s = evn_all_reduce(g, rank, x, n_floats, all, err);
+		if (s == EVN_OK)
+			s = evn_group_step_end(g, rank, err);
+		if (us)
+			us[i] = (double)(evn_now_ns() - began) * 1e-3 / PER_STEP;
+	}
+	evn_buf_free(x);
+	return s;
+}

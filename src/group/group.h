@@ -37,6 +37,11 @@ void evn_group_give_up(evn_group *g);
 /* Makes the group usable again after a failed step; no thread may be inside a collective. Finishes the queues. */
 void evn_group_reset(evn_group *g);
 
+/* Runs n all_reduces of n_floats among all ranks; us[n] (may be NULL) = what each took on this rank, with its device
+ * done. Every rank calls it. */
+evn_status evn_group_time_all_reduce(evn_group *g, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
+                                     evn_error *err);
+
 /* A step is what happens between two begins; evn_group_step_end waits for the rank's queue. */
 void evn_group_step_begin(evn_group *g, uint32_t rank);
 evn_status evn_group_step_end(evn_group *g, uint32_t rank, evn_error *err);

@@ -1,0 +1,145 @@
+/* engine.c - a model loaded on its ranks. */
+#include "engine/engine.h"
+
+#include <stdlib.h>
+
+typedef struct {
+	evn_engine *e;
+	evn_load_progress progress;
+	uint64_t total_bytes;
+} loading;
+
+static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
+{
+	loading *l = arg;
+	evn_engine *e = l->e;
+	evn_rank *r = &e->ranks[rank];
+	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, e->prepared.limits, &l->progress,
+	                         err));
+	evn_ops_set_gemm_from(evn_decoder_ops(r->decoder), e->prepared.profile.ranks[rank].gemm_from);
+	return EVN_OK;
+}
+
+static void show_loading(void *arg)
+{
+	loading *l = arg;
+	const evn_options *o = &l->e->options;
+	if (o->progress && !o->progress(o->progress_user, "loading", atomic_load(&l->progress.done_bytes), l->total_bytes))
+		atomic_store(&l->progress.stop, true);
+}
+
+static void release_waiting(void *arg)
+{
+	evn_engine *e = arg;
+	if (e->group)
+		evn_group_give_up(e->group);
+}
+
+static evn_status open_ranks(evn_engine *e, evn_error *err)
+{
+	evn_device *devices[EVN_MAX_RANKS];
+	evn_queue *queues[EVN_MAX_RANKS];
+	e->n_ranks = e->prepared.n;
+	EVN_TRY(evn_devices_open(e->prepared.system, e->prepared.picks, e->n_ranks, devices, err));
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		e->ranks[i].device = devices[i];
+	for (uint32_t i = 0; i < e->n_ranks; i++) {
+		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
+		queues[i] = e->ranks[i].queue;
+	}
+	EVN_TRY(evn_group_create(&e->group, queues, e->n_ranks, e->prepared.reduce,
+	                         evn_decoder_message_floats(e->model, e->prepared.limits), err));
+	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
+}
+
+static evn_status open_engine(evn_engine *e, evn_error *err)
+{
+	uint64_t began = evn_now_ns();
+	EVN_TRY(evn_prepare(&e->prepared, e->model, &e->options, err));
+	uint64_t prepared = evn_now_ns();
+	EVN_TRY(open_ranks(e, err));
+	const evn_hparams *h = evn_model_hparams(e->model);
+	EVN_TRY(evn_model_need(e->model, "token_embd.weight", h->dim, h->vocab, &e->embedding, err));
+	loading l = {.e = e};
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		l.total_bytes += evn_split_bytes(&e->prepared.shape, &e->prepared.split, i);
+	EVN_TRY(evn_team_run(e->team, load_rank, &l, show_loading, &l, err));
+	show_loading(&l);
+	evn_log(EVN_LOG_INFO, "prepared in %.2f s, weights on the devices in %.2f s", (double)(prepared - began) * 1e-9,
+	        (double)(evn_now_ns() - prepared) * 1e-9);
+	return EVN_OK;
+}
+
+evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_options *o, evn_error *err)
+{
+	*out = NULL;
+	evn_engine *e = calloc(1, sizeof *e);
+	if (!e)
+		return evn_fail_memory(err, "engine", sizeof *e);
+	e->model = m;
+	e->options = *o;
+	evn_status s = open_engine(e, err);
+	if (s != EVN_OK) {
+		evn_engine_close(e);
+		return s;
+	}
+	*out = e;
+	return EVN_OK;
+}
+
+void evn_engine_close(evn_engine *e)
+{
+	if (!e)
+		return;
+	evn_team_free(e->team);
+	evn_group_free(e->group);
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		evn_decoder_free(e->ranks[i].decoder);
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		evn_queue_free(e->ranks[i].queue);
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		evn_device_close(e->ranks[i].device);
+	evn_prepared_free(&e->prepared);
+	free(e);
+}
+
+const evn_plan_info *evn_engine_plan(const evn_engine *e) { return evn_plan_get(e->prepared.plan); }
+uint32_t evn_engine_context(const evn_engine *e) { return e->prepared.limits.n_ctx; }
+
+typedef struct {
+	evn_engine *e;
+	uint32_t n;
+	double *us; /* (n) of rank 0 */
+} reducing;
+
+static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)
+{
+	reducing *r = arg;
+	evn_engine *e = r->e;
+	uint64_t n_floats = evn_round_up(evn_model_hparams(e->model)->dim, EVN_PAD);
+	return evn_group_time_all_reduce(e->group, rank, n_floats, r->n, rank == 0 ? r->us : NULL, err);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+evn_status evn_engine_measure_all_reduce(evn_engine *e, uint32_t n, double *us, evn_error *err)
+{
+	*us = 0;
+	if (e->n_ranks == 1 || n == 0)
+		return EVN_OK;
+	reducing r = {.e = e, .n = n, .us = malloc(n * sizeof(double))};
+	if (!r.us)
+		return evn_fail_memory(err, "times", n * sizeof(double));
+	evn_status s = evn_team_run(e->team, reduce_often, &r, NULL, NULL, err);
+	if (s == EVN_OK) {
+		qsort(r.us, n, sizeof *r.us, by_value);
+		*us = r.us[n / 2];
+	}
+	evn_group_reset(e->group);
+	free(r.us);
+	return s;
+}

@@ -1,0 +1,25 @@
+/* engine.h - the parts behind evn_engine and evn_session. */
+#ifndef EVN_ENGINE_H
+#define EVN_ENGINE_H
+
+#include "engine/prepare.h"
+#include "engine/team.h"
+
+typedef struct {
+	evn_device *device;
+	evn_queue *queue;
+	evn_decoder *decoder;
+} evn_rank;
+
+struct evn_engine {
+	const evn_model *model;
+	evn_options options; /* pointers in it are not kept */
+	evn_prepared prepared;
+	const evn_tensor *embedding;
+	uint32_t n_ranks;
+	evn_rank ranks[EVN_MAX_RANKS];
+	evn_group *group;
+	evn_team *team;
+};
+
+#endif

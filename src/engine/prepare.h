@@ -1,0 +1,24 @@
+/* prepare.h - from options to a decision: which devices, which ranges, which way of reducing. Shared by the plan that
+ * is shown and the engine that is opened, so that they cannot differ. */
+#ifndef EVN_PREPARE_H
+#define EVN_PREPARE_H
+
+#include "engine/profile.h"
+#include "nn/decoder.h"
+
+typedef struct {
+	evn_system *system;
+	evn_decoder_limits limits;
+	evn_plan_shape shape;
+	uint32_t n;
+	evn_pick picks[EVN_MAX_RANKS];
+	evn_profile profile;
+	evn_split split;
+	evn_reduce reduce;
+	evn_plan *plan; /* what the user is shown */
+} evn_prepared;
+
+evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_error *err);
+void evn_prepared_free(evn_prepared *p);
+
+#endif

@@ -1,0 +1,35 @@
+/* profile.h - what a set of devices was measured to do with a model's own matrices, all of them running at once.
+ * Measuring runs in the helper program (a driver's compiler may crash or hang); results are cached on disk, keyed by
+ * devices, drivers, kernels, the model's formats and shapes, and the set measured together. */
+#ifndef EVN_PROFILE_H
+#define EVN_PROFILE_H
+
+#include "model/model.h"
+#include "ocl/ocl.h"
+
+typedef struct {
+	char fault[256];    /* not empty: a kernel gave wrong results or a driver failed; the device must not be used */
+	double gemv_gbs;    /* matrix-vector products: weight bytes read per second */
+	double gemm_gflops; /* prompts: dequantise + GEMM, or the matrix-vector kernel per token where GEMM failed */
+	uint32_t gemm_from; /* tokens from which GEMM is faster; UINT32_MAX: never */
+	double launch_us, map_us;
+} evn_rank_profile;
+
+typedef struct {
+	evn_rank_profile ranks[EVN_MAX_RANKS];
+	double host_us, events_us; /* all_reduce of one token's message; 0: not possible or one rank */
+} evn_profile;
+
+/* The way and its cost that an engine should use. */
+evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us);
+
+/* Measures n picks running together on matrices of the file at model_path (NULL: on a general shape), or reads the
+ * cache. Drivers' failures are faults in *out, not errors of this call. */
+evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
+                           bool remeasure, evn_error *err);
+
+/* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
+ * measured before a crash counts. */
+evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path, evn_error *err);
+
+#endif

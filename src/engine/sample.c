@@ -1,0 +1,201 @@
+/* sample.c - choosing the next token from logits: repeat penalty, top-k, top-p, min-p, temperature, then a draw. */
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/base.h"
+
+typedef struct {
+	int32_t id;
+	float logit;
+} candidate;
+
+struct evn_sampler {
+	evn_sample_options o;
+	uint32_t vocab;
+	uint64_t state; /* of the generator */
+	candidate *candidates;
+	float *probabilities;
+	int32_t *recent; /* ring of the last accepted ids */
+	uint32_t n_recent, next_recent;
+};
+
+evn_sample_options evn_sample_defaults(void)
+{
+	return (evn_sample_options){.temp = 0.8f,
+	                            .top_k = 40,
+	                            .top_p = 0.95f,
+	                            .min_p = 0.05f,
+	                            .repeat_penalty = 1.0f,
+	                            .repeat_last_n = 64,
+	                            .seed = -1};
+}
+
+static evn_status check(const evn_sample_options *o, evn_error *err)
+{
+	if (!(o->temp >= 0) || isinf(o->temp))
+		return evn_fail(err, EVN_ERR_USAGE, "temp: %g is not a finite number >= 0", (double)o->temp);
+	if (o->top_k < 0)
+		return evn_fail(err, EVN_ERR_USAGE, "top_k: %d is below 0 (0 = off)", o->top_k);
+	if (!(o->top_p > 0 && o->top_p <= 1))
+		return evn_fail(err, EVN_ERR_USAGE, "top_p: %g is not in (0, 1]", (double)o->top_p);
+	if (!(o->min_p >= 0 && o->min_p <= 1))
+		return evn_fail(err, EVN_ERR_USAGE, "min_p: %g is not in [0, 1]", (double)o->min_p);
+	if (!(o->repeat_penalty > 0) || isinf(o->repeat_penalty))
+		return evn_fail(err, EVN_ERR_USAGE, "repeat_penalty: %g is not a finite number > 0", (double)o->repeat_penalty);
+	if (o->repeat_last_n < 0)
+		return evn_fail(err, EVN_ERR_USAGE, "repeat_last_n: %d is below 0", o->repeat_last_n);
+	return EVN_OK;
+}
+
+evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, uint32_t vocab, evn_error *err)
+{
+	*out = NULL;
+	EVN_TRY(check(o, err));
+	evn_sampler *s = calloc(1, sizeof *s);
+	if (!s)
+		return evn_fail_memory(err, "sampler", sizeof *s);
+	s->o = *o;
+	s->vocab = vocab;
+	s->state = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL) ^ evn_now_ns();
+	s->candidates = malloc(vocab * sizeof *s->candidates);
+	s->probabilities = malloc(vocab * sizeof *s->probabilities);
+	s->recent = malloc(((size_t)o->repeat_last_n + 1) * sizeof *s->recent);
+	if (!s->candidates || !s->probabilities || !s->recent) {
+		evn_sampler_free(s);
+		return evn_fail_memory(err, "sampler", vocab * (sizeof *s->candidates + sizeof *s->probabilities));
+	}
+	*out = s;
+	return EVN_OK;
+}
+
+void evn_sampler_free(evn_sampler *s)
+{
+	if (!s)
+		return;
+	free(s->candidates);
+	free(s->probabilities);
+	free(s->recent);
+	free(s);
+}
+
+void evn_sampler_accept(evn_sampler *s, int32_t id)
+{
+	uint32_t room = (uint32_t)s->o.repeat_last_n;
+	if (!room)
+		return;
+	s->recent[s->next_recent] = id;
+	s->next_recent = (s->next_recent + 1) % room;
+	if (s->n_recent < room)
+		s->n_recent++;
+}
+
+/* SplitMix64 (Steele et al. 2014); 53 bits to [0, 1). */
+static double uniform(evn_sampler *s)
+{
+	uint64_t z = s->state += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+/* Keskar et al. 2019: a seen token's positive logit is divided, a negative one multiplied; once per token. */
+static void penalise(evn_sampler *s)
+{
+	if (s->o.repeat_penalty == 1.0f)
+		return;
+	for (uint32_t i = 0; i < s->n_recent; i++) {
+		bool again = false;
+		for (uint32_t k = 0; k < i && !again; k++)
+			again = s->recent[k] == s->recent[i];
+		if (again || (uint32_t)s->recent[i] >= s->vocab)
+			continue;
+		float *logit = &s->candidates[s->recent[i]].logit;
+		*logit = *logit > 0 ? *logit / s->o.repeat_penalty : *logit * s->o.repeat_penalty;
+	}
+}
+
+static int by_logit(const void *a, const void *b)
+{
+	const candidate *x = a, *y = b;
+	if (x->logit != y->logit)
+		return x->logit > y->logit ? -1 : 1;
+	return x->id < y->id ? -1 : 1;
+}
+
+/* The k best, sorted, at the front. A heap of k would save time only for tiny k on huge vocabularies. */
+static uint32_t keep_top_k(evn_sampler *s)
+{
+	uint32_t k = s->o.top_k && (uint32_t)s->o.top_k < s->vocab ? (uint32_t)s->o.top_k : s->vocab;
+	if (k == s->vocab) {
+		qsort(s->candidates, s->vocab, sizeof *s->candidates, by_logit);
+		return k;
+	}
+	candidate *c = s->candidates; /* insertion into the sorted first k */
+	for (uint32_t i = 1; i < s->vocab; i++) {
+		candidate v = c[i];
+		uint32_t at = i < k ? i : k;
+		if (at == k && by_logit(&v, &c[k - 1]) > 0)
+			continue;
+		if (at == k)
+			at = k - 1;
+		while (at > 0 && by_logit(&v, &c[at - 1]) < 0) {
+			c[at] = c[at - 1];
+			at--;
+		}
+		c[at] = v;
+	}
+	return k;
+}
+
+/* Probabilities of the first n at temperature 1 decide top-p and min-p, as in llama.cpp's default order. */
+static uint32_t truncate(evn_sampler *s, uint32_t n)
+{
+	double sum = 0, so_far = 0;
+	for (uint32_t i = 0; i < n; i++)
+		sum += s->probabilities[i] = expf(s->candidates[i].logit - s->candidates[0].logit);
+	uint32_t kept = n;
+	for (uint32_t i = 0; i < n && s->o.top_p < 1; i++) {
+		so_far += s->probabilities[i];
+		if (so_far >= s->o.top_p * sum) {
+			kept = i + 1;
+			break;
+		}
+	}
+	while (kept > 1 && s->probabilities[kept - 1] < s->o.min_p)
+		kept--; /* min-p is relative to the best, whose probability here is 1 */
+	return kept;
+}
+
+evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err)
+{
+	uint32_t best = 0;
+	for (uint32_t i = 0; i < s->vocab; i++) {
+		if (isnan(logits[i]))
+			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is not a number", i);
+		s->candidates[i] = (candidate){(int32_t)i, logits[i]};
+	}
+	penalise(s);
+	if (s->o.temp == 0) {
+		for (uint32_t i = 1; i < s->vocab; i++)
+			if (s->candidates[i].logit > s->candidates[best].logit)
+				best = i;
+		*id = (int32_t)best;
+		return EVN_OK;
+	}
+	uint32_t n = truncate(s, keep_top_k(s));
+	double sum = 0, so_far = 0;
+	for (uint32_t i = 0; i < n; i++)
+		sum += s->probabilities[i] = expf((s->candidates[i].logit - s->candidates[0].logit) / s->o.temp);
+	double at = uniform(s) * sum;
+	uint32_t chosen = n - 1;
+	for (uint32_t i = 0; i < n; i++) {
+		so_far += s->probabilities[i];
+		if (at < so_far) {
+			chosen = i;
+			break;
+		}
+	}
+	*id = s->candidates[chosen].id;
+	return EVN_OK;
+}

@@ -1,0 +1,150 @@
+/* session.c - one token timeline: position, KV cache on every rank, the last logits. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+
+struct evn_session {
+	evn_engine *e;
+	evn_kv *kv[EVN_MAX_RANKS];
+	uint32_t position;
+	bool has_logits;
+	float *logits;     /* (vocab) */
+	float *embeddings; /* (n_batch, stride) */
+	uint32_t stride;
+	evn_group_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
+	uint64_t bytes_read[EVN_MAX_RANKS];
+};
+
+static evn_status make_kv(void *arg, uint32_t rank, evn_error *err)
+{
+	evn_session *s = arg;
+	return evn_kv_create(&s->kv[rank], s->e->ranks[rank].decoder, err);
+}
+
+static evn_status create(evn_session *s, evn_error *err)
+{
+	const evn_hparams *h = evn_model_hparams(s->e->model);
+	s->stride = (uint32_t)evn_round_up(h->dim, EVN_PAD);
+	uint64_t floats = (uint64_t)s->stride * s->e->prepared.limits.n_batch;
+	s->logits = malloc(h->vocab * sizeof *s->logits);
+	s->embeddings = calloc(floats, sizeof *s->embeddings);
+	if (!s->logits || !s->embeddings)
+		return evn_fail_memory(err, "session", (floats + h->vocab) * sizeof(float));
+	for (uint32_t i = 0; i < s->e->n_ranks; i++)
+		s->before[i] = evn_group_rank_times(s->e->group, i);
+	return evn_team_run(s->e->team, make_kv, s, NULL, NULL, err);
+}
+
+evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err)
+{
+	*out = NULL;
+	evn_session *s = calloc(1, sizeof *s);
+	if (!s)
+		return evn_fail_memory(err, "session", sizeof *s);
+	s->e = e;
+	evn_status status = create(s, err);
+	if (status != EVN_OK) {
+		evn_session_free(s);
+		return status;
+	}
+	*out = s;
+	return EVN_OK;
+}
+
+void evn_session_free(evn_session *s)
+{
+	if (!s)
+		return;
+	for (uint32_t i = 0; i < s->e->n_ranks; i++)
+		evn_kv_free(s->kv[i]);
+	free(s->logits);
+	free(s->embeddings);
+	free(s);
+}
+
+typedef struct {
+	evn_session *s;
+	evn_step step;
+} stepping;
+
+static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
+{
+	const stepping *st = arg;
+	evn_engine *e = st->s->e;
+	return evn_decoder_step(e->ranks[rank].decoder, st->s->kv[rank], e->group, &st->step, err);
+}
+
+static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n, evn_error *err)
+{
+	uint32_t vocab = evn_model_hparams(s->e->model)->vocab, n_ctx = s->e->prepared.limits.n_ctx;
+	if (n == 0)
+		return evn_fail(err, EVN_ERR_USAGE, "no tokens to compute");
+	if (n > n_ctx - s->position)
+		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens are held and %zu more do not fit into %u", s->position, n,
+		                n_ctx);
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
+			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab - 1);
+	return EVN_OK;
+}
+
+/* Tokens ids[0, n) at the position `at`; logits of the last n_logits. */
+static evn_status step(evn_session *s, const int32_t *ids, uint32_t n, uint32_t at, uint32_t n_logits, float *logits,
+                       evn_error *err)
+{
+	for (uint32_t i = 0; i < n; i++)
+		evn_tensor_row(s->e->embedding, (uint64_t)ids[i], s->embeddings + (uint64_t)i * s->stride);
+	stepping st = {s, {.embeddings = s->embeddings, .n_tok = n, .position = at, .n_logits = n_logits, .logits = logits}};
+	evn_status status = evn_team_run(s->e->team, run_step, &st, NULL, NULL, err);
+	if (status != EVN_OK)
+		evn_group_reset(s->e->group);
+	for (uint32_t i = 0; i < s->e->n_ranks; i++)
+		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder);
+	return status;
+}
+
+evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float *all_logits, evn_error *err)
+{
+	EVN_TRY(check_call(s, ids, n, err));
+	const evn_options *o = &s->e->options;
+	uint32_t vocab = evn_model_hparams(s->e->model)->vocab, batch = s->e->prepared.limits.n_batch;
+	for (size_t done = 0; done < n;) {
+		uint32_t chunk = n - done < batch ? (uint32_t)(n - done) : batch;
+		bool last = done + chunk == n;
+		if (n > 1 && o->progress && !o->progress(o->progress_user, "prompt", done, n))
+			return evn_fail(err, EVN_ERR_CANCELLED, "the prompt was stopped at token %zu of %zu", done, n);
+		float *to = all_logits ? all_logits + done * vocab : s->logits;
+		uint32_t n_logits = all_logits ? chunk : last;
+		EVN_TRY(step(s, ids + done, chunk, s->position + (uint32_t)done, n_logits, to, err));
+		done += chunk;
+	}
+	if (n > 1 && o->progress)
+		o->progress(o->progress_user, "prompt", n, n);
+	if (all_logits)
+		memcpy(s->logits, all_logits + (n - 1) * vocab, vocab * sizeof *s->logits);
+	s->position += (uint32_t)n;
+	s->has_logits = true;
+	return EVN_OK;
+}
+
+const float *evn_session_logits(const evn_session *s) { return s->has_logits ? s->logits : NULL; }
+uint32_t evn_session_position(const evn_session *s) { return s->position; }
+
+evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err)
+{
+	if (position > s->position)
+		return evn_fail(err, EVN_ERR_USAGE, "rewind to %u: the session holds %u tokens", position, s->position);
+	s->position = position;
+	s->has_logits = false;
+	return EVN_OK;
+}
+
+evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank)
+{
+	evn_group_times now = evn_group_rank_times(s->e->group, (uint32_t)rank);
+	double busy = (double)(now.busy_ns - s->before[rank].busy_ns) * 1e-9;
+	double wait = (double)(now.wait_ns - s->before[rank].wait_ns) * 1e-9;
+	return (evn_rank_stats){
+	    .busy_s = busy, .wait_s = wait, .gbs = busy > 0 ? (double)s->bytes_read[rank] * 1e-9 / busy : 0};
+}

@@ -1,0 +1,50 @@
+/* decoder_rank.h - what decoder_load.c builds and decoder.c runs. */
+#ifndef EVN_DECODER_RANK_H
+#define EVN_DECODER_RANK_H
+
+#include "nn/arch.h"
+#include "nn/decoder.h"
+
+/* One layer's part on this rank; a rank without heads (or units) has empty matrices there and skips that half. */
+typedef struct {
+	evn_range heads, kv_heads, ff;
+	evn_buf *attn_norm, *ffn_norm;
+	evn_matrix qkv; /* q, k, v rows stacked */
+	evn_buf *qkv_bias; /* (qkv.rows) or NULL */
+	uint32_t k_offset, v_offset;
+	evn_buf *q_norm, *k_norm; /* (head_dim) or NULL */
+	evn_matrix attn_out;
+	evn_buf *attn_out_bias; /* only on the rank that adds it, else NULL */
+	evn_matrix gate_up;
+	uint32_t up_offset;
+	evn_matrix down;
+	uint32_t attn_contributors, ff_contributors; /* bit per rank */
+} evn_layer;
+
+struct evn_decoder {
+	evn_queue *q;
+	evn_ops *ops;
+	const evn_hparams *h;
+	uint32_t rank;
+	evn_decoder_limits limits;
+	uint32_t dim_stride; /* of x, norms and partials */
+	uint32_t n_layers;
+	evn_layer *layers;
+	evn_buf *out_norm;
+	evn_matrix head;
+	evn_range vocab;
+	evn_buf *rope;
+	uint64_t weight_bytes;
+	/* scratch (n_batch, stride) */
+	evn_buf *x, *normed, *qkv, *q_heads, *attended, *gate_up, *gated, *logits;
+	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride;
+};
+
+#define EVN_LOGITS_TOKENS 16u /* logits are computed for at most so many tokens at once: a vocabulary is wide */
+
+struct evn_kv {
+	uint32_t n_layers;
+	evn_buf **k, **v; /* [layer] (kv_heads local, n_ctx, head_pad), NULL where the rank has no heads */
+};
+
+#endif

@@ -1,0 +1,49 @@
+#include "nn/rope.h"
+
+#include <math.h>
+
+static const double two_pi = 6.283185307179586;
+
+/* YaRN's ramp: 1 where a dimension turns so often within the original context that it must not be stretched, 0 where
+ * it is stretched wholly. Dimension i of frequency base^(-2i/dim) turns n_ctx_orig / (2 pi base^(2i/dim)) times. */
+static double yarn_corrected_dim(const evn_hparams *h, double turns)
+{
+	return h->rope_dim * log(h->rope_n_ctx_orig / (turns * two_pi)) / (2.0 * log(h->rope_base));
+}
+
+static double yarn_extrapolate(const evn_hparams *h, uint32_t pair)
+{
+	double low = fmax(0.0, floor(yarn_corrected_dim(h, h->rope_beta_fast)));
+	double high = fmin(h->rope_dim - 1.0, ceil(yarn_corrected_dim(h, h->rope_beta_slow)));
+	double ramp = (pair - low) / fmax(0.001, high - low);
+	return 1.0 - fmin(1.0, fmax(0.0, ramp));
+}
+
+static double frequency(const evn_hparams *h, uint32_t pair)
+{
+	double f = pow(h->rope_base, -2.0 * pair / h->rope_dim);
+	if (h->rope_freq_factors)
+		f /= h->rope_freq_factors[pair];
+	if (h->rope_scaling == EVN_ROPE_SCALING_NONE)
+		return f;
+	double stretched = f / h->rope_factor;
+	if (h->rope_scaling == EVN_ROPE_SCALING_LINEAR)
+		return stretched;
+	double keep = yarn_extrapolate(h, pair);
+	return stretched * (1.0 - keep) + f * keep;
+}
+
+void evn_rope_table(const evn_hparams *h, uint32_t n_ctx, float *table)
+{
+	double magnitude = 1.0;
+	if (h->rope_scaling == EVN_ROPE_SCALING_YARN)
+		magnitude = h->rope_attn_factor * (1.0 + 0.1 * log(h->rope_factor));
+	for (uint32_t pair = 0; pair < h->rope_dim / 2; pair++) {
+		double f = frequency(h, pair);
+		for (uint32_t position = 0; position < n_ctx; position++) {
+			float *at = table + ((uint64_t)position * (h->rope_dim / 2) + pair) * 2;
+			at[0] = (float)(cos(position * f) * magnitude);
+			at[1] = (float)(sin(position * f) * magnitude);
+		}
+	}
+}
