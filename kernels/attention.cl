@@ -87,7 +87,7 @@ kernel void rope_append(global float *q_out, global float *k_cache, global float
 // Softmax(q K^T * scale) V over the keys 0 .. position + token, with a running maximum (Milakov & Gimelshein 2018):
 // no buffer of scores. Head h uses KV head (first_head + h) / group - first_kv.
 // out (n_tok, out_stride), heads HEAD_DIM apart from column out_offset, zeros elsewhere. Work-group (head, token).
-kernel __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
+kernel IN_VECTORS __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
 void attention(global float *out, uint out_stride, uint out_offset, const global float *q, const global float *k_cache,
                const global float *v_cache, uint n_heads, uint n_ctx, uint position, uint first_head, uint first_kv, uint group,
                float scale)

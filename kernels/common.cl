@@ -3,6 +3,10 @@
 // Rows that a weight tile interleaves; one vector lane holds one row.
 #define TILE_ROWS 16
 
+// Marks kernels written in vectors: compilers that merge work-items into vectors of their own need not try, which on
+// an unrolled body takes them minutes.
+#define IN_VECTORS __attribute__((vec_type_hint(float16)))
+
 inline float sum16(float16 v)
 {
 	float8 a = v.lo + v.hi;

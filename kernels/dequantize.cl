@@ -2,7 +2,7 @@
 
 // out[k][ld] = W transposed: column k of the 16 rows of tile first_tile + i lies at out[k * ld + 16 * i].
 // Work-item (step, i).
-kernel void dequantize(global float *out, uint ld, const global uchar *w, uint first_tile, uint n_steps)
+kernel IN_VECTORS void dequantize(global float *out, uint ld, const global uchar *w, uint first_tile, uint n_steps)
 {
 	size_t step = get_global_id(0), i = get_global_id(1);
 	const global uchar *b = w + ((first_tile + i) * n_steps + step) * (STEP_BYTES * TILE_ROWS);

@@ -34,7 +34,7 @@ inline float16 step_dot(const global uchar *b, const global float *x)
 }
 
 // y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. Work-group (tile, token).
-kernel __attribute__((reqd_work_group_size(SLICES, 1, 1)))
+kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))
 void matvec(global float *y, uint y_stride, uint y_offset, const global float *x, uint x_stride, const global uchar *w, uint n_steps)
 {
 	size_t tile = get_group_id(0), token = get_group_id(1);

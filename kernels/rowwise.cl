@@ -5,7 +5,7 @@
 #endif
 
 // y[t] = x[first + t] / rms(x[first + t]) * w, rms over the dim true columns (Zhang & Sennrich 2019). Work-group t.
-kernel __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))
+kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))
 void rmsnorm(global float *y, const global float *x, uint first, const global float *w, uint stride, uint dim, float eps)
 {
 	size_t t = get_group_id(0);
@@ -35,7 +35,7 @@ void rmsnorm(global float *y, const global float *x, uint first, const global fl
 
 // y[t][i] = silu(gate[t][i]) * up[t][i] for i < width, 0 up to y_stride; gate at column 0 and up at column up_offset
 // of gu (Shazeer 2020). Work-item (16 columns, t).
-kernel void swiglu(global float *y, uint y_stride, const global float *gu, uint gu_stride, uint up_offset, uint width)
+kernel IN_VECTORS void swiglu(global float *y, uint y_stride, const global float *gu, uint gu_stride, uint up_offset, uint width)
 {
 	size_t i = get_global_id(0) * 16, t = get_global_id(1);
 	float16 v = 0.0f;
@@ -48,7 +48,7 @@ kernel void swiglu(global float *y, uint y_stride, const global float *gu, uint 
 }
 
 // y[t][i] += b[i]. Work-item (16 columns, t).
-kernel void add_bias(global float *y, uint stride, const global float *b)
+kernel IN_VECTORS void add_bias(global float *y, uint stride, const global float *b)
 {
 	size_t i = get_global_id(0) * 16, t = get_global_id(1);
 	global float *yt = y + t * stride + i;
@@ -56,7 +56,7 @@ kernel void add_bias(global float *y, uint stride, const global float *b)
 }
 
 // x += p0 + p1 + ... in this order, n of them; the others are not read. Work-item: 16 columns.
-kernel void add_partials(global float *x, uint n, const global float *p0, const global float *p1, const global float *p2,
+kernel IN_VECTORS void add_partials(global float *x, uint n, const global float *p0, const global float *p1, const global float *p2,
                          const global float *p3, const global float *p4, const global float *p5, const global float *p6,
                          const global float *p7)
 {
