@@ -69,7 +69,10 @@ static evn_status open_all(bench *b, evn_error *err)
 		return status;
 	b->plan = evn_engine_plan(b->together.engine);
 	for (size_t i = 0; i < b->plan->n_ranks && status == EVN_OK; i++) {
-		evn_device_rule rule = {.match = b->plan->ranks[i].device, .share = EVN_SHARE_AUTO};
+		/* "0:0/1@1" is one unit from unit 1 on; alone, the first part of that size stands for it */
+		char item[128];
+		snprintf(item, sizeof item, "%.*s", (int)strcspn(b->plan->ranks[i].device, "@"), b->plan->ranks[i].device);
+		evn_device_rule rule = {.match = item, .share = EVN_SHARE_AUTO};
 		evn_options single = o;
 		single.devices = &rule;
 		single.n_devices = 1;

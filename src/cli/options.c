@@ -170,9 +170,9 @@ static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned
 	const char *word = argv[optind - 1];
 	const option *o = optopt == 0 ? NULL : by_value(optopt, bit);
 	if (what == ':')
-		return cli_fail(err, EVN_ERR_USAGE, "option %s needs a value", word);
+		return cli_fail(err, EVN_ERR_USAGE, "%s: option %s needs a value", argv[0], word);
 	if (optopt == HELP || (o && o->kind == OPTION_FLAG && optopt >= LONG_BASE))
-		return cli_fail(err, EVN_ERR_USAGE, "option %.*s takes no value", (int)strcspn(word, "="), word);
+		return cli_fail(err, EVN_ERR_USAGE, "%s: option %.*s takes no value", argv[0], (int)strcspn(word, "="), word);
 	if (optopt)
 		return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option -%c", argv[0], optopt);
 	char name[64];

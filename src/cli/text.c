@@ -71,38 +71,35 @@ const char *text_bytes(uint64_t bytes, char *buffer, size_t size)
 	return buffer;
 }
 
-/* Levenshtein distance; words longer than the row count as far. */
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Edits that turn a into b: letters added, left out, replaced, or two neighbours swapped. */
 static size_t edit_distance(const char *a, const char *b)
 {
-	enum { MAX = 63 };
-	size_t row[MAX + 1], na = strlen(a), nb = strlen(b);
+	enum { MAX = 31 };
+	size_t d[MAX + 1][MAX + 1], na = strlen(a), nb = strlen(b);
 	if (na > MAX || nb > MAX)
 		return MAX;
-	for (size_t j = 0; j <= nb; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= na; i++) {
-		size_t diagonal = row[0];
-		row[0] = i;
-		for (size_t j = 1; j <= nb; j++) {
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			diagonal = row[j];
-			row[j] = best;
+	for (size_t i = 0; i <= na; i++)
+		for (size_t j = 0; j <= nb; j++) {
+			if (i == 0 || j == 0) {
+				d[i][j] = i + j;
+				continue;
+			}
+			d[i][j] = least(d[i - 1][j - 1] + (a[i - 1] != b[j - 1]), least(d[i - 1][j], d[i][j - 1]) + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
 		}
-	}
-	return row[nb];
+	return d[na][nb];
 }
 
 const char *text_nearest(const char *word, const char *const *words)
 {
-	size_t length = strlen(word), best_distance = length < 4 ? 2 : 3; /* exclusive */
+	size_t best_distance = (strlen(word) + 1) / 3 + 1; /* exclusive: one edit in 3 letters, two in 5 */
 	const char *best = NULL;
 	for (; *words; words++) {
 		size_t distance = edit_distance(word, *words);
-		if (distance < best_distance && distance < length) {
+		if (distance < best_distance) {
 			best_distance = distance;
 			best = *words;
 		}

@@ -8,6 +8,8 @@
 
 typedef struct {
 	yaml_parser_t parser;
+	const char *data;
+	size_t size;
 	yaml_entries *out;
 	evn_error *err;
 } checker;
@@ -22,6 +24,17 @@ static evn_status fail_at(checker *c, size_t line, size_t column, char *text)
 	return status;
 }
 
+/* The reader, which decodes bytes, tells an offset only. */
+static yaml_mark_t mark_of_byte(const checker *c, size_t offset)
+{
+	yaml_mark_t mark = {0};
+	for (size_t i = 0; i < offset && i < c->size; i++) {
+		mark.column = c->data[i] == '\n' ? 0 : mark.column + 1;
+		mark.line += c->data[i] == '\n';
+	}
+	return mark;
+}
+
 static evn_status next_event(checker *c, yaml_event_t *event)
 {
 	if (yaml_parser_parse(&c->parser, event))
@@ -30,7 +43,7 @@ static evn_status next_event(checker *c, yaml_event_t *event)
 	if (p->error == YAML_MEMORY_ERROR)
 		return cli_fail_memory(c->err, c->out->file);
 	if (p->error == YAML_READER_ERROR)
-		return cli_fail(c->err, EVN_ERR_USAGE, "%s: byte %zu: %s", c->out->file, p->problem_offset, p->problem);
+		return FAIL_AT(c, mark_of_byte(c, p->problem_offset), "%s", p->problem);
 	return FAIL_AT(c, p->problem_mark, "%s%s%s", p->context ? p->context : "", p->context ? ", " : "",
 				   p->problem ? p->problem : "not YAML");
 }
@@ -186,7 +199,7 @@ static evn_status check_document(checker *c)
 
 evn_status yaml_check(yaml_entries *out, const char *file, const char *data, size_t size, evn_error *err)
 {
-	checker c = {.out = out, .err = err};
+	checker c = {.data = data, .size = size, .out = out, .err = err};
 	*out = (yaml_entries){.file = file, .entries = calloc(YAML_MAX_ENTRIES, sizeof *out->entries)};
 	if (!out->entries || !yaml_parser_initialize(&c.parser)) {
 		yaml_entries_free(out);
