@@ -37,7 +37,7 @@ static evn_status open_regular(int *fd, uint64_t *size, const char *path, evn_er
 evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err)
 {
 	int fd;
-	uint64_t size;
+	uint64_t size = 0;
 	EVN_TRY(open_regular(&fd, &size, path, err));
 	void *data = size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
 	int why = errno;
@@ -59,7 +59,7 @@ void evn_unmap_file(evn_mapping *m)
 evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err)
 {
 	int fd;
-	uint64_t file_size;
+	uint64_t file_size = 0;
 	EVN_TRY(open_regular(&fd, &file_size, path, err));
 	char *text = NULL;
 	evn_status s = EVN_OK;
