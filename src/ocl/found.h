@@ -10,6 +10,7 @@
 #endif
 #include <CL/cl.h>
 
+#include "ocl/child.h"
 #include "ocl/ocl.h"
 
 /* Optional abilities, as bits; evn_feature_names has the names users and kernels' defines see. */
@@ -58,7 +59,7 @@ void evn_identify_platform(cl_platform_id platform, char *short_name, size_t sho
 void evn_identify_device(evn_found *f);
 /* Stable ids need to see all devices: equal ones are numbered. */
 void evn_name_stably(evn_found *devices, size_t n);
-void evn_cl_device_text(cl_device_id d, cl_device_info what, char *out, size_t size);
+bool evn_cl_has_extension(cl_device_id d, const char *name);
 
 /* chips.c: sets chip and same_chip_as of every device. */
 void evn_find_chips(evn_found *devices, size_t n);
@@ -113,22 +114,6 @@ evn_status evn_icds_list(evn_icd **out, size_t *n, evn_error *err);
 void evn_icds_free(evn_icd *icds, size_t n);
 /* A folder of .icd files for those with keep[i], for OCL_ICD_VENDORS; malloc'd, NULL where none can be had. */
 char *evn_icds_folder(const evn_icd *icds, const bool *keep, size_t n);
-
-/* ---- child processes (child.c) -----------------------------------------------------------------------------------
- */
-
-typedef struct {
-	const char *argv[4]; /* NULL-terminated; argv[0] NULL: nothing to run */
-	const char *vendors; /* OCL_ICD_VENDORS for it */
-	char *output;        /* its stdout, NUL-terminated, cut at a limit; freed by the caller */
-	bool started, timed_out;
-	int status; /* as from waitpid */
-} evn_child;
-
-/* Runs all at once, each in a process group of its own that is killed when limit_ns have passed. */
-void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns);
-/* evener-probe beside this library or program, in libexec, or on PATH; malloc'd, NULL when there is none. */
-char *evn_find_probe(void);
 
 /* ---- first contact (contact.c) -----------------------------------------------------------------------------------
  */

@@ -23,12 +23,11 @@ static bool ends_with_icd(const char *name)
 /* Variables that change which devices a driver shows or how it compiles. Order in the environment means nothing. */
 static uint64_t hash_environment(void)
 {
-	static const char *const prefixes[] = {"RUSTICL_",   "POCL_",   "DPCPP_",  "CL_CONFIG_", "OCLGRIND_",
-										   "GALLIUM_",   "MESA_",   "LIBGL_",  "LP_",        "LLVM_",
-										   "CUDA_",      "NVIDIA_", "ROCR_",   "HSA_",       "HIP_",
-										   "GPU_",       "AMD_",    "ZE_",     "ZEX_",       "NEO_",
-										   "IGC_",       "SYCL_",   "TBB_",    "OCL_ICD_",   "LD_LIBRARY_PATH",
-										   "LD_PRELOAD", "Overrid", "ENABLE_", "XDG_",       "HOME="};
+	static const char *const prefixes[] = {
+		"POCL_",      "RUSTICL_", "GALLIUM_", "MESA_", "LP_",       "DPCPP_",   "CL_CONFIG_",
+		"SYCL_",      "TBB_",     "ZE_",      "NEO_",  "IGC_",      "CUDA_",    "ROCR_",
+		"HSA_",       "HIP_",     "GPU_",     "AMD_",  "OCLGRIND_", "OCL_ICD_", "LD_LIBRARY_PATH=",
+		"LD_PRELOAD="};
 	uint64_t sum = 0;
 	for (char **e = environ; *e; e++)
 		for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)

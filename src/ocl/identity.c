@@ -31,16 +31,34 @@ static void copy_clean(char *out, size_t size, const char *text)
 	out[n] = '\0';
 }
 
-void evn_cl_device_text(cl_device_id d, cl_device_info what, char *out, size_t size)
+/* malloc'd, NULL where the driver does not answer. */
+static char *ask_device(cl_device_id d, cl_device_info what)
 {
 	size_t bytes = 0;
-	out[0] = '\0';
-	if (clGetDeviceInfo(d, what, 0, NULL, &bytes) != CL_SUCCESS || !bytes)
-		return;
+	if (clGetDeviceInfo(d, what, 0, NULL, &bytes) != CL_SUCCESS)
+		return NULL;
 	char *text = calloc(1, bytes + 1);
 	if (text && clGetDeviceInfo(d, what, bytes, text, NULL) == CL_SUCCESS)
-		copy_clean(out, size, text);
+		return text;
 	free(text);
+	return NULL;
+}
+
+static void device_text(cl_device_id d, cl_device_info what, char *out, size_t size)
+{
+	char *text = ask_device(d, what);
+	copy_clean(out, size, text ? text : "");
+	free(text);
+}
+
+bool evn_cl_has_extension(cl_device_id d, const char *name)
+{
+	char *all = ask_device(d, CL_DEVICE_EXTENSIONS), *rest = all, *word;
+	bool found = false;
+	while (!found && rest && (word = strsep(&rest, " ")))
+		found = !strcmp(word, name);
+	free(all);
+	return found;
 }
 
 static void platform_text(cl_platform_id p, cl_platform_info what, char *out, size_t size)
@@ -80,34 +98,38 @@ void evn_identify_platform(cl_platform_id platform, char *short_name, size_t sho
 		*c = isalnum((unsigned char)*c) ? (char)tolower((unsigned char)*c) : '-';
 }
 
+static void write_pci(evn_found *f, unsigned domain, unsigned bus, unsigned device, unsigned function)
+{
+	snprintf(f->pci, sizeof f->pci, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, device & 0xff, function & 7);
+}
+
 static void find_pci(evn_found *f)
 {
+	cl_device_id d = f->cl_device;
 	cl_device_pci_bus_info_khr khr;
-	if (clGetDeviceInfo(f->cl_device, CL_DEVICE_PCI_BUS_INFO_KHR, sizeof khr, &khr, NULL) == CL_SUCCESS) {
-		snprintf(f->pci, sizeof f->pci, "%04x:%02x:%02x.%x", khr.pci_domain & 0xffff, khr.pci_bus & 0xff,
-				 khr.pci_device & 0xff, khr.pci_function & 0xf);
-		return;
-	}
 	cl_uint bus, slot, domain = 0;
-	if (clGetDeviceInfo(f->cl_device, DEVICE_PCI_BUS_ID_NV, sizeof bus, &bus, NULL) == CL_SUCCESS &&
-		clGetDeviceInfo(f->cl_device, DEVICE_PCI_SLOT_ID_NV, sizeof slot, &slot, NULL) == CL_SUCCESS) {
-		clGetDeviceInfo(f->cl_device, DEVICE_PCI_DOMAIN_ID_NV, sizeof domain, &domain, NULL);
-		snprintf(f->pci, sizeof f->pci, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, (slot >> 3) & 0xff,
-				 slot & 7);
-		return;
-	}
 	struct {
 		cl_uint type;
 		cl_uchar unused[17], bus, device, function;
 	} amd;
-	if (clGetDeviceInfo(f->cl_device, DEVICE_TOPOLOGY_AMD, sizeof amd, &amd, NULL) == CL_SUCCESS && amd.type == 1)
-		snprintf(f->pci, sizeof f->pci, "0000:%02x:%02x.%x", amd.bus, amd.device, amd.function & 0xf);
+	if (evn_cl_has_extension(d, "cl_khr_pci_bus_info") &&
+		clGetDeviceInfo(d, CL_DEVICE_PCI_BUS_INFO_KHR, sizeof khr, &khr, NULL) == CL_SUCCESS)
+		write_pci(f, khr.pci_domain, khr.pci_bus, khr.pci_device, khr.pci_function);
+	else if (evn_cl_has_extension(d, "cl_nv_device_attribute_query") &&
+			 clGetDeviceInfo(d, DEVICE_PCI_BUS_ID_NV, sizeof bus, &bus, NULL) == CL_SUCCESS &&
+			 clGetDeviceInfo(d, DEVICE_PCI_SLOT_ID_NV, sizeof slot, &slot, NULL) == CL_SUCCESS) {
+		clGetDeviceInfo(d, DEVICE_PCI_DOMAIN_ID_NV, sizeof domain, &domain, NULL); /* older drivers know one domain */
+		write_pci(f, domain, bus, slot >> 3, slot);
+	} else if (evn_cl_has_extension(d, "cl_amd_device_attribute_query") &&
+			   clGetDeviceInfo(d, DEVICE_TOPOLOGY_AMD, sizeof amd, &amd, NULL) == CL_SUCCESS && amd.type == 1)
+		write_pci(f, 0, amd.bus, amd.device, amd.function);
 }
 
 static void find_uuid(evn_found *f)
 {
 	cl_uchar u[CL_UUID_SIZE_KHR] = {0}, any = 0;
-	if (clGetDeviceInfo(f->cl_device, CL_DEVICE_UUID_KHR, sizeof u, u, NULL) != CL_SUCCESS)
+	if (!evn_cl_has_extension(f->cl_device, "cl_khr_device_uuid") ||
+		clGetDeviceInfo(f->cl_device, CL_DEVICE_UUID_KHR, sizeof u, u, NULL) != CL_SUCCESS)
 		return;
 	size_t at = 0;
 	for (size_t i = 0; i < sizeof u; i++) {
@@ -171,10 +193,10 @@ void evn_identify_device(evn_found *f)
 	cl_device_type type = 0;
 	clGetDeviceInfo(f->cl_device, CL_DEVICE_TYPE, sizeof type, &type, NULL);
 	f->info.type = type & CL_DEVICE_TYPE_CPU ? "cpu" : type & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator";
-	evn_cl_device_text(f->cl_device, CL_DEVICE_NAME, f->name, sizeof f->name);
-	evn_cl_device_text(f->cl_device, CL_DEVICE_VENDOR, f->vendor, sizeof f->vendor);
-	evn_cl_device_text(f->cl_device, CL_DRIVER_VERSION, f->driver, sizeof f->driver);
-	evn_cl_device_text(f->cl_device, CL_DEVICE_VERSION, f->opencl, sizeof f->opencl);
+	device_text(f->cl_device, CL_DEVICE_NAME, f->name, sizeof f->name);
+	device_text(f->cl_device, CL_DEVICE_VENDOR, f->vendor, sizeof f->vendor);
+	device_text(f->cl_device, CL_DRIVER_VERSION, f->driver, sizeof f->driver);
+	device_text(f->cl_device, CL_DEVICE_VERSION, f->opencl, sizeof f->opencl);
 	find_limits(f);
 	find_pci(f);
 	find_uuid(f);

@@ -41,9 +41,9 @@ static void say_nothing_found(int fd, const char *library)
 	say(fd, "step\tloading %s\n", library);
 	void *handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
 	if (handle)
-		say(fd, "problem\tit offers no OpenCL platform\n");
+		say(fd, "problem\toffers no OpenCL platform\n");
 	else
-		say(fd, "problem\tit does not load: %s\n", dlerror());
+		say(fd, "problem\tdoes not load: %s\n", dlerror());
 	if (handle)
 		dlclose(handle);
 }

@@ -26,7 +26,6 @@ typedef struct {
 	const char *name;
 	evn_step_fn step;
 	void *user;
-	char extensions[8192];
 	int version; /* 10 * major + minor of OpenCL */
 } trial;
 
@@ -43,14 +42,7 @@ static void tell(const trial *t, const char *doing, const char *what)
 	t->step(t->user, line);
 }
 
-static bool has_extension(const trial *t, const char *name)
-{
-	size_t len = strlen(name);
-	for (const char *at = strstr(t->extensions, name); at; at = strstr(at + len, name))
-		if ((at == t->extensions || at[-1] == ' ') && (at[len] == ' ' || !at[len]))
-			return true;
-	return false;
-}
+static bool has_extension(const trial *t, const char *name) { return evn_cl_has_extension(t->device, name); }
 
 static const char *language(const trial *t)
 {
@@ -325,7 +317,6 @@ void evn_try_device(const evn_found *f, evn_step_fn step, void *user, evn_device
 	snprintf(out->driver, sizeof out->driver, "%s", f->driver);
 	sscanf(f->opencl, "OpenCL %d.%d", &major, &minor);
 	t.version = major * 10 + minor;
-	evn_cl_device_text(t.device, CL_DEVICE_EXTENSIONS, t.extensions, sizeof t.extensions);
 	const char *failed = set_up(&t, &code);
 	if (failed)
 		snprintf(out->reason, sizeof out->reason, "%s failed with %s (%d)", failed, evn_cl_error_name(code), code);

@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (evn_report_write(report, argv[2], &err) != EVN_OK) {
-		dprintf(report, "problem\t%s\ndone\n", err.text);
+		dprintf(report, "problem\tfailed: %s\ndone\n", err.text);
 		return 1;
 	}
 	return 0;

@@ -111,8 +111,12 @@ static void test_every_way_to_fail(void **state)
 				   "gave no answer for 1 s while listing");
 	assert_problem("#!/bin/sh\nprintf 'step\\tlisting\\nstep\\tcut'\nexit 3\n", 20u * SECOND,
 				   "ended (exit status 3) while listing");
-	assert_problem("#!/bin/sh\nprintf 'problem\\tit does not load: %s\\ndone\\n' $2\n", 20u * SECOND,
-				   "it does not load: libone.so");
+	assert_problem("#!/bin/sh\nprintf 'problem\\tdoes not load: %s\\ndone\\n' $2\n", 20u * SECOND,
+				   "does not load: libone.so");
+	setenv("OPENCL_LAYERS", "liblayer.so", 1); /* faults put in by a layer are not the driver's */
+	assert_problem("#!/bin/sh\nprintf 'problem\\tsees layers: %s\\ndone\\n' ${OPENCL_LAYERS-none}\n", 20u * SECOND,
+				   "sees layers: none");
+	unsetenv("OPENCL_LAYERS");
 	assert_problem("#!/bin/sh\nprintf 'step\\ttalking\\n'\nyes | head -c 1000000\nexit 1\n", 20u * SECOND,
 				   "ended (exit status 1) while talking");
 }
