@@ -6,3 +6,8 @@ foreach(kind crash hang)
 endforeach()
 target_compile_definitions(bad_icd_hang PRIVATE HANG)
 add_dependencies(test_discover evener_probe bad_icd_crash bad_icd_hang)
+
+add_library(fault_layer MODULE ocl/fault_layer.c)
+set_target_properties(fault_layer PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
+	LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_dependencies(test_trial fault_layer)
