@@ -168,7 +168,7 @@ static const option *by_value(int value, unsigned bit)
 static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned bit, evn_error *err)
 {
 	const char *word = argv[optind - 1];
-	const option *o = optopt == 0 ? NULL : by_value(optopt, bit);
+	const option *o = optopt == 0 || optopt == HELP ? NULL : by_value(optopt, bit);
 	if (what == ':')
 		return cli_fail(err, EVN_ERR_USAGE, "%s: option %s needs a value", argv[0], word);
 	if (optopt == HELP || (o && o->kind == OPTION_FLAG && optopt >= LONG_BASE))
