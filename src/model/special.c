@@ -1,0 +1,156 @@
+/* special.c - token by token, longest first, through what is still text. Most tokens are not in a text at all; which
+ * pairs of bytes the text holds tells that without a search for each of thousands of them. */
+#include "model/special.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+	uint64_t length;
+	int32_t id;
+} sized;
+
+static int longest_first(const void *a, const void *b)
+{
+	const sized *x = a, *y = b;
+	if (x->length != y->length)
+		return x->length < y->length ? 1 : -1;
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Files say nothing of white space; as llama.cpp does, the models that need it are known by name. */
+static bool strips_by_name(const evn_gguf *g)
+{
+	evn_str name = {"", 0};
+	if (evn_gguf_string(g, "general.name", &name, NULL) != EVN_OK)
+		return false;
+	for (uint64_t i = 0; i + 4 <= name.length; i++) {
+		const char *p = name.text + i;
+		if ((p[0] | 0x20) == 'p' && (p[1] | 0x20) == 'h' && (p[2] | 0x20) == 'i' &&
+			(p[3] == '3' || (p[3] == '-' && i + 5 <= name.length && p[4] == '3')))
+			return true;
+	}
+	return false;
+}
+
+evn_status evn_special_load(evn_special *s, const evn_vocab *v, const evn_gguf *g, evn_error *err)
+{
+	sized *order = malloc(v->n * sizeof *order);
+	s->ids = malloc(v->n * sizeof *s->ids);
+	s->strips_after = calloc(v->n, sizeof *s->strips_after);
+	if (!order || !s->ids || !s->strips_after) {
+		free(order);
+		return evn_fail_memory(err, "tokenizer", v->n * sizeof *order);
+	}
+	for (uint32_t id = 0; id < v->n; id++) {
+		bool special = v->types[id] == EVN_TOKEN_CONTROL || v->types[id] == EVN_TOKEN_USER_DEFINED ||
+					   v->types[id] == EVN_TOKEN_UNKNOWN;
+		if (special && v->texts[id].length > 0)
+			order[s->n++] = (sized){v->texts[id].length, (int32_t)id};
+	}
+	qsort(order, s->n, sizeof *order, longest_first);
+	bool strips = strips_by_name(g);
+	for (uint32_t i = 0; i < s->n; i++) {
+		evn_str text = v->texts[order[i].id];
+		s->ids[i] = order[i].id;
+		s->strips_after[i] =
+			strips && !evn_str_is(text, "<unk>") && !evn_str_is(text, "<s>") && !evn_str_is(text, "<|endoftext|>");
+	}
+	free(order);
+	return EVN_OK;
+}
+
+void evn_special_clear(evn_special *s)
+{
+	free(s->ids);
+	free(s->strips_after);
+	*s = (evn_special){0};
+}
+
+static evn_status add_fragment(evn_fragments *list, size_t begin, size_t end, int32_t id, evn_error *err)
+{
+	if (begin == end)
+		return EVN_OK;
+	if (list->n == list->capacity) {
+		size_t capacity = list->capacity ? 2 * list->capacity : 16;
+		evn_fragment *data = realloc(list->data, capacity * sizeof *data);
+		if (!data)
+			return evn_fail_memory(err, "tokenizer", capacity * sizeof *data);
+		list->data = data;
+		list->capacity = capacity;
+	}
+	list->data[list->n++] = (evn_fragment){(uint32_t)begin, (uint32_t)end, id};
+	return EVN_OK;
+}
+
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+typedef struct {
+	int32_t id;
+	evn_str text;
+	bool strips_after;
+} needle;
+
+static evn_status cut_fragment(const needle *t, const char *text, evn_fragment f, evn_fragments *out, evn_error *err)
+{
+	size_t at = f.begin;
+	while (at < f.end) {
+		const char *hit = memmem(text + at, f.end - at, t->text.text, (size_t)t->text.length);
+		if (!hit)
+			break;
+		size_t begin = (size_t)(hit - text);
+		EVN_TRY(add_fragment(out, at, begin, -1, err));
+		at = begin + (size_t)t->text.length;
+		EVN_TRY(add_fragment(out, begin, at, t->id, err));
+		while (t->strips_after && at < f.end && is_space(text[at]))
+			at++;
+	}
+	return add_fragment(out, at, f.end, -1, err);
+}
+
+static evn_status cut_fragments(const needle *t, const char *text, evn_fragments *list, evn_error *err)
+{
+	evn_fragments next = {0};
+	evn_status status = EVN_OK;
+	for (size_t i = 0; i < list->n && status == EVN_OK; i++) {
+		evn_fragment f = list->data[i];
+		status = f.id >= 0 ? add_fragment(&next, f.begin, f.end, f.id, err) : cut_fragment(t, text, f, &next, err);
+	}
+	free(list->data);
+	*list = next;
+	return status;
+}
+
+#define PAIR(p) ((unsigned)(uint8_t)(p)[0] << 8 | (uint8_t)(p)[1])
+
+static bool may_hold(const bool *pairs, evn_str token)
+{
+	for (uint64_t i = 0; i + 2 <= token.length; i++)
+		if (!pairs[PAIR(token.text + i)])
+			return false;
+	return true;
+}
+
+evn_status evn_special_split(const evn_special *s, const evn_vocab *v, const char *text, size_t n, bool parse_special,
+							 evn_fragments *out, evn_error *err)
+{
+	EVN_TRY(add_fragment(out, 0, n, -1, err));
+	if (s->n == 0)
+		return EVN_OK;
+	bool *pairs = calloc(1u << 16, sizeof *pairs);
+	if (!pairs)
+		return evn_fail_memory(err, "tokenizer", 1u << 16);
+	for (size_t i = 0; i + 2 <= n; i++)
+		pairs[PAIR(text + i)] = true;
+	evn_status status = EVN_OK;
+	for (uint32_t i = 0; i < s->n && status == EVN_OK; i++) {
+		int32_t id = s->ids[i];
+		needle t = {id, v->texts[id], s->strips_after[i]};
+		if (!parse_special && v->types[id] != EVN_TOKEN_USER_DEFINED)
+			continue;
+		if (may_hold(pairs, t.text) && memmem(text, n, t.text.text, (size_t)t.text.length))
+			status = cut_fragments(&t, text, out, err);
+	}
+	free(pairs);
+	return status;
+}

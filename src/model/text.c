@@ -1,0 +1,111 @@
+/* text.c - the tokenizer as users of the library see it, and token streams made whole characters. */
+#include "model/model.h"
+#include "model/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+#define REPLACEMENT_BYTES 3
+
+static evn_status get_tokenizer(const evn_tokenizer **out, const evn_model *m, evn_error *err)
+{
+	evn_error own = {0};
+	evn_error *e = err ? err : &own;
+	*out = evn_model_tokenizer(m, e);
+	return *out ? EVN_OK : e->code;
+}
+
+evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes, bool add_special, bool parse_special,
+						int32_t **ids, size_t *n_ids, evn_error *err)
+{
+	const evn_tokenizer *t;
+	*ids = NULL;
+	*n_ids = 0;
+	EVN_TRY(get_tokenizer(&t, m, err));
+	return evn_tokenizer_encode(t, text, text_bytes, add_special, parse_special, ids, n_ids, err);
+}
+
+evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, bool unparse_special, char **text,
+						  size_t *text_bytes, evn_error *err)
+{
+	const evn_tokenizer *t;
+	*text = NULL;
+	*text_bytes = 0;
+	EVN_TRY(get_tokenizer(&t, m, err));
+	return evn_tokenizer_decode(t, ids, n_ids, unparse_special, text, text_bytes, err);
+}
+
+bool evn_token_ends_generation(const evn_model *m, int32_t id)
+{
+	const evn_tokenizer *t = evn_model_tokenizer(m, NULL);
+	return t && evn_tokenizer_ends_generation(t, id);
+}
+
+struct evn_text_stream {
+	const evn_tokenizer *tokenizer;
+	char *bytes; /* of an unfinished character, then of the token at hand */
+	size_t n_bytes;
+	char *text; /* what was returned last */
+};
+
+evn_status evn_text_stream_create(evn_text_stream **out, const evn_model *m, evn_error *err)
+{
+	const evn_tokenizer *t;
+	*out = NULL;
+	EVN_TRY(get_tokenizer(&t, m, err));
+	size_t room = evn_tokenizer_max_bytes(t) + 3; /* an unfinished character has at most 3 bytes */
+	evn_text_stream *s = calloc(1, sizeof *s);
+	if (s) {
+		s->tokenizer = t;
+		s->bytes = malloc(room);
+		s->text = malloc(REPLACEMENT_BYTES * room + 1);
+	}
+	if (!s || !s->bytes || !s->text) {
+		evn_text_stream_free(s);
+		return evn_fail_memory(err, "text stream", (REPLACEMENT_BYTES + 1) * room);
+	}
+	*out = s;
+	return EVN_OK;
+}
+
+/* Moves whole characters from bytes to text; the start of one at the end stays, unless `all`. What is broken, and
+ * NUL, which would end the string, becomes U+FFFD. */
+static const char *take_text(evn_text_stream *s, bool all)
+{
+	size_t at = 0, n = 0, whole;
+	while (at < s->n_bytes) {
+		size_t length = evn_utf8_prefix(s->bytes + at, s->n_bytes - at, &whole);
+		if (length < whole && at + length == s->n_bytes && !all)
+			break;
+		if (length == whole && length > 0 && s->bytes[at] != '\0') {
+			memcpy(s->text + n, s->bytes + at, length);
+			n += length;
+		} else {
+			memcpy(s->text + n, REPLACEMENT, REPLACEMENT_BYTES);
+			n += REPLACEMENT_BYTES;
+		}
+		at += length > 0 ? length : 1;
+	}
+	s->text[n] = '\0';
+	s->n_bytes -= at;
+	memmove(s->bytes, s->bytes + at, s->n_bytes);
+	return s->text;
+}
+
+const char *evn_text_stream_push(evn_text_stream *s, int32_t id)
+{
+	s->n_bytes += evn_tokenizer_spell(s->tokenizer, id, false, s->bytes + s->n_bytes);
+	return take_text(s, false);
+}
+
+const char *evn_text_stream_flush(evn_text_stream *s) { return take_text(s, true); }
+
+void evn_text_stream_free(evn_text_stream *s)
+{
+	if (!s)
+		return;
+	free(s->bytes);
+	free(s->text);
+	free(s);
+}

@@ -1,0 +1,220 @@
+/* tokenizer.c - what the kinds of tokenizer share: which one a file asks for, special tokens in and around a text,
+ * ids back to bytes. */
+#include "model/tokenizer.h"
+#include "model/bpe.h"
+#include "model/special.h"
+#include "model/spm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct evn_tokenizer {
+	evn_vocab vocab;
+	evn_special special;
+	evn_bpe *bpe; /* one of the two */
+	evn_spm *spm;
+	int32_t bos, eos; /* -1: none */
+	bool adds_bos, adds_eos;
+	bool adds_space; /* SPM: before a text that begins the prompt or follows a special token */
+};
+
+static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
+{
+	evn_str kind = {"", 0};
+	EVN_TRY(evn_gguf_string(g, "tokenizer.ggml.model", &kind, err));
+	if (kind.length == 0)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: no tokenizer (tokenizer.ggml.model)", t->vocab.file);
+	if (evn_str_is(kind, "gpt2")) {
+		EVN_TRY(evn_bpe_create(&t->bpe, &t->vocab, g, err));
+		t->adds_bos = evn_bpe_adds_bos(t->bpe);
+		return EVN_OK;
+	}
+	if (!evn_str_is(kind, "llama"))
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\" or \"llama\"", t->vocab.file,
+						(int)(kind.length < 40 ? kind.length : 40), kind.text);
+	t->adds_bos = true;
+	t->adds_space = true;
+	t->bos = t->vocab.n > 1 ? 1 : -1; /* SentencePiece's own order: <unk>, <s>, </s> */
+	t->eos = t->vocab.n > 2 ? 2 : -1;
+	EVN_TRY(evn_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->adds_space, err));
+	return evn_spm_create(&t->spm, &t->vocab, g, err);
+}
+
+/* Whether `id` is added where `key` says so; a family's habit without an id adds nothing. */
+static evn_status load_adds(const evn_tokenizer *t, const evn_gguf *g, const char *key, const char *id_key,
+							int32_t id, bool *adds, evn_error *err)
+{
+	EVN_TRY(evn_gguf_bool(g, key, adds, err));
+	if (*adds && id < 0) {
+		if (evn_gguf_find(g, key))
+			return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is true, but there is no \"%s\"", t->vocab.file, key,
+							id_key);
+		*adds = false;
+	}
+	return EVN_OK;
+}
+
+static evn_status load(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
+{
+	EVN_TRY(evn_vocab_load(&t->vocab, g, err));
+	EVN_TRY(load_kind(t, g, err));
+	EVN_TRY(evn_special_load(&t->special, &t->vocab, g, err));
+	EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.bos_token_id", &t->bos, err));
+	EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.eos_token_id", &t->eos, err));
+	if (t->eos >= 0)
+		t->vocab.ends[t->eos] = true;
+	EVN_TRY(
+		load_adds(t, g, "tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id", t->bos, &t->adds_bos, err));
+	return load_adds(t, g, "tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id", t->eos, &t->adds_eos, err);
+}
+
+evn_status evn_tokenizer_create(evn_tokenizer **out, const evn_gguf *g, evn_error *err)
+{
+	evn_tokenizer *t = calloc(1, sizeof *t);
+	*out = NULL;
+	if (!t)
+		return evn_fail_memory(err, "tokenizer", sizeof *t);
+	t->vocab.file = evn_gguf_name(g);
+	t->bos = t->eos = -1;
+	evn_status status = load(t, g, err);
+	if (status == EVN_OK)
+		*out = t;
+	else
+		evn_tokenizer_free(t);
+	return status;
+}
+
+void evn_tokenizer_free(evn_tokenizer *t)
+{
+	if (!t)
+		return;
+	evn_bpe_free(t->bpe);
+	evn_spm_free(t->spm);
+	evn_special_clear(&t->special);
+	evn_vocab_clear(&t->vocab);
+	free(t);
+}
+
+uint32_t evn_tokenizer_vocab(const evn_tokenizer *t) { return t->vocab.n; }
+
+static bool in_vocab(const evn_tokenizer *t, int32_t id) { return id >= 0 && (uint32_t)id < t->vocab.n; }
+
+bool evn_tokenizer_ends_generation(const evn_tokenizer *t, int32_t id)
+{
+	return in_vocab(t, id) && t->vocab.ends[id];
+}
+
+static evn_status encode_fragments(const evn_tokenizer *t, const char *text, const evn_fragments *fragments,
+								   evn_ids *out, evn_error *err)
+{
+	bool after_special = true; /* so is the beginning */
+	for (size_t i = 0; i < fragments->n; i++) {
+		evn_fragment f = fragments->data[i];
+		size_t n = f.end - f.begin;
+		if (f.id >= 0)
+			EVN_TRY(evn_ids_push(out, f.id, err));
+		else if (t->bpe)
+			EVN_TRY(evn_bpe_encode(t->bpe, text + f.begin, n, out, err));
+		else
+			EVN_TRY(evn_spm_encode(t->spm, text + f.begin, n, t->adds_space && after_special, out, err));
+		after_special = f.id >= 0;
+	}
+	return EVN_OK;
+}
+
+static evn_status encode(const evn_tokenizer *t, const char *text, size_t n, bool add_special, bool parse_special,
+						 evn_ids *out, evn_error *err)
+{
+	if (n > EVN_TEXT_MAX_BYTES)
+		return evn_fail(err, EVN_ERR_LIMIT, "a text of %zu bytes is longer than the %u that can be tokenized at once",
+						n, EVN_TEXT_MAX_BYTES);
+	if (add_special && t->adds_bos)
+		EVN_TRY(evn_ids_push(out, t->bos, err));
+	evn_fragments fragments = {0};
+	evn_status status = evn_special_split(&t->special, &t->vocab, text, n, parse_special, &fragments, err);
+	if (status == EVN_OK)
+		status = encode_fragments(t, text, &fragments, out, err);
+	free(fragments.data);
+	if (status == EVN_OK && add_special && t->adds_eos)
+		status = evn_ids_push(out, t->eos, err);
+	return status;
+}
+
+evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t text_bytes, bool add_special,
+								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err)
+{
+	evn_ids out = {0};
+	evn_status status = encode(t, text, text_bytes, add_special, parse_special, &out, err);
+	if (status != EVN_OK) {
+		free(out.data);
+		out = (evn_ids){0};
+	}
+	*ids = out.data;
+	*n_ids = out.n;
+	return status;
+}
+
+size_t evn_tokenizer_max_bytes(const evn_tokenizer *t) { return t->vocab.max_bytes; }
+
+size_t evn_tokenizer_spell(const evn_tokenizer *t, int32_t id, bool unparse_special, char *out)
+{
+	if (!in_vocab(t, id))
+		return 0;
+	evn_str text = t->vocab.texts[id];
+	switch (t->vocab.types[id]) {
+	case EVN_TOKEN_CONTROL:
+	case EVN_TOKEN_UNKNOWN:
+		if (!unparse_special)
+			return 0;
+		break;
+	case EVN_TOKEN_USER_DEFINED:
+		break;
+	case EVN_TOKEN_BYTE:
+		out[0] = (char)evn_token_byte(text);
+		return 1;
+	default:
+		return t->bpe ? evn_bpe_spell(text, out) : evn_spm_spell(text, out);
+	}
+	memcpy(out, text.text, (size_t)text.length);
+	return (size_t)text.length;
+}
+
+/* Bytes that the text of these ids has at most. */
+static evn_status measure(const evn_tokenizer *t, const int32_t *ids, size_t n_ids, size_t *bytes, evn_error *err)
+{
+	*bytes = 0;
+	for (size_t i = 0; i < n_ids; i++) {
+		if (!in_vocab(t, ids[i]))
+			return evn_fail(err, EVN_ERR_USAGE, "token id %d at place %zu is not in the vocabulary of %u tokens",
+							ids[i], i, t->vocab.n);
+		*bytes += (size_t)t->vocab.texts[ids[i]].length;
+	}
+	return EVN_OK;
+}
+
+evn_status evn_tokenizer_decode(const evn_tokenizer *t, const int32_t *ids, size_t n_ids, bool unparse_special,
+								char **text, size_t *text_bytes, evn_error *err)
+{
+	size_t room, n = 0;
+	*text = NULL;
+	*text_bytes = 0;
+	EVN_TRY(measure(t, ids, n_ids, &room, err));
+	char *out = malloc(room + 1);
+	if (!out)
+		return evn_fail_memory(err, "text", room + 1);
+	bool drops_space = t->adds_space;
+	for (size_t i = 0; i < n_ids; i++) {
+		size_t length = evn_tokenizer_spell(t, ids[i], unparse_special, out + n);
+		if (length == 0)
+			continue;
+		if (drops_space && out[0] == ' ' && t->vocab.types[ids[i]] != EVN_TOKEN_USER_DEFINED)
+			memmove(out, out + 1, --length);
+		drops_space = false;
+		n += length;
+	}
+	out[n] = '\0';
+	*text = out;
+	*text_bytes = n;
+	return EVN_OK;
+}

@@ -1,0 +1,116 @@
+/* test_tokenizer.c - real vocabularies: texts with the ids that llama.cpp gives them, and back to the text. */
+#include "model/model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#define SEPARATOR "\n__ggml_vocab_test__\n"
+
+static const char *vocab_dir;
+
+static evn_model *open_vocab(const char *name)
+{
+	char path[1024];
+	evn_model *m;
+	evn_error err = {0};
+	snprintf(path, sizeof path, "%s/ggml-vocab-%s.gguf", vocab_dir, name);
+	if (evn_model_open(&m, path, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	return m;
+}
+
+static char *read_case_file(const char *name, const char *suffix, size_t *size)
+{
+	char path[1024], *text;
+	evn_error err = {0};
+	snprintf(path, sizeof path, "%s/ggml-vocab-%s.gguf.%s", vocab_dir, name, suffix);
+	if (evn_read_file(&text, size, path, 1 << 20, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	return text;
+}
+
+static void check_ids(const char *name, const char *text, size_t n, const int32_t *ids, size_t n_ids, char *expected)
+{
+	size_t at = 0;
+	for (char *end, *p = expected;; p = end, at++) {
+		long id = strtol(p, &end, 10);
+		if (end == p)
+			break;
+		if (at >= n_ids || ids[at] != id)
+			fail_msg("%s: \"%.*s\": id %zu is %d, expected %ld", name, (int)n, text, at, at < n_ids ? ids[at] : -1,
+					 id);
+	}
+	if (at != n_ids)
+		fail_msg("%s: \"%.*s\": %zu ids, expected %zu", name, (int)n, text, n_ids, at);
+}
+
+static void check_case(const evn_model *m, const char *name, const char *text, size_t n, char *expected)
+{
+	int32_t *ids;
+	size_t n_ids, n_back;
+	char *back;
+	evn_error err = {0};
+	if (evn_tokenize(m, text, n, false, false, &ids, &n_ids, &err) != EVN_OK)
+		fail_msg("%s: %s", name, err.text);
+	check_ids(name, text, n, ids, n_ids, expected);
+	if (evn_detokenize(m, ids, n_ids, false, &back, &n_back, &err) != EVN_OK)
+		fail_msg("%s: %s", name, err.text);
+	if (n_back != n || memcmp(back, text, n) != 0)
+		fail_msg("%s: \"%.*s\" comes back as \"%s\"", name, (int)n, text, back);
+	free(back);
+	free(ids);
+}
+
+static void golden_cases(void **state)
+{
+	const char *name = *state;
+	size_t size, out_size, n_cases = 0;
+	evn_model *m = open_vocab(name);
+	char *inp = read_case_file(name, "inp", &size), *out = read_case_file(name, "out", &out_size);
+	char *line = out;
+	for (size_t at = 0, n; at < size; at += n + strlen(SEPARATOR)) {
+		char *next = memmem(inp + at, size - at, SEPARATOR, strlen(SEPARATOR));
+		n = next ? (size_t)(next - inp) - at : size - at;
+		char *end = strchr(line, '\n');
+		if (!end)
+			fail_msg("%s: fewer lines of ids than texts", name);
+		*end = '\0';
+		check_case(m, name, inp + at, n, line);
+		line = end + 1;
+		n_cases++;
+	}
+	assert_true(n_cases > 40);
+	assert_string_equal(line, "");
+	free(inp);
+	free(out);
+	evn_model_close(m);
+}
+
+int main(void)
+{
+	struct stat st;
+	vocab_dir = getenv("EVENER_VOCAB_DIR");
+	if (!vocab_dir)
+		vocab_dir = EVN_REPO "/models/vocabs";
+	if (stat(vocab_dir, &st) != 0) {
+		const char *ci = getenv("CI");
+		printf("skip: no vocabularies in %s, scripts/fetch-vocabs gets them\n", vocab_dir);
+		return ci && strcmp(ci, "true") == 0 ? 1 : 77;
+	}
+#define GOLDEN(name)                                                                                                 \
+	{                                                                                                                \
+		name, golden_cases, NULL, NULL, name                                                                         \
+	}
+	const struct CMUnitTest tests[] = {
+		GOLDEN("llama-bpe"),      GOLDEN("llama-spm"), GOLDEN("gpt-2"),     GOLDEN("qwen2"), GOLDEN("qwen35"),
+		GOLDEN("phi-3"),          GOLDEN("falcon"),    GOLDEN("command-r"), GOLDEN("mpt"),   GOLDEN("deepseek-llm"),
+		GOLDEN("deepseek-coder"), GOLDEN("refact"),    GOLDEN("starcoder"),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
