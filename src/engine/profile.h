@@ -23,10 +23,16 @@ typedef struct {
 /* The way and its cost that an engine should use. */
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us);
 
+typedef struct {
+	bool remeasure; /* do not read the cache */
+	evn_progress_fn progress; /* may be NULL */
+	void *progress_user;
+} evn_profile_options;
+
 /* Measures n picks running together on matrices of the file at model_path (NULL: on a general shape), or reads the
  * cache. Drivers' failures are faults in *out, not errors of this call. */
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-                           bool remeasure, evn_error *err);
+                           const evn_profile_options *o, evn_error *err);
 
 /* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
  * measured before a crash counts. */

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PATIENCE_MS 100 /* between two questions whether to go on */
 #define OUTPUT_LIMIT ((size_t)64 << 10)
 #define PROGRAM "evener-probe"
 
@@ -90,7 +91,7 @@ static char **child_environment(char *vendors)
 	char **env = calloc(n + 2, sizeof *env);
 	for (size_t i = 0; env && i < n; i++) {
 		bool drop = false;
-		for (size_t d = 0; d < sizeof dropped / sizeof *dropped; d++)
+		for (size_t d = vendors ? 0 : 2; d < sizeof dropped / sizeof *dropped; d++)
 			drop |= starts_with(environ[i], dropped[d]);
 		if (!drop)
 			env[kept++] = environ[i];
@@ -139,8 +140,8 @@ static int spawn(running *r, int output, char **env)
 static bool start(running *r)
 {
 	int ends[2] = {-1, -1};
-	char *vendors = evn_format("OCL_ICD_VENDORS=%s", r->child->vendors);
-	char **env = vendors ? child_environment(vendors) : NULL;
+	char *vendors = r->child->vendors ? evn_format("OCL_ICD_VENDORS=%s", r->child->vendors) : NULL;
+	char **env = child_environment(vendors);
 	r->child->output = calloc(1, OUTPUT_LIMIT + 1);
 	int code = env && r->child->output ? 0 : ENOMEM;
 	if (code == 0 && pipe2(ends, O_CLOEXEC) != 0)
@@ -187,9 +188,10 @@ static int milliseconds_to(uint64_t deadline)
 	return now >= deadline ? 0 : (int)((deadline - now) / 1000000 + 1);
 }
 
-static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t deadline)
+/* Returns when all have ended, at the deadline, or when the caller asks to stop. */
+static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t deadline, const evn_patience *p)
 {
-	for (;;) {
+	while (!p || p->go_on(p->user)) {
 		size_t open = 0;
 		for (size_t i = 0; i < n; i++) {
 			polled[i] = (struct pollfd){.fd = all[i].fd, .events = POLLIN};
@@ -198,6 +200,8 @@ static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t dea
 		int wait_ms = milliseconds_to(deadline);
 		if (!open || !wait_ms)
 			return;
+		if (p && wait_ms > PATIENCE_MS)
+			wait_ms = PATIENCE_MS;
 		if (poll(polled, (nfds_t)n, wait_ms) < 0 && errno != EINTR)
 			return;
 		for (size_t i = 0; i < n; i++)
@@ -207,20 +211,21 @@ static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t dea
 }
 
 /* A child may close its output and live on. The group is killed whatever happened: nothing it started stays. */
-static void reap(running *r, uint64_t deadline)
+static void reap(running *r, uint64_t deadline, const evn_patience *p)
 {
 	pid_t ended = 0;
-	while ((ended = waitpid(r->pid, &r->child->status, WNOHANG)) == 0 && milliseconds_to(deadline))
+	while ((ended = waitpid(r->pid, &r->child->status, WNOHANG)) == 0 && milliseconds_to(deadline) &&
+	       (!p || p->go_on(p->user)))
 		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 	r->child->timed_out = ended == 0;
-	kill(-r->pid, SIGKILL);
+	
 	while (ended == 0 && (ended = waitpid(r->pid, &r->child->status, 0)) < 0 && errno == EINTR)
 		ended = 0;
 	if (r->fd >= 0)
 		end_output(r);
 }
 
-void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns)
+void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const evn_patience *p)
 {
 	running *all = calloc(n ? n : 1, sizeof *all);
 	struct pollfd *polled = calloc(n ? n : 1, sizeof *polled);
@@ -230,10 +235,10 @@ void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns)
 		children[i].started = children[i].argv[0] && start(&all[i]);
 	}
 	if (all && polled)
-		read_all(all, n, polled, deadline);
+		read_all(all, n, polled, deadline, p);
 	for (size_t i = 0; all && polled && i < n; i++)
 		if (children[i].started)
-			reap(&all[i], deadline);
+			reap(&all[i], deadline, p);
 	free(all);
 	free(polled);
 }

@@ -143,7 +143,7 @@ static evn_status meet_strangers(evn_contact *contacts, size_t n, const char *pr
 				evn_log(EVN_LOG_WARN, "%s is used unchecked: no cache folder can be made", contacts[i].icd.path);
 		}
 	if (strangers)
-		evn_children_run(children, n, limit_ns);
+		evn_children_run(children, n, limit_ns, NULL);
 	for (size_t i = 0; i < n; i++) {
 		judge(&contacts[i], &children[i], probe, limit_ns);
 		free((char *)(uintptr_t)children[i].vendors);

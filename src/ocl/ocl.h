@@ -38,6 +38,8 @@ typedef struct {
  * is; more than max in all is EVN_ERR_LIMIT. */
 evn_status evn_system_select(const evn_system *s, const char *item, size_t rule, evn_pick *out, size_t *n, size_t max,
                              evn_error *err);
+/* Device, driver version and kernel sources: the part of cache keys that a pick owns. */
+uint64_t evn_pick_fingerprint(const evn_system *s, const evn_pick *p);
 /* "0:0", or "0:0/1@1" for one unit beginning at unit 1. */
 void evn_pick_name(const evn_system *s, const evn_pick *p, char *out, size_t size);
 
@@ -58,8 +60,6 @@ uint64_t evn_device_max_alloc(const evn_device *d);
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);
-/* Device, driver version and kernel sources: the part of cache keys that a device owns. */
-uint64_t evn_device_fingerprint(const evn_device *d);
 
 /* ---- buffers (buffer.c) ---------------------------------------------------------------------------------------- */
 

@@ -221,14 +221,15 @@ void evn_programs_free(evn_device *d)
 	}
 }
 
-uint64_t evn_device_fingerprint(const evn_device *d)
+uint64_t evn_pick_fingerprint(const evn_system *s, const evn_pick *p)
 {
-	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
+	const evn_device_info *info = evn_system_info(s, p->device);
+	const char *const parts[] = {BUILD_OPTIONS, info->platform_name, info->stable_id, info->name, info->driver};
+	uint64_t h = EVN_HASH_START;
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		h = evn_hash_str(h, parts[i]);
 	for (size_t i = 0; i < evn_kernel_source_count; i++)
 		h = evn_hash(h, evn_kernel_sources[i].text, evn_kernel_sources[i].size);
-	h = evn_hash_str(h, d->info->platform_name);
-	h = evn_hash_str(h, d->info->stable_id);
-	h = evn_hash_str(h, d->info->name);
-	h = evn_hash_str(h, d->info->driver);
-	return evn_hash_str(h, d->id);
+	h = evn_hash(h, &p->first_unit, sizeof p->first_unit);
+	return evn_hash(h, &p->n_units, sizeof p->n_units);
 }

@@ -1,5 +1,7 @@
-/* evener-probe - the program that meets OpenCL drivers first. It may crash or hang in them; the process that started
- * it reads how far it came. Not for people: its output is the report of src/ocl/report.c. */
+/* evener-probe - the program that meets OpenCL drivers first, and measures them. It may crash or hang in them; the process
+ * that started it reads how far it came. Not for people: its output is read by src/ocl/contact.c and
+ * src/engine/profile.c. */
+#include "engine/profile.h"
 #include "ocl/found.h"
 
 #include <fcntl.h>
@@ -29,11 +31,28 @@ static int keep_stdout(void)
 	return report;
 }
 
+/* "devices LIBRARY": first contact with the one driver that OCL_ICD_VENDORS names. */
+static evn_status meet_driver(int report, const char *library, evn_error *err)
+{
+	evn_status s = evn_report_write(report, library, err);
+	if (s != EVN_OK)
+		dprintf(report, "problem\tfailed: %s\ndone\n", err->text);
+	return s;
+}
+
+/* "measure MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
+static evn_status measure(int report, int argc, char **argv, evn_error *err)
+{
+	return evn_profile_measure(report, (const char *const *)(argv + 3), (uint32_t)(argc - 3),
+	                           strcmp(argv[2], "-") ? argv[2] : NULL, err);
+}
+
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
-	if (argc != 3 || strcmp(argv[1], "devices") != 0) {
-		fprintf(stderr, "usage: evener-probe devices LIBRARY (started by evener, one OpenCL driver at a time)\n");
+	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 3 && !strcmp(argv[1], "measure");
+	if (!devices && !measures) {
+		fprintf(stderr, "usage: evener-probe devices LIBRARY | measure MODEL DEVICE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -43,9 +62,8 @@ int main(int argc, char **argv)
 		perror("evener-probe");
 		return 1;
 	}
-	if (evn_report_write(report, argv[2], &err) != EVN_OK) {
-		dprintf(report, "problem\tfailed: %s\ndone\n", err.text);
-		return 1;
-	}
-	return 0;
+	evn_status s = devices ? meet_driver(report, argv[2], &err) : measure(report, argc, argv, &err);
+	if (s != EVN_OK)
+		fprintf(stderr, "evener-probe: %s\n", err.text);
+	return s == EVN_OK ? 0 : 1;
 }

@@ -1,0 +1,133 @@
+/* devices.c - the public list of devices: what was found, with what it was measured to do. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/profile.h"
+#include "nn/selftest.h"
+
+struct evn_device_list {
+	evn_system *system;
+	size_t n;
+	evn_device_info *infos;
+	char (*faults)[256];
+};
+
+void evn_devices_free(evn_device_list *l)
+{
+	if (!l)
+		return;
+	evn_system_close(l->system);
+	free(l->infos);
+	free(l->faults);
+	free(l);
+}
+
+/* A fault found while measuring makes a device unusable in the list. */
+static void use_profile(evn_device_info *info, char *fault, const evn_rank_profile *r)
+{
+	if (r->fault[0]) {
+		memcpy(fault, r->fault, sizeof r->fault);
+		info->usable = false;
+		info->reason = fault;
+		return;
+	}
+	info->measured = true;
+	info->gemv_gbs = r->gemv_gbs;
+	info->gemm_gflops = r->gemm_gflops;
+	info->launch_us = r->launch_us;
+	info->map_us = r->map_us;
+}
+
+static evn_status fill(evn_device_list *l, bool measure, const evn_profile_options *o, evn_error *err)
+{
+	EVN_TRY(evn_system_open(&l->system, err));
+	l->n = evn_system_count(l->system);
+	l->infos = calloc(l->n + 1, sizeof *l->infos);
+	l->faults = calloc(l->n + 1, sizeof *l->faults);
+	if (!l->infos || !l->faults)
+		return evn_fail_memory(err, "device list", l->n * sizeof *l->infos);
+	for (size_t i = 0; i < l->n; i++)
+		l->infos[i] = *evn_system_info(l->system, i);
+	for (size_t i = 0; i < l->n && measure; i++) {
+		evn_profile p;
+		if (!l->infos[i].usable)
+			continue;
+		EVN_TRY(evn_profile_get(&p, l->system, &(evn_pick){.device = i}, 1, NULL, o, err));
+		use_profile(&l->infos[i], l->faults[i], &p.ranks[0]);
+	}
+	return EVN_OK;
+}
+
+evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure, evn_progress_fn progress, void *user,
+                            evn_error *err)
+{
+	*out = NULL;
+	evn_device_list *l = calloc(1, sizeof *l);
+	if (!l)
+		return evn_fail_memory(err, "device list", sizeof *l);
+	evn_status s = fill(l, measure, &(evn_profile_options){remeasure, progress, user}, err);
+	if (s != EVN_OK) {
+		evn_devices_free(l);
+		return s;
+	}
+	*out = l;
+	return EVN_OK;
+}
+
+size_t evn_devices_count(const evn_device_list *l) { return l->n; }
+const evn_device_info *evn_devices_get(const evn_device_list *l, size_t i) { return &l->infos[i]; }
+size_t evn_devices_problem_count(const evn_device_list *l) { return evn_system_problem_count(l->system); }
+evn_driver_problem evn_devices_problem(const evn_device_list *l, size_t i) { return evn_system_problem(l->system, i); }
+
+/* ---- self-test -------------------------------------------------------------------------------------------------- */
+
+static evn_status select_devices(const evn_system *s, const char *devices, evn_pick *picks, size_t *n, evn_error *err)
+{
+	char *list = evn_strdup(devices ? devices : "all"), *rest = list, *item;
+	if (!list)
+		return evn_fail_memory(err, "device list", strlen(devices));
+	evn_status status = EVN_OK;
+	for (size_t rule = 0; status == EVN_OK && (item = strsep(&rest, ",")); rule++)
+		status = evn_system_select(s, item, rule, picks, n, EVN_MAX_RANKS, err);
+	free(list);
+	return status;
+}
+
+typedef struct {
+	evn_selftest_fn fn;
+	void *user;
+	size_t failures;
+	char first[256];
+} counting;
+
+static void count(void *user, const evn_selftest_result *r)
+{
+	counting *c = user;
+	if (!r->passed && c->failures++ == 0)
+		strncpy(c->first, r->kernel, sizeof c->first - 1);
+	if (c->fn)
+		c->fn(c->user, r);
+}
+
+evn_status evn_selftest(const char *devices, evn_selftest_fn fn, void *user, evn_error *err)
+{
+	evn_system *s = NULL;
+	evn_pick picks[EVN_MAX_RANKS];
+	size_t n = 0;
+	counting c = {.fn = fn, .user = user};
+	evn_status status = evn_system_open(&s, err);
+	if (status == EVN_OK)
+		status = select_devices(s, devices, picks, &n, err);
+	for (size_t i = 0; i < n && status == EVN_OK; i++) {
+		evn_device *d;
+		status = evn_devices_open(s, &picks[i], 1, &d, err);
+		if (status == EVN_OK) {
+			status = evn_selftest_device(d, NULL, count, &c, err);
+			evn_device_close(d);
+		}
+	}
+	evn_system_close(s);
+	if (status == EVN_OK && c.failures)
+		return evn_fail(err, EVN_ERR_DEVICE, "%zu kernels gave wrong results, the first is %s", c.failures, c.first);
+	return status;
+}

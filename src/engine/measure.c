@@ -1,0 +1,356 @@
+/* measure.c - what devices can do with a model's own matrices, run in the helper program. Every rank has a thread;
+ * each figure is taken while all ranks do the same, because devices that share a memory bus slow each other down. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/profile.h"
+#include "engine/team.h"
+#include "group/group.h"
+#include "nn/ops.h"
+#include "nn/selftest.h"
+
+#define WINDOW_NS 250000000u        /* a figure is taken over so long, or one pass where that is longer */
+#define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
+#define MAX_MATRICES 512
+#define GEMM_TOKENS 128u            /* prompt tokens at which gemm_gflops is taken */
+#define GENERAL_ROWS 2048u          /* without a model: Q4_0 matrices of this many rows and columns */
+
+typedef struct {
+	evn_device *device;
+	evn_queue *queue;
+	evn_ops *ops;
+	evn_matrix *matrices;
+	uint32_t n_matrices;
+	uint64_t bytes;
+	double macs; /* multiply-adds of one token through all matrices */
+	evn_buf *x, *y;
+	uint32_t x_stride, y_stride;
+	double matvec_ns; /* of one token through all matrices */
+} bench_rank;
+
+typedef struct {
+	int fd;
+	evn_system *system;
+	const evn_model *model;
+	uint8_t *general_blocks; /* weights of the general shape */
+	evn_tensor general;
+	uint32_t n;
+	bench_rank ranks[EVN_MAX_RANKS];
+	evn_group *group;
+	evn_team *team;
+	uint32_t reduce_floats;
+} bench;
+
+static void tell(bench *b, uint32_t rank, const char *key, double value)
+{
+	dprintf(b->fd, "%u\t%s\t%.6g\n", rank, key, value);
+}
+
+static void tell_fault(bench *b, uint32_t rank, const char *text)
+{
+	dprintf(b->fd, "%u\tfault\t%s\n", rank, text);
+}
+
+/* ---- what is multiplied ---------------------------------------------------------------------------------------- */
+
+static evn_status add_matrix(bench_rank *r, const evn_tensor *t, evn_error *err)
+{
+	evn_row_block block = {t, {0, (uint32_t)t->shape[1]}};
+	evn_matrix *m = &r->matrices[r->n_matrices++];
+	EVN_TRY(evn_matrix_split_output(m, r->queue, &block, 1, NULL, err));
+	r->bytes += m->bytes;
+	r->macs += (double)t->shape[0] * (double)t->shape[1];
+	if (m->columns > r->x_stride)
+		r->x_stride = m->columns;
+	if (m->rows > r->y_stride)
+		r->y_stride = m->rows;
+	return EVN_OK;
+}
+
+static evn_status add_model_matrices(bench_rank *r, const evn_model *m, evn_error *err)
+{
+	static const char *const parts[] = {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
+	const evn_hparams *h = evn_model_hparams(m);
+	for (uint32_t layer = 0; layer < h->n_layers && r->bytes < WORKING_SET; layer++)
+		for (size_t i = 0; i < sizeof parts / sizeof *parts && r->n_matrices < MAX_MATRICES; i++) {
+			char name[96];
+			snprintf(name, sizeof name, "blk.%u.%s.weight", layer, parts[i]);
+			const evn_tensor *t = evn_model_find(m, name);
+			if (t)
+				EVN_TRY(add_matrix(r, t, err));
+		}
+	return EVN_OK;
+}
+
+static evn_status make_general(bench *b, evn_error *err)
+{
+	const evn_quant *q = evn_quant_by_name("Q4_0");
+	uint64_t n_blocks = (uint64_t)GENERAL_ROWS * GENERAL_ROWS / q->block_len, size = n_blocks * q->block_bytes;
+	b->general_blocks = malloc(size);
+	if (!b->general_blocks)
+		return evn_fail_memory(err, "matrix", size);
+	for (uint64_t i = 0; i < size; i++)
+		b->general_blocks[i] = i % q->block_bytes == 1 ? 0x2c : (uint8_t)(i * 37); /* scales near 0.07 */
+	b->general = (evn_tensor){.quant = q,
+	                          .n_dims = 2,
+	                          .shape = {GENERAL_ROWS, GENERAL_ROWS, 1, 1},
+	                          .size_bytes = size,
+	                          .data = b->general_blocks};
+	return EVN_OK;
+}
+
+static evn_status fill_ones(bench_rank *r, evn_error *err)
+{
+	uint64_t bytes = (uint64_t)r->x_stride * GEMM_TOKENS * sizeof(float);
+	void *host;
+	EVN_TRY(evn_buf_create(&r->x, r->device, bytes, EVN_BUF_DEVICE, "input", err));
+	EVN_TRY(evn_buf_create(&r->y, r->device, (uint64_t)r->y_stride * GEMM_TOKENS * sizeof(float), EVN_BUF_DEVICE, "output",
+	                       err));
+	EVN_TRY(evn_map(r->queue, r->x, bytes, EVN_MAP_OVERWRITE, true, &host, err));
+	for (uint64_t i = 0; i < bytes / sizeof(float); i++)
+		((float *)host)[i] = 0.01f * (float)(i % 17); /* denormals or garbage would make some CPUs many times slower */
+	return evn_unmap(r->queue, r->x, host, err);
+}
+
+static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
+{
+	bench *b = arg;
+	bench_rank *r = &b->ranks[rank];
+	evn_ops_config config = {.head_dim = 64, .rope_dim = 64};
+	r->matrices = calloc(MAX_MATRICES, sizeof *r->matrices);
+	if (!r->matrices)
+		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
+	EVN_TRY(evn_ops_create(&r->ops, r->queue, &config, err));
+	if (b->model)
+		EVN_TRY(add_model_matrices(r, b->model, err));
+	while (!b->model && r->bytes < WORKING_SET / 2)
+		EVN_TRY(add_matrix(r, &b->general, err));
+	EVN_TRY(fill_ones(r, err));
+	EVN_TRY(evn_op_matvec(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[0], 1, err));
+	return evn_queue_finish(r->queue, err);
+}
+
+/* ---- figures ----------------------------------------------------------------------------------------------------- */
+
+typedef evn_status (*pass_fn)(bench_rank *r, uint32_t n_tok, evn_error *err);
+
+static evn_status matvec_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
+{
+	for (uint32_t i = 0; i < r->n_matrices; i++)
+		EVN_TRY(evn_op_matvec(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+	return evn_queue_finish(r->queue, err);
+}
+
+static evn_status matmul_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
+{
+	for (uint32_t i = 0; i < r->n_matrices && i < 5; i++) /* one layer: enough, and bearable on slow devices */
+		EVN_TRY(evn_op_matmul(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+	return evn_queue_finish(r->queue, err);
+}
+
+/* Mean time of a pass over the window; one pass before it does not count. */
+static evn_status time_passes(bench *b, bench_rank *r, pass_fn pass, uint32_t n_tok, double *ns, evn_error *err)
+{
+	EVN_TRY(pass(r, n_tok, err));
+	EVN_TRY(evn_group_meet(b->group, err));
+	uint64_t began = evn_now_ns(), now = began, n = 0;
+	do {
+		EVN_TRY(pass(r, n_tok, err));
+		now = evn_now_ns();
+		n++;
+	} while (now - began < WINDOW_NS);
+	*ns = (double)(now - began) / (double)n;
+	return EVN_OK;
+}
+
+static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
+{
+	bench *b = arg;
+	bench_rank *r = &b->ranks[rank];
+	EVN_TRY(time_passes(b, r, matvec_pass, 1, &r->matvec_ns, err));
+	tell(b, rank, "gemv_gbs", (double)r->bytes / r->matvec_ns);
+	return EVN_OK;
+}
+
+static evn_status measure_launches(void *arg, uint32_t rank, evn_error *err)
+{
+	enum { LAUNCHES = 256, MAPS = 16 };
+	bench *b = arg;
+	bench_rank *r = &b->ranks[rank];
+	EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x, 16, 1, err));
+	EVN_TRY(evn_queue_finish(r->queue, err));
+	uint64_t began = evn_now_ns();
+	for (int i = 0; i < LAUNCHES; i++)
+		EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x, 16, 1, err));
+	EVN_TRY(evn_queue_finish(r->queue, err));
+	uint64_t launched = evn_now_ns();
+	for (int i = 0; i < MAPS; i++) {
+		void *host;
+		EVN_TRY(evn_map(r->queue, r->y, 4096, EVN_MAP_READ, true, &host, err));
+		EVN_TRY(evn_unmap(r->queue, r->y, host, err));
+		EVN_TRY(evn_queue_finish(r->queue, err));
+	}
+	tell(b, rank, "launch_us", (double)(launched - began) * 1e-3 / LAUNCHES);
+	tell(b, rank, "map_us", (double)(evn_now_ns() - launched) * 1e-3 / MAPS);
+	return EVN_OK;
+}
+
+static double first_macs(const bench_rank *r)
+{
+	double macs = 0;
+	for (uint32_t i = 0; i < r->n_matrices && i < 5; i++)
+		macs += (double)r->matrices[i].rows * r->matrices[i].columns;
+	return macs;
+}
+
+/* Few tokens go faster through the matrix-vector kernel, many through GEMM: the least power of two where GEMM wins. */
+static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
+{
+	bench *b = arg;
+	bench_rank *r = &b->ranks[rank];
+	double macs = first_macs(r), vector_ns = r->matvec_ns * macs / r->macs, ns;
+	double from = 0;
+	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
+		EVN_TRY(time_passes(b, r, matmul_pass, n_tok, &ns, err));
+		if (n_tok == GEMM_TOKENS)
+			tell(b, rank, "gemm_gflops", 2 * macs * n_tok / fmin(ns, vector_ns * n_tok));
+		/* All ranks go through all sizes: they measure together. */
+		if (ns < vector_ns * n_tok && (from == 0 || from == 2 * n_tok || n_tok == GEMM_TOKENS))
+			from = n_tok;
+	}
+	tell(b, rank, "gemm_from", from);
+	return EVN_OK;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
+{
+	enum { TIMES = 21 };
+	bench *b = arg;
+	double us[TIMES];
+	EVN_TRY(evn_group_time_all_reduce(b->group, rank, b->reduce_floats, TIMES, us, err));
+	qsort(us, TIMES, sizeof *us, by_value);
+	if (rank == 0)
+		tell(b, 0, evn_group_reduce(b->group) == EVN_REDUCE_EVENTS ? "events_us" : "host_us", us[TIMES / 2]);
+	return EVN_OK;
+}
+
+/* ---- the course of it -------------------------------------------------------------------------------------------- */
+
+static void give_up(void *arg) { evn_group_give_up(((bench *)arg)->group); }
+
+/* Picks by the names that evn_pick_name gives: "0:0" or "0:0/1@1". */
+static evn_status parse_pick(const evn_system *s, const char *name, evn_pick *out, evn_error *err)
+{
+	char id[64];
+	unsigned n_units = 0, first = 0;
+	size_t n = 0;
+	if (sscanf(name, "%63[^/]/%u@%u", id, &n_units, &first) < 1)
+		return evn_fail(err, EVN_ERR_USAGE, "%s: not a device", name);
+	EVN_TRY(evn_system_select(s, id, 0, out, &n, 1, err));
+	out->n_units = n_units;
+	out->first_unit = first;
+	return EVN_OK;
+}
+
+static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn_queue **queues, evn_error *err)
+{
+	evn_pick chosen[EVN_MAX_RANKS];
+	evn_device *devices[EVN_MAX_RANKS];
+	if (n == 0 || n > EVN_MAX_RANKS)
+		return evn_fail(err, EVN_ERR_LIMIT, "%u devices to measure, 1 to %d are possible", n, EVN_MAX_RANKS);
+	EVN_TRY(evn_system_open(&b->system, err));
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(parse_pick(b->system, picks[i], &chosen[i], err));
+	EVN_TRY(evn_devices_open(b->system, chosen, n, devices, err));
+	b->n = n;
+	for (uint32_t i = 0; i < n; i++)
+		b->ranks[i].device = devices[i];
+	for (uint32_t i = 0; i < n; i++) {
+		EVN_TRY(evn_queue_create(&b->ranks[i].queue, devices[i], err));
+		queues[i] = b->ranks[i].queue;
+	}
+	return EVN_OK;
+}
+
+static evn_status with_group(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
+{
+	evn_status s = evn_group_create(&b->group, queues, b->n, way, b->reduce_floats, err);
+	if (s == EVN_OK)
+		s = evn_team_run(b->team, fn, b, NULL, NULL, err);
+	evn_group_free(b->group);
+	b->group = NULL;
+	return s;
+}
+
+static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
+{
+	EVN_TRY(evn_team_create(&b->team, b->n, give_up, b, err));
+	if (!b->model)
+		EVN_TRY(make_general(b, err));
+	b->reduce_floats = (uint32_t)evn_round_up(b->model ? evn_model_hparams(b->model)->dim : GENERAL_ROWS, EVN_PAD);
+	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, set_up, err));
+	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_gemv, err));
+	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_launches, err));
+	if (b->n > 1) {
+		EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_reduce, err));
+		bool shared = true;
+		for (uint32_t i = 1; i < b->n; i++)
+			shared &= evn_devices_share_context(b->ranks[0].device, b->ranks[i].device);
+		if (shared)
+			EVN_TRY(with_group(b, queues, EVN_REDUCE_EVENTS, measure_reduce, err));
+	}
+	/* Last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is known by now stays known. */
+	dprintf(b->fd, "0\tstage\tgemm\n");
+	return with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err);
+}
+
+static void bench_free(bench *b)
+{
+	evn_team_free(b->team);
+	for (uint32_t i = 0; i < b->n; i++) {
+		bench_rank *r = &b->ranks[i];
+		for (uint32_t k = 0; k < r->n_matrices; k++)
+			evn_matrix_free(&r->matrices[k]);
+		free(r->matrices);
+		evn_buf_free(r->x);
+		evn_buf_free(r->y);
+		evn_ops_free(r->ops);
+		evn_queue_free(r->queue);
+	}
+	for (uint32_t i = 0; i < b->n; i++)
+		evn_device_close(b->ranks[i].device);
+	evn_system_close(b->system);
+	free(b->general_blocks);
+}
+
+evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path, evn_error *err)
+{
+	bench *b = calloc(1, sizeof *b);
+	evn_model *m = NULL;
+	evn_queue *queues[EVN_MAX_RANKS];
+	if (!b)
+		return evn_fail_memory(err, "measuring", sizeof *b);
+	b->fd = fd;
+	evn_status s = model_path ? evn_model_open(&m, model_path, err) : EVN_OK;
+	b->model = m;
+	if (s == EVN_OK)
+		s = open_ranks(b, picks, n, queues, err);
+	if (s == EVN_OK)
+		s = measure_all(b, queues, err);
+	if (s == EVN_OK)
+		dprintf(fd, "0\tdone\t1\n");
+	else if (err)
+		tell_fault(b, 0, err->text);
+	bench_free(b);
+	free(b);
+	evn_model_close(m);
+	return s;
+}

@@ -1,0 +1,70 @@
+#include "engine/plan_info.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct evn_plan {
+	evn_plan_info info;
+	evn_plan_rank ranks[EVN_MAX_RANKS];
+	evn_plan_dropped dropped[EVN_MAX_CANDIDATES];
+	char rank_devices[EVN_MAX_RANKS][96], rank_names[EVN_MAX_RANKS][160];
+	char dropped_devices[EVN_MAX_CANDIDATES][96], reasons[EVN_MAX_CANDIDATES][256];
+	char best_single[96];
+};
+
+static void put_range(uint32_t out[2], evn_range r)
+{
+	out[0] = r.begin;
+	out[1] = r.end;
+}
+
+static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
+{
+	const evn_layer_split *first = &s->split->layers[i];
+	const evn_rank_profile *rates = &s->profile->ranks[i];
+	evn_plan_rank *r = &p->ranks[i];
+	evn_pick_name(s->system, &s->picks[i], p->rank_devices[i], sizeof p->rank_devices[i]);
+	snprintf(p->rank_names[i], sizeof p->rank_names[i], "%s", evn_system_info(s->system, s->picks[i].device)->name);
+	r->device = p->rank_devices[i];
+	r->name = p->rank_names[i];
+	r->share_decode = r->share_prefill = evn_split_share(s->shape, s->split, i); /* one layout serves both */
+	put_range(r->heads, first->heads);
+	put_range(r->kv_heads, evn_kv_range(s->shape, first->heads));
+	put_range(r->ff, first->ff);
+	put_range(r->vocab, s->split->vocab[i]);
+	r->bytes = evn_split_bytes(s->shape, s->split, i);
+	r->gemv_gbs = rates->gemv_gbs;
+	r->gemm_gflops = rates->gemm_gflops;
+	r->launch_us = rates->launch_us;
+	r->map_us = rates->map_us;
+}
+
+evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_error *err)
+{
+	evn_plan *p = *out = calloc(1, sizeof *p);
+	if (!p)
+		return evn_fail_memory(err, "plan", sizeof *p);
+	for (uint32_t i = 0; i < s->split->n_ranks; i++)
+		describe_rank(p, s, i);
+	for (size_t i = 0; i < s->n_dropped; i++) {
+		snprintf(p->dropped_devices[i], sizeof p->dropped_devices[i], "%s", s->dropped[i]);
+		snprintf(p->reasons[i], sizeof p->reasons[i], "%s", s->reasons[i]);
+		p->dropped[i] = (evn_plan_dropped){p->dropped_devices[i], p->reasons[i]};
+	}
+	snprintf(p->best_single, sizeof p->best_single, "%s", s->best_single);
+	p->info = (evn_plan_info){.n_ranks = s->split->n_ranks,
+	                          .n_dropped = s->n_dropped,
+	                          .ranks = p->ranks,
+	                          .dropped = p->dropped,
+	                          .decode_tok_s = s->predicted.decode_tok_s,
+	                          .prefill_tok_s = s->predicted.prefill_tok_s,
+	                          .best_single_device = p->best_single,
+	                          .best_single_decode_tok_s = s->best_single_predicted.decode_tok_s,
+	                          .best_single_prefill_tok_s = s->best_single_predicted.prefill_tok_s,
+	                          .reduce = s->reduce,
+	                          .all_reduce_us = s->all_reduce_us};
+	return EVN_OK;
+}
+
+const evn_plan_info *evn_plan_get(const evn_plan *p) { return &p->info; }
+void evn_plan_free(evn_plan *p) { free(p); }

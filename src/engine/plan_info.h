@@ -1,0 +1,24 @@
+/* plan_info.h - a decision as the public header shows it, with strings of its own. */
+#ifndef EVN_PLAN_INFO_H
+#define EVN_PLAN_INFO_H
+
+#include "engine/profile.h"
+#include "plan/plan.h"
+
+typedef struct {
+	const evn_system *system;
+	const evn_plan_shape *shape;
+	const evn_split *split;
+	const evn_pick *picks; /* (n_ranks of split) */
+	const evn_plan_candidate *ranks;
+	const evn_profile *profile;
+	evn_prediction predicted, best_single_predicted;
+	const char *best_single, *reduce;
+	double all_reduce_us;
+	size_t n_dropped;
+	const char *dropped[EVN_MAX_CANDIDATES], *reasons[EVN_MAX_CANDIDATES];
+} evn_plan_summary;
+
+evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_error *err);
+
+#endif

@@ -1,0 +1,323 @@
+/* prepare.c - the decision: candidates, their measured rates, who takes part, who holds what. */
+#include "engine/prepare.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/plan_info.h"
+
+#define DEFAULT_BATCH 512u
+#define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
+
+/* What the steps of a decision share. */
+typedef struct {
+	evn_prepared *p;
+	const evn_model *m;
+	const evn_options *o;
+	evn_profile_options profile_options;
+	uint32_t n_candidates;
+	evn_pick picks[EVN_MAX_CANDIDATES];
+	char names[EVN_MAX_CANDIDATES][96];
+	evn_profile alone[EVN_MAX_CANDIDATES];
+	evn_plan_candidate candidates[EVN_MAX_CANDIDATES];
+	evn_choice choice;
+	evn_error *err;
+} decision;
+
+static evn_status take_limits(decision *d)
+{
+	const evn_hparams *h;
+	EVN_TRY(evn_model_require_hparams(d->m, &h, d->err));
+	evn_decoder_limits *l = &d->p->limits;
+	l->n_ctx = d->o->context ? d->o->context : h->n_ctx_train;
+	l->n_batch = d->o->batch ? d->o->batch : DEFAULT_BATCH;
+	if (l->n_batch > l->n_ctx)
+		l->n_batch = l->n_ctx;
+	if (l->n_ctx > h->n_ctx_train)
+		evn_log(EVN_LOG_WARN, "context %u is longer than the %u the model was trained for", l->n_ctx, h->n_ctx_train);
+	return evn_decoder_shape(d->m, *l, &d->p->shape, d->err);
+}
+
+/* ---- candidates ------------------------------------------------------------------------------------------------- */
+
+static evn_status list_all(decision *d)
+{
+	const evn_system *s = d->p->system;
+	for (size_t i = 0; i < evn_system_count(s) && d->n_candidates < EVN_MAX_CANDIDATES; i++)
+		if (evn_system_info(s, i)->usable)
+			d->picks[d->n_candidates++] = (evn_pick){.device = i};
+	if (d->n_candidates)
+		return EVN_OK;
+	const char *why = evn_system_count(s)           ? evn_system_info(s, 0)->reason
+	                  : evn_system_problem_count(s) ? evn_system_problem(s, 0).reason
+	                                                : "no driver is installed";
+	return evn_fail(d->err, EVN_ERR_DEVICE, "no usable OpenCL device: %s (evener devices tells more)", why);
+}
+
+static evn_status list_asked(decision *d)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < d->o->n_devices; i++)
+		EVN_TRY(evn_system_select(d->p->system, d->o->devices[i].match, i, d->picks, &n, EVN_MAX_RANKS, d->err));
+	d->n_candidates = (uint32_t)n;
+	return EVN_OK;
+}
+
+/* Host memory serves every device that has none of its own: together they get what is free, not each. */
+static uint64_t host_memory_free(void)
+{
+	uint64_t kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "MemAvailable: %llu kB", (unsigned long long *)&kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib ? kib * 1024 : UINT64_MAX;
+}
+
+static uint64_t memory_limit(const decision *d, uint32_t i, uint32_t n_sharing_host)
+{
+	const evn_device_info *info = evn_system_info(d->p->system, d->picks[i].device);
+	const evn_device_rule *rule = d->o->n_devices ? &d->o->devices[d->picks[i].rule] : NULL;
+	double fraction = rule && rule->memory_fraction > 0 ? rule->memory_fraction : DEFAULT_MEMORY;
+	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction);
+	if (info->unified_memory && n_sharing_host) {
+		uint64_t part = host_memory_free() / n_sharing_host;
+		limit = part < limit ? part : limit;
+	}
+	return rule && rule->memory_bytes && rule->memory_bytes < limit ? rule->memory_bytes : limit;
+}
+
+/* A rule's share is divided over its ranks by their compute units. */
+static double rule_share(const decision *d, uint32_t i)
+{
+	if (d->o->n_shares)
+		return d->o->shares[i];
+	const evn_device_rule *rule = d->o->n_devices ? &d->o->devices[d->picks[i].rule] : NULL;
+	if (!rule || rule->share < 0)
+		return EVN_SHARE_AUTO;
+	double units = 0, own = 0;
+	for (uint32_t k = 0; k < d->n_candidates; k++) {
+		double u = d->picks[k].n_units ? d->picks[k].n_units
+		                               : evn_system_info(d->p->system, d->picks[k].device)->compute_units;
+		if (d->picks[k].rule == d->picks[i].rule)
+			units += u;
+		if (k == i)
+			own = u;
+	}
+	return units > 0 ? rule->share * own / units : rule->share;
+}
+
+static evn_status make_candidates(decision *d)
+{
+	uint32_t sharing = 0;
+	if (d->o->n_shares && d->o->n_shares != d->n_candidates)
+		return evn_fail(d->err, EVN_ERR_USAGE, "shares: %zu given for %u devices", d->o->n_shares, d->n_candidates);
+	for (uint32_t i = 0; i < d->n_candidates && d->o->n_devices; i++)
+		sharing += evn_system_info(d->p->system, d->picks[i].device)->unified_memory;
+	for (uint32_t i = 0; i < d->n_candidates; i++) {
+		size_t device = d->picks[i].device;
+		char id[64];
+		evn_pick_name(d->p->system, &d->picks[i], id, sizeof id);
+		snprintf(d->names[i], sizeof d->names[i], "%s", id);
+		d->candidates[i] = (evn_plan_candidate){.name = d->names[i],
+		                                        .id = d->names[i],
+		                                        .memory_bytes = memory_limit(d, i, sharing),
+		                                        .share = rule_share(d, i),
+		                                        .chip = evn_system_chip(d->p->system, device),
+		                                        .driver = evn_system_platform(d->p->system, device)};
+	}
+	return EVN_OK;
+}
+
+/* ---- rates -------------------------------------------------------------------------------------------------------- */
+
+static void use_rates(evn_plan_candidate *c, const evn_rank_profile *r)
+{
+	c->gemv_gbs = r->gemv_gbs;
+	c->gemm_gflops = r->gemm_gflops;
+	c->launch_us = r->launch_us;
+}
+
+static evn_status measure_alone(decision *d)
+{
+	for (uint32_t i = 0; i < d->n_candidates; i++) {
+		EVN_TRY(evn_profile_get(&d->alone[i], d->p->system, &d->picks[i], 1, d->m, &d->profile_options, d->err));
+		use_rates(&d->candidates[i], &d->alone[i].ranks[0]);
+	}
+	return EVN_OK;
+}
+
+/* The chosen picks, measured running together. */
+static evn_status measure_together(decision *d)
+{
+	evn_prepared *p = d->p;
+	if (p->n == 1) {
+		for (uint32_t i = 0; i < d->n_candidates; i++)
+			if (!memcmp(&d->picks[i], &p->picks[0], sizeof p->picks[0]))
+				p->profile = d->alone[i];
+	} else {
+		EVN_TRY(evn_profile_get(&p->profile, p->system, p->picks, p->n, d->m, &d->profile_options, d->err));
+	}
+	const char *fault = p->profile.ranks[0].fault;
+	return *fault ? evn_fail(d->err, EVN_ERR_DEVICE, "%s%s: %s", d->names[0], p->n > 1 ? " and others together" : "", fault)
+	              : EVN_OK;
+}
+
+/* ---- who takes part ------------------------------------------------------------------------------------------------ */
+
+static void take_all(decision *d)
+{
+	d->p->n = d->n_candidates;
+	for (uint32_t i = 0; i < d->n_candidates; i++) {
+		d->choice.taken[i] = true;
+		d->p->picks[i] = d->picks[i];
+	}
+}
+
+/* Faulty devices cannot be chosen: their rate is 0. The reason is theirs, not the planner's. */
+static void explain_faults(decision *d)
+{
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		if (d->alone[i].ranks[0].fault[0])
+			snprintf(d->choice.reason[i], sizeof d->choice.reason[i], "%.200s", d->alone[i].ranks[0].fault);
+}
+
+static evn_status choose(decision *d, double all_reduce_us)
+{
+	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, all_reduce_us, d->err));
+	explain_faults(d);
+	d->p->n = 0;
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		if (d->choice.taken[i])
+			d->p->picks[d->p->n++] = d->picks[i];
+	return EVN_OK;
+}
+
+/* What devices do alone promises too much where they share memory or cores. So a set is measured together, and if the
+ * figures no longer speak for it, the planner chooses again with them. */
+static evn_status choose_and_measure(decision *d)
+{
+	double us = 0;
+	EVN_TRY(choose(d, us));
+	EVN_TRY(measure_together(d));
+	if (d->p->n == 1)
+		return EVN_OK;
+	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++)
+		if (d->choice.taken[i])
+			use_rates(&d->candidates[i], &d->p->profile.ranks[k++]);
+	evn_profile_reduce(&d->p->profile, d->o->reduce, &us);
+	uint32_t before = d->p->n;
+	EVN_TRY(choose(d, us));
+	return d->p->n == before ? EVN_OK : measure_together(d);
+}
+
+/* ---- who holds what ------------------------------------------------------------------------------------------------- */
+
+static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
+{
+	evn_prepared *p = d->p;
+	double shares[EVN_MAX_RANKS], sum = 0;
+	uint64_t memory[EVN_MAX_RANKS];
+	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
+		if (!d->choice.taken[i])
+			continue;
+		ranks[k] = d->candidates[i];
+		use_rates(&ranks[k], &p->profile.ranks[k]);
+		memory[k] = ranks[k].memory_bytes;
+		sum += ranks[k].share < 0 ? 1 : ranks[k].share;
+		k++;
+	}
+	if (sum <= 0)
+		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
+	EVN_TRY(evn_plan_shares(shares, ranks, p->n, d->err));
+	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, d->err);
+}
+
+static evn_status describe(decision *d, const evn_plan_candidate *ranks)
+{
+	evn_prepared *p = d->p;
+	double us = 0;
+	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &us) : EVN_REDUCE_AUTO;
+	evn_choice best;
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		use_rates(&d->candidates[i], &d->alone[i].ranks[0]);
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		d->candidates[i].share = EVN_SHARE_AUTO; /* alone, a device holds everything */
+	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, us, NULL) != EVN_OK)
+		best = d->choice;
+	evn_plan_summary s = {.system = p->system,
+	                      .shape = &p->shape,
+	                      .split = &p->split,
+	                      .picks = p->picks,
+	                      .ranks = ranks,
+	                      .profile = &p->profile,
+	                      .predicted = evn_predict(&p->shape, &p->split, ranks, us),
+	                      .best_single = d->names[best.best_single],
+	                      .best_single_predicted = best.best_single_predicted,
+	                      .reduce = p->n == 1 ? "none" : p->reduce == EVN_REDUCE_EVENTS ? "events" : "host",
+	                      .all_reduce_us = us};
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		if (!d->choice.taken[i]) {
+			s.dropped[s.n_dropped] = d->names[i];
+			s.reasons[s.n_dropped++] = d->choice.reason[i];
+		}
+	return evn_plan_describe(&p->plan, &s, d->err);
+}
+
+static evn_status decide(decision *d)
+{
+	EVN_TRY(take_limits(d));
+	EVN_TRY(evn_system_open(&d->p->system, d->err));
+	EVN_TRY(d->o->n_devices ? list_asked(d) : list_all(d));
+	EVN_TRY(make_candidates(d));
+	EVN_TRY(measure_alone(d));
+	if (d->o->n_devices) {
+		take_all(d);
+		EVN_TRY(measure_together(d));
+	} else {
+		EVN_TRY(choose_and_measure(d));
+	}
+	evn_plan_candidate ranks[EVN_MAX_RANKS];
+	EVN_TRY(split_shares(d, ranks));
+	return describe(d, ranks);
+}
+
+evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_error *err)
+{
+	*out = (evn_prepared){0};
+	decision *d = calloc(1, sizeof *d);
+	if (!d)
+		return evn_fail_memory(err, "plan", sizeof *d);
+	d->p = out;
+	d->m = m;
+	d->o = o;
+	d->err = err;
+	d->profile_options = (evn_profile_options){o->remeasure, o->progress, o->progress_user};
+	evn_status s = decide(d);
+	free(d);
+	return s;
+}
+
+void evn_prepared_free(evn_prepared *p)
+{
+	evn_plan_free(p->plan);
+	evn_split_free(&p->split);
+	evn_system_close(p->system);
+	*p = (evn_prepared){0};
+}
+
+evn_status evn_plan_make(evn_plan **out, const evn_model *m, const evn_options *o, evn_error *err)
+{
+	evn_prepared p;
+	evn_status s = evn_prepare(&p, m, o, err);
+	*out = s == EVN_OK ? p.plan : NULL;
+	if (s == EVN_OK)
+		p.plan = NULL; /* now the caller's */
+	evn_prepared_free(&p);
+	return s;
+}

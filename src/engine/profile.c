@@ -1,0 +1,204 @@
+/* profile.c - profiles by name: measured in the helper program, kept as its lines of text on disk. */
+#include "engine/profile.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "ocl/child.h"
+
+#define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
+#define FILE_LIMIT ((size_t)64 << 10)
+#define LINE_FORMAT "1" /* of the lines; part of the key */
+
+/* Settings that change what a driver does with the machine. */
+static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY", "POCL_WORK_GROUP_METHOD",
+                                              "DPCPP_CPU_NUM_CUS", "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
+
+static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m)
+{
+	uint64_t h = evn_hash_str(EVN_HASH_START, LINE_FORMAT);
+	h = evn_hash_str(h, evn_version());
+	for (uint32_t i = 0; i < n; i++) {
+		char name[96];
+		evn_pick_name(s, &picks[i], name, sizeof name);
+		uint64_t device = evn_pick_fingerprint(s, &picks[i]);
+		h = evn_hash_str(evn_hash(h, &device, sizeof device), name);
+	}
+	uint64_t model = m ? evn_model_fingerprint(m) : 0;
+	h = evn_hash(h, &model, sizeof model);
+	for (size_t i = 0; i < sizeof driver_settings / sizeof *driver_settings; i++) {
+		const char *value = getenv(driver_settings[i]);
+		h = evn_hash_str(h, value ? value : "");
+	}
+	char name[64];
+	snprintf(name, sizeof name, "profiles/%016llx.txt", (unsigned long long)h);
+	return evn_cache_path(name);
+}
+
+/* What a line may set. */
+static double *slot(evn_profile *p, uint32_t rank, const char *key)
+{
+	evn_rank_profile *r = &p->ranks[rank];
+	struct {
+		const char *key;
+		double *at;
+	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"launch_us", &r->launch_us},
+	             {"map_us", &r->map_us},       {"host_us", &p->host_us},         {"events_us", &p->events_us}};
+	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
+		if (!strcmp(slots[i].key, key))
+			return slots[i].at;
+	return NULL;
+}
+
+/* Reads "rank<TAB>key<TAB>value" lines; true when they reach the end of the measuring. */
+static bool parse(evn_profile *p, const char *text)
+{
+	bool complete = false;
+	*p = (evn_profile){0};
+	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
+		p->ranks[i].gemm_from = UINT32_MAX;
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		unsigned rank;
+		char key[32], value[256];
+		if (sscanf(line, "%u\t%31[^\t]\t%255[^\n]", &rank, key, value) != 3 || rank >= EVN_MAX_RANKS)
+			continue;
+		double number = strtod(value, NULL), *at = slot(p, rank, key);
+		if (at && isfinite(number) && number >= 0)
+			*at = number;
+		else if (!strcmp(key, "gemm_from") && number >= 1 && number < 1e6)
+			p->ranks[rank].gemm_from = (uint32_t)number;
+		else if (!strcmp(key, "fault"))
+			snprintf(p->ranks[rank].fault, sizeof p->ranks[rank].fault, "%s", value);
+		else if (!strcmp(key, "done"))
+			complete = true;
+	}
+	return complete;
+}
+
+/* Where GEMM could not be measured, prompts go token by token: 2 operations for each weight, so as many per byte as
+ * the file has weights per byte. */
+static void without_gemm(evn_profile *p, uint32_t n, double flops_per_byte)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (p->ranks[i].gemm_gflops == 0) {
+			p->ranks[i].gemm_gflops = p->ranks[i].gemv_gbs * flops_per_byte;
+			p->ranks[i].gemm_from = UINT32_MAX;
+		}
+}
+
+/* Operations per weight byte of the model's layers (Q4_0 for the general shape). */
+static double flops_per_byte(const evn_model *m)
+{
+	if (!m)
+		return 2.0 * 32 / 18;
+	const evn_tensor *t = evn_model_find(m, "blk.0.ffn_up.weight");
+	return t ? 2.0 * (double)t->shape[0] * (double)t->shape[1] / (double)t->size_bytes : 2.0;
+}
+
+/* A caller that waits sees which device is measured, and may end it. */
+typedef struct {
+	const evn_profile_options *o;
+	char what[128];
+	bool stopped;
+} waiting;
+
+static bool go_on(void *user)
+{
+	waiting *w = user;
+	if (w->o->progress && !w->o->progress(w->o->progress_user, w->what, 0, 0))
+		w->stopped = true;
+	return !w->stopped;
+}
+
+static evn_status run_helper(evn_child *child, const char *helper, char (*names)[96], uint32_t n, const evn_model *m,
+                             const evn_profile_options *o, evn_error *err)
+{
+	child->argv[0] = helper;
+	child->argv[1] = "measure";
+	child->argv[2] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+	for (uint32_t i = 0; i < n; i++)
+		child->argv[3 + i] = names[i];
+	waiting w = {.o = o};
+	snprintf(w.what, sizeof w.what, "measuring %s%s", names[0], n > 1 ? " and others together" : "");
+	evn_children_run(child, 1, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
+	if (w.stopped)
+		return evn_fail(err, EVN_ERR_CANCELLED, "%s was stopped", w.what);
+	if (!child->started || !child->output)
+		return evn_fail(err, EVN_ERR_FILE, "%s: could not be started", helper);
+	return EVN_OK;
+}
+
+/* What went wrong, in words; NULL when the helper came to its end. */
+static const char *trouble(const evn_child *c, bool complete, char *text, size_t size)
+{
+	if (complete)
+		return NULL;
+	if (c->timed_out)
+		snprintf(text, size, "measuring took more than %u s", (unsigned)(TIME_LIMIT_NS / 1000000000u));
+	else if (WIFSIGNALED(c->status))
+		snprintf(text, size, "the driver crashed (%s) while it was measured", strsignal(WTERMSIG(c->status)));
+	else
+		snprintf(text, size, "measuring failed");
+	return text;
+}
+
+static evn_status measure(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
+                          const char *cache, const evn_profile_options *o, evn_error *err)
+{
+	char names[EVN_MAX_RANKS][96], text[256];
+	evn_child child = {0};
+	char *helper = evn_find_probe();
+	if (!helper)
+		return evn_fail(err, EVN_ERR_FILE, "evener-probe, which measures devices, is not installed beside evener");
+	for (uint32_t i = 0; i < n; i++)
+		evn_pick_name(s, &picks[i], names[i], sizeof names[i]);
+	evn_status status = run_helper(&child, helper, names, n, m, o, err);
+	if (status == EVN_OK) {
+		bool complete = parse(out, child.output);
+		const char *problem = trouble(&child, complete, text, sizeof text);
+		bool usable = out->ranks[n - 1].gemv_gbs > 0 && strstr(child.output, "\tstage\tgemm");
+		if (problem)
+			evn_log(EVN_LOG_WARN, "%s%s: %s%s", names[0], n > 1 ? " and others" : "",
+			        out->ranks[0].fault[0] ? out->ranks[0].fault : problem, usable ? "; prompts will do without GEMM" : "");
+		if (!usable && !out->ranks[0].fault[0])
+			snprintf(out->ranks[0].fault, sizeof out->ranks[0].fault, "%s", problem ? problem : "nothing was measured");
+		else if (usable)
+			out->ranks[0].fault[0] = '\0';
+		if (cache && (complete || usable))
+			evn_write_file(cache, child.output, strlen(child.output), NULL);
+	}
+	free(child.output);
+	free(helper);
+	return status;
+}
+
+evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
+                           const evn_profile_options *o, evn_error *err)
+{
+	char *cache = cache_file(s, picks, n, m), *text = NULL;
+	size_t size;
+	evn_status status = EVN_OK;
+	if (!o->remeasure && cache && evn_read_file(&text, &size, cache, FILE_LIMIT, NULL) == EVN_OK) {
+		parse(out, text);
+		out->ranks[0].fault[0] = '\0';
+	} else {
+		status = measure(out, s, picks, n, m, cache, o, err);
+	}
+	if (status == EVN_OK)
+		without_gemm(out, n, flops_per_byte(m));
+	free(text);
+	free(cache);
+	return status;
+}
+
+evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us)
+{
+	evn_reduce way = asked;
+	if (way == EVN_REDUCE_AUTO)
+		way = p->events_us > 0 && p->events_us <= p->host_us ? EVN_REDUCE_EVENTS : EVN_REDUCE_HOST;
+	*us = way == EVN_REDUCE_EVENTS ? p->events_us : p->host_us;
+	return way;
+}
