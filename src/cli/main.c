@@ -54,17 +54,11 @@ static evn_status unknown_command(const char *name, evn_error *err)
 					nearest ? "'?" : "");
 }
 
-/* The commands that open a model and devices take a config, all but config and inspect no other argument. */
-static evn_status check_arguments(const command *c, const invocation *in, evn_error *err)
+static evn_status check_settings(const command *c, const invocation *in, evn_error *err)
 {
-	if (in->n_arguments > c->max_arguments)
-		return cli_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
-						in->arguments[c->max_arguments]);
 	bool has_model = in->settings.model_path || (c->bit == CMD_INSPECT && in->n_arguments > 0);
 	if (!has_model && (c->bit & (CMD_ENGINE | CMD_INSPECT | CMD_TOKENIZE)))
 		return cli_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
-	if (in->settings.prompt && in->settings.prompt_file)
-		return cli_fail(err, EVN_ERR_USAGE, "%s: --prompt and --file exclude each other", c->name);
 	return EVN_OK;
 }
 
@@ -73,13 +67,16 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 {
 	in->arguments = line->arguments;
 	in->n_arguments = line->n_arguments;
+	if (in->n_arguments > c->max_arguments)
+		return cli_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
+						in->arguments[c->max_arguments]);
 	evn_status status = settings_init(&in->settings, err);
 	if (status == EVN_OK && (c->bit & CMD_ENGINE) && line->n_arguments > 0)
 		status = config_load(file, line->arguments[0], &in->settings, err);
 	if (status == EVN_OK)
 		status = command_line_apply(line, &in->settings, err);
 	if (status == EVN_OK)
-		status = check_arguments(c, in, err);
+		status = check_settings(c, in, err);
 	if (status == EVN_OK)
 		status = settings_resolve(&in->settings, err);
 	if (status != EVN_OK)

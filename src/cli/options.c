@@ -209,10 +209,15 @@ evn_status command_line_read(command_line *out, int argc, char **argv, unsigned 
 
 evn_status command_line_apply(const command_line *line, settings *s, evn_error *err)
 {
+	const char *configured = s->prompt;
 	for (size_t i = 0; i < line->n_flags; i++) {
 		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
 		if (status != EVN_OK)
 			return cli_fail_within(err, "--%s", line->flags[i].option->name);
 	}
+	if (s->prompt_file && s->prompt != configured)
+		return cli_fail(err, EVN_ERR_USAGE, "--prompt and --file exclude each other");
+	if (s->prompt_file)
+		s->prompt = NULL; /* the config's: the flag wins */
 	return EVN_OK;
 }

@@ -9,7 +9,7 @@
 
 evn_status prompt_read(const settings *s, bool strip_newline, char **text, size_t *n, evn_error *err)
 {
-	if (s->prompt && !s->prompt_file) {
+	if (s->prompt) {
 		*text = text_format("%s", s->prompt);
 		*n = strlen(s->prompt);
 		return *text ? EVN_OK : cli_fail_memory(err, "the prompt");

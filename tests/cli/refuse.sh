@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# refuse.sh EVENER REPO - wrong use and bad files, told to the built program: each ends with its exit code, nothing on
+# stdout and exactly one line on stderr, which names the culprit.
+set -u
+evener=$1
+repo=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+failures=0
+
+fail() {
+	printf 'FAILED: %s\n' "$*"
+	failures=$((failures + 1))
+}
+
+# refuse CODE CULPRIT ARGS...
+refuse() {
+	local code=$1 culprit=$2 got
+	shift 2
+	"$evener" "$@" >out 2>err </dev/null
+	got=$?
+	[ "$got" = "$code" ] || fail "$*: exit $got, expected $code ($(head -c 200 err))"
+	[ "$(wc -l <err)" = 1 ] || fail "$*: $(wc -l <err) lines on stderr, expected 1: $(head -c 400 err)"
+	grep -q '^evener: ' err || fail "$*: stderr does not begin with 'evener: ': $(head -c 200 err)"
+	grep -qF -- "$culprit" err || fail "$*: '$culprit' is not named in: $(head -c 200 err)"
+	[ ! -s out ] || fail "$*: something on stdout: $(head -c 200 out)"
+}
+
+accept() {
+	"$evener" "$@" >out 2>err </dev/null || fail "$*: exit $? ($(head -c 200 err))"
+}
+
+# Commands and flags.
+refuse 2 'no command'
+refuse 2 "unknown command 'chat'" chat
+refuse 2 "did you mean 'bench'?" benhc
+refuse 2 "unknown command 'nonsense'" help nonsense
+refuse 2 "unknown option '--nonsense'" --nonsense
+refuse 2 '--tmep; did you mean --temp?' run -m x --tmep 1
+refuse 2 'unknown option --temp' devices --temp 1
+refuse 2 'unknown option -Z' run -m x -Z
+refuse 2 '-n needs a value' run -m x -n
+refuse 2 '--json takes no value' run -m x --json=yes
+refuse 2 'no model' run
+refuse 2 'no model' tokenize -p a
+refuse 2 "unexpected argument 'b.yaml'" run b.yaml b.yaml -m x
+refuse 2 'config check FILE' config
+refuse 2 'config check FILE' config check
+
+# Values.
+for number in nan inf -1 1e999 0x10 1.5x '' ' 1' 0,5; do
+	refuse 2 "--temp: '$number'" run -m x --temp "$number"
+done
+for number in -2 1.5 0x10 1e3 99999999999999999999 ''; do
+	refuse 2 "--predict: '$number'" run -m x -n "$number"
+done
+refuse 2 'all shares are zero' run -m x --shares 0,0
+refuse 2 "--shares: 'x'" run -m x --shares 1,x
+refuse 2 "--memory: '6'" run -m x -d gpu --memory 6
+refuse 2 '--memory limits the items of a device list' run -m x --memory 90%
+refuse 2 "empty item in the device list 'a,,b'" run -m x -d a,,b
+refuse 2 'this version knows: tensor' run -m x --split sequence
+refuse 2 'this version knows: auto, f32' run -m x --activations q8
+refuse 2 'this version knows: auto, host, events' run -m x --reduce flags
+refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
+
+# Devices that are not there, through every driver there is.
+refuse 2 'nosuchdevice' selftest -d nosuchdevice
+
+# Model files.
+printf 'no model at all' >text.gguf
+printf 'GGUF\3\0\0\0' >short.gguf
+: >empty.gguf
+for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'bench -m' 'tokenize -p a -m'; do
+	# shellcheck disable=SC2086 # a command and its flags
+	for file in missing.gguf "$dir" text.gguf short.gguf empty.gguf; do
+		refuse 1 "$file" $command "$file"
+	done
+done
+refuse 2 'is a model' run short.gguf -p a
+
+# Configs: one of each kind here, all kinds in test_config.c.
+printf 'version: 1\nmodel: {path: gone.gguf}\n' >gone.yaml
+printf 'version: 1\nmodle: {path: x}\n' >unknown.yaml
+printf 'version: 1\nsample:\n  temp: 1\n  temp: 2\n' >duplicate.yaml
+printf 'version: 1\nrun: {prompt: *a}\n' >alias.yaml
+printf 'version: 1\nsample: {temp: [1]}\n' >type.yaml
+printf 'version: 1\nmodel: {path: x}\ndevices: [{match: gpu, share: 0}]\n' >zero.yaml
+printf 'version: 7\n' >version.yaml
+printf 'version: 1\n\tx\n' >tab.yaml
+refuse 1 'gone.gguf' run gone.yaml -p a
+refuse 1 'missing.yaml' run missing.yaml -p a
+refuse 1 "$dir" plan "$dir"
+for command in run plan bench logits 'config check'; do
+	# shellcheck disable=SC2086
+	for problem in "unknown.yaml:2:1: unknown key 'modle'" "duplicate.yaml:4:3: duplicate key 'sample.temp'" \
+		'alias.yaml:2:15: alias *a' 'type.yaml:2:16: sample.temp: expected one value, found a list' \
+		'zero.yaml:3:10: devices: all shares are zero' "version.yaml:1:10: version: '7'" 'tab.yaml:2:'; do
+		refuse 2 "$problem" $command "${problem%%:*}"
+	done
+done
+
+# stdout that cannot take the result is a failure, too.
+if [ -w /dev/full ]; then
+	"$evener" config schema >/dev/full 2>err
+	[ $? = 1 ] || fail 'config schema >/dev/full: did not fail'
+	grep -q 'standard output' err || fail "config schema >/dev/full: $(cat err)"
+fi
+
+# What is right.
+accept --help
+accept --version
+accept help run
+for command in devices plan run logits bench inspect tokenize selftest config; do
+	accept "$command" --help
+	grep -q "^usage: evener $command" out || fail "$command --help: no usage line"
+done
+accept config init
+cp out start.yaml
+accept config check start.yaml
+accept config schema
+python3 -m json.tool out >/dev/null || fail 'config schema: not JSON'
+configs=0
+for file in "$repo"/configs/*.yaml; do
+	accept config check "$file"
+	configs=$((configs + 1))
+done
+[ "$configs" -gt 0 ] || fail 'no example configs found'
+
+[ "$failures" = 0 ] && echo 'all as expected'
+[ "$failures" = 0 ]

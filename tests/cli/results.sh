@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# results.sh EVENER - what the commands print with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): JSON with the
+# keys scripts rely on and nothing else on stdout, text as it comes, and Ctrl-C ending in time. Exit 77 without the model.
+set -u
+evener=$1
+model=${EVENER_TEST_MODEL-}
+[ -e "$model" ] || {
+	echo "skipped: EVENER_TEST_MODEL names no file"
+	exit 77
+}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failures=0
+
+fail() {
+	printf 'FAILED: %s\n' "$*"
+	failures=$((failures + 1))
+}
+
+# holds PYTHON ARGS...: the command succeeds, is quiet on stderr, and PYTHON is true of its JSON d.
+holds() {
+	local condition=$1
+	shift
+	"$evener" "$@" --json >"$dir/out" 2>"$dir/err" </dev/null || fail "$*: exit $? ($(head -c 300 "$dir/err"))"
+	[ ! -s "$dir/err" ] || fail "$*: something on stderr: $(head -c 300 "$dir/err")"
+	python3 -c "
+import json, sys
+d = json.load(open(sys.argv[1]), parse_constant=lambda c: sys.exit('not JSON: ' + c))
+sys.exit(0 if ($condition) else 'got ' + json.dumps(d)[:600])" "$dir/out" || fail "$*: not so: $condition"
+}
+
+run=(run -m "$model" -d cpu -c 256)
+text='The capital of France is'
+
+holds 'd["ids"] == [504, 3575, 282, 4649, 314] and d["text"] == "'"$text"'"' tokenize -m "$model" -p "$text"
+holds 'd["ids"] == [504, 3575] and d["text"] == "The capital"' tokenize -m "$model" --ids 504,3575
+holds 'd["ids"] == [1] and d["text"] == "<|im_start|>"' tokenize -m "$model" -p '<|im_start|>' --special
+holds 'd["arch"] == "llama" and d["n_layers"] == 30 and len(d["tensors"]) == 272 and d["types"] and d["metadata"]' \
+	inspect "$model" --tensors
+holds 'all(x["id"] and "usable" in x and "gemv_gbs" in x for x in d["devices"]) and "problems" in d' devices
+holds 'd["ranks"][0]["heads"] == [0, 9] and d["ranks"][0]["bytes"] > 0 and abs(d["ranks"][0]["share_decode"] - 1) < 1e-6
+	and d["predicted"]["decode_tok_s"] > 0 and d["predicted"]["best_single"]["device"]' plan -m "$model" -d cpu -c 256
+holds 'd["prompt_ids"] == [504, 3575, 282, 4649, 314] and d["ids"] == [7042, 30, 198, 198, 504, 2988, 314, 42]
+	and d["text"] == " Paris.\n\nThe answer is:" and d["finish"] == "length" and d["events"] == []
+	and d["stats"]["decode_tok_s"] > 0 and abs(sum(r["share"] for r in d["stats"]["ranks"]) - 1) < 1e-6' \
+	"${run[@]}" -p "$text" -n 8 --temp 0
+holds 'd["finish"] == "length" and d["ids"] == [] and d["text"] == ""' "${run[@]}" -p a -n 0
+holds 'd["finish"] == "context" and len(d["prompt_ids"]) + len(d["ids"]) == 17' \
+	run -m "$model" -d cpu -c 16 -p "$text" --temp 0 --ignore-eos
+holds 'd["ids"] == [504, 3575] and len(d["logits"]) == 2 and len(d["logits"][1]) == 49152' \
+	logits -m "$model" -d cpu -c 16 --ids 504,3575
+holds 'len(d["alone"]) == 1 and 0 < d["efficiency"]["decode"] and 0 < d["fraction_of_bandwidth"] < 2
+	and d["together"]["prefill_tok_s"] > 0 and d["all_reduce_us"] == 0' bench -m "$model" -d cpu -p 16 -n 4 -r 1
+
+# Plain output: the text alone on stdout, the rest on stderr, and with -q nothing there.
+"$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >"$dir/out" 2>"$dir/err" || fail 'run from stdin failed'
+[ "$(cat "$dir/out")" = "$(printf ' Paris.\n\nThe answer is:')" ] || fail "run: printed $(cat "$dir/out")"
+grep -q 'tokens/s' "$dir/err" || fail 'run: no statistics on stderr'
+"$evener" "${run[@]}" -q -n 1 -p "$text" >"$dir/out" 2>"$dir/err"
+[ ! -s "$dir/err" ] || fail "run -q: $(cat "$dir/err")"
+
+# A context that the prompt does not fit, and an empty prompt (this model has no BOS).
+"$evener" run -m "$model" -d cpu -c 4 -p "$text" -q 2>"$dir/err" >"$dir/out"
+[ $? = 1 ] && grep -q 'context of 4' "$dir/err" || fail "prompt larger than the context: $(cat "$dir/err")"
+"$evener" "${run[@]}" -q -p '' 2>"$dir/err" >"$dir/out"
+[ $? = 2 ] && grep -q 'prompt is empty' "$dir/err" || fail "empty prompt: $(cat "$dir/err")"
+
+# Interrupted in the middle: 130 within two seconds, and what was generated is there.
+for signal in INT TERM; do
+	env -u BASH_ENV "$evener" "${run[@]}" -p "$text" --ignore-eos --temp 0 -c 4096 --json >"$dir/out" 2>"$dir/err" &
+	pid=$!
+	sleep 4
+	began=$(date +%s%N)
+	kill -s "$signal" "$pid"
+	wait "$pid"
+	code=$?
+	took=$((($(date +%s%N) - began) / 1000000))
+	[ "$code" = 130 ] || fail "SIG$signal: exit $code, expected 130"
+	[ "$took" -lt 2500 ] || fail "SIG$signal: ended after $took ms"
+	python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.exit(d["finish"] != "interrupted")' \
+		"$dir/out" || fail "SIG$signal: no result with finish interrupted"
+done
+
+[ "$failures" = 0 ] && echo 'all as expected'
+[ "$failures" = 0 ]
