@@ -281,6 +281,7 @@ EVN_API evn_status evn_sampler_create(evn_sampler **out, const evn_sample_option
 /* Draws from logits (vocab). Order: repeat penalty, top-k, top-p, min-p, temperature. Ties: the lower id. */
 EVN_API evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err);
 EVN_API void evn_sampler_accept(evn_sampler *s, int32_t id); /* makes it count for the repeat penalty */
+EVN_API void evn_sampler_ban(evn_sampler *s, int32_t id);    /* never drawn from now on */
 EVN_API void evn_sampler_free(evn_sampler *s);
 
 #ifdef __cplusplus

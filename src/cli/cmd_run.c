@@ -59,6 +59,9 @@ static evn_status start(generation *g, evn_error *err)
 		status = evn_text_stream_create(&g->stream, g->loaded.model, err);
 	if (status != EVN_OK)
 		return status;
+	for (uint32_t id = 0; s->ignore_eos && id < g->loaded.info.vocab; id++)
+		if (evn_token_ends_generation(g->loaded.model, (int32_t)id))
+			evn_sampler_ban(g->sampler, (int32_t)id);
 	for (size_t i = 0; i < g->n_prompt; i++)
 		evn_sampler_accept(g->sampler, g->prompt_ids[i]);
 	g->out = s->json ? open_memstream(&g->text, &g->text_bytes) : stdout;
@@ -75,7 +78,7 @@ static evn_status next_token(generation *g, bool *more, evn_error *err)
 	if (status != EVN_OK)
 		return status;
 	evn_sampler_accept(g->sampler, id);
-	if (!g->settings->ignore_eos && evn_token_ends_generation(g->loaded.model, id)) {
+	if (evn_token_ends_generation(g->loaded.model, id)) {
 		g->finish = "stop";
 		return EVN_OK;
 	}

@@ -13,6 +13,7 @@ typedef struct {
 struct evn_sampler {
 	evn_sample_options o;
 	uint32_t vocab;
+	bool *banned;   /* (vocab) */
 	uint64_t state; /* of the generator */
 	candidate *candidates;
 	float *probabilities;
@@ -58,10 +59,11 @@ evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, ui
 	s->o = *o;
 	s->vocab = vocab;
 	s->state = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL) ^ evn_now_ns();
+	s->banned = calloc(vocab, sizeof *s->banned);
 	s->candidates = malloc(vocab * sizeof *s->candidates);
 	s->probabilities = malloc(vocab * sizeof *s->probabilities);
 	s->recent = malloc(((size_t)o->repeat_last_n + 1) * sizeof *s->recent);
-	if (!s->candidates || !s->probabilities || !s->recent) {
+	if (!s->banned || !s->candidates || !s->probabilities || !s->recent) {
 		evn_sampler_free(s);
 		return evn_fail_memory(err, "sampler", vocab * (sizeof *s->candidates + sizeof *s->probabilities));
 	}
@@ -73,6 +75,7 @@ void evn_sampler_free(evn_sampler *s)
 {
 	if (!s)
 		return;
+	free(s->banned);
 	free(s->candidates);
 	free(s->probabilities);
 	free(s->recent);
@@ -88,6 +91,12 @@ void evn_sampler_accept(evn_sampler *s, int32_t id)
 	s->next_recent = (s->next_recent + 1) % room;
 	if (s->n_recent < room)
 		s->n_recent++;
+}
+
+void evn_sampler_ban(evn_sampler *s, int32_t id)
+{
+	if (id >= 0 && (uint32_t)id < s->vocab)
+		s->banned[id] = true;
 }
 
 /* SplitMix64 (Steele et al. 2014); 53 bits to [0, 1). */
@@ -173,7 +182,7 @@ evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, ev
 	for (uint32_t i = 0; i < s->vocab; i++) {
 		if (isnan(logits[i]))
 			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is not a number", i);
-		s->candidates[i] = (candidate){(int32_t)i, logits[i]};
+		s->candidates[i] = (candidate){(int32_t)i, s->banned[i] ? -INFINITY : logits[i]};
 	}
 	penalise(s);
 	if (s->o.temp == 0) {
