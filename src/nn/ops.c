@@ -52,7 +52,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	if (!o)
 		return evn_fail_memory(err, "kernels", sizeof *o);
 	*o = (evn_ops){.q = q, .config = *config, .gemm_from = UINT32_MAX};
-	o->items = items_for(evn_queue_device(q), config->head_dim);
+	o->items = config->items ? config->items : items_for(evn_queue_device(q), config->head_dim);
 	return build_fixed(o, err);
 }
 
@@ -175,17 +175,17 @@ evn_status evn_op_rmsnorm(evn_ops *o, evn_buf *y, const evn_buf *x, uint32_t fir
 	return evn_launch(&a, 1, (size_t[]){n_tok}, (size_t[]){o->items}, err);
 }
 
-evn_status evn_op_swiglu(evn_ops *o, evn_buf *y, uint32_t y_stride, uint32_t y_offset, const evn_buf *gu,
-                         uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
+evn_status evn_op_swiglu(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *gu, uint32_t gu_stride,
+                         uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_args a = evn_args_begin(o->swiglu);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);
-	evn_arg_u32(&a, y_offset);
 	evn_arg_buf(&a, gu);
 	evn_arg_u32(&a, gu_stride);
 	evn_arg_u32(&a, up_offset);
-	return launch2(&a, width / 16, n_tok, 1, err);
+	evn_arg_u32(&a, width);
+	return launch2(&a, y_stride / 16, n_tok, 1, err);
 }
 
 evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,

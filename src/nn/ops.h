@@ -11,6 +11,7 @@ typedef struct {
 	uint32_t head_dim, rope_dim;
 	bool rope_neox; /* pairs (i, i + rope_dim/2) instead of (2i, 2i+1) */
 	bool qk_norm;
+	uint32_t items; /* work-items that share a row, tile or head, a power of two; 0: as suits the device */
 } evn_ops_config;
 
 /* Heads lie this many floats apart in rotated queries and in the KV cache. */
@@ -36,9 +37,9 @@ evn_status evn_op_matmul(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_
 /* y (n_tok, stride) = RMS-normed rows first .. first + n_tok of x (.., stride), times w (stride). */
 evn_status evn_op_rmsnorm(evn_ops *ops, evn_buf *y, const evn_buf *x, uint32_t first, uint32_t n_tok, const evn_buf *w,
                           uint32_t stride, uint32_t dim, float eps, evn_error *err);
-/* y[t][y_offset + i] = silu(gu[t][i]) * gu[t][up_offset + i], i < width; width a multiple of 16. */
-evn_status evn_op_swiglu(evn_ops *ops, evn_buf *y, uint32_t y_stride, uint32_t y_offset, const evn_buf *gu,
-                         uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err);
+/* y[t][i] = silu(gu[t][i]) * gu[t][up_offset + i], i < width; zeros up to y_stride. width a multiple of 16. */
+evn_status evn_op_swiglu(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *gu, uint32_t gu_stride,
+                         uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err);
 /* y (n_tok, stride) += b (width) in columns [0, width); width a multiple of 16. */
 evn_status evn_op_add_bias(evn_ops *ops, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,
                            evn_error *err);
@@ -57,7 +58,8 @@ typedef struct {
 evn_status evn_op_rope_append(evn_ops *ops, evn_buf *q, evn_buf *k_cache, evn_buf *v_cache, const evn_buf *qkv,
                               const evn_buf *rope, const evn_buf *q_norm, const evn_buf *k_norm, float norm_eps,
                               const evn_attention *a, uint32_t n_tok, evn_error *err);
-/* out (n_tok, out_stride) from column out_offset on: softmax(q K^T / sqrt(head_dim)) V, causal, heads head_dim apart. */
+/* out (n_tok, out_stride) from column out_offset on: softmax(q K^T / sqrt(head_dim)) V, causal, heads head_dim apart;
+ * the other columns become zeros. */
 evn_status evn_op_attention(evn_ops *ops, evn_buf *out, uint32_t out_stride, uint32_t out_offset, const evn_buf *q,
                             const evn_buf *k_cache, const evn_buf *v_cache, const evn_attention *a, uint32_t n_tok,
                             evn_error *err);

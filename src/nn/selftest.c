@@ -1,0 +1,31 @@
+/* selftest.c - the known-answer tests of one device, from first to last. */
+#include "nn/selftest.h"
+#include "nn/selftest_case.h"
+
+#include <stdlib.h>
+
+evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, evn_selftest_fn fn, void *user,
+							evn_error *err)
+{
+	evn_cases *c = calloc(1, sizeof *c);
+	if (!c)
+		return evn_fail_memory(err, "self-test", sizeof *c);
+	*c = (evn_cases){.options = *options, .fn = fn, .user = user};
+	evn_status s = evn_queue_create(&c->q, d, err);
+	if (s == EVN_OK) {
+		evn_selftest_matrices(c);
+		evn_selftest_rows(c);
+		evn_selftest_heads(c);
+		if (c->n_failed)
+			s = evn_fail(err, EVN_ERR_DEVICE, "%s: %u of %u known-answer tests failed, first %s", evn_device_name(d),
+						 c->n_failed, c->n_run, c->first_failure);
+	}
+	evn_queue_free(c->q);
+	free(c);
+	return s;
+}
+
+evn_status evn_selftest_device(evn_device *d, const char *only, evn_selftest_fn fn, void *user, evn_error *err)
+{
+	return evn_selftest_run(d, &(evn_selftest_options){.only = only}, fn, user, err);
+}

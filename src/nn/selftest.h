@@ -1,0 +1,19 @@
+/* selftest.h - known-answer tests: every kernel on one device against plain f64 loops on the host. The inputs are the
+ * same in every run; the tolerances are bounds derived from what f32 and the OpenCL specification promise. */
+#ifndef EVN_SELFTEST_H
+#define EVN_SELFTEST_H
+
+#include "ocl/ocl.h"
+
+typedef struct {
+	const char *only; /* runs what has this in its name; NULL: everything */
+	uint32_t items;   /* as in evn_ops_config; 0: as the device likes */
+	bool tiny;        /* shapes small enough for an interpreter, no GEMM */
+} evn_selftest_options;
+
+/* One call of fn (may be NULL) per kernel and variant. EVN_ERR_DEVICE names the first that failed. */
+evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, evn_selftest_fn fn, void *user,
+							evn_error *err);
+evn_status evn_selftest_device(evn_device *d, const char *only, evn_selftest_fn fn, void *user, evn_error *err);
+
+#endif

@@ -1,0 +1,141 @@
+/* selftest_case.c - running one case: its data, its comparison, its report. */
+#include "nn/selftest_case.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint32_t evn_case_bits(evn_cases *c)
+{
+	c->random = c->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
+	return (uint32_t)(c->random >> 32);
+}
+
+float evn_case_random(evn_cases *c) { return (float)(evn_case_bits(c) >> 8) * 0x1p-23f - 1.0f; }
+
+evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *err)
+{
+	if (c->n_memory == EVN_CASE_ALLOCATIONS)
+		return evn_fail(err, EVN_ERR_LIMIT, "a self-test case makes more than %d allocations", EVN_CASE_ALLOCATIONS);
+	*out = calloc(1, bytes);
+	if (!*out)
+		return evn_fail_memory(err, "self-test", bytes);
+	c->memory[c->n_memory++] = *out;
+	return EVN_OK;
+}
+
+evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+{
+	void *values;
+	*out = (evn_case_array){.n = n};
+	EVN_TRY(evn_case_memory(c, &values, n * sizeof *out->values, err));
+	out->values = values;
+	for (uint64_t i = 0; i < n; i++)
+		out->values[i] = evn_case_random(c);
+	if (c->n_bufs == EVN_CASE_ALLOCATIONS)
+		return evn_fail(err, EVN_ERR_LIMIT, "a self-test case makes more than %d buffers", EVN_CASE_ALLOCATIONS);
+	EVN_TRY(
+		evn_buf_create(&out->buf, evn_queue_device(c->q), n * sizeof *out->values, EVN_BUF_DEVICE, "self-test", err));
+	c->bufs[c->n_bufs++] = out->buf;
+	return EVN_OK;
+}
+
+evn_status evn_case_upload(evn_cases *c, evn_case_array *a, evn_error *err)
+{
+	return evn_write(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
+}
+
+evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+{
+	EVN_TRY(evn_case_array_make(c, out, n, err));
+	return evn_case_upload(c, out, err);
+}
+
+evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+{
+	void *want, *bound;
+	EVN_TRY(evn_case_input(c, out, n, err));
+	EVN_TRY(evn_case_memory(c, &want, n * sizeof *out->want, err));
+	EVN_TRY(evn_case_memory(c, &bound, n * sizeof *out->bound, err));
+	out->want = want;
+	out->bound = bound;
+	for (uint64_t i = 0; i < n; i++)
+		out->want[i] = (double)out->values[i];
+	return EVN_OK;
+}
+
+static double largest(const evn_case_array *a)
+{
+	double most = 0;
+	for (uint64_t i = 0; i < a->n; i++)
+		most = fmax(most, fabs(a->want[i]));
+	return most > 0 ? most : 1;
+}
+
+static double ratio(double error, double bound)
+{
+	return error <= bound ? (error > 0 ? error / bound : 0) : INFINITY;
+}
+
+evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err)
+{
+	void *memory;
+	EVN_TRY(evn_case_memory(c, &memory, a->n * sizeof(float), err));
+	EVN_TRY(evn_read(c->q, a->buf, 0, memory, a->n * sizeof(float), err));
+	const float *got = memory;
+	const double scale = largest(a);
+	for (uint64_t i = 0; i < a->n; i++) {
+		double error = fabs((double)got[i] - a->want[i]);
+		double r = ratio(error, a->bound[i]); /* a NaN is beyond every bound */
+		if (r == INFINITY && !c->reason[0])
+			snprintf(c->reason, sizeof c->reason, "%s[%llu] is %.9g, expected %.9g within %.2g", what,
+					 (unsigned long long)i, (double)got[i], a->want[i], a->bound[i]);
+		if (r > c->ratio) {
+			c->ratio = r;
+			c->max_error = error / scale;
+			c->tolerance = a->bound[i] / scale;
+		}
+	}
+	return EVN_OK;
+}
+
+static void report(evn_cases *c, const char *name)
+{
+	const char *device = evn_device_id(evn_queue_device(c->q));
+	bool passed = !c->reason[0];
+	c->n_run++;
+	c->n_failed += !passed;
+	if (!passed && !c->first_failure[0])
+		snprintf(c->first_failure, sizeof c->first_failure, "%s: %.500s", name, c->reason);
+	if (c->fn)
+		c->fn(c->user, &(evn_selftest_result){.device = device,
+											  .kernel = name,
+											  .passed = passed,
+											  .max_error = c->max_error,
+											  .tolerance = c->tolerance,
+											  .reason = passed ? NULL : c->reason});
+}
+
+void evn_case_run(evn_cases *c, evn_case_fn run, const void *shape, const char *name, ...)
+{
+	char text[96];
+	evn_error err = {0};
+	va_list args;
+	va_start(args, name);
+	vsnprintf(text, sizeof text, name, args);
+	va_end(args);
+	if (c->options.only && !strstr(text, c->options.only))
+		return;
+	c->random = evn_hash_str(EVN_HASH_START, text); /* a case's inputs do not depend on which cases ran before */
+	c->max_error = c->tolerance = c->ratio = 0;
+	c->reason[0] = 0;
+	if (run(c, shape, &err) != EVN_OK)
+		snprintf(c->reason, sizeof c->reason, "%s", err.text);
+	report(c, text);
+	while (c->n_bufs)
+		evn_buf_free(c->bufs[--c->n_bufs]);
+	while (c->n_memory)
+		free(c->memory[--c->n_memory]);
+}

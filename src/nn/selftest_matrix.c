@@ -1,0 +1,319 @@
+/* selftest_matrix.c - known answers for matrix products in every weight format: the decoders by themselves, exactly;
+ * matrix-vector and GEMM within the error of an f32 sum.
+ *
+ * The bound: a product w x with w = scale * quant + offset enters as (scale * quant) x and offset x. A kernel may add
+ * them in any order, so a term passes at most one rounding for each of the n columns and each group's offset (a group
+ * has 16 columns or more), and 4 more in scale, product and offset. With g = roundings(n + n / 16 + 4):
+ *   |got - want| <= g * sum (|scale * quant| + |offset|) |x|   (Higham 2002, section 3.1). */
+#include "nn/selftest_case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXTRA 32 /* columns beyond what is needed, to see that strides are heeded */
+
+typedef struct {
+	evn_tensor tensor;
+	float *w;      /* (rows, columns) */
+	float *offset; /* w where its quant is zero; only where the format has offsets, else zeros */
+} weights;
+
+typedef struct {
+	const evn_quant *quant;
+	uint32_t rows, columns, n_tok;
+	bool gemm;
+} linear_shape;
+
+/* A normal half in (-1, 1), not near zero. */
+static uint16_t random_half(evn_cases *c)
+{
+	float r = evn_case_random(c);
+	return evn_float_to_half(copysignf(0.0625f + 0.9375f * fabsf(r), r));
+}
+
+static void fill_block(evn_cases *c, const evn_quant *q, uint8_t *block)
+{
+	uint8_t *p = block;
+	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++)
+		for (uint32_t u = 0; u < f->n_units; u++, p += f->unit_bytes) {
+			uint32_t bits = evn_case_bits(c);
+			float value = evn_case_random(c);
+			if (f->unit_bytes == 4)
+				memcpy(&bits, &value, sizeof bits);
+			if (f->unit_bytes == 2)
+				bits = random_half(c);
+			if (!strcmp(q->name, "BF16"))
+				bits = 0x3f00u | (bits & 0x80ffu); /* 0.5 to 2, either sign */
+			memcpy(p, &bits, f->unit_bytes);
+		}
+}
+
+static bool has_offset(const evn_quant *q)
+{
+	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++)
+		if (f->unit_bytes == 2 && f->n_units == 2)
+			return true;
+	return false;
+}
+
+/* Of a format with offsets: all bytes are quants but the first byte field of a K format, its scales. */
+static void zero_quants(const evn_quant *q, uint8_t *block)
+{
+	bool scales = q->block_len == 256;
+	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++) {
+		if (f->unit_bytes == 1 && !scales)
+			memset(block, 0, f->n_units);
+		scales &= f->unit_bytes != 1;
+		block += f->unit_bytes * f->n_units;
+	}
+}
+
+static evn_status make_weights(evn_cases *c, weights *out, const evn_quant *q, uint32_t rows, uint32_t columns,
+							   evn_error *err)
+{
+	uint64_t n = (uint64_t)rows * columns, bytes = n / q->block_len * q->block_bytes;
+	void *blocks, *w, *offset, *twin;
+	EVN_TRY(evn_case_memory(c, &blocks, bytes, err));
+	EVN_TRY(evn_case_memory(c, &twin, bytes, err));
+	EVN_TRY(evn_case_memory(c, &w, n * sizeof(float), err));
+	EVN_TRY(evn_case_memory(c, &offset, n * sizeof(float), err));
+	for (uint64_t at = 0; at < bytes; at += q->block_bytes)
+		fill_block(c, q, (uint8_t *)blocks + at);
+	evn_dequantize(q, blocks, w, n);
+	if (has_offset(q)) {
+		memcpy(twin, blocks, bytes);
+		for (uint64_t at = 0; at < bytes; at += q->block_bytes)
+			zero_quants(q, (uint8_t *)twin + at);
+		evn_dequantize(q, twin, offset, n);
+	}
+	*out = (weights){.w = w, .offset = offset};
+	out->tensor = (evn_tensor){.name = {"self-test", 9},
+							   .quant = q,
+							   .n_dims = 2,
+							   .shape = {columns, rows, 1, 1},
+							   .size_bytes = bytes,
+							   .data = blocks};
+	return EVN_OK;
+}
+
+/* ---- the decoders ---------------------------------------------------------------------------------------------- */
+
+/* Tiles 1 and 2 of three, transposed. ggml rounds a weight at most once, and so does fma: the values are equal. */
+static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const weights *w, const evn_matrix *m,
+								 evn_error *err)
+{
+	const uint32_t n_tiles = 2, ld = (n_tiles + 1) * EVN_TILE_ROWS;
+	char sources[64];
+	evn_kernel *k;
+	evn_case_array out;
+	snprintf(sources, sizeof sources, "quant/%s.cl dequantize.cl", s->quant->kernel);
+	EVN_TRY(evn_kernel_get(&k, c->q, sources, "dequantize", "-DSLICES=1", err));
+	EVN_TRY(evn_case_output(c, &out, (uint64_t)m->columns * ld, err));
+	for (uint32_t col = 0; col < m->columns; col++)
+		for (uint32_t i = 0; i < n_tiles * EVN_TILE_ROWS; i++) {
+			uint32_t row = EVN_TILE_ROWS + i;
+			bool padding = row >= s->rows || col >= s->columns;
+			out.want[col * ld + i] = padding ? 0.0 : (double)w->w[row * s->columns + col];
+		}
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, out.buf);
+	evn_arg_u32(&a, ld);
+	evn_arg_buf(&a, m->parts[0].tiles);
+	evn_arg_u32(&a, 1);
+	evn_arg_u32(&a, m->parts[0].n_steps);
+	EVN_TRY(evn_launch(&a, 2, (size_t[]){m->parts[0].n_steps, n_tiles}, (size_t[]){1, 1}, err));
+	return evn_case_check(c, &out, "out", err);
+}
+
+static evn_status dequantize_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	weights w;
+	evn_matrix m = {0};
+	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
+	if (st == EVN_OK)
+		st = run_dequantize(c, s, &w, &m, err);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* ---- products -------------------------------------------------------------------------------------------------- */
+
+/* A block of a weight tensor times x: column columns.begin meets x[x_first]; row rows.begin goes to y[y_offset]. */
+typedef struct {
+	const weights *w;
+	evn_range rows, columns;
+	uint32_t x_first, y_offset;
+} product;
+
+typedef struct {
+	evn_case_array x, y;
+	uint32_t n_tok, x_stride, y_stride;
+} activations;
+
+/* x is zero but for the product's columns. */
+static evn_status make_activations(evn_cases *c, activations *a, const evn_matrix *m, const product *p,
+								   uint32_t n_tok, evn_error *err)
+{
+	uint32_t end = p->x_first + evn_range_len(p->columns);
+	*a = (activations){
+		.n_tok = n_tok, .x_stride = m->columns + EXTRA, .y_stride = (uint32_t)evn_round_up(m->rows, EVN_PAD) + EXTRA};
+	EVN_TRY(evn_case_array_make(c, &a->x, (uint64_t)n_tok * a->x_stride, err));
+	for (uint32_t i = 0; i < a->x.n; i++)
+		if (i % a->x_stride < p->x_first || i % a->x_stride >= end)
+			a->x.values[i] = 0;
+	EVN_TRY(evn_case_upload(c, &a->x, err));
+	return evn_case_output(c, &a->y, (uint64_t)n_tok * a->y_stride, err);
+}
+
+static void expect_row(const product *p, uint32_t row, const float *x, double *want, double *bound)
+{
+	const uint64_t columns = p->w->tensor.shape[0];
+	const float *w = p->w->w + row * columns, *offset = p->w->offset + row * columns;
+	const double n = evn_range_len(p->columns);
+	double sum = 0, magnitude = 0;
+	for (uint32_t col = p->columns.begin; col < p->columns.end; col++) {
+		double xv = (double)x[p->x_first + col - p->columns.begin], wv = (double)w[col], ov = (double)offset[col];
+		sum += wv * xv;
+		magnitude += (fabs(wv - ov) + fabs(ov)) * fabs(xv);
+	}
+	*want = sum;
+	*bound = evn_roundings(n + n / 16 + 4) * magnitude;
+}
+
+static void expect_product(activations *a, const product *p)
+{
+	const uint32_t rows = evn_range_len(p->rows), padded = (uint32_t)evn_round_up(rows, EVN_TILE_ROWS);
+	for (uint32_t t = 0; t < a->n_tok; t++)
+		for (uint32_t r = 0; r < padded; r++) {
+			uint64_t at = (uint64_t)t * a->y_stride + p->y_offset + r;
+			a->y.want[at] = a->y.bound[at] = 0;
+			if (r < rows)
+				expect_row(p, p->rows.begin + r, a->x.values + (uint64_t)t * a->x_stride, &a->y.want[at],
+						   &a->y.bound[at]);
+		}
+}
+
+static evn_status launch_product(evn_cases *c, activations *a, const evn_matrix *m, bool gemm, evn_error *err)
+{
+	const evn_ops_config config = {.head_dim = 64, .rope_dim = 64, .items = c->options.items};
+	evn_ops *ops;
+	evn_status s = evn_ops_create(&ops, c->q, &config, err);
+	if (s == EVN_OK)
+		s = (gemm ? evn_op_matmul : evn_op_matvec)(ops, a->y.buf, a->y_stride, a->x.buf, a->x_stride, m, a->n_tok,
+												   err);
+	if (s == EVN_OK)
+		s = evn_case_check(c, &a->y, "y", err);
+	evn_ops_free(ops);
+	return s;
+}
+
+static evn_status multiply(evn_cases *c, const evn_matrix *m, const product *products, uint32_t n, uint32_t n_tok,
+						   bool gemm, evn_error *err)
+{
+	activations a;
+	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
+	for (uint32_t i = 0; i < n; i++)
+		expect_product(&a, &products[i]);
+	return launch_product(c, &a, m, gemm, err);
+}
+
+static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	weights w;
+	evn_matrix m = {0};
+	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	const product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, p.rows}, 1, NULL, err);
+	if (st == EVN_OK)
+		st = multiply(c, &m, &p, 1, s->n_tok, s->gemm, err);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* Columns that begin and end inside a block (where a block has more than one). */
+static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	const uint32_t step = s->quant->group_len;
+	const evn_range columns = {step + 5, 3 * step - 7};
+	weights w;
+	evn_matrix m = {0};
+	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	evn_status st = evn_matrix_split_input(&m, c->q, &w.tensor, columns, err);
+	if (st == EVN_OK) {
+		const product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
+		st = multiply(c, &m, &p, 1, s->n_tok, s->gemm, err);
+	}
+	evn_matrix_free(&m);
+	return st;
+}
+
+typedef struct {
+	const char *quants[EVN_MATRIX_PARTS];
+	evn_range rows[EVN_MATRIX_PARTS];
+} stack_shape;
+
+/* Three row ranges of three tensors in one matrix, as q, k and v have it. */
+static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const stack_shape *s = shape;
+	const uint32_t columns = 512, rows = 40;
+	weights w[EVN_MATRIX_PARTS];
+	evn_row_block blocks[EVN_MATRIX_PARTS];
+	product products[EVN_MATRIX_PARTS];
+	uint32_t y_offsets[EVN_MATRIX_PARTS];
+	evn_matrix m = {0};
+	for (uint32_t i = 0; i < EVN_MATRIX_PARTS; i++) {
+		EVN_TRY(make_weights(c, &w[i], evn_quant_by_name(s->quants[i]), rows, columns, err));
+		blocks[i] = (evn_row_block){&w[i].tensor, s->rows[i]};
+	}
+	evn_status st = evn_matrix_split_output(&m, c->q, blocks, EVN_MATRIX_PARTS, y_offsets, err);
+	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
+		products[i] = (product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
+	if (st == EVN_OK)
+		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, false, err);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
+
+static void format_cases(evn_cases *c, const evn_quant *q)
+{
+	const bool tiny = c->options.tiny;
+	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
+	const char *k = q->kernel;
+	linear_shape s = {.quant = q, .rows = 35, .columns = odd};
+	evn_case_run(c, dequantize_case, &s, "dequantize %s %ux%u", k, s.rows, s.columns);
+	const linear_shape products[] = {
+		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
+		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 1 : 3},
+		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
+	};
+	for (int i = 0; i < (tiny ? 2 : 3); i++)
+		evn_case_run(c, linear_case, &products[i], "matvec %s %ux%u x%u", k, products[i].rows, products[i].columns,
+					 products[i].n_tok);
+	s = (linear_shape){.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1};
+	evn_case_run(c, split_input_case, &s, "matvec %s split input", k);
+	if (tiny)
+		return;
+	s = (linear_shape){.quant = q, .rows = 33, .columns = 3 * step, .n_tok = 5, .gemm = true};
+	evn_case_run(c, linear_case, &s, "matmul %s %ux%u x%u", k, s.rows, s.columns, s.n_tok);
+}
+
+void evn_selftest_matrices(evn_cases *c)
+{
+	static const stack_shape stacks[] = {
+		{{"Q4_1", "Q4_1", "Q6_K"}, {{3, 20}, {0, 16}, {5, 40}}},
+		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}}, /* the second is empty */
+	};
+	for (size_t i = 0; i < evn_quant_count(); i++)
+		format_cases(c, evn_quant_at(i));
+	for (size_t i = 0; !c->options.tiny && i < sizeof stacks / sizeof *stacks; i++)
+		evn_case_run(c, stacked_case, &stacks[i], "matvec stacked %s %s %s", stacks[i].quants[0], stacks[i].quants[1],
+					 stacks[i].quants[2]);
+}

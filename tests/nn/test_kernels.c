@@ -1,0 +1,118 @@
+/* Every kernel on every usable device, as the device likes it and with work-groups as on GPUs.
+ *   test_kernels [--tiny]   --tiny: small shapes and no GEMM, for interpreters
+ * OCL_ICD_VENDORS picks the drivers; drivers worth having that are absent are named. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/selftest.h"
+
+#define MAX_TESTS 64
+
+typedef struct {
+	size_t device;
+	evn_selftest_options options;
+	uint32_t n_results;
+	char name[64];
+} test;
+
+static evn_system *sys;
+static test tests[MAX_TESTS];
+static size_t n_tests;
+
+static void take_result(void *user, const evn_selftest_result *r)
+{
+	((test *)user)->n_results++;
+	if (!r->passed)
+		print_message("%s %s: error %.3g of %.3g: %s\n", r->device, r->kernel, r->max_error, r->tolerance, r->reason);
+	else if (getenv("EVENER_TEST_VERBOSE"))
+		print_message("%s %s: error %.3g of %.3g\n", r->device, r->kernel, r->max_error, r->tolerance);
+	assert_true(!r->passed || r->max_error <= r->tolerance);
+}
+
+static void kernels_know_their_answers(void **state)
+{
+	test *t = *state;
+	evn_error err = {0};
+	evn_device *d = NULL;
+	const evn_pick pick = {.device = t->device};
+	if (evn_devices_open(sys, &pick, 1, &d, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	evn_status s = evn_selftest_run(d, &t->options, take_result, t, &err);
+	evn_device_close(d);
+	if (s != EVN_OK)
+		fail_msg("%s", err.text);
+	assert_true(t->n_results > 13 * 4);
+}
+
+static void a_name_part_selects(void **state)
+{
+	test *t = *state, only = {.options = {.only = "rmsnorm 50", .tiny = true}};
+	evn_error err = {0};
+	evn_device *d = NULL;
+	const evn_pick pick = {.device = t->device};
+	if (evn_devices_open(sys, &pick, 1, &d, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	evn_status s = evn_selftest_run(d, &only.options, take_result, &only, &err);
+	evn_device_close(d);
+	assert_int_equal(s, EVN_OK);
+	assert_int_equal(only.n_results, 1);
+}
+
+static void add(size_t device, uint32_t items, bool tiny)
+{
+	const evn_device_info *info = evn_system_info(sys, device);
+	if (n_tests == MAX_TESTS)
+		return;
+	test *t = &tests[n_tests++];
+	*t = (test){.device = device, .options = {.items = items, .tiny = tiny}};
+	snprintf(t->name, sizeof t->name, items ? "%s (%s), %u items" : "%s (%s)", info->platform, info->id, items);
+}
+
+static void find_tests(bool tiny)
+{
+	static const char *const wanted[] = {"pocl", "intel", "rusticl"};
+	for (size_t w = 0; !tiny && w < sizeof wanted / sizeof *wanted; w++) {
+		bool found = false;
+		for (size_t i = 0; i < evn_system_count(sys); i++)
+			found |= evn_system_info(sys, i)->usable && !strcmp(evn_system_info(sys, i)->platform, wanted[w]);
+		if (!found)
+			print_message("[  SKIPPED ] no %s device here\n", wanted[w]);
+	}
+	for (size_t i = 0; i < evn_system_count(sys); i++) {
+		const evn_device_info *info = evn_system_info(sys, i);
+		if (!info->usable)
+			continue;
+		add(i, tiny ? 1 : 0, tiny);
+		if (tiny || !strcmp(info->platform, "pocl"))
+			add(i, tiny ? 4 : 32, tiny);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	evn_error err = {0};
+	bool tiny = argc > 1 && !strcmp(argv[1], "--tiny");
+	setenv("EVENER_CACHE_DIR", EVN_BINARY_DIR "/tests/cache", 0);
+	if (evn_system_open(&sys, &err) != EVN_OK) {
+		print_error("%s\n", err.text);
+		return 1;
+	}
+	find_tests(tiny);
+	if (!n_tests) {
+		print_message("skipped: no usable OpenCL device\n");
+		return 77;
+	}
+	struct CMUnitTest units[MAX_TESTS + 1] = {{0}};
+	for (size_t i = 0; i < n_tests; i++)
+		units[i] = (struct CMUnitTest){tests[i].name, kernels_know_their_answers, NULL, NULL, &tests[i]};
+	units[n_tests] = (struct CMUnitTest){"a name part selects", a_name_part_selects, NULL, NULL, &tests[0]};
+	int failed = _cmocka_run_group_tests("kernels", units, n_tests + 1, NULL, NULL);
+	evn_system_close(sys);
+	return failed;
+}
