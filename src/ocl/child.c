@@ -215,10 +215,10 @@ static void reap(running *r, uint64_t deadline, const evn_patience *p)
 {
 	pid_t ended = 0;
 	while ((ended = waitpid(r->pid, &r->child->status, WNOHANG)) == 0 && milliseconds_to(deadline) &&
-	       (!p || p->go_on(p->user)))
+		   (!p || p->go_on(p->user)))
 		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 	r->child->timed_out = ended == 0;
-	
+	kill(-r->pid, SIGKILL);
 	while (ended == 0 && (ended = waitpid(r->pid, &r->child->status, 0)) < 0 && errno == EINTR)
 		ended = 0;
 	if (r->fd >= 0)
