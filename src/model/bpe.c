@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, for a byte that the vocabulary lacks: none of UTF-8 */
+
 typedef struct {
 	int32_t left, right;
 	uint32_t rank;
@@ -20,7 +22,7 @@ struct evn_bpe {
 	evn_pretokenizer *pretokenizer;
 	merge_rule *rules; /* open addressing */
 	uint32_t rule_mask;
-	int32_t byte_ids[256]; /* -1: the vocabulary has none */
+	int32_t byte_ids[256]; /* -1: none */
 };
 
 /* Printable Latin-1 stands for itself; bytes 00-20, 7f-a0 and ad are U+0100 to U+0143 in this order. */
@@ -149,7 +151,10 @@ static evn_status load(evn_bpe *b, const evn_gguf *g, evn_error *err)
 	EVN_TRY(evn_pretokenizer_create(&b->pretokenizer, family, b->vocab->file, err));
 	for (unsigned byte = 0; byte < 256; byte++) {
 		char spelled[2];
-		b->byte_ids[byte] = evn_vocab_find(b->vocab, spelled, spell_byte((uint8_t)byte, spelled));
+		int32_t id = evn_vocab_find(b->vocab, spelled, spell_byte((uint8_t)byte, spelled));
+		if (id >= 0 && b->vocab->types[id] == EVN_TOKEN_USER_DEFINED)
+			id = -1; /* it stands for the character */
+		b->byte_ids[byte] = id;
 	}
 	return load_rules(b, g, err);
 }
@@ -230,7 +235,10 @@ evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids 
 	evn_status status = evn_pretokenizer_split(b->pretokenizer, text, n, &words, err);
 	uint32_t begin = 0;
 	for (size_t i = 0; i < words.n && status == EVN_OK; i++) {
-		status = encode_word(b, &merger, text + begin, words.ends[i] - begin, out, err);
+		const char *word = text + begin;
+		uint32_t length = words.ends[i] - begin;
+		bool lost = length == 1 && b->byte_ids[(uint8_t)word[0]] < 0;
+		status = encode_word(b, &merger, lost ? REPLACEMENT : word, lost ? 3 : length, out, err);
 		begin = words.ends[i];
 	}
 	evn_words_clear(&words);

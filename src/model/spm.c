@@ -1,6 +1,7 @@
 /* spm.c - scores become ranks once, so that merging compares integers as BPE does. */
 #include "model/spm.h"
 #include "model/merge.h"
+#include "model/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,6 +16,7 @@ struct evn_spm {
 	const evn_vocab *vocab;
 	uint32_t *ranks;       /* by id; equal scores have equal ranks */
 	int32_t byte_ids[256]; /* the unknown token where the vocabulary has none */
+	bool marks_begin;      /* no token has a mark after anything else: words merge apart from each other */
 };
 
 typedef struct {
@@ -63,6 +65,25 @@ static evn_status load_ranks(evn_spm *s, const evn_gguf *g, evn_error *err)
 	return status;
 }
 
+static size_t count_marks(const char *text, size_t n)
+{
+	size_t marks = 0;
+	while (MARK_BYTES * (marks + 1) <= n && memcmp(text + MARK_BYTES * marks, MARK, MARK_BYTES) == 0)
+		marks++;
+	return marks;
+}
+
+static bool all_marks_begin(const evn_vocab *v)
+{
+	for (uint32_t id = 0; id < v->n; id++) {
+		evn_str t = v->texts[id];
+		size_t begin = MARK_BYTES * count_marks(t.text, (size_t)t.length);
+		if (memmem(t.text + begin, (size_t)t.length - begin, MARK, MARK_BYTES))
+			return false;
+	}
+	return true;
+}
+
 static evn_status load_bytes(evn_spm *s, const evn_gguf *g, evn_error *err)
 {
 	int32_t unknown = 0;
@@ -85,6 +106,7 @@ evn_status evn_spm_create(evn_spm **out, const evn_vocab *v, const evn_gguf *g, 
 	if (!s)
 		return evn_fail_memory(err, "tokenizer", sizeof *s);
 	s->vocab = v;
+	s->marks_begin = all_marks_begin(v);
 	evn_status status = load_ranks(s, g, err);
 	if (status == EVN_OK)
 		status = load_bytes(s, g, err);
@@ -130,14 +152,14 @@ static void find_pair(const void *user, uint32_t begin, evn_symbol *left, const 
 	}
 }
 
-/* Symbols are characters as their first byte announces them, right or wrong: broken UTF-8 goes through as bytes. */
+/* Characters, and bytes that are part of none. */
 static void first_symbols(const evn_spm *s, evn_symbol *symbols, const char *text, uint32_t n)
 {
-	static const uint8_t lengths[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
 	for (uint32_t at = 0, length; at < n; at += length) {
-		length = lengths[(uint8_t)text[at] >> 4];
-		if (length > n - at)
-			length = n - at;
+		size_t whole;
+		length = (uint32_t)evn_utf8_prefix(text + at, n - at, &whole);
+		if (length == 0 || length < whole)
+			length = 1;
 		symbols[at] = (evn_symbol){.id = evn_vocab_find(s->vocab, text + at, length), .length = length};
 	}
 }
@@ -152,16 +174,36 @@ static evn_status push_symbol(const evn_spm *s, const evn_symbol *symbol, const 
 	return EVN_OK;
 }
 
-static evn_status encode_marked(const evn_spm *s, const char *text, uint32_t n, evn_ids *out, evn_error *err)
+static evn_status encode_word(const evn_spm *s, evn_merger *m, const char *text, uint32_t n, evn_ids *out,
+							  evn_error *err)
+{
+	EVN_TRY(evn_merger_reserve(m, n, err));
+	pair_context context = {s, text};
+	first_symbols(s, m->symbols, text, n);
+	evn_merge(m, n, find_pair, &context);
+	for (uint32_t i = 0; i < n; i += m->symbols[i].length)
+		EVN_TRY(push_symbol(s, &m->symbols[i], text + i, out, err));
+	return EVN_OK;
+}
+
+/* Where the marks that begin a text and what follows them end: no token goes on from there. */
+static size_t word_bytes(const evn_spm *s, const char *text, size_t n)
+{
+	if (!s->marks_begin)
+		return n;
+	size_t begin = MARK_BYTES * count_marks(text, n);
+	const char *next = memmem(text + begin, n - begin, MARK, MARK_BYTES);
+	return next ? (size_t)(next - text) : n;
+}
+
+static evn_status encode_marked(const evn_spm *s, const char *text, size_t n, evn_ids *out, evn_error *err)
 {
 	evn_merger m = {0};
-	EVN_TRY(evn_merger_reserve(&m, n, err));
-	pair_context context = {s, text};
-	first_symbols(s, m.symbols, text, n);
-	evn_merge(&m, n, find_pair, &context);
 	evn_status status = EVN_OK;
-	for (uint32_t i = 0; i < n && status == EVN_OK; i += m.symbols[i].length)
-		status = push_symbol(s, &m.symbols[i], text + i, out, err);
+	for (size_t at = 0, length; at < n && status == EVN_OK; at += length) {
+		length = word_bytes(s, text + at, n - at);
+		status = encode_word(s, &m, text + at, (uint32_t)length, out, err);
+	}
 	evn_merger_clear(&m);
 	return status;
 }
@@ -182,7 +224,7 @@ evn_status evn_spm_encode(const evn_spm *s, const char *text, size_t n, bool spa
 			marked[length++] = c;
 		}
 	}
-	evn_status status = encode_marked(s, marked, (uint32_t)length, out, err);
+	evn_status status = encode_marked(s, marked, length, out, err);
 	free(marked);
 	return status;
 }

@@ -1,4 +1,4 @@
-/* spm.h - SentencePiece's BPE: the text is one word, its spaces are the mark U+2581, adjacent pieces merge where the
+/* spm.h - SentencePiece's BPE: the spaces of a text are the mark U+2581, adjacent pieces merge where the
  * joined text is a token, the best score first; what is no token in the end becomes byte tokens. */
 #ifndef EVN_SPM_H
 #define EVN_SPM_H

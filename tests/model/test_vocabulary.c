@@ -1,0 +1,440 @@
+/* test_vocabulary.c - rules of BPE and SentencePiece on vocabularies small enough to follow by hand, and files whose
+ * tokenizer keys lie. */
+#include "model/tiny_vocab.h"
+#include "model/tokenizer.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#define NORMAL 1
+#define UNKNOWN 2
+#define CONTROL 3
+#define USER 4
+#define BYTE 6
+#define MARK "\xe2\x96\x81"
+
+typedef struct {
+	gguf_writer file;
+	evn_gguf *gguf;
+	evn_tokenizer *tokenizer;
+} fixture;
+
+static evn_status open_file(fixture *f, gguf_writer file, evn_error *err)
+{
+	*f = (fixture){.file = file};
+	evn_status status = evn_gguf_parse(&f->gguf, "tiny.gguf", f->file.data, f->file.size, err);
+	return status == EVN_OK ? evn_tokenizer_create(&f->tokenizer, f->gguf, err) : status;
+}
+
+static void close_file(fixture *f)
+{
+	evn_tokenizer_free(f->tokenizer);
+	evn_gguf_free(f->gguf);
+	gguf_writer_free(&f->file);
+}
+
+static fixture open_tiny(const tiny_vocab *v)
+{
+	fixture f;
+	evn_error err = {0};
+	if (open_file(&f, tiny_file(v), &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	return f;
+}
+
+enum { ADD = 1, PARSE = 2 };
+
+static void encodes(const fixture *f, const char *text, int how, const char *expected)
+{
+	int32_t *ids;
+	size_t n;
+	char got[256] = "";
+	evn_error err = {0};
+	if (evn_tokenizer_encode(f->tokenizer, text, strlen(text), how & ADD, how & PARSE, &ids, &n, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < n; i++)
+		snprintf(got + strlen(got), sizeof got - strlen(got), i ? " %d" : "%d", ids[i]);
+	assert_string_equal(got, expected);
+	free(ids);
+}
+
+static void comes_back(const fixture *f, const char *text, size_t n)
+{
+	int32_t *ids;
+	size_t n_ids, n_back;
+	char *back;
+	assert_int_equal(evn_tokenizer_encode(f->tokenizer, text, n, false, false, &ids, &n_ids, NULL), EVN_OK);
+	assert_int_equal(evn_tokenizer_decode(f->tokenizer, ids, n_ids, false, &back, &n_back, NULL), EVN_OK);
+	assert_int_equal(n_back, n);
+	assert_memory_equal(back, text, n);
+	free(back);
+	free(ids);
+}
+
+/* Every pair and some longer runs of bytes, most of them no UTF-8. */
+static void any_bytes_come_back(const fixture *f)
+{
+	char text[64];
+	uint32_t random = 1;
+	for (unsigned pair = 0; pair < 65536; pair++) {
+		text[0] = (char)(pair >> 8);
+		text[1] = (char)pair;
+		comes_back(f, text, 2);
+	}
+	for (int run = 0; run < 2000; run++) {
+		size_t n = (size_t)run % sizeof text;
+		for (size_t i = 0; i < n; i++)
+			text[i] = (char)((random = random * 1664525u + 1013904223u) >> 24);
+		comes_back(f, text, n);
+	}
+}
+
+static const tiny_token spm_tokens[] = {
+	{"<unk>", UNKNOWN, 0}, {"<s>", CONTROL, 0},    {"</s>", CONTROL, 0},   {"a", NORMAL, -1},  {"b", NORMAL, -1},
+	{MARK, NORMAL, -1},    {"aa", NORMAL, -2},     {MARK "a", NORMAL, -3}, {"ab", NORMAL, -3}, {"[x]", USER, 0},
+	{"[x]b", USER, 0},     {"<|end|>", NORMAL, 0}, {"", NORMAL, 0},        {"a", NORMAL, -9},  {NULL, 0, 0},
+};
+static const tiny_vocab spm = {.model = "llama",
+							   .tokens = spm_tokens,
+							   .all_bytes = true,
+							   .keys = {"tokenizer.ggml.unknown_token_id=256", "tokenizer.ggml.bos_token_id=257",
+										"tokenizer.ggml.eos_token_id=258"}};
+
+static void spm_merges_by_score_then_from_the_left(void **state)
+{
+	(void)state;
+	fixture f = open_tiny(&spm);
+	encodes(&f, "", 0, "");
+	encodes(&f, "a", 0, "263");
+	encodes(&f, "aa", 0, "261 262");       /* "aa" before "_a" */
+	encodes(&f, "aaaa", 0, "261 262 262"); /* and not a aa a */
+	encodes(&f, "ab", 0, "263 260");       /* equal scores: "_a" is further left than "ab" */
+	encodes(&f, "a ab b", 0, "263 263 260 261 260");
+	encodes(&f, "\xc3\xa9", 0, "261 195 169"); /* bytes of what is no token */
+	any_bytes_come_back(&f);
+	close_file(&f);
+}
+
+static void spm_special_tokens(void **state)
+{
+	(void)state;
+	fixture f = open_tiny(&spm);
+	encodes(&f, "a", ADD, "257 263");
+	encodes(&f, "", ADD, "257");
+	encodes(&f, "<s>a", PARSE, "257 263");
+	encodes(&f, "a</s>a", ADD | PARSE, "257 263 258 263");
+	encodes(&f, "a<|end|>", PARSE, "263 267");        /* control by its text */
+	encodes(&f, "b[x]bab", 0, "261 260 266 263 260"); /* user-defined ones always, the longest first */
+	encodes(&f, "[x][x]", 0, "265 265");
+	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 258));
+	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 267));
+	assert_false(evn_tokenizer_ends_generation(f.tokenizer, 257));
+	assert_false(evn_tokenizer_ends_generation(f.tokenizer, -1));
+	assert_false(evn_tokenizer_ends_generation(f.tokenizer, 270));
+	close_file(&f);
+}
+
+static void spm_flags(void **state)
+{
+	(void)state;
+	tiny_vocab v = spm;
+	v.keys[3] = "tokenizer.ggml.add_bos_token=false";
+	v.keys[4] = "tokenizer.ggml.add_eos_token=true";
+	v.keys[5] = "tokenizer.ggml.add_space_prefix=false";
+	fixture f = open_tiny(&v);
+	encodes(&f, "aab", ADD, "262 260 258");
+	comes_back(&f, " a", 2);
+	close_file(&f);
+	v = spm;
+	v.all_bytes = false;
+	v.keys[0] = "tokenizer.ggml.unknown_token_id=0";
+	v.keys[1] = v.keys[2] = NULL; /* ids 1 and 2 without being told */
+	f = open_tiny(&v);
+	encodes(&f, "az", ADD, "1 7 0");
+	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 2));
+	close_file(&f);
+}
+
+static void spm_decodes(void **state)
+{
+	(void)state;
+	fixture f = open_tiny(&spm);
+	char *text;
+	size_t n;
+	const int32_t ids[] = {257, 261, 263, 65, 0, 258, 270};
+	assert_int_equal(evn_tokenizer_decode(f.tokenizer, ids, 6, false, &text, &n, NULL), EVN_OK);
+	assert_int_equal(n, 4);
+	assert_memory_equal(text, " aA\0", 5);
+	free(text);
+	assert_int_equal(evn_tokenizer_decode(f.tokenizer, ids, 3, true, &text, &n, NULL), EVN_OK);
+	assert_string_equal(text, "<s>  a");
+	free(text);
+	evn_error err = {0};
+	assert_int_equal(evn_tokenizer_decode(f.tokenizer, ids, 7, false, &text, &n, &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "token id 270 at place 6"));
+	assert_null(text);
+	close_file(&f);
+}
+
+static const tiny_token bpe_tokens[] = {
+	{"bc", NORMAL, 0},
+	{"ab", NORMAL, 0},
+	{"abc", NORMAL, 0},
+	{"\xc4\xa0"
+	 "a",
+	 NORMAL, 0},
+	{"12", NORMAL, 0},
+	{"aa", NORMAL, 0},
+	{"<|im_end|>", CONTROL, 0},
+	{"xyz", NORMAL, 0},
+	{NULL, 0, 0},
+};
+static const char *const bpe_merges[] = {"b c", "a b", "\xc4\xa0 a", "1 2", "a a", NULL};
+static const tiny_vocab bpe = {
+	.model = "gpt2", .pre = "gpt-2", .tokens = bpe_tokens, .all_bytes = true, .merges = bpe_merges};
+
+static void bpe_merges_by_rank_within_words(void **state)
+{
+	(void)state;
+	fixture f = open_tiny(&bpe);
+	encodes(&f, "ab", 0, "257");
+	encodes(&f, "abc", 0, "97 256"); /* "b c" has the lower rank, and no merge makes "abc" */
+	encodes(&f, "aaa", 0, "261 97");
+	encodes(&f, "a a", 0, "97 259");
+	encodes(&f, "12", 0, "260");
+	encodes(&f, "a<|im_end|>", PARSE, "97 262");
+	encodes(&f, "xyz", ADD, "120 121 122");
+	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 262));
+	any_bytes_come_back(&f);
+	close_file(&f);
+}
+
+static void bpe_families(void **state)
+{
+	(void)state;
+	tiny_vocab v = bpe;
+	v.pre = "smollm"; /* digits apart */
+	fixture f = open_tiny(&v);
+	encodes(&f, "12", 0, "49 50");
+	close_file(&f);
+	v.pre = "llama-bpe"; /* words that are tokens whole; BOS where there is one */
+	v.keys[0] = "tokenizer.ggml.bos_token_id=7";
+	f = open_tiny(&v);
+	encodes(&f, "abc xyz", ADD, "7 258 32 120 121 122");
+	close_file(&f);
+	v.pre = NULL;
+	v.keys[0] = NULL;
+	f = open_tiny(&v);
+	encodes(&f, "abc", ADD, "97 256");
+	close_file(&f);
+}
+
+static void bpe_bytes_without_token(void **state)
+{
+	(void)state;
+	tiny_vocab v = bpe;
+	const tiny_token tokens[] = {{"a", NORMAL, 0},        {"\xc3\xaf", NORMAL, 0}, /* bytes ef bf bd */
+								 {"\xc2\xbf", NORMAL, 0}, {"\xc2\xbd", NORMAL, 0},
+								 {"\xc3\xbf", USER, 0},   {NULL, 0, 0}}; /* the character U+00FF, not the byte ff */
+	v.all_bytes = false;
+	v.tokens = tokens;
+	v.merges = (const char *const[]){NULL};
+	fixture f = open_tiny(&v);
+	encodes(&f,
+			"a\xff"
+			"a",
+			0, "0 1 2 3 0"); /* U+FFFD */
+	encodes(&f, "\xc3\xbf", 0, "4");
+	int32_t *ids;
+	size_t n;
+	evn_error err = {0};
+	assert_int_equal(evn_tokenizer_encode(f.tokenizer, "\xc3\xa9", 2, false, false, &ids, &n, &err), EVN_ERR_FORMAT);
+	assert_non_null(strstr(err.text, "no token for byte 0xc3"));
+	assert_null(ids);
+	close_file(&f);
+}
+
+static void refuses(gguf_writer file, evn_status status, const char *words)
+{
+	fixture f;
+	evn_error err = {0};
+	assert_int_equal(open_file(&f, file, &err), status);
+	if (!strstr(err.text, "tiny.gguf") || !strstr(err.text, words))
+		fail_msg("\"%s\" does not say \"%s\"", err.text, words);
+	close_file(&f);
+}
+
+/* The tokens of v and one more. */
+static gguf_writer with_token(const tiny_vocab *v, tiny_token more)
+{
+	tiny_token tokens[32];
+	size_t n = 0;
+	for (; v->tokens[n].text; n++)
+		tokens[n] = v->tokens[n];
+	tokens[n] = more;
+	tokens[n + 1] = (tiny_token){0};
+	tiny_vocab changed = *v;
+	changed.tokens = tokens;
+	return tiny_file(&changed);
+}
+
+static gguf_writer with_merge(const char *merge)
+{
+	tiny_vocab v = bpe;
+	v.merges = (const char *const[]){merge, NULL};
+	return tiny_file(&v);
+}
+
+static gguf_writer with_key(const tiny_vocab *v, const char *key)
+{
+	tiny_vocab changed = *v;
+	changed.keys[0] = key;
+	return tiny_file(&changed);
+}
+
+static void refuses_bad_keys(void **state)
+{
+	(void)state;
+	char longest[4098];
+	memset(longest, 'a', sizeof longest - 1);
+	longest[sizeof longest - 1] = '\0';
+	tiny_vocab v = spm;
+	v.model = NULL;
+	refuses(tiny_file(&v), EVN_ERR_FORMAT, "tokenizer.ggml.model");
+	v.model = "bert";
+	refuses(tiny_file(&v), EVN_ERR_UNSUPPORTED, "\"bert\"");
+	v = bpe;
+	v.pre = "gpt";
+	refuses(tiny_file(&v), EVN_ERR_UNSUPPORTED, "pre-tokenizer \"gpt\"");
+	v.pre = "mpt olmo";
+	refuses(tiny_file(&v), EVN_ERR_UNSUPPORTED, "pre-tokenizer \"mpt olmo\"");
+	v = bpe;
+	v.merges = NULL;
+	refuses(tiny_file(&v), EVN_ERR_FORMAT, "no tokenizer.ggml.merges");
+	refuses(with_merge("ab"), EVN_ERR_FORMAT, "merges[0] is \"ab\"");
+	refuses(with_merge(""), EVN_ERR_FORMAT, "merges[0] is \"\"");
+	refuses(with_merge("zz b"), EVN_ERR_FORMAT, "left part");
+	refuses(with_merge("b zz"), EVN_ERR_FORMAT, "right part");
+	refuses(with_merge("b b"), EVN_ERR_FORMAT, "joined text");
+	refuses(with_token(&bpe, (tiny_token){longest, NORMAL, 0}), EVN_ERR_LIMIT, "token 264");
+	refuses(with_token(&spm, (tiny_token){"<0x-1>", BYTE, 0}), EVN_ERR_FORMAT, "token 270 \"<0x-1>\"");
+	refuses(with_token(&spm, (tiny_token){"", BYTE, 0}), EVN_ERR_FORMAT, "token 270");
+	refuses(with_token(&spm, (tiny_token){"c", NORMAL, NAN}), EVN_ERR_FORMAT, "scores[270]");
+	refuses(with_key(&spm, "tokenizer.ggml.bos_token_id=270"), EVN_ERR_FORMAT, "bos_token_id");
+	refuses(with_key(&spm, "tokenizer.ggml.eot_token_id=4294967295"), EVN_ERR_FORMAT, "eot_token_id");
+	refuses(with_key(&spm, "tokenizer.ggml.add_bos_token=1"), EVN_ERR_FORMAT, "add_bos_token");
+	refuses(with_key(&spm, "tokenizer.ggml.eos_token_id=true"), EVN_ERR_FORMAT, "eos_token_id");
+	refuses(with_key(&bpe, "tokenizer.ggml.add_eos_token=true"), EVN_ERR_FORMAT,
+			"no \"tokenizer.ggml.eos_token_id\"");
+}
+
+/* A file of these arrays alone; element types and counts as given. */
+static gguf_writer with_arrays(evn_gguf_type tokens, uint64_t n, evn_gguf_type types, uint64_t n_types,
+							   evn_gguf_type scores, uint64_t n_scores)
+{
+	gguf_writer w = {0};
+	put_header(&w, 3, 0, 4);
+	put_string(&w, "tokenizer.ggml.model", "llama");
+	put_array(&w, "tokenizer.ggml.tokens", tokens, n);
+	for (uint64_t i = 0; i < n; i++)
+		put_le(&w, 0, tokens == EVN_GGUF_STRING ? 8 : 4);
+	put_array(&w, "tokenizer.ggml.token_type", types, n_types);
+	for (uint64_t i = 0; i < n_types; i++)
+		put_le(&w, 1, 4);
+	put_array(&w, "tokenizer.ggml.scores", scores, n_scores);
+	for (uint64_t i = 0; i < n_scores; i++)
+		put_le(&w, 0, 4);
+	return w;
+}
+
+static void refuses_arrays_that_do_not_fit(void **state)
+{
+	(void)state;
+	const evn_gguf_type s = EVN_GGUF_STRING, i = EVN_GGUF_I32, f = EVN_GGUF_F32;
+	fixture good;
+	assert_int_equal(open_file(&good, with_arrays(s, 3, i, 3, f, 3), NULL), EVN_OK);
+	close_file(&good);
+	refuses(with_arrays(s, 0, i, 0, f, 0), EVN_ERR_FORMAT, "tokenizer.ggml.tokens");
+	refuses(with_arrays(i, 3, i, 3, f, 3), EVN_ERR_FORMAT, "tokenizer.ggml.tokens");
+	refuses(with_arrays(s, 3, f, 3, f, 3), EVN_ERR_FORMAT, "tokenizer.ggml.token_type");
+	refuses(with_arrays(s, 3, i, 2, f, 3), EVN_ERR_FORMAT, "token_type has 2 entries for 3 tokens");
+	refuses(with_arrays(s, 3, i, 4, f, 3), EVN_ERR_FORMAT, "token_type has 4 entries for 3 tokens");
+	refuses(with_arrays(s, 3, i, 3, i, 3), EVN_ERR_FORMAT, "tokenizer.ggml.scores");
+	refuses(with_arrays(s, 3, i, 3, f, 2), EVN_ERR_FORMAT, "scores has 2 entries for 3 tokens");
+}
+
+/* Each byte of a file changed in turn: whatever loads must encode and decode without a step outside. */
+static void survives_changed_bytes(void **state)
+{
+	(void)state;
+	static const char text[] = "abc a\xc3\xa9 12 <|im_end|>\xff";
+	const tiny_vocab *vocabs[] = {&spm, &bpe};
+	size_t n_loaded = 0, n_tried = 0;
+	for (int v = 0; v < 2; v++) {
+		gguf_writer file = tiny_file(vocabs[v]);
+		for (size_t at = 24; at < file.size; at += 3) {
+			fixture f;
+			gguf_writer changed = {0};
+			put_bytes(&changed, file.data, file.size);
+			changed.data[at] ^= (uint8_t)(1u << at % 8);
+			n_tried++;
+			if (open_file(&f, changed, NULL) == EVN_OK) {
+				int32_t *ids = NULL;
+				size_t n = 0, n_back;
+				char *back = NULL;
+				n_loaded++;
+				evn_tokenizer_encode(f.tokenizer, text, sizeof text - 1, true, true, &ids, &n, NULL);
+				assert_int_equal(evn_tokenizer_decode(f.tokenizer, ids, n, true, &back, &n_back, NULL), EVN_OK);
+				free(back);
+				free(ids);
+			}
+			close_file(&f);
+		}
+		gguf_writer_free(&file);
+	}
+	assert_true(n_loaded > 100 && n_tried - n_loaded > 100);
+}
+
+static void long_runs_stay_fast(void **state)
+{
+	(void)state;
+	const size_t n = 1u << 20; /* quadratic work on these would take an hour */
+	char *text = malloc(n);
+	const tiny_vocab *vocabs[] = {&spm, &bpe};
+	for (int v = 0; v < 2; v++) {
+		fixture f = open_tiny(vocabs[v]);
+		for (const char *c = "a \n1\xff"; *c; c++) {
+			memset(text, *c, n);
+			comes_back(&f, text, n);
+		}
+		close_file(&f);
+	}
+	tiny_vocab deepseek = bpe; /* the pattern \s+$ before text that does not end in spaces */
+	deepseek.pre = "deepseek-llm";
+	fixture f = open_tiny(&deepseek);
+	memset(text, ' ', n);
+	text[n - 1] = 'a';
+	comes_back(&f, text, n);
+	close_file(&f);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(spm_merges_by_score_then_from_the_left),
+		cmocka_unit_test(spm_special_tokens),
+		cmocka_unit_test(spm_flags),
+		cmocka_unit_test(spm_decodes),
+		cmocka_unit_test(bpe_merges_by_rank_within_words),
+		cmocka_unit_test(bpe_families),
+		cmocka_unit_test(bpe_bytes_without_token),
+		cmocka_unit_test(refuses_bad_keys),
+		cmocka_unit_test(refuses_arrays_that_do_not_fit),
+		cmocka_unit_test(survives_changed_bytes),
+		cmocka_unit_test(long_runs_stay_fast),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
