@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #define SEPARATOR "\n__ggml_vocab_test__\n"
 
@@ -92,6 +94,51 @@ static void golden_cases(void **state)
 	evn_model_close(m);
 }
 
+static bool in_ci(void)
+{
+	const char *ci = getenv("CI");
+	return ci && strcmp(ci, "true") == 0;
+}
+
+/* The prompts of the reference generation, special tokens added and parsed. */
+static void smollm_prompts(void **state)
+{
+	(void)state;
+	const char *path = getenv("EVENER_TEST_MODEL");
+	if (!path)
+		path = EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
+	if (access(path, R_OK) != 0 && !in_ci())
+		skip();
+	evn_model *m;
+	evn_error err = {0};
+	if (evn_model_open(&m, path, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	json_t *reference = json_load_file(EVN_TEST_DATA "/greedy-f32.json", 0, NULL), *c, *id;
+	size_t i, k, n_cases = 0;
+	json_array_foreach(json_object_get(reference, "cases"), i, c)
+	{
+		const char *prompt = json_string_value(json_object_get(c, "prompt"));
+		const json_t *expected = json_object_get(c, "prompt_ids");
+		int32_t *ids;
+		size_t n_ids;
+		if (evn_tokenize(m, prompt, strlen(prompt), true, true, &ids, &n_ids, &err) != EVN_OK)
+			fail_msg("%s", err.text);
+		assert_int_equal(n_ids, json_array_size(expected));
+		json_array_foreach(expected, k, id) assert_int_equal(ids[k], json_integer_value(id));
+		free(ids);
+		n_cases++;
+	}
+	assert_true(n_cases >= 6);
+	int32_t *end;
+	size_t n_end;
+	assert_int_equal(evn_tokenize(m, "<|im_end|>", 10, false, true, &end, &n_end, &err), EVN_OK);
+	assert_int_equal(n_end, 1);
+	assert_true(evn_token_ends_generation(m, end[0]));
+	free(end);
+	json_decref(reference);
+	evn_model_close(m);
+}
+
 int main(void)
 {
 	struct stat st;
@@ -99,18 +146,28 @@ int main(void)
 	if (!vocab_dir)
 		vocab_dir = EVN_REPO "/models/vocabs";
 	if (stat(vocab_dir, &st) != 0) {
-		const char *ci = getenv("CI");
 		printf("skip: no vocabularies in %s, scripts/fetch-vocabs gets them\n", vocab_dir);
-		return ci && strcmp(ci, "true") == 0 ? 1 : 77;
+		return in_ci() ? 1 : 77;
 	}
 #define GOLDEN(name)                                                                                                 \
 	{                                                                                                                \
 		name, golden_cases, NULL, NULL, name                                                                         \
 	}
 	const struct CMUnitTest tests[] = {
-		GOLDEN("llama-bpe"),      GOLDEN("llama-spm"), GOLDEN("gpt-2"),     GOLDEN("qwen2"), GOLDEN("qwen35"),
-		GOLDEN("phi-3"),          GOLDEN("falcon"),    GOLDEN("command-r"), GOLDEN("mpt"),   GOLDEN("deepseek-llm"),
-		GOLDEN("deepseek-coder"), GOLDEN("refact"),    GOLDEN("starcoder"),
+		GOLDEN("llama-bpe"),
+		GOLDEN("llama-spm"),
+		GOLDEN("gpt-2"),
+		GOLDEN("qwen2"),
+		GOLDEN("qwen35"),
+		GOLDEN("phi-3"),
+		GOLDEN("falcon"),
+		GOLDEN("command-r"),
+		GOLDEN("mpt"),
+		GOLDEN("deepseek-llm"),
+		GOLDEN("deepseek-coder"),
+		GOLDEN("refact"),
+		GOLDEN("starcoder"),
+		cmocka_unit_test(smollm_prompts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
