@@ -122,7 +122,7 @@ static evn_status run_helper(evn_child *child, const char *helper, char (*names)
 	for (uint32_t i = 0; i < n; i++)
 		child->argv[3 + i] = names[i];
 	waiting w = {.o = o};
-	snprintf(w.what, sizeof w.what, "measuring %s%s", names[0], n > 1 ? " and others together" : "");
+	snprintf(w.what, sizeof w.what, "measuring %.95s%s", names[0], n > 1 ? " and others together" : "");
 	evn_children_run(child, 1, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
 	if (w.stopped)
 		return evn_fail(err, EVN_ERR_CANCELLED, "%s was stopped", w.what);

@@ -92,7 +92,7 @@ static evn_status launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t 
 static evn_status matvec_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
                               const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
-	evn_kernel *k;
+	evn_kernel *k = NULL;
 	EVN_TRY(quant_kernel(o, o->matvec, "matvec.cl", "matvec", p->quant, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
@@ -115,7 +115,7 @@ evn_status evn_op_matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
 
 static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles, evn_error *err)
 {
-	evn_kernel *k;
+	evn_kernel *k = NULL;
 	EVN_TRY(quant_kernel(o, o->dequantize, "dequantize.cl", "dequantize", p->quant, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, o->scratch);
