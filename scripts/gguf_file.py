@@ -65,7 +65,8 @@ class Reader:
             name = self._string()
             shape = [self._number("Q") for _ in range(self._number("I"))]
             entries.append((name, shape, _NAME_OF[self._number("I")], self._number("Q")))
-        alignment = struct.unpack("<I", self.keys["general.alignment"][1])[0] if "general.alignment" in self.keys else 32
+        stated = self.keys.get("general.alignment")
+        alignment = struct.unpack("<I", stated[1])[0] if stated else ALIGNMENT
         start = -(-self._at // alignment) * alignment
         self.tensors = {}
         for name, shape, form, offset in entries:

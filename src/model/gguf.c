@@ -478,3 +478,9 @@ const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name)
 {
 	return evn_gguf_tensor_at(g, find_name(g, tensor_name, g->tensors_by_name, g->n_tensors, name));
 }
+
+void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out)
+{
+	const uint64_t row_bytes = t->shape[0] / t->quant->block_len * t->quant->block_bytes;
+	evn_dequantize(t->quant, t->data + row * row_bytes, out, t->shape[0]);
+}

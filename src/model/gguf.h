@@ -50,6 +50,8 @@ const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL
 uint32_t evn_gguf_n_tensors(const evn_gguf *g);
 const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
+/* out[cols] = row `row` of a two-dimensional tensor (or the whole of a one-dimensional one), in f32. */
+void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
 
 /* Typed reads. An absent key leaves *out alone and is EVN_OK (so *out holds the default); a wrong type or a value
  * outside the target's range is EVN_ERR_FORMAT and names both types. Any integer type is accepted where it fits. */

@@ -1,6 +1,7 @@
 /* gguf_read.c - typed reads of GGUF metadata: one value fetched in its own type, converted where it fits, refused
  * with both types named where it does not. */
 #include "model/gguf.h"
+#include "model/utf8.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -240,24 +241,6 @@ static void put(writer *w, const char *fmt, ...)
 	w->left -= used;
 }
 
-/* Bytes of the UTF-8 character at p, 0 where there is no valid one. */
-static size_t utf8_length(const unsigned char *p, uint64_t left)
-{
-	size_t n = p[0] < 0x80                   ? 1
-			   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-			   : (p[0] & 0xf0) == 0xe0       ? 3
-			   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-											 : 0;
-	if (n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	bool bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-			   (p[0] == 0xf4 && p[1] > 0x8f); /* overlong, surrogate, above U+10FFFF */
-	return bad ? 0 : n;
-}
-
 /* What is written is UTF-8 without control characters whatever the file holds: it must not steer a terminal. */
 static void put_string(writer *w, evn_str s, uint64_t max)
 {
@@ -265,8 +248,8 @@ static void put_string(writer *w, evn_str s, uint64_t max)
 	put(w, "\"");
 	while (i < s.length && i < max && w->left > 4) { /* the longest character or escape, or nothing of it */
 		const unsigned char *p = (const unsigned char *)s.text + i;
-		size_t n = utf8_length(p, s.length - i);
-		bool escape = n == 0 || *p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
+		size_t whole, n = evn_utf8_prefix(s.text + i, (size_t)(s.length - i), &whole);
+		bool escape = n == 0 || n < whole || *p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
 		if (*p == '\n')
 			put(w, "\\n");
 		else if (escape)

@@ -26,11 +26,11 @@ static const char *set_key(reader *r, const char *suffix)
 
 static bool has(reader *r, const char *suffix) { return evn_gguf_find(r->g, set_key(r, suffix)) != NULL; }
 
-static void fail(reader *r, evn_status code, const char *expected, double found)
+static void fail(reader *r, evn_status code, const char *expected, uint32_t found)
 {
 	if (r->status == EVN_OK)
-		r->status =
-			evn_fail(r->err, code, "%s: \"%s\" is %.9g, expected %s", evn_gguf_name(r->g), r->key, found, expected);
+		r->status = evn_fail(r->err, code, "%s: \"%s\" is %" PRIu32 ", expected %s", evn_gguf_name(r->g), r->key,
+							 found, expected);
 }
 
 /* 1..MAX_SIZE; keeps the default in *out when absent. A default of 0 makes the key a must. */

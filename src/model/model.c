@@ -191,12 +191,6 @@ evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, u
 	return EVN_OK;
 }
 
-void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out)
-{
-	const uint64_t row_bytes = t->shape[0] / t->quant->block_len * t->quant->block_bytes;
-	evn_dequantize(t->quant, t->data + row * row_bytes, out, t->shape[0]);
-}
-
 uint64_t evn_model_fingerprint(const evn_model *m)
 {
 	uint64_t h = evn_hash(EVN_HASH_START, &m->file.size, sizeof m->file.size);

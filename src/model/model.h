@@ -38,8 +38,6 @@ const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* The tensor must exist with this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
                           evn_error *err);
-/* out[cols] = row `row` of a two-dimensional tensor (or the whole of a one-dimensional one), in f32. */
-void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
 
 /* 64-bit key of the content that plans and profiles depend on: the file's header, not its weights. */
 uint64_t evn_model_fingerprint(const evn_model *m);

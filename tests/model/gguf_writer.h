@@ -9,12 +9,15 @@
 
 typedef struct {
 	uint8_t *data;
-	size_t size;
+	size_t size, capacity;
 } gguf_writer;
 
 static inline void put_bytes(gguf_writer *w, const void *p, size_t n)
 {
-	w->data = realloc(w->data, w->size + n + 1); /* tests run out of memory loudly */
+	if (w->size + n > w->capacity) {
+		w->capacity = 2 * (w->size + n);
+		w->data = realloc(w->data, w->capacity); /* tests run out of memory loudly */
+	}
 	if (n)
 		memcpy(w->data + w->size, p, n);
 	w->size += n;

@@ -1,0 +1,52 @@
+/* fuzz_gguf.c - libFuzzer's entry to the model file reader: parse, hyper-parameters, then a read of all that was
+ * handed out. Files of scripts/make-tiny-model --dim 32 make a corpus. Build and run:
+ *   clang -std=c11 -D_GNU_SOURCE -DEVN_VERSION='"fuzz"' -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
+ *     tests/model/fuzz_gguf.c src/model/{gguf,gguf_read,hparams,quant}.c src/base/{status,log}.c -o fuzz_gguf -lm
+ *   ./fuzz_gguf -max_len=20000 CORPUS_FOLDER */
+#include "model/model.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_values(const evn_gguf *g)
+{
+	char text[300];
+	for (uint32_t i = 0; i < evn_gguf_n_values(g); i++) {
+		const evn_gguf_value *v = evn_gguf_value_at(g, i);
+		evn_gguf_describe(v, text, v->key.length % sizeof text);
+		if (evn_gguf_position(g, v) > evn_gguf_header_bytes(g))
+			abort();
+	}
+}
+
+static void read_tensors(const evn_gguf *g, size_t size)
+{
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
+		const evn_tensor *t = evn_gguf_tensor_at(g, i);
+		float *row = malloc(t->shape[0] * sizeof *row);
+		evn_tensor_row(t, 0, row);
+		evn_tensor_row(t, t->shape[1] * t->shape[2] * t->shape[3] - 1, row);
+		free(row);
+		bytes += t->size_bytes;
+	}
+	if (bytes > size)
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	evn_error err = {0};
+	evn_gguf *g = NULL;
+	if (evn_gguf_parse(&g, "fuzz", data, size, &err) != EVN_OK)
+		return 0;
+	evn_hparams h;
+	if (evn_hparams_read(&h, g, &err) == EVN_OK && (h.dim == 0 || h.n_heads % h.n_kv_heads || h.vocab == 0))
+		abort();
+	evn_hparams_clear(&h);
+	read_values(g);
+	read_tensors(g, size);
+	evn_gguf_free(g);
+	return 0;
+}
