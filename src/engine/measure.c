@@ -1,6 +1,7 @@
 /* measure.c - what devices can do with a model's own matrices, run in the helper program. Every rank has a thread;
  * each figure is taken while all ranks do the same, because devices that share a memory bus slow each other down. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include "nn/selftest.h"
 
 #define WINDOW_NS 250000000u        /* a figure is taken over so long, or one pass where that is longer */
+#define SLOW_NS 1000000000u          /* a pass this long is figure enough */
+#define GEMM_BUDGET_NS 3000000000u   /* no further GEMM sizes are tried after so long */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
 #define MAX_MATRICES 512
 #define GEMM_TOKENS 128u            /* prompt tokens at which gemm_gflops is taken */
@@ -41,6 +44,8 @@ typedef struct {
 	evn_group *group;
 	evn_team *team;
 	uint32_t reduce_floats;
+	uint64_t gemm_began_ns;
+	atomic_bool gemm_enough; /* said by one rank, heard by all: they measure together */
 } bench;
 
 static void tell(bench *b, uint32_t rank, const char *key, double value)
@@ -114,6 +119,34 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 	return evn_unmap(r->queue, r->x, host, err);
 }
 
+/* ---- known answers ----------------------------------------------------------------------------------------------- */
+
+/* Every kernel this model needs, against known answers: a device that computes wrongly must not be measured, let alone
+ * used. In a set each device has been proved alone before. */
+static evn_status prove(const bench *b, bench_rank *r, const char *const *kernels, size_t n, bool tiny, evn_error *err)
+{
+	for (size_t i = 0; i < n && b->n == 1; i++)
+		EVN_TRY(evn_selftest_run(r->device, &(evn_selftest_options){.only = kernels[i], .tiny = tiny}, NULL, NULL, err));
+	return EVN_OK;
+}
+
+/* "<kind> <format>" for each format among the model's matrices. */
+static evn_status prove_formats(const bench *b, bench_rank *r, const char *kind, bool tiny, evn_error *err)
+{
+	for (size_t f = 0; f < evn_quant_count(); f++) {
+		const evn_quant *q = evn_quant_at(f);
+		bool used = !b->model && q == b->general.quant;
+		const evn_gguf *g = b->model ? evn_model_gguf(b->model) : NULL;
+		for (uint32_t i = 0; g && i < evn_gguf_n_tensors(g) && !used; i++)
+			used = evn_gguf_tensor_at(g, i)->quant == q && evn_gguf_tensor_at(g, i)->n_dims == 2;
+		char name[48];
+		snprintf(name, sizeof name, "%s %s", kind, q->kernel);
+		if (used)
+			EVN_TRY(prove(b, r, &(const char *){name}, 1, tiny, err));
+	}
+	return EVN_OK;
+}
+
 static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
@@ -122,6 +155,9 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	r->matrices = calloc(MAX_MATRICES, sizeof *r->matrices);
 	if (!r->matrices)
 		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
+	static const char *const others[] = {"rmsnorm", "swiglu", "add_", "rope", "attention"};
+	EVN_TRY(prove(b, r, others, sizeof others / sizeof *others, true, err));
+	EVN_TRY(prove_formats(b, r, "matvec", true, err));
 	EVN_TRY(evn_ops_create(&r->ops, r->queue, &config, err));
 	if (b->model)
 		EVN_TRY(add_model_matrices(r, b->model, err));
@@ -150,12 +186,16 @@ static evn_status matmul_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 	return evn_queue_finish(r->queue, err);
 }
 
-/* Mean time of a pass over the window; one pass before it does not count. */
+/* Mean time of a pass over the window, after one that does not count but where it is very slow. */
 static evn_status time_passes(bench *b, bench_rank *r, pass_fn pass, uint32_t n_tok, double *ns, evn_error *err)
 {
+	uint64_t began = evn_now_ns(), now, n = 0;
 	EVN_TRY(pass(r, n_tok, err));
+	*ns = (double)(evn_now_ns() - began);
 	EVN_TRY(evn_group_meet(b->group, err));
-	uint64_t began = evn_now_ns(), now = began, n = 0;
+	if (*ns > SLOW_NS && pass == matvec_pass)
+		return EVN_OK;
+	began = evn_now_ns();
 	do {
 		EVN_TRY(pass(r, n_tok, err));
 		now = evn_now_ns();
@@ -212,13 +252,18 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 	bench_rank *r = &b->ranks[rank];
 	double macs = first_macs(r), vector_ns = r->matvec_ns * macs / r->macs, ns;
 	double from = 0;
+	EVN_TRY(prove_formats(b, r, "matmul", false, err));
 	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
+		EVN_TRY(evn_group_meet(b->group, err));
+		if (atomic_load(&b->gemm_enough))
+			break;
 		EVN_TRY(time_passes(b, r, matmul_pass, n_tok, &ns, err));
 		if (n_tok == GEMM_TOKENS)
 			tell(b, rank, "gemm_gflops", 2 * macs * n_tok / fmin(ns, vector_ns * n_tok));
-		/* All ranks go through all sizes: they measure together. */
 		if (ns < vector_ns * n_tok && (from == 0 || from == 2 * n_tok || n_tok == GEMM_TOKENS))
 			from = n_tok;
+		if (evn_now_ns() - b->gemm_began_ns > GEMM_BUDGET_NS)
+			atomic_store(&b->gemm_enough, true);
 	}
 	tell(b, rank, "gemm_from", from);
 	return EVN_OK;
@@ -309,6 +354,7 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 	}
 	/* Last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is known by now stays known. */
 	dprintf(b->fd, "0\tstage\tgemm\n");
+	b->gemm_began_ns = evn_now_ns();
 	return with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err);
 }
 

@@ -9,7 +9,7 @@
 
 #include "ocl/child.h"
 
-#define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
+#define TIME_LIMIT_NS ((uint64_t)60 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
 #define LINE_FORMAT "1" /* of the lines; part of the key */
 
@@ -101,7 +101,7 @@ static double flops_per_byte(const evn_model *m)
 /* A caller that waits sees which device is measured, and may end it. */
 typedef struct {
 	const evn_profile_options *o;
-	char what[128];
+	char what[160];
 	bool stopped;
 } waiting;
 
@@ -113,7 +113,7 @@ static bool go_on(void *user)
 	return !w->stopped;
 }
 
-static evn_status run_helper(evn_child *child, const char *helper, char (*names)[96], uint32_t n, const evn_model *m,
+static evn_status run_helper(evn_child *child, const char *helper, char names[][96], uint32_t n, const evn_model *m,
                              const evn_profile_options *o, evn_error *err)
 {
 	child->argv[0] = helper;
