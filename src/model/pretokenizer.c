@@ -1,6 +1,7 @@
 /* pretokenizer.c - the table of families and the cutting. Patterns of a family apply one after the other, each within
- * the words that those before it left; what lies between matches is a word too. One pattern says the same in every
- * implementation except for U+180E, which PCRE2 counts as \s, and for letters newer than PCRE2's Unicode tables. */
+ * the words that those before it left; what lies between matches is a word too. The patterns are the models' own;
+ * llama.cpp's words differ where a range of DeepSeek's holds white space (U+2000-U+3000), where it approximates
+ * tekken, at U+180E (\s for PCRE2) and at letters newer than PCRE2's Unicode tables. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/pretokenizer.h"
 #include "model/utf8.h"
@@ -28,9 +29,11 @@
 	"|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}"              \
 	"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 /* Cased letters as the deepseek-llm tokenizer lists them. */
-#define DEEPSEEK_LETTERS                                                                                                                                                                                                                                   \
-	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"                                                                    \
-	"ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-" \
+#define DEEPSEEK_LETTERS                                                                                                                                                                                                                            \
+	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-"                                                                    \
+	"Ὅὐ-"                                                                                                                                                                                                                                       \
+	"ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-" \
+	"ﬗＡ-"                                                                                                                                                                                                                                       \
 	"Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]"
 #define CJK "[一-龥ࠀ-一가-퟿]+"
 

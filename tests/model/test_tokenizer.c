@@ -94,6 +94,35 @@ static void golden_cases(void **state)
 	evn_model_close(m);
 }
 
+static void special_tokens(void **state)
+{
+	static const struct {
+		const char *vocab, *text;
+		bool add_special;
+		char ids[64];
+	} cases[] = {
+		{"llama-bpe", "Hello", true, "128000 9906"},
+		{"llama-bpe", "<|begin_of_text|>Hello<|eot_id|>", false, "128000 9906 128009"},
+		{"llama-spm", "Hello</s>", true, "1 15043 2"},
+		{"phi-3", "<|user|>\n Hello<|end|>\n<|assistant|>", false,
+		 "32010 15043 32007 32001"}, /* strips white space */
+		{"phi-3", "<s> Hello", false, "1 29871 15043"},
+		{"qwen2", "<|endoftext|>Hello", true, "151643 9707"},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		evn_model *m = open_vocab(cases[i].vocab);
+		int32_t *ids;
+		size_t n_ids, n = strlen(cases[i].text);
+		char expected[64];
+		memcpy(expected, cases[i].ids, sizeof expected);
+		assert_int_equal(evn_tokenize(m, cases[i].text, n, cases[i].add_special, true, &ids, &n_ids, NULL), EVN_OK);
+		check_ids(cases[i].vocab, cases[i].text, n, ids, n_ids, expected);
+		free(ids);
+		evn_model_close(m);
+	}
+}
+
 static bool in_ci(void)
 {
 	const char *ci = getenv("CI");
@@ -167,6 +196,7 @@ int main(void)
 		GOLDEN("deepseek-coder"),
 		GOLDEN("refact"),
 		GOLDEN("starcoder"),
+		cmocka_unit_test(special_tokens),
 		cmocka_unit_test(smollm_prompts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
