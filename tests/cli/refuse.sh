@@ -2,8 +2,8 @@
 # refuse.sh EVENER REPO - wrong use and bad files, told to the built program: each ends with its exit code, nothing on
 # stdout and exactly one line on stderr, which names the culprit.
 set -u
-evener=$1
-repo=$2
+evener=$(realpath "$1")
+repo=$(realpath "$2")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1

@@ -2,7 +2,7 @@
 # results.sh EVENER - what the commands print with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): JSON with the
 # keys scripts rely on and nothing else on stdout, text as it comes, and Ctrl-C ending in time. Exit 77 without the model.
 set -u
-evener=$1
+evener=$(realpath "$1")
 model=${EVENER_TEST_MODEL-}
 [ -e "$model" ] || {
 	echo "skipped: EVENER_TEST_MODEL names no file"
