@@ -349,7 +349,7 @@ _QUANTIZERS = {
 
 
 def quantize(x, form):
-    """Raw blocks of f32 values, whose count is a multiple of the format's block. In pieces: temporaries stay small."""
+    """Raw blocks of f32 values, a multiple of the format's block. In pieces: temporaries stay small."""
     x = np.asarray(x, np.float32).reshape(-1, FORMATS[form][1])
     step = max(1, (1 << 22) // FORMATS[form][1])
     return np.concatenate([_QUANTIZERS[form](x[i : i + step]).reshape(-1) for i in range(0, len(x), step)])

@@ -102,11 +102,15 @@ static evn_str take_name(cursor *c, uint64_t max, const char *field)
 
 /* ---- values ---------------------------------------------------------------------------------------------------- */
 
-static const uint8_t type_bytes[EVN_GGUF__COUNT] = {
-	[EVN_GGUF_U8] = 1,  [EVN_GGUF_I8] = 1,  [EVN_GGUF_U16] = 2, [EVN_GGUF_I16] = 2,
-	[EVN_GGUF_U32] = 4, [EVN_GGUF_I32] = 4, [EVN_GGUF_F32] = 4, [EVN_GGUF_BOOL] = 1,
-	[EVN_GGUF_U64] = 8, [EVN_GGUF_I64] = 8, [EVN_GGUF_F64] = 8,
-};
+size_t evn_gguf_type_bytes(evn_gguf_type t)
+{
+	static const uint8_t bytes[EVN_GGUF__COUNT] = {
+		[EVN_GGUF_U8] = 1,  [EVN_GGUF_I8] = 1,  [EVN_GGUF_BOOL] = 1, [EVN_GGUF_U16] = 2,
+		[EVN_GGUF_I16] = 2, [EVN_GGUF_U32] = 4, [EVN_GGUF_I32] = 4,  [EVN_GGUF_F32] = 4,
+		[EVN_GGUF_U64] = 8, [EVN_GGUF_I64] = 8, [EVN_GGUF_F64] = 8,
+	};
+	return bytes[t];
+}
 
 static evn_gguf_type take_type(cursor *c, const char *field)
 {
@@ -142,7 +146,7 @@ static void take_elements(cursor *c, evn_gguf_value *v, const char *field)
 		take_strings(c, v, field);
 		return;
 	}
-	if (!evn_mul_u64(v->count, type_bytes[v->element], &bytes))
+	if (!evn_mul_u64(v->count, evn_gguf_type_bytes(v->element), &bytes))
 		bytes = UINT64_MAX;
 	const uint8_t *data = take(c, bytes, field);
 	for (uint64_t i = 0; data && v->element == EVN_GGUF_BOOL && i < v->count; i++)

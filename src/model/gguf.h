@@ -68,6 +68,7 @@ evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type elem
 evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
 
 bool evn_str_is(evn_str s, const char *text);
+size_t evn_gguf_type_bytes(evn_gguf_type t); /* 0 for strings and arrays */
 const char *evn_gguf_value_type(const evn_gguf_value *v); /* "u32", "string[]" */
 uint64_t evn_gguf_position(const evn_gguf *g, const evn_gguf_value *v); /* byte of its first element in the file */
 /* The value in words: arrays shortened to their first elements and a count, control bytes escaped. */

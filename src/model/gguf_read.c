@@ -65,39 +65,29 @@ static number from_f64(const uint8_t *p)
 	return (number){.real = f};
 }
 
-/* False for types that are no number. */
+/* Element i of v; false for types that are no number. */
 static bool read_number(const evn_gguf_value *v, uint64_t i, number *out)
 {
+	const size_t n = evn_gguf_type_bytes(v->element);
+	const uint8_t *p = v->data + n * i;
 	switch (v->element) {
 	case EVN_GGUF_U8:
-		*out = from_unsigned(v->data[i]);
-		return true;
 	case EVN_GGUF_U16:
-		*out = from_unsigned(evn_load_le(v->data + 2 * i, 2));
-		return true;
 	case EVN_GGUF_U32:
-		*out = from_unsigned(evn_load_le(v->data + 4 * i, 4));
-		return true;
 	case EVN_GGUF_U64:
-		*out = from_unsigned(evn_load_le(v->data + 8 * i, 8));
+		*out = from_unsigned(evn_load_le(p, n));
 		return true;
 	case EVN_GGUF_I8:
-		*out = from_signed(v->data + i, 1);
-		return true;
 	case EVN_GGUF_I16:
-		*out = from_signed(v->data + 2 * i, 2);
-		return true;
 	case EVN_GGUF_I32:
-		*out = from_signed(v->data + 4 * i, 4);
-		return true;
 	case EVN_GGUF_I64:
-		*out = from_signed(v->data + 8 * i, 8);
+		*out = from_signed(p, n);
 		return true;
 	case EVN_GGUF_F32:
-		*out = from_f32(v->data + 4 * i);
+		*out = from_f32(p);
 		return true;
 	case EVN_GGUF_F64:
-		*out = from_f64(v->data + 8 * i);
+		*out = from_f64(p);
 		return true;
 	default:
 		return false;
