@@ -1,0 +1,160 @@
+/* test_reference.c - the ids and log-probabilities that llama.cpp gives for SmolLM2-135M-Instruct in f32.
+ *   test_reference [DEVICES [FORMAT [MOST-CASES [MOST-TOKENS]]]]
+ * FORMAT is q4_1 or f32: the two files hold the same weights. The rule: ids are equal; where they first part, the
+ * reference's two best candidates lay within MARGIN; up to there log-probabilities agree to TOLERANCE. */
+#include "engine/harness.h"
+
+#include <jansson.h>
+#include <math.h>
+
+#define MARGIN 0.02
+#define TOLERANCE 2e-3
+
+static const char *devices = "pocl", *format = "q4_1";
+static size_t most_cases = SIZE_MAX, most_tokens = SIZE_MAX;
+
+typedef struct {
+	running run;
+	json_t *reference;
+} state;
+
+static const char *model_path(void)
+{
+	const char *given = getenv(!strcmp(format, "f32") ? "EVENER_TEST_MODEL_F32" : "EVENER_TEST_MODEL");
+	if (given)
+		return given;
+	return !strcmp(format, "f32") ? EVN_REPO "/models/smollm2-135m-instruct-f32.gguf"
+	                              : EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
+}
+
+static double log_sum(const float *logits, uint32_t n)
+{
+	double best = -INFINITY, sum = 0;
+	for (uint32_t i = 0; i < n; i++)
+		best = fmax(best, (double)logits[i]);
+	for (uint32_t i = 0; i < n; i++)
+		sum += exp((double)logits[i] - best);
+	return best + log(sum);
+}
+
+static json_int_t id_at(const json_t *list, size_t i) { return json_integer_value(json_array_get(list, i)); }
+
+/* Between the reference's two best that may be chosen, at one step. */
+static double margin(const running *r, const json_t *best)
+{
+	double found[2] = {0};
+	size_t n = 0;
+	for (size_t i = 0; i < json_array_size(best) && n < 2; i++) {
+		const json_t *candidate = json_array_get(best, i);
+		if (!evn_token_ends_generation(r->model, (int32_t)id_at(candidate, 0)))
+			found[n++] = json_real_value(json_array_get(candidate, 1));
+	}
+	return n == 2 ? found[0] - found[1] : INFINITY;
+}
+
+static void compare_step(const running *r, const json_t *best, size_t step, double *worst)
+{
+	const float *logits = evn_session_logits(r->session);
+	double sum = log_sum(logits, r->vocab);
+	for (size_t i = 0; i < json_array_size(best); i++) {
+		const json_t *candidate = json_array_get(best, i);
+		json_int_t id = id_at(candidate, 0);
+		double want = json_real_value(json_array_get(candidate, 1)), got = (double)logits[id] - sum;
+		*worst = fmax(*worst, fabs(got - want));
+		if (!(fabs(got - want) <= TOLERANCE))
+			fail_msg("step %zu: log-probability of %lld is %.5f, expected %.5f", step, (long long)id, got, want);
+	}
+}
+
+static void feed_prompt(const running *r, const json_t *c)
+{
+	evn_error err = {0};
+	const char *prompt = json_string_value(json_object_get(c, "prompt"));
+	const json_t *want = json_object_get(c, "prompt_ids");
+	int32_t *ids;
+	size_t n;
+	require_ok(evn_tokenize(r->model, prompt, strlen(prompt), true, true, &ids, &n, &err));
+	assert_int_equal(n, json_array_size(want));
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(ids[i], id_at(want, i));
+	require_ok(evn_session_rewind(r->session, 0, &err));
+	require_ok(evn_session_eval(r->session, ids, n, NULL, &err));
+	free(ids);
+}
+
+static evn_sampler *greedy_without_end(const running *r)
+{
+	evn_error err = {0};
+	evn_sample_options o = evn_sample_defaults();
+	evn_sampler *s;
+	o.temp = 0;
+	require_ok(evn_sampler_create(&s, &o, r->vocab, &err));
+	for (int32_t id = 0; id < (int32_t)r->vocab; id++)
+		if (evn_token_ends_generation(r->model, id))
+			evn_sampler_ban(s, id);
+	return s;
+}
+
+static void run_case(const running *r, const json_t *c)
+{
+	evn_error err = {0};
+	const json_t *ids = json_object_get(c, "ids"), *best = json_object_get(c, "top3");
+	size_t n = json_array_size(ids) < most_tokens ? json_array_size(ids) : most_tokens, step = 0;
+	double worst = 0;
+	feed_prompt(r, c);
+	evn_sampler *sampler = greedy_without_end(r);
+	for (; step < n; step++) {
+		int32_t id;
+		compare_step(r, json_array_get(best, step), step, &worst);
+		require_ok(evn_sampler_draw(sampler, evn_session_logits(r->session), &id, &err));
+		if (id != id_at(ids, step)) {
+			assert_true(margin(r, json_array_get(best, step)) < MARGIN);
+			break;
+		}
+		require_ok(evn_session_eval(r->session, &id, 1, NULL, &err));
+	}
+	evn_sampler_free(sampler);
+	print_message("%s: %zu of %zu ids equal, log-probabilities within %.2g\n",
+	              json_string_value(json_object_get(c, "name")), step, n, worst);
+}
+
+static void test_cases(void **at)
+{
+	const state *s = *at;
+	const json_t *cases = json_object_get(s->reference, "cases");
+	assert_int_equal(json_array_size(cases), 6);
+	for (size_t i = 0; i < json_array_size(cases) && i < most_cases; i++)
+		run_case(&s->run, json_array_get(cases, i));
+}
+
+static int setup(void **at)
+{
+	static state s;
+	s.reference = json_load_file(EVN_TEST_DATA "/greedy-f32.json", 0, NULL);
+	assert_non_null(s.reference);
+	s.run = start(model_path(), &(way){.devices = devices, .context = 600});
+	*at = &s;
+	return 0;
+}
+
+static int teardown(void **at)
+{
+	state *s = *at;
+	stop(&s->run);
+	json_decref(s->reference);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	devices = argc > 1 ? argv[1] : devices;
+	format = argc > 2 ? argv[2] : format;
+	most_cases = argc > 3 ? strtoul(argv[3], NULL, 10) : most_cases;
+	most_tokens = argc > 4 ? strtoul(argv[4], NULL, 10) : most_tokens;
+	if (!file_exists(model_path()))
+		return missing(model_path());
+	if (!driver_exists("pocl") || (strstr(devices, "intel") && !driver_exists("intel")))
+		return missing("a driver of the list of devices is not installed");
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
