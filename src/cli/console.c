@@ -118,8 +118,9 @@ static void show(uint64_t done, uint64_t total)
 	double rate = elapsed > 0 ? (double)done / elapsed : 0;
 	double fraction = total ? (double)done / (double)total : 0;
 	double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
-	bool long_work = elapsed >= SHOW_AFTER_S || (elapsed >= JUDGE_AFTER_S && elapsed + left > SHOW_AFTER_S);
-	if (!long_work && console.tenths == 0)
+	/* what a bar shows early can be taken back, a line cannot */
+	bool foreseen = console.terminal && elapsed >= JUDGE_AFTER_S && elapsed + left > SHOW_AFTER_S;
+	if (elapsed < SHOW_AFTER_S && !foreseen && !console.on_screen)
 		return;
 	if (console.terminal && now - console.drawn_s >= REDRAW_S) {
 		console.drawn_s = now;
