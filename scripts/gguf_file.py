@@ -3,6 +3,7 @@
 The K quantisers fit each group by its extremes: their blocks are valid and close, not the best that can be had.
 """
 
+import os
 import struct
 
 import numpy as np
@@ -50,6 +51,12 @@ class Reader:
     def __init__(self, path):
         self._data = np.memmap(path, dtype=np.uint8, mode="r")
         self._at = 0
+        try:
+            self._parse(path)
+        except (struct.error, KeyError, UnicodeDecodeError) as problem:
+            raise ValueError(f"{path}: damaged, or of a tensor type not known here ({problem!r})") from problem
+
+    def _parse(self, path):
         magic, version, n_tensors, n_keys = struct.unpack("<4sIQQ", self._take(24))
         if magic != b"GGUF" or version not in (2, 3):
             raise ValueError(f"{path}: not a GGUF file of version 2 or 3")
@@ -143,6 +150,15 @@ class Writer:
             kind, block_len, block_bytes, _ = FORMATS[form]
             table += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
             offset += -(-(int(np.prod(shape)) // block_len * block_bytes) // ALIGNMENT) * ALIGNMENT
+        part = f"{path}.part"  # renamed when whole: nobody sees half a file, and the input may be the output
+        try:
+            self._write(part, table)
+            os.replace(part, path)
+        finally:
+            if os.path.exists(part):
+                os.remove(part)
+
+    def _write(self, path, table):
         with open(path, "wb") as out:
             out.write(struct.pack("<4sIQQ", b"GGUF", 3, len(self._tensors), len(self._keys)))
             out.write(b"".join(self._keys) + table)
