@@ -1,5 +1,5 @@
 /* cmd_run.c - evener run: generates text. As in llama.cpp an end-of-generation token ends the text and belongs
- * neither to its ids nor to its text; with --ignore-eos it is a token as any other. */
+ * neither to its ids nor to its text; with --ignore-eos none is ever drawn. */
 #include "cli/cli.h"
 #include "cli/console.h"
 #include "cli/interrupt.h"

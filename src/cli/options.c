@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const char *const splits[] = {"tensor", NULL};
-static const char *const reduces[] = {"auto", "host", "events", NULL}; /* in evn_reduce's order */
+static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const activation_types[] = {"auto", "f32", NULL};
 
 #define MODEL_COMMANDS (CMD_ENGINE | CMD_TOKENIZE | CMD_INSPECT)
@@ -56,7 +56,7 @@ const option options[] = {
 	{"predict", 'n', OPTION_INT, CMD_RUN, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
 	 "N", "tokens to generate; -1 = until end of generation or context"},
 	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
-	 NULL, "go on past end-of-generation tokens"},
+	 NULL, "never draw an end-of-generation token, so that the text goes on"},
 
 	{"seed", 's', OPTION_INT, CMD_RUN, "sample.seed", FIELD(seed), "-1", -1, SEED_MAX, NULL,
 	 "N", "random seed; -1 = another each time"},
