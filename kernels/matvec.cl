@@ -52,7 +52,7 @@ void matvec(global float *y, uint y_stride, uint y_offset, const global float *x
 		if (slice < half_way)
 			part[slice] += part[slice + half_way];
 	}
-	acc = part[0];
+	acc = part[slice]; // its own: another item may still be writing part[0]
 #endif
 	if (slice == 0)
 		vstore16(acc, 0, y + token * y_stride + y_offset + tile * TILE_ROWS);
