@@ -174,7 +174,7 @@ EVN_API void evn_text_stream_free(evn_text_stream *s);
 
 /* ---- plan and engine ------------------------------------------------------------------------------------- */
 
-typedef enum { EVN_REDUCE_AUTO, EVN_REDUCE_HOST, EVN_REDUCE_EVENTS } evn_reduce;
+typedef enum { EVN_REDUCE_AUTO, EVN_REDUCE_HOST, EVN_REDUCE_EVENTS, EVN_REDUCE_FLAGS } evn_reduce;
 
 #define EVN_SHARE_AUTO (-1.0)
 
@@ -222,7 +222,7 @@ typedef struct {
 	double decode_tok_s, prefill_tok_s; /* predicted */
 	const char *best_single_device;
 	double best_single_decode_tok_s, best_single_prefill_tok_s;
-	const char *reduce; /* "none" (one rank), "host", "events" */
+	const char *reduce; /* "none" (one rank), "host", "events", "flags" */
 	double all_reduce_us; /* measured for one token's message */
 } evn_plan_info;
 

@@ -275,6 +275,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static const char *reduce_key(evn_reduce way)
+{
+	return way == EVN_REDUCE_FLAGS ? "flags_us" : way == EVN_REDUCE_EVENTS ? "events_us" : "host_us";
+}
+
 static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 {
 	enum { TIMES = 21 };
@@ -283,7 +288,7 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_group_time_all_reduce(b->group, rank, b->reduce_floats, TIMES, us, err));
 	qsort(us, TIMES, sizeof *us, by_value);
 	if (rank == 0)
-		tell(b, 0, evn_group_reduce(b->group) == EVN_REDUCE_EVENTS ? "events_us" : "host_us", us[TIMES / 2]);
+		tell(b, 0, reduce_key(evn_group_reduce(b->group)), us[TIMES / 2]);
 	return EVN_OK;
 }
 
@@ -351,6 +356,10 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 			shared &= evn_devices_share_context(b->ranks[0].device, b->ranks[i].device);
 		if (shared)
 			EVN_TRY(with_group(b, queues, EVN_REDUCE_EVENTS, measure_reduce, err));
+		/* The trial of flags: where it fails, ranks share workers or do not share memory, and have other ways. */
+		evn_error why = {0};
+		if (with_group(b, queues, EVN_REDUCE_FLAGS, measure_reduce, &why) != EVN_OK)
+			evn_log(EVN_LOG_INFO, "%s", why.text);
 	}
 	/* Last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is known by now stays known. */
 	dprintf(b->fd, "0\tstage\tgemm\n");

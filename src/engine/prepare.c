@@ -259,7 +259,7 @@ static evn_status describe(decision *d, const evn_plan_candidate *ranks)
 	                      .predicted = evn_predict(&p->shape, &p->split, ranks, us),
 	                      .best_single = d->names[best.best_single],
 	                      .best_single_predicted = best.best_single_predicted,
-	                      .reduce = p->n == 1 ? "none" : p->reduce == EVN_REDUCE_EVENTS ? "events" : "host",
+	                      .reduce = evn_reduce_name(p->reduce),
 	                      .all_reduce_us = us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {

@@ -46,7 +46,7 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 		const char *key;
 		double *at;
 	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"launch_us", &r->launch_us},
-	             {"map_us", &r->map_us},       {"host_us", &p->host_us},         {"events_us", &p->events_us}};
+	             {"map_us", &r->map_us},       {"host_us", &p->host_us},         {"events_us", &p->events_us}, {"flags_us", &p->flags_us}};
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
 		if (!strcmp(slots[i].key, key))
 			return slots[i].at;
@@ -196,9 +196,12 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us)
 {
-	evn_reduce way = asked;
-	if (way == EVN_REDUCE_AUTO)
-		way = p->events_us > 0 && p->events_us <= p->host_us ? EVN_REDUCE_EVENTS : EVN_REDUCE_HOST;
-	*us = way == EVN_REDUCE_EVENTS ? p->events_us : p->host_us;
+	const double cost[] = {
+	    [EVN_REDUCE_HOST] = p->host_us, [EVN_REDUCE_EVENTS] = p->events_us, [EVN_REDUCE_FLAGS] = p->flags_us};
+	evn_reduce way = asked == EVN_REDUCE_AUTO ? EVN_REDUCE_HOST : asked;
+	for (evn_reduce other = EVN_REDUCE_EVENTS; asked == EVN_REDUCE_AUTO && other <= EVN_REDUCE_FLAGS; other++)
+		if (cost[other] > 0 && cost[other] <= cost[way])
+			way = other;
+	*us = cost[way];
 	return way;
 }

@@ -17,7 +17,7 @@ typedef struct {
 
 typedef struct {
 	evn_rank_profile ranks[EVN_MAX_RANKS];
-	double host_us, events_us; /* all_reduce of one token's message; 0: not possible or one rank */
+	double host_us, events_us, flags_us; /* all_reduce of one token's message; 0: not possible or one rank */
 } evn_profile;
 
 /* The way and its cost that an engine should use. */

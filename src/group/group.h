@@ -5,7 +5,9 @@
  *   host    each thread maps all partial sums and its own x, adds, unmaps. Works between any drivers; on unified
  *           memory nothing is copied.
  *   events  ranks of one context: each queue waits for the others' events and a kernel reads all partials. The host
- *           only enqueues. */
+ *           only enqueues.
+ *   flags   devices that work in the host's memory: a kernel counts and spins (flags.c). For messages of few tokens;
+ *           longer ones go by events or host. */
 #ifndef EVN_GROUP_H
 #define EVN_GROUP_H
 
@@ -13,13 +15,14 @@
 
 typedef struct evn_group evn_group;
 
-/* reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE.
- * max_floats: the longest message. Queues are borrowed. */
+/* reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE, FLAGS
+ * where a device has memory of its own EVN_ERR_UNSUPPORTED. max_floats: the longest message. Queues are borrowed. */
 evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
                             uint64_t max_floats, evn_error *err);
 void evn_group_free(evn_group *g);
 uint32_t evn_group_n_ranks(const evn_group *g);
-evn_reduce evn_group_reduce(const evn_group *g); /* the way chosen: HOST or EVENTS */
+evn_reduce evn_group_reduce(const evn_group *g); /* the way of short messages */
+const char *evn_reduce_name(evn_reduce r);
 
 /* Where rank writes its partial sum before the next all_reduce. Two buffers alternate, so a rank may write the next
  * partial while others still read this one. */
@@ -37,8 +40,8 @@ void evn_group_give_up(evn_group *g);
 /* Makes the group usable again after a failed step; no thread may be inside a collective. Finishes the queues. */
 void evn_group_reset(evn_group *g);
 
-/* Runs n all_reduces of n_floats among all ranks; us[n] (may be NULL) = what each took on this rank, with its device
- * done. Every rank calls it. */
+/* Times all_reduces of n_floats among all ranks and checks their sums; us[n] (may be NULL) = what one took, n times over
+ * steps of many. The trial that a way must pass. Every rank calls it. */
 evn_status evn_group_time_all_reduce(evn_group *g, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
                                      evn_error *err);
 

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
-                          evn_error *err)
+static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_flags flags, void *host, const char *what,
+                         evn_error *err)
 {
 	*out = NULL;
 	if (bytes > d->info->max_alloc_bytes)
@@ -13,18 +13,27 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 	evn_buf *b = calloc(1, sizeof *b);
 	if (!b)
 		return evn_fail_memory(err, what, sizeof *b);
-	cl_mem_flags flags = CL_MEM_READ_WRITE;
-	/* On unified memory every buffer is one the host can map without a copy. */
-	if (place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory)
-		flags |= CL_MEM_ALLOC_HOST_PTR;
 	cl_int code;
-	*b = (evn_buf){.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, NULL, &code), .bytes = bytes, .device = d};
+	*b = (evn_buf){.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, host, &code), .bytes = bytes, .device = d};
 	if (!b->cl) {
 		free(b);
 		return evn_cl_fail(err, d, "clCreateBuffer", what, code);
 	}
 	*out = b;
 	return EVN_OK;
+}
+
+evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
+                          evn_error *err)
+{
+	/* On unified memory every buffer is one the host can map without a copy. */
+	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
+	return create(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
+}
+
+evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err)
+{
+	return create(out, d, bytes, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, host, what, err);
 }
 
 void evn_buf_free(evn_buf *b)

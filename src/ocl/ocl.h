@@ -73,6 +73,8 @@ typedef enum {
 /* Content undefined. bytes > 0; over the device's largest allocation is EVN_ERR_LIMIT. `what` is for messages. */
 evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
                           evn_error *err);
+/* `bytes` of host memory at `host` (page-aligned, outliving the buffer) as a buffer; not copied on unified memory. */
+evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err);
 void evn_buf_free(evn_buf *b);
 uint64_t evn_buf_bytes(const evn_buf *b);
 
@@ -117,16 +119,22 @@ void evn_arg_buf(evn_args *a, const evn_buf *b);
 void evn_arg_u32(evn_args *a, uint32_t v);
 void evn_arg_f32(evn_args *a, float v);
 void evn_arg_local(evn_args *a, size_t bytes);
-/* groups[i] work-groups of locals[i] items in each of up to 3 dimensions. Nothing empty is launched: a zero is our
+/* groups[i] work-groups of locals[i] items in each of up to 3 dimensions; locals NULL: groups are items, and the driver
+ * makes groups of them. Nothing empty is launched: a zero is our
  * own error (EVN_ERR_DEVICE naming the kernel). */
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err);
+
+/* The same, with an event of the kernel's run. */
+evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,
+                            evn_error *err);
 
 /* Event of the last queued command; release each. */
 evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err);
 /* Commands queued after this run after the events, which are of queues that share q's context; n <= EVN_MAX_RANKS.
  * *resumed completes when they may run. */
 evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err);
-/* Device time at which a completed event ended, ns; comparable between events of one queue; 0 when unknown. */
+/* Device times at which a completed event began and ended, ns; comparable between events of one queue; 0 when unknown. */
+uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
 void evn_event_free(evn_event *e);
 

@@ -91,7 +91,16 @@ void evn_arg_u32(evn_args *a, uint32_t v) { set_arg(a, sizeof v, &v); }
 void evn_arg_f32(evn_args *a, float v) { set_arg(a, sizeof v, &v); }
 void evn_arg_local(evn_args *a, size_t bytes) { set_arg(a, bytes, NULL); }
 
-evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err)
+/* clFinish after each launch, so that a fault is told of the kernel that has it. */
+static evn_status finish_named(const evn_kernel *k, evn_error *err)
+{
+	evn_log(EVN_LOG_DEBUG, "%s: %s", k->queue->device->name, k->name);
+	cl_int code = clFinish(k->queue->cl);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, k->queue->device, "clFinish", k->name, code);
+}
+
+static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, cl_event *event,
+                         evn_error *err)
 {
 	const evn_kernel *k = a->kernel;
 	evn_queue *q = k->queue;
@@ -101,20 +110,33 @@ evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const si
 		return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: takes %u arguments, %u were set", k->name, k->n_args, a->n);
 	size_t global[3];
 	for (uint32_t i = 0; i < dims; i++) {
-		global[i] = groups[i] * locals[i];
+		global[i] = groups[i] * (locals ? locals[i] : 1);
 		if (!global[i])
 			return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: empty launch (dimension %u)", k->name, i);
 	}
-	cl_int code = clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, NULL);
+	cl_int code = clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, event);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, q->device, "clEnqueueNDRangeKernel", k->name, code);
-	if (evn_env_get()->debug_sync) {
-		evn_log(EVN_LOG_DEBUG, "%s: %s", q->device->name, k->name);
-		code = clFinish(q->cl);
-		if (code != CL_SUCCESS)
-			return evn_cl_fail(err, q->device, "clFinish", k->name, code);
+	return evn_env_get()->debug_sync ? finish_named(k, err) : EVN_OK;
+}
+
+evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err)
+{
+	return launch(a, dims, groups, locals, NULL, err);
+}
+
+evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,
+                            evn_error *err)
+{
+	evn_event *e = *out = calloc(1, sizeof *e);
+	if (!e)
+		return evn_fail_memory(err, "event", sizeof *e);
+	evn_status s = launch(a, dims, groups, locals, &e->cl, err);
+	if (s != EVN_OK) {
+		free(e);
+		*out = NULL;
 	}
-	return EVN_OK;
+	return s;
 }
 
 evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err)
@@ -140,13 +162,16 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
 	return evn_cl_fail(err, q->device, "clEnqueueBarrierWithWaitList", NULL, code);
 }
 
-uint64_t evn_event_end_ns(const evn_event *e)
+static uint64_t event_time(const evn_event *e, cl_profiling_info which)
 {
 	cl_ulong ns = 0;
-	if (clGetEventProfilingInfo(e->cl, CL_PROFILING_COMMAND_END, sizeof ns, &ns, NULL) != CL_SUCCESS)
+	if (clGetEventProfilingInfo(e->cl, which, sizeof ns, &ns, NULL) != CL_SUCCESS)
 		return 0;
 	return ns;
 }
+
+uint64_t evn_event_begin_ns(const evn_event *e) { return event_time(e, CL_PROFILING_COMMAND_START); }
+uint64_t evn_event_end_ns(const evn_event *e) { return event_time(e, CL_PROFILING_COMMAND_END); }
 
 void evn_event_free(evn_event *e)
 {

@@ -1,0 +1,43 @@
+// meeting.cl - ranks of different queues, contexts or drivers meet in memory that all of them see.
+
+#define FLAG_WORDS 16 // a cache line apart
+#define LATE_SLOT 8   // behind the counts of at most 8 ranks
+
+// Says that this rank has come to meeting `round` and waits until all have. What the queue ran before is in memory by
+// then: kernels of a queue run in order. Counts may wrap. After `limit` looks it names the rank that did not come.
+inline void wait_for_all(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit)
+{
+	mem_fence(CLK_GLOBAL_MEM_FENCE);
+	flags[rank * FLAG_WORDS] = round;
+	if (flags[LATE_SLOT * FLAG_WORDS])
+		return; // the step is lost already: do not wait again
+	for (uint r = 0; r < n_ranks; r++)
+		for (uint looks = 0; (int)(flags[r * FLAG_WORDS] - round) < 0;)
+			if (++looks == limit) {
+				flags[LATE_SLOT * FLAG_WORDS] = r + 1;
+				return;
+			}
+	mem_fence(CLK_GLOBAL_MEM_FENCE);
+}
+
+// One work-item.
+kernel void meet(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit)
+{
+	wait_for_all(flags, rank, n_ranks, round, limit);
+}
+
+// The meeting, then x += p0 + p1 + ... over 16 * n_vectors columns, as add_partials does. One work-item.
+kernel void meet_and_add(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit, global float *x,
+                         uint n_vectors, uint n, const global float *p0, const global float *p1, const global float *p2,
+                         const global float *p3, const global float *p4, const global float *p5, const global float *p6,
+                         const global float *p7)
+{
+	wait_for_all(flags, rank, n_ranks, round, limit);
+	const global float *p[8] = {p0, p1, p2, p3, p4, p5, p6, p7};
+	for (uint i = 0; i < n_vectors; i++) {
+		float16 sum = vload16(i, p[0]);
+		for (uint k = 1; k < n; k++)
+			sum += vload16(i, p[k]);
+		vstore16(vload16(i, x) + sum, i, x);
+	}
+}

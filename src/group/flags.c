@@ -1,0 +1,113 @@
+/* flags.c - ranks meet inside kernels: each counts its meetings in a word of host memory that all devices see, and a
+ * one-item kernel spins until the others' counts have come as far. Neither host nor event is waited for.
+ *
+ * Only for devices with hardware of their own that share the host's memory: two ranks on the same workers would wait
+ * for ever (seen: two sub-devices of Intel's CPU runtime). So every spin is bounded, and the way is used only after a
+ * trial (evn_group_try) has shown that ranks do meet and that the data is right. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "group/ways.h"
+
+#define FLAG_WORDS 16 /* a cache line for each rank's count */
+#define LATE_SLOT EVN_MAX_RANKS /* behind the counts: 1 + the rank that was waited for in vain */
+#define FLAG_BYTES 4096
+#define SPIN_LIMIT (1u << 28) /* some seconds: far more than unequal ranks of one token ever wait */
+#define FUSED_FLOATS 8192 /* up to here the meeting's one work-item adds too: a launch less */
+
+static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }
+
+static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
+{
+	evn_device *d = evn_queue_device(m->queue);
+	EVN_TRY(evn_buf_wrap(&m->flags, d, g->shared, FLAG_BYTES, "flags", err));
+	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
+		for (uint32_t i = 0; i < g->n_ranks; i++)
+			EVN_TRY(evn_buf_wrap(&m->partials[turn][i], d,
+			                     g->shared + FLAG_BYTES + (turn * g->n_ranks + i) * partial_bytes(g), partial_bytes(g),
+			                     "partial sums", err));
+	EVN_TRY(evn_kernel_get(&m->meet, m->queue, "meeting.cl", "meet", "", err));
+	return evn_kernel_get(&m->meet_and_add, m->queue, "meeting.cl", "meet_and_add", "", err);
+}
+
+evn_status evn_flags_create(evn_group *g, evn_error *err)
+{
+	for (uint32_t i = 0; i < g->n_ranks; i++)
+		if (!evn_device_unified_memory(evn_queue_device(g->ranks[i].queue)))
+			return evn_fail(err, EVN_ERR_UNSUPPORTED, "reduce: flags needs devices that work in the host's memory, %s does not",
+			                evn_device_name(evn_queue_device(g->ranks[i].queue)));
+	g->shared_bytes = FLAG_BYTES + EVN_TURNS * g->n_ranks * partial_bytes(g);
+	g->shared = aligned_alloc(4096, g->shared_bytes);
+	if (!g->shared)
+		return evn_fail_memory(err, "partial sums", g->shared_bytes);
+	memset(g->shared, 0, g->shared_bytes);
+	for (uint32_t i = 0; i < g->n_ranks; i++)
+		EVN_TRY(wrap(g, &g->ranks[i], err));
+	return EVN_OK;
+}
+
+void evn_flags_reset(evn_group *g)
+{
+	if (!g->shared)
+		return;
+	memset(g->shared, 0, FLAG_BYTES);
+	for (uint32_t i = 0; i < g->n_ranks; i++)
+		g->ranks[i].round = 0;
+}
+
+int evn_flags_late(const evn_group *g)
+{
+	if (!g->shared)
+		return -1;
+	uint32_t late;
+	memcpy(&late, g->shared + (size_t)LATE_SLOT * FLAG_WORDS * sizeof late, sizeof late);
+	return (int)late - 1;
+}
+
+static void meeting_args(evn_args *a, const evn_group *g, evn_member *m, uint32_t rank)
+{
+	evn_arg_buf(a, m->flags);
+	evn_arg_u32(a, rank);
+	evn_arg_u32(a, g->n_ranks);
+	evn_arg_u32(a, ++m->round);
+	evn_arg_u32(a, SPIN_LIMIT);
+}
+
+static evn_status meet_and_add(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
+                               evn_exchange *exchange, evn_error *err)
+{
+	evn_member *m = &g->ranks[rank];
+	evn_buf *partials[EVN_MAX_RANKS];
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < g->n_ranks; i++)
+		if (contributors >> i & 1)
+			partials[n++] = m->partials[m->turn][i];
+	evn_args a = evn_args_begin(m->meet_and_add);
+	meeting_args(&a, g, m, rank);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, (uint32_t)(n_floats / 16));
+	evn_arg_u32(&a, n);
+	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
+		evn_arg_buf(&a, partials[i < n ? i : 0]);
+	return evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err);
+}
+
+evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
+                               evn_error *err)
+{
+	evn_member *m = &g->ranks[rank];
+	if (m->n_exchanges == EVN_MAX_EXCHANGES)
+		return evn_fail(err, EVN_ERR_LIMIT, "more than %d meetings in one step", EVN_MAX_EXCHANGES);
+	evn_exchange *exchange = &m->exchanges[m->n_exchanges++];
+	*exchange = (evn_exchange){0};
+	if (n_floats <= FUSED_FLOATS) {
+		EVN_TRY(meet_and_add(g, rank, x, n_floats, contributors, exchange, err));
+	} else {
+		evn_args a = evn_args_begin(m->meet);
+		meeting_args(&a, g, m, rank);
+		EVN_TRY(evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err));
+		EVN_TRY(evn_enqueue_sum(g, rank, x, n_floats, contributors, err));
+	}
+	return evn_queue_flush(m->queue, err); /* the others spin until this rank's count comes */
+}
