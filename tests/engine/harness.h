@@ -73,17 +73,17 @@ static inline evn_status way_open(evn_engine **out, const evn_model *m, const wa
 	evn_device_rule rules[EVN_MAX_RANKS] = {0};
 	char list[256], *rest = list;
 	evn_options o = {.devices = rules,
-	                 .shares = w->shares,
-	                 .n_shares = w->n_shares,
-	                 .context = w->context,
-	                 .batch = w->batch,
-	                 .reduce = w->reduce,
-	                 .progress = w->progress,
-	                 .progress_user = w->progress_user};
+					 .shares = w->shares,
+					 .n_shares = w->n_shares,
+					 .context = w->context,
+					 .batch = w->batch,
+					 .reduce = w->reduce,
+					 .progress = w->progress,
+					 .progress_user = w->progress_user};
 	snprintf(list, sizeof list, "%s", w->devices);
 	for (char *item; (item = strsep(&rest, ",")) && o.n_devices < EVN_MAX_RANKS;)
 		rules[o.n_devices++] =
-		    (evn_device_rule){.match = item, .share = EVN_SHARE_AUTO, .memory_bytes = w->memory_bytes};
+			(evn_device_rule){.match = item, .share = EVN_SHARE_AUTO, .memory_bytes = w->memory_bytes};
 	return evn_engine_open(out, m, &o, err);
 }
 

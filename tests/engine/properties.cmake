@@ -4,11 +4,13 @@ foreach(source IN LISTS sources)
 	add_dependencies(${name} evener_probe)
 endforeach()
 
+set(LEAKS LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
+
 # engine_run NAME LABEL SECONDS PROGRAM ARGS...: one more run of a test program; ENGINE_ENV adds to its environment.
 function(engine_run name label seconds program)
 	add_test(NAME engine/${name} COMMAND ${program} ${ARGN})
 	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} LABELS "${label}"
-		ENVIRONMENT "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0;${ENGINE_ENV}")
+		ENVIRONMENT "${LEAKS};${ENGINE_ENV}")
 endfunction()
 
 # Without arguments: every case of the Q4_1 file on one rank.
@@ -22,10 +24,27 @@ engine_run(test_reference_f32_halves_long long 1200 test_reference pocl/1+1 f32)
 set_tests_properties(engine/test_splits PROPERTIES TIMEOUT 300)
 engine_run(test_splits_f32 long 1200 test_splits ${CMAKE_SOURCE_DIR}/models/smollm2-135m-instruct-f32.gguf)
 
+# Tiny models and what they must give, made by Python; in several ways on one driver, then over drivers.
+foreach(kind cases long)
+	add_test(NAME engine/decoder_${kind} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/engine/decoder_cases.py
+		${CMAKE_BINARY_DIR}/tests/decoder-${kind} ${kind})
+	set_tests_properties(engine/decoder_${kind} PROPERTIES FIXTURES_SETUP decoder_${kind} SKIP_RETURN_CODE 77 TIMEOUT 300)
+endforeach()
+set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
+set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
+set_tests_properties(engine/test_decoder PROPERTIES TIMEOUT 300 FIXTURES_REQUIRED decoder_cases
+	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
+engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
+set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
+
 # Two vendors on one CPU, a core each.
 set(ENGINE_ENV POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1)
 engine_run(test_reference_vendors "" 300 test_reference pocl,intel q4_1 3)
 engine_run(test_reference_vendors_f32 "" 300 test_reference pocl,intel f32 2 16)
 engine_run(test_reference_vendors_long long 1200 test_reference pocl,intel)
 engine_run(test_reference_vendors_f32_long long 1200 test_reference pocl,intel f32)
+engine_run(test_decoder_vendors "" 300 test_decoder ${cases} pocl,intel)
+engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,rusticl)
+set_tests_properties(engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES
+	FIXTURES_REQUIRED decoder_cases)
 unset(ENGINE_ENV)

@@ -24,7 +24,7 @@ static const char *model_path(void)
 	if (given)
 		return given;
 	return !strcmp(format, "f32") ? EVN_REPO "/models/smollm2-135m-instruct-f32.gguf"
-	                              : EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
+								  : EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
 }
 
 static double log_sum(const float *logits, uint32_t n)
@@ -115,7 +115,7 @@ static void run_case(const running *r, const json_t *c)
 	}
 	evn_sampler_free(sampler);
 	print_message("%s: %zu of %zu ids equal, log-probabilities within %.2g\n",
-	              json_string_value(json_object_get(c, "name")), step, n, worst);
+				  json_string_value(json_object_get(c, "name")), step, n, worst);
 }
 
 static void test_cases(void **at)

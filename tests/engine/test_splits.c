@@ -1,5 +1,5 @@
-/* test_splits.c - however a model is cut, its logits stay: any number of ranks, any shares, either way of reducing, any
- * size of prompt pieces. And what a session promises when a call is refused, stopped or taken back. */
+/* test_splits.c - however a model is cut, its logits stay: any number of ranks, any shares, either way of reducing,
+ * any size of prompt pieces. And what a session promises when a call is refused, stopped or taken back. */
 #include "engine/harness.h"
 
 #include <math.h>
@@ -95,13 +95,41 @@ static void compare_ways(const char *devices, const double *shares, size_t n)
 	free(events);
 }
 
-static void test_even(void **at) { (void)at; compare_ways("pocl,pocl", (double[]){1, 1}, 2); }
-static void test_uneven(void **at) { (void)at; compare_ways("pocl,pocl", (double[]){5, 3}, 2); }
-static void test_lopsided(void **at) { (void)at; compare_ways("pocl,pocl", (double[]){9, 1}, 2); }
-static void test_idle_rank(void **at) { (void)at; compare_ways("pocl,pocl", (double[]){1, 0}, 2); }
-static void test_idle_first_rank(void **at) { (void)at; compare_ways("pocl,pocl,pocl", (double[]){0, 2, 1}, 3); }
-static void test_halves(void **at) { (void)at; compare_ways("pocl/1+1", NULL, 0); }
-static void test_three(void **at) { (void)at; compare_ways("pocl,pocl,pocl", (double[]){5, 3, 2}, 3); }
+static void test_even(void **at)
+{
+	(void)at;
+	compare_ways("pocl,pocl", (double[]){1, 1}, 2);
+}
+static void test_uneven(void **at)
+{
+	(void)at;
+	compare_ways("pocl,pocl", (double[]){5, 3}, 2);
+}
+static void test_lopsided(void **at)
+{
+	(void)at;
+	compare_ways("pocl,pocl", (double[]){9, 1}, 2);
+}
+static void test_idle_rank(void **at)
+{
+	(void)at;
+	compare_ways("pocl,pocl", (double[]){1, 0}, 2);
+}
+static void test_idle_first_rank(void **at)
+{
+	(void)at;
+	compare_ways("pocl,pocl,pocl", (double[]){0, 2, 1}, 3);
+}
+static void test_halves(void **at)
+{
+	(void)at;
+	compare_ways("pocl/1+1", NULL, 0);
+}
+static void test_three(void **at)
+{
+	(void)at;
+	compare_ways("pocl,pocl,pocl", (double[]){5, 3, 2}, 3);
+}
 static void test_four_ranks_over_three_kv_heads(void **at)
 {
 	(void)at;
@@ -119,13 +147,15 @@ static void test_two_runs_are_the_same(void **at)
 	free(second);
 }
 
-/* ---- one session ------------------------------------------------------------------------------------------------- */
+/* ---- one session -------------------------------------------------------------------------------------------------
+ */
 
 static void test_prompt_pieces(void **at)
 {
 	evn_error err = {0};
-	running r = start(model_file, &(way){.devices = "pocl,pocl", .shares = (double[]){5, 3}, .n_shares = 2,
-	                                     .context = 64, .batch = 7});
+	running r =
+		start(model_file,
+			  &(way){.devices = "pocl,pocl", .shares = (double[]){5, 3}, .n_shares = 2, .context = 64, .batch = 7});
 	float *all = malloc((size_t)N_IDS * r.vocab * sizeof *all);
 	(void)at;
 	assert_non_null(all);
@@ -228,8 +258,9 @@ static void test_stopped_prompt(void **at)
 {
 	evn_error err = {0};
 	patience p = {.stop_at = UINT64_MAX};
-	running r = start(model_file, &(way){.devices = "pocl/1+1", .context = 64, .batch = 7, .progress = stop_at_token,
-	                                     .progress_user = &p});
+	running r = start(
+		model_file,
+		&(way){.devices = "pocl/1+1", .context = 64, .batch = 7, .progress = stop_at_token, .progress_user = &p});
 	(void)at;
 	require_ok(evn_session_eval(r.session, ids, 3, NULL, &err));
 	float *logits = malloc(2 * r.vocab * sizeof *logits);
@@ -261,20 +292,20 @@ int main(int argc, char **argv)
 	if (!driver_exists("pocl"))
 		return missing("driver pocl is not installed");
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_even),
-	    cmocka_unit_test(test_uneven),
-	    cmocka_unit_test(test_lopsided),
-	    cmocka_unit_test(test_idle_rank),
-	    cmocka_unit_test(test_idle_first_rank),
-	    cmocka_unit_test(test_halves),
-	    cmocka_unit_test(test_three),
-	    cmocka_unit_test(test_four_ranks_over_three_kv_heads),
-	    cmocka_unit_test(test_two_runs_are_the_same),
-	    cmocka_unit_test(test_prompt_pieces),
-	    cmocka_unit_test(test_rewind),
-	    cmocka_unit_test(test_sessions_do_not_disturb_each_other),
-	    cmocka_unit_test(test_refused_calls),
-	    cmocka_unit_test(test_stopped_prompt),
+		cmocka_unit_test(test_even),
+		cmocka_unit_test(test_uneven),
+		cmocka_unit_test(test_lopsided),
+		cmocka_unit_test(test_idle_rank),
+		cmocka_unit_test(test_idle_first_rank),
+		cmocka_unit_test(test_halves),
+		cmocka_unit_test(test_three),
+		cmocka_unit_test(test_four_ranks_over_three_kv_heads),
+		cmocka_unit_test(test_two_runs_are_the_same),
+		cmocka_unit_test(test_prompt_pieces),
+		cmocka_unit_test(test_rewind),
+		cmocka_unit_test(test_sessions_do_not_disturb_each_other),
+		cmocka_unit_test(test_refused_calls),
+		cmocka_unit_test(test_stopped_prompt),
 	};
 	return cmocka_run_group_tests(tests, make_one_rank, free_one_rank);
 }

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""decoder_cases.py FOLDER cases|long: tiny models with random weights, and beside each NAME.gguf what it must give in
+NAME.expected: counts, ids, positions, then the logits at these positions (float64). Exit 77 without numpy."""
+
+import os
+import struct
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+try:
+    import numpy as np
+
+    import oracle
+except ModuleNotFoundError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(1 if os.environ.get("CI") == "true" else 77)
+
+MAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/make-tiny-model")
+
+# 12 heads of 64 are three blocks of 256: shares cut heads inside a block
+K = "--dim 256 --heads 12 --kv-heads 4 --head-dim 64 --ff 512"
+CASES = {
+    # no size a multiple of what kernels, blocks or padding like
+    "f32-odd-sizes": "--dim 72 --heads 4 --head-dim 18 --ff 100 --vocab 301",
+    "f32-llama3": "--rope llama3 --rope-factor 8 --dim 96 --heads 3 --kv-heads 1 --ff 176 --untied",
+    "f16-mha-odd": "--type F16 --dim 160 --heads 5 --ff 240 --vocab 333",
+    "bf16-gqa-untied": "--type BF16 --dim 144 --heads 9 --kv-heads 3 --ff 272 --untied",
+    "q4_0-mqa": "--type Q4_0 --dim 160 --heads 5 --kv-heads 1 --ff 352",
+    "q4_1-qwen2": "--arch qwen2 --type Q4_1 --dim 192 --heads 6 --kv-heads 2 --ff 288",
+    "q5_0-qwen3-wide-heads": "--arch qwen3 --type Q5_0 --dim 96 --heads 4 --kv-heads 2 --head-dim 64 --ff 160 --untied",
+    "q5_1-yarn": "--rope yarn --type Q5_1 --dim 128 --heads 4 --kv-heads 2 --ff 256",
+    "q8_0-linear-gqa": "--rope linear --type Q8_0 --dim 288 --heads 9 --kv-heads 3 --ff 192",
+    "q8_0-qwen2-yarn-narrow-heads": "--arch qwen2 --rope yarn --type Q8_0 --dim 64 --heads 7 --kv-heads 7 --head-dim 32",
+    "q2_k": "--type Q2_K " + K,
+    "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
+    "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,
+    "q5_k-yarn": "--rope yarn --type Q5_K " + K,
+    # heads of 48 in blocks of 256
+    "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
+}
+LONG_CASES = {
+    "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",
+    "f16-yarn-context-8192": "--type F16 --rope yarn --rope-context 2048 --context 8192 --dim 64 --heads 2 --ff 96",
+}
+N_IDS, LONG_IDS = 40, 8100
+
+
+def rewrite(path, changes):
+    """The file again with some u32 keys changed."""
+    source, out = oracle.gguf_file.Reader(path), oracle.gguf_file.Writer()
+    for key, (kind, value) in source.keys.items():
+        out.raw(key, kind, struct.pack("<I", changes[key]) if key in changes else value)
+    for name, (shape, form, blocks) in source.tensors.items():
+        out.tensor(name, shape, form, np.array(blocks))
+    out.save(path)
+
+
+def make(folder, name, arguments, n_ids, positions, changes={}):
+    path = os.path.join(folder, name + ".gguf")
+    subprocess.run([sys.executable, MAKE, path, "--seed", str(len(name)), *arguments.split()], check=True)
+    if changes:
+        rewrite(path, changes)
+    model = oracle.Model(path)
+    vocab = model.file.tensors["token_embd.weight"][0][1]
+    ids = np.random.default_rng(7).integers(0, vocab, n_ids)
+    logits = model.logits(ids, positions)
+    with open(os.path.join(folder, name + ".expected"), "wb") as out:
+        out.write(struct.pack("<III", n_ids, len(positions), vocab))
+        out.write(ids.astype("<i4").tobytes() + np.asarray(positions, "<u4").tobytes() + logits.astype("<f8").tobytes())
+
+
+def main():
+    folder = sys.argv[1]
+    os.makedirs(folder, exist_ok=True)
+    if sys.argv[2:] == ["long"]:
+        positions = [*range(0, LONG_IDS, 900), *range(LONG_IDS - 8, LONG_IDS)]
+        for name, arguments in LONG_CASES.items():
+            make(folder, name, arguments, LONG_IDS, positions)
+        return
+    for name, arguments in CASES.items():
+        make(folder, name, arguments, N_IDS, range(N_IDS))
+    make(folder, "f32-half-rotates", "--dim 64 --heads 2 --ff 96", N_IDS, range(N_IDS), {"llama.rope.dimension_count": 16})
+    make(folder, "f32-qwen3-half-rotates", "--arch qwen3 --dim 64 --heads 2 --ff 96", N_IDS, range(N_IDS),
+         {"qwen3.rope.dimension_count": 16})
+
+
+if __name__ == "__main__":
+    main()

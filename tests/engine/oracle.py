@@ -1,0 +1,221 @@
+"""Logits of a GGUF decoder in float64, written from the papers and from ggml's definition of its blocks.
+
+It shares no line with the program under test; only the file's directory is read by scripts/gguf_file.py.
+  RMSNorm: Zhang and Sennrich 2019. Rotary embedding: Su et al. 2021; linear scaling: Chen et al. 2023; YaRN: Peng et
+  al. 2023; divided frequencies: Llama 3.1. Grouped queries: Ainslie et al. 2023. SwiGLU: Shazeer 2020.
+"""
+
+import os
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts"))
+import numpy as np
+
+import gguf_file
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+
+def _f16(raw):
+    return np.ascontiguousarray(raw).view("<f2").astype(np.float64)
+
+
+def _nibbles(qs):
+    """(n, 16) bytes: 16 low nibbles, then 16 high ones."""
+    return np.concatenate([qs & 15, qs >> 4], axis=1).astype(np.float64)
+
+
+def _fifth(qh):
+    """(n, 4) bytes: bit i is worth 16 in element i."""
+    return 16.0 * np.unpackbits(qh, axis=1, bitorder="little")
+
+
+def _scales_of_6_bits(b):
+    """12 bytes: scales 0-3 and minima 0-3 in 6 low bits, 4-7 in nibbles of the last four bytes and the spare bits."""
+    b = b.astype(np.int64)
+    sc = np.concatenate([b[:, 0:4] & 63, (b[:, 8:12] & 15) | (b[:, 0:4] >> 6) << 4], axis=1)
+    mn = np.concatenate([b[:, 4:8] & 63, (b[:, 8:12] >> 4) | (b[:, 4:8] >> 6) << 4], axis=1)
+    return sc, mn
+
+
+def _pairs_of_32(qs):
+    """(n, 128) bytes: each 32 bytes hold 32 elements in low nibbles and the next 32 in high ones. To (n, 8, 32)."""
+    b = qs.reshape(-1, 4, 1, 32)
+    return np.concatenate([b & 15, b >> 4], axis=2).reshape(-1, 8, 32).astype(np.int64)
+
+
+def _two_bits(qs):
+    """(n, 64) bytes: each 32 bytes hold 4 runs of 32 elements, two bits each from the lowest. To (n, 8, 32)."""
+    b = qs.reshape(-1, 2, 1, 32)
+    return np.concatenate([b >> s & 3 for s in (0, 2, 4, 6)], axis=2).reshape(-1, 8, 32).astype(np.int64)
+
+
+def _bit_planes(qh):
+    """(n, 32) bytes: bit g of byte i belongs to element 32 g + i. To (n, 8, 32)."""
+    return np.stack([qh >> g & 1 for g in range(8)], axis=1).astype(np.int64)
+
+
+def _q2_k(b):
+    sc, qs, d, dmin = b[:, :16].astype(np.int64), b[:, 16:80], _f16(b[:, 80:82]), _f16(b[:, 82:84])
+    q = _two_bits(qs).reshape(-1, 16, 16)
+    return (d * (sc & 15))[..., None] * q - (dmin * (sc >> 4))[..., None]
+
+
+def _q3_k(b):
+    q = _two_bits(b[:, 32:96]) - 4 * (1 - _bit_planes(b[:, :32]))
+    s = b[:, 96:108].astype(np.int64)
+    low = np.concatenate([s[:, :8] & 15, s[:, :8] >> 4], axis=1)
+    high = np.concatenate([s[:, 8:12] >> t & 3 for t in (0, 2, 4, 6)], axis=1)
+    scale = _f16(b[:, 108:110]) * ((low | high << 4) - 32)
+    return scale[..., None] * q.reshape(-1, 16, 16)
+
+
+def _q4_k(b):
+    sc, mn = _scales_of_6_bits(b[:, 4:16])
+    return (_f16(b[:, 0:2]) * sc)[..., None] * _pairs_of_32(b[:, 16:]) - (_f16(b[:, 2:4]) * mn)[..., None]
+
+
+def _q5_k(b):
+    sc, mn = _scales_of_6_bits(b[:, 4:16])
+    q = _pairs_of_32(b[:, 48:]) + 16 * _bit_planes(b[:, 16:48])
+    return (_f16(b[:, 0:2]) * sc)[..., None] * q - (_f16(b[:, 2:4]) * mn)[..., None]
+
+
+def _q6_k(b):
+    ql, qh = b[:, :128].reshape(-1, 2, 2, 32), b[:, 128:192]
+    low = np.concatenate([ql & 15, ql >> 4], axis=2).reshape(-1, 8, 32).astype(np.int64)
+    q = (low | _two_bits(qh) << 4) - 32
+    scale = _f16(b[:, 208:210]) * np.ascontiguousarray(b[:, 192:208]).view(np.int8)
+    return scale[..., None] * q.reshape(-1, 16, 16)
+
+
+DECODERS = {
+    "F32": lambda b: np.ascontiguousarray(b).view("<f4").astype(np.float64),
+    "F16": _f16,
+    "BF16": lambda b: (np.ascontiguousarray(b).view("<u2").astype(np.uint32) << 16).view(np.float32).astype(np.float64),
+    "Q4_0": lambda b: _f16(b[:, :2]) * (_nibbles(b[:, 2:]) - 8),
+    "Q4_1": lambda b: _f16(b[:, :2]) * _nibbles(b[:, 4:]) + _f16(b[:, 2:4]),
+    "Q5_0": lambda b: _f16(b[:, :2]) * (_nibbles(b[:, 6:]) + _fifth(b[:, 2:6]) - 16),
+    "Q5_1": lambda b: _f16(b[:, :2]) * (_nibbles(b[:, 8:]) + _fifth(b[:, 4:8])) + _f16(b[:, 2:4]),
+    "Q8_0": lambda b: _f16(b[:, :2]) * b[:, 2:].view(np.int8),
+    "Q2_K": _q2_k,
+    "Q3_K": _q3_k,
+    "Q4_K": _q4_k,
+    "Q5_K": _q5_k,
+    "Q6_K": _q6_k,
+}
+
+
+def dequantize(raw, form):
+    blocks = np.asarray(raw).reshape(-1, gguf_file.FORMATS[form][2])
+    return DECODERS[form](blocks).reshape(-1)
+
+
+# ---- the model -------------------------------------------------------------------------------------------------------
+
+
+class Model:
+    def __init__(self, path):
+        self.file = gguf_file.Reader(path)
+        self.arch = self._text("general.architecture")
+        assert self.arch in ("llama", "qwen2", "qwen3")
+        self.layers = self._number("block_count")
+        self.dim = self._number("embedding_length")
+        self.heads = self._number("attention.head_count")
+        self.kv_heads = self._number("attention.head_count_kv", self.heads)
+        self.head_dim = self._number("attention.key_length", self.dim // self.heads)
+        self.rope_dim = self._number("rope.dimension_count", self.head_dim)
+        self.eps = self._number("attention.layer_norm_rms_epsilon")
+
+    def _text(self, key, default=None):
+        return self.file.keys[key][1][8:].decode() if key in self.file.keys else default
+
+    def _number(self, suffix, default=None):
+        kind, raw = self.file.keys.get(f"{self.arch}.{suffix}", (None, None))
+        return default if kind is None else struct.unpack("<f" if kind == gguf_file.F32 else "<I", raw)[0]
+
+    def tensor(self, name):
+        """(rows, columns) or (n)."""
+        shape, form, raw = self.file.tensors[name]
+        return dequantize(raw, form).reshape(shape[::-1])
+
+    def has(self, name):
+        return name in self.file.tensors
+
+    def frequencies(self):
+        """Radians a position for each pair, and the factor on cos and sin."""
+        n, base = self.rope_dim, self._number("rope.freq_base", 10000.0)
+        pair = np.arange(n // 2, dtype=np.float64)
+        f = base ** (-2 * pair / n)
+        if self.has("rope_freqs.weight"):
+            f = f / self.tensor("rope_freqs.weight")
+        kind, s = self._text(f"{self.arch}.rope.scaling.type"), self._number("rope.scaling.factor", 1.0)
+        if kind == "linear":
+            return f / s, 1.0
+        if kind != "yarn":
+            return f, 1.0
+        # YaRN: pairs that turn beta_fast times and more within the original context stay, those that turn fewer than
+        # beta_slow times are stretched, between the two a ramp over the index of the pair
+        context = self._number("rope.scaling.original_context_length")
+        index = lambda turns: n * np.log(context / (turns * 2 * np.pi)) / (2 * np.log(base))
+        first = max(0, np.floor(index(self._number("rope.scaling.yarn_beta_fast", 32.0))))
+        last = min(n - 1, np.ceil(index(self._number("rope.scaling.yarn_beta_slow", 1.0))))
+        stretched = np.clip((pair - first) / max(last - first, 1e-3), 0, 1)
+        attn = self._number("rope.scaling.attn_factor", 1.0)
+        return f / s * stretched + f * (1 - stretched), attn * (1 + 0.1 * np.log(s))
+
+    def rotate(self, x):
+        """x (tokens, heads, head_dim)."""
+        f, magnitude = self.frequencies()
+        angle = np.arange(len(x))[:, None, None] * f
+        turn = magnitude * np.exp(1j * angle)
+        n, out = self.rope_dim, x.copy()
+        if self.arch == "llama":
+            first, second = slice(0, n, 2), slice(1, n, 2)
+        else:
+            first, second = slice(0, n // 2), slice(n // 2, n)
+        z = (x[..., first] + 1j * x[..., second]) * turn
+        out[..., first], out[..., second] = z.real, z.imag
+        return out
+
+    def norm(self, x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.tensor(name)
+
+    def linear(self, x, name):
+        y = x @ self.tensor(name + ".weight").T
+        return y + self.tensor(name + ".bias") if self.has(name + ".bias") else y
+
+    def attention(self, x, layer):
+        n = len(x)
+        q = self.linear(x, layer + "attn_q").reshape(n, self.heads, self.head_dim)
+        k = self.linear(x, layer + "attn_k").reshape(n, self.kv_heads, self.head_dim)
+        v = self.linear(x, layer + "attn_v").reshape(n, self.kv_heads, self.head_dim)
+        if self.arch == "qwen3":
+            q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
+        q, k = self.rotate(q), self.rotate(k)
+        out = np.empty_like(q)
+        for h in range(self.heads):
+            kv = h // (self.heads // self.kv_heads)
+            for begin in range(0, n, 256):
+                end = min(n, begin + 256)
+                s = q[begin:end, h] @ k[:end, kv].T / np.sqrt(self.head_dim)
+                s[np.arange(end)[None, :] > np.arange(begin, end)[:, None]] = -np.inf
+                p = np.exp(s - s.max(1, keepdims=True))
+                out[begin:end, h] = p @ v[:end, kv] / p.sum(1, keepdims=True)
+        return self.linear(out.reshape(n, -1), layer + "attn_output")
+
+    def feed_forward(self, x, layer):
+        gate, up = self.linear(x, layer + "ffn_gate"), self.linear(x, layer + "ffn_up")
+        return self.linear(gate / (1 + np.exp(-gate)) * up, layer + "ffn_down")
+
+    def logits(self, ids, positions):
+        """(len(positions), vocab): after the tokens at these positions."""
+        x = self.tensor("token_embd.weight")[np.asarray(ids)]
+        for layer in (f"blk.{i}." for i in range(self.layers)):
+            x = x + self.attention(self.norm(x, layer + "attn_norm.weight"), layer)
+            x = x + self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
+        head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")
+        return self.norm(x[list(positions)], "output_norm.weight") @ head.T
