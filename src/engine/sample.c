@@ -176,20 +176,35 @@ static uint32_t truncate(evn_sampler *s, uint32_t n)
 	return kept;
 }
 
-evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err)
+/* A logit of -infinity is a token that cannot be drawn; one at least must be left. */
+static evn_status take_logits(evn_sampler *s, const float *logits, evn_error *err)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < s->vocab; i++) {
+		if (isnan(logits[i]) || logits[i] == INFINITY)
+			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is %s", i,
+			                isnan(logits[i]) ? "not a number" : "infinite");
+		s->candidates[i] = (candidate){(int32_t)i, s->banned[i] ? -INFINITY : logits[i]};
+		any |= s->candidates[i].logit > -INFINITY;
+	}
+	return any ? EVN_OK : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
+}
+
+static int32_t most_likely(const evn_sampler *s)
 {
 	uint32_t best = 0;
-	for (uint32_t i = 0; i < s->vocab; i++) {
-		if (isnan(logits[i]))
-			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is not a number", i);
-		s->candidates[i] = (candidate){(int32_t)i, s->banned[i] ? -INFINITY : logits[i]};
-	}
+	for (uint32_t i = 1; i < s->vocab; i++)
+		if (s->candidates[i].logit > s->candidates[best].logit)
+			best = i;
+	return (int32_t)best;
+}
+
+evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err)
+{
+	EVN_TRY(take_logits(s, logits, err));
 	penalise(s);
 	if (s->o.temp == 0) {
-		for (uint32_t i = 1; i < s->vocab; i++)
-			if (s->candidates[i].logit > s->candidates[best].logit)
-				best = i;
-		*id = (int32_t)best;
+		*id = most_likely(s);
 		return EVN_OK;
 	}
 	uint32_t n = truncate(s, keep_top_k(s));
