@@ -1,0 +1,377 @@
+/* test_sampler.c - which token is drawn: exact where one is the only answer, frequencies against probabilities
+ * elsewhere. Every seed is fixed, so nothing here depends on chance. */
+#include "engine/harness.h"
+
+#include <math.h>
+
+#define VOCAB 8
+
+static evn_sample_options plain(float temp, int64_t seed)
+{
+	return (evn_sample_options){.temp = temp, .top_p = 1, .repeat_penalty = 1, .repeat_last_n = 64, .seed = seed};
+}
+
+static evn_sampler *make(evn_sample_options o)
+{
+	evn_error err = {0};
+	evn_sampler *s;
+	require_ok(evn_sampler_create(&s, &o, VOCAB, &err));
+	return s;
+}
+
+static int32_t draw(evn_sampler *s, const float *logits)
+{
+	evn_error err = {0};
+	int32_t id = -1;
+	require_ok(evn_sampler_draw(s, logits, &id, &err));
+	return id;
+}
+
+/* Counts of n draws. */
+static void count(evn_sample_options o, const float *logits, size_t n, size_t counts[VOCAB])
+{
+	evn_sampler *s = make(o);
+	memset(counts, 0, VOCAB * sizeof *counts);
+	for (size_t i = 0; i < n; i++) {
+		int32_t id = draw(s, logits);
+		assert_in_range(id, 0, VOCAB - 1);
+		counts[id]++;
+	}
+	evn_sampler_free(s);
+}
+
+/* Exactly the tokens of the bit mask occur. */
+static void assert_drawn(evn_sample_options o, const float *logits, unsigned mask)
+{
+	size_t counts[VOCAB];
+	count(o, logits, 4000, counts);
+	for (unsigned i = 0; i < VOCAB; i++)
+		if ((counts[i] > 0) != (mask >> i & 1))
+			fail_msg("token %u was drawn %zu times", i, counts[i]);
+}
+
+/* Pearson's statistic over VOCAB - 1 = 7 degrees of freedom: above 24.3 once in a thousand seeds. */
+static void assert_frequencies(evn_sample_options o, const float *logits, const double *want)
+{
+	enum { N = 40000 };
+	size_t counts[VOCAB];
+	double statistic = 0;
+	count(o, logits, N, counts);
+	for (size_t i = 0; i < VOCAB; i++) {
+		double expected = want[i] * N, d = (double)counts[i] - expected;
+		if (want[i] > 0)
+			statistic += d * d / expected;
+		else
+			assert_int_equal(counts[i], 0);
+	}
+	print_message("statistic %.1f\n", statistic);
+	assert_true(statistic < 24.3);
+}
+
+static void softmax(const float *logits, double temp, double *out)
+{
+	double sum = 0;
+	for (size_t i = 0; i < VOCAB; i++)
+		sum += out[i] = exp((double)logits[i] / temp);
+	for (size_t i = 0; i < VOCAB; i++)
+		out[i] /= sum;
+}
+
+static const float logits[VOCAB] = {0.5f, 2.0f, -1.0f, 1.5f, 0.0f, 1.0f, -3.0f, 1.75f};
+/* ranks: 1 (2.0), 7 (1.75), 3 (1.5), 5 (1.0), 0, 4, 2, 6 */
+
+static void test_greedy(void **at)
+{
+	const float ties[VOCAB] = {1, 3, 2, 3, 3, 0, 0, 0}, low[VOCAB] = {-9, -9, -8, -9, -9, -9, -9, -9};
+	evn_sampler *s = make(plain(0, 1));
+	(void)at;
+	assert_int_equal(draw(s, logits), 1);
+	assert_int_equal(draw(s, ties), 1);
+	assert_int_equal(draw(s, low), 2);
+	evn_sampler_free(s);
+}
+
+static void test_top_k(void **at)
+{
+	const float ties[VOCAB] = {0, 1, 1, 1, 1, 0, 0, 0};
+	evn_sample_options o = plain(1, 3);
+	(void)at;
+	o.top_k = 1;
+	assert_drawn(o, logits, 1u << 1);
+	assert_drawn(o, ties, 1u << 1);
+	o.top_k = 3;
+	assert_drawn(o, logits, 1u << 1 | 1u << 7 | 1u << 3);
+	assert_drawn(o, ties, 1u << 1 | 1u << 2 | 1u << 3);
+	o.top_k = 5;
+	assert_drawn(o, ties, 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4);
+	o.top_k = 100;
+	o.temp = 4; /* so that the least likely of eight occurs */
+	assert_drawn(o, logits, 0xff);
+}
+
+static void test_top_p(void **at)
+{
+	/* one half, a quarter, an eighth, ... */
+	float halves[VOCAB];
+	evn_sample_options o = plain(1, 4);
+	(void)at;
+	for (int i = 0; i < VOCAB; i++)
+		halves[i] = (float)-i * logf(2);
+	o.top_p = 0.4f;
+	assert_drawn(o, halves, 0x1);
+	o.top_p = 0.6f;
+	assert_drawn(o, halves, 0x3);
+	o.top_p = 0.8f;
+	assert_drawn(o, halves, 0x7);
+	o.top_p = 1e-6f; /* one always stays */
+	assert_drawn(o, halves, 0x1);
+}
+
+static void test_min_p(void **at)
+{
+	evn_sample_options o = plain(1, 5);
+	(void)at;
+	o.min_p = 0.5f; /* e^(1.5 - 2) = 0.61 stays, e^(1 - 2) = 0.37 goes */
+	assert_drawn(o, logits, 1u << 1 | 1u << 7 | 1u << 3);
+	o.min_p = 1;
+	assert_drawn(o, logits, 1u << 1);
+	/* The cuts are made before the temperature, as they are at temperature 1. */
+	o.min_p = 0.5f;
+	o.temp = 100;
+	assert_drawn(o, logits, 1u << 1 | 1u << 7 | 1u << 3);
+}
+
+static void test_frequencies(void **at)
+{
+	static const double temps[] = {1, 0.5, 2};
+	double want[VOCAB];
+	(void)at;
+	for (size_t i = 0; i < 3; i++) {
+		softmax(logits, temps[i], want);
+		assert_frequencies(plain((float)temps[i], 6 + (int64_t)i), logits, want);
+	}
+}
+
+/* What is cut goes to the others in proportion. */
+static void test_frequencies_after_a_cut(void **at)
+{
+	double want[VOCAB], sum = 0;
+	evn_sample_options o = plain(1.5f, 11);
+	(void)at;
+	o.top_k = 4;
+	softmax(logits, 1.5, want);
+	want[0] = want[4] = want[2] = want[6] = 0;
+	for (size_t i = 0; i < VOCAB; i++)
+		sum += want[i];
+	for (size_t i = 0; i < VOCAB; i++)
+		want[i] /= sum;
+	assert_frequencies(o, logits, want);
+}
+
+static void draw_many(int64_t seed, int32_t *ids, size_t n)
+{
+	evn_sampler *s = make(plain(1, seed));
+	for (size_t i = 0; i < n; i++)
+		ids[i] = draw(s, logits);
+	evn_sampler_free(s);
+}
+
+static void test_seeds(void **at)
+{
+	int32_t first[64], again[64], other[64];
+	(void)at;
+	draw_many(42, first, 64);
+	draw_many(42, again, 64);
+	draw_many(43, other, 64);
+	assert_memory_equal(first, again, sizeof first);
+	assert_memory_not_equal(first, other, sizeof first);
+	draw_many(0, first, 64);
+	draw_many(0, again, 64);
+	assert_memory_equal(first, again, sizeof first);
+}
+
+static void test_repeat_penalty(void **at)
+{
+	evn_sample_options o = plain(0, 1);
+	const float negative[VOCAB] = {-4, -1, -1.5f, -4, -4, -4, -4, -4};
+	(void)at;
+	o.repeat_penalty = 1.25f;
+	evn_sampler *s = make(o);
+	evn_sampler_accept(s, 1);
+	evn_sampler_accept(s, 1); /* once per token: 2.0 / 1.25 = 1.6 is below 1.75 */
+	assert_int_equal(draw(s, logits), 7);
+	evn_sampler_accept(s, 7); /* 1.75 / 1.25 = 1.4: now 1 with 1.6 is ahead again */
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_free(s);
+	o.repeat_penalty = 2; /* a negative logit is multiplied: -1 becomes -2 */
+	s = make(o);
+	evn_sampler_accept(s, 1);
+	assert_int_equal(draw(s, negative), 2);
+	evn_sampler_free(s);
+}
+
+static void test_repeat_window(void **at)
+{
+	evn_sample_options o = plain(0, 1);
+	(void)at;
+	o.repeat_penalty = 10;
+	o.repeat_last_n = 2;
+	evn_sampler *s = make(o);
+	evn_sampler_accept(s, 1);
+	evn_sampler_accept(s, 4);
+	assert_int_equal(draw(s, logits), 7);
+	evn_sampler_accept(s, 4); /* pushes 1 out */
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_free(s);
+	o.repeat_last_n = 0;
+	s = make(o);
+	evn_sampler_accept(s, 1);
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_accept(s, -1);
+	evn_sampler_accept(s, VOCAB);
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_free(s);
+}
+
+static void test_foreign_ids_are_ignored(void **at)
+{
+	evn_sample_options o = plain(0, 1);
+	(void)at;
+	o.repeat_penalty = 2;
+	evn_sampler *s = make(o);
+	evn_sampler_accept(s, -1);
+	evn_sampler_accept(s, VOCAB);
+	evn_sampler_accept(s, INT32_MAX);
+	evn_sampler_ban(s, -1);
+	evn_sampler_ban(s, VOCAB);
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_free(s);
+}
+
+static void test_banned(void **at)
+{
+	size_t counts[VOCAB] = {0};
+	evn_sampler *s = make(plain(0, 1)), *random = make(plain(5, 2));
+	(void)at;
+	evn_sampler_ban(s, 1);
+	assert_int_equal(draw(s, logits), 7);
+	evn_sampler_ban(s, 7);
+	evn_sampler_ban(s, 3);
+	assert_int_equal(draw(s, logits), 5);
+	evn_sampler_ban(random, 1);
+	for (int i = 0; i < 2000; i++)
+		counts[draw(random, logits)]++;
+	for (size_t i = 0; i < VOCAB; i++)
+		assert_int_equal(counts[i] > 0, i != 1);
+	evn_sampler_free(s);
+	evn_sampler_free(random);
+}
+
+/* A banned token stays banned when it was accepted before and its penalised logit is -infinity. */
+static void test_banned_and_penalised(void **at)
+{
+	evn_sample_options o = plain(0, 1);
+	(void)at;
+	o.repeat_penalty = 1.5f;
+	evn_sampler *s = make(o);
+	evn_sampler_accept(s, 1);
+	evn_sampler_ban(s, 1);
+	assert_int_equal(draw(s, logits), 7);
+	evn_sampler_free(s);
+}
+
+/* Token 0 is not drawn for being the first where it is banned and the others have no chance. */
+static void test_only_one_left(void **at)
+{
+	float none[VOCAB];
+	(void)at;
+	for (int i = 0; i < VOCAB; i++)
+		none[i] = i == 5 ? -1 : -INFINITY;
+	evn_sampler *s = make(plain(0, 1)), *random = make(plain(1, 1));
+	assert_int_equal(draw(s, none), 5);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(draw(random, none), 5);
+	evn_sampler_free(s);
+	evn_sampler_free(random);
+}
+
+static void test_nothing_left(void **at)
+{
+	evn_error err = {0};
+	int32_t id = -1;
+	(void)at;
+	for (int random = 0; random < 2; random++) {
+		evn_sampler *s = make(plain((float)random, 1));
+		for (int32_t i = 0; i < VOCAB; i++)
+			evn_sampler_ban(s, i);
+		assert_int_equal(evn_sampler_draw(s, logits, &id, &err), EVN_ERR_USAGE);
+		assert_string_equal(err.text, "no token can be drawn: those not banned have a logit of -infinity");
+		assert_int_equal(id, -1);
+		evn_sampler_free(s);
+	}
+}
+
+static void test_not_a_number(void **at)
+{
+	evn_error err = {0};
+	int32_t id = -1;
+	float bad[VOCAB];
+	(void)at;
+	memcpy(bad, logits, sizeof bad);
+	bad[6] = NAN;
+	evn_sampler *s = make(plain(0, 1));
+	assert_int_equal(evn_sampler_draw(s, bad, &id, &err), EVN_ERR_DEVICE);
+	assert_string_equal(err.text, "the logit of token 6 is not a number");
+	bad[6] = INFINITY;
+	assert_int_equal(evn_sampler_draw(s, bad, &id, &err), EVN_ERR_DEVICE);
+	assert_string_equal(err.text, "the logit of token 6 is infinite");
+	assert_int_equal(id, -1);
+	assert_int_equal(draw(s, logits), 1); /* still usable */
+	evn_sampler_free(s);
+}
+
+static void test_wrong_options(void **at)
+{
+	evn_error err = {0};
+	evn_sampler *s = NULL;
+	evn_sample_options wrong[12];
+	(void)at;
+	for (size_t i = 0; i < 12; i++)
+		wrong[i] = evn_sample_defaults();
+	wrong[0].temp = -1;
+	wrong[1].temp = NAN;
+	wrong[2].temp = INFINITY;
+	wrong[3].top_k = -1;
+	wrong[4].top_p = 0;
+	wrong[5].top_p = 1.5f;
+	wrong[6].top_p = NAN;
+	wrong[7].min_p = -0.1f;
+	wrong[8].min_p = 2;
+	wrong[9].repeat_penalty = 0;
+	wrong[10].repeat_penalty = INFINITY;
+	wrong[11].repeat_last_n = -1;
+	static const char *const names[] = {
+		"temp:",  "temp:",  "temp:",  "top_k:",          "top_p:",          "top_p:",
+		"top_p:", "min_p:", "min_p:", "repeat_penalty:", "repeat_penalty:", "repeat_last_n:"};
+	for (size_t i = 0; i < 12; i++) {
+		assert_int_equal(evn_sampler_create(&s, &wrong[i], VOCAB, &err), EVN_ERR_USAGE);
+		assert_null(s);
+		assert_memory_equal(err.text, names[i], strlen(names[i]));
+	}
+	evn_sampler_free(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_greedy),        cmocka_unit_test(test_top_k),
+		cmocka_unit_test(test_top_p),         cmocka_unit_test(test_min_p),
+		cmocka_unit_test(test_frequencies),   cmocka_unit_test(test_frequencies_after_a_cut),
+		cmocka_unit_test(test_seeds),         cmocka_unit_test(test_repeat_penalty),
+		cmocka_unit_test(test_repeat_window), cmocka_unit_test(test_foreign_ids_are_ignored),
+		cmocka_unit_test(test_banned),        cmocka_unit_test(test_banned_and_penalised),
+		cmocka_unit_test(test_only_one_left), cmocka_unit_test(test_nothing_left),
+		cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_wrong_options),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
