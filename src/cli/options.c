@@ -37,7 +37,7 @@ const option options[] = {
 	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "tensor", 0, 0, splits,
 	 "MODE", "how the work is split: tensor (every matrix over all devices)"},
 	{"reduce", 0, OPTION_CHOICE, CMD_ENGINE, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
-	 "WAY", "how partial results meet: auto, host, events"},
+	 "WAY", "how partial results meet: auto, host, events, flags"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "type of the activations: auto, f32"},
 	{"remeasure", 0, OPTION_FLAG, CMD_ENGINE | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
