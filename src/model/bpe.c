@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, for a byte that the vocabulary lacks: none of UTF-8 */
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, for a broken byte that the vocabulary lacks */
 
 typedef struct {
 	int32_t left, right;
@@ -207,8 +207,9 @@ static int32_t find_word(const evn_bpe *b, const char *word, size_t n)
 	return evn_vocab_find(b->vocab, spelled, length);
 }
 
+/* Bytes without a token, rare control characters in some vocabularies, are left out, as llama.cpp does. */
 static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word, uint32_t n, evn_ids *out,
-							  evn_error *err)
+							  size_t *n_lost, evn_error *err)
 {
 	if (evn_pretokenizer_ignores_merges(b->pretokenizer)) {
 		int32_t id = find_word(b, word, n);
@@ -220,10 +221,10 @@ static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word,
 		m->symbols[i] = (evn_symbol){.id = b->byte_ids[(uint8_t)word[i]], .length = 1};
 	evn_merge(m, n, find_rule, b);
 	for (uint32_t i = 0; i < n; i += m->symbols[i].length) {
-		if (m->symbols[i].id < 0)
-			return evn_fail(err, EVN_ERR_FORMAT, "%s: the vocabulary has no token for byte 0x%02x", b->vocab->file,
-							(unsigned)(uint8_t)word[i]);
-		EVN_TRY(evn_ids_push(out, m->symbols[i].id, err));
+		if (m->symbols[i].id >= 0)
+			EVN_TRY(evn_ids_push(out, m->symbols[i].id, err));
+		else
+			++*n_lost;
 	}
 	return EVN_OK;
 }
@@ -234,13 +235,17 @@ evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids 
 	evn_merger merger = {0};
 	evn_status status = evn_pretokenizer_split(b->pretokenizer, text, n, &words, err);
 	uint32_t begin = 0;
+	size_t n_lost = 0;
 	for (size_t i = 0; i < words.n && status == EVN_OK; i++) {
 		const char *word = text + begin;
 		uint32_t length = words.ends[i] - begin;
-		bool lost = length == 1 && b->byte_ids[(uint8_t)word[0]] < 0;
-		status = encode_word(b, &merger, lost ? REPLACEMENT : word, lost ? 3 : length, out, err);
+		uint8_t first = (uint8_t)word[0];
+		bool broken = length == 1 && first >= 0x80 && b->byte_ids[first] < 0;
+		status = encode_word(b, &merger, broken ? REPLACEMENT : word, broken ? 3 : length, out, &n_lost, err);
 		begin = words.ends[i];
 	}
+	if (n_lost > 0)
+		evn_log(EVN_LOG_WARN, "%s: %zu bytes of the text have no token and are left out", b->vocab->file, n_lost);
 	evn_words_clear(&words);
 	evn_merger_clear(&merger);
 	return status;
