@@ -29,7 +29,7 @@ d = json.load(open(sys.argv[1]), parse_constant=lambda c: sys.exit('not JSON: ' 
 sys.exit(0 if ($condition) else 'got ' + json.dumps(d)[:600])" "$dir/out" || fail "$*: not so: $condition"
 }
 
-run=(run -m "$model" -d cpu -c 256)
+run=(run -m "$model" -d pocl -c 256)
 text='The capital of France is'
 
 holds 'd["ids"] == [504, 3575, 282, 4649, 314] and d["text"] == "'"$text"'"' tokenize -m "$model" -p "$text"
@@ -39,18 +39,18 @@ holds 'd["arch"] == "llama" and d["n_layers"] == 30 and len(d["tensors"]) == 272
 	inspect "$model" --tensors
 holds 'all(x["id"] and "usable" in x and "gemv_gbs" in x for x in d["devices"]) and "problems" in d' devices
 holds 'd["ranks"][0]["heads"] == [0, 9] and d["ranks"][0]["bytes"] > 0 and abs(d["ranks"][0]["share_decode"] - 1) < 1e-6
-	and d["predicted"]["decode_tok_s"] > 0 and d["predicted"]["best_single"]["device"]' plan -m "$model" -d cpu -c 256
+	and d["predicted"]["decode_tok_s"] > 0 and d["predicted"]["best_single"]["device"]' plan -m "$model" -d pocl -c 256
 holds 'd["prompt_ids"] == [504, 3575, 282, 4649, 314] and d["ids"] == [7042, 30, 198, 198, 504, 2988, 314, 42]
 	and d["text"] == " Paris.\n\nThe answer is:" and d["finish"] == "length" and d["events"] == []
 	and d["stats"]["decode_tok_s"] > 0 and abs(sum(r["share"] for r in d["stats"]["ranks"]) - 1) < 1e-6' \
 	"${run[@]}" -p "$text" -n 8 --temp 0
 holds 'd["finish"] == "length" and d["ids"] == [] and d["text"] == ""' "${run[@]}" -p a -n 0
 holds 'd["finish"] == "context" and len(d["prompt_ids"]) + len(d["ids"]) == 17' \
-	run -m "$model" -d cpu -c 16 -p "$text" --temp 0 --ignore-eos
+	run -m "$model" -d pocl -c 16 -p "$text" --temp 0 --ignore-eos
 holds 'd["ids"] == [504, 3575] and len(d["logits"]) == 2 and len(d["logits"][1]) == 49152' \
-	logits -m "$model" -d cpu -c 16 --ids 504,3575
+	logits -m "$model" -d pocl -c 16 --ids 504,3575
 holds 'len(d["alone"]) == 1 and 0 < d["efficiency"]["decode"] and 0 < d["fraction_of_bandwidth"] < 2
-	and d["together"]["prefill_tok_s"] > 0 and d["all_reduce_us"] == 0' bench -m "$model" -d cpu -p 16 -n 4 -r 1
+	and d["together"]["prefill_tok_s"] > 0 and d["all_reduce_us"] == 0' bench -m "$model" -d pocl -p 16 -n 4 -r 1
 
 # Plain output: the text alone on stdout, the rest on stderr, and with -q nothing there.
 "$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >"$dir/out" 2>"$dir/err" || fail 'run from stdin failed'
@@ -60,7 +60,7 @@ grep -q 'tokens/s' "$dir/err" || fail 'run: no statistics on stderr'
 [ ! -s "$dir/err" ] || fail "run -q: $(cat "$dir/err")"
 
 # A context that the prompt does not fit, and an empty prompt (this model has no BOS).
-"$evener" run -m "$model" -d cpu -c 4 -p "$text" -q 2>"$dir/err" >"$dir/out"
+"$evener" run -m "$model" -d pocl -c 4 -p "$text" -q 2>"$dir/err" >"$dir/out"
 [ $? = 1 ] && grep -q 'context of 4' "$dir/err" || fail "prompt larger than the context: $(cat "$dir/err")"
 "$evener" "${run[@]}" -q -p '' 2>"$dir/err" >"$dir/out"
 [ $? = 2 ] && grep -q 'prompt is empty' "$dir/err" || fail "empty prompt: $(cat "$dir/err")"
