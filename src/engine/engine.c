@@ -65,6 +65,8 @@ static evn_status open_engine(evn_engine *e, evn_error *err)
 		l.total_bytes += evn_split_bytes(&e->prepared.shape, &e->prepared.split, i);
 	EVN_TRY(evn_team_run(e->team, load_rank, &l, show_loading, &l, err));
 	show_loading(&l);
+	if (atomic_load(&l.progress.stop))
+		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
 	evn_log(EVN_LOG_INFO, "prepared in %.2f s, weights on the devices in %.2f s", (double)(prepared - began) * 1e-9,
 	        (double)(evn_now_ns() - prepared) * 1e-9);
 	return EVN_OK;
