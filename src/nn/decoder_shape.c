@@ -12,7 +12,7 @@ static evn_status sum_bytes(const evn_model *m, const char *part, uint64_t *sum,
 		snprintf(name, sizeof name, "blk.%u.%s", i, part);
 		const evn_tensor *t = evn_model_find(m, name);
 		if (!t)
-			return evn_fail(err, EVN_ERR_FORMAT, "%s: no tensor %s", evn_gguf_name(evn_model_gguf(m)), name);
+			return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(evn_model_gguf(m)), name);
 		*sum += t->size_bytes;
 		if (grain && t->quant->block_len > *grain)
 			*grain = t->quant->block_len;
