@@ -32,13 +32,14 @@ foreach(kind cases long)
 endforeach()
 set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
-set_tests_properties(engine/test_decoder PROPERTIES TIMEOUT 300 FIXTURES_REQUIRED decoder_cases
+set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 300 FIXTURES_REQUIRED decoder_cases
 	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
 
 # Two vendors on one CPU, a core each.
-set(ENGINE_ENV POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1)
+set(ENGINE_ENV POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1 EVENER_TEST_CASES=${cases})
+engine_run(test_errors_vendors "" 120 test_errors vendors)
 engine_run(test_reference_vendors "" 300 test_reference pocl,intel q4_1 3)
 engine_run(test_reference_vendors_f32 "" 300 test_reference pocl,intel f32 2 16)
 engine_run(test_reference_vendors_long long 1200 test_reference pocl,intel)
@@ -46,6 +47,6 @@ engine_run(test_reference_vendors_f32_long long 1200 test_reference pocl,intel f
 engine_run(test_group_vendors "" 120 test_group pocl,intel)
 engine_run(test_decoder_vendors "" 300 test_decoder ${cases} pocl,intel)
 engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,rusticl)
-set_tests_properties(engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES
+set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES
 	FIXTURES_REQUIRED decoder_cases)
 unset(ENGINE_ENV)
