@@ -1,4 +1,4 @@
-// matvec.cl - y = W x for one token or a few, W in tiles of 16 rows in its file's own quantised blocks.
+// matvec.cl - y = W x for one token, W in tiles of 16 rows in its file's own quantised blocks.
 // Comes after kernels/quant/<format>.cl, which decodes a step (STEP_LEN columns of one tile) group by group:
 //   w[row][k] = scale[row] * quant[row][k] + offset[row]   for the GROUP_LEN columns of a group.
 #ifndef SLICES
@@ -33,11 +33,12 @@ inline float16 step_dot(const global uchar *b, const global float *x)
 	return total;
 }
 
-// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. Work-group (tile, token).
+// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. Work-group (tile, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))
-void matvec(global float *y, uint y_stride, uint y_offset, const global float *x, uint x_stride, const global uchar *w, uint n_steps)
+void matvec(global float *y, uint y_stride, uint y_offset, const global float *x, uint x_stride, const global uchar *w,
+            uint n_steps, uint first)
 {
-	size_t tile = get_group_id(0), token = get_group_id(1);
+	size_t tile = get_group_id(0), token = first + get_group_id(1);
 	uint slice = get_local_id(0);
 	const global float *xt = x + token * x_stride;
 	const global uchar *wt = w + tile * n_steps * (STEP_BYTES * TILE_ROWS);

@@ -27,10 +27,9 @@ typedef struct {
 	evn_matrix *matrices;
 	uint32_t n_matrices;
 	uint64_t bytes;
-	double macs; /* multiply-adds of one token through all matrices */
 	evn_buf *x, *y;
 	uint32_t x_stride, y_stride;
-	double matvec_ns; /* of one token through all matrices */
+	double prompt_ns; /* of GEMM_TOKENS tokens through a layer, by the quantised kernels */
 } bench_rank;
 
 typedef struct {
@@ -66,7 +65,6 @@ static evn_status add_matrix(bench_rank *r, const evn_tensor *t, evn_error *err)
 	evn_matrix *m = &r->matrices[r->n_matrices++];
 	EVN_TRY(evn_matrix_split_output(m, r->queue, &block, 1, NULL, err));
 	r->bytes += m->bytes;
-	r->macs += (double)t->shape[0] * (double)t->shape[1];
 	if (m->columns > r->x_stride)
 		r->x_stride = m->columns;
 	if (m->rows > r->y_stride)
@@ -164,7 +162,7 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	while (!b->model && r->bytes < WORKING_SET / 2)
 		EVN_TRY(add_matrix(r, &b->general, err));
 	EVN_TRY(fill_ones(r, err));
-	EVN_TRY(evn_op_matvec(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[0], 1, err));
+	EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[0], 1, err));
 	return evn_queue_finish(r->queue, err);
 }
 
@@ -172,17 +170,28 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 
 typedef evn_status (*pass_fn)(bench_rank *r, uint32_t n_tok, evn_error *err);
 
-static evn_status matvec_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
+/* Every matrix: the bytes of a token. */
+static evn_status whole_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < r->n_matrices; i++)
-		EVN_TRY(evn_op_matvec(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+		EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
 
-static evn_status matmul_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
+/* One layer's matrices: enough for prompts, and bearable on slow devices. */
+#define LAYER_MATRICES 5
+
+static evn_status quantised_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
-	for (uint32_t i = 0; i < r->n_matrices && i < 5; i++) /* one layer: enough, and bearable on slow devices */
-		EVN_TRY(evn_op_matmul(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+	for (uint32_t i = 0; i < r->n_matrices && i < LAYER_MATRICES; i++)
+		EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+	return evn_queue_finish(r->queue, err);
+}
+
+static evn_status gemm_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
+{
+	for (uint32_t i = 0; i < r->n_matrices && i < LAYER_MATRICES; i++)
+		EVN_TRY(evn_op_gemm(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
 
@@ -193,7 +202,7 @@ static evn_status time_passes(bench *b, bench_rank *r, pass_fn pass, uint32_t n_
 	EVN_TRY(pass(r, n_tok, err));
 	*ns = (double)(evn_now_ns() - began);
 	EVN_TRY(evn_group_meet(b->group, err));
-	if (*ns > SLOW_NS && pass == matvec_pass)
+	if (*ns > SLOW_NS && pass == whole_pass)
 		return EVN_OK;
 	began = evn_now_ns();
 	do {
@@ -209,8 +218,9 @@ static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	EVN_TRY(time_passes(b, r, matvec_pass, 1, &r->matvec_ns, err));
-	tell(b, rank, "gemv_gbs", (double)r->bytes / r->matvec_ns);
+	double ns;
+	EVN_TRY(time_passes(b, r, whole_pass, 1, &ns, err));
+	tell(b, rank, "gemv_gbs", (double)r->bytes / ns);
 	return EVN_OK;
 }
 
@@ -237,31 +247,43 @@ static evn_status measure_launches(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-static double first_macs(const bench_rank *r)
+static double layer_flops(const bench_rank *r)
 {
-	double macs = 0;
-	for (uint32_t i = 0; i < r->n_matrices && i < 5; i++)
-		macs += (double)r->matrices[i].rows * r->matrices[i].columns;
-	return macs;
+	double flops = 0;
+	for (uint32_t i = 0; i < r->n_matrices && i < LAYER_MATRICES; i++)
+		flops += 2.0 * r->matrices[i].rows * r->matrices[i].columns;
+	return flops;
 }
 
-/* Few tokens go faster through the matrix-vector kernel, many through GEMM: the least power of two where GEMM wins. */
+/* The kernels that read quantised blocks, at a prompt's size; what prompts can do without GEMM. */
+static evn_status measure_prompt(void *arg, uint32_t rank, evn_error *err)
+{
+	bench *b = arg;
+	bench_rank *r = &b->ranks[rank];
+	EVN_TRY(time_passes(b, r, quantised_pass, GEMM_TOKENS, &r->prompt_ns, err));
+	tell(b, rank, "gemm_gflops", layer_flops(r) * GEMM_TOKENS / r->prompt_ns);
+	return EVN_OK;
+}
+
+/* The least power of two of tokens from which GEMM wins all the way up to a prompt's size. */
 static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	double macs = first_macs(r), vector_ns = r->matvec_ns * macs / r->macs, ns;
-	double from = 0;
-	EVN_TRY(prove_formats(b, r, "matmul", false, err));
+	double gemm_ns, quantised_ns = r->prompt_ns;
+	uint32_t from = 0;
+	EVN_TRY(prove_formats(b, r, "gemm", false, err));
 	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
 		EVN_TRY(evn_group_meet(b->group, err));
 		if (atomic_load(&b->gemm_enough))
 			break;
-		EVN_TRY(time_passes(b, r, matmul_pass, n_tok, &ns, err));
-		if (n_tok == GEMM_TOKENS)
-			tell(b, rank, "gemm_gflops", 2 * macs * n_tok / fmin(ns, vector_ns * n_tok));
-		if (ns < vector_ns * n_tok && (from == 0 || from == 2 * n_tok || n_tok == GEMM_TOKENS))
+		if (n_tok < GEMM_TOKENS)
+			EVN_TRY(time_passes(b, r, quantised_pass, n_tok, &quantised_ns, err));
+		EVN_TRY(time_passes(b, r, gemm_pass, n_tok, &gemm_ns, err));
+		if (gemm_ns < quantised_ns && (n_tok == GEMM_TOKENS || from == 2 * n_tok))
 			from = n_tok;
+		if (n_tok == GEMM_TOKENS && from)
+			tell(b, rank, "gemm_gflops", layer_flops(r) * n_tok / gemm_ns);
 		if (evn_now_ns() - b->gemm_began_ns > GEMM_BUDGET_NS)
 			atomic_store(&b->gemm_enough, true);
 	}
@@ -349,6 +371,7 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, set_up, err));
 	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_gemv, err));
 	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_launches, err));
+	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_prompt, err));
 	if (b->n > 1) {
 		EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_reduce, err));
 		bool shared = true;

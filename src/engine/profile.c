@@ -11,7 +11,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)60 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "1" /* of the lines; part of the key */
+#define LINE_FORMAT "2" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY", "POCL_WORK_GROUP_METHOD",
@@ -76,26 +76,6 @@ static bool parse(evn_profile *p, const char *text)
 			complete = true;
 	}
 	return complete;
-}
-
-/* Where GEMM could not be measured, prompts go token by token: 2 operations for each weight, so as many per byte as
- * the file has weights per byte. */
-static void without_gemm(evn_profile *p, uint32_t n, double flops_per_byte)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (p->ranks[i].gemm_gflops == 0) {
-			p->ranks[i].gemm_gflops = p->ranks[i].gemv_gbs * flops_per_byte;
-			p->ranks[i].gemm_from = UINT32_MAX;
-		}
-}
-
-/* Operations per weight byte of the model's layers (Q4_0 for the general shape). */
-static double flops_per_byte(const evn_model *m)
-{
-	if (!m)
-		return 2.0 * 32 / 18;
-	const evn_tensor *t = evn_model_find(m, "blk.0.ffn_up.weight");
-	return t ? 2.0 * (double)t->shape[0] * (double)t->shape[1] / (double)t->size_bytes : 2.0;
 }
 
 /* A caller that waits sees which device is measured, and may end it. */
@@ -187,8 +167,6 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 	} else {
 		status = measure(out, s, picks, n, m, cache, o, err);
 	}
-	if (status == EVN_OK)
-		without_gemm(out, n, flops_per_byte(m));
 	free(text);
 	free(cache);
 	return status;

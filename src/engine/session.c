@@ -9,6 +9,7 @@ struct evn_session {
 	evn_kv *kv[EVN_MAX_RANKS];
 	uint32_t position;
 	bool has_logits;
+	uint32_t waiting_steps; /* in a row in which every rank waited longer than it worked */
 	float *logits;     /* (vocab) */
 	float *embeddings; /* (n_batch, stride) */
 	uint32_t stride;
@@ -89,6 +90,46 @@ static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n,
 	return EVN_OK;
 }
 
+/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. When even the rank
+ * that waits least waits longer than it works, for several steps running, they meet another way: the bits are the same. */
+static void watch_meetings(evn_session *s, const evn_group_times *before)
+{
+	enum { PATIENCE_STEPS = 8 };
+	bool all_wait = s->e->n_ranks > 1;
+	for (uint32_t i = 0; i < s->e->n_ranks; i++) {
+		evn_group_times now = evn_group_rank_times(s->e->group, i);
+		all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
+	}
+	s->waiting_steps = all_wait ? s->waiting_steps + 1 : 0;
+	if (s->waiting_steps >= PATIENCE_STEPS)
+		evn_group_fall_back(s->e->group);
+}
+
+/* A step leaves nothing behind that its repetition does not overwrite: where meeting by flags failed, it is run again
+ * another way. */
+static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
+{
+	evn_error why = {0};
+	evn_group_times before[EVN_MAX_RANKS];
+	for (uint32_t i = 0; i < s->e->n_ranks; i++)
+		before[i] = evn_group_rank_times(s->e->group, i);
+	evn_status status = evn_team_run(s->e->team, run_step, st, NULL, NULL, &why);
+	if (status != EVN_OK) {
+		evn_group_reset(s->e->group);
+		if (evn_group_fall_back(s->e->group)) {
+			evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
+			status = evn_team_run(s->e->team, run_step, st, NULL, NULL, &why);
+			if (status != EVN_OK)
+				evn_group_reset(s->e->group);
+		}
+	}
+	if (status == EVN_OK)
+		watch_meetings(s, before);
+	else if (err)
+		*err = why;
+	return status;
+}
+
 /* Tokens ids[0, n) at the position `at`; logits of the last n_logits. */
 static evn_status step(evn_session *s, const int32_t *ids, uint32_t n, uint32_t at, uint32_t n_logits, float *logits,
                        evn_error *err)
@@ -96,9 +137,7 @@ static evn_status step(evn_session *s, const int32_t *ids, uint32_t n, uint32_t 
 	for (uint32_t i = 0; i < n; i++)
 		evn_tensor_row(s->e->embedding, (uint64_t)ids[i], s->embeddings + (uint64_t)i * s->stride);
 	stepping st = {s, {.embeddings = s->embeddings, .n_tok = n, .position = at, .n_logits = n_logits, .logits = logits}};
-	evn_status status = evn_team_run(s->e->team, run_step, &st, NULL, NULL, err);
-	if (status != EVN_OK)
-		evn_group_reset(s->e->group);
+	evn_status status = run_on_ranks(s, &st, err);
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
 		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder);
 	return status;

@@ -13,7 +13,7 @@
 #define FLAG_WORDS 16 /* a cache line for each rank's count */
 #define LATE_SLOT EVN_MAX_RANKS /* behind the counts: 1 + the rank that was waited for in vain */
 #define FLAG_BYTES 4096
-#define SPIN_LIMIT (1u << 28) /* some seconds: far more than unequal ranks of one token ever wait */
+#define SPIN_LIMIT (1u << 30) /* looks, some seconds: a driver that compiles a kernel at its first launch is waited for */
 #define FUSED_FLOATS 8192 /* up to here the meeting's one work-item adds too: a launch less */
 
 static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }

@@ -93,6 +93,15 @@ evn_reduce evn_group_reduce(const evn_group *g) { return g->small->reduce; }
 evn_group_times evn_group_rank_times(const evn_group *g, uint32_t rank) { return g->ranks[rank].times; }
 void evn_group_give_up(evn_group *g) { evn_meeting_give_up(&g->meeting); }
 
+bool evn_group_fall_back(evn_group *g)
+{
+	bool falls = g->small != g->large;
+	if (falls)
+		evn_log(EVN_LOG_INFO, "devices meet by %s from now on, no longer by %s", g->large->name, g->small->name);
+	g->small = g->large;
+	return falls;
+}
+
 evn_buf *evn_group_partial(const evn_group *g, uint32_t rank)
 {
 	return g->ranks[rank].partials[g->ranks[rank].turn][rank];

@@ -37,6 +37,9 @@ evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_fl
 evn_status evn_group_meet(evn_group *g, evn_error *err);
 /* A rank that failed says so: the others' meetings end with EVN_ERR_CANCELLED instead of waiting for ever. */
 void evn_group_give_up(evn_group *g);
+/* Short messages go the way of long ones from now on: when flags proved unfit. False when they do already. No thread may
+ * be inside a collective. */
+bool evn_group_fall_back(evn_group *g);
 /* Makes the group usable again after a failed step; no thread may be inside a collective. Finishes the queues. */
 void evn_group_reset(evn_group *g);
 

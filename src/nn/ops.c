@@ -9,6 +9,7 @@
 /* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
 #define SCRATCH_BYTES ((uint64_t)32 << 20)
 #define MAX_QUANTS 32
+#define BLOCK_TOKENS 8u /* TOKENS of kernels/matmul.cl */
 
 struct evn_ops {
 	evn_queue *q;
@@ -16,7 +17,7 @@ struct evn_ops {
 	uint32_t gemm_from;
 	uint32_t items; /* work-items that share a row, tile or head: 1 on CPUs, where one item fills a core's vectors */
 	evn_kernel *rmsnorm, *swiglu, *add_bias, *rope_append, *attention;
-	evn_kernel *matvec[MAX_QUANTS], *dequantize[MAX_QUANTS];
+	evn_kernel *matvec[MAX_QUANTS], *matmul[MAX_QUANTS], *dequantize[MAX_QUANTS];
 	evn_buf *scratch;
 };
 
@@ -75,9 +76,9 @@ static evn_status quant_kernel(evn_ops *o, evn_kernel **table, const char *file,
 	if (i >= MAX_QUANTS)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, MAX_QUANTS);
 	if (!table[i]) {
-		char sources[64], defines[32];
+		char sources[64], defines[48];
 		snprintf(sources, sizeof sources, "quant/%s.cl %s", quant->kernel, file);
-		snprintf(defines, sizeof defines, "-DSLICES=%u", o->items);
+		snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u", o->items, BLOCK_TOKENS);
 		EVN_TRY(evn_kernel_get(&table[i], o->q, sources, name, defines, err));
 	}
 	*out = table[i];
@@ -89,11 +90,10 @@ static evn_status launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t 
 	return evn_launch(a, 2, (size_t[]){groups_x, groups_y}, (size_t[]){items, 1}, err);
 }
 
-static evn_status matvec_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                              const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+/* The arguments that matvec and matmul share. */
+static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                             const evn_matrix_part *p)
 {
-	evn_kernel *k = NULL;
-	EVN_TRY(quant_kernel(o, o->matvec, "matvec.cl", "matvec", p->quant, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);
@@ -102,14 +102,34 @@ static evn_status matvec_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const e
 	evn_arg_u32(&a, x_stride);
 	evn_arg_buf(&a, p->tiles);
 	evn_arg_u32(&a, p->n_steps);
-	return launch2(&a, p->rows / EVN_TILE_ROWS, n_tok, o->items, err);
+	return a;
 }
 
-evn_status evn_op_matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                         const evn_matrix *m, uint32_t n_tok, evn_error *err)
+/* Whole blocks of tokens at once, the others one by one. */
+static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                                 const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+{
+	evn_kernel *k = NULL;
+	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, n_blocks = o->items == 1 ? n_tok / BLOCK_TOKENS : 0;
+	if (n_blocks) {
+		EVN_TRY(quant_kernel(o, o->matmul, "matmul.cl", "matmul", p->quant, &k, err));
+		evn_args a = product_args(k, y, y_stride, x, x_stride, p);
+		EVN_TRY(launch2(&a, n_tiles, n_blocks, 1, err));
+	}
+	uint32_t done = n_blocks * BLOCK_TOKENS;
+	if (done == n_tok)
+		return EVN_OK;
+	EVN_TRY(quant_kernel(o, o->matvec, "matvec.cl", "matvec", p->quant, &k, err));
+	evn_args a = product_args(k, y, y_stride, x, x_stride, p);
+	evn_arg_u32(&a, done);
+	return launch2(&a, n_tiles, n_tok - done, o->items, err);
+}
+
+evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                            const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
-		EVN_TRY(matvec_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
+		EVN_TRY(quantised_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
 	return EVN_OK;
 }
 
@@ -126,7 +146,7 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	return launch2(&a, p->n_steps, n_tiles, 1, err);
 }
 
-static evn_status matmul_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+static evn_status gemm_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
                               const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	uint32_t columns = p->n_steps * p->quant->group_len;
@@ -146,19 +166,19 @@ static evn_status matmul_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const e
 	return EVN_OK;
 }
 
-evn_status evn_op_matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
                          const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
-		EVN_TRY(matmul_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
+		EVN_TRY(gemm_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
 	return EVN_OK;
 }
 
 evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
                          const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
-	return n_tok < o->gemm_from ? evn_op_matvec(o, y, y_stride, x, x_stride, m, n_tok, err)
-	                            : evn_op_matmul(o, y, y_stride, x, x_stride, m, n_tok, err);
+	return n_tok < o->gemm_from ? evn_op_quantised(o, y, y_stride, x, x_stride, m, n_tok, err)
+	                            : evn_op_gemm(o, y, y_stride, x, x_stride, m, n_tok, err);
 }
 
 evn_status evn_op_rmsnorm(evn_ops *o, evn_buf *y, const evn_buf *x, uint32_t first, uint32_t n_tok, const evn_buf *w,

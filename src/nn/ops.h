@@ -21,18 +21,18 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 void evn_ops_free(evn_ops *ops);
 evn_queue *evn_ops_queue(const evn_ops *ops);
 
-/* From n_tok tokens on evn_op_linear dequantises and multiplies by CLBlast; below, it runs the matrix-vector kernel
- * per token. UINT32_MAX: never. */
+/* From n_tok tokens on evn_op_linear dequantises and multiplies by CLBlast; below, kernels read the quantised blocks.
+ * UINT32_MAX: never. */
 void evn_ops_set_gemm_from(evn_ops *ops, uint32_t n_tok);
 
 /* y (n_tok, y_stride) columns [0, m->rows) = x (n_tok, x_stride) W^T; x_stride >= m->columns. */
 evn_status evn_op_linear(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
                          const evn_matrix *m, uint32_t n_tok, evn_error *err);
 /* The two ways evn_op_linear chooses from, for measuring and testing. */
-evn_status evn_op_matvec(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                         const evn_matrix *m, uint32_t n_tok, evn_error *err);
-evn_status evn_op_matmul(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                         const evn_matrix *m, uint32_t n_tok, evn_error *err);
+evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                            const evn_matrix *m, uint32_t n_tok, evn_error *err);
+evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+                       const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
 /* y (n_tok, stride) = RMS-normed rows first .. first + n_tok of x (.., stride), times w (stride). */
 evn_status evn_op_rmsnorm(evn_ops *ops, evn_buf *y, const evn_buf *x, uint32_t first, uint32_t n_tok, const evn_buf *w,

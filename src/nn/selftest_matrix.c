@@ -202,7 +202,7 @@ static evn_status launch_product(evn_cases *c, activations *a, const evn_matrix 
 	evn_ops *ops;
 	evn_status s = evn_ops_create(&ops, c->q, &config, err);
 	if (s == EVN_OK)
-		s = (gemm ? evn_op_matmul : evn_op_matvec)(ops, a->y.buf, a->y_stride, a->x.buf, a->x_stride, m, a->n_tok,
+		s = (gemm ? evn_op_gemm : evn_op_quantised)(ops, a->y.buf, a->y_stride, a->x.buf, a->x_stride, m, a->n_tok,
 												   err);
 	if (s == EVN_OK)
 		s = evn_case_check(c, &a->y, "y", err);
@@ -291,7 +291,7 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 	evn_case_run(c, dequantize_case, &s, "dequantize %s %ux%u", k, s.rows, s.columns);
 	const linear_shape products[] = {
 		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
-		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 1 : 3},
+		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 9 : 11}, /* a block of tokens and a few more */
 		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
 	};
 	for (int i = 0; i < (tiny ? 2 : 3); i++)
@@ -302,7 +302,7 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 	if (tiny)
 		return;
 	s = (linear_shape){.quant = q, .rows = 33, .columns = 3 * step, .n_tok = 5, .gemm = true};
-	evn_case_run(c, linear_case, &s, "matmul %s %ux%u x%u", k, s.rows, s.columns, s.n_tok);
+	evn_case_run(c, linear_case, &s, "gemm %s %ux%u x%u", k, s.rows, s.columns, s.n_tok);
 }
 
 void evn_selftest_matrices(evn_cases *c)
