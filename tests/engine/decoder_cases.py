@@ -29,13 +29,13 @@ CASES = {
     "q4_0-mqa": "--type Q4_0 --dim 160 --heads 5 --kv-heads 1 --ff 352",
     "q4_1-qwen2": "--arch qwen2 --type Q4_1 --dim 192 --heads 6 --kv-heads 2 --ff 288",
     "q5_0-qwen3-wide-heads": "--arch qwen3 --type Q5_0 --dim 96 --heads 4 --kv-heads 2 --head-dim 64 --ff 160 --untied",
-    "q5_1-yarn": "--rope yarn --type Q5_1 --dim 128 --heads 4 --kv-heads 2 --ff 256",
+    "q5_1-yarn": "--rope yarn --rope-context 1024 --type Q5_1 --dim 128 --heads 4 --kv-heads 2 --ff 256",
     "q8_0-linear-gqa": "--rope linear --type Q8_0 --dim 288 --heads 9 --kv-heads 3 --ff 192",
     "q8_0-qwen2-yarn-narrow-heads": "--arch qwen2 --rope yarn --type Q8_0 --dim 64 --heads 7 --kv-heads 7 --head-dim 32",
     "q2_k": "--type Q2_K " + K,
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,
-    "q5_k-yarn": "--rope yarn --type Q5_K " + K,
+    "q5_k-yarn": "--rope yarn --rope-context 4096 --type Q5_K " + K,
     # heads of 48 in blocks of 256
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
