@@ -156,16 +156,21 @@ static evn_status measure_alone(decision *d)
 static evn_status measure_together(decision *d)
 {
 	evn_prepared *p = d->p;
-	if (p->n == 1) {
-		for (uint32_t i = 0; i < d->n_candidates; i++)
-			if (!memcmp(&d->picks[i], &p->picks[0], sizeof p->picks[0]))
-				p->profile = d->alone[i];
-	} else {
-		EVN_TRY(evn_profile_get(&p->profile, p->system, p->picks, p->n, d->m, &d->profile_options, d->err));
+	const evn_profile *alone[EVN_MAX_RANKS];
+	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
+		if (!d->choice.taken[i])
+			continue;
+		if (d->alone[i].ranks[0].fault[0])
+			return evn_fail(d->err, EVN_ERR_DEVICE, "%s: %s", d->names[i], d->alone[i].ranks[0].fault);
+		alone[k++] = &d->alone[i];
 	}
-	const char *fault = p->profile.ranks[0].fault;
-	return *fault ? evn_fail(d->err, EVN_ERR_DEVICE, "%s%s: %s", d->names[0], p->n > 1 ? " and others together" : "", fault)
-	              : EVN_OK;
+	if (p->n == 1) {
+		p->profile = *alone[0];
+		return EVN_OK;
+	}
+	EVN_TRY(evn_profile_get(&p->profile, p->system, p->picks, p->n, d->m, &d->profile_options, d->err));
+	evn_profile_complete(&p->profile, alone, p->n);
+	return EVN_OK;
 }
 
 /* ---- who takes part ------------------------------------------------------------------------------------------------ */

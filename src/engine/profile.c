@@ -9,9 +9,9 @@
 
 #include "ocl/child.h"
 
-#define TIME_LIMIT_NS ((uint64_t)60 * 1000000000u)
+#define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "2" /* of the lines; part of the key */
+#define LINE_FORMAT "3" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY", "POCL_WORK_GROUP_METHOD",
@@ -45,7 +45,7 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 	struct {
 		const char *key;
 		double *at;
-	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"launch_us", &r->launch_us},
+	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"prompt_gflops", &r->prompt_gflops}, {"launch_us", &r->launch_us},
 	             {"map_us", &r->map_us},       {"host_us", &p->host_us},         {"events_us", &p->events_us}, {"flags_us", &p->flags_us}};
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
 		if (!strcmp(slots[i].key, key))
@@ -53,29 +53,39 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 	return NULL;
 }
 
-/* Reads "rank<TAB>key<TAB>value" lines; true when they reach the end of the measuring. */
-static bool parse(evn_profile *p, const char *text)
+static void parse_line(evn_profile *p, uint32_t rank, const char *key, const char *value)
 {
-	bool complete = false;
+	evn_rank_profile *r = &p->ranks[rank];
+	double number = strtod(value, NULL), *at = slot(p, rank, key);
+	if (at && isfinite(number) && number >= 0)
+		*at = number;
+	else if (!strcmp(key, "gemm_from") && number >= 1 && number < 1e6)
+		r->gemm_from = (uint32_t)number;
+	else if (!strcmp(key, "fault"))
+		snprintf(r->fault, sizeof r->fault, "%s", value);
+}
+
+/* Reads "rank<TAB>key<TAB>value" lines. A fault counts only where it kept the rates from being known. */
+static void parse(evn_profile *p, uint32_t n, const char *text)
+{
 	*p = (evn_profile){0};
 	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
 		p->ranks[i].gemm_from = UINT32_MAX;
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		unsigned rank;
 		char key[32], value[256];
-		if (sscanf(line, "%u\t%31[^\t]\t%255[^\n]", &rank, key, value) != 3 || rank >= EVN_MAX_RANKS)
-			continue;
-		double number = strtod(value, NULL), *at = slot(p, rank, key);
-		if (at && isfinite(number) && number >= 0)
-			*at = number;
-		else if (!strcmp(key, "gemm_from") && number >= 1 && number < 1e6)
-			p->ranks[rank].gemm_from = (uint32_t)number;
-		else if (!strcmp(key, "fault"))
-			snprintf(p->ranks[rank].fault, sizeof p->ranks[rank].fault, "%s", value);
-		else if (!strcmp(key, "done"))
-			complete = true;
+		if (sscanf(line, "%u\t%31[^\t]\t%255[^\n]", &rank, key, value) == 3 && rank < EVN_MAX_RANKS)
+			parse_line(p, rank, key, value);
 	}
-	return complete;
+	for (uint32_t i = 0; i < n; i++) {
+		evn_rank_profile *r = &p->ranks[i];
+		if (r->gemm_gflops == 0)
+			r->gemm_gflops = r->prompt_gflops;
+		if (r->gemv_gbs > 0)
+			r->fault[0] = '\0';
+		else if (!r->fault[0])
+			snprintf(r->fault, sizeof r->fault, "nothing was measured");
+	}
 }
 
 /* A caller that waits sees which device is measured, and may end it. */
@@ -111,24 +121,21 @@ static evn_status run_helper(evn_child *child, const char *helper, char names[][
 	return EVN_OK;
 }
 
-/* What went wrong, in words; NULL when the helper came to its end. */
-static const char *trouble(const evn_child *c, bool complete, char *text, size_t size)
+/* How the helper ended, as a line of its own output: NULL when it came to its end. */
+static char *ending(const evn_child *c)
 {
-	if (complete)
-		return NULL;
 	if (c->timed_out)
-		snprintf(text, size, "measuring took more than %u s", (unsigned)(TIME_LIMIT_NS / 1000000000u));
-	else if (WIFSIGNALED(c->status))
-		snprintf(text, size, "the driver crashed (%s) while it was measured", strsignal(WTERMSIG(c->status)));
-	else
-		snprintf(text, size, "measuring failed");
-	return text;
+		return evn_format("0\tfault\tmeasuring took more than %u s\n", (unsigned)(TIME_LIMIT_NS / 1000000000u));
+	if (WIFSIGNALED(c->status))
+		return evn_format("0\tfault\tthe driver crashed (%s) while it was measured\n", strsignal(WTERMSIG(c->status)));
+	return NULL;
 }
 
-static evn_status measure(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-                          const char *cache, const evn_profile_options *o, evn_error *err)
+/* The helper's lines and its ending, malloc'd. Failures of drivers are in the lines; they are kept as rates are. */
+static evn_status measure(char **lines, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
+                          const evn_profile_options *o, evn_error *err)
 {
-	char names[EVN_MAX_RANKS][96], text[256];
+	char names[EVN_MAX_RANKS][96];
 	evn_child child = {0};
 	char *helper = evn_find_probe();
 	if (!helper)
@@ -137,18 +144,14 @@ static evn_status measure(evn_profile *out, const evn_system *s, const evn_pick 
 		evn_pick_name(s, &picks[i], names[i], sizeof names[i]);
 	evn_status status = run_helper(&child, helper, names, n, m, o, err);
 	if (status == EVN_OK) {
-		bool complete = parse(out, child.output);
-		const char *problem = trouble(&child, complete, text, sizeof text);
-		bool usable = out->ranks[n - 1].gemv_gbs > 0 && strstr(child.output, "\tstage\tgemm");
-		if (problem)
-			evn_log(EVN_LOG_WARN, "%s%s: %s%s", names[0], n > 1 ? " and others" : "",
-			        out->ranks[0].fault[0] ? out->ranks[0].fault : problem, usable ? "; prompts will do without GEMM" : "");
-		if (!usable && !out->ranks[0].fault[0])
-			snprintf(out->ranks[0].fault, sizeof out->ranks[0].fault, "%s", problem ? problem : "nothing was measured");
-		else if (usable)
-			out->ranks[0].fault[0] = '\0';
-		if (cache && (complete || usable))
-			evn_write_file(cache, child.output, strlen(child.output), NULL);
+		char *end = ending(&child);
+		if (end)
+			evn_log(EVN_LOG_WARN, "%s%s: %.*s", names[0], n > 1 ? " and others together" : "", (int)strcspn(end + 8, "\n"),
+			        end + 8);
+		*lines = evn_format("%s%s", child.output, end ? end : "");
+		free(end);
+		if (!*lines)
+			status = evn_fail_memory(err, "profile", strlen(child.output));
 	}
 	free(child.output);
 	free(helper);
@@ -158,18 +161,36 @@ static evn_status measure(evn_profile *out, const evn_system *s, const evn_pick 
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
                            const evn_profile_options *o, evn_error *err)
 {
-	char *cache = cache_file(s, picks, n, m), *text = NULL;
+	char *cache = cache_file(s, picks, n, m), *lines = NULL;
 	size_t size;
 	evn_status status = EVN_OK;
-	if (!o->remeasure && cache && evn_read_file(&text, &size, cache, FILE_LIMIT, NULL) == EVN_OK) {
-		parse(out, text);
-		out->ranks[0].fault[0] = '\0';
-	} else {
-		status = measure(out, s, picks, n, m, cache, o, err);
+	if (o->remeasure || !cache || evn_read_file(&lines, &size, cache, FILE_LIMIT, NULL) != EVN_OK) {
+		status = measure(&lines, s, picks, n, m, o, err);
+		if (status == EVN_OK && cache)
+			evn_write_file(cache, lines, strlen(lines), NULL);
 	}
-	free(text);
+	if (status == EVN_OK)
+		parse(out, n, lines);
+	free(lines);
 	free(cache);
 	return status;
+}
+
+void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uint32_t n)
+{
+	bool measured = true;
+	for (uint32_t i = 0; i < n; i++)
+		measured &= !set->ranks[i].fault[0];
+	for (uint32_t i = 0; i < n; i++) {
+		evn_rank_profile *r = &set->ranks[i];
+		const evn_rank_profile *a = &alone[i]->ranks[0];
+		if (!measured)
+			*r = *a;
+		/* Running with others slows GEMM as it slows the kernels that were measured together. */
+		r->gemm_from = a->gemm_from;
+		if (a->prompt_gflops > 0 && r->prompt_gflops > 0)
+			r->gemm_gflops = a->gemm_gflops * r->prompt_gflops / a->prompt_gflops;
+	}
 }
 
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us)

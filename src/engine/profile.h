@@ -10,8 +10,9 @@
 typedef struct {
 	char fault[256];    /* not empty: a kernel gave wrong results or a driver failed; the device must not be used */
 	double gemv_gbs;    /* matrix-vector products: weight bytes read per second */
-	double gemm_gflops; /* prompts: dequantise + GEMM, or the matrix-vector kernel per token where GEMM failed */
-	uint32_t gemm_from; /* tokens from which GEMM is faster; UINT32_MAX: never */
+	double prompt_gflops; /* prompts by the kernels that read quantised blocks */
+	double gemm_gflops;   /* prompts by dequantise + GEMM where that is faster, else prompt_gflops */
+	uint32_t gemm_from;   /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
 	double launch_us, map_us;
 } evn_rank_profile;
 
@@ -28,6 +29,10 @@ typedef struct {
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_profile_options;
+
+/* A set's profile from those of its members alone: what is not measured together is filled in, and where the set
+ * could not be measured at all, everything is taken from alone. */
+void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uint32_t n);
 
 /* Measures n picks running together on matrices of the file at model_path (NULL: on a general shape), or reads the
  * cache. Drivers' failures are faults in *out, not errors of this call. */
