@@ -5,3 +5,10 @@ foreach(script refuse results)
 	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
 		ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
 endforeach()
+
+# Three vendors' drivers; the slow one takes a minute to be measured.
+foreach(what plan run)
+	add_test(NAME cli/vendors_${what} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/vendors.sh
+		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} ${what})
+	set_tests_properties(cli/vendors_${what} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS long)
+endforeach()

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# vendors.sh EVENER SOURCE plan|run - three vendors' drivers on one chip: the planner keeps one of them and says why the
+# others stay out; an explicit list with shares works with all three and gives the reference's ids. Exit 77 without the
+# model or a driver.
+set -u
+evener=$(realpath "$1")
+reference=$2/tests/data/greedy-f32.json
+model=${EVENER_TEST_MODEL-}
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+[ -e "$model" ] || skip "EVENER_TEST_MODEL names no file"
+devices=$("$evener" devices --json | python3 -c '
+import json, sys
+print(*sorted(d["platform"] for d in json.load(sys.stdin)["devices"] if d["usable"]))')
+for driver in intel pocl rusticl; do
+	[[ " $devices " == *" $driver "* ]] || skip "no device of driver $driver"
+done
+
+check_plan() {
+	"$evener" plan -m "$model" -c 512 --json | python3 -c '
+import json, sys
+plan = json.load(sys.stdin)
+assert len(plan["ranks"]) == 1, plan["ranks"]
+dropped = {d["device"]: d["reason"] for d in plan["dropped"]}
+assert len(dropped) == 2, dropped
+for device, reason in dropped.items():
+    print(device, reason)
+    assert "same chip as " + plan["ranks"][0]["device"] in reason and "tokens/s" in reason, reason'
+}
+
+check_run() {
+	"$evener" run -m "$model" -c 512 -d pocl,intel,rusticl --shares 6,6,1 -p "The capital of France is" -n 4 --temp 0 \
+		--json | python3 -c '
+import json, sys
+run, case = json.load(sys.stdin), json.load(open(sys.argv[1]))["cases"][0]
+assert run["prompt_ids"] == case["prompt_ids"] and run["ids"] == case["ids"][:4], run["ids"]
+ranks = run["stats"]["ranks"]
+assert len(ranks) == 3 and all(abs(r["share"] - s / 13) < 0.02 for r, s in zip(ranks, (6, 6, 1))), ranks' "$reference"
+}
+
+"check_$3"
