@@ -14,6 +14,7 @@
 
 #define WINDOW_NS 250000000u        /* a figure is taken over so long, or one pass where that is longer */
 #define SLOW_NS 1000000000u          /* a pass this long is figure enough */
+#define PROMPT_NS 4000000000u        /* a prompt token by token may take so long, else fewer tokens must do */
 #define GEMM_BUDGET_NS 3000000000u   /* no further GEMM sizes are tried after so long */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
 #define MAX_MATRICES 512
@@ -29,7 +30,8 @@ typedef struct {
 	uint64_t bytes;
 	evn_buf *x, *y;
 	uint32_t x_stride, y_stride;
-	double prompt_ns; /* of GEMM_TOKENS tokens through a layer, by the quantised kernels */
+	uint32_t prompt_tokens; /* GEMM_TOKENS, or fewer on a slow device */
+	double prompt_ns;       /* of so many through a layer, by the quantised kernels */
 } bench_rank;
 
 typedef struct {
@@ -170,6 +172,9 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 
 typedef evn_status (*pass_fn)(bench_rank *r, uint32_t n_tok, evn_error *err);
 
+/* One layer's matrices: enough for prompts, and bearable on slow devices. */
+#define LAYER_MATRICES 5
+
 /* Every matrix: the bytes of a token. */
 static evn_status whole_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
@@ -177,9 +182,6 @@ static evn_status whole_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 		EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
-
-/* One layer's matrices: enough for prompts, and bearable on slow devices. */
-#define LAYER_MATRICES 5
 
 static evn_status quantised_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
@@ -222,6 +224,10 @@ static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
 	double ns;
 	EVN_TRY(time_passes(b, r, whole_pass, 1, &ns, err));
 	tell(b, rank, "gemv_gbs", (double)r->bytes / ns);
+	double layer_ns = ns * fmin(1, (double)LAYER_MATRICES / r->n_matrices);
+	r->prompt_tokens = GEMM_TOKENS;
+	while (r->prompt_tokens > 8 && layer_ns * r->prompt_tokens > PROMPT_NS)
+		r->prompt_tokens /= 2;
 	return EVN_OK;
 }
 
@@ -261,8 +267,8 @@ static evn_status measure_prompt(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	EVN_TRY(time_passes(b, r, quantised_pass, GEMM_TOKENS, &r->prompt_ns, err));
-	tell(b, rank, "prompt_gflops", layer_flops(r) * GEMM_TOKENS / r->prompt_ns);
+	EVN_TRY(time_passes(b, r, quantised_pass, r->prompt_tokens, &r->prompt_ns, err));
+	tell(b, rank, "prompt_gflops", layer_flops(r) * r->prompt_tokens / r->prompt_ns);
 	return EVN_OK;
 }
 
@@ -273,6 +279,8 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 	bench_rank *r = &b->ranks[rank];
 	double gemm_ns, quantised_ns = r->prompt_ns;
 	uint32_t from = 0;
+	if (r->prompt_tokens < GEMM_TOKENS)
+		return EVN_OK; /* so slow that building CLBlast's kernels alone would try the user's patience */
 	EVN_TRY(prove_formats(b, r, "gemm", false, err));
 	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
 		EVN_TRY(evn_group_meet(b->group, err));
