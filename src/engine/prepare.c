@@ -134,6 +134,27 @@ static evn_status make_candidates(decision *d)
 	return EVN_OK;
 }
 
+/* What no measuring can change is refused before the wait for it. */
+static evn_status refuse_early(decision *d)
+{
+	double shares[EVN_MAX_RANKS], sum = 0;
+	uint64_t memory[EVN_MAX_RANKS];
+	evn_split trial = {0};
+	for (uint32_t i = 0; i < d->n_candidates; i++) {
+		shares[i] = d->candidates[i].share < 0 ? 1 : d->candidates[i].share;
+		memory[i] = d->candidates[i].memory_bytes;
+		sum += shares[i];
+		if (d->o->reduce == EVN_REDUCE_EVENTS && d->candidates[i].driver != d->candidates[0].driver)
+			return evn_fail(d->err, EVN_ERR_USAGE, "reduce: events needs all devices on one platform, %s and %s are not",
+			                d->names[0], d->names[i]);
+	}
+	if (!(sum > 0))
+		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
+	evn_status s = evn_split_make(&trial, &d->p->shape, d->n_candidates, shares, memory, d->err);
+	evn_split_free(&trial);
+	return s;
+}
+
 /* ---- rates -------------------------------------------------------------------------------------------------------- */
 
 static void use_rates(evn_plan_candidate *c, const evn_rank_profile *r)
@@ -226,7 +247,7 @@ static evn_status choose_and_measure(decision *d)
 static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
 {
 	evn_prepared *p = d->p;
-	double shares[EVN_MAX_RANKS], sum = 0;
+	double shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
 		if (!d->choice.taken[i])
@@ -234,11 +255,8 @@ static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
 		ranks[k] = d->candidates[i];
 		use_rates(&ranks[k], &p->profile.ranks[k]);
 		memory[k] = ranks[k].memory_bytes;
-		sum += ranks[k].share < 0 ? 1 : ranks[k].share;
 		k++;
 	}
-	if (sum <= 0)
-		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
 	EVN_TRY(evn_plan_shares(shares, ranks, p->n, d->err));
 	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, d->err);
 }
@@ -280,6 +298,8 @@ static evn_status decide(decision *d)
 	EVN_TRY(evn_system_open(&d->p->system, d->err));
 	EVN_TRY(d->o->n_devices ? list_asked(d) : list_all(d));
 	EVN_TRY(make_candidates(d));
+	if (d->o->n_devices)
+		EVN_TRY(refuse_early(d));
 	EVN_TRY(measure_alone(d));
 	if (d->o->n_devices) {
 		take_all(d);
