@@ -100,7 +100,7 @@ typedef struct {
  * driver that crashes or hangs becomes a problem entry, not an end. measure = also fill the rates (cached);
  * remeasure = ignore the cache. */
 EVN_API evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure, evn_progress_fn progress,
-                                    void *user, evn_error *err);
+									void *user, evn_error *err);
 EVN_API size_t evn_devices_count(const evn_device_list *l);
 EVN_API const evn_device_info *evn_devices_get(const evn_device_list *l, size_t i); /* valid until free */
 EVN_API size_t evn_devices_problem_count(const evn_device_list *l);
@@ -150,18 +150,18 @@ EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 EVN_API evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i);
 /* Metadata entry i: its key, and its value in words (arrays shortened to their first elements and a count). */
 EVN_API void evn_model_metadata(const evn_model *m, uint32_t i, const char **key, const char **type, char *value,
-                                size_t value_size);
+								size_t value_size);
 
 /* ---- tokenizer ------------------------------------------------------------------------------------------- */
 
 /* Text to ids. *ids is malloc'd, caller frees. add_special: BOS/EOS where the model asks for it; parse_special:
  * texts of control tokens in `text` become those tokens. `text` may be any bytes; length in bytes. */
 EVN_API evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes, bool add_special,
-                                bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);
+								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);
 /* Ids to text, malloc'd and NUL-terminated, exact bytes; unparse_special: control tokens as their text, else
  * nothing. An id outside the vocabulary is EVN_ERR_USAGE. */
 EVN_API evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, bool unparse_special,
-                                  char **text, size_t *text_bytes, evn_error *err);
+								  char **text, size_t *text_bytes, evn_error *err);
 EVN_API bool evn_token_ends_generation(const evn_model *m, int32_t id);
 
 /* Turns a stream of tokens into text without ever cutting a UTF-8 character: bytes of an unfinished character are
@@ -222,7 +222,7 @@ typedef struct {
 	double decode_tok_s, prefill_tok_s; /* predicted */
 	const char *best_single_device;
 	double best_single_decode_tok_s, best_single_prefill_tok_s;
-	const char *reduce; /* "none" (one rank), "host", "events", "flags" */
+	const char *reduce;   /* "none" (one rank), "host", "events", "flags" */
 	double all_reduce_us; /* measured for one token's message */
 } evn_plan_info;
 
@@ -248,8 +248,7 @@ EVN_API void evn_session_free(evn_session *s);
 
 /* Appends n ids at the session's position and computes the logits of the last one. With all_logits (n * vocab
  * floats, or NULL) also those of every position. The session is unchanged when this fails or is cancelled. */
-EVN_API evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float *all_logits,
-                                    evn_error *err);
+EVN_API evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float *all_logits, evn_error *err);
 EVN_API const float *evn_session_logits(const evn_session *s); /* (vocab) of the last id; NULL before any */
 EVN_API uint32_t evn_session_position(const evn_session *s);
 /* Forgets every token from `position` on; position <= the current one. Logits are dropped. */
@@ -274,7 +273,8 @@ typedef struct {
 	int64_t seed; /* -1 = from the clock */
 } evn_sample_options;
 
-EVN_API evn_sample_options evn_sample_defaults(void); /* temp .8, top_k 40, top_p .95, min_p .05, penalty 1, last 64 */
+EVN_API evn_sample_options
+evn_sample_defaults(void); /* temp .8, top_k 40, top_p .95, min_p .05, penalty 1, last 64 */
 
 typedef struct evn_sampler evn_sampler;
 EVN_API evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, uint32_t vocab, evn_error *err);

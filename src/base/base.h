@@ -11,11 +11,11 @@ evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes);
 /* Puts "text: " before the message that err already holds; returns its code. */
 evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3);
 
-#define EVN_TRY(call)                           \
-	do {                                        \
-		evn_status try_status_ = (call);        \
-		if (try_status_ != EVN_OK)              \
-			return try_status_;                 \
+#define EVN_TRY(call)                                                                                                \
+	do {                                                                                                             \
+		evn_status try_status_ = (call);                                                                             \
+		if (try_status_ != EVN_OK)                                                                                   \
+			return try_status_;                                                                                      \
 	} while (0)
 
 void evn_log(evn_log_level level, const char *fmt, ...) EVN_PRINTF(2, 3);
@@ -33,7 +33,10 @@ const evn_env *evn_env_get(void);
 /* False on overflow; *out is then untouched. */
 bool evn_mul_u64(uint64_t a, uint64_t b, uint64_t *out);
 bool evn_add_u64(uint64_t a, uint64_t b, uint64_t *out);
-static inline uint64_t evn_round_up(uint64_t n, uint64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+static inline uint64_t evn_round_up(uint64_t n, uint64_t multiple)
+{
+	return (n + multiple - 1) / multiple * multiple;
+}
 
 /* strdup-like, but one failing convention: NULL when out of memory. */
 char *evn_strdup(const char *s);

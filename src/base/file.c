@@ -44,7 +44,7 @@ evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err)
 	close(fd); /* the mapping keeps the file */
 	if (data == MAP_FAILED)
 		return evn_fail(err, EVN_ERR_FILE, "%s: could not map %llu bytes: %s", path, (unsigned long long)size,
-		                strerror(why));
+						strerror(why));
 	*out = (evn_mapping){.data = data, .size = size};
 	return EVN_OK;
 }
@@ -65,7 +65,7 @@ evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limi
 	evn_status s = EVN_OK;
 	if (file_size > limit)
 		s = evn_fail(err, EVN_ERR_LIMIT, "%s: %llu bytes, at most %zu are read", path, (unsigned long long)file_size,
-		             limit);
+					 limit);
 	else if (!(text = malloc((size_t)file_size + 1)))
 		s = evn_fail_memory(err, path, file_size + 1);
 	size_t got = 0;
@@ -139,9 +139,9 @@ char *evn_cache_path(const char *name)
 {
 	const char *own = getenv("EVENER_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	char *path = own && *own     ? evn_format("%s/%s", own, name)
-	             : xdg && *xdg   ? evn_format("%s/evener/%s", xdg, name)
-	             : home && *home ? evn_format("%s/.cache/evener/%s", home, name)
-	                             : NULL;
+				 : xdg && *xdg   ? evn_format("%s/evener/%s", xdg, name)
+				 : home && *home ? evn_format("%s/.cache/evener/%s", home, name)
+								 : NULL;
 	if (path && !make_folders(path)) {
 		free(path);
 		path = NULL;

@@ -7,16 +7,16 @@
 #include <string.h>
 
 static const char *const status_names[EVN_STATUS__COUNT] = {
-    [EVN_OK] = "ok",
-    [EVN_ERR_MEMORY] = "out of memory",
-    [EVN_ERR_FILE] = "file error",
-    [EVN_ERR_FORMAT] = "bad format",
-    [EVN_ERR_UNSUPPORTED] = "unsupported",
-    [EVN_ERR_USAGE] = "wrong use",
-    [EVN_ERR_LIMIT] = "limit exceeded",
-    [EVN_ERR_DEVICE] = "device error",
-    [EVN_ERR_BUILD] = "kernel build error",
-    [EVN_ERR_CANCELLED] = "cancelled",
+	[EVN_OK] = "ok",
+	[EVN_ERR_MEMORY] = "out of memory",
+	[EVN_ERR_FILE] = "file error",
+	[EVN_ERR_FORMAT] = "bad format",
+	[EVN_ERR_UNSUPPORTED] = "unsupported",
+	[EVN_ERR_USAGE] = "wrong use",
+	[EVN_ERR_LIMIT] = "limit exceeded",
+	[EVN_ERR_DEVICE] = "device error",
+	[EVN_ERR_BUILD] = "kernel build error",
+	[EVN_ERR_CANCELLED] = "cancelled",
 };
 
 const char *evn_status_name(evn_status s)
@@ -43,7 +43,7 @@ evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...)
 evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes)
 {
 	return evn_fail(err, EVN_ERR_MEMORY, "%s: could not allocate %llu bytes of host memory", what,
-	                (unsigned long long)bytes);
+					(unsigned long long)bytes);
 }
 
 evn_status evn_fail_within(evn_error *err, const char *fmt, ...)

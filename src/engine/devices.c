@@ -59,7 +59,7 @@ static evn_status fill(evn_device_list *l, bool measure, const evn_profile_optio
 }
 
 evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure, evn_progress_fn progress, void *user,
-                            evn_error *err)
+							evn_error *err)
 {
 	*out = NULL;
 	evn_device_list *l = calloc(1, sizeof *l);
@@ -77,9 +77,13 @@ evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure,
 size_t evn_devices_count(const evn_device_list *l) { return l->n; }
 const evn_device_info *evn_devices_get(const evn_device_list *l, size_t i) { return &l->infos[i]; }
 size_t evn_devices_problem_count(const evn_device_list *l) { return evn_system_problem_count(l->system); }
-evn_driver_problem evn_devices_problem(const evn_device_list *l, size_t i) { return evn_system_problem(l->system, i); }
+evn_driver_problem evn_devices_problem(const evn_device_list *l, size_t i)
+{
+	return evn_system_problem(l->system, i);
+}
 
-/* ---- self-test -------------------------------------------------------------------------------------------------- */
+/* ---- self-test --------------------------------------------------------------------------------------------------
+ */
 
 static evn_status select_devices(const evn_system *s, const char *devices, evn_pick *picks, size_t *n, evn_error *err)
 {

@@ -14,8 +14,8 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	loading *l = arg;
 	evn_engine *e = l->e;
 	evn_rank *r = &e->ranks[rank];
-	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, e->prepared.limits, &l->progress,
-	                         err));
+	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, e->prepared.limits,
+							 &l->progress, err));
 	evn_ops_set_gemm_from(evn_decoder_ops(r->decoder), e->prepared.profile.ranks[rank].gemm_from);
 	return EVN_OK;
 }
@@ -24,7 +24,8 @@ static void show_loading(void *arg)
 {
 	loading *l = arg;
 	const evn_options *o = &l->e->options;
-	if (o->progress && !o->progress(o->progress_user, "loading", atomic_load(&l->progress.done_bytes), l->total_bytes))
+	if (o->progress &&
+		!o->progress(o->progress_user, "loading", atomic_load(&l->progress.done_bytes), l->total_bytes))
 		atomic_store(&l->progress.stop, true);
 }
 
@@ -48,7 +49,7 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		queues[i] = e->ranks[i].queue;
 	}
 	EVN_TRY(evn_group_create(&e->group, queues, e->n_ranks, e->prepared.reduce,
-	                         evn_decoder_message_floats(e->model, e->prepared.limits), err));
+							 evn_decoder_message_floats(e->model, e->prepared.limits), err));
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }
 
@@ -68,7 +69,7 @@ static evn_status open_engine(evn_engine *e, evn_error *err)
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
 	evn_log(EVN_LOG_INFO, "prepared in %.2f s, weights on the devices in %.2f s", (double)(prepared - began) * 1e-9,
-	        (double)(evn_now_ns() - prepared) * 1e-9);
+			(double)(evn_now_ns() - prepared) * 1e-9);
 	return EVN_OK;
 }
 

@@ -12,14 +12,14 @@
 #include "nn/ops.h"
 #include "nn/selftest.h"
 
-#define WINDOW_NS 250000000u        /* a figure is taken over so long, or one pass where that is longer */
-#define SLOW_NS 1000000000u          /* a pass this long is figure enough */
-#define PROMPT_NS 4000000000u        /* a prompt token by token may take so long, else fewer tokens must do */
-#define GEMM_BUDGET_NS 3000000000u   /* no further GEMM sizes are tried after so long */
+#define WINDOW_NS 250000000u             /* a figure is taken over so long, or one pass where that is longer */
+#define SLOW_NS 1000000000u              /* a pass this long is figure enough */
+#define PROMPT_NS 4000000000u            /* a prompt token by token may take so long, else fewer tokens must do */
+#define GEMM_BUDGET_NS 3000000000u       /* no further GEMM sizes are tried after so long */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
 #define MAX_MATRICES 512
-#define GEMM_TOKENS 128u            /* prompt tokens at which gemm_gflops is taken */
-#define GENERAL_ROWS 2048u          /* without a model: Q4_0 matrices of this many rows and columns */
+#define GEMM_TOKENS 128u   /* prompt tokens at which gemm_gflops is taken */
+#define GENERAL_ROWS 2048u /* without a model: Q4_0 matrices of this many rows and columns */
 
 typedef struct {
 	evn_device *device;
@@ -54,10 +54,7 @@ static void tell(bench *b, uint32_t rank, const char *key, double value)
 	dprintf(b->fd, "%u\t%s\t%.6g\n", rank, key, value);
 }
 
-static void tell_fault(bench *b, uint32_t rank, const char *text)
-{
-	dprintf(b->fd, "%u\tfault\t%s\n", rank, text);
-}
+static void tell_fault(bench *b, uint32_t rank, const char *text) { dprintf(b->fd, "%u\tfault\t%s\n", rank, text); }
 
 /* ---- what is multiplied ---------------------------------------------------------------------------------------- */
 
@@ -99,10 +96,10 @@ static evn_status make_general(bench *b, evn_error *err)
 	for (uint64_t i = 0; i < size; i++)
 		b->general_blocks[i] = i % q->block_bytes == 1 ? 0x2c : (uint8_t)(i * 37); /* scales near 0.07 */
 	b->general = (evn_tensor){.quant = q,
-	                          .n_dims = 2,
-	                          .shape = {GENERAL_ROWS, GENERAL_ROWS, 1, 1},
-	                          .size_bytes = size,
-	                          .data = b->general_blocks};
+							  .n_dims = 2,
+							  .shape = {GENERAL_ROWS, GENERAL_ROWS, 1, 1},
+							  .size_bytes = size,
+							  .data = b->general_blocks};
 	return EVN_OK;
 }
 
@@ -111,22 +108,26 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 	uint64_t bytes = (uint64_t)r->x_stride * GEMM_TOKENS * sizeof(float);
 	void *host;
 	EVN_TRY(evn_buf_create(&r->x, r->device, bytes, EVN_BUF_DEVICE, "input", err));
-	EVN_TRY(evn_buf_create(&r->y, r->device, (uint64_t)r->y_stride * GEMM_TOKENS * sizeof(float), EVN_BUF_DEVICE, "output",
-	                       err));
+	EVN_TRY(evn_buf_create(&r->y, r->device, (uint64_t)r->y_stride * GEMM_TOKENS * sizeof(float), EVN_BUF_DEVICE,
+						   "output", err));
 	EVN_TRY(evn_map(r->queue, r->x, bytes, EVN_MAP_OVERWRITE, true, &host, err));
 	for (uint64_t i = 0; i < bytes / sizeof(float); i++)
-		((float *)host)[i] = 0.01f * (float)(i % 17); /* denormals or garbage would make some CPUs many times slower */
+		((float *)host)[i] =
+			0.01f * (float)(i % 17); /* denormals or garbage would make some CPUs many times slower */
 	return evn_unmap(r->queue, r->x, host, err);
 }
 
-/* ---- known answers ----------------------------------------------------------------------------------------------- */
+/* ---- known answers -----------------------------------------------------------------------------------------------
+ */
 
-/* Every kernel this model needs, against known answers: a device that computes wrongly must not be measured, let alone
- * used. In a set each device has been proved alone before. */
-static evn_status prove(const bench *b, bench_rank *r, const char *const *kernels, size_t n, bool tiny, evn_error *err)
+/* Every kernel this model needs, against known answers: a device that computes wrongly must not be measured, let
+ * alone used. In a set each device has been proved alone before. */
+static evn_status prove(const bench *b, bench_rank *r, const char *const *kernels, size_t n, bool tiny,
+						evn_error *err)
 {
 	for (size_t i = 0; i < n && b->n == 1; i++)
-		EVN_TRY(evn_selftest_run(r->device, &(evn_selftest_options){.only = kernels[i], .tiny = tiny}, NULL, NULL, err));
+		EVN_TRY(
+			evn_selftest_run(r->device, &(evn_selftest_options){.only = kernels[i], .tiny = tiny}, NULL, NULL, err));
 	return EVN_OK;
 }
 
@@ -168,7 +169,8 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	return evn_queue_finish(r->queue, err);
 }
 
-/* ---- figures ----------------------------------------------------------------------------------------------------- */
+/* ---- figures -----------------------------------------------------------------------------------------------------
+ */
 
 typedef evn_status (*pass_fn)(bench_rank *r, uint32_t n_tok, evn_error *err);
 
@@ -323,7 +325,8 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- the course of it -------------------------------------------------------------------------------------------- */
+/* ---- the course of it --------------------------------------------------------------------------------------------
+ */
 
 static void give_up(void *arg) { evn_group_give_up(((bench *)arg)->group); }
 
@@ -393,8 +396,8 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 		if (with_group(b, queues, EVN_REDUCE_FLAGS, measure_reduce, &why) != EVN_OK)
 			evn_log(EVN_LOG_INFO, "%s", why.text);
 	}
-	/* Alone only, and last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is known by now
-	 * stays known. */
+	/* Alone only, and last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is known by
+	 * now stays known. */
 	if (b->n > 1)
 		return EVN_OK;
 	b->gemm_began_ns = evn_now_ns();

@@ -53,16 +53,16 @@ evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_erro
 	}
 	snprintf(p->best_single, sizeof p->best_single, "%s", s->best_single);
 	p->info = (evn_plan_info){.n_ranks = s->split->n_ranks,
-	                          .n_dropped = s->n_dropped,
-	                          .ranks = p->ranks,
-	                          .dropped = p->dropped,
-	                          .decode_tok_s = s->predicted.decode_tok_s,
-	                          .prefill_tok_s = s->predicted.prefill_tok_s,
-	                          .best_single_device = p->best_single,
-	                          .best_single_decode_tok_s = s->best_single_predicted.decode_tok_s,
-	                          .best_single_prefill_tok_s = s->best_single_predicted.prefill_tok_s,
-	                          .reduce = s->reduce,
-	                          .all_reduce_us = s->all_reduce_us};
+							  .n_dropped = s->n_dropped,
+							  .ranks = p->ranks,
+							  .dropped = p->dropped,
+							  .decode_tok_s = s->predicted.decode_tok_s,
+							  .prefill_tok_s = s->predicted.prefill_tok_s,
+							  .best_single_device = p->best_single,
+							  .best_single_decode_tok_s = s->best_single_predicted.decode_tok_s,
+							  .best_single_prefill_tok_s = s->best_single_predicted.prefill_tok_s,
+							  .reduce = s->reduce,
+							  .all_reduce_us = s->all_reduce_us};
 	return EVN_OK;
 }
 

@@ -40,7 +40,8 @@ static evn_status take_limits(decision *d)
 	return evn_decoder_shape(d->m, *l, &d->p->shape, d->err);
 }
 
-/* ---- candidates ------------------------------------------------------------------------------------------------- */
+/* ---- candidates -------------------------------------------------------------------------------------------------
+ */
 
 static evn_status list_all(decision *d)
 {
@@ -51,8 +52,8 @@ static evn_status list_all(decision *d)
 	if (d->n_candidates)
 		return EVN_OK;
 	const char *why = evn_system_count(s)           ? evn_system_info(s, 0)->reason
-	                  : evn_system_problem_count(s) ? evn_system_problem(s, 0).reason
-	                                                : "no driver is installed";
+					  : evn_system_problem_count(s) ? evn_system_problem(s, 0).reason
+													: "no driver is installed";
 	return evn_fail(d->err, EVN_ERR_DEVICE, "no usable OpenCL device: %s (evener devices tells more)", why);
 }
 
@@ -103,7 +104,7 @@ static double rule_share(const decision *d, uint32_t i)
 	double units = 0, own = 0;
 	for (uint32_t k = 0; k < d->n_candidates; k++) {
 		double u = d->picks[k].n_units ? d->picks[k].n_units
-		                               : evn_system_info(d->p->system, d->picks[k].device)->compute_units;
+									   : evn_system_info(d->p->system, d->picks[k].device)->compute_units;
 		if (d->picks[k].rule == d->picks[i].rule)
 			units += u;
 		if (k == i)
@@ -125,11 +126,11 @@ static evn_status make_candidates(decision *d)
 		evn_pick_name(d->p->system, &d->picks[i], id, sizeof id);
 		snprintf(d->names[i], sizeof d->names[i], "%s", id);
 		d->candidates[i] = (evn_plan_candidate){.name = d->names[i],
-		                                        .id = d->names[i],
-		                                        .memory_bytes = memory_limit(d, i, sharing),
-		                                        .share = rule_share(d, i),
-		                                        .chip = evn_system_chip(d->p->system, device),
-		                                        .driver = evn_system_platform(d->p->system, device)};
+												.id = d->names[i],
+												.memory_bytes = memory_limit(d, i, sharing),
+												.share = rule_share(d, i),
+												.chip = evn_system_chip(d->p->system, device),
+												.driver = evn_system_platform(d->p->system, device)};
 	}
 	return EVN_OK;
 }
@@ -145,8 +146,9 @@ static evn_status refuse_early(decision *d)
 		memory[i] = d->candidates[i].memory_bytes;
 		sum += shares[i];
 		if (d->o->reduce == EVN_REDUCE_EVENTS && d->candidates[i].driver != d->candidates[0].driver)
-			return evn_fail(d->err, EVN_ERR_USAGE, "reduce: events needs all devices on one platform, %s and %s are not",
-			                d->names[0], d->names[i]);
+			return evn_fail(d->err, EVN_ERR_USAGE,
+							"reduce: events needs all devices on one platform, %s and %s are not", d->names[0],
+							d->names[i]);
 	}
 	if (!(sum > 0))
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
@@ -155,7 +157,8 @@ static evn_status refuse_early(decision *d)
 	return s;
 }
 
-/* ---- rates -------------------------------------------------------------------------------------------------------- */
+/* ---- rates --------------------------------------------------------------------------------------------------------
+ */
 
 static void use_rates(evn_plan_candidate *c, const evn_rank_profile *r)
 {
@@ -194,7 +197,8 @@ static evn_status measure_together(decision *d)
 	return EVN_OK;
 }
 
-/* ---- who takes part ------------------------------------------------------------------------------------------------ */
+/* ---- who takes part
+ * ------------------------------------------------------------------------------------------------ */
 
 static void take_all(decision *d)
 {
@@ -242,7 +246,8 @@ static evn_status choose_and_measure(decision *d)
 	return d->p->n == before ? EVN_OK : measure_together(d);
 }
 
-/* ---- who holds what ------------------------------------------------------------------------------------------------- */
+/* ---- who holds what
+ * ------------------------------------------------------------------------------------------------- */
 
 static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
 {
@@ -274,16 +279,16 @@ static evn_status describe(decision *d, const evn_plan_candidate *ranks)
 	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, us, NULL) != EVN_OK)
 		best = d->choice;
 	evn_plan_summary s = {.system = p->system,
-	                      .shape = &p->shape,
-	                      .split = &p->split,
-	                      .picks = p->picks,
-	                      .ranks = ranks,
-	                      .profile = &p->profile,
-	                      .predicted = evn_predict(&p->shape, &p->split, ranks, us),
-	                      .best_single = d->names[best.best_single],
-	                      .best_single_predicted = best.best_single_predicted,
-	                      .reduce = evn_reduce_name(p->reduce),
-	                      .all_reduce_us = us};
+						  .shape = &p->shape,
+						  .split = &p->split,
+						  .picks = p->picks,
+						  .ranks = ranks,
+						  .profile = &p->profile,
+						  .predicted = evn_predict(&p->shape, &p->split, ranks, us),
+						  .best_single = d->names[best.best_single],
+						  .best_single_predicted = best.best_single_predicted,
+						  .reduce = evn_reduce_name(p->reduce),
+						  .all_reduce_us = us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
 			s.dropped[s.n_dropped] = d->names[i];

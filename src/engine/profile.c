@@ -14,8 +14,9 @@
 #define LINE_FORMAT "3" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
-static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY", "POCL_WORK_GROUP_METHOD",
-                                              "DPCPP_CPU_NUM_CUS", "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
+static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
+											  "POCL_WORK_GROUP_METHOD",    "DPCPP_CPU_NUM_CUS",
+											  "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
 
 static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m)
 {
@@ -45,8 +46,9 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 	struct {
 		const char *key;
 		double *at;
-	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"prompt_gflops", &r->prompt_gflops}, {"launch_us", &r->launch_us},
-	             {"map_us", &r->map_us},       {"host_us", &p->host_us},         {"events_us", &p->events_us}, {"flags_us", &p->flags_us}};
+	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"prompt_gflops", &r->prompt_gflops},
+				 {"launch_us", &r->launch_us}, {"map_us", &r->map_us},           {"host_us", &p->host_us},
+				 {"events_us", &p->events_us}, {"flags_us", &p->flags_us}};
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
 		if (!strcmp(slots[i].key, key))
 			return slots[i].at;
@@ -104,7 +106,7 @@ static bool go_on(void *user)
 }
 
 static evn_status run_helper(evn_child *child, const char *helper, char names[][96], uint32_t n, const evn_model *m,
-                             const evn_profile_options *o, evn_error *err)
+							 const evn_profile_options *o, evn_error *err)
 {
 	child->argv[0] = helper;
 	child->argv[1] = "measure";
@@ -127,13 +129,14 @@ static char *ending(const evn_child *c)
 	if (c->timed_out)
 		return evn_format("0\tfault\tmeasuring took more than %u s\n", (unsigned)(TIME_LIMIT_NS / 1000000000u));
 	if (WIFSIGNALED(c->status))
-		return evn_format("0\tfault\tthe driver crashed (%s) while it was measured\n", strsignal(WTERMSIG(c->status)));
+		return evn_format("0\tfault\tthe driver crashed (%s) while it was measured\n",
+						  strsignal(WTERMSIG(c->status)));
 	return NULL;
 }
 
 /* The helper's lines and its ending, malloc'd. Failures of drivers are in the lines; they are kept as rates are. */
 static evn_status measure(char **lines, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-                          const evn_profile_options *o, evn_error *err)
+						  const evn_profile_options *o, evn_error *err)
 {
 	char names[EVN_MAX_RANKS][96];
 	evn_child child = {0};
@@ -146,8 +149,8 @@ static evn_status measure(char **lines, const evn_system *s, const evn_pick *pic
 	if (status == EVN_OK) {
 		char *end = ending(&child);
 		if (end)
-			evn_log(EVN_LOG_WARN, "%s%s: %.*s", names[0], n > 1 ? " and others together" : "", (int)strcspn(end + 8, "\n"),
-			        end + 8);
+			evn_log(EVN_LOG_WARN, "%s%s: %.*s", names[0], n > 1 ? " and others together" : "",
+					(int)strcspn(end + 8, "\n"), end + 8);
 		*lines = evn_format("%s%s", child.output, end ? end : "");
 		free(end);
 		if (!*lines)
@@ -158,8 +161,8 @@ static evn_status measure(char **lines, const evn_system *s, const evn_pick *pic
 	return status;
 }
 
-evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-                           const evn_profile_options *o, evn_error *err)
+evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
+						   const evn_model *m, const evn_profile_options *o, evn_error *err)
 {
 	char *cache = cache_file(s, picks, n, m), *lines = NULL;
 	size_t size;
@@ -196,7 +199,7 @@ void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uin
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us)
 {
 	const double cost[] = {
-	    [EVN_REDUCE_HOST] = p->host_us, [EVN_REDUCE_EVENTS] = p->events_us, [EVN_REDUCE_FLAGS] = p->flags_us};
+		[EVN_REDUCE_HOST] = p->host_us, [EVN_REDUCE_EVENTS] = p->events_us, [EVN_REDUCE_FLAGS] = p->flags_us};
 	evn_reduce way = asked == EVN_REDUCE_AUTO ? EVN_REDUCE_HOST : asked;
 	for (evn_reduce other = EVN_REDUCE_EVENTS; asked == EVN_REDUCE_AUTO && other <= EVN_REDUCE_FLAGS; other++)
 		if (cost[other] > 0 && cost[other] <= cost[way])

@@ -8,8 +8,8 @@
 #include "ocl/ocl.h"
 
 typedef struct {
-	char fault[256];    /* not empty: a kernel gave wrong results or a driver failed; the device must not be used */
-	double gemv_gbs;    /* matrix-vector products: weight bytes read per second */
+	char fault[256];      /* not empty: a kernel gave wrong results or a driver failed; the device must not be used */
+	double gemv_gbs;      /* matrix-vector products: weight bytes read per second */
 	double prompt_gflops; /* prompts by the kernels that read quantised blocks */
 	double gemm_gflops;   /* prompts by dequantise + GEMM where that is faster, else prompt_gflops */
 	uint32_t gemm_from;   /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
@@ -25,7 +25,7 @@ typedef struct {
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us);
 
 typedef struct {
-	bool remeasure; /* do not read the cache */
+	bool remeasure;           /* do not read the cache */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_profile_options;
@@ -36,8 +36,8 @@ void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uin
 
 /* Measures n picks running together on matrices of the file at model_path (NULL: on a general shape), or reads the
  * cache. Drivers' failures are faults in *out, not errors of this call. */
-evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-                           const evn_profile_options *o, evn_error *err);
+evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
+						   const evn_model *m, const evn_profile_options *o, evn_error *err);
 
 /* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
  * measured before a crash counts. */

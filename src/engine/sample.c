@@ -24,12 +24,12 @@ struct evn_sampler {
 evn_sample_options evn_sample_defaults(void)
 {
 	return (evn_sample_options){.temp = 0.8f,
-	                            .top_k = 40,
-	                            .top_p = 0.95f,
-	                            .min_p = 0.05f,
-	                            .repeat_penalty = 1.0f,
-	                            .repeat_last_n = 64,
-	                            .seed = -1};
+								.top_k = 40,
+								.top_p = 0.95f,
+								.min_p = 0.05f,
+								.repeat_penalty = 1.0f,
+								.repeat_last_n = 64,
+								.seed = -1};
 }
 
 static evn_status check(const evn_sample_options *o, evn_error *err)
@@ -43,7 +43,8 @@ static evn_status check(const evn_sample_options *o, evn_error *err)
 	if (!(o->min_p >= 0 && o->min_p <= 1))
 		return evn_fail(err, EVN_ERR_USAGE, "min_p: %g is not in [0, 1]", (double)o->min_p);
 	if (!(o->repeat_penalty > 0) || isinf(o->repeat_penalty))
-		return evn_fail(err, EVN_ERR_USAGE, "repeat_penalty: %g is not a finite number > 0", (double)o->repeat_penalty);
+		return evn_fail(err, EVN_ERR_USAGE, "repeat_penalty: %g is not a finite number > 0",
+						(double)o->repeat_penalty);
 	if (o->repeat_last_n < 0)
 		return evn_fail(err, EVN_ERR_USAGE, "repeat_last_n: %d is below 0", o->repeat_last_n);
 	return EVN_OK;
@@ -183,11 +184,12 @@ static evn_status take_logits(evn_sampler *s, const float *logits, evn_error *er
 	for (uint32_t i = 0; i < s->vocab; i++) {
 		if (isnan(logits[i]) || logits[i] == INFINITY)
 			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is %s", i,
-			                isnan(logits[i]) ? "not a number" : "infinite");
+							isnan(logits[i]) ? "not a number" : "infinite");
 		s->candidates[i] = (candidate){(int32_t)i, s->banned[i] ? -INFINITY : logits[i]};
 		any |= s->candidates[i].logit > -INFINITY;
 	}
-	return any ? EVN_OK : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
+	return any ? EVN_OK
+			   : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
 }
 
 static int32_t most_likely(const evn_sampler *s)

@@ -10,8 +10,8 @@ struct evn_session {
 	uint32_t position;
 	bool has_logits;
 	uint32_t waiting_steps; /* in a row in which every rank waited longer than it worked */
-	float *logits;     /* (vocab) */
-	float *embeddings; /* (n_batch, stride) */
+	float *logits;          /* (vocab) */
+	float *embeddings;      /* (n_batch, stride) */
 	uint32_t stride;
 	evn_group_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
@@ -82,16 +82,17 @@ static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n,
 	if (n == 0)
 		return evn_fail(err, EVN_ERR_USAGE, "no tokens to compute");
 	if (n > n_ctx - s->position)
-		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens are held and %zu more do not fit into %u", s->position, n,
-		                n_ctx);
+		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens are held and %zu more do not fit into %u",
+						s->position, n, n_ctx);
 	for (size_t i = 0; i < n; i++)
 		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
 			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab - 1);
 	return EVN_OK;
 }
 
-/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. When even the rank
- * that waits least waits longer than it works, for several steps running, they meet another way: the bits are the same. */
+/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. When even the
+ * rank that waits least waits longer than it works, for several steps running, they meet another way: the bits are
+ * the same. */
 static void watch_meetings(evn_session *s, const evn_group_times *before)
 {
 	enum { PATIENCE_STEPS = 8 };
@@ -132,11 +133,12 @@ static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
 
 /* Tokens ids[0, n) at the position `at`; logits of the last n_logits. */
 static evn_status step(evn_session *s, const int32_t *ids, uint32_t n, uint32_t at, uint32_t n_logits, float *logits,
-                       evn_error *err)
+					   evn_error *err)
 {
 	for (uint32_t i = 0; i < n; i++)
 		evn_tensor_row(s->e->embedding, (uint64_t)ids[i], s->embeddings + (uint64_t)i * s->stride);
-	stepping st = {s, {.embeddings = s->embeddings, .n_tok = n, .position = at, .n_logits = n_logits, .logits = logits}};
+	stepping st = {s,
+				   {.embeddings = s->embeddings, .n_tok = n, .position = at, .n_logits = n_logits, .logits = logits}};
 	evn_status status = run_on_ranks(s, &st, err);
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
 		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder);
@@ -185,5 +187,5 @@ evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank)
 	double busy = (double)(now.busy_ns - s->before[rank].busy_ns) * 1e-9;
 	double wait = (double)(now.wait_ns - s->before[rank].wait_ns) * 1e-9;
 	return (evn_rank_stats){
-	    .busy_s = busy, .wait_s = wait, .gbs = busy > 0 ? (double)s->bytes_read[rank] * 1e-9 / busy : 0};
+		.busy_s = busy, .wait_s = wait, .gbs = busy > 0 ? (double)s->bytes_read[rank] * 1e-9 / busy : 0};
 }

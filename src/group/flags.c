@@ -10,10 +10,11 @@
 
 #include "group/ways.h"
 
-#define FLAG_WORDS 16 /* a cache line for each rank's count */
+#define FLAG_WORDS 16           /* a cache line for each rank's count */
 #define LATE_SLOT EVN_MAX_RANKS /* behind the counts: 1 + the rank that was waited for in vain */
 #define FLAG_BYTES 4096
-#define SPIN_LIMIT (1u << 30) /* looks, some seconds: a driver that compiles a kernel at its first launch is waited for */
+#define SPIN_LIMIT                                                                                                   \
+	(1u << 30)            /* looks, some seconds: a driver that compiles a kernel at its first launch is waited for */
 #define FUSED_FLOATS 8192 /* up to here the meeting's one work-item adds too: a launch less */
 
 static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }
@@ -25,8 +26,8 @@ static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
 	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
 		for (uint32_t i = 0; i < g->n_ranks; i++)
 			EVN_TRY(evn_buf_wrap(&m->partials[turn][i], d,
-			                     g->shared + FLAG_BYTES + (turn * g->n_ranks + i) * partial_bytes(g), partial_bytes(g),
-			                     "partial sums", err));
+								 g->shared + FLAG_BYTES + (turn * g->n_ranks + i) * partial_bytes(g),
+								 partial_bytes(g), "partial sums", err));
 	EVN_TRY(evn_kernel_get(&m->meet, m->queue, "meeting.cl", "meet", "", err));
 	return evn_kernel_get(&m->meet_and_add, m->queue, "meeting.cl", "meet_and_add", "", err);
 }
@@ -35,8 +36,9 @@ evn_status evn_flags_create(evn_group *g, evn_error *err)
 {
 	for (uint32_t i = 0; i < g->n_ranks; i++)
 		if (!evn_device_unified_memory(evn_queue_device(g->ranks[i].queue)))
-			return evn_fail(err, EVN_ERR_UNSUPPORTED, "reduce: flags needs devices that work in the host's memory, %s does not",
-			                evn_device_name(evn_queue_device(g->ranks[i].queue)));
+			return evn_fail(err, EVN_ERR_UNSUPPORTED,
+							"reduce: flags needs devices that work in the host's memory, %s does not",
+							evn_device_name(evn_queue_device(g->ranks[i].queue)));
 	g->shared_bytes = FLAG_BYTES + EVN_TURNS * g->n_ranks * partial_bytes(g);
 	g->shared = aligned_alloc(4096, g->shared_bytes);
 	if (!g->shared)
@@ -75,26 +77,19 @@ static void meeting_args(evn_args *a, const evn_group *g, evn_member *m, uint32_
 }
 
 static evn_status meet_and_add(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                               evn_exchange *exchange, evn_error *err)
+							   evn_exchange *exchange, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
-	evn_buf *partials[EVN_MAX_RANKS];
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < g->n_ranks; i++)
-		if (contributors >> i & 1)
-			partials[n++] = m->partials[m->turn][i];
 	evn_args a = evn_args_begin(m->meet_and_add);
 	meeting_args(&a, g, m, rank);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, (uint32_t)(n_floats / 16));
-	evn_arg_u32(&a, n);
-	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
-		evn_arg_buf(&a, partials[i < n ? i : 0]);
+	evn_arg_partials(&a, g, m, contributors);
 	return evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err);
 }
 
 evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                               evn_error *err)
+							   evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
 	if (m->n_exchanges == EVN_MAX_EXCHANGES)

@@ -9,10 +9,10 @@
 #define SMALL_FLOATS (1u << 16)
 
 static const evn_way ways[] = {
-    [EVN_REDUCE_AUTO] = {EVN_REDUCE_AUTO, "none", NULL},
-    [EVN_REDUCE_HOST] = {EVN_REDUCE_HOST, "host", evn_reduce_on_host},
-    [EVN_REDUCE_EVENTS] = {EVN_REDUCE_EVENTS, "events", evn_reduce_by_events},
-    [EVN_REDUCE_FLAGS] = {EVN_REDUCE_FLAGS, "flags", evn_reduce_by_flags},
+	[EVN_REDUCE_AUTO] = {EVN_REDUCE_AUTO, "none", NULL},
+	[EVN_REDUCE_HOST] = {EVN_REDUCE_HOST, "host", evn_reduce_on_host},
+	[EVN_REDUCE_EVENTS] = {EVN_REDUCE_EVENTS, "events", evn_reduce_by_events},
+	[EVN_REDUCE_FLAGS] = {EVN_REDUCE_FLAGS, "flags", evn_reduce_by_flags},
 };
 
 const char *evn_reduce_name(evn_reduce r) { return ways[r].name; }
@@ -32,7 +32,7 @@ static evn_status make_partials(evn_group *g, bool shared_context, evn_error *er
 		for (uint32_t i = 0; i < g->n_ranks; i++) {
 			evn_member *m = &g->ranks[i];
 			EVN_TRY(evn_buf_create(&m->partials[turn][i], evn_queue_device(m->queue), g->max_floats * sizeof(float),
-			                       EVN_BUF_HOST_VISIBLE, "partial sums", err));
+								   EVN_BUF_HOST_VISIBLE, "partial sums", err));
 			/* Rows are written up to the weights' width only; the padding behind them must be zeros. */
 			EVN_TRY(evn_fill_zero(m->queue, m->partials[turn][i], err));
 			for (uint32_t k = 0; k < g->n_ranks && shared_context; k++)
@@ -46,14 +46,15 @@ static evn_status make_partials(evn_group *g, bool shared_context, evn_error *er
 static evn_status choose_ways(evn_group *g, evn_reduce reduce, bool shared_context, evn_error *err)
 {
 	if (reduce == EVN_REDUCE_EVENTS && !shared_context)
-		return evn_fail(err, EVN_ERR_USAGE, "reduce: events needs all devices on one platform; use host, flags or auto");
+		return evn_fail(err, EVN_ERR_USAGE,
+						"reduce: events needs all devices on one platform; use host, flags or auto");
 	g->large = &ways[shared_context && reduce != EVN_REDUCE_HOST ? EVN_REDUCE_EVENTS : EVN_REDUCE_HOST];
 	g->small = reduce == EVN_REDUCE_FLAGS && g->n_ranks > 1 ? &ways[EVN_REDUCE_FLAGS] : g->large;
 	return EVN_OK;
 }
 
 evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
-                            uint64_t max_floats, evn_error *err)
+							uint64_t max_floats, evn_error *err)
 {
 	evn_group *g = *out = calloc(1, sizeof *g);
 	if (!g)
@@ -113,7 +114,7 @@ evn_status evn_group_meet(evn_group *g, evn_error *err)
 }
 
 evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                          evn_error *err)
+						  evn_error *err)
 {
 	const evn_way *way = n_floats <= SMALL_FLOATS ? g->small : g->large;
 	EVN_TRY(way->all_reduce(g, rank, x, n_floats, contributors, err));
@@ -121,7 +122,8 @@ evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_fl
 	return EVN_OK;
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------------------- */
+/* ---- steps --------------------------------------------------------------------------------------------------------
+ */
 
 static void forget_exchanges(evn_member *m)
 {
@@ -178,8 +180,8 @@ static evn_status check_late(const evn_group *g, uint32_t rank, evn_error *err)
 	if (late < 0)
 		return EVN_OK;
 	return evn_fail(err, EVN_ERR_DEVICE, "%s waited in vain for %s to come to a meeting",
-	                evn_device_name(evn_queue_device(g->ranks[rank].queue)),
-	                evn_device_name(evn_queue_device(g->ranks[late].queue)));
+					evn_device_name(evn_queue_device(g->ranks[rank].queue)),
+					evn_device_name(evn_queue_device(g->ranks[late].queue)));
 }
 
 evn_status evn_group_step_end(evn_group *g, uint32_t rank, evn_error *err)
@@ -202,7 +204,8 @@ evn_status evn_group_step_end(evn_group *g, uint32_t rank, evn_error *err)
 	return s;
 }
 
-/* ---- the trial ------------------------------------------------------------------------------------------------------ */
+/* ---- the trial
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Small integers, so that any number of sums below 2^24 is exact. */
 static float trial_value(uint32_t rank, uint64_t i) { return (float)((rank + 1) * (i % 7 + 1)); }
@@ -212,7 +215,8 @@ static evn_status fill_partials(evn_group *g, uint32_t rank, uint64_t n_floats, 
 	evn_member *m = &g->ranks[rank];
 	for (uint32_t turn = 0; turn < EVN_TURNS; turn++) {
 		void *host;
-		EVN_TRY(evn_map(m->queue, m->partials[turn][rank], n_floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host, err));
+		EVN_TRY(evn_map(m->queue, m->partials[turn][rank], n_floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host,
+						err));
 		for (uint64_t i = 0; i < n_floats; i++)
 			((float *)host)[i] = trial_value(rank, i);
 		EVN_TRY(evn_unmap(m->queue, m->partials[turn][rank], host, err));
@@ -220,7 +224,8 @@ static evn_status fill_partials(evn_group *g, uint32_t rank, uint64_t n_floats, 
 	return evn_queue_finish(m->queue, err);
 }
 
-static evn_status check_sums(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t n_sums, evn_error *err)
+static evn_status check_sums(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t n_sums,
+							 evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
 	void *host;
@@ -235,14 +240,14 @@ static evn_status check_sums(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n
 	EVN_TRY(evn_unmap(m->queue, x, host, err));
 	EVN_TRY(evn_queue_finish(m->queue, err));
 	return wrong ? evn_fail(err, EVN_ERR_DEVICE, "reduce by %s: %llu of %llu sums are wrong on %s", g->small->name,
-	                        (unsigned long long)wrong, (unsigned long long)n_floats,
-	                        evn_device_name(evn_queue_device(m->queue)))
-	             : EVN_OK;
+							(unsigned long long)wrong, (unsigned long long)n_floats,
+							evn_device_name(evn_queue_device(m->queue)))
+				 : EVN_OK;
 }
 
 /* Many meetings to a step, as a decoder has them: waiting for the device at the end of a step is shared by all. */
 static evn_status time_steps(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t n, double *us,
-                             evn_error *err)
+							 evn_error *err)
 {
 	enum { PER_STEP = 16 };
 	uint32_t all = (uint32_t)((1ull << g->n_ranks) - 1);
@@ -262,11 +267,11 @@ static evn_status time_steps(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n
 }
 
 evn_status evn_group_time_all_reduce(evn_group *g, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
-                                     evn_error *err)
+									 evn_error *err)
 {
 	evn_buf *x;
 	EVN_TRY(evn_buf_create(&x, evn_queue_device(g->ranks[rank].queue), n_floats * sizeof(float), EVN_BUF_HOST_VISIBLE,
-	                       "message", err));
+						   "message", err));
 	evn_status s = time_steps(g, rank, x, n_floats, n, us, err);
 	evn_buf_free(x);
 	return s;

@@ -15,10 +15,11 @@
 
 typedef struct evn_group evn_group;
 
-/* reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE, FLAGS
- * where a device has memory of its own EVN_ERR_UNSUPPORTED. max_floats: the longest message. Queues are borrowed. */
+/* reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE,
+ * FLAGS where a device has memory of its own EVN_ERR_UNSUPPORTED. max_floats: the longest message. Queues are
+ * borrowed. */
 evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
-                            uint64_t max_floats, evn_error *err);
+							uint64_t max_floats, evn_error *err);
 void evn_group_free(evn_group *g);
 uint32_t evn_group_n_ranks(const evn_group *g);
 evn_reduce evn_group_reduce(const evn_group *g); /* the way of short messages */
@@ -28,25 +29,25 @@ const char *evn_reduce_name(evn_reduce r);
  * partial while others still read this one. */
 evn_buf *evn_group_partial(const evn_group *g, uint32_t rank);
 
-/* x[n_floats] += sum over the ranks in `contributors` (bit per rank) of their partials; n_floats a multiple of 16. Ranks
- * that do not contribute take part all the same. */
+/* x[n_floats] += sum over the ranks in `contributors` (bit per rank) of their partials; n_floats a multiple of 16.
+ * Ranks that do not contribute take part all the same. */
 evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                          evn_error *err);
+						  evn_error *err);
 
 /* Waits until every rank's thread is here. EVN_ERR_CANCELLED when a rank gave up. */
 evn_status evn_group_meet(evn_group *g, evn_error *err);
 /* A rank that failed says so: the others' meetings end with EVN_ERR_CANCELLED instead of waiting for ever. */
 void evn_group_give_up(evn_group *g);
-/* Short messages go the way of long ones from now on: when flags proved unfit. False when they do already. No thread may
- * be inside a collective. */
+/* Short messages go the way of long ones from now on: when flags proved unfit. False when they do already. No thread
+ * may be inside a collective. */
 bool evn_group_fall_back(evn_group *g);
 /* Makes the group usable again after a failed step; no thread may be inside a collective. Finishes the queues. */
 void evn_group_reset(evn_group *g);
 
-/* Times all_reduces of n_floats among all ranks and checks their sums; us[n] (may be NULL) = what one took, n times over
- * steps of many. The trial that a way must pass. Every rank calls it. */
+/* Times all_reduces of n_floats among all ranks and checks their sums; us[n] (may be NULL) = what one took, n times
+ * over steps of many. The trial that a way must pass. Every rank calls it. */
 evn_status evn_group_time_all_reduce(evn_group *g, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
-                                     evn_error *err);
+									 evn_error *err);
 
 /* A step is what happens between two begins; evn_group_step_end waits for the rank's queue. */
 void evn_group_step_begin(evn_group *g, uint32_t rank);

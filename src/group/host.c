@@ -31,7 +31,7 @@ static void add_partials(const evn_group *g, uint32_t turn, float *x, uint64_t n
 
 /* The partial stays mapped until the next meeting but one: others may read it until they reach the next meeting. */
 evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                              evn_error *err)
+							  evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
 	uint32_t turn = m->turn;

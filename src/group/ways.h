@@ -5,7 +5,7 @@
 #include "group/group.h"
 #include "group/meeting.h"
 
-#define EVN_TURNS 2 /* exchange buffers that alternate */
+#define EVN_TURNS 2            /* exchange buffers that alternate */
 #define EVN_MAX_EXCHANGES 1024 /* of one step, kept until its end for their times */
 
 /* One meeting on the device's clock: it worked until `arrived` and waited until `resumed`. */
@@ -49,19 +49,22 @@ struct evn_way {
 	evn_reduce reduce;
 	const char *name;
 	evn_status (*all_reduce)(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-	                         evn_error *err);
+							 evn_error *err);
 };
 
 evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                              evn_error *err);
+							  evn_error *err);
 evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                                evn_error *err);
+								evn_error *err);
 evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                               evn_error *err);
+							   evn_error *err);
 
 /* x += partials of the contributors in rank order, by a kernel on rank's queue. */
 evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-                           evn_error *err);
+						   evn_error *err);
+/* Sets the count of contributors and EVN_MAX_RANKS buffers as arguments: their partials of this turn in rank order as
+ * m's context knows them, the rest filled up. */
+void evn_arg_partials(evn_args *a, const evn_group *g, const evn_member *m, uint32_t contributors);
 void evn_forget_mapping(evn_member *m, uint32_t rank, uint32_t turn);
 
 /* flags.c: shared memory laid out as flags, then partials [turn][rank]; and its state between steps. */

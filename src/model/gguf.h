@@ -6,8 +6,20 @@
 #include "model/quant.h"
 
 typedef enum {
-	EVN_GGUF_U8, EVN_GGUF_I8, EVN_GGUF_U16, EVN_GGUF_I16, EVN_GGUF_U32, EVN_GGUF_I32, EVN_GGUF_F32,
-	EVN_GGUF_BOOL, EVN_GGUF_STRING, EVN_GGUF_ARRAY, EVN_GGUF_U64, EVN_GGUF_I64, EVN_GGUF_F64, EVN_GGUF__COUNT
+	EVN_GGUF_U8,
+	EVN_GGUF_I8,
+	EVN_GGUF_U16,
+	EVN_GGUF_I16,
+	EVN_GGUF_U32,
+	EVN_GGUF_I32,
+	EVN_GGUF_F32,
+	EVN_GGUF_BOOL,
+	EVN_GGUF_STRING,
+	EVN_GGUF_ARRAY,
+	EVN_GGUF_U64,
+	EVN_GGUF_I64,
+	EVN_GGUF_F64,
+	EVN_GGUF__COUNT
 } evn_gguf_type;
 
 /* Not NUL-terminated: it points into the mapped file. */
@@ -18,18 +30,18 @@ typedef struct {
 
 typedef struct {
 	evn_str key;
-	evn_gguf_type type;         /* EVN_GGUF_ARRAY: of `element` */
-	evn_gguf_type element;      /* the value's own type when it is no array */
-	uint64_t count;             /* elements; 1 when it is no array */
-	const uint8_t *data;        /* first element; scalars little-endian, unaligned */
-	const evn_str *strings;     /* count strings when element is EVN_GGUF_STRING */
+	evn_gguf_type type;     /* EVN_GGUF_ARRAY: of `element` */
+	evn_gguf_type element;  /* the value's own type when it is no array */
+	uint64_t count;         /* elements; 1 when it is no array */
+	const uint8_t *data;    /* first element; scalars little-endian, unaligned */
+	const evn_str *strings; /* count strings when element is EVN_GGUF_STRING */
 } evn_gguf_value;
 
 typedef struct {
 	evn_str name;
 	const evn_quant *quant;
 	uint32_t n_dims;
-	uint64_t shape[4]; /* shape[0] contiguous (columns), shape[1] rows; unused ones are 1 */
+	uint64_t shape[4];     /* shape[0] contiguous (columns), shape[1] rows; unused ones are 1 */
 	uint64_t offset_bytes; /* from the start of the file */
 	uint64_t size_bytes;
 	const uint8_t *data;
@@ -62,14 +74,14 @@ evn_status evn_gguf_bool(const evn_gguf *g, const char *key, bool *out, evn_erro
 evn_status evn_gguf_string(const evn_gguf *g, const char *key, evn_str *out, evn_error *err);
 /* An array whose elements are of type `element`; *out NULL when absent. */
 evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type element, const evn_gguf_value **out,
-                          evn_error *err);
+						  evn_error *err);
 /* As evn_gguf_u32, or an array (one entry per layer) whose entries are all equal; EVN_ERR_UNSUPPORTED when they
  * differ. */
 evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
 
 bool evn_str_is(evn_str s, const char *text);
-size_t evn_gguf_type_bytes(evn_gguf_type t); /* 0 for strings and arrays */
-const char *evn_gguf_value_type(const evn_gguf_value *v); /* "u32", "string[]" */
+size_t evn_gguf_type_bytes(evn_gguf_type t);                            /* 0 for strings and arrays */
+const char *evn_gguf_value_type(const evn_gguf_value *v);               /* "u32", "string[]" */
 uint64_t evn_gguf_position(const evn_gguf *g, const evn_gguf_value *v); /* byte of its first element in the file */
 /* The value in words: arrays shortened to their first elements and a count, control bytes escaped. */
 void evn_gguf_describe(const evn_gguf_value *v, char *out, size_t size);

@@ -16,11 +16,11 @@ typedef struct {
 	float rope_base;
 	uint32_t rope_dim; /* dimensions of a head that rotate */
 	evn_rope_scaling rope_scaling;
-	float rope_factor;       /* >= 1: context is stretched by this; 1 for none */
-	uint32_t rope_n_ctx_orig; /* yarn: context before stretching */
-	float rope_attn_factor;  /* yarn: 1 when the file gives none */
+	float rope_factor;                    /* >= 1: context is stretched by this; 1 for none */
+	uint32_t rope_n_ctx_orig;             /* yarn: context before stretching */
+	float rope_attn_factor;               /* yarn: 1 when the file gives none */
 	float rope_beta_fast, rope_beta_slow; /* yarn: 32 and 1 when the file gives none */
-	const float *rope_freq_factors; /* (rope_dim / 2) divisors from rope_freqs.weight (llama3), or NULL */
+	const float *rope_freq_factors;       /* (rope_dim / 2) divisors from rope_freqs.weight (llama3), or NULL */
 } evn_hparams;
 
 /* *out is zeros when this fails; evn_hparams_clear frees what it owns. */
@@ -37,7 +37,7 @@ const evn_gguf *evn_model_gguf(const evn_model *m);
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* The tensor must exist with this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
-                          evn_error *err);
+						  evn_error *err);
 
 /* 64-bit key of the content that plans and profiles depend on: the file's header, not its weights. */
 uint64_t evn_model_fingerprint(const evn_model *m);

@@ -14,12 +14,12 @@ typedef struct {
 } evn_quant_field;
 
 typedef struct {
-	const char *name;     /* "Q4_1" */
-	const char *kernel;   /* stem of its decoder in kernels/quant/ and suffix of kernel names: "q4_1" */
-	uint32_t gguf_type;   /* ggml_type id in the file */
-	uint32_t block_len;   /* elements of a block, all of one row; 1 for the float formats */
+	const char *name;   /* "Q4_1" */
+	const char *kernel; /* stem of its decoder in kernels/quant/ and suffix of kernel names: "q4_1" */
+	uint32_t gguf_type; /* ggml_type id in the file */
+	uint32_t block_len; /* elements of a block, all of one row; 1 for the float formats */
 	uint32_t block_bytes;
-	uint32_t group_len;   /* shards are padded with zero blocks to a multiple of this many columns: 32, or 256 */
+	uint32_t group_len;        /* shards are padded with zero blocks to a multiple of this many columns: 32, or 256 */
 	evn_quant_field fields[6]; /* in file order, unit_bytes 0 ends */
 	/* out[block_len] = the block's values, exactly as ggml defines them, f32 arithmetic in ggml's order */
 	void (*decode)(const uint8_t *block, float *out);
@@ -39,7 +39,7 @@ void evn_dequantize(const evn_quant *q, const uint8_t *blocks, float *out, uint6
  * n_blocks blocks are taken from each row, then zero blocks up to n_blocks_padded.
  * out: 16 * block_bytes * n_blocks_padded bytes. */
 void evn_repack_tile(const evn_quant *q, const uint8_t *const rows[EVN_TILE_ROWS], uint32_t n_blocks,
-                     uint32_t n_blocks_padded, uint8_t *out);
+					 uint32_t n_blocks_padded, uint8_t *out);
 
 float evn_half_to_float(uint16_t h);
 float evn_bfloat_to_float(uint16_t b);

@@ -1,9 +1,9 @@
 #include "nn/arch.h"
 
 static const evn_arch archs[] = {
-    {.name = "llama"}, /* Llama, Mistral, SmolLM */
-    {.name = "qwen2", .rope_neox = true},
-    {.name = "qwen3", .rope_neox = true, .qk_norm = true},
+	{.name = "llama"}, /* Llama, Mistral, SmolLM */
+	{.name = "qwen2", .rope_neox = true},
+	{.name = "qwen3", .rope_neox = true, .qk_norm = true},
 };
 
 evn_status evn_arch_find(const evn_model *m, const evn_arch **out, evn_error *err)
@@ -15,6 +15,7 @@ evn_status evn_arch_find(const evn_model *m, const evn_arch **out, evn_error *er
 			*out = &archs[i];
 			return EVN_OK;
 		}
-	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: architecture \"%.*s\" is not one evener runs (llama, qwen2, qwen3)",
-	                evn_gguf_name(evn_model_gguf(m)), (int)h->arch.length, h->arch.text);
+	return evn_fail(err, EVN_ERR_UNSUPPORTED,
+					"%s: architecture \"%.*s\" is not one evener runs (llama, qwen2, qwen3)",
+					evn_gguf_name(evn_model_gguf(m)), (int)h->arch.length, h->arch.text);
 }

@@ -6,8 +6,9 @@
 
 typedef struct {
 	const char *name; /* general.architecture */
-	bool rope_neox;   /* rotates pairs (i, i + rope_dim/2); llama files hold their q and k rows permuted for (2i, 2i+1) */
-	bool qk_norm;     /* RMS norm of each query and key head before the rotation */
+	bool rope_neox; /* rotates pairs (i, i + rope_dim/2); llama files hold their q and k rows permuted for (2i, 2i+1)
+					 */
+	bool qk_norm;   /* RMS norm of each query and key head before the rotation */
 } evn_arch;
 
 /* EVN_ERR_UNSUPPORTED lists what there is. */

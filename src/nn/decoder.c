@@ -1,4 +1,5 @@
-/* decoder.c - the layer walk. Every rank's thread runs it; the two all_reduce calls of a layer are where they meet. */
+/* decoder.c - the layer walk. Every rank's thread runs it; the two all_reduce calls of a layer are where they meet.
+ */
 #include "nn/decoder.h"
 
 #include <string.h>
@@ -12,18 +13,18 @@ uint64_t evn_decoder_message_floats(const evn_model *m, evn_decoder_limits limit
 
 /* This rank's heads of attention; its part of the output projection is written to partial. */
 static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache, evn_buf *v_cache, evn_buf *partial,
-                            const evn_step *step, evn_error *err)
+							const evn_step *step, evn_error *err)
 {
 	evn_attention a = {.n_heads = evn_range_len(y->heads),
-	                   .n_kv = evn_range_len(y->kv_heads),
-	                   .first_head = y->heads.begin,
-	                   .first_kv = y->kv_heads.begin,
-	                   .group = d->h->n_heads / d->h->n_kv_heads,
-	                   .n_ctx = d->limits.n_ctx,
-	                   .position = step->position,
-	                   .k_offset = y->k_offset,
-	                   .v_offset = y->v_offset,
-	                   .qkv_stride = d->qkv_stride};
+					   .n_kv = evn_range_len(y->kv_heads),
+					   .first_head = y->heads.begin,
+					   .first_kv = y->kv_heads.begin,
+					   .group = d->h->n_heads / d->h->n_kv_heads,
+					   .n_ctx = d->limits.n_ctx,
+					   .position = step->position,
+					   .k_offset = y->k_offset,
+					   .v_offset = y->v_offset,
+					   .qkv_stride = d->qkv_stride};
 	uint32_t n = step->n_tok;
 	evn_ops *o = d->ops;
 	EVN_TRY(evn_op_rmsnorm(o, d->normed, d->x, 0, n, y->attn_norm, d->dim_stride, d->h->dim, d->h->norm_eps, err));
@@ -31,9 +32,9 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
 	EVN_TRY(evn_op_rope_append(o, d->q_heads, k_cache, v_cache, d->qkv, d->rope, y->q_norm, y->k_norm, d->h->norm_eps,
-	                           &a, n, err));
-	EVN_TRY(evn_op_attention(o, d->attended, d->attended_stride, y->attn_out.x_shift, d->q_heads, k_cache, v_cache, &a,
-	                         n, err));
+							   &a, n, err));
+	EVN_TRY(evn_op_attention(o, d->attended, d->attended_stride, y->attn_out.x_shift, d->q_heads, k_cache, v_cache,
+							 &a, n, err));
 	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, d->attended, d->attended_stride, &y->attn_out, n, err));
 	if (y->attn_out_bias)
 		EVN_TRY(evn_op_add_bias(o, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, n, err));
@@ -47,7 +48,7 @@ static evn_status feed_forward(evn_decoder *d, const evn_layer *y, evn_buf *part
 	EVN_TRY(evn_op_rmsnorm(o, d->normed, d->x, 0, n, y->ffn_norm, d->dim_stride, d->h->dim, d->h->norm_eps, err));
 	EVN_TRY(evn_op_linear(o, d->gate_up, d->gate_up_stride, d->normed, d->dim_stride, &y->gate_up, n, err));
 	EVN_TRY(evn_op_swiglu(o, d->gated, d->gated_stride, d->gate_up, d->gate_up_stride, y->up_offset, y->up_offset, n,
-	                      err));
+						  err));
 	return evn_op_linear(o, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err);
 }
 
@@ -55,12 +56,12 @@ static evn_status feed_forward(evn_decoder *d, const evn_layer *y, evn_buf *part
 static evn_status logits_chunk(evn_decoder *d, uint32_t first, uint32_t n, float *out, evn_error *err)
 {
 	EVN_TRY(evn_op_rmsnorm(d->ops, d->normed, d->x, first, n, d->out_norm, d->dim_stride, d->h->dim, d->h->norm_eps,
-	                       err));
+						   err));
 	EVN_TRY(evn_op_linear(d->ops, d->logits, d->head.rows, d->normed, d->dim_stride, &d->head, n, err));
 	uint64_t width = evn_range_len(d->vocab);
 	for (uint32_t t = 0; t < n; t++)
 		EVN_TRY(evn_read(d->q, d->logits, (uint64_t)t * d->head.rows * sizeof(float),
-		                 out + (uint64_t)t * d->h->vocab + d->vocab.begin, width * sizeof(float), err));
+						 out + (uint64_t)t * d->h->vocab + d->vocab.begin, width * sizeof(float), err));
 	return EVN_OK;
 }
 
@@ -70,7 +71,8 @@ static evn_status all_logits(evn_decoder *d, const evn_step *step, evn_error *er
 		return EVN_OK;
 	for (uint32_t done = 0; done < step->n_logits; done += EVN_LOGITS_TOKENS) {
 		uint32_t n = step->n_logits - done < EVN_LOGITS_TOKENS ? step->n_logits - done : EVN_LOGITS_TOKENS;
-		EVN_TRY(logits_chunk(d, step->n_tok - step->n_logits + done, n, step->logits + (uint64_t)done * d->h->vocab, err));
+		EVN_TRY(logits_chunk(d, step->n_tok - step->n_logits + done, n, step->logits + (uint64_t)done * d->h->vocab,
+							 err));
 	}
 	return EVN_OK;
 }

@@ -28,8 +28,8 @@ typedef struct {
 evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_plan_shape *out, evn_error *err);
 
 /* Loads rank's ranges of `split` through q. The decoder borrows q and m. */
-evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m, const evn_split *split, uint32_t rank,
-                            evn_decoder_limits limits, evn_load_progress *progress, evn_error *err);
+evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m, const evn_split *split,
+							uint32_t rank, evn_decoder_limits limits, evn_load_progress *progress, evn_error *err);
 void evn_decoder_free(evn_decoder *d);
 evn_ops *evn_decoder_ops(const evn_decoder *d);
 uint64_t evn_decoder_weight_bytes(const evn_decoder *d); /* read for each token */

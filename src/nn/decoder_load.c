@@ -149,7 +149,7 @@ static evn_status load_layers(loader *l, const evn_split *split, evn_load_progre
 
 /* The head is output.weight, or the token embedding where the two are tied. */
 static evn_status load_head(evn_decoder *d, const evn_model *m, const evn_split *split, evn_load_progress *progress,
-                            evn_error *err)
+							evn_error *err)
 {
 	const evn_tensor *t, *norm;
 	const char *name = evn_model_find(m, "output.weight") ? "output.weight" : "token_embd.weight";
@@ -179,7 +179,7 @@ static evn_status load_rope(evn_decoder *d, evn_error *err)
 
 /* Zeroed: the columns between width and stride must be zeros, and nothing writes them later. */
 static evn_status make_scratch(evn_decoder *d, evn_buf **out, uint32_t n_tok, uint32_t stride, const char *what,
-                               evn_error *err)
+							   evn_error *err)
 {
 	if (!stride)
 		return EVN_OK;
@@ -217,8 +217,8 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 	return evn_queue_finish(d->q, err);
 }
 
-evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m, const evn_split *split, uint32_t rank,
-                            evn_decoder_limits limits, evn_load_progress *progress, evn_error *err)
+evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m, const evn_split *split,
+							uint32_t rank, evn_decoder_limits limits, evn_load_progress *progress, evn_error *err)
 {
 	evn_decoder *d = *out = calloc(1, sizeof *d);
 	if (!d)
@@ -232,9 +232,9 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 	d->n_layers = d->h->n_layers;
 	d->dim_stride = (uint32_t)evn_round_up(d->h->dim, EVN_PAD);
 	evn_ops_config config = {.head_dim = d->h->head_dim,
-	                         .rope_dim = d->h->rope_dim,
-	                         .rope_neox = l.arch->rope_neox,
-	                         .qk_norm = l.arch->qk_norm};
+							 .rope_dim = d->h->rope_dim,
+							 .rope_neox = l.arch->rope_neox,
+							 .qk_norm = l.arch->qk_norm};
 	EVN_TRY(evn_ops_create(&d->ops, q, &config, err));
 	EVN_TRY(load_layers(&l, split, progress));
 	EVN_TRY(load_head(d, m, split, progress, err));
@@ -262,7 +262,7 @@ void evn_decoder_free(evn_decoder *d)
 	free(d->layers);
 	evn_matrix_free(&d->head);
 	evn_buf *const buffers[] = {d->out_norm, d->rope,     d->x,       d->normed, d->qkv,
-	                            d->q_heads,  d->attended, d->gate_up, d->gated,  d->logits};
+								d->q_heads,  d->attended, d->gate_up, d->gated,  d->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	evn_ops_free(d->ops);
@@ -283,8 +283,8 @@ evn_status evn_kv_create(evn_kv **out, const evn_decoder *d, evn_error *err)
 	if (!kv->k || !kv->v)
 		return evn_fail_memory(err, "KV cache", d->n_layers * sizeof(evn_buf *));
 	for (uint32_t i = 0; i < d->n_layers; i++) {
-		uint64_t bytes = (uint64_t)evn_range_len(d->layers[i].kv_heads) * d->limits.n_ctx * evn_head_pad(d->h->head_dim) *
-		                 sizeof(float);
+		uint64_t bytes = (uint64_t)evn_range_len(d->layers[i].kv_heads) * d->limits.n_ctx *
+						 evn_head_pad(d->h->head_dim) * sizeof(float);
 		if (!bytes)
 			continue;
 		EVN_TRY(evn_buf_create(&kv->k[i], evn_queue_device(d->q), bytes, EVN_BUF_DEVICE, "KV cache", err));

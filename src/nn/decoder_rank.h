@@ -9,7 +9,7 @@
 typedef struct {
 	evn_range heads, kv_heads, ff;
 	evn_buf *attn_norm, *ffn_norm;
-	evn_matrix qkv; /* q, k, v rows stacked */
+	evn_matrix qkv;    /* q, k, v rows stacked */
 	evn_buf *qkv_bias; /* (qkv.rows) or NULL */
 	uint32_t k_offset, v_offset;
 	evn_buf *q_norm, *k_norm; /* (head_dim) or NULL */

@@ -12,7 +12,8 @@ static evn_status sum_bytes(const evn_model *m, const char *part, uint64_t *sum,
 		snprintf(name, sizeof name, "blk.%u.%s", i, part);
 		const evn_tensor *t = evn_model_find(m, name);
 		if (!t)
-			return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(evn_model_gguf(m)), name);
+			return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(evn_model_gguf(m)),
+							name);
 		*sum += t->size_bytes;
 		if (grain && t->quant->block_len > *grain)
 			*grain = t->quant->block_len;
@@ -40,8 +41,8 @@ static evn_status layer_bytes(const evn_model *m, evn_plan_shape *s, evn_error *
 /* Scratch at full width: what a rank holds besides weights and cache, whatever its share. */
 static uint64_t fixed_bytes(const evn_hparams *h, evn_decoder_limits limits)
 {
-	uint64_t columns = 5 * (uint64_t)h->dim + (uint64_t)(2 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim +
-	                   3 * (uint64_t)h->ff_dim;
+	uint64_t columns =
+		5 * (uint64_t)h->dim + (uint64_t)(2 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
 	uint64_t norms = (uint64_t)(2 * h->n_layers + 1) * h->dim;
 	uint64_t rope = (uint64_t)limits.n_ctx * h->rope_dim;
 	return (columns * limits.n_batch + norms + rope + 16 * (uint64_t)h->vocab) * sizeof(float) + ((uint64_t)32 << 20);
@@ -56,17 +57,16 @@ evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_
 	if (!head)
 		EVN_TRY(evn_model_need(m, "token_embd.weight", h->dim, h->vocab, &head, err));
 	*out = (evn_plan_shape){.n_layers = h->n_layers,
-	                        .dim = h->dim,
-	                        .ff_dim = h->ff_dim,
-	                        .n_heads = h->n_heads,
-	                        .n_kv_heads = h->n_kv_heads,
-	                        .head_dim = h->head_dim,
-	                        .vocab = h->vocab,
-	                        .ff_grain = EVN_TILE_ROWS,
-	                        .vocab_grain = 2 * EVN_TILE_ROWS,
-	                        .vocab_row_bytes = head->size_bytes / h->vocab,
-	                        .kv_cache_bytes =
-	                            2 * (uint64_t)limits.n_ctx * evn_head_pad(h->head_dim) * sizeof(float),
-	                        .fixed_bytes = fixed_bytes(h, limits)};
+							.dim = h->dim,
+							.ff_dim = h->ff_dim,
+							.n_heads = h->n_heads,
+							.n_kv_heads = h->n_kv_heads,
+							.head_dim = h->head_dim,
+							.vocab = h->vocab,
+							.ff_grain = EVN_TILE_ROWS,
+							.vocab_grain = 2 * EVN_TILE_ROWS,
+							.vocab_row_bytes = head->size_bytes / h->vocab,
+							.kv_cache_bytes = 2 * (uint64_t)limits.n_ctx * evn_head_pad(h->head_dim) * sizeof(float),
+							.fixed_bytes = fixed_bytes(h, limits)};
 	return layer_bytes(m, out, err);
 }

@@ -26,8 +26,8 @@ static void repack(uint8_t *to, const tile_source *s, uint32_t n_steps)
 		const uint8_t *rows[EVN_TILE_ROWS];
 		for (uint32_t r = 0; r < EVN_TILE_ROWS; r++)
 			rows[r] = first + r < s->rows.end
-			              ? s->tensor->data + (first + r) * row_bytes + (uint64_t)s->first_block * q->block_bytes
-			              : NULL;
+						  ? s->tensor->data + (first + r) * row_bytes + (uint64_t)s->first_block * q->block_bytes
+						  : NULL;
 		evn_repack_tile(q, rows, s->n_blocks, n_steps * blocks_per_step(q), to);
 		to += tile_bytes(q, n_steps);
 	}
@@ -66,7 +66,7 @@ static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sourc
 }
 
 evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
-                                   uint32_t *y_offsets, evn_error *err)
+								   uint32_t *y_offsets, evn_error *err)
 {
 	*out = (evn_matrix){0};
 	uint32_t row = 0;
@@ -80,9 +80,10 @@ evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_
 		const evn_quant *quant = blocks[i].tensor->quant;
 		for (; i < n && blocks[i].tensor->quant == quant; i++)
 			if (evn_range_len(blocks[i].rows))
-				sources[n_sources++] = (tile_source){.tensor = blocks[i].tensor,
-				                                     .rows = blocks[i].rows,
-				                                     .n_blocks = (uint32_t)(blocks[i].tensor->shape[0] / quant->block_len)};
+				sources[n_sources++] =
+					(tile_source){.tensor = blocks[i].tensor,
+								  .rows = blocks[i].rows,
+								  .n_blocks = (uint32_t)(blocks[i].tensor->shape[0] / quant->block_len)};
 		if (n_sources)
 			EVN_TRY(add_part(out, q, sources, n_sources, err));
 	}
@@ -90,7 +91,7 @@ evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_
 }
 
 evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tensor *tensor, evn_range columns,
-                                  evn_error *err)
+								  evn_error *err)
 {
 	*out = (evn_matrix){0};
 	if (!evn_range_len(columns))
@@ -98,9 +99,9 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 	uint32_t block = tensor->quant->block_len;
 	uint32_t first_block = columns.begin / block, end_block = (columns.end + block - 1) / block;
 	tile_source source = {.tensor = tensor,
-	                      .rows = {0, (uint32_t)tensor->shape[1]},
-	                      .first_block = first_block,
-	                      .n_blocks = end_block - first_block};
+						  .rows = {0, (uint32_t)tensor->shape[1]},
+						  .first_block = first_block,
+						  .n_blocks = end_block - first_block};
 	out->x_shift = columns.begin - first_block * block;
 	return add_part(out, q, &source, 1, err);
 }

@@ -27,8 +27,8 @@ typedef struct {
 	uint32_t n_parts;
 	uint32_t rows;    /* sum over parts: y needs this many columns */
 	uint32_t columns; /* padded to a step: x needs this many columns */
-	uint32_t x_shift; /* SPLIT_INPUT: the rank's first column lies this far into its first block; the columns before it
-	                   * must be zeros in x */
+	uint32_t x_shift; /* SPLIT_INPUT: the rank's first column lies this far into its first block; the columns before
+					   * it must be zeros in x */
 	uint64_t bytes;   /* on the device */
 } evn_matrix;
 
@@ -38,17 +38,18 @@ typedef struct {
 	evn_range rows;
 } evn_row_block;
 
-/* SPLIT_OUTPUT: stacks n <= EVN_MATRIX_PARTS row blocks; y_offsets[i] (may be NULL) is where block i's rows begin in y.
- * Neighbours of one format become one part, so one launch. An empty block takes no rows. */
+/* SPLIT_OUTPUT: stacks n <= EVN_MATRIX_PARTS row blocks; y_offsets[i] (may be NULL) is where block i's rows begin in
+ * y. Neighbours of one format become one part, so one launch. An empty block takes no rows. */
 evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
-                                   uint32_t *y_offsets, evn_error *err);
+								   uint32_t *y_offsets, evn_error *err);
 /* SPLIT_INPUT: all rows of columns [begin, end), widened to whole quantised blocks; what the neighbour's columns in a
  * straddled block contribute is cancelled by zeros in x (see x_shift). */
 evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tensor *tensor, evn_range columns,
-                                  evn_error *err);
+								  evn_error *err);
 void evn_matrix_free(evn_matrix *m);
 
-/* A one-dimensional f32 tensor (norm weight, bias; entries [begin, end)) padded with zeros to a multiple of EVN_PAD. */
+/* A one-dimensional f32 tensor (norm weight, bias; entries [begin, end)) padded with zeros to a multiple of EVN_PAD.
+ */
 evn_status evn_vector_load(evn_buf **out, evn_queue *q, const evn_tensor *tensor, evn_range entries, evn_error *err);
 
 #endif

@@ -29,8 +29,8 @@ static evn_status build_fixed(evn_ops *o, evn_error *err)
 	EVN_TRY(evn_kernel_get(&o->swiglu, o->q, "rowwise.cl", "swiglu", defines, err));
 	EVN_TRY(evn_kernel_get(&o->add_bias, o->q, "rowwise.cl", "add_bias", defines, err));
 	snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u -DATTENTION_ITEMS=%u%s%s", o->config.head_dim,
-	         o->config.rope_dim, o->items, o->config.rope_neox ? " -DROPE_NEOX" : "",
-	         o->config.qk_norm ? " -DQK_NORM" : "");
+			 o->config.rope_dim, o->items, o->config.rope_neox ? " -DROPE_NEOX" : "",
+			 o->config.qk_norm ? " -DQK_NORM" : "");
 	EVN_TRY(evn_kernel_get(&o->rope_append, o->q, "attention.cl", "rope_append", defines, err));
 	return evn_kernel_get(&o->attention, o->q, "attention.cl", "attention", defines, err);
 }
@@ -42,7 +42,7 @@ static uint32_t items_for(const evn_device *d, uint32_t head_dim)
 		return 1;
 	uint32_t items = 32;
 	while (items > 1 && (items > evn_device_max_group(d) ||
-	                     (uint64_t)items * (evn_head_pad(head_dim) + 2) * sizeof(float) > evn_device_local_bytes(d)))
+						 (uint64_t)items * (evn_head_pad(head_dim) + 2) * sizeof(float) > evn_device_local_bytes(d)))
 		items /= 2;
 	return items;
 }
@@ -69,8 +69,8 @@ evn_queue *evn_ops_queue(const evn_ops *o) { return o->q; }
 void evn_ops_set_gemm_from(evn_ops *o, uint32_t n_tok) { o->gemm_from = n_tok; }
 
 /* The kernel of one weight format, built at first use. */
-static evn_status quant_kernel(evn_ops *o, evn_kernel **table, const char *file, const char *name, const evn_quant *quant,
-                               evn_kernel **out, evn_error *err)
+static evn_status quant_kernel(evn_ops *o, evn_kernel **table, const char *file, const char *name,
+							   const evn_quant *quant, evn_kernel **out, evn_error *err)
 {
 	size_t i = (size_t)(quant - evn_quant_at(0));
 	if (i >= MAX_QUANTS)
@@ -92,7 +92,7 @@ static evn_status launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t 
 
 /* The arguments that matvec and matmul share. */
 static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                             const evn_matrix_part *p)
+							 const evn_matrix_part *p)
 {
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
@@ -107,7 +107,7 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 
 /* Whole blocks of tokens at once, the others one by one. */
 static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                                 const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+								 const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	evn_kernel *k = NULL;
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, n_blocks = o->items == 1 ? n_tok / BLOCK_TOKENS : 0;
@@ -126,14 +126,15 @@ static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, cons
 }
 
 evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                            const evn_matrix *m, uint32_t n_tok, evn_error *err)
+							const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		EVN_TRY(quantised_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
 	return EVN_OK;
 }
 
-static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles, evn_error *err)
+static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles,
+							 evn_error *err)
 {
 	evn_kernel *k = NULL;
 	EVN_TRY(quant_kernel(o, o->dequantize, "dequantize.cl", "dequantize", p->quant, &k, err));
@@ -147,27 +148,28 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 }
 
 static evn_status gemm_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                              const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+							const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	uint32_t columns = p->n_steps * p->quant->group_len;
 	uint64_t tile_bytes = (uint64_t)columns * EVN_TILE_ROWS * sizeof(float);
 	if (tile_bytes > SCRATCH_BYTES)
 		return evn_fail(err, EVN_ERR_LIMIT, "a matrix of %u columns: at most %llu are multiplied by GEMM", columns,
-		                (unsigned long long)(SCRATCH_BYTES / (EVN_TILE_ROWS * sizeof(float))));
+						(unsigned long long)(SCRATCH_BYTES / (EVN_TILE_ROWS * sizeof(float))));
 	if (!o->scratch)
-		EVN_TRY(evn_buf_create(&o->scratch, evn_queue_device(o->q), SCRATCH_BYTES, EVN_BUF_DEVICE, "GEMM scratch", err));
+		EVN_TRY(
+			evn_buf_create(&o->scratch, evn_queue_device(o->q), SCRATCH_BYTES, EVN_BUF_DEVICE, "GEMM scratch", err));
 	uint32_t most = (uint32_t)(SCRATCH_BYTES / tile_bytes), n_tiles = p->rows / EVN_TILE_ROWS;
 	for (uint32_t first = 0; first < n_tiles; first += most) {
 		uint32_t n = n_tiles - first < most ? n_tiles - first : most;
 		EVN_TRY(dequantize(o, p, first, n, err));
 		EVN_TRY(evn_gemm(o->q, n_tok, n * EVN_TILE_ROWS, columns, x, x_stride, o->scratch, n * EVN_TILE_ROWS, y,
-		                 p->y_offset + first * EVN_TILE_ROWS, y_stride, err));
+						 p->y_offset + first * EVN_TILE_ROWS, y_stride, err));
 	}
 	return EVN_OK;
 }
 
 evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                         const evn_matrix *m, uint32_t n_tok, evn_error *err)
+					   const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		EVN_TRY(gemm_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
@@ -175,14 +177,14 @@ evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf 
 }
 
 evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-                         const evn_matrix *m, uint32_t n_tok, evn_error *err)
+						 const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	return n_tok < o->gemm_from ? evn_op_quantised(o, y, y_stride, x, x_stride, m, n_tok, err)
-	                            : evn_op_gemm(o, y, y_stride, x, x_stride, m, n_tok, err);
+								: evn_op_gemm(o, y, y_stride, x, x_stride, m, n_tok, err);
 }
 
 evn_status evn_op_rmsnorm(evn_ops *o, evn_buf *y, const evn_buf *x, uint32_t first, uint32_t n_tok, const evn_buf *w,
-                          uint32_t stride, uint32_t dim, float eps, evn_error *err)
+						  uint32_t stride, uint32_t dim, float eps, evn_error *err)
 {
 	evn_args a = evn_args_begin(o->rmsnorm);
 	evn_arg_buf(&a, y);
@@ -196,7 +198,7 @@ evn_status evn_op_rmsnorm(evn_ops *o, evn_buf *y, const evn_buf *x, uint32_t fir
 }
 
 evn_status evn_op_swiglu(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *gu, uint32_t gu_stride,
-                         uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
+						 uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_args a = evn_args_begin(o->swiglu);
 	evn_arg_buf(&a, y);
@@ -209,7 +211,7 @@ evn_status evn_op_swiglu(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
 }
 
 evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,
-                           evn_error *err)
+						   evn_error *err)
 {
 	evn_args a = evn_args_begin(o->add_bias);
 	evn_arg_buf(&a, y);
@@ -219,8 +221,8 @@ evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_bu
 }
 
 evn_status evn_op_rope_append(evn_ops *o, evn_buf *q, evn_buf *k_cache, evn_buf *v_cache, const evn_buf *qkv,
-                              const evn_buf *rope, const evn_buf *q_norm, const evn_buf *k_norm, float norm_eps,
-                              const evn_attention *at, uint32_t n_tok, evn_error *err)
+							  const evn_buf *rope, const evn_buf *q_norm, const evn_buf *k_norm, float norm_eps,
+							  const evn_attention *at, uint32_t n_tok, evn_error *err)
 {
 	evn_args a = evn_args_begin(o->rope_append);
 	evn_arg_buf(&a, q);
@@ -242,8 +244,8 @@ evn_status evn_op_rope_append(evn_ops *o, evn_buf *q, evn_buf *k_cache, evn_buf 
 }
 
 evn_status evn_op_attention(evn_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset, const evn_buf *q,
-                            const evn_buf *k_cache, const evn_buf *v_cache, const evn_attention *at, uint32_t n_tok,
-                            evn_error *err)
+							const evn_buf *k_cache, const evn_buf *v_cache, const evn_attention *at, uint32_t n_tok,
+							evn_error *err)
 {
 	evn_args a = evn_args_begin(o->attention);
 	evn_arg_buf(&a, out);

@@ -203,7 +203,7 @@ static evn_status launch_product(evn_cases *c, activations *a, const evn_matrix 
 	evn_status s = evn_ops_create(&ops, c->q, &config, err);
 	if (s == EVN_OK)
 		s = (gemm ? evn_op_gemm : evn_op_quantised)(ops, a->y.buf, a->y_stride, a->x.buf, a->x_stride, m, a->n_tok,
-												   err);
+													err);
 	if (s == EVN_OK)
 		s = evn_case_check(c, &a->y, "y", err);
 	evn_ops_free(ops);

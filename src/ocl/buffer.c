@@ -3,18 +3,19 @@
 
 #include <stdlib.h>
 
-static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_flags flags, void *host, const char *what,
-                         evn_error *err)
+static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_flags flags, void *host,
+						 const char *what, evn_error *err)
 {
 	*out = NULL;
 	if (bytes > d->info->max_alloc_bytes)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s needs %.1f MiB in one piece, %s allows %.1f MiB", what,
-		                (double)bytes / 1048576.0, d->name, (double)d->info->max_alloc_bytes / 1048576.0);
+						(double)bytes / 1048576.0, d->name, (double)d->info->max_alloc_bytes / 1048576.0);
 	evn_buf *b = calloc(1, sizeof *b);
 	if (!b)
 		return evn_fail_memory(err, what, sizeof *b);
 	cl_int code;
-	*b = (evn_buf){.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, host, &code), .bytes = bytes, .device = d};
+	*b = (evn_buf){
+		.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, host, &code), .bytes = bytes, .device = d};
 	if (!b->cl) {
 		free(b);
 		return evn_cl_fail(err, d, "clCreateBuffer", what, code);
@@ -24,7 +25,7 @@ static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_fl
 }
 
 evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
-                          evn_error *err)
+						  evn_error *err)
 {
 	/* On unified memory every buffer is one the host can map without a copy. */
 	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
@@ -67,16 +68,17 @@ evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err)
 
 static cl_map_flags map_flags(evn_map_mode mode)
 {
-	return mode == EVN_MAP_READ ? CL_MAP_READ : mode == EVN_MAP_UPDATE ? CL_MAP_READ | CL_MAP_WRITE
-	                                                                    : CL_MAP_WRITE_INVALIDATE_REGION;
+	return mode == EVN_MAP_READ     ? CL_MAP_READ
+		   : mode == EVN_MAP_UPDATE ? CL_MAP_READ | CL_MAP_WRITE
+									: CL_MAP_WRITE_INVALIDATE_REGION;
 }
 
 evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, bool blocking, void **host,
-                   evn_error *err)
+				   evn_error *err)
 {
 	cl_int code;
-	*host = clEnqueueMapBuffer(q->cl, b->cl, blocking ? CL_TRUE : CL_FALSE, map_flags(mode), 0, (size_t)bytes, 0, NULL,
-	                           NULL, &code);
+	*host = clEnqueueMapBuffer(q->cl, b->cl, blocking ? CL_TRUE : CL_FALSE, map_flags(mode), 0, (size_t)bytes, 0,
+							   NULL, NULL, &code);
 	return *host ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueMapBuffer", NULL, code);
 }
 

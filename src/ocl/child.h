@@ -7,7 +7,7 @@
 typedef struct {
 	const char *argv[16]; /* NULL-terminated; argv[0] NULL: nothing to run */
 	const char *vendors;  /* OCL_ICD_VENDORS for it; NULL: as this process has it */
-	char *output;        /* its stdout, NUL-terminated, cut at a limit; freed by the caller */
+	char *output;         /* its stdout, NUL-terminated, cut at a limit; freed by the caller */
 	bool started, timed_out;
 	int status; /* as from waitpid */
 } evn_child;

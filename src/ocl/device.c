@@ -66,8 +66,8 @@ static evn_status open_one(const evn_system *s, const evn_pick *p, evn_device **
 }
 
 /* One context over the devices of picks[first]'s platform that have none yet. */
-static evn_status share_context(const evn_system *s, const evn_pick *picks, size_t n, size_t first, evn_device **devices,
-                                evn_error *err)
+static evn_status share_context(const evn_system *s, const evn_pick *picks, size_t n, size_t first,
+								evn_device **devices, evn_error *err)
 {
 	cl_device_id members[EVN_MAX_RANKS];
 	cl_uint n_members = 0;
@@ -86,13 +86,14 @@ static evn_status share_context(const evn_system *s, const evn_pick *picks, size
 			members[n_members++] = devices[i]->cl;
 	}
 	cl_context_properties on[] = {CL_CONTEXT_PLATFORM,
-	                              (cl_context_properties)evn_system_cl_platform(s, picks[first].device), 0};
+								  (cl_context_properties)evn_system_cl_platform(s, picks[first].device), 0};
 	cl_int code;
 	c->cl = clCreateContext(on, n_members, members, NULL, NULL, &code);
 	return c->cl ? EVN_OK : evn_cl_fail(err, devices[first], "clCreateContext", NULL, code);
 }
 
-evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n, evn_device **devices, evn_error *err)
+evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n, evn_device **devices,
+							evn_error *err)
 {
 	if (n > EVN_MAX_RANKS)
 		return evn_fail(err, EVN_ERR_LIMIT, "%zu devices asked for, at most %d can hold a share", n, EVN_MAX_RANKS);

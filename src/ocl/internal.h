@@ -58,7 +58,8 @@ struct evn_event {
 	cl_event cl;
 };
 
-/* "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME", with `what` (may be NULL) in brackets after the call. */
+/* "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME", with `what` (may be NULL) in brackets after the call.
+ */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
 const char *evn_cl_error_name(cl_int code);
 

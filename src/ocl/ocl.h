@@ -1,5 +1,5 @@
-/* ocl.h - OpenCL as the layers above see it, with no OpenCL type in sight. A system is every device found; a device is
- * one of them (or a sub-device) opened; a queue feeds it in order; buffers, kernels and events belong to a device.
+/* ocl.h - OpenCL as the layers above see it, with no OpenCL type in sight. A system is every device found; a device
+ * is one of them (or a sub-device) opened; a queue feeds it in order; buffers, kernels and events belong to a device.
  *
  * Devices of one platform that are opened together share a context, so their queues may wait on each other's events.
  * Every failure names the call, the code's name and the device. */
@@ -34,10 +34,10 @@ typedef struct {
 } evn_pick;
 
 /* Resolves ITEM = SELECTOR[/PARTS] (grammar in docs/cli.md) to picks, appended at out[*n]; usable devices only, but
- * a device named by index or stable id that is not usable is an error with its reason. No match is EVN_ERR_USAGE and lists what there
- * is; more than max in all is EVN_ERR_LIMIT. */
+ * a device named by index or stable id that is not usable is an error with its reason. No match is EVN_ERR_USAGE and
+ * lists what there is; more than max in all is EVN_ERR_LIMIT. */
 evn_status evn_system_select(const evn_system *s, const char *item, size_t rule, evn_pick *out, size_t *n, size_t max,
-                             evn_error *err);
+							 evn_error *err);
 /* Device, driver version and kernel sources: the part of cache keys that a pick owns. */
 uint64_t evn_pick_fingerprint(const evn_system *s, const evn_pick *p);
 /* "0:0", or "0:0/1@1" for one unit beginning at unit 1. */
@@ -48,7 +48,8 @@ void evn_pick_name(const evn_system *s, const evn_pick *p, char *out, size_t siz
 typedef struct evn_device evn_device;
 
 /* Opens n picks; those of one platform share a context. devices[n] are all set or none. */
-evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n, evn_device **devices, evn_error *err);
+evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n, evn_device **devices,
+							evn_error *err);
 void evn_device_close(evn_device *d);
 const char *evn_device_name(const evn_device *d); /* "0:0/1@1 pthread-..." for messages */
 const char *evn_device_id(const evn_device *d);
@@ -72,7 +73,7 @@ typedef enum {
 
 /* Content undefined. bytes > 0; over the device's largest allocation is EVN_ERR_LIMIT. `what` is for messages. */
 evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
-                          evn_error *err);
+						  evn_error *err);
 /* `bytes` of host memory at `host` (page-aligned, outliving the buffer) as a buffer; not copied on unified memory. */
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err);
 void evn_buf_free(evn_buf *b);
@@ -99,14 +100,15 @@ evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err); /* queued */
  * for HOST_VISIBLE buffers nothing is copied. The unmap is queued. */
 typedef enum { EVN_MAP_READ, EVN_MAP_UPDATE, EVN_MAP_OVERWRITE } evn_map_mode;
 evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, bool blocking, void **host,
-                   evn_error *err);
+				   evn_error *err);
 evn_status evn_unmap(evn_queue *q, evn_buf *b, void *host, evn_error *err);
 
-/* The kernel `name` of kernels/<sources> (a space-separated list; common.cl comes before it always) built for the queue's device with `defines` ("-DHEAD_DIM=64"); programs are
- * shared and their binaries cached on disk, keyed by sources, defines, device and driver. One kernel object per
- * queue: argument setting is not thread-safe. Freed with the queue. */
+/* The kernel `name` of kernels/<sources> (a space-separated list; common.cl comes before it always) built for the
+ * queue's device with `defines` ("-DHEAD_DIM=64"); programs are shared and their binaries cached on disk, keyed by
+ * sources, defines, device and driver. One kernel object per queue: argument setting is not thread-safe. Freed with
+ * the queue. */
 evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, const char *name, const char *defines,
-                          evn_error *err);
+						  evn_error *err);
 
 /* Arguments in the kernel's order, then one launch. Failures stick and come out of evn_launch. */
 typedef struct {
@@ -119,29 +121,31 @@ void evn_arg_buf(evn_args *a, const evn_buf *b);
 void evn_arg_u32(evn_args *a, uint32_t v);
 void evn_arg_f32(evn_args *a, float v);
 void evn_arg_local(evn_args *a, size_t bytes);
-/* groups[i] work-groups of locals[i] items in each of up to 3 dimensions; locals NULL: groups are items, and the driver
- * makes groups of them. Nothing empty is launched: a zero is our
- * own error (EVN_ERR_DEVICE naming the kernel). */
+/* groups[i] work-groups of locals[i] items in each of up to 3 dimensions; locals NULL: groups are items, and the
+ * driver makes groups of them. Nothing empty is launched: a zero is our own error (EVN_ERR_DEVICE naming the kernel).
+ */
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err);
 
 /* The same, with an event of the kernel's run. */
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,
-                            evn_error *err);
+							evn_error *err);
 
 /* Event of the last queued command; release each. */
 evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err);
 /* Commands queued after this run after the events, which are of queues that share q's context; n <= EVN_MAX_RANKS.
  * *resumed completes when they may run. */
 evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err);
-/* Device times at which a completed event began and ended, ns; comparable between events of one queue; 0 when unknown. */
+/* Device times at which a completed event began and ended, ns; comparable between events of one queue; 0 when
+ * unknown. */
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
 void evn_event_free(evn_event *e);
 
-/* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------- */
+/* ---- GEMM (gemm.c, CLBlast) -------------------------------------------------------------------------------------
+ */
 
 /* C[m, n] = A[m, k] * B[k, n], row-major f32 with leading dimensions in elements; c_offset elements into C. */
-evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda, const evn_buf *b,
-                    uint32_t ldb, evn_buf *c, uint64_t c_offset, uint32_t ldc, evn_error *err);
+evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda,
+					const evn_buf *b, uint32_t ldb, evn_buf *c, uint64_t c_offset, uint32_t ldc, evn_error *err);
 
 #endif

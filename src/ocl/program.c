@@ -15,7 +15,8 @@
 static const char *embedded(const char *path, size_t path_length)
 {
 	for (size_t i = 0; i < evn_kernel_source_count; i++)
-		if (strlen(evn_kernel_sources[i].path) == path_length && !memcmp(evn_kernel_sources[i].path, path, path_length))
+		if (strlen(evn_kernel_sources[i].path) == path_length &&
+			!memcmp(evn_kernel_sources[i].path, path, path_length))
 			return evn_kernel_sources[i].text;
 	return NULL;
 }
@@ -55,7 +56,8 @@ static evn_status load_sources(const char *sources, char **texts, cl_uint *n, ev
 	for (const char *p = sources; *p;) {
 		size_t length = strcspn(p, " ");
 		if (*n == MAX_SOURCES)
-			return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: more than %d files in one program", sources, MAX_SOURCES);
+			return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: more than %d files in one program", sources,
+							MAX_SOURCES);
 		EVN_TRY(load_source(p, length, &texts[*n], err));
 		(*n)++;
 		p += length;
@@ -103,7 +105,7 @@ static evn_status build(evn_device *d, cl_program p, const char *sources, const 
 	}
 	free(whole);
 	return evn_fail(err, EVN_ERR_BUILD, "clBuildProgram [kernels/%s %s]: %s (%d) on %s: %s", sources, defines,
-	                evn_cl_error_name(code), code, d->name, log);
+					evn_cl_error_name(code), code, d->name, log);
 }
 
 static cl_program from_binary(evn_device *d, const char *path, const char *sources, const char *defines)
@@ -133,8 +135,8 @@ static void save_binary(const evn_device *d, cl_program p, const char *path)
 	unsigned char *binaries[EVN_MAX_RANKS] = {NULL};
 	cl_uint n = 0;
 	if (!path || clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > EVN_MAX_RANKS ||
-	    clGetProgramInfo(p, CL_PROGRAM_DEVICES, n * sizeof *devices, devices, NULL) != CL_SUCCESS ||
-	    clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, n * sizeof *sizes, sizes, NULL) != CL_SUCCESS)
+		clGetProgramInfo(p, CL_PROGRAM_DEVICES, n * sizeof *devices, devices, NULL) != CL_SUCCESS ||
+		clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, n * sizeof *sizes, sizes, NULL) != CL_SUCCESS)
 		return;
 	bool ok = true;
 	for (cl_uint i = 0; i < n; i++)
@@ -148,7 +150,8 @@ static void save_binary(const evn_device *d, cl_program p, const char *path)
 		free(binaries[i]);
 }
 
-static evn_status make_program(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err)
+static evn_status make_program(evn_device *d, const char *sources, const char *defines, cl_program *out,
+							   evn_error *err)
 {
 	char *texts[MAX_SOURCES] = {NULL};
 	cl_uint n;
@@ -179,7 +182,8 @@ done:
 	return s;
 }
 
-static evn_status add_program(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err)
+static evn_status add_program(evn_device *d, const char *sources, const char *defines, cl_program *out,
+							  evn_error *err)
 {
 	evn_program *entry = calloc(1, sizeof *entry);
 	if (!entry)

@@ -50,7 +50,7 @@ evn_status evn_queue_finish(evn_queue *q, evn_error *err)
 }
 
 evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, const char *name, const char *defines,
-                          evn_error *err)
+						  evn_error *err)
 {
 	cl_program program;
 	EVN_TRY(evn_program_get(q->device, sources, defines, &program, err));
@@ -100,7 +100,7 @@ static evn_status finish_named(const evn_kernel *k, evn_error *err)
 }
 
 static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, cl_event *event,
-                         evn_error *err)
+						 evn_error *err)
 {
 	const evn_kernel *k = a->kernel;
 	evn_queue *q = k->queue;
@@ -126,7 +126,7 @@ evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const si
 }
 
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,
-                            evn_error *err)
+							evn_error *err)
 {
 	evn_event *e = *out = calloc(1, sizeof *e);
 	if (!e)
@@ -154,7 +154,7 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
 	if (!e)
 		return evn_fail_memory(err, "event", sizeof *e);
 	cl_int code = n ? clEnqueueBarrierWithWaitList(q->cl, (cl_uint)n, list, &e->cl)
-	                : clEnqueueMarkerWithWaitList(q->cl, 0, NULL, &e->cl);
+					: clEnqueueMarkerWithWaitList(q->cl, 0, NULL, &e->cl);
 	if (code == CL_SUCCESS)
 		return EVN_OK;
 	free(e);

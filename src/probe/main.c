@@ -1,5 +1,5 @@
-/* evener-probe - the program that meets OpenCL drivers first, and measures them. It may crash or hang in them; the process
- * that started it reads how far it came. Not for people: its output is read by src/ocl/contact.c and
+/* evener-probe - the program that meets OpenCL drivers first, and measures them. It may crash or hang in them; the
+ * process that started it reads how far it came. Not for people: its output is read by src/ocl/contact.c and
  * src/engine/profile.c. */
 #include "engine/profile.h"
 #include "ocl/found.h"
@@ -44,7 +44,7 @@ static evn_status meet_driver(int report, const char *library, evn_error *err)
 static evn_status measure(int report, int argc, char **argv, evn_error *err)
 {
 	return evn_profile_measure(report, (const char *const *)(argv + 3), (uint32_t)(argc - 3),
-	                           strcmp(argv[2], "-") ? argv[2] : NULL, err);
+							   strcmp(argv[2], "-") ? argv[2] : NULL, err);
 }
 
 int main(int argc, char **argv)
