@@ -67,7 +67,21 @@ void evn_session_free(evn_session *s)
 typedef struct {
 	evn_session *s;
 	evn_step step;
+	size_t done, total; /* tokens of the call before this step, and in all */
+	bool stopped;       /* by the caller */
 } stepping;
+
+/* A caller's progress function is asked while a prompt is computed, and may end it between two layers. */
+static void ask_caller(void *arg)
+{
+	stepping *st = arg;
+	const evn_options *o = &st->s->e->options;
+	if (st->total > 1 && o->progress && !st->stopped &&
+		!o->progress(o->progress_user, "prompt", st->done, st->total)) {
+		st->stopped = true;
+		evn_group_give_up(st->s->e->group);
+	}
+}
 
 static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
@@ -114,12 +128,12 @@ static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
 	evn_group_times before[EVN_MAX_RANKS];
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
 		before[i] = evn_group_rank_times(s->e->group, i);
-	evn_status status = evn_team_run(s->e->team, run_step, st, NULL, NULL, &why);
+	evn_status status = evn_team_run(s->e->team, run_step, st, ask_caller, st, &why);
 	if (status != EVN_OK) {
 		evn_group_reset(s->e->group);
-		if (evn_group_fall_back(s->e->group)) {
+		if (!st->stopped && evn_group_fall_back(s->e->group)) {
 			evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
-			status = evn_team_run(s->e->team, run_step, st, NULL, NULL, &why);
+			status = evn_team_run(s->e->team, run_step, st, ask_caller, st, &why);
 			if (status != EVN_OK)
 				evn_group_reset(s->e->group);
 		}
@@ -131,15 +145,19 @@ static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
 	return status;
 }
 
-/* Tokens ids[0, n) at the position `at`; logits of the last n_logits. */
-static evn_status step(evn_session *s, const int32_t *ids, uint32_t n, uint32_t at, uint32_t n_logits, float *logits,
-					   evn_error *err)
+/* The tokens of st->step from ids; the step's embeddings are looked up here. */
+static evn_status step(stepping *st, const int32_t *ids, evn_error *err)
 {
-	for (uint32_t i = 0; i < n; i++)
+	evn_session *s = st->s;
+	for (uint32_t i = 0; i < st->step.n_tok; i++)
 		evn_tensor_row(s->e->embedding, (uint64_t)ids[i], s->embeddings + (uint64_t)i * s->stride);
-	stepping st = {s,
-				   {.embeddings = s->embeddings, .n_tok = n, .position = at, .n_logits = n_logits, .logits = logits}};
-	evn_status status = run_on_ranks(s, &st, err);
+	st->step.embeddings = s->embeddings;
+	ask_caller(st);
+	evn_status status = st->stopped ? EVN_ERR_CANCELLED : run_on_ranks(s, st, err);
+	if (st->stopped) {
+		evn_group_reset(s->e->group);
+		return evn_fail(err, EVN_ERR_CANCELLED, "the prompt was stopped at token %zu of %zu", st->done, st->total);
+	}
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
 		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder);
 	return status;
@@ -148,20 +166,19 @@ static evn_status step(evn_session *s, const int32_t *ids, uint32_t n, uint32_t 
 evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float *all_logits, evn_error *err)
 {
 	EVN_TRY(check_call(s, ids, n, err));
-	const evn_options *o = &s->e->options;
 	uint32_t vocab = evn_model_hparams(s->e->model)->vocab, batch = s->e->prepared.limits.n_batch;
-	for (size_t done = 0; done < n;) {
-		uint32_t chunk = n - done < batch ? (uint32_t)(n - done) : batch;
-		bool last = done + chunk == n;
-		if (n > 1 && o->progress && !o->progress(o->progress_user, "prompt", done, n))
-			return evn_fail(err, EVN_ERR_CANCELLED, "the prompt was stopped at token %zu of %zu", done, n);
-		float *to = all_logits ? all_logits + done * vocab : s->logits;
-		uint32_t n_logits = all_logits ? chunk : last;
-		EVN_TRY(step(s, ids + done, chunk, s->position + (uint32_t)done, n_logits, to, err));
-		done += chunk;
+	stepping st = {.s = s, .total = n};
+	for (; st.done < n; st.done += st.step.n_tok) {
+		uint32_t chunk = n - st.done < batch ? (uint32_t)(n - st.done) : batch;
+		st.step = (evn_step){.n_tok = chunk,
+							 .position = s->position + (uint32_t)st.done,
+							 .n_logits = all_logits ? chunk : st.done + chunk == n,
+							 .logits = all_logits ? all_logits + st.done * vocab : s->logits};
+		EVN_TRY(step(&st, ids + st.done, err));
 	}
+	const evn_options *o = &s->e->options;
 	if (n > 1 && o->progress)
-		o->progress(o->progress_user, "prompt", n, n);
+		o->progress(o->progress_user, "prompt", n, n); /* too late to stop */
 	if (all_logits)
 		memcpy(s->logits, all_logits + (n - 1) * vocab, vocab * sizeof *s->logits);
 	s->position += (uint32_t)n;

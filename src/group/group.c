@@ -108,9 +108,16 @@ evn_buf *evn_group_partial(const evn_group *g, uint32_t rank)
 	return g->ranks[rank].partials[g->ranks[rank].turn][rank];
 }
 
+static evn_status cancelled(evn_error *err) { return evn_fail(err, EVN_ERR_CANCELLED, "the step was given up"); }
+
 evn_status evn_group_meet(evn_group *g, evn_error *err)
 {
-	return evn_meeting_wait(&g->meeting) ? EVN_OK : evn_fail(err, EVN_ERR_CANCELLED, "another device failed first");
+	return evn_meeting_wait(&g->meeting) ? EVN_OK : cancelled(err);
+}
+
+evn_status evn_group_check(evn_group *g, evn_error *err)
+{
+	return atomic_load(&g->meeting.given_up) ? cancelled(err) : EVN_OK;
 }
 
 evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,

@@ -36,7 +36,9 @@ evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_fl
 
 /* Waits until every rank's thread is here. EVN_ERR_CANCELLED when a rank gave up. */
 evn_status evn_group_meet(evn_group *g, evn_error *err);
-/* A rank that failed says so: the others' meetings end with EVN_ERR_CANCELLED instead of waiting for ever. */
+/* The same without waiting, for long work between meetings. */
+evn_status evn_group_check(evn_group *g, evn_error *err);
+/* A rank that failed, or a caller that wants the step to end, says so: the others' meetings end with EVN_ERR_CANCELLED instead of waiting for ever. */
 void evn_group_give_up(evn_group *g);
 /* Short messages go the way of long ones from now on: when flags proved unfit. False when they do already. No thread
  * may be inside a collective. */

@@ -77,6 +77,15 @@ static evn_status all_logits(evn_decoder *d, const evn_step *step, evn_error *er
 	return EVN_OK;
 }
 
+/* Between layers a step can be given up. Of a long prompt the host waits for each layer, or it would have enqueued
+ * them all before anybody could change his mind; for one token that wait would cost too much. */
+static evn_status pause(evn_decoder *d, evn_group *g, uint32_t n_tok, evn_error *err)
+{
+	if (n_tok > EVN_PAD)
+		EVN_TRY(evn_queue_finish(d->q, err));
+	return evn_group_check(g, err);
+}
+
 evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
 {
 	uint64_t n_floats = (uint64_t)step->n_tok * d->dim_stride;
@@ -90,6 +99,7 @@ evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_
 		if (evn_range_len(y->ff))
 			EVN_TRY(feed_forward(d, y, evn_group_partial(g, d->rank), step->n_tok, err));
 		EVN_TRY(evn_all_reduce(g, d->rank, d->x, n_floats, y->ff_contributors, err));
+		EVN_TRY(pause(d, g, step->n_tok, err));
 	}
 	EVN_TRY(all_logits(d, step, err));
 	return evn_group_step_end(g, d->rank, err);
