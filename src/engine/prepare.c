@@ -150,7 +150,7 @@ static evn_status refuse_early(decision *d)
 							"reduce: events needs all devices on one platform, %s and %s are not", d->names[0],
 							d->names[i]);
 	}
-	if (!(sum > 0))
+	if (sum <= 0)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
 	evn_status s = evn_split_make(&trial, &d->p->shape, d->n_candidates, shares, memory, d->err);
 	evn_split_free(&trial);

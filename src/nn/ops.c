@@ -9,7 +9,11 @@
 /* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
 #define SCRATCH_BYTES ((uint64_t)32 << 20)
 #define MAX_QUANTS 32
-#define BLOCK_TOKENS 8u /* TOKENS of kernels/matmul.cl */
+#define TILE_CHOICES 3
+#define ITEMS_PER_UNIT 3u /* fewer would leave compute units idle at the end of a launch */
+#define BLOCK_TOKENS 8u   /* TOKENS of kernels/matmul.cl */
+
+static const uint32_t tiles_of_item[TILE_CHOICES] = {6, 3, 1}; /* TILES of kernels/matvec.cl */
 
 struct evn_ops {
 	evn_queue *q;
@@ -17,7 +21,7 @@ struct evn_ops {
 	uint32_t gemm_from;
 	uint32_t items; /* work-items that share a row, tile or head: 1 on CPUs, where one item fills a core's vectors */
 	evn_kernel *rmsnorm, *swiglu, *add_bias, *rope_append, *attention;
-	evn_kernel *matvec[MAX_QUANTS], *matmul[MAX_QUANTS], *dequantize[MAX_QUANTS];
+	evn_kernel *matvec[TILE_CHOICES][MAX_QUANTS], *matmul[MAX_QUANTS], *dequantize[MAX_QUANTS];
 	evn_buf *scratch;
 };
 
@@ -70,19 +74,30 @@ void evn_ops_set_gemm_from(evn_ops *o, uint32_t n_tok) { o->gemm_from = n_tok; }
 
 /* The kernel of one weight format, built at first use. */
 static evn_status quant_kernel(evn_ops *o, evn_kernel **table, const char *file, const char *name,
-							   const evn_quant *quant, evn_kernel **out, evn_error *err)
+							   const evn_quant *quant, uint32_t tiles, evn_kernel **out, evn_error *err)
 {
 	size_t i = (size_t)(quant - evn_quant_at(0));
 	if (i >= MAX_QUANTS)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, MAX_QUANTS);
 	if (!table[i]) {
-		char sources[64], defines[48];
+		char sources[64], defines[64];
 		snprintf(sources, sizeof sources, "quant/%s.cl %s", quant->kernel, file);
-		snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u", o->items, BLOCK_TOKENS);
+		snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u", o->items, BLOCK_TOKENS, tiles);
 		EVN_TRY(evn_kernel_get(&table[i], o->q, sources, name, defines, err));
 	}
 	*out = table[i];
 	return EVN_OK;
+}
+
+/* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. K-quants' steps are
+ * eight times as long: more than one would only make the kernel too big. */
+static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p)
+{
+	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, i = 0;
+	while (i + 1 < TILE_CHOICES &&
+		   n_tiles < ITEMS_PER_UNIT * tiles_of_item[i] * evn_device_units(evn_queue_device(o->q)))
+		i++;
+	return o->items > 1 || p->quant->group_len > 32 ? TILE_CHOICES - 1 : i;
 }
 
 static evn_status launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t items, evn_error *err)
@@ -112,17 +127,19 @@ static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, cons
 	evn_kernel *k = NULL;
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, n_blocks = o->items == 1 ? n_tok / BLOCK_TOKENS : 0;
 	if (n_blocks) {
-		EVN_TRY(quant_kernel(o, o->matmul, "matmul.cl", "matmul", p->quant, &k, err));
+		EVN_TRY(quant_kernel(o, o->matmul, "matmul.cl", "matmul", p->quant, 1, &k, err));
 		evn_args a = product_args(k, y, y_stride, x, x_stride, p);
 		EVN_TRY(launch2(&a, n_tiles, n_blocks, 1, err));
 	}
 	uint32_t done = n_blocks * BLOCK_TOKENS;
 	if (done == n_tok)
 		return EVN_OK;
-	EVN_TRY(quant_kernel(o, o->matvec, "matvec.cl", "matvec", p->quant, &k, err));
+	uint32_t choice = choose_tiles(o, p), tiles = tiles_of_item[choice];
+	EVN_TRY(quant_kernel(o, o->matvec[choice], "matvec.cl", "matvec", p->quant, tiles, &k, err));
 	evn_args a = product_args(k, y, y_stride, x, x_stride, p);
+	evn_arg_u32(&a, n_tiles);
 	evn_arg_u32(&a, done);
-	return launch2(&a, n_tiles, n_tok - done, o->items, err);
+	return launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok - done, o->items, err);
 }
 
 evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
@@ -137,7 +154,7 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 							 evn_error *err)
 {
 	evn_kernel *k = NULL;
-	EVN_TRY(quant_kernel(o, o->dequantize, "dequantize.cl", "dequantize", p->quant, &k, err));
+	EVN_TRY(quant_kernel(o, o->dequantize, "dequantize.cl", "dequantize", p->quant, 1, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, o->scratch);
 	evn_arg_u32(&a, n_tiles * EVN_TILE_ROWS);

@@ -293,8 +293,9 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
 		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 9 : 11}, /* a block of tokens and a few more */
 		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
+		{.quant = q, .rows = 40 * 16 + 5, .columns = step, .n_tok = 1}, /* several tiles to a work-item, the last in part */
 	};
-	for (int i = 0; i < (tiny ? 2 : 3); i++)
+	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++)
 		evn_case_run(c, linear_case, &products[i], "matvec %s %ux%u x%u", k, products[i].rows, products[i].columns,
 					 products[i].n_tok);
 	s = (linear_shape){.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1};
