@@ -1,0 +1,186 @@
+/* test_base.c - errors in one line, checked arithmetic, files: what every layer stands on. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+static char folder[] = "/tmp/evener-base-XXXXXX";
+
+static int make_folder(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	return rmdir(folder);
+}
+
+static void test_fail_writes_code_and_text(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	assert_int_equal(evn_fail(&err, EVN_ERR_FORMAT, "%s: %d", "file", 7), EVN_ERR_FORMAT);
+	assert_int_equal(err.code, EVN_ERR_FORMAT);
+	assert_string_equal(err.text, "file: 7");
+	assert_int_equal(evn_fail(NULL, EVN_ERR_LIMIT, "nobody listens"), EVN_ERR_LIMIT);
+	/* The arguments may be the error's own text. */
+	evn_fail(&err, EVN_ERR_FILE, "again: %s", err.text);
+	assert_string_equal(err.text, "again: file: 7");
+}
+
+static void test_fail_within_puts_a_prefix(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	evn_fail(&err, EVN_ERR_DEVICE, "inner");
+	assert_int_equal(evn_fail_within(&err, "layer %d", 3), EVN_ERR_DEVICE);
+	assert_string_equal(err.text, "layer 3: inner");
+	char longer[sizeof err.text * 2];
+	memset(longer, 'x', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	evn_fail_within(&err, "%s", longer);
+	assert_int_equal(strlen(err.text), sizeof err.text - 1);
+}
+
+static void test_every_status_has_a_name(void **state)
+{
+	(void)state;
+	for (int s = 0; s < EVN_STATUS__COUNT; s++)
+		assert_true(evn_status_name((evn_status)s) && *evn_status_name((evn_status)s));
+	assert_string_equal(evn_status_name(EVN_STATUS__COUNT), "unknown status");
+}
+
+static void test_arithmetic_refuses_to_wrap(void **state)
+{
+	(void)state;
+	uint64_t out = 5;
+	assert_true(evn_mul_u64(UINT32_MAX, UINT32_MAX, &out));
+	assert_true(out == (uint64_t)UINT32_MAX * UINT32_MAX);
+	assert_false(evn_mul_u64((uint64_t)1 << 32, (uint64_t)1 << 32, &out));
+	assert_true(out == (uint64_t)UINT32_MAX * UINT32_MAX);
+	assert_true(evn_mul_u64(UINT64_MAX, 0, &out));
+	assert_true(out == 0);
+	assert_false(evn_add_u64(UINT64_MAX, 1, &out));
+	assert_true(evn_add_u64(UINT64_MAX - 1, 1, &out));
+	assert_true(out == UINT64_MAX);
+	assert_true(evn_round_up(33, 32) == 64 && evn_round_up(64, 32) == 64 && evn_round_up(0, 32) == 0);
+}
+
+static void test_hashes_keep_parts_apart(void **state)
+{
+	(void)state;
+	uint64_t ab_c = evn_hash_str(evn_hash_str(EVN_HASH_START, "ab"), "c");
+	uint64_t a_bc = evn_hash_str(evn_hash_str(EVN_HASH_START, "a"), "bc");
+	assert_true(ab_c != a_bc);
+	/* FNV-1a of "a", from its authors' test vectors. */
+	assert_true(evn_hash(EVN_HASH_START, "a", 1) == 0xaf63dc4c8601ec8cu);
+}
+
+static void test_files_are_written_whole_and_read_back(void **state)
+{
+	(void)state;
+	char *path = evn_format("%s/file", folder), *text = NULL;
+	size_t size = 0;
+	evn_error err = {0};
+	assert_int_equal(evn_write_file(path, "old", 3, &err), EVN_OK);
+	assert_int_equal(evn_write_file(path, "newer\0text", 10, &err), EVN_OK);
+	assert_int_equal(evn_read_file(&text, &size, path, 100, &err), EVN_OK);
+	assert_int_equal(size, 10);
+	assert_memory_equal(text, "newer\0text", 11);
+	free(text);
+	assert_int_equal(evn_read_file(&text, &size, path, 9, &err), EVN_ERR_LIMIT);
+	evn_mapping m;
+	assert_int_equal(evn_map_file(&m, path, &err), EVN_OK);
+	assert_true(m.size == 10 && !memcmp(m.data, "newer\0text", 10));
+	evn_unmap_file(&m);
+	assert_null(m.data);
+	unlink(path);
+	free(path);
+}
+
+static void refused(const char *path, const char *fragment)
+{
+	evn_error err = {0};
+	evn_mapping m = {0};
+	char *text;
+	size_t size;
+	assert_int_equal(evn_map_file(&m, path, &err), EVN_ERR_FILE);
+	assert_non_null(strstr(err.text, path));
+	assert_non_null(strstr(err.text, fragment));
+	assert_int_equal(evn_read_file(&text, &size, path, 100, &err), EVN_ERR_FILE);
+}
+
+static void test_only_regular_files_are_opened(void **state)
+{
+	(void)state;
+	char *fifo = evn_format("%s/fifo", folder), *empty = evn_format("%s/empty", folder);
+	assert_int_equal(mkfifo(fifo, 0600), 0); /* opening one for reading would wait for a writer */
+	fclose(fopen(empty, "w"));
+	refused(folder, "folder");
+	refused(fifo, "not a regular file");
+	refused(empty, "empty");
+	refused("/nonexistent/file", "No such file");
+	unlink(fifo);
+	unlink(empty);
+	free(fifo);
+	free(empty);
+}
+
+static void test_a_file_that_cannot_be_written_stays_as_it_was(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	assert_int_equal(evn_write_file("/nonexistent/folder/file", "x", 1, &err), EVN_ERR_FILE);
+	assert_non_null(strstr(err.text, "/nonexistent/folder/file"));
+	assert_int_equal(evn_write_file(folder, "x", 1, &err), EVN_ERR_FILE); /* a folder is in the way */
+	struct stat st;
+	assert_true(stat(folder, &st) == 0 && S_ISDIR(st.st_mode));
+}
+
+static void test_cache_folders_are_made(void **state)
+{
+	(void)state;
+	setenv("EVENER_CACHE_DIR", folder, 1);
+	char *path = evn_cache_path("a/b/name");
+	char *expected = evn_format("%s/a/b/name", folder), *b = evn_format("%s/a/b", folder),
+		 *a = evn_format("%s/a", folder);
+	assert_string_equal(path, expected);
+	struct stat st;
+	assert_int_equal(stat(b, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+	setenv("EVENER_CACHE_DIR", "/proc/nowhere", 1);
+	assert_null(evn_cache_path("name"));
+	rmdir(b);
+	rmdir(a);
+	free(path);
+	free(expected);
+	free(b);
+	free(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fail_writes_code_and_text),
+		cmocka_unit_test(test_fail_within_puts_a_prefix),
+		cmocka_unit_test(test_every_status_has_a_name),
+		cmocka_unit_test(test_arithmetic_refuses_to_wrap),
+		cmocka_unit_test(test_hashes_keep_parts_apart),
+		cmocka_unit_test(test_files_are_written_whole_and_read_back),
+		cmocka_unit_test(test_only_regular_files_are_opened),
+		cmocka_unit_test(test_a_file_that_cannot_be_written_stays_as_it_was),
+		cmocka_unit_test(test_cache_folders_are_made),
+	};
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
