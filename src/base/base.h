@@ -26,7 +26,6 @@ typedef struct {
 	evn_log_level log_level;
 	bool debug_sync;        /* EVENER_DEBUG=sync */
 	const char *kernel_dir; /* EVENER_KERNEL_DIR or NULL */
-	const char *devices;    /* EVENER_DEVICES or NULL */
 } evn_env;
 const evn_env *evn_env_get(void);
 

@@ -25,7 +25,6 @@ static void read_env(void)
 	const char *debug = getenv("EVENER_DEBUG");
 	env.debug_sync = debug && !strcmp(debug, "sync");
 	env.kernel_dir = getenv("EVENER_KERNEL_DIR");
-	env.devices = getenv("EVENER_DEVICES");
 }
 
 const evn_env *evn_env_get(void)

@@ -6,20 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at s, or 0 where there is none: too short, too long a form, a surrogate, too large. */
-static size_t utf8_length(const unsigned char *s, size_t n)
+#include <utf8proc.h>
+
+/* Bytes of the UTF-8 character at s, or 0 where there is none. */
+static size_t utf8_length(const char *s, size_t n)
 {
-	if (s[0] < 0x80)
-		return 1;
-	size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-	if (s[0] < 0xc2 || s[0] > 0xf4 || n < length)
-		return 0;
-	for (size_t i = 1; i < length; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-	bool outside = (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
-	return overlong || outside ? 0 : length;
+	utf8proc_int32_t character;
+	utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)s, n < 4 ? (utf8proc_ssize_t)n : 4, &character);
+	return length > 0 ? (size_t)length : 0;
 }
 
 json_t *json_bytes(const char *text, size_t n)
@@ -31,7 +25,7 @@ json_t *json_bytes(const char *text, size_t n)
 		return NULL;
 	size_t used = 0;
 	for (size_t i = 0; i < n;) {
-		size_t length = utf8_length((const unsigned char *)text + i, n - i);
+		size_t length = utf8_length(text + i, n - i);
 		memcpy(clean + used, length ? text + i : "\xef\xbf\xbd", length ? length : 3);
 		used += length ? length : 3;
 		i += length ? length : 1;
