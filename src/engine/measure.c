@@ -158,7 +158,7 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
 	static const char *const others[] = {"rmsnorm", "swiglu", "add_", "rope", "attention"};
 	EVN_TRY(prove(b, r, others, sizeof others / sizeof *others, true, err));
-	EVN_TRY(prove_formats(b, r, "matvec", true, err));
+	EVN_TRY(prove_formats(b, r, "matvec", false, err));
 	EVN_TRY(evn_ops_create(&r->ops, r->queue, &config, err));
 	if (b->model)
 		EVN_TRY(add_model_matrices(r, b->model, err));
