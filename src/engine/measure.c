@@ -18,6 +18,7 @@
 #define GEMM_BUDGET_NS 3000000000u       /* no further GEMM sizes are tried after so long */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
 #define MAX_MATRICES 512
+#define LAYER_MATRICES 4   /* of one layer: enough for prompts, and bearable on slow devices */
 #define GEMM_TOKENS 128u   /* prompt tokens at which gemm_gflops is taken */
 #define GENERAL_ROWS 2048u /* without a model: Q4_0 matrices of this many rows and columns */
 
@@ -58,11 +59,14 @@ static void tell_fault(bench *b, uint32_t rank, const char *text) { dprintf(b->f
 
 /* ---- what is multiplied ---------------------------------------------------------------------------------------- */
 
-static evn_status add_matrix(bench_rank *r, const evn_tensor *t, evn_error *err)
+/* n <= EVN_MATRIX_PARTS tensors that read the same input, stacked as the decoder stacks them. */
+static evn_status add_matrix(bench_rank *r, const evn_tensor *const *tensors, uint32_t n, evn_error *err)
 {
-	evn_row_block block = {t, {0, (uint32_t)t->shape[1]}};
+	evn_row_block blocks[EVN_MATRIX_PARTS];
+	for (uint32_t i = 0; i < n; i++)
+		blocks[i] = (evn_row_block){tensors[i], {0, (uint32_t)tensors[i]->shape[1]}};
 	evn_matrix *m = &r->matrices[r->n_matrices++];
-	EVN_TRY(evn_matrix_split_output(m, r->queue, &block, 1, NULL, err));
+	EVN_TRY(evn_matrix_split_output(m, r->queue, blocks, n, NULL, err));
 	r->bytes += m->bytes;
 	if (m->columns > r->x_stride)
 		r->x_stride = m->columns;
@@ -71,18 +75,31 @@ static evn_status add_matrix(bench_rank *r, const evn_tensor *t, evn_error *err)
 	return EVN_OK;
 }
 
+static evn_status add_layer(bench_rank *r, const evn_model *m, uint32_t layer, evn_error *err)
+{
+	static const char *const stacks[LAYER_MATRICES][EVN_MATRIX_PARTS] = {
+		{"attn_q", "attn_k", "attn_v"}, {"attn_output"}, {"ffn_gate", "ffn_up"}, {"ffn_down"}};
+	for (size_t i = 0; i < LAYER_MATRICES; i++) {
+		const evn_tensor *tensors[EVN_MATRIX_PARTS];
+		uint32_t n = 0;
+		for (; n < EVN_MATRIX_PARTS && stacks[i][n]; n++) {
+			char name[96];
+			snprintf(name, sizeof name, "blk.%u.%s.weight", layer, stacks[i][n]);
+			tensors[n] = evn_model_find(m, name);
+			if (!tensors[n])
+				return evn_fail(err, EVN_ERR_FORMAT, "%s: no tensor %s", evn_gguf_name(evn_model_gguf(m)), name);
+		}
+		EVN_TRY(add_matrix(r, tensors, n, err));
+	}
+	return EVN_OK;
+}
+
 static evn_status add_model_matrices(bench_rank *r, const evn_model *m, evn_error *err)
 {
-	static const char *const parts[] = {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
 	const evn_hparams *h = evn_model_hparams(m);
-	for (uint32_t layer = 0; layer < h->n_layers && r->bytes < WORKING_SET; layer++)
-		for (size_t i = 0; i < sizeof parts / sizeof *parts && r->n_matrices < MAX_MATRICES; i++) {
-			char name[96];
-			snprintf(name, sizeof name, "blk.%u.%s.weight", layer, parts[i]);
-			const evn_tensor *t = evn_model_find(m, name);
-			if (t)
-				EVN_TRY(add_matrix(r, t, err));
-		}
+	for (uint32_t i = 0; i < h->n_layers && r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES;
+		 i++)
+		EVN_TRY(add_layer(r, m, i, err));
 	return EVN_OK;
 }
 
@@ -163,7 +180,7 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	if (b->model)
 		EVN_TRY(add_model_matrices(r, b->model, err));
 	while (!b->model && r->bytes < WORKING_SET / 2)
-		EVN_TRY(add_matrix(r, &b->general, err));
+		EVN_TRY(add_matrix(r, &(const evn_tensor *){&b->general}, 1, err));
 	EVN_TRY(fill_ones(r, err));
 	EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[0], 1, err));
 	return evn_queue_finish(r->queue, err);
@@ -173,9 +190,6 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
  */
 
 typedef evn_status (*pass_fn)(bench_rank *r, uint32_t n_tok, evn_error *err);
-
-/* One layer's matrices: enough for prompts, and bearable on slow devices. */
-#define LAYER_MATRICES 5
 
 /* Every matrix: the bytes of a token. */
 static evn_status whole_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
