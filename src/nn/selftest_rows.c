@@ -2,6 +2,7 @@
 #include "nn/selftest_case.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct {
 	uint32_t width, n_tok;
@@ -111,13 +112,57 @@ static evn_status rmsnorm_case(evn_cases *c, const void *s, evn_error *err) { re
 static evn_status swiglu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, swiglu, s, err); }
 static evn_status add_bias_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, add_bias, s, err); }
 
-/* A sum of n + 1 terms: n roundings at most. The partials beyond n are full of NaN: they must not be read. */
-static evn_status add_partials_case(evn_cases *c, const void *shape, evn_error *err)
+/* Words of flags as meeting.cl lays them out: a count every FLAG_WORDS, behind the counts who was late. */
+enum { FLAG_WORDS = 16, LATE_SLOT = EVN_MAX_RANKS, ALL_FLAGS = (EVN_MAX_RANKS + 1) * FLAG_WORDS };
+
+static float float_of_bits(uint32_t bits)
 {
-	const uint32_t n = *(const uint32_t *)shape, width = 3 * EVN_PAD;
-	evn_case_array partials[EVN_MAX_RANKS], nans, x;
+	float f;
+	memcpy(&f, &bits, sizeof f);
+	return f;
+}
+
+/* Flags in which the first `present` ranks but rank 0 have come to the meeting; rank 0's kernel comes to it. */
+static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t present, uint32_t round, evn_error *err)
+{
+	EVN_TRY(evn_case_output(c, flags, ALL_FLAGS, err));
+	for (uint32_t i = 0; i < ALL_FLAGS; i++)
+		flags->values[i] = 0;
+	for (uint32_t r = 1; r < present; r++)
+		flags->values[r * FLAG_WORDS] = float_of_bits(round);
+	EVN_TRY(evn_case_upload(c, flags, err));
+	for (uint32_t i = 0; i < ALL_FLAGS; i++) {
+		flags->want[i] = (double)flags->values[i];
+		flags->bound[i] = 0;
+	}
+	flags->want[0] = (double)float_of_bits(round);
+	return EVN_OK;
+}
+
+static void meeting_args(evn_args *a, const evn_case_array *flags, uint32_t n_ranks, uint32_t round)
+{
+	evn_arg_buf(a, flags->buf);
+	evn_arg_u32(a, 0);
+	evn_arg_u32(a, n_ranks);
+	evn_arg_u32(a, round);
+	evn_arg_u32(a, 100); /* looks */
+}
+
+typedef struct {
+	uint32_t n;
+	bool meets; /* by meet_and_add, whose one item sums after all have come */
+} sum_shape;
+
+/* A sum of n + 1 terms: n roundings at most. The partials beyond n are full of NaN: they must not be read. */
+static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const sum_shape *s = shape;
+	const uint32_t width = 3 * EVN_PAD, round = 7;
+	evn_case_array partial, nans, x, flags;
 	evn_kernel *k;
-	EVN_TRY(evn_kernel_get(&k, c->q, "rowwise.cl", "add_partials", "", err));
+	EVN_TRY(evn_kernel_get(&k, c->q, s->meets ? "meeting.cl" : "rowwise.cl",
+						   s->meets ? "meet_and_add" : "add_partials", "", err));
+	EVN_TRY(make_flags(c, &flags, s->n, round, err));
 	EVN_TRY(evn_case_array_make(c, &nans, width, err));
 	for (uint32_t i = 0; i < width; i++)
 		nans.values[i] = NAN;
@@ -126,28 +171,52 @@ static evn_status add_partials_case(evn_cases *c, const void *shape, evn_error *
 	for (uint32_t i = 0; i < width; i++)
 		x.bound[i] = fabs(x.want[i]);
 	evn_args a = evn_args_begin(k);
+	if (s->meets)
+		meeting_args(&a, &flags, s->n, round);
 	evn_arg_buf(&a, x.buf);
-	evn_arg_u32(&a, n);
+	if (s->meets)
+		evn_arg_u32(&a, width / 16);
+	evn_arg_u32(&a, s->n);
 	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
-		partials[p] = nans;
-		if (p < n)
-			EVN_TRY(evn_case_input(c, &partials[p], width, err));
-		for (uint32_t i = 0; p < n && i < width; i++) {
-			x.want[i] += (double)partials[p].values[i];
-			x.bound[i] += fabs((double)partials[p].values[i]);
+		partial = nans;
+		if (p < s->n)
+			EVN_TRY(evn_case_input(c, &partial, width, err));
+		for (uint32_t i = 0; p < s->n && i < width; i++) {
+			x.want[i] += (double)partial.values[i];
+			x.bound[i] += fabs((double)partial.values[i]);
 		}
-		evn_arg_buf(&a, partials[p].buf);
+		evn_arg_buf(&a, partial.buf);
 	}
 	for (uint32_t i = 0; i < width; i++)
-		x.bound[i] *= evn_roundings(n);
-	EVN_TRY(evn_launch(&a, 1, (size_t[]){width / 16}, (size_t[]){1}, err));
+		x.bound[i] *= evn_roundings(s->n);
+	EVN_TRY(evn_launch(&a, 1, (size_t[]){s->meets ? 1 : width / 16}, (size_t[]){1}, err));
+	if (s->meets)
+		EVN_TRY(evn_case_check(c, &flags, "flags", err));
 	return evn_case_check(c, &x, "x", err);
+}
+
+/* Three ranks, of which *shape have come: rank 0 either goes on or names the first that did not come. */
+static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const uint32_t present = *(const uint32_t *)shape, round = 70000;
+	evn_case_array flags;
+	evn_kernel *k;
+	EVN_TRY(evn_kernel_get(&k, c->q, "meeting.cl", "meet", "", err));
+	EVN_TRY(make_flags(c, &flags, present, round, err));
+	if (present < 3)
+		flags.want[LATE_SLOT * FLAG_WORDS] = (double)float_of_bits(present + 1);
+	evn_args a = evn_args_begin(k);
+	meeting_args(&a, &flags, 3, round);
+	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
+	return evn_case_check(c, &flags, "flags", err);
 }
 
 void evn_selftest_rows(evn_cases *c)
 {
 	static const row_shape shapes[] = {{64, 2, true}, {48, 1, true}, {576, 3, false}, {1520, 2, false}};
-	static const uint32_t partials[] = {1, 2, 3, EVN_MAX_RANKS};
+	static const sum_shape sums[] = {{1, false}, {2, false},           {3, false}, {EVN_MAX_RANKS, false},
+									 {2, true},  {EVN_MAX_RANKS, true}};
+	static const uint32_t present[] = {1, 2, 3};
 	static const row_shape norms[] = {{50, 2, true}, {32, 1, true}, {576, 3, false}, {1001, 2, false}};
 	for (size_t i = 0; i < sizeof norms / sizeof *norms; i++)
 		if (norms[i].tiny || !c->options.tiny)
@@ -158,6 +227,8 @@ void evn_selftest_rows(evn_cases *c)
 		evn_case_run(c, swiglu_case, &shapes[i], "swiglu %u x%u", shapes[i].width, shapes[i].n_tok);
 		evn_case_run(c, add_bias_case, &shapes[i], "add_bias %u x%u", shapes[i].width, shapes[i].n_tok);
 	}
-	for (size_t i = 0; i < sizeof partials / sizeof *partials; i++)
-		evn_case_run(c, add_partials_case, &partials[i], "add_partials of %u", partials[i]);
+	for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
+		evn_case_run(c, sum_case, &sums[i], "%s of %u", sums[i].meets ? "meet_and_add" : "add_partials", sums[i].n);
+	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
+		evn_case_run(c, meet_case, &present[i], "meet %u of 3", present[i]);
 }
