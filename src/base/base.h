@@ -41,6 +41,9 @@ static inline uint64_t evn_round_up(uint64_t n, uint64_t multiple)
 char *evn_strdup(const char *s);
 char *evn_format(const char *fmt, ...) EVN_PRINTF(1, 2); /* malloc'd */
 
+/* Middle of n > 0 values (the upper one of two); sorts them. */
+double evn_median(double *values, size_t n);
+
 uint64_t evn_now_ns(void); /* monotonic */
 
 /* A file mapped for reading. Regular files only; an empty file is an error. */

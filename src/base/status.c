@@ -101,6 +101,18 @@ char *evn_format(const char *fmt, ...)
 	return s;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+double evn_median(double *values, size_t n)
+{
+	qsort(values, n, sizeof *values, by_value);
+	return values[n / 2];
+}
+
 uint64_t evn_hash(uint64_t h, const void *data, size_t size)
 {
 	const unsigned char *p = data;

@@ -123,12 +123,6 @@ static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)
 	return evn_group_time_all_reduce(e->group, rank, n_floats, r->n, rank == 0 ? r->us : NULL, err);
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 evn_status evn_engine_measure_all_reduce(evn_engine *e, uint32_t n, double *us, evn_error *err)
 {
 	*us = 0;
@@ -138,10 +132,8 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint32_t n, double *us, 
 	if (!r.us)
 		return evn_fail_memory(err, "times", n * sizeof(double));
 	evn_status s = evn_team_run(e->team, reduce_often, &r, NULL, NULL, err);
-	if (s == EVN_OK) {
-		qsort(r.us, n, sizeof *r.us, by_value);
-		*us = r.us[n / 2];
-	}
+	if (s == EVN_OK)
+		*us = evn_median(r.us, n);
 	evn_group_reset(e->group);
 	free(r.us);
 	return s;

@@ -78,17 +78,16 @@ static evn_status add_matrix(bench_rank *r, const evn_tensor *const *tensors, ui
 static evn_status add_layer(bench_rank *r, const evn_model *m, uint32_t layer, evn_error *err)
 {
 	static const char *const stacks[LAYER_MATRICES][EVN_MATRIX_PARTS] = {
-		{"attn_q", "attn_k", "attn_v"}, {"attn_output"}, {"ffn_gate", "ffn_up"}, {"ffn_down"}};
+		{"attn_q.weight", "attn_k.weight", "attn_v.weight"},
+		{"attn_output.weight"},
+		{"ffn_gate.weight", "ffn_up.weight"},
+		{"ffn_down.weight"},
+	};
 	for (size_t i = 0; i < LAYER_MATRICES; i++) {
 		const evn_tensor *tensors[EVN_MATRIX_PARTS];
 		uint32_t n = 0;
-		for (; n < EVN_MATRIX_PARTS && stacks[i][n]; n++) {
-			char name[96];
-			snprintf(name, sizeof name, "blk.%u.%s.weight", layer, stacks[i][n]);
-			tensors[n] = evn_model_find(m, name);
-			if (!tensors[n])
-				return evn_fail(err, EVN_ERR_FORMAT, "%s: no tensor %s", evn_gguf_name(evn_model_gguf(m)), name);
-		}
+		for (; n < EVN_MATRIX_PARTS && stacks[i][n]; n++)
+			EVN_TRY(evn_model_get_in_layer(m, layer, stacks[i][n], &tensors[n], err));
 		EVN_TRY(add_matrix(r, tensors, n, err));
 	}
 	return EVN_OK;
@@ -316,12 +315,6 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 static const char *reduce_key(evn_reduce way)
 {
 	return way == EVN_REDUCE_FLAGS ? "flags_us" : way == EVN_REDUCE_EVENTS ? "events_us" : "host_us";
@@ -333,9 +326,8 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	bench *b = arg;
 	double us[TIMES];
 	EVN_TRY(evn_group_time_all_reduce(b->group, rank, b->reduce_floats, TIMES, us, err));
-	qsort(us, TIMES, sizeof *us, by_value);
 	if (rank == 0)
-		tell(b, 0, reduce_key(evn_group_reduce(b->group)), us[TIMES / 2]);
+		tell(b, 0, reduce_key(evn_group_reduce(b->group)), evn_median(us, TIMES));
 	return EVN_OK;
 }
 

@@ -89,7 +89,6 @@ void evn_group_free(evn_group *g)
 	free(g);
 }
 
-uint32_t evn_group_n_ranks(const evn_group *g) { return g->n_ranks; }
 evn_reduce evn_group_reduce(const evn_group *g) { return g->small->reduce; }
 evn_group_times evn_group_rank_times(const evn_group *g, uint32_t rank) { return g->ranks[rank].times; }
 void evn_group_give_up(evn_group *g) { evn_meeting_give_up(&g->meeting); }

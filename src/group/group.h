@@ -21,7 +21,6 @@ typedef struct evn_group evn_group;
 evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
 							uint64_t max_floats, evn_error *err);
 void evn_group_free(evn_group *g);
-uint32_t evn_group_n_ranks(const evn_group *g);
 evn_reduce evn_group_reduce(const evn_group *g); /* the way of short messages */
 const char *evn_reduce_name(evn_reduce r);
 

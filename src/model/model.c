@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,13 +175,27 @@ const evn_gguf *evn_model_gguf(const evn_model *m) { return m->gguf; }
 
 const evn_tensor *evn_model_find(const evn_model *m, const char *name) { return evn_gguf_find_tensor(m->gguf, name); }
 
+static evn_status fail_missing(const evn_model *m, const char *name, evn_error *err)
+{
+	return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(m->gguf), name);
+}
+
+evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
+								  evn_error *err)
+{
+	char name[96];
+	snprintf(name, sizeof name, "blk.%u.%s", layer, part);
+	*out = evn_model_find(m, name);
+	return *out ? EVN_OK : fail_missing(m, name, err);
+}
+
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err)
 {
 	const evn_tensor *t = evn_model_find(m, name);
 	const uint64_t rows_expected = rows ? rows : 1;
 	if (!t)
-		return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(m->gguf), name);
+		return fail_missing(m, name, err);
 	if (t->shape[0] != cols || t->shape[1] != rows_expected || t->shape[2] != 1 || t->shape[3] != 1)
 		return evn_fail(err, EVN_ERR_FORMAT,
 						"%s: tensor \"%s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64

@@ -35,6 +35,9 @@ evn_status evn_model_require_hparams(const evn_model *m, const evn_hparams **out
 const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err);
 const evn_gguf *evn_model_gguf(const evn_model *m);
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
+/* "blk.<layer>.<part>", of any shape; *out is NULL where it is missing. */
+evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
+								  evn_error *err);
 /* The tensor must exist with this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err);

@@ -96,8 +96,6 @@ void evn_tokenizer_free(evn_tokenizer *t)
 	free(t);
 }
 
-uint32_t evn_tokenizer_vocab(const evn_tokenizer *t) { return t->vocab.n; }
-
 static bool in_vocab(const evn_tokenizer *t, int32_t id) { return id >= 0 && (uint32_t)id < t->vocab.n; }
 
 bool evn_tokenizer_ends_generation(const evn_tokenizer *t, int32_t id)

@@ -13,7 +13,6 @@ typedef struct evn_tokenizer evn_tokenizer;
 evn_status evn_tokenizer_create(evn_tokenizer **out, const evn_gguf *g, evn_error *err);
 void evn_tokenizer_free(evn_tokenizer *t);
 
-uint32_t evn_tokenizer_vocab(const evn_tokenizer *t);
 bool evn_tokenizer_ends_generation(const evn_tokenizer *t, int32_t id);
 
 /* *ids is malloc'd; any bytes are text. */

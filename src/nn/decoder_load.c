@@ -18,9 +18,9 @@ typedef struct {
 
 static const evn_tensor *find(const loader *l, const char *part)
 {
-	char name[96];
-	snprintf(name, sizeof name, "blk.%u.%s", l->layer, part);
-	return evn_model_find(l->m, name);
+	const evn_tensor *t;
+	evn_model_get_in_layer(l->m, l->layer, part, &t, NULL);
+	return t;
 }
 
 static evn_status need(const loader *l, const char *part, uint64_t cols, uint64_t rows, const evn_tensor **out)

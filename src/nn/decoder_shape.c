@@ -1,6 +1,4 @@
 /* decoder_shape.c - the model in the planner's terms: bytes of a head, of a unit, of a row; grains. */
-#include <stdio.h>
-
 #include "nn/arch.h"
 #include "nn/decoder.h"
 
@@ -8,12 +6,8 @@
 static evn_status sum_bytes(const evn_model *m, const char *part, uint64_t *sum, uint32_t *grain, evn_error *err)
 {
 	for (uint32_t i = 0; i < evn_model_hparams(m)->n_layers; i++) {
-		char name[96];
-		snprintf(name, sizeof name, "blk.%u.%s", i, part);
-		const evn_tensor *t = evn_model_find(m, name);
-		if (!t)
-			return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(evn_model_gguf(m)),
-							name);
+		const evn_tensor *t;
+		EVN_TRY(evn_model_get_in_layer(m, i, part, &t, err));
 		*sum += t->size_bytes;
 		if (grain && t->quant->block_len > *grain)
 			*grain = t->quant->block_len;

@@ -69,7 +69,6 @@ void evn_ops_free(evn_ops *o)
 	free(o);
 }
 
-evn_queue *evn_ops_queue(const evn_ops *o) { return o->q; }
 void evn_ops_set_gemm_from(evn_ops *o, uint32_t n_tok) { o->gemm_from = n_tok; }
 
 /* The kernel of one weight format, built at first use. */

@@ -19,7 +19,6 @@ static inline uint32_t evn_head_pad(uint32_t head_dim) { return (uint32_t)evn_ro
 
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
 void evn_ops_free(evn_ops *ops);
-evn_queue *evn_ops_queue(const evn_ops *ops);
 
 /* From n_tok tokens on evn_op_linear dequantises and multiplies by CLBlast; below, kernels read the quantised blocks.
  * UINT32_MAX: never. */

@@ -45,8 +45,6 @@ void evn_buf_free(evn_buf *b)
 	free(b);
 }
 
-uint64_t evn_buf_bytes(const evn_buf *b) { return b->bytes; }
-
 evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err)
 {
 	cl_int code = clEnqueueWriteBuffer(q->cl, b->cl, CL_TRUE, (size_t)offset, (size_t)bytes, data, 0, NULL, NULL);

@@ -116,15 +116,6 @@ const char *evn_device_id(const evn_device *d) { return d->id; }
 bool evn_device_is_cpu(const evn_device *d) { return !strcmp(d->info->type, "cpu"); }
 bool evn_device_unified_memory(const evn_device *d) { return d->info->unified_memory; }
 uint32_t evn_device_units(const evn_device *d) { return d->units; }
-uint64_t evn_device_max_alloc(const evn_device *d) { return d->info->max_alloc_bytes; }
 uint64_t evn_device_local_bytes(const evn_device *d) { return d->info->local_bytes; }
 size_t evn_device_max_group(const evn_device *d) { return d->max_group; }
 bool evn_devices_share_context(const evn_device *a, const evn_device *b) { return a->context == b->context; }
-
-bool evn_device_has(const evn_device *d, const char *feature)
-{
-	for (size_t i = 0; i < d->info->n_features; i++)
-		if (!strcmp(d->info->features[i], feature))
-			return true;
-	return false;
-}

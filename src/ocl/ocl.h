@@ -55,9 +55,7 @@ const char *evn_device_name(const evn_device *d); /* "0:0/1@1 pthread-..." for m
 const char *evn_device_id(const evn_device *d);
 bool evn_device_is_cpu(const evn_device *d);
 bool evn_device_unified_memory(const evn_device *d);
-bool evn_device_has(const evn_device *d, const char *feature); /* "fp16", "int_dot", ... as in evn_device_info */
 uint32_t evn_device_units(const evn_device *d);
-uint64_t evn_device_max_alloc(const evn_device *d);
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);
@@ -77,7 +75,6 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 /* `bytes` of host memory at `host` (page-aligned, outliving the buffer) as a buffer; not copied on unified memory. */
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err);
 void evn_buf_free(evn_buf *b);
-uint64_t evn_buf_bytes(const evn_buf *b);
 
 /* ---- queues and kernels (queue.c, program.c) ------------------------------------------------------------------- */
 
@@ -120,7 +117,6 @@ evn_args evn_args_begin(evn_kernel *k);
 void evn_arg_buf(evn_args *a, const evn_buf *b);
 void evn_arg_u32(evn_args *a, uint32_t v);
 void evn_arg_f32(evn_args *a, float v);
-void evn_arg_local(evn_args *a, size_t bytes);
 /* groups[i] work-groups of locals[i] items in each of up to 3 dimensions; locals NULL: groups are items, and the
  * driver makes groups of them. Nothing empty is launched: a zero is our own error (EVN_ERR_DEVICE naming the kernel).
  */

@@ -89,7 +89,6 @@ static void set_arg(evn_args *a, size_t size, const void *value)
 void evn_arg_buf(evn_args *a, const evn_buf *b) { set_arg(a, sizeof b->cl, &b->cl); }
 void evn_arg_u32(evn_args *a, uint32_t v) { set_arg(a, sizeof v, &v); }
 void evn_arg_f32(evn_args *a, float v) { set_arg(a, sizeof v, &v); }
-void evn_arg_local(evn_args *a, size_t bytes) { set_arg(a, bytes, NULL); }
 
 /* clFinish after each launch, so that a fault is told of the kernel that has it. */
 static evn_status finish_named(const evn_kernel *k, evn_error *err)

@@ -77,6 +77,13 @@ static void test_arithmetic_refuses_to_wrap(void **state)
 	assert_true(evn_round_up(33, 32) == 64 && evn_round_up(64, 32) == 64 && evn_round_up(0, 32) == 0);
 }
 
+static void test_median_is_the_middle(void **state)
+{
+	(void)state;
+	double odd[] = {5, 1, 3}, even[] = {4, 1, 3, 2}, one[] = {7};
+	assert_true(evn_median(odd, 3) == 3 && evn_median(even, 4) == 3 && evn_median(one, 1) == 7);
+}
+
 static void test_hashes_keep_parts_apart(void **state)
 {
 	(void)state;
@@ -176,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_fail_within_puts_a_prefix),
 		cmocka_unit_test(test_every_status_has_a_name),
 		cmocka_unit_test(test_arithmetic_refuses_to_wrap),
+		cmocka_unit_test(test_median_is_the_middle),
 		cmocka_unit_test(test_hashes_keep_parts_apart),
 		cmocka_unit_test(test_files_are_written_whole_and_read_back),
 		cmocka_unit_test(test_only_regular_files_are_opened),
