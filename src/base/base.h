@@ -56,7 +56,8 @@ void evn_unmap_file(evn_mapping *m);
 
 /* Whole file, malloc'd, NUL after the end (not counted). At most `limit` bytes. */
 evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err);
-/* Written to a temporary beside it and renamed: readers see the old or the new, never a part. */
+/* Written to a temporary beside it and renamed: readers see the old or the new, never a part. A link stays a link; a
+ * pipe or device is written into. */
 evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err);
 /* $EVENER_CACHE_DIR, else $XDG_CACHE_HOME/evener, else ~/.cache/evener, then /name; the folder is made, 0700.
  * malloc'd; NULL where no folder can be had (then nothing is cached). */

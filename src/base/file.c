@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,23 +104,56 @@ static bool write_all(int fd, const char *data, size_t size)
 	return true;
 }
 
-evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err)
+/* A file of a name that nobody has, with the permissions that the user's umask leaves. */
+static int create_beside(const char *path, char **name)
 {
-	char *temporary = evn_format("%s.XXXXXX", path);
-	if (!temporary)
-		return evn_fail_memory(err, path, strlen(path));
-	int fd = mkstemp(temporary);
-	bool ok = fd >= 0 && write_all(fd, data, size) && fsync(fd) == 0;
+	static atomic_uint count;
+	for (int tries = 0; tries < 100; tries++) {
+		*name = evn_format("%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&count, 1));
+		int fd = *name ? open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+		if (fd >= 0 || !*name || errno != EEXIST)
+			return fd;
+		free(*name);
+	}
+	*name = NULL;
+	errno = EEXIST;
+	return -1;
+}
+
+static bool replace(const char *path, const char *data, size_t size)
+{
+	char *temporary = NULL;
+	int fd = create_beside(path, &temporary);
+	bool ok = fd >= 0 && write_all(fd, data, size) && fsync(fd) == 0 && rename(temporary, path) == 0;
 	int why = errno;
 	if (fd >= 0)
 		close(fd);
-	if (ok && rename(temporary, path) != 0) {
-		ok = false;
-		why = errno;
-	}
-	if (!ok && fd >= 0)
+	if (fd >= 0 && !ok)
 		unlink(temporary);
 	free(temporary);
+	errno = why;
+	return ok;
+}
+
+static bool write_into(const char *path, const char *data, size_t size)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write_all(fd, data, size);
+	int why = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = why;
+	return ok;
+}
+
+evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err)
+{
+	struct stat st;
+	bool is_stream = stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+	char *target = realpath(path, NULL); /* what a link points to is replaced, not the link */
+	bool ok = is_stream ? write_into(path, data, size) : replace(target ? target : path, data, size);
+	int why = errno;
+	free(target);
 	return ok ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not write %zu bytes: %s", path, size, strerror(why));
 }
 

@@ -155,6 +155,31 @@ static void test_a_file_that_cannot_be_written_stays_as_it_was(void **state)
 	assert_true(stat(folder, &st) == 0 && S_ISDIR(st.st_mode));
 }
 
+static void test_links_and_devices_are_not_replaced(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	struct stat st;
+	char *path = evn_format("%s/file", folder), *link = evn_format("%s/link", folder), *text = NULL;
+	size_t size = 0;
+	assert_int_equal(evn_write_file(path, "old", 3, &err), EVN_OK);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(evn_write_file(link, "new", 3, &err), EVN_OK);
+	assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+	assert_int_equal(evn_read_file(&text, &size, path, 100, &err), EVN_OK);
+	assert_string_equal(text, "new");
+	assert_int_equal(evn_write_file("/dev/null", "x", 1, &err), EVN_OK);
+	assert_true(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
+	assert_int_equal(evn_write_file("/dev/full", "x", 1, &err), EVN_ERR_FILE);
+	assert_non_null(strstr(err.text, "No space left"));
+	assert_true(stat("/dev/full", &st) == 0 && S_ISCHR(st.st_mode));
+	unlink(link);
+	unlink(path);
+	free(text);
+	free(path);
+	free(link);
+}
+
 static void test_cache_folders_are_made(void **state)
 {
 	(void)state;
@@ -188,6 +213,7 @@ int main(void)
 		cmocka_unit_test(test_files_are_written_whole_and_read_back),
 		cmocka_unit_test(test_only_regular_files_are_opened),
 		cmocka_unit_test(test_a_file_that_cannot_be_written_stays_as_it_was),
+		cmocka_unit_test(test_links_and_devices_are_not_replaced),
 		cmocka_unit_test(test_cache_folders_are_made),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -1,0 +1,45 @@
+/* plot.h - pictures as PNG files, all in one style: light background, colours that colour-blind readers tell apart,
+ * axes with ticks at 1, 2 or 5 times a power of ten.
+ *
+ * Texts are UTF-8. An axis label says what is shown and in which unit: "speed (tokens/s)"; any text may be NULL. A
+ * file is replaced atomically; a picture that cannot be written leaves what was there. */
+#ifndef EVN_PLOT_H
+#define EVN_PLOT_H
+
+#include "base/base.h"
+
+#define EVN_PLOT_WIDTH 1200 /* pixels of every picture */
+#define EVN_PLOT_HEIGHT 750
+#define EVN_PLOT_MAX_SERIES 7    /* of a line chart: so many colours are told apart */
+#define EVN_PLOT_MAX_CELLS 16384 /* of a heat map in each direction */
+
+/* A matrix as colours, with a bar that tells which colour is which value. Values stand in the cells where they fit.
+ */
+typedef struct {
+	const char *title, *x_label, *y_label;
+	const char *value_label; /* beside the colour bar */
+	uint32_t n_rows, n_columns;
+	const float *values;                                /* (n_rows, n_columns), row 0 at the top; not finite: grey */
+	const char *const *row_names, *const *column_names; /* NULL: counted from 0 */
+} evn_heat_map;
+
+evn_status evn_plot_heat_map(const char *path, const evn_heat_map *m, evn_error *err);
+
+typedef struct {
+	const char *name; /* in the legend */
+	size_t n;
+	const double *x, *y; /* where one is not finite, or not positive on a logarithmic axis, the line has a gap */
+	bool faint;          /* thin and pale: raw data behind their mean */
+} evn_plot_series;
+
+typedef struct {
+	const char *title, *x_label, *y_label;
+	bool x_log, y_log;
+	const evn_plot_series *series;
+	size_t n_series;
+} evn_line_chart;
+
+/* EVN_ERR_USAGE where no point can be drawn. */
+evn_status evn_plot_line_chart(const char *path, const evn_line_chart *chart, evn_error *err);
+
+#endif
