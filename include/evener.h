@@ -146,6 +146,21 @@ typedef struct {
 /* Opens a GGUF file (v2, v3; mapped, not read). A vocabulary-only file is enough for the tokenizer. */
 EVN_API evn_status evn_model_open(evn_model **out, const char *path, evn_error *err);
 EVN_API void evn_model_close(evn_model *m);
+
+/* A model with random weights, the same for the same seed everywhere. simple-lm: an embedding and a linear layer with
+ * bias, no more. gpt2 and llama have a byte-level tokenizer: token b is byte b, 256 ends the text. */
+typedef struct {
+	const char *architecture; /* "simple-lm", "gpt2", "llama" */
+	uint32_t vocab, dim;
+	uint32_t context;                                /* tokens; 0 = 1024 */
+	uint32_t n_layers, n_heads, n_kv_heads, ff_dim; /* not for simple-lm; 0 KV heads = n_heads, 0 ff_dim = 4 dim */
+	uint64_t seed;
+} evn_model_spec;
+EVN_API evn_status evn_model_create(evn_model **out, const evn_model_spec *spec, evn_error *err);
+/* As a GGUF file, replaced atomically. */
+EVN_API evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err);
+/* n ids of the vocabulary drawn by seed. */
+EVN_API void evn_random_ids(uint64_t seed, uint32_t vocab, int32_t *ids, size_t n);
 EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 EVN_API evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i);
 /* Metadata entry i: its key, and its value in words (arrays shortened to their first elements and a count). */

@@ -68,4 +68,13 @@ char *evn_cache_path(const char *name);
 uint64_t evn_hash(uint64_t h, const void *data, size_t size);
 uint64_t evn_hash_str(uint64_t h, const char *s); /* includes the terminating NUL, so "ab","c" != "a","bc" */
 
+/* Random numbers that are the same for the same seed on every machine: start with any state. */
+typedef struct {
+	uint64_t state;
+} evn_random;
+uint64_t evn_random_bits(evn_random *r);
+double evn_random_uniform(evn_random *r);             /* [0, 1) */
+double evn_random_normal(evn_random *r);              /* mean 0, deviation 1 */
+uint32_t evn_random_below(evn_random *r, uint32_t n); /* 0 to n - 1 */
+
 #endif

@@ -13,8 +13,8 @@ typedef struct {
 struct evn_sampler {
 	evn_sample_options o;
 	uint32_t vocab;
-	bool *banned;   /* (vocab) */
-	uint64_t state; /* of the generator */
+	bool *banned; /* (vocab) */
+	evn_random random;
 	candidate *candidates;
 	float *probabilities;
 	int32_t *recent; /* ring of the last accepted ids */
@@ -59,7 +59,7 @@ evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, ui
 		return evn_fail_memory(err, "sampler", sizeof *s);
 	s->o = *o;
 	s->vocab = vocab;
-	s->state = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL) ^ evn_now_ns();
+	s->random.state = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL) ^ evn_now_ns();
 	s->banned = calloc(vocab, sizeof *s->banned);
 	s->candidates = malloc(vocab * sizeof *s->candidates);
 	s->probabilities = malloc(vocab * sizeof *s->probabilities);
@@ -98,15 +98,6 @@ void evn_sampler_ban(evn_sampler *s, int32_t id)
 {
 	if (id >= 0 && (uint32_t)id < s->vocab)
 		s->banned[id] = true;
-}
-
-/* SplitMix64 (Steele et al. 2014); 53 bits to [0, 1). */
-static double uniform(evn_sampler *s)
-{
-	uint64_t z = s->state += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
 }
 
 /* Keskar et al. 2019: a seen token's positive logit is divided, a negative one multiplied; once per token. */
@@ -213,7 +204,7 @@ evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, ev
 	double sum = 0, so_far = 0;
 	for (uint32_t i = 0; i < n; i++)
 		sum += s->probabilities[i] = expf((s->candidates[i].logit - s->candidates[0].logit) / s->o.temp);
-	double at = uniform(s) * sum;
+	double at = evn_random_uniform(&s->random) * sum;
 	uint32_t chosen = n - 1;
 	for (uint32_t i = 0; i < n; i++) {
 		so_far += s->probabilities[i];

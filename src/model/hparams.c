@@ -70,13 +70,28 @@ static void read_arch(reader *r)
 							 evn_gguf_name(r->g));
 }
 
-static void read_sizes(reader *r, evn_hparams *h)
+/* 0 is a count: of a model that embeds and puts out. */
+static void read_n_layers(reader *r, evn_hparams *h)
 {
-	read_size(r, "block_count", &h->n_layers);
+	if (r->status != EVN_OK)
+		return;
+	if (!has(r, "block_count"))
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"%s\" is missing", evn_gguf_name(r->g), r->key);
+	else
+		r->status = evn_gguf_u32(r->g, r->key, &h->n_layers, r->err);
 	if (h->n_layers > evn_gguf_n_tensors(r->g))
 		fail(r, EVN_ERR_FORMAT, "at most one layer per tensor of the file", h->n_layers);
+}
+
+static void read_sizes(reader *r, evn_hparams *h)
+{
+	read_n_layers(r, h);
 	read_size(r, "context_length", &h->n_ctx_train);
 	read_size(r, "embedding_length", &h->dim);
+}
+
+static void read_layer_sizes(reader *r, evn_hparams *h)
+{
 	read_size(r, "feed_forward_length", &h->ff_dim);
 	read_size(r, "attention.head_count", &h->n_heads);
 	h->n_kv_heads = h->n_heads;
@@ -155,6 +170,8 @@ static void read_freq_factors(reader *r, evn_hparams *h)
 
 static void read_rope(reader *r, evn_hparams *h)
 {
+	if (evn_gguf_find_tensor(r->g, "position_embd.weight"))
+		return; /* positions are learned, nothing rotates */
 	h->rope_dim = h->head_dim;
 	read_size(r, "rope.dimension_count", &h->rope_dim);
 	if (h->rope_dim % 2 || h->rope_dim > h->head_dim)
@@ -165,11 +182,15 @@ static void read_rope(reader *r, evn_hparams *h)
 	read_freq_factors(r, h);
 }
 
+/* RMS norms and LayerNorms call it differently. */
 static void read_norm(reader *r, evn_hparams *h)
 {
-	if (r->status == EVN_OK && !has(r, "attention.layer_norm_rms_epsilon"))
+	const char *key = "attention.layer_norm_rms_epsilon";
+	if (!has(r, key) && has(r, "attention.layer_norm_epsilon"))
+		key = "attention.layer_norm_epsilon";
+	if (r->status == EVN_OK && !has(r, key))
 		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"%s\" is missing", evn_gguf_name(r->g), r->key);
-	read_f32(r, "attention.layer_norm_rms_epsilon", 0, &h->norm_eps);
+	read_f32(r, key, 0, &h->norm_eps);
 }
 
 static void read_vocab(reader *r, evn_hparams *h)
@@ -196,9 +217,12 @@ evn_status evn_hparams_read(evn_hparams *out, const evn_gguf *g, evn_error *err)
 	read_arch(&r);
 	h.arch = r.arch;
 	read_sizes(&r, &h);
-	read_head_dim(&r, &h);
-	read_norm(&r, &h);
-	read_rope(&r, &h);
+	if (h.n_layers > 0) {
+		read_layer_sizes(&r, &h);
+		read_head_dim(&r, &h);
+		read_norm(&r, &h);
+		read_rope(&r, &h);
+	}
 	read_vocab(&r, &h);
 	if (r.status != EVN_OK) {
 		evn_hparams_clear(&h);

@@ -9,6 +9,7 @@
 
 struct evn_model {
 	evn_mapping file;
+	bool in_memory; /* file.data is malloc'd and no file */
 	evn_gguf *gguf;
 	char *strings; /* every name below, NUL-terminated, one after the other */
 	const char **keys, **tensor_names;
@@ -60,15 +61,20 @@ static evn_status copy_names(evn_model *m, evn_error *err)
 	return EVN_OK;
 }
 
-evn_status evn_model_open(evn_model **out, const char *path, evn_error *err)
+/* data NULL: of the file at name. */
+static evn_status open_model(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err)
 {
 	evn_model *m = calloc(1, sizeof *m);
-	if (!m)
-		return evn_fail_memory(err, path, sizeof *m);
+	if (!m) {
+		free(data);
+		return evn_fail_memory(err, name, sizeof *m);
+	}
 	pthread_mutex_init(&m->lock, NULL);
-	evn_status s = evn_map_file(&m->file, path, err);
+	m->in_memory = data != NULL;
+	m->file = (evn_mapping){data, size};
+	evn_status s = data ? EVN_OK : evn_map_file(&m->file, name, err);
 	if (s == EVN_OK)
-		s = evn_gguf_parse(&m->gguf, path, m->file.data, m->file.size, err);
+		s = evn_gguf_parse(&m->gguf, name, m->file.data, m->file.size, err);
 	if (s == EVN_OK)
 		s = copy_names(m, err);
 	if (s != EVN_OK) {
@@ -78,6 +84,23 @@ evn_status evn_model_open(evn_model **out, const char *path, evn_error *err)
 	evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error); /* its failure is reported when they are needed */
 	*out = m;
 	return EVN_OK;
+}
+
+evn_status evn_model_open(evn_model **out, const char *path, evn_error *err)
+{
+	return open_model(out, path, NULL, 0, err);
+}
+
+evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err)
+{
+	return open_model(out, name, data, size, err);
+}
+
+const char *evn_model_path(const evn_model *m) { return m->in_memory ? NULL : evn_gguf_name(m->gguf); }
+
+evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err)
+{
+	return evn_write_file(path, m->file.data, (size_t)m->file.size, err);
 }
 
 void evn_model_close(evn_model *m)
@@ -91,7 +114,10 @@ void evn_model_close(evn_model *m)
 	free(m->tensor_names);
 	free(m->strings);
 	evn_gguf_free(m->gguf);
-	evn_unmap_file(&m->file);
+	if (m->in_memory)
+		free((void *)(uintptr_t)m->file.data);
+	else
+		evn_unmap_file(&m->file);
 	free(m);
 }
 

@@ -8,7 +8,8 @@
 typedef enum { EVN_ROPE_SCALING_NONE, EVN_ROPE_SCALING_LINEAR, EVN_ROPE_SCALING_YARN } evn_rope_scaling;
 
 /* Hyper-parameters common to the decoder families, read from "<arch>.*" keys and checked: every size > 0,
- * n_heads % n_kv_heads == 0, rope_dim even and <= head_dim, vocab = rows of token_embd.weight. */
+ * n_heads % n_kv_heads == 0, rope_dim even and <= head_dim, vocab = rows of token_embd.weight. A model without layers
+ * has zeros for what belongs to layers; one with learned positions (position_embd.weight) has a rope_dim of 0. */
 typedef struct {
 	evn_str arch; /* general.architecture */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
@@ -34,6 +35,9 @@ evn_status evn_model_require_hparams(const evn_model *m, const evn_hparams **out
 /* Created at first use, owned by the model; any thread. NULL when it cannot be. */
 const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err);
 const evn_gguf *evn_model_gguf(const evn_model *m);
+/* A GGUF file in memory, malloc'd, which the model takes over also where this fails; `name` is for messages. */
+evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err);
+const char *evn_model_path(const evn_model *m); /* NULL for one in memory */
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* "blk.<layer>.<part>", of any shape; *out is NULL where it is missing. */
 evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,

@@ -13,7 +13,10 @@ evn_status evn_arch_find(const evn_model *m, const evn_arch **out, evn_error *er
 	for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
 		if (evn_str_is(h->arch, archs[i].name)) {
 			*out = &archs[i];
-			return EVN_OK;
+			if (h->n_layers > 0)
+				return EVN_OK;
+			return evn_fail(err, EVN_ERR_FORMAT, "%s: a %s model of 0 layers", evn_gguf_name(evn_model_gguf(m)),
+							archs[i].name);
 		}
 	return evn_fail(err, EVN_ERR_UNSUPPORTED,
 					"%s: architecture \"%.*s\" is not one evener runs (llama, qwen2, qwen3)",

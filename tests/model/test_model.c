@@ -178,7 +178,6 @@ static const struct {
 	 "1 to 48"},
 	{{AS_TEXT("general.architecture", "mamba")}, EVN_ERR_FORMAT, "\"mamba.block_count\" is missing"},
 	{{LEFT_OUT("llama.block_count")}, EVN_ERR_FORMAT, "\"llama.block_count\" is missing"},
-	{{AS_NUMBER("llama.block_count", 0)}, EVN_ERR_FORMAT, "\"llama.block_count\" is 0, expected 1 to 2^24"},
 	{{AS_NUMBER("llama.block_count", 1000000)}, EVN_ERR_FORMAT, "expected at most one layer per tensor"},
 	{{LEFT_OUT("llama.context_length")}, EVN_ERR_FORMAT, "\"llama.context_length\" is missing"},
 	{{AS_NUMBER("llama.embedding_length", 0)}, EVN_ERR_FORMAT, "\"llama.embedding_length\" is 0"},

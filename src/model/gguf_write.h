@@ -1,0 +1,28 @@
+/* gguf_write.h - a GGUF file (v3) built in memory: metadata and tensors in the order they are added. Adding needs no
+ * checks: what fails is told by evn_gguf_finish. */
+#ifndef EVN_GGUF_WRITE_H
+#define EVN_GGUF_WRITE_H
+
+#include "model/gguf.h"
+
+typedef struct evn_gguf_writer evn_gguf_writer;
+
+evn_status evn_gguf_writer_create(evn_gguf_writer **out, evn_error *err);
+void evn_gguf_writer_free(evn_gguf_writer *w);
+
+void evn_gguf_put_string(evn_gguf_writer *w, const char *key, const char *value);
+void evn_gguf_put_u32(evn_gguf_writer *w, const char *key, uint32_t value);
+void evn_gguf_put_f32(evn_gguf_writer *w, const char *key, float value);
+void evn_gguf_put_bool(evn_gguf_writer *w, const char *key, bool value);
+void evn_gguf_put_strings(evn_gguf_writer *w, const char *key, const evn_str *values, uint64_t n);
+void evn_gguf_put_i32s(evn_gguf_writer *w, const char *key, const int32_t *values, uint64_t n);
+/* Any value as another file holds it. */
+void evn_gguf_put_value(evn_gguf_writer *w, const evn_gguf_value *value);
+/* size_bytes = blocks of shape[0] * .. * shape[n_dims - 1] elements; copied. */
+void evn_gguf_put_tensor(evn_gguf_writer *w, const char *name, const evn_quant *quant, uint32_t n_dims,
+						 const uint64_t *shape, const void *blocks);
+
+/* The whole file, malloc'd. The writer can then only be freed. */
+evn_status evn_gguf_finish(evn_gguf_writer *w, uint8_t **out, size_t *size, evn_error *err);
+
+#endif
