@@ -168,14 +168,13 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	evn_ops_config config = {.head_dim = 64, .rope_dim = 64};
 	r->matrices = calloc(MAX_MATRICES, sizeof *r->matrices);
 	if (!r->matrices)
 		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
 	static const char *const others[] = {"rmsnorm", "swiglu", "add_", "rope", "attention"};
 	EVN_TRY(prove(b, r, others, sizeof others / sizeof *others, true, err));
 	EVN_TRY(prove_formats(b, r, "matvec", false, err));
-	EVN_TRY(evn_ops_create(&r->ops, r->queue, &config, err));
+	EVN_TRY(evn_ops_create(&r->ops, r->queue, &(evn_ops_config){0}, err));
 	if (b->model)
 		EVN_TRY(add_model_matrices(r, b->model, err));
 	while (!b->model && r->bytes < WORKING_SET / 2)

@@ -31,10 +31,10 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, d->normed, d->dim_stride, &y->qkv, n, err));
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
-	EVN_TRY(evn_op_rope_append(o, d->q_heads, k_cache, v_cache, d->qkv, d->rope, y->q_norm, y->k_norm, d->h->norm_eps,
-							   &a, n, err));
-	EVN_TRY(evn_op_attention(o, d->attended, d->attended_stride, y->attn_out.x_shift, d->q_heads, k_cache, v_cache,
-							 &a, n, err));
+	EVN_TRY(evn_op_rope_append(d->attention_ops, d->q_heads, k_cache, v_cache, d->qkv, d->rope, y->q_norm, y->k_norm,
+							   d->h->norm_eps, &a, n, err));
+	EVN_TRY(evn_op_attention(d->attention_ops, d->attended, d->attended_stride, y->attn_out.x_shift, d->q_heads,
+							 k_cache, v_cache, &a, n, err));
 	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, d->attended, d->attended_stride, &y->attn_out, n, err));
 	if (y->attn_out_bias)
 		EVN_TRY(evn_op_add_bias(o, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, n, err));

@@ -8,6 +8,7 @@
 #include "group/group.h"
 #include "model/model.h"
 #include "nn/ops.h"
+#include "nn/ops_attention.h"
 #include "plan/plan.h"
 
 typedef struct evn_decoder evn_decoder;

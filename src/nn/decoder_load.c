@@ -231,11 +231,12 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 	d->limits = limits;
 	d->n_layers = d->h->n_layers;
 	d->dim_stride = (uint32_t)evn_round_up(d->h->dim, EVN_PAD);
-	evn_ops_config config = {.head_dim = d->h->head_dim,
-							 .rope_dim = d->h->rope_dim,
-							 .rope_neox = l.arch->rope_neox,
-							 .qk_norm = l.arch->qk_norm};
-	EVN_TRY(evn_ops_create(&d->ops, q, &config, err));
+	evn_attention_config heads = {.head_dim = d->h->head_dim,
+								  .rope_dim = d->h->rope_dim,
+								  .rope_neox = l.arch->rope_neox,
+								  .qk_norm = l.arch->qk_norm};
+	EVN_TRY(evn_ops_create(&d->ops, q, &(evn_ops_config){0}, err));
+	EVN_TRY(evn_attention_ops_create(&d->attention_ops, q, &heads, err));
 	EVN_TRY(load_layers(&l, split, progress));
 	EVN_TRY(load_head(d, m, split, progress, err));
 	EVN_TRY(load_rope(d, err));
@@ -266,6 +267,7 @@ void evn_decoder_free(evn_decoder *d)
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	evn_ops_free(d->ops);
+	evn_attention_ops_free(d->attention_ops);
 	free(d);
 }
 

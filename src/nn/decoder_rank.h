@@ -24,6 +24,7 @@ typedef struct {
 struct evn_decoder {
 	evn_queue *q;
 	evn_ops *ops;
+	evn_attention_ops *attention_ops;
 	const evn_hparams *h;
 	uint32_t rank;
 	evn_decoder_limits limits;

@@ -1,7 +1,6 @@
 /* ops.c - launchers: arguments in the kernel's order, sizes, one launch each. No policy but matvec against GEMM. */
 #include "nn/ops.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,33 +19,25 @@ struct evn_ops {
 	evn_ops_config config;
 	uint32_t gemm_from;
 	uint32_t items; /* work-items that share a row, tile or head: 1 on CPUs, where one item fills a core's vectors */
-	evn_kernel *rmsnorm, *swiglu, *add_bias, *rope_append, *attention;
+	evn_kernel *rmsnorm, *swiglu, *add_bias;
 	evn_kernel *matvec[TILE_CHOICES][MAX_QUANTS], *matmul[MAX_QUANTS], *dequantize[MAX_QUANTS];
 	evn_buf *scratch;
 };
 
 static evn_status build_fixed(evn_ops *o, evn_error *err)
 {
-	char defines[256];
+	char defines[64];
 	snprintf(defines, sizeof defines, "-DNORM_ITEMS=%u", o->items);
 	EVN_TRY(evn_kernel_get(&o->rmsnorm, o->q, "rowwise.cl", "rmsnorm", defines, err));
 	EVN_TRY(evn_kernel_get(&o->swiglu, o->q, "rowwise.cl", "swiglu", defines, err));
-	EVN_TRY(evn_kernel_get(&o->add_bias, o->q, "rowwise.cl", "add_bias", defines, err));
-	snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u -DATTENTION_ITEMS=%u%s%s", o->config.head_dim,
-			 o->config.rope_dim, o->items, o->config.rope_neox ? " -DROPE_NEOX" : "",
-			 o->config.qk_norm ? " -DQK_NORM" : "");
-	EVN_TRY(evn_kernel_get(&o->rope_append, o->q, "attention.cl", "rope_append", defines, err));
-	return evn_kernel_get(&o->attention, o->q, "attention.cl", "attention", defines, err);
+	return evn_kernel_get(&o->add_bias, o->q, "rowwise.cl", "add_bias", defines, err);
 }
 
-/* On a GPU a group of 32 fills at least one sub-group everywhere; the attention kernel's local memory decides. */
-static uint32_t items_for(const evn_device *d, uint32_t head_dim)
+/* On a GPU a group of 32 fills at least one sub-group everywhere. */
+static uint32_t items_for(const evn_device *d)
 {
-	if (evn_device_is_cpu(d))
-		return 1;
-	uint32_t items = 32;
-	while (items > 1 && (items > evn_device_max_group(d) ||
-						 (uint64_t)items * (evn_head_pad(head_dim) + 2) * sizeof(float) > evn_device_local_bytes(d)))
+	uint32_t items = evn_device_is_cpu(d) ? 1 : 32;
+	while (items > evn_device_max_group(d))
 		items /= 2;
 	return items;
 }
@@ -57,7 +48,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	if (!o)
 		return evn_fail_memory(err, "kernels", sizeof *o);
 	*o = (evn_ops){.q = q, .config = *config, .gemm_from = UINT32_MAX};
-	o->items = config->items ? config->items : items_for(evn_queue_device(q), config->head_dim);
+	o->items = config->items ? config->items : items_for(evn_queue_device(q));
 	return build_fixed(o, err);
 }
 
@@ -234,48 +225,4 @@ evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_bu
 	evn_arg_u32(&a, stride);
 	evn_arg_buf(&a, b);
 	return launch2(&a, width / 16, n_tok, 1, err);
-}
-
-evn_status evn_op_rope_append(evn_ops *o, evn_buf *q, evn_buf *k_cache, evn_buf *v_cache, const evn_buf *qkv,
-							  const evn_buf *rope, const evn_buf *q_norm, const evn_buf *k_norm, float norm_eps,
-							  const evn_attention *at, uint32_t n_tok, evn_error *err)
-{
-	evn_args a = evn_args_begin(o->rope_append);
-	evn_arg_buf(&a, q);
-	evn_arg_buf(&a, k_cache);
-	evn_arg_buf(&a, v_cache);
-	evn_arg_buf(&a, qkv);
-	evn_arg_u32(&a, at->qkv_stride);
-	evn_arg_u32(&a, at->k_offset);
-	evn_arg_u32(&a, at->v_offset);
-	evn_arg_u32(&a, at->n_heads);
-	evn_arg_u32(&a, at->n_kv);
-	evn_arg_u32(&a, at->n_ctx);
-	evn_arg_u32(&a, at->position);
-	evn_arg_buf(&a, rope);
-	evn_arg_buf(&a, q_norm ? q_norm : rope); /* not read without QK_NORM, but every argument must be set */
-	evn_arg_buf(&a, k_norm ? k_norm : rope);
-	evn_arg_f32(&a, norm_eps);
-	return launch2(&a, at->n_heads + 2 * at->n_kv, n_tok, 1, err);
-}
-
-evn_status evn_op_attention(evn_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset, const evn_buf *q,
-							const evn_buf *k_cache, const evn_buf *v_cache, const evn_attention *at, uint32_t n_tok,
-							evn_error *err)
-{
-	evn_args a = evn_args_begin(o->attention);
-	evn_arg_buf(&a, out);
-	evn_arg_u32(&a, out_stride);
-	evn_arg_u32(&a, out_offset);
-	evn_arg_buf(&a, q);
-	evn_arg_buf(&a, k_cache);
-	evn_arg_buf(&a, v_cache);
-	evn_arg_u32(&a, at->n_heads);
-	evn_arg_u32(&a, at->n_ctx);
-	evn_arg_u32(&a, at->position);
-	evn_arg_u32(&a, at->first_head);
-	evn_arg_u32(&a, at->first_kv);
-	evn_arg_u32(&a, at->group);
-	evn_arg_f32(&a, 1.0f / sqrtf((float)o->config.head_dim));
-	return launch2(&a, at->n_heads, n_tok, o->items, err);
 }

@@ -4,6 +4,7 @@
 #define EVN_SELFTEST_CASE_H
 
 #include "nn/ops.h"
+#include "nn/ops_attention.h"
 #include "nn/selftest.h"
 
 #define EVN_UNIT 0x1p-24 /* largest relative error of one f32 rounding */

@@ -9,22 +9,22 @@
 typedef struct {
 	const char *name;
 	bool tiny;
-	evn_ops_config config;
+	evn_attention_config config;
 	evn_attention at;
 	uint32_t n_tok;
 } head_shape;
 
-typedef evn_status (*head_run)(evn_cases *c, evn_ops *ops, const head_shape *s, evn_error *err);
+typedef evn_status (*head_run)(evn_cases *c, evn_attention_ops *ops, const head_shape *s, evn_error *err);
 
 static evn_status with_ops(evn_cases *c, head_run run, const head_shape *s, evn_error *err)
 {
-	evn_ops_config config = s->config;
-	evn_ops *ops;
+	evn_attention_config config = s->config;
+	evn_attention_ops *ops;
 	config.items = c->options.items;
-	evn_status st = evn_ops_create(&ops, c->q, &config, err);
+	evn_status st = evn_attention_ops_create(&ops, c->q, &config, err);
 	if (st == EVN_OK)
 		st = run(c, ops, s, err);
-	evn_ops_free(ops);
+	evn_attention_ops_free(ops);
 	return st;
 }
 
@@ -33,7 +33,7 @@ static evn_status with_ops(evn_cases *c, head_run run, const head_shape *s, evn_
 
 /* What one head of q or k becomes. */
 typedef struct {
-	const evn_ops_config *config;
+	const evn_attention_config *config;
 	const float *rope;   /* (cos, sin) of the token's position */
 	const float *weight; /* of the head's norm */
 	float eps;
@@ -123,7 +123,7 @@ static void expect_append(append_data *d, const head_shape *s, const evn_attenti
 	}
 }
 
-static evn_status rope_append(evn_cases *c, evn_ops *ops, const head_shape *s, evn_error *err)
+static evn_status rope_append(evn_cases *c, evn_attention_ops *ops, const head_shape *s, evn_error *err)
 {
 	const float eps = 1e-6f;
 	const uint32_t dim = s->config.head_dim;
@@ -234,7 +234,7 @@ static void expect_head_output(attention_data *d, const head_shape *s, uint32_t 
 	}
 }
 
-static evn_status attention(evn_cases *c, evn_ops *ops, const head_shape *s, evn_error *err)
+static evn_status attention(evn_cases *c, evn_attention_ops *ops, const head_shape *s, evn_error *err)
 {
 	evn_attention at = s->at;
 	attention_data d;

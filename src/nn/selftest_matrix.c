@@ -198,7 +198,7 @@ static void expect_product(activations *a, const product *p)
 
 static evn_status launch_product(evn_cases *c, activations *a, const evn_matrix *m, bool gemm, evn_error *err)
 {
-	const evn_ops_config config = {.head_dim = 64, .rope_dim = 64, .items = c->options.items};
+	const evn_ops_config config = {.items = c->options.items};
 	evn_ops *ops;
 	evn_status s = evn_ops_create(&ops, c->q, &config, err);
 	if (s == EVN_OK)
