@@ -59,8 +59,7 @@ static evn_status open_engine(evn_engine *e, evn_error *err)
 	EVN_TRY(evn_prepare(&e->prepared, e->model, &e->options, err));
 	uint64_t prepared = evn_now_ns();
 	EVN_TRY(open_ranks(e, err));
-	const evn_hparams *h = evn_model_hparams(e->model);
-	EVN_TRY(evn_model_need(e->model, "token_embd.weight", h->dim, h->vocab, &e->embedding, err));
+	EVN_TRY(evn_embedding_find(&e->embedding, e->model, err));
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.shape, &e->prepared.split, i);

@@ -4,6 +4,7 @@
 
 #include "engine/prepare.h"
 #include "engine/team.h"
+#include "nn/embed.h"
 
 typedef struct {
 	evn_device *device;
@@ -15,7 +16,7 @@ struct evn_engine {
 	const evn_model *model;
 	evn_options options; /* pointers in it are not kept */
 	evn_prepared prepared;
-	const evn_tensor *embedding;
+	evn_embedding embedding;
 	uint32_t n_ranks;
 	evn_rank ranks[EVN_MAX_RANKS];
 	evn_group *group;

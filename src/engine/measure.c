@@ -9,6 +9,7 @@
 #include "engine/profile.h"
 #include "engine/team.h"
 #include "group/group.h"
+#include "nn/arch.h"
 #include "nn/ops.h"
 #include "nn/selftest.h"
 
@@ -18,7 +19,7 @@
 #define GEMM_BUDGET_NS 3000000000u       /* no further GEMM sizes are tried after so long */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
 #define MAX_MATRICES 512
-#define LAYER_MATRICES 4   /* of one layer: enough for prompts, and bearable on slow devices */
+#define LAYER_MATRICES 4   /* of one layer, EVN_STACKS: enough for prompts, and bearable on slow devices */
 #define GEMM_TOKENS 128u   /* prompt tokens at which gemm_gflops is taken */
 #define GENERAL_ROWS 2048u /* without a model: Q4_0 matrices of this many rows and columns */
 
@@ -77,17 +78,13 @@ static evn_status add_matrix(bench_rank *r, const evn_tensor *const *tensors, ui
 
 static evn_status add_layer(bench_rank *r, const evn_model *m, uint32_t layer, evn_error *err)
 {
-	static const char *const stacks[LAYER_MATRICES][EVN_MATRIX_PARTS] = {
-		{"attn_q.weight", "attn_k.weight", "attn_v.weight"},
-		{"attn_output.weight"},
-		{"ffn_gate.weight", "ffn_up.weight"},
-		{"ffn_down.weight"},
-	};
-	for (size_t i = 0; i < LAYER_MATRICES; i++) {
+	const evn_arch *arch;
+	EVN_TRY(evn_arch_find(m, &arch, err));
+	for (size_t i = 0; i < EVN_STACKS; i++) {
 		const evn_tensor *tensors[EVN_MATRIX_PARTS];
 		uint32_t n = 0;
-		for (; n < EVN_MATRIX_PARTS && stacks[i][n]; n++)
-			EVN_TRY(evn_model_get_in_layer(m, layer, stacks[i][n], &tensors[n], err));
+		for (; arch->stacks[i][n]; n++)
+			EVN_TRY(evn_arch_matrix(m, layer, arch->stacks[i][n], &tensors[n], err));
 		EVN_TRY(add_matrix(r, tensors, n, err));
 	}
 	return EVN_OK;
@@ -99,7 +96,12 @@ static evn_status add_model_matrices(bench_rank *r, const evn_model *m, evn_erro
 	for (uint32_t i = 0; i < h->n_layers && r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES;
 		 i++)
 		EVN_TRY(add_layer(r, m, i, err));
-	return EVN_OK;
+	const char *head = evn_model_find(m, "output.weight") ? "output.weight" : "token_embd.weight";
+	const evn_tensor *t;
+	if (h->n_layers > 0)
+		return EVN_OK;
+	EVN_TRY(evn_model_need(m, head, h->dim, h->vocab, &t, err));
+	return add_matrix(r, &t, 1, err);
 }
 
 static evn_status make_general(bench *b, evn_error *err)
@@ -152,7 +154,8 @@ static evn_status prove_formats(const bench *b, bench_rank *r, const char *kind,
 {
 	for (size_t f = 0; f < evn_quant_count(); f++) {
 		const evn_quant *q = evn_quant_at(f);
-		bool used = !b->model && q == b->general.quant;
+		/* models that are no files hold f32 */
+		bool used = !b->model && (q == b->general.quant || !strcmp(q->name, "F32"));
 		const evn_gguf *g = b->model ? evn_model_gguf(b->model) : NULL;
 		for (uint32_t i = 0; g && i < evn_gguf_n_tensors(g) && !used; i++)
 			used = evn_gguf_tensor_at(g, i)->quant == q && evn_gguf_tensor_at(g, i)->n_dims == 2;
@@ -171,7 +174,12 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	r->matrices = calloc(MAX_MATRICES, sizeof *r->matrices);
 	if (!r->matrices)
 		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
-	static const char *const others[] = {"rmsnorm", "swiglu", "add_", "rope", "attention"};
+	static const char *const others[] = {"add_", "rope", "attention"};
+	const evn_arch *arch = &evn_arch_llama;
+	if (b->model)
+		EVN_TRY(evn_arch_find(b->model, &arch, err));
+	for (const char *const *proof = arch->proofs; *proof; proof++)
+		EVN_TRY(prove(b, r, proof, 1, true, err));
 	EVN_TRY(prove(b, r, others, sizeof others / sizeof *others, true, err));
 	EVN_TRY(prove_formats(b, r, "matvec", false, err));
 	EVN_TRY(evn_ops_create(&r->ops, r->queue, &(evn_ops_config){0}, err));

@@ -164,6 +164,7 @@ static evn_status measure(char **lines, const evn_system *s, const evn_pick *pic
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 						   const evn_model *m, const evn_profile_options *o, evn_error *err)
 {
+	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
 	char *cache = cache_file(s, picks, n, m), *lines = NULL;
 	size_t size;
 	evn_status status = EVN_OK;

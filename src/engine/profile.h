@@ -34,8 +34,8 @@ typedef struct {
  * could not be measured at all, everything is taken from alone. */
 void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uint32_t n);
 
-/* Measures n picks running together on matrices of the file at model_path (NULL: on a general shape), or reads the
- * cache. Drivers' failures are faults in *out, not errors of this call. */
+/* Measures n picks running together on the model's matrices (NULL, or a model that is no file: on a general shape),
+ * or reads the cache. Drivers' failures are faults in *out, not errors of this call. */
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 						   const evn_model *m, const evn_profile_options *o, evn_error *err);
 

@@ -11,7 +11,7 @@ struct evn_session {
 	bool has_logits;
 	uint32_t waiting_steps; /* in a row in which every rank waited longer than it worked */
 	float *logits;          /* (vocab) */
-	float *embeddings;      /* (n_batch, stride) */
+	float *embeddings;      /* (n_batch, stride), and a row to work in */
 	uint32_t stride;
 	evn_group_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
@@ -27,7 +27,7 @@ static evn_status create(evn_session *s, evn_error *err)
 {
 	const evn_hparams *h = evn_model_hparams(s->e->model);
 	s->stride = (uint32_t)evn_round_up(h->dim, EVN_PAD);
-	uint64_t floats = (uint64_t)s->stride * s->e->prepared.limits.n_batch;
+	uint64_t floats = (uint64_t)s->stride * (s->e->prepared.limits.n_batch + 1u);
 	s->logits = malloc(h->vocab * sizeof *s->logits);
 	s->embeddings = calloc(floats, sizeof *s->embeddings);
 	if (!s->logits || !s->embeddings)
@@ -149,8 +149,8 @@ static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
 static evn_status step(stepping *st, const int32_t *ids, evn_error *err)
 {
 	evn_session *s = st->s;
-	for (uint32_t i = 0; i < st->step.n_tok; i++)
-		evn_tensor_row(s->e->embedding, (uint64_t)ids[i], s->embeddings + (uint64_t)i * s->stride);
+	float *scratch = s->embeddings + (uint64_t)s->stride * s->e->prepared.limits.n_batch;
+	evn_embed(&s->e->embedding, ids, st->step.n_tok, st->step.position, s->embeddings, s->stride, scratch);
 	st->step.embeddings = s->embeddings;
 	ask_caller(st);
 	evn_status status = st->stopped ? EVN_ERR_CANCELLED : run_on_ranks(s, st, err);

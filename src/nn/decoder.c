@@ -27,7 +27,7 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 					   .qkv_stride = d->qkv_stride};
 	uint32_t n = step->n_tok;
 	evn_ops *o = d->ops;
-	EVN_TRY(evn_op_rmsnorm(o, d->normed, d->x, 0, n, y->attn_norm, d->dim_stride, d->h->dim, d->h->norm_eps, err));
+	EVN_TRY(d->arch->norm(d, &y->attn_norm, 0, n, err));
 	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, d->normed, d->dim_stride, &y->qkv, n, err));
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
@@ -41,23 +41,28 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 	return EVN_OK;
 }
 
-/* This rank's units of the gated feed-forward network; its part of the down projection is written to partial. */
+/* This rank's units of the feed-forward network; its part of the down projection is written to partial. */
 static evn_status feed_forward(evn_decoder *d, const evn_layer *y, evn_buf *partial, uint32_t n, evn_error *err)
 {
 	evn_ops *o = d->ops;
-	EVN_TRY(evn_op_rmsnorm(o, d->normed, d->x, 0, n, y->ffn_norm, d->dim_stride, d->h->dim, d->h->norm_eps, err));
+	EVN_TRY(d->arch->norm(d, &y->ffn_norm, 0, n, err));
 	EVN_TRY(evn_op_linear(o, d->gate_up, d->gate_up_stride, d->normed, d->dim_stride, &y->gate_up, n, err));
-	EVN_TRY(evn_op_swiglu(o, d->gated, d->gated_stride, d->gate_up, d->gate_up_stride, y->up_offset, y->up_offset, n,
-						  err));
-	return evn_op_linear(o, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err);
+	if (y->gate_up_bias)
+		EVN_TRY(evn_op_add_bias(o, d->gate_up, d->gate_up_stride, y->gate_up_bias, y->gate_up.rows, n, err));
+	EVN_TRY(d->arch->activate(d, y, n, err));
+	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err));
+	if (y->down_bias)
+		EVN_TRY(evn_op_add_bias(o, partial, d->dim_stride, y->down_bias, y->down.rows, n, err));
+	return EVN_OK;
 }
 
 /* This rank's columns of the logits of tokens [first, first + n), read into the host matrix. */
 static evn_status logits_chunk(evn_decoder *d, uint32_t first, uint32_t n, float *out, evn_error *err)
 {
-	EVN_TRY(evn_op_rmsnorm(d->ops, d->normed, d->x, first, n, d->out_norm, d->dim_stride, d->h->dim, d->h->norm_eps,
-						   err));
+	EVN_TRY(d->arch->norm(d, &d->out_norm, first, n, err));
 	EVN_TRY(evn_op_linear(d->ops, d->logits, d->head.rows, d->normed, d->dim_stride, &d->head, n, err));
+	if (d->head_bias)
+		EVN_TRY(evn_op_add_bias(d->ops, d->logits, d->head.rows, d->head_bias, d->head.rows, n, err));
 	uint64_t width = evn_range_len(d->vocab);
 	for (uint32_t t = 0; t < n; t++)
 		EVN_TRY(evn_read(d->q, d->logits, (uint64_t)t * d->head.rows * sizeof(float),

@@ -11,7 +11,6 @@
 typedef struct {
 	evn_decoder *d;
 	const evn_model *m;
-	const evn_arch *arch;
 	uint32_t layer;
 	evn_error *err;
 } loader;
@@ -30,8 +29,6 @@ static evn_status need(const loader *l, const char *part, uint64_t cols, uint64_
 	return evn_model_need(l->m, name, cols, rows, out, l->err);
 }
 
-static evn_range scaled(evn_range r, uint32_t by) { return (evn_range){r.begin * by, r.end * by}; }
-
 static evn_status load_whole_vector(const loader *l, const char *part, uint32_t length, evn_buf **out)
 {
 	const evn_tensor *t;
@@ -39,74 +36,143 @@ static evn_status load_whole_vector(const loader *l, const char *part, uint32_t 
 	return evn_vector_load(out, l->d->q, t, (evn_range){0, length}, l->err);
 }
 
-/* Biases of q, k and v, stacked as their rows are; all three or none. */
-static evn_status load_qkv_bias(const loader *l, evn_layer *y, const evn_row_block *blocks, const uint32_t *offsets)
+static evn_status load_norm(const loader *l, const char *stem, evn_norm_weights *out)
 {
-	static const char *const names[] = {"attn_q.bias", "attn_k.bias", "attn_v.bias"};
-	if (!find(l, names[0]))
+	char part[64];
+	snprintf(part, sizeof part, "%s.weight", stem);
+	EVN_TRY(load_whole_vector(l, part, l->d->h->dim, &out->weight));
+	snprintf(part, sizeof part, "%s.bias", stem);
+	return l->d->arch->biased ? load_whole_vector(l, part, l->d->h->dim, &out->bias) : EVN_OK;
+}
+
+/* Whether a matrix that may have a bias has one; where the architecture says that it must, loading it will tell. */
+static bool has_bias(const loader *l, const char *stem, char part[64])
+{
+	snprintf(part, 64, "%s.bias", stem);
+	return l->d->arch->biased || find(l, part);
+}
+
+/* A bias of summed outputs is added once, by the first rank that contributes. */
+static evn_status load_sum_bias(const loader *l, const char *stem, uint32_t contributors, evn_buf **out)
+{
+	char part[64];
+	bool first = (contributors & ((1u << l->d->rank) - 1)) == 0;
+	return first && has_bias(l, stem, part) ? load_whole_vector(l, part, l->d->h->dim, out) : EVN_OK;
+}
+
+/* The entries of one tensor's bias that belong to rows of a block. */
+static evn_status copy_bias(const loader *l, const char *part, const evn_row_block *block, float *out)
+{
+	const evn_tensor *t;
+	EVN_TRY(need(l, part, block->tensor->shape[1], 0, &t));
+	float *whole = malloc(t->shape[0] * sizeof *whole);
+	if (!whole)
+		return evn_fail_memory(l->err, part, t->shape[0] * sizeof *whole);
+	evn_tensor_row(t, 0, whole);
+	memcpy(out, whole + block->rows.begin, evn_range_len(block->rows) * sizeof *whole);
+	free(whole);
+	return EVN_OK;
+}
+
+/* Row blocks stacked to one matrix, and where they go; stems[i] names the tensor of block i. */
+typedef struct {
+	uint32_t n, offsets[EVN_MATRIX_PARTS];
+	const char *stems[EVN_MATRIX_PARTS];
+	evn_row_block blocks[EVN_MATRIX_PARTS];
+} stacking;
+
+/* Biases stacked as their rows are; all of them or none. */
+static evn_status load_stacked_bias(const loader *l, const stacking *s, const evn_matrix *m, evn_buf **out)
+{
+	char part[64];
+	if (!has_bias(l, s->stems[0], part))
 		return EVN_OK;
-	uint64_t bytes = y->qkv.rows * sizeof(float);
-	float *stacked = calloc(1, bytes), *whole = NULL;
-	evn_status s = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", bytes);
-	for (int i = 0; i < 3 && s == EVN_OK; i++) {
-		const evn_tensor *t;
-		s = need(l, names[i], blocks[i].tensor->shape[1], 0, &t);
-		if (s == EVN_OK && !(whole = malloc(t->shape[0] * sizeof *whole)))
-			s = evn_fail_memory(l->err, names[i], t->shape[0] * sizeof *whole);
-		if (s == EVN_OK) {
-			evn_tensor_row(t, 0, whole);
-			memcpy(stacked + offsets[i], whole + blocks[i].rows.begin, evn_range_len(blocks[i].rows) * sizeof *whole);
-		}
-		free(whole);
-		whole = NULL;
+	uint64_t bytes = m->rows * sizeof(float);
+	float *stacked = calloc(1, bytes);
+	evn_status status = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", bytes);
+	for (uint32_t i = 0; i < s->n && status == EVN_OK; i++) {
+		snprintf(part, sizeof part, "%s.bias", s->stems[i]);
+		status = copy_bias(l, part, &s->blocks[i], stacked + s->offsets[i]);
 	}
-	if (s == EVN_OK)
-		s = evn_buf_create(&y->qkv_bias, evn_queue_device(l->d->q), bytes, EVN_BUF_DEVICE, "bias", l->err);
-	if (s == EVN_OK)
-		s = evn_write(l->d->q, y->qkv_bias, 0, stacked, bytes, l->err);
+	if (status == EVN_OK)
+		status = evn_buf_create(out, evn_queue_device(l->d->q), bytes, EVN_BUF_DEVICE, "bias", l->err);
+	if (status == EVN_OK)
+		status = evn_write(l->d->q, *out, 0, stacked, bytes, l->err);
 	free(stacked);
-	return s;
+	return status;
+}
+
+static evn_status load_stack(const loader *l, stacking *s, evn_matrix *m, evn_buf **bias)
+{
+	EVN_TRY(evn_matrix_split_output(m, l->d->q, s->blocks, s->n, s->offsets, l->err));
+	return load_stacked_bias(l, s, m, bias);
+}
+
+static evn_status need_matrix(const loader *l, const char *stem, uint64_t cols, uint64_t rows, const evn_tensor **out)
+{
+	char part[64];
+	snprintf(part, sizeof part, "%s.weight", stem);
+	return need(l, part, cols, rows, out);
+}
+
+/* Rows of q, of k and of v: of three tensors, or of one in which they follow each other. */
+static evn_status find_qkv(const loader *l, const evn_layer *y, stacking *s)
+{
+	const evn_hparams *h = l->d->h;
+	const char *const *names = l->d->arch->stacks[EVN_STACK_QKV];
+	const uint32_t rows[3] = {h->n_heads * h->head_dim, h->n_kv_heads * h->head_dim, h->n_kv_heads * h->head_dim};
+	const evn_range heads[3] = {y->heads, y->kv_heads, y->kv_heads};
+	const bool fused = !names[1];
+	uint32_t first = 0;
+	s->n = 3;
+	for (uint32_t i = 0; i < 3; i++) {
+		evn_row_block *b = &s->blocks[i];
+		s->stems[i] = names[fused ? 0 : i];
+		EVN_TRY(need_matrix(l, s->stems[i], h->dim, fused ? rows[0] + rows[1] + rows[2] : rows[i], &b->tensor));
+		b->rows = (evn_range){first + heads[i].begin * h->head_dim, first + heads[i].end * h->head_dim};
+		first += fused ? rows[i] : 0;
+	}
+	return EVN_OK;
 }
 
 static evn_status load_attention(const loader *l, evn_layer *y)
 {
 	const evn_hparams *h = l->d->h;
-	const evn_tensor *q, *k, *v, *out;
-	EVN_TRY(load_whole_vector(l, "attn_norm.weight", h->dim, &y->attn_norm));
-	EVN_TRY(need(l, "attn_q.weight", h->dim, (uint64_t)h->n_heads * h->head_dim, &q));
-	EVN_TRY(need(l, "attn_k.weight", h->dim, (uint64_t)h->n_kv_heads * h->head_dim, &k));
-	EVN_TRY(need(l, "attn_v.weight", h->dim, (uint64_t)h->n_kv_heads * h->head_dim, &v));
-	EVN_TRY(need(l, "attn_output.weight", (uint64_t)h->n_heads * h->head_dim, h->dim, &out));
-	evn_range kv_rows = scaled(y->kv_heads, h->head_dim);
-	evn_row_block blocks[3] = {{q, scaled(y->heads, h->head_dim)}, {k, kv_rows}, {v, kv_rows}};
-	uint32_t offsets[3];
-	EVN_TRY(evn_matrix_split_output(&y->qkv, l->d->q, blocks, 3, offsets, l->err));
-	y->k_offset = offsets[1];
-	y->v_offset = offsets[2];
-	EVN_TRY(load_qkv_bias(l, y, blocks, offsets));
-	if (l->arch->qk_norm) {
+	const char *out_stem = l->d->arch->stacks[EVN_STACK_ATTN_OUT][0];
+	const evn_tensor *out;
+	stacking qkv;
+	EVN_TRY(load_norm(l, "attn_norm", &y->attn_norm));
+	EVN_TRY(find_qkv(l, y, &qkv));
+	EVN_TRY(need_matrix(l, out_stem, (uint64_t)h->n_heads * h->head_dim, h->dim, &out));
+	EVN_TRY(load_stack(l, &qkv, &y->qkv, &y->qkv_bias));
+	y->k_offset = qkv.offsets[1];
+	y->v_offset = qkv.offsets[2];
+	if (l->d->arch->qk_norm) {
 		EVN_TRY(load_whole_vector(l, "attn_q_norm.weight", h->head_dim, &y->q_norm));
 		EVN_TRY(load_whole_vector(l, "attn_k_norm.weight", h->head_dim, &y->k_norm));
 	}
-	/* A bias of summed outputs is added once, by the first rank that contributes. */
-	bool first = (y->attn_contributors & ((1u << l->d->rank) - 1)) == 0;
-	if (first && find(l, "attn_output.bias"))
-		EVN_TRY(load_whole_vector(l, "attn_output.bias", h->dim, &y->attn_out_bias));
-	return evn_matrix_split_input(&y->attn_out, l->d->q, out, blocks[0].rows, l->err);
+	EVN_TRY(load_sum_bias(l, out_stem, y->attn_contributors, &y->attn_out_bias));
+	const evn_range columns = {y->heads.begin * h->head_dim, y->heads.end * h->head_dim};
+	return evn_matrix_split_input(&y->attn_out, l->d->q, out, columns, l->err);
 }
 
 static evn_status load_feed_forward(const loader *l, evn_layer *y)
 {
 	const evn_hparams *h = l->d->h;
-	const evn_tensor *gate, *up, *down;
-	EVN_TRY(load_whole_vector(l, "ffn_norm.weight", h->dim, &y->ffn_norm));
-	EVN_TRY(need(l, "ffn_gate.weight", h->dim, h->ff_dim, &gate));
-	EVN_TRY(need(l, "ffn_up.weight", h->dim, h->ff_dim, &up));
-	EVN_TRY(need(l, "ffn_down.weight", h->ff_dim, h->dim, &down));
-	evn_row_block blocks[2] = {{gate, y->ff}, {up, y->ff}};
-	uint32_t offsets[2];
-	EVN_TRY(evn_matrix_split_output(&y->gate_up, l->d->q, blocks, 2, offsets, l->err));
-	y->up_offset = offsets[1];
+	const evn_stack *stacks = l->d->arch->stacks;
+	const char *down_stem = stacks[EVN_STACK_FF_OUT][0];
+	const evn_tensor *down;
+	stacking in = {0};
+	EVN_TRY(load_norm(l, "ffn_norm", &y->ffn_norm));
+	for (; stacks[EVN_STACK_FF_IN][in.n]; in.n++) {
+		in.stems[in.n] = stacks[EVN_STACK_FF_IN][in.n];
+		EVN_TRY(need_matrix(l, in.stems[in.n], h->dim, h->ff_dim, &in.blocks[in.n].tensor));
+		in.blocks[in.n].rows = y->ff;
+	}
+	EVN_TRY(need_matrix(l, down_stem, h->ff_dim, h->dim, &down));
+	EVN_TRY(load_stack(l, &in, &y->gate_up, &y->gate_up_bias));
+	y->up_offset = in.offsets[in.n - 1];
+	EVN_TRY(load_sum_bias(l, down_stem, y->ff_contributors, &y->down_bias));
 	return evn_matrix_split_input(&y->down, l->d->q, down, y->ff, l->err);
 }
 
@@ -126,7 +192,7 @@ static void take_ranges(evn_layer *y, const evn_split *split, uint32_t layer, ui
 static evn_status load_layers(loader *l, const evn_split *split, evn_load_progress *progress)
 {
 	evn_decoder *d = l->d;
-	d->layers = calloc(d->n_layers, sizeof *d->layers);
+	d->layers = calloc(d->n_layers + 1, sizeof *d->layers); /* there may be none */
 	if (!d->layers)
 		return evn_fail_memory(l->err, "layers", d->n_layers * sizeof *d->layers);
 	for (l->layer = 0; l->layer < d->n_layers; l->layer++) {
@@ -147,20 +213,38 @@ static evn_status load_layers(loader *l, const evn_split *split, evn_load_progre
 	return EVN_OK;
 }
 
+static evn_status load_out_norm(evn_decoder *d, const evn_model *m, evn_error *err)
+{
+	evn_buf **const to[] = {&d->out_norm.weight, &d->out_norm.bias};
+	static const char *const parts[] = {"weight", "bias"};
+	for (int i = 0; i < (d->arch->biased ? 2 : 1); i++) {
+		const evn_tensor *t;
+		char name[64];
+		snprintf(name, sizeof name, "%s.%s", d->arch->out_norm, parts[i]);
+		EVN_TRY(evn_model_need(m, name, d->h->dim, 0, &t, err));
+		EVN_TRY(evn_vector_load(to[i], d->q, t, (evn_range){0, d->h->dim}, err));
+	}
+	return EVN_OK;
+}
+
 /* The head is output.weight, or the token embedding where the two are tied. */
 static evn_status load_head(evn_decoder *d, const evn_model *m, const evn_split *split, evn_load_progress *progress,
 							evn_error *err)
 {
-	const evn_tensor *t, *norm;
+	const evn_tensor *t;
 	const char *name = evn_model_find(m, "output.weight") ? "output.weight" : "token_embd.weight";
 	d->vocab = split->vocab[d->rank];
 	if (!evn_range_len(d->vocab))
 		return EVN_OK;
-	EVN_TRY(evn_model_need(m, "output_norm.weight", d->h->dim, 0, &norm, err));
-	EVN_TRY(evn_vector_load(&d->out_norm, d->q, norm, (evn_range){0, d->h->dim}, err));
+	if (d->arch->out_norm)
+		EVN_TRY(load_out_norm(d, m, err));
 	EVN_TRY(evn_model_need(m, name, d->h->dim, d->h->vocab, &t, err));
 	evn_row_block block = {t, d->vocab};
 	EVN_TRY(evn_matrix_split_output(&d->head, d->q, &block, 1, NULL, err));
+	if (evn_model_find(m, "output.bias")) {
+		EVN_TRY(evn_model_need(m, "output.bias", d->h->vocab, 0, &t, err));
+		EVN_TRY(evn_vector_load(&d->head_bias, d->q, t, d->vocab, err));
+	}
 	d->weight_bytes += d->head.bytes;
 	if (progress)
 		atomic_fetch_add(&progress->done_bytes, d->head.bytes);
@@ -169,7 +253,8 @@ static evn_status load_head(evn_decoder *d, const evn_model *m, const evn_split 
 
 static evn_status load_rope(evn_decoder *d, evn_error *err)
 {
-	uint64_t bytes = (uint64_t)d->limits.n_ctx * d->h->rope_dim * sizeof(float);
+	/* Where nothing rotates the kernel still wants a buffer. */
+	uint64_t bytes = (uint64_t)d->limits.n_ctx * (d->h->rope_dim ? d->h->rope_dim : 1) * sizeof(float);
 	void *table;
 	EVN_TRY(evn_buf_create(&d->rope, evn_queue_device(d->q), bytes, EVN_BUF_DEVICE, "rope table", err));
 	EVN_TRY(evn_map(d->q, d->rope, bytes, EVN_MAP_OVERWRITE, true, &table, err));
@@ -224,7 +309,7 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 	if (!d)
 		return evn_fail_memory(err, "decoder", sizeof *d);
 	loader l = {.d = d, .m = m, .err = err};
-	EVN_TRY(evn_arch_find(m, &l.arch, err));
+	EVN_TRY(evn_arch_find(m, &d->arch, err));
 	EVN_TRY(evn_model_require_hparams(m, &d->h, err));
 	d->q = q;
 	d->rank = rank;
@@ -233,10 +318,11 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 	d->dim_stride = (uint32_t)evn_round_up(d->h->dim, EVN_PAD);
 	evn_attention_config heads = {.head_dim = d->h->head_dim,
 								  .rope_dim = d->h->rope_dim,
-								  .rope_neox = l.arch->rope_neox,
-								  .qk_norm = l.arch->qk_norm};
+								  .rope_neox = d->arch->rope_neox,
+								  .qk_norm = d->arch->qk_norm};
 	EVN_TRY(evn_ops_create(&d->ops, q, &(evn_ops_config){0}, err));
-	EVN_TRY(evn_attention_ops_create(&d->attention_ops, q, &heads, err));
+	if (d->n_layers > 0)
+		EVN_TRY(evn_attention_ops_create(&d->attention_ops, q, &heads, err));
 	EVN_TRY(load_layers(&l, split, progress));
 	EVN_TRY(load_head(d, m, split, progress, err));
 	EVN_TRY(load_rope(d, err));
@@ -245,7 +331,9 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 
 static void free_layer(evn_layer *y)
 {
-	evn_buf *const vectors[] = {y->attn_norm, y->ffn_norm, y->qkv_bias, y->q_norm, y->k_norm, y->attn_out_bias};
+	evn_buf *const vectors[] = {y->attn_norm.weight, y->attn_norm.bias, y->ffn_norm.weight, y->ffn_norm.bias,
+								y->qkv_bias,         y->q_norm,         y->k_norm,          y->attn_out_bias,
+								y->gate_up_bias,     y->down_bias};
 	for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
 		evn_buf_free(vectors[i]);
 	evn_matrix_free(&y->qkv);
@@ -262,8 +350,9 @@ void evn_decoder_free(evn_decoder *d)
 		free_layer(&d->layers[i]);
 	free(d->layers);
 	evn_matrix_free(&d->head);
-	evn_buf *const buffers[] = {d->out_norm, d->rope,     d->x,       d->normed, d->qkv,
-								d->q_heads,  d->attended, d->gate_up, d->gated,  d->logits};
+	evn_buf *const buffers[] = {d->out_norm.weight, d->out_norm.bias, d->head_bias, d->rope,     d->x,
+								d->normed,          d->qkv,           d->q_heads,   d->attended, d->gate_up,
+								d->gated,           d->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	evn_ops_free(d->ops);
@@ -280,8 +369,8 @@ evn_status evn_kv_create(evn_kv **out, const evn_decoder *d, evn_error *err)
 	if (!kv)
 		return evn_fail_memory(err, "KV cache", sizeof *kv);
 	kv->n_layers = d->n_layers;
-	kv->k = calloc(d->n_layers, sizeof(evn_buf *));
-	kv->v = calloc(d->n_layers, sizeof(evn_buf *));
+	kv->k = calloc(d->n_layers + 1, sizeof(evn_buf *)); /* there may be no layers */
+	kv->v = calloc(d->n_layers + 1, sizeof(evn_buf *));
 	if (!kv->k || !kv->v)
 		return evn_fail_memory(err, "KV cache", d->n_layers * sizeof(evn_buf *));
 	for (uint32_t i = 0; i < d->n_layers; i++) {

@@ -5,19 +5,22 @@
 #include "nn/arch.h"
 #include "nn/decoder.h"
 
-/* One layer's part on this rank; a rank without heads (or units) has empty matrices there and skips that half. */
-typedef struct {
+/* One layer's part on this rank; a rank without heads (or units) has empty matrices there and skips that half. Biases
+ * are NULL where there are none. */
+typedef struct evn_layer {
 	evn_range heads, kv_heads, ff;
-	evn_buf *attn_norm, *ffn_norm;
+	evn_norm_weights attn_norm, ffn_norm;
 	evn_matrix qkv;    /* q, k, v rows stacked */
-	evn_buf *qkv_bias; /* (qkv.rows) or NULL */
+	evn_buf *qkv_bias; /* (qkv.rows) */
 	uint32_t k_offset, v_offset;
 	evn_buf *q_norm, *k_norm; /* (head_dim) or NULL */
 	evn_matrix attn_out;
-	evn_buf *attn_out_bias; /* only on the rank that adds it, else NULL */
-	evn_matrix gate_up;
+	evn_buf *attn_out_bias; /* only on the rank that adds it */
+	evn_matrix gate_up;     /* or up alone */
+	evn_buf *gate_up_bias;  /* (gate_up.rows) */
 	uint32_t up_offset;
 	evn_matrix down;
+	evn_buf *down_bias;                          /* only on the rank that adds it */
 	uint32_t attn_contributors, ff_contributors; /* bit per rank */
 } evn_layer;
 
@@ -26,13 +29,16 @@ struct evn_decoder {
 	evn_ops *ops;
 	evn_attention_ops *attention_ops;
 	const evn_hparams *h;
+	const evn_arch *arch;
+	evn_kernel *norm_kernel, *activation_kernel; /* the architecture's own, at first use; the queue's */
 	uint32_t rank;
 	evn_decoder_limits limits;
 	uint32_t dim_stride; /* of x, norms and partials */
 	uint32_t n_layers;
 	evn_layer *layers;
-	evn_buf *out_norm;
+	evn_norm_weights out_norm;
 	evn_matrix head;
+	evn_buf *head_bias; /* (head.rows) or NULL */
 	evn_range vocab;
 	evn_buf *rope;
 	uint64_t weight_bytes;

@@ -60,6 +60,8 @@ void evn_ops_free(evn_ops *o)
 	free(o);
 }
 
+uint32_t evn_ops_items(const evn_ops *o) { return o->items; }
+
 void evn_ops_set_gemm_from(evn_ops *o, uint32_t n_tok) { o->gemm_from = n_tok; }
 
 /* The kernel of one weight format, built at first use. */

@@ -13,6 +13,7 @@ typedef struct {
 
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
 void evn_ops_free(evn_ops *ops);
+uint32_t evn_ops_items(const evn_ops *ops); /* of the configuration, or as suits the device */
 
 /* From n_tok tokens on evn_op_linear dequantises and multiplies by CLBlast; below, kernels read the quantised blocks.
  * UINT32_MAX: never. */

@@ -61,5 +61,6 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
 void evn_selftest_matrices(evn_cases *c);
 void evn_selftest_rows(evn_cases *c);
 void evn_selftest_heads(evn_cases *c);
+void evn_selftest_gpt2(evn_cases *c);
 
 #endif

@@ -16,14 +16,16 @@ typedef struct {
 
 static inline uint32_t evn_range_len(evn_range r) { return r.end - r.begin; }
 
-/* What a plan needs to know of a model. Bytes are of weights as the file stores them. */
+/* What a plan needs to know of a model. Bytes are of weights as the file stores them. A model without layers has
+ * zeros for what belongs to layers. */
 typedef struct {
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab;
 	uint32_t ff_grain; /* feed-forward units move in multiples of this (ff_dim % ff_grain may be != 0: last unit) */
 	uint32_t vocab_grain;   /* vocabulary rows likewise */
 	uint64_t head_bytes;    /* q rows + attention-out columns of one query head, mean over layers */
 	uint64_t kv_head_bytes; /* k and v rows of one KV head, mean over layers */
-	uint64_t ff_unit_bytes; /* gate and up rows + down column of one unit, mean over layers */
+	uint32_t ff_unit_lines; /* rows and columns of one unit: of gate, up and down, or of up and down */
+	uint64_t ff_unit_bytes; /* of these, mean over layers */
 	uint64_t vocab_row_bytes;
 	uint64_t kv_cache_bytes; /* of one KV head in one layer at the asked context */
 	uint64_t fixed_bytes;    /* held by every rank whatever its share: norms, scratch, tables */

@@ -28,7 +28,7 @@ static work elements(const evn_plan_shape *s, const evn_layer_split *l)
 {
 	double head = 2.0 * s->head_dim * s->dim; /* q and out, or k and v */
 	uint32_t n_heads = evn_range_len(l->heads) + evn_range_len(evn_kv_range(s, l->heads));
-	return (work){.attention = n_heads * head, .ff = 3.0 * s->dim * evn_range_len(l->ff)};
+	return (work){.attention = n_heads * head, .ff = (double)s->ff_unit_lines * s->dim * evn_range_len(l->ff)};
 }
 
 static double vocab_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
@@ -85,6 +85,8 @@ evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, cons
 	for (uint32_t r = 0; r < split->n_ranks; r++)
 		vocab_s =
 			fmax(vocab_s, time_of(vocab_bytes(s, split, r), c[r].gemv_gbs * 1e9, VOCAB_LAUNCHES, c[r].launch_us));
+	if (split->n_layers == 0)
+		prefill = vocab_s; /* nothing else is computed */
 	return (evn_prediction){.decode_tok_s = 1 / (decode + vocab_s), .prefill_tok_s = 1 / prefill};
 }
 

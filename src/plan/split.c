@@ -24,7 +24,7 @@ static uint64_t line_cut(line l, double fraction)
 	uint64_t n_full = (uint64_t)(l.size / l.grain) * l.n_layers;
 	double full_end = (double)n_full * l.grain;
 	double at = fraction * l.size * l.n_layers;
-	if (at <= full_end)
+	if (at <= full_end || l.n_layers == 0)
 		return (uint64_t)round(at / l.grain);
 	return n_full + (uint64_t)round((at - full_end) / (l.size % l.grain));
 }
@@ -220,13 +220,14 @@ static evn_status fit(evn_split *split, const lines *l, fitting *f, evn_error *e
 
 static evn_status check_shape(const evn_plan_shape *s, evn_error *err)
 {
-	if (!s->n_layers || !s->n_heads || !s->n_kv_heads || !s->ff_dim || !s->vocab || !s->ff_grain || !s->vocab_grain)
+	bool layers = s->n_heads && s->n_kv_heads && s->ff_dim && s->ff_grain;
+	if ((s->n_layers && !layers) || !s->vocab || !s->vocab_grain)
 		return evn_fail(
 			err, EVN_ERR_USAGE,
 			"cannot split a model with %u layers, %u heads, %u KV heads, %u feed-forward units in steps of %u, "
 			"%u tokens in steps of %u: none may be 0",
 			s->n_layers, s->n_heads, s->n_kv_heads, s->ff_dim, s->ff_grain, s->vocab, s->vocab_grain);
-	if (s->n_heads % s->n_kv_heads)
+	if (s->n_layers && s->n_heads % s->n_kv_heads)
 		return evn_fail(err, EVN_ERR_USAGE, "cannot split a model with %u heads: not a multiple of its %u KV heads",
 						s->n_heads, s->n_kv_heads);
 	return EVN_OK;
@@ -253,7 +254,8 @@ static evn_status check_shares(double *weights, uint32_t n, const double *shares
 
 static double most_units(const evn_plan_shape *s)
 {
-	double heads = (double)s->n_layers * s->n_heads, ff = (double)s->n_layers * s->ff_dim / s->ff_grain;
+	double heads = (double)s->n_layers * s->n_heads,
+		   ff = s->n_layers ? (double)s->n_layers * s->ff_dim / s->ff_grain : 0;
 	return fmax(fmax(heads, ff), (double)s->vocab / s->vocab_grain);
 }
 
@@ -265,14 +267,17 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 	EVN_TRY(check_shape(s, err));
 	EVN_TRY(check_shares(weights, n_ranks, shares, err));
 	evn_split split = {.n_ranks = n_ranks, .n_layers = s->n_layers};
-	split.layers = calloc((size_t)n_ranks * s->n_layers, sizeof *split.layers);
+	split.layers = calloc((size_t)n_ranks * s->n_layers + 1, sizeof *split.layers); /* there may be none */
 	if (!split.layers)
 		return evn_fail_memory(err, "plan", (uint64_t)n_ranks * s->n_layers * sizeof *split.layers);
 
 	fitting f = {.shape = s, .memory = memory, .weights = weights, .n_ranks = n_ranks, .step = 1 / most_units(s)};
-	lines l = {{s->n_layers, s->n_heads, 1}, {s->n_layers, s->ff_dim, s->ff_grain}, {1, s->vocab, s->vocab_grain}};
+	lines l = {{s->n_layers, s->n_heads, 1},
+			   {s->n_layers, s->ff_dim, s->ff_grain ? s->ff_grain : 1},
+			   {1, s->vocab, s->vocab_grain}};
 	evn_status status = fit(&split, &l, &f, err);
-	if (status == EVN_ERR_LIMIT && n_ranks > 1) { /* whole groups: no KV head and its cache is held twice */
+	if (status == EVN_ERR_LIMIT && n_ranks > 1 &&
+		s->n_layers) { /* whole groups: no KV head and its cache is held twice */
 		l.heads.grain = s->n_heads / s->n_kv_heads;
 		status = fit(&split, &l, &f, err);
 	}

@@ -36,6 +36,12 @@ CASES = {
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,
     "q5_k-yarn": "--rope yarn --rope-context 4096 --type Q5_K " + K,
+    # no size a multiple of what kernels, blocks or padding like; 9 heads of 10
+    "gpt2-f32-odd-sizes": "--arch gpt2 --dim 90 --heads 9 --ff 330 --vocab 301",
+    "gpt2-q8_0-untied": "--arch gpt2 --untied --type Q8_0 --dim 160 --heads 5 --ff 288 --context 41",
+    "gpt2-q4_k": "--arch gpt2 --type Q4_K --dim 256 --heads 4 --ff 768",
+    "simple-lm": "--arch simple-lm --dim 5 --vocab 10",
+    "simple-lm-q4_0": "--arch simple-lm --type Q4_0 --dim 96 --vocab 301",
     # heads of 48 in blocks of 256
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
@@ -61,7 +67,7 @@ def make(folder, name, arguments, n_ids, positions, changes={}):
     subprocess.run([sys.executable, MAKE, path, "--seed", str(len(name)), *arguments.split()], check=True)
     if changes:
         rewrite(path, changes)
-    model = oracle.Model(path)
+    model = oracle.open_model(path)
     vocab = model.file.tensors["token_embd.weight"][0][1]
     ids = np.random.default_rng(7).integers(0, vocab, n_ids)
     logits = model.logits(ids, positions)

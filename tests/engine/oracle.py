@@ -3,6 +3,7 @@
 It shares no line with the program under test; only the file's directory is read by scripts/gguf_file.py.
   RMSNorm: Zhang and Sennrich 2019. Rotary embedding: Su et al. 2021; linear scaling: Chen et al. 2023; YaRN: Peng et
   al. 2023; divided frequencies: Llama 3.1. Grouped queries: Ainslie et al. 2023. SwiGLU: Shazeer 2020.
+  GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
 
 import os
@@ -121,9 +122,11 @@ class Model:
     def __init__(self, path):
         self.file = gguf_file.Reader(path)
         self.arch = self._text("general.architecture")
-        assert self.arch in ("llama", "qwen2", "qwen3")
+        assert self.arch in ("llama", "qwen2", "qwen3", "simple-lm")
         self.layers = self._number("block_count")
         self.dim = self._number("embedding_length")
+        if self.arch == "simple-lm":
+            return
         self.heads = self._number("attention.head_count")
         self.kv_heads = self._number("attention.head_count_kv", self.heads)
         self.head_dim = self._number("attention.key_length", self.dim // self.heads)
@@ -213,9 +216,59 @@ class Model:
 
     def logits(self, ids, positions):
         """(len(positions), vocab): after the tokens at these positions."""
+        if self.arch == "simple-lm":
+            x = self.tensor("token_embd.weight")[np.asarray(ids)]
+            return x[list(positions)] @ self.tensor("output.weight").T + self.tensor("output.bias")
         x = self.tensor("token_embd.weight")[np.asarray(ids)]
         for layer in (f"blk.{i}." for i in range(self.layers)):
             x = x + self.attention(self.norm(x, layer + "attn_norm.weight"), layer)
             x = x + self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
         head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")
         return self.norm(x[list(positions)], "output_norm.weight") @ head.T
+
+
+class Gpt2:
+    """The same questions answered for a gpt2 file."""
+
+    def __init__(self, path):
+        m = self.m = Model.__new__(Model)
+        m.file, m.arch = gguf_file.Reader(path), "gpt2"
+        self.file = m.file
+        self.layers, self.heads = m._number("block_count"), m._number("attention.head_count")
+        self.eps = m._number("attention.layer_norm_epsilon")
+
+    def affine(self, x, name):
+        return x @ self.m.tensor(name + ".weight").T + self.m.tensor(name + ".bias")
+
+    def norm(self, x, name):
+        centred = x - x.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + self.eps)
+        return scaled * self.m.tensor(name + ".weight") + self.m.tensor(name + ".bias")
+
+    def attention(self, x, layer):
+        n = len(x)
+        # rows of all queries, then of all keys, then of all values
+        q, k, v = (y.reshape(n, self.heads, -1).swapaxes(0, 1) for y in np.split(self.affine(x, layer + "attn_qkv"), 3, 1))
+        s = q @ k.swapaxes(1, 2) / np.sqrt(q.shape[-1])
+        s = np.where(np.tril(np.ones((n, n), bool)), s, -np.inf)
+        p = np.exp(s - s.max(-1, keepdims=True))
+        out = p @ v / p.sum(-1, keepdims=True)
+        return self.affine(out.swapaxes(0, 1).reshape(n, -1), layer + "attn_output")
+
+    def feed_forward(self, x, layer):
+        u = self.affine(x, layer + "ffn_up")
+        gelu = 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
+        return self.affine(gelu, layer + "ffn_down")
+
+    def logits(self, ids, positions):
+        x = self.m.tensor("token_embd.weight")[np.asarray(ids)] + self.m.tensor("position_embd.weight")[: len(ids)]
+        for layer in (f"blk.{i}." for i in range(self.layers)):
+            x = x + self.attention(self.norm(x, layer + "attn_norm"), layer)
+            x = x + self.feed_forward(self.norm(x, layer + "ffn_norm"), layer)
+        head = self.m.tensor("output.weight" if self.m.has("output.weight") else "token_embd.weight")
+        return self.norm(x[list(positions)], "output_norm") @ head.T
+
+
+def open_model(path):
+    arch = gguf_file.Reader(path).keys["general.architecture"][1][8:].decode()
+    return Gpt2(path) if arch == "gpt2" else Model(path)

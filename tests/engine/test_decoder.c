@@ -10,6 +10,7 @@
 
 #include "engine/team.h"
 #include "nn/decoder.h"
+#include "nn/embed.h"
 
 /* Of the largest logit; 1.5e-6 was seen. Bounding f32 sums of up to 768 products by n units of 2^-24 would allow some
  * 1e-3, but errors do not all go one way. A value that passed through f16 is off by 5e-4, a wrong formula or block by
@@ -157,19 +158,20 @@ static float *walk(ranks *r, const expected *e, uint32_t prefill)
 {
 	evn_error err = {0};
 	uint32_t dim = evn_model_hparams(r->model)->dim, stride = (uint32_t)evn_round_up(dim, EVN_PAD);
-	const evn_tensor *embedding = evn_model_find(r->model, "token_embd.weight");
-	float *rows = calloc((size_t)prefill * stride, sizeof *rows);
+	evn_embedding embedding;
+	require_ok(evn_embedding_find(&embedding, r->model, &err));
+	float *rows = calloc((size_t)prefill * stride, sizeof *rows), *scratch = calloc(stride, sizeof *scratch);
 	float *all = malloc((size_t)e->n_ids * e->vocab * sizeof *all);
-	assert_true(rows && all);
+	assert_true(rows && scratch && all);
 	for (uint32_t at = 0, n; at < e->n_ids; at += n) {
 		n = e->n_ids - 4 <= at ? 1 : e->n_ids - 4 - at < prefill ? e->n_ids - 4 - at : prefill;
-		for (uint32_t i = 0; i < n; i++)
-			evn_tensor_row(embedding, (uint64_t)e->ids[at + i], rows + (size_t)i * stride);
+		evn_embed(&embedding, e->ids + at, n, at, rows, stride, scratch);
 		r->step = (evn_step){
 			.embeddings = rows, .n_tok = n, .position = at, .n_logits = n, .logits = all + (size_t)at * e->vocab};
 		require_ok(evn_team_run(r->team, run_step, r, NULL, NULL, &err));
 	}
 	free(rows);
+	free(scratch);
 	return all;
 }
 

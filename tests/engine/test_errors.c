@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-static char llama_file[512], qwen2_file[512], patched_file[64];
+static char llama_file[512], qwen2_file[512], gpt2_file[512], patched_file[64];
 
 /* ---- a model with some bytes changed ------------------------------------------------------------------------------
  */
@@ -88,7 +88,8 @@ static void test_architecture(void **at)
 {
 	(void)at;
 	patch_text(llama_file, "llama", "lamma");
-	assert_refused(patched_file, &one, EVN_ERR_UNSUPPORTED, "architecture \"lamma\"", "llama, qwen2, qwen3");
+	assert_refused(patched_file, &one, EVN_ERR_UNSUPPORTED, "architecture \"lamma\"",
+				   "llama, qwen2, qwen3, gpt2, simple-lm");
 }
 
 static void test_missing_tensors(void **at)
@@ -105,6 +106,39 @@ static void test_missing_tensors(void **at)
 	}
 	patch_text(qwen2_file, "blk.1.attn_v.bias", "blk.1.attn_w.bias");
 	assert_refused(patched_file, &two, EVN_ERR_FORMAT, "blk.1.attn_v.bias", "missing");
+}
+
+static void test_gpt2(void **at)
+{
+	static const char *const pairs[][2] = {{"blk.1.attn_qkv.bias", "blk.1.attn_qkv.bios"},
+										   {"blk.0.ffn_down.bias", "blk.0.ffn_down.bios"},
+										   {"blk.0.attn_norm.bias", "blk.0.attn_norm.bios"},
+										   {"output_norm.bias", "output_norm.bios"}};
+	way w = one;
+	(void)at;
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+		patch_text(gpt2_file, pairs[i][0], pairs[i][1]);
+		assert_refused(patched_file, &two, EVN_ERR_FORMAT, pairs[i][0], "is missing");
+	}
+	swap_dimensions(gpt2_file, "blk.0.attn_qkv.weight");
+	assert_refused(patched_file, &one, EVN_ERR_FORMAT, "\"blk.0.attn_qkv.weight\" is [270, 90", "expected [90, 270]");
+	w.context = 257;
+	assert_refused(gpt2_file, &w, EVN_ERR_LIMIT, "257 tokens", "learned 256 positions");
+}
+
+/* Zero layers are read, but no Llama model has so few. */
+static void test_no_layers(void **at)
+{
+	static const char key[] = "llama.block_count";
+	(void)at;
+	size_t size;
+	uint8_t *bytes = read_file(llama_file, &size);
+	uint8_t *value = memmem(bytes, size, key, strlen(key));
+	assert_non_null(value);
+	memset(value + strlen(key) + sizeof(uint32_t), 0, sizeof(uint32_t)); /* behind the value's type */
+	write_patched(bytes, size);
+	free(bytes);
+	assert_refused(patched_file, &one, EVN_ERR_FORMAT, "a llama model of 0 layers", "");
 }
 
 static void test_wrong_shapes(void **at)
@@ -219,12 +253,14 @@ int main(int argc, char **argv)
 	bool vendors = argc > 1 && !strcmp(argv[1], "vendors");
 	snprintf(llama_file, sizeof llama_file, "%s/f32-odd-sizes.gguf", folder ? folder : ".");
 	snprintf(qwen2_file, sizeof qwen2_file, "%s/q4_1-qwen2.gguf", folder ? folder : ".");
-	if (!file_exists(llama_file) || !file_exists(qwen2_file))
+	snprintf(gpt2_file, sizeof gpt2_file, "%s/gpt2-f32-odd-sizes.gguf", folder ? folder : ".");
+	if (!file_exists(llama_file) || !file_exists(qwen2_file) || !file_exists(gpt2_file))
 		return missing("EVENER_TEST_CASES names no folder of tiny models");
 	if (!driver_exists("pocl") || (vendors && !driver_exists("intel")))
 		return missing("a driver is not installed");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_architecture), cmocka_unit_test(test_missing_tensors),
+		cmocka_unit_test(test_gpt2),         cmocka_unit_test(test_no_layers),
 		cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_shares),       cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_stopped),      cmocka_unit_test(test_and_then_all_is_well),

@@ -40,6 +40,7 @@ static inline evn_plan_shape small_shape(uint32_t context)
 							.vocab_grain = 16,
 							.head_bytes = 2 * 64 * 576 / 32 * 20,
 							.kv_head_bytes = 2 * 64 * 576 / 32 * 20,
+							.ff_unit_lines = 3,
 							.ff_unit_bytes = 3 * 576 / 32 * 20,
 							.vocab_row_bytes = 576 / 32 * 34,
 							.kv_cache_bytes = (uint64_t)context * 2 * 64 * 4,
@@ -57,6 +58,7 @@ static inline evn_plan_shape random_shape(uint64_t *state)
 						.vocab = random_in(state, 1, 150000),
 						.ff_grain = grains[random_in(state, 0, 4)],
 						.vocab_grain = grains[random_in(state, 0, 4)],
+						.ff_unit_lines = 3,
 						.fixed_bytes = random_in(state, 0, 1 << 20)};
 	s.n_heads = s.n_kv_heads * random_in(state, 1, 9);
 	s.head_bytes = (uint64_t)2 * s.head_dim * s.dim * 5 / 8;

@@ -37,6 +37,7 @@ static evn_plan_shape even_shape(void)
 							.vocab_grain = 1,
 							.head_bytes = 20000,
 							.kv_head_bytes = 30000,
+							.ff_unit_lines = 3,
 							.ff_unit_bytes = 500,
 							.vocab_row_bytes = 100};
 }
@@ -115,6 +116,15 @@ static void shares_in_proportion_to_speed_are_the_best(void **state)
 	assert_true(best > predict(&s, 1, 0, c, 10).decode_tok_s);
 }
 
+static void without_layers_a_prompt_costs_its_logits(void **state)
+{
+	(void)state;
+	const evn_plan_shape s = {.dim = 5, .vocab = 10, .vocab_grain = 1, .vocab_row_bytes = 100};
+	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
+	evn_prediction p = predict(&s, 1, 1, c, 1000); /* 500 bytes at 1 GB/s, no meetings */
+	assert_true(fabs(p.decode_tok_s - 2e6) < 1 && p.prefill_tok_s == p.decode_tok_s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -124,6 +134,7 @@ int main(void)
 		cmocka_unit_test(a_straddling_kv_head_is_read_twice),
 		cmocka_unit_test(a_rank_without_a_known_rate_never_ends),
 		cmocka_unit_test(shares_in_proportion_to_speed_are_the_best),
+		cmocka_unit_test(without_layers_a_prompt_costs_its_logits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

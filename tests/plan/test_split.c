@@ -362,6 +362,25 @@ static void wrong_use_is_refused(void **state)
 	evn_split_free(NULL);
 }
 
+static void without_layers_the_vocabulary_is_cut(void **state)
+{
+	(void)state;
+	const evn_plan_shape s = {.dim = 5, .vocab = 10, .vocab_grain = 1, .vocab_row_bytes = 20, .fixed_bytes = 1000};
+	evn_split split;
+	const double shares[] = {3, 5, 2};
+	assert_int_equal(evn_split_make(&split, &s, 3, shares, any_memory, NULL), EVN_OK);
+	for (uint32_t r = 0, at = 0; r < 3; r++) {
+		assert_int_equal(split.vocab[r].begin, at);
+		assert_int_equal(evn_range_len(split.vocab[r]), shares[r]);
+		assert_int_equal(evn_split_bytes(&s, &split, r), 1000 + 20 * shares[r]);
+		assert_true(fabs(evn_split_share(&s, &split, r) - shares[r] / 10) < 1e-12);
+		at = split.vocab[r].end;
+	}
+	evn_split_free(&split);
+	const uint64_t too_little[] = {1010, 1010, 1010};
+	assert_int_equal(evn_split_make(&split, &s, 3, shares, too_little, NULL), EVN_ERR_LIMIT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +395,7 @@ int main(void)
 		cmocka_unit_test(tight_memory_keeps_kv_groups_whole),
 		cmocka_unit_test(what_is_missing_is_said),
 		cmocka_unit_test(sizes_beyond_64_bits_do_not_wrap),
+		cmocka_unit_test(without_layers_the_vocabulary_is_cut),
 		cmocka_unit_test(wrong_use_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
