@@ -156,8 +156,35 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	return launch2(&a, p->n_steps, n_tiles, 1, err);
 }
 
-static evn_status gemm_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-							const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+/* Row chunks of a part, dequantised one after the other into scratch, and what is done with each. */
+typedef struct {
+	evn_buf *out;
+	uint32_t out_stride;
+	const evn_buf *in;
+	uint32_t in_stride, n_tok;
+	bool back; /* dx += dy W instead of y = x W^T */
+	bool adds; /* to what an earlier chunk of the same matrix left in dx */
+} gemm_job;
+
+static evn_status gemm_chunk(evn_ops *o, const gemm_job *j, uint32_t row, uint32_t rows, uint32_t columns,
+							 evn_error *err)
+{
+	evn_product p = {.m = j->n_tok, .lda = j->in_stride, .ldb = rows, .ldc = j->out_stride, .alpha = 1};
+	if (j->back) { /* scratch is [columns, rows]: W the other way round */
+		p.n = columns;
+		p.k = rows;
+		p.b_transposed = true;
+		p.a_offset = row;
+		p.beta = j->adds ? 1 : 0;
+	} else {
+		p.n = rows;
+		p.k = columns;
+		p.c_offset = row;
+	}
+	return evn_multiply(o->q, &p, j->in, o->scratch, j->out, err);
+}
+
+static evn_status gemm_part(evn_ops *o, gemm_job *j, const evn_matrix_part *p, evn_error *err)
 {
 	uint32_t columns = p->n_steps * p->quant->group_len;
 	uint64_t tile_bytes = (uint64_t)columns * EVN_TILE_ROWS * sizeof(float);
@@ -171,8 +198,9 @@ static evn_status gemm_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn
 	for (uint32_t first = 0; first < n_tiles; first += most) {
 		uint32_t n = n_tiles - first < most ? n_tiles - first : most;
 		EVN_TRY(dequantize(o, p, first, n, err));
-		EVN_TRY(evn_gemm(o->q, n_tok, n * EVN_TILE_ROWS, columns, x, x_stride, o->scratch, n * EVN_TILE_ROWS, y,
-						 p->y_offset + first * EVN_TILE_ROWS, y_stride, err));
+		EVN_TRY(
+			gemm_chunk(o, j, p->y_offset + first * EVN_TILE_ROWS, n * EVN_TILE_ROWS, columns, err));
+		j->adds = true;
 	}
 	return EVN_OK;
 }
@@ -180,8 +208,19 @@ static evn_status gemm_part(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn
 evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 					   const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
+	gemm_job j = {.out = y, .out_stride = y_stride, .in = x, .in_stride = x_stride, .n_tok = n_tok};
 	for (uint32_t i = 0; i < m->n_parts; i++)
-		EVN_TRY(gemm_part(o, y, y_stride, x, x_stride, &m->parts[i], n_tok, err));
+		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
+	return EVN_OK;
+}
+
+evn_status evn_op_gemm_back(evn_ops *o, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
+							const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	gemm_job j = {
+		.out = dx, .out_stride = x_stride, .in = dy, .in_stride = y_stride, .n_tok = n_tok, .back = true};
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
 	return EVN_OK;
 }
 

@@ -27,6 +27,9 @@ evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, const e
 							const evn_matrix *m, uint32_t n_tok, evn_error *err);
 evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 					   const evn_matrix *m, uint32_t n_tok, evn_error *err);
+/* dx (n_tok, x_stride) columns [0, m->columns) = dy (n_tok, y_stride) W: the gradient of x. By GEMM. */
+evn_status evn_op_gemm_back(evn_ops *ops, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
+							const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
 /* y (n_tok, stride) = RMS-normed rows first .. first + n_tok of x (.., stride), times w (stride). */
 evn_status evn_op_rmsnorm(evn_ops *ops, evn_buf *y, const evn_buf *x, uint32_t first, uint32_t n_tok,

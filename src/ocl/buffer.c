@@ -64,6 +64,14 @@ evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err)
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueFillBuffer", NULL, code);
 }
 
+evn_status evn_copy(evn_queue *q, evn_buf *to, uint64_t to_offset, const evn_buf *from, uint64_t from_offset,
+					uint64_t bytes, evn_error *err)
+{
+	cl_int code = clEnqueueCopyBuffer(q->cl, from->cl, to->cl, (size_t)from_offset, (size_t)to_offset, (size_t)bytes,
+									  0, NULL, NULL);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueCopyBuffer", NULL, code);
+}
+
 static cl_map_flags map_flags(evn_map_mode mode)
 {
 	return mode == EVN_MAP_READ     ? CL_MAP_READ

@@ -92,6 +92,9 @@ evn_status evn_queue_finish(evn_queue *q, evn_error *err);
 evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err);
 evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err);
 evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err); /* queued */
+/* Queued; offsets and size in bytes, two buffers of the queue's device. */
+evn_status evn_copy(evn_queue *q, evn_buf *to, uint64_t to_offset, const evn_buf *from, uint64_t from_offset,
+					uint64_t bytes, evn_error *err);
 
 /* Maps the first `bytes`. Not blocking: *host may be used after the queue has been waited for. On unified memory and
  * for HOST_VISIBLE buffers nothing is copied. The unmap is queued. */
@@ -143,5 +146,17 @@ void evn_event_free(evn_event *e);
 /* C[m, n] = A[m, k] * B[k, n], row-major f32 with leading dimensions in elements; c_offset elements into C. */
 evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda,
 					const evn_buf *b, uint32_t ldb, evn_buf *c, uint64_t c_offset, uint32_t ldc, evn_error *err);
+
+/* C[m, n] = alpha op(A)[m, k] * op(B)[k, n] + beta C, where op transposes what is stored the other way round ([k, m],
+ * [n, k]). Leading dimensions and offsets in elements of row-major matrices. */
+typedef struct {
+	uint32_t m, n, k;
+	bool a_transposed, b_transposed;
+	uint32_t lda, ldb, ldc;
+	uint64_t a_offset, b_offset, c_offset;
+	float alpha, beta;
+} evn_product;
+evn_status evn_multiply(evn_queue *q, const evn_product *p, const evn_buf *a, const evn_buf *b, evn_buf *c,
+						evn_error *err);
 
 #endif

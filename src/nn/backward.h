@@ -1,0 +1,84 @@
+/* backward.h - launchers of what training adds to ops.h: gradients, the loss, the optimizer. Matrices are f32, as
+ * matrix.h describes activations; gradients of weights are added to what is there. Everything here only enqueues. */
+#ifndef EVN_BACKWARD_H
+#define EVN_BACKWARD_H
+
+#include "nn/ops.h"
+
+typedef struct evn_backward evn_backward;
+
+/* Kernels of one queue for one shape of heads; only head_dim, rope_dim and rope_neox of config are looked at. */
+evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
+void evn_backward_free(evn_backward *b);
+
+/* dx (n_tok, stride) = gradient of evn_op_rmsnorm's x from dy; dw (stride) += that of w. scales (n_tok): scratch. */
+evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *scales, const evn_buf *dy,
+								   const evn_buf *x, const evn_buf *w, uint32_t n_tok, uint32_t stride, uint32_t dim,
+								   float eps, evn_error *err);
+/* dgu = gradient of evn_op_swiglu's gu from dy; columns outside gate and up are left alone. */
+evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *gu, uint32_t gu_stride,
+								  uint32_t up_offset, const evn_buf *dy, uint32_t y_stride, uint32_t width,
+								  uint32_t n_tok, evn_error *err);
+
+/* Where one rank's heads lie in stacked projections of whole sequences. */
+typedef struct {
+	uint32_t n_heads, n_kv;        /* local */
+	uint32_t first_head, first_kv; /* global index of the first local one */
+	uint32_t group;                /* query heads per KV head, global */
+	uint32_t n_ctx, n_sequences;   /* n_ctx a multiple of EVN_SEQUENCE_GRAIN */
+	uint32_t k_offset, v_offset, stride;
+	uint32_t out_stride, out_offset; /* of the attention's output */
+} evn_sequences;
+
+#define EVN_SEQUENCE_GRAIN 16
+
+/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as in evn_op_rope_append.
+ */
+evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
+							evn_error *err);
+/* out = causal attention over rotated qkv; lse (n_tok, n_heads): log of the sum of exponentials, for the gradient. */
+evn_status evn_op_attention_forward(evn_backward *b, evn_buf *out, evn_buf *lse, const evn_buf *qkv,
+									const evn_sequences *s, evn_error *err);
+/* dqkv from dout. delta (n_tok, n_heads): scratch. */
+evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *delta, const evn_buf *qkv,
+									 const evn_buf *out, const evn_buf *dout, const evn_buf *lse,
+									 const evn_sequences *s, evn_error *err);
+
+/* x (n_tok, stride) = rows ids[t] of a table of n rows that begins with row `first`; zeros for other rows. */
+evn_status evn_op_embed(evn_backward *b, evn_buf *x, const evn_buf *table, const evn_buf *ids, uint32_t first,
+						uint32_t n, uint32_t stride, uint32_t n_tok, evn_error *err);
+/* dtable (n, stride) += dx of the tokens of each row: order[starts[row]] .. order[starts[row + 1] - 1]. */
+evn_status evn_op_embed_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_buf *starts,
+								 const evn_buf *order, uint32_t n, uint32_t stride, evn_error *err);
+
+/* Cross-entropy of vocabulary rows split over ranks: a piece of n_tok tokens from token `offset` on. */
+typedef struct {
+	uint32_t first, n; /* this rank's rows of the vocabulary */
+	uint32_t stride;   /* of logits */
+	uint32_t offset, n_tok;
+	uint32_t rank, n_ranks;
+} evn_loss;
+/* Floats of stats, to be summed over the ranks; a multiple of 16. */
+static inline uint64_t evn_loss_floats(uint32_t n_tok, uint32_t n_ranks)
+{
+	return evn_round_up((uint64_t)n_tok * n_ranks * 3, 16);
+}
+evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *logits, const evn_buf *targets,
+							 const evn_loss *l, evn_error *err);
+/* losses[offset + t] from the summed stats; logits become their gradient, times scale. */
+evn_status evn_op_loss_gradient(evn_backward *b, evn_buf *losses, evn_buf *logits, const evn_buf *stats,
+								const evn_buf *targets, const evn_loss *l, float scale, evn_error *err);
+
+typedef struct {
+	float rate, beta1, beta2, eps, decay;
+	float unbias1, unbias2; /* 1 / (1 - beta^step) */
+	float gradient_scale;
+} evn_adamw;
+/* One step on n values (a multiple of 16). */
+evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, const evn_buf *g, uint64_t n,
+						const evn_adamw *a, evn_error *err);
+/* sums[k] = squares of g's k-th EVN_SQUARES_PIECE values; n a multiple of 16. */
+#define EVN_SQUARES_PIECE 4096u
+evn_status evn_op_sum_squares(evn_backward *b, evn_buf *sums, const evn_buf *g, uint64_t n, evn_error *err);
+
+#endif

@@ -1,0 +1,52 @@
+/* loss.c - output norm, head and cross-entropy. Each rank has the logits of its own vocabulary rows, for some tokens at
+ * a time; three numbers a token are exchanged, so no rank ever holds the logits matrix. */
+#include "train/network.h"
+
+/* Logits of tokens [first, first + count) and what follows from them. */
+static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed, uint32_t first, uint32_t count,
+						float gradient_scale, evn_error *err)
+{
+	const evn_loss l = {.first = n->vocab.begin,
+						.n = evn_range_len(n->vocab),
+						.stride = n->logits_stride,
+						.offset = first,
+						.n_tok = count,
+						.rank = n->rank,
+						.n_ranks = n->n_ranks};
+	const evn_linear head = {
+		.in = n->h->dim, .weight = n->tied ? n->embedding : n->head.weight, .frozen = n->head.frozen};
+	const uint64_t bytes = (uint64_t)count * n->dim_stride * sizeof(float);
+	const uint64_t at = (uint64_t)first * n->dim_stride * sizeof(float);
+	const uint32_t everybody = (uint32_t)((1ull << n->n_ranks) - 1);
+	EVN_TRY(evn_copy(n->q, n->x_piece, 0, normed, at, bytes, err));
+	if (l.n)
+		EVN_TRY(evn_linear_forward(&head, &n->products, n->logits, l.stride, n->x_piece, n->dim_stride, count, err));
+	EVN_TRY(evn_op_loss_stats(n->backward, evn_group_partial(n->group, n->rank), n->logits, n->targets, &l, err));
+	EVN_TRY(evn_fill_zero(n->q, n->stats, err));
+	EVN_TRY(evn_all_reduce(n->group, n->rank, n->stats, evn_loss_floats(count, n->n_ranks), everybody, err));
+	EVN_TRY(evn_op_loss_gradient(n->backward, n->losses, n->logits, n->stats, n->targets, &l, gradient_scale, err));
+	if (!l.n || gradient_scale <= 0)
+		return EVN_OK;
+	EVN_TRY(evn_linear_backward(&head, &n->products, n->d_piece, n->x_piece, n->dim_stride, n->logits, l.stride, count,
+								err));
+	return evn_copy(n->q, d_normed, at, n->d_piece, 0, bytes, err);
+}
+
+evn_status evn_network_loss(evn_network *n, float gradient_scale, evn_error *err)
+{
+	const evn_hparams *h = n->h;
+	EVN_TRY(evn_op_rmsnorm(n->products.ops, n->normed, n->x, 0, n->n_tok, n->out_norm.value, n->dim_stride, h->dim,
+						   h->norm_eps, err));
+	for (uint32_t first = 0; first < n->n_tok; first += n->loss_tokens) {
+		uint32_t count = n->n_tok - first < n->loss_tokens ? n->n_tok - first : n->loss_tokens;
+		EVN_TRY(piece(n, n->normed, n->d_normed, first, count, gradient_scale, err));
+	}
+	if (gradient_scale <= 0)
+		return EVN_OK;
+	if (evn_range_len(n->vocab))
+		EVN_TRY(evn_op_rmsnorm_backward(n->backward, evn_group_partial(n->group, n->rank),
+										n->out_norm.gradient ? n->out_norm.gradient : n->sink, n->scales, n->d_normed,
+										n->x, n->out_norm.value, n->n_tok, n->dim_stride, h->dim, h->norm_eps, err));
+	EVN_TRY(evn_fill_zero(n->q, n->dx, err));
+	return evn_all_reduce(n->group, n->rank, n->dx, (uint64_t)n->n_tok * n->dim_stride, n->vocab_contributors, err);
+}
