@@ -233,8 +233,7 @@ evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, con
 	evn_arg_buf(&a, m);
 	evn_arg_buf(&a, v);
 	evn_arg_buf(&a, g);
-	const float values[] = {o->gradient_scale, o->rate,  o->beta1,   o->beta2,
-							o->eps,            o->decay, o->unbias1, o->unbias2};
+	const float values[] = {o->gradient_scale, o->rate, o->beta1, o->beta2, o->eps, o->decay, o->unbias1, o->unbias2};
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
 		evn_arg_f32(&a, values[i]);
 	return launch(b, &a, 1, (size_t[]){(size_t)n / 16}, err);

@@ -198,8 +198,7 @@ static evn_status gemm_part(evn_ops *o, gemm_job *j, const evn_matrix_part *p, e
 	for (uint32_t first = 0; first < n_tiles; first += most) {
 		uint32_t n = n_tiles - first < most ? n_tiles - first : most;
 		EVN_TRY(dequantize(o, p, first, n, err));
-		EVN_TRY(
-			gemm_chunk(o, j, p->y_offset + first * EVN_TILE_ROWS, n * EVN_TILE_ROWS, columns, err));
+		EVN_TRY(gemm_chunk(o, j, p->y_offset + first * EVN_TILE_ROWS, n * EVN_TILE_ROWS, columns, err));
 		j->adds = true;
 	}
 	return EVN_OK;
@@ -217,8 +216,7 @@ evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf 
 evn_status evn_op_gemm_back(evn_ops *o, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
 							const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
-	gemm_job j = {
-		.out = dx, .out_stride = x_stride, .in = dy, .in_stride = y_stride, .n_tok = n_tok, .back = true};
+	gemm_job j = {.out = dx, .out_stride = x_stride, .in = dy, .in_stride = y_stride, .n_tok = n_tok, .back = true};
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
 	return EVN_OK;

@@ -1,5 +1,5 @@
-/* loss.c - output norm, head and cross-entropy. Each rank has the logits of its own vocabulary rows, for some tokens at
- * a time; three numbers a token are exchanged, so no rank ever holds the logits matrix. */
+/* loss.c - output norm, head and cross-entropy. Each rank has the logits of its own vocabulary rows, for some tokens
+ * at a time; three numbers a token are exchanged, so no rank ever holds the logits matrix. */
 #include "train/network.h"
 
 /* Logits of tokens [first, first + count) and what follows from them. */
@@ -27,8 +27,8 @@ static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed
 	EVN_TRY(evn_op_loss_gradient(n->backward, n->losses, n->logits, n->stats, n->targets, &l, gradient_scale, err));
 	if (!l.n || gradient_scale <= 0)
 		return EVN_OK;
-	EVN_TRY(evn_linear_backward(&head, &n->products, n->d_piece, n->x_piece, n->dim_stride, n->logits, l.stride, count,
-								err));
+	EVN_TRY(evn_linear_backward(&head, &n->products, n->d_piece, n->x_piece, n->dim_stride, n->logits, l.stride,
+								count, err));
 	return evn_copy(n->q, d_normed, at, n->d_piece, 0, bytes, err);
 }
 

@@ -101,8 +101,8 @@ evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_shari
 						 (piece->at + give.begin - piece->row.begin) * row_bytes, evn_range_len(give) * row_bytes,
 						 err));
 	EVN_TRY(evn_fill_zero(q, scratch, err));
-	EVN_TRY(evn_all_reduce(g, rank, scratch, evn_piece_message(p, piece), values ? piece->owners : piece->holders,
-						   err));
+	EVN_TRY(
+		evn_all_reduce(g, rank, scratch, evn_piece_message(p, piece), values ? piece->owners : piece->holders, err));
 	if (!evn_range_len(piece->row))
 		return EVN_OK;
 	return evn_copy(q, buf, piece->at * row_bytes, scratch, piece->row.begin * row_bytes,

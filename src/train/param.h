@@ -1,9 +1,9 @@
 /* param.h - what a rank holds of trained parameters: f32 matrices with their gradient and the optimizer's state, each
  * made of pieces of named tensors.
  *
- * Most rows are held by one rank. Norms are held by all, a KV head whose queries two ranks share is held by both: such
- * a piece is shared. Its gradients are summed over its holders, and one of them, the owner, makes the step and hands
- * its result to the others, so that all have the same bits whatever their compilers do. */
+ * Most rows are held by one rank. Norms are held by all, a KV head whose queries two ranks share is held by both:
+ * such a piece is shared. Its gradients are summed over its holders, and one of them, the owner, makes the step and
+ * hands its result to the others, so that all have the same bits whatever their compilers do. */
 #ifndef EVN_PARAM_H
 #define EVN_PARAM_H
 

@@ -65,6 +65,16 @@ static evn_status gate(evn_network *n, const evn_train_layer *y, evn_error *err)
 						 evn_range_len(y->ff), n->n_tok, err);
 }
 
+/* This rank's product goes to its partial sum, whose padding other messages may have used. */
+static evn_status give_product(evn_network *n, const evn_linear *l, const evn_buf *x, uint32_t x_stride,
+							   evn_error *err)
+{
+	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	if (n->dim_stride > n->h->dim)
+		EVN_TRY(evn_fill_zero(n->q, partial, err));
+	return evn_linear_forward(l, &n->products, partial, n->dim_stride, x, x_stride, n->n_tok, err);
+}
+
 static evn_status keep(evn_network *n, evn_buf *to, evn_error *err)
 {
 	return evn_copy(n->q, to, 0, n->x, 0, (uint64_t)n->n_tok * n->dim_stride * sizeof(float), err);
@@ -76,15 +86,13 @@ static evn_status layer_forward(evn_network *n, const evn_train_layer *y, evn_er
 	EVN_TRY(keep(n, y->input, err));
 	if (evn_range_len(y->heads)) {
 		EVN_TRY(attend(n, y, err));
-		EVN_TRY(evn_linear_forward(&y->attn_out, &n->products, evn_group_partial(n->group, n->rank), n->dim_stride,
-								   a->attended, n->attended_stride, n->n_tok, err));
+		EVN_TRY(give_product(n, &y->attn_out, a->attended, n->attended_stride, err));
 	}
 	EVN_TRY(add_partials(n, n->x, y->attn_contributors, err));
 	EVN_TRY(keep(n, y->middle, err));
 	if (evn_range_len(y->ff)) {
 		EVN_TRY(gate(n, y, err));
-		EVN_TRY(evn_linear_forward(&y->down, &n->products, evn_group_partial(n->group, n->rank), n->dim_stride,
-								   a->gated, n->gated_stride, n->n_tok, err));
+		EVN_TRY(give_product(n, &y->down, a->gated, n->gated_stride, err));
 	}
 	return add_partials(n, n->x, y->ff_contributors, err);
 }
@@ -97,8 +105,8 @@ static evn_status feed_forward_back(evn_network *n, const evn_train_layer *y, ev
 	const evn_products *p = &n->products;
 	if (n->shape.recompute)
 		EVN_TRY(gate(n, y, err));
-	EVN_TRY(evn_linear_backward(&y->down, p, n->d_gated, a->gated, n->gated_stride, n->dx, n->dim_stride, n->n_tok,
-								err));
+	EVN_TRY(
+		evn_linear_backward(&y->down, p, n->d_gated, a->gated, n->gated_stride, n->dx, n->dim_stride, n->n_tok, err));
 	EVN_TRY(evn_op_swiglu_backward(n->backward, n->d_gate_up, a->gate_up, n->gate_up_stride, y->up_offset, n->d_gated,
 								   n->gated_stride, evn_range_len(y->ff), n->n_tok, err));
 	EVN_TRY(evn_linear_backward(&y->gate_up, p, n->d_normed, a->ffn_normed, n->dim_stride, n->d_gate_up,

@@ -93,8 +93,8 @@ static void compare(const char *what, loss_fn f, const void *arg, const float *a
 		fail_msg("%s: off by %g of %g", what, worst, most);
 }
 
-static void compare_buf(rig *r, const char *what, loss_fn f, const void *arg, const float *at, size_t n,
-						size_t every, const evn_buf *grad)
+static void compare_buf(rig *r, const char *what, loss_fn f, const void *arg, const float *at, size_t n, size_t every,
+						const evn_buf *grad)
 {
 	evn_error err;
 	float *got = test_malloc(n * sizeof *got);
@@ -186,7 +186,18 @@ static void swiglu(rig *r)
 
 /* ---- rope and attention: query heads 1..3 of groups of 2, so a KV head is used by part of its group ---------- */
 
-enum { CTX = 32, SEQUENCES = 2, HEADS = 3, KVS = 2, FIRST_HEAD = 1, HEAD = 24, ROPE = 16, QKV = 192, OUT = 96, SHIFT = 8 };
+enum {
+	CTX = 32,
+	SEQUENCES = 2,
+	HEADS = 3,
+	KVS = 2,
+	FIRST_HEAD = 1,
+	HEAD = 24,
+	ROPE = 16,
+	QKV = 192,
+	OUT = 96,
+	SHIFT = 8
+};
 enum { K_AT = HEADS * HEAD, V_AT = K_AT + KVS * HEAD, TOKENS = CTX * SEQUENCES };
 
 static const evn_sequences layout = {.n_heads = HEADS,
@@ -407,8 +418,7 @@ static void embedding(rig *r)
 	ok(evn_read(r->q, d, 0, back, sizeof back, &err));
 	for (uint32_t t = 0; t < TOK; t++)
 		for (uint32_t i = 0; i < STRIDE; i++)
-			assert_true(got[t * STRIDE + i] ==
-						(ids[t] - FIRST < ROWS ? table[(ids[t] - FIRST) * STRIDE + i] : 0.0f));
+			assert_true(got[t * STRIDE + i] == (ids[t] - FIRST < ROWS ? table[(ids[t] - FIRST) * STRIDE + i] : 0.0f));
 	for (uint32_t t = 0; t < TOK; t++) /* in token order, as the kernel adds */
 		for (uint32_t i = 0; i < STRIDE && ids[t] - FIRST < ROWS; i++)
 			table[(ids[t] - FIRST) * STRIDE + i] += dx[t * STRIDE + i];
@@ -446,8 +456,8 @@ static void adamw(rig *r)
 	for (int i = 0; i < N; i++) {
 		double d = (double)g[i] * 0.5;
 		double m1 = 0.9 * (double)m[i] + 0.1 * d, v1 = 0.95 * (double)v[i] + 0.05 * d * d;
-		double want =
-			(double)w[i] - 0.01 * (m1 * (double)o.unbias1 / (sqrt(v1 * (double)o.unbias2) + 1e-8) + 0.1 * (double)w[i]);
+		double want = (double)w[i] -
+					  0.01 * (m1 * (double)o.unbias1 / (sqrt(v1 * (double)o.unbias2) + 1e-8) + 0.1 * (double)w[i]);
 		assert_true(fabs((double)got[1][i] - m1) < 1e-6);
 		assert_true(fabs((double)got[2][i] - v1) < 1e-6);
 		assert_true(fabs((double)got[0][i] - want) < 2e-6);
