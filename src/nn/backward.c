@@ -13,16 +13,16 @@ struct evn_backward {
 	evn_kernel *stats, *loss, *adamw, *squares;
 };
 
-evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_ops_config *config, evn_error *err)
+evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err)
 {
 	evn_backward *b = *out = calloc(1, sizeof *b);
 	if (!b)
 		return evn_fail_memory(err, "kernels", sizeof *b);
 	b->q = q;
-	b->attention_scale = 1.0f / sqrtf((float)config->head_dim);
-	char heads[96];
-	snprintf(heads, sizeof heads, "-DHEAD_DIM=%u -DROPE_DIM=%u%s", config->head_dim, config->rope_dim,
-			 config->rope_neox ? " -DROPE_NEOX" : "");
+	b->attention_scale = 1.0f / sqrtf((float)heads->head_dim);
+	char defines[96];
+	snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u%s", heads->head_dim, heads->rope_dim,
+			 heads->rope_neox ? " -DROPE_NEOX" : "");
 	const struct {
 		evn_kernel **kernel;
 		const char *file, *name;
@@ -42,7 +42,7 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_ops_c
 		{&b->squares, "adamw.cl", "sum_squares"},
 	};
 	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-		EVN_TRY(evn_kernel_get(kernels[i].kernel, q, kernels[i].file, kernels[i].name, heads, err));
+		EVN_TRY(evn_kernel_get(kernels[i].kernel, q, kernels[i].file, kernels[i].name, defines, err));
 	return EVN_OK;
 }
 

@@ -3,12 +3,12 @@
 #ifndef EVN_BACKWARD_H
 #define EVN_BACKWARD_H
 
-#include "nn/ops.h"
+#include "nn/ops_attention.h"
 
 typedef struct evn_backward evn_backward;
 
-/* Kernels of one queue for one shape of heads; only head_dim, rope_dim and rope_neox of config are looked at. */
-evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
+/* Kernels of one queue for one shape of heads; heads without norms of their own. */
+evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err);
 void evn_backward_free(evn_backward *b);
 
 /* dx (n_tok, stride) = gradient of evn_op_rmsnorm's x from dy; dw (stride) += that of w. scales (n_tok): scratch. */

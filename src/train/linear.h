@@ -3,6 +3,7 @@
 #ifndef EVN_LINEAR_H
 #define EVN_LINEAR_H
 
+#include "nn/ops.h"
 #include "train/param.h"
 
 /* y[:, y_offset ...] += scale (x A^T) B^T. A (rank, in), B (out, rank). */

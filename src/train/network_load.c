@@ -315,10 +315,10 @@ static evn_status load(loader *l, const evn_gguf *state)
 	evn_network *n = l->n;
 	const evn_arch *arch;
 	EVN_TRY(evn_arch_find(l->m, &arch, l->err));
-	const evn_ops_config config = {
+	const evn_attention_config heads = {
 		.head_dim = n->h->head_dim, .rope_dim = n->h->rope_dim, .rope_neox = arch->rope_neox};
-	EVN_TRY(evn_ops_create(&n->products.ops, n->q, &config, l->err));
-	EVN_TRY(evn_backward_create(&n->backward, n->q, &config, l->err));
+	EVN_TRY(evn_ops_create(&n->products.ops, n->q, &(evn_ops_config){0}, l->err));
+	EVN_TRY(evn_backward_create(&n->backward, n->q, &heads, l->err));
 	n->layers = calloc(n->n_layers, sizeof *n->layers);
 	n->params = calloc((size_t)n->n_layers * 2 * EVN_TARGETS + 4, sizeof(evn_param *));
 	if (!n->layers || !n->params)

@@ -29,6 +29,10 @@ evn_status evn_network_check(const evn_model *m, const evn_pass_shape *shape, ev
 				"%s: a model with \"blk.0.%s\" cannot be trained, only those without biases and head norms", name,
 				unknown[i]);
 	}
+	if (!h->rope_dim)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"%s: a %.*s model cannot be trained, only those with rotary positions", name,
+						(int)h->arch.length, h->arch.text);
 	if (h->ff_dim % EVN_TILE_ROWS)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: %u feed-forward units, training needs a multiple of %d", name,
 						h->ff_dim, EVN_TILE_ROWS);

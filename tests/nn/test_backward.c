@@ -474,12 +474,12 @@ static void gradients_match_differences(void **state)
 {
 	static void (*const tests[])(rig *) = {rmsnorm, swiglu, rope, attention, loss, embedding, adamw};
 	const evn_pick pick = {.device = (size_t)(uintptr_t)*state};
-	const evn_ops_config config = {.head_dim = HEAD, .rope_dim = ROPE};
+	const evn_attention_config heads = {.head_dim = HEAD, .rope_dim = ROPE};
 	evn_error err;
 	rig r = {.random = 1};
 	ok(evn_devices_open(sys, &pick, 1, &r.device, &err));
 	ok(evn_queue_create(&r.q, r.device, &err));
-	ok(evn_backward_create(&r.b, r.q, &config, &err));
+	ok(evn_backward_create(&r.b, r.q, &heads, &err));
 	for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
 		tests[i](&r);
 		release(&r);

@@ -1,0 +1,101 @@
+/* dataset.c - see dataset.h. */
+#include "train/dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_LIMIT ((size_t)1 << 30)
+
+/* A tokenizer leaves out what it has no token for; SentencePiece adds a space in front. */
+static evn_status check_covered(const evn_dataset *d, const evn_model *m, const char *path, const char *text,
+								size_t size, evn_error *err)
+{
+	char *back;
+	size_t n, at = 0;
+	EVN_TRY(evn_detokenize(m, d->ids, d->n, true, &back, &n, err));
+	const char *start = back;
+	if (n == size + 1 && *start == ' ') {
+		start++;
+		n--;
+	}
+	while (at < size && at < n && start[at] == text[at])
+		at++;
+	bool same = n == size && at == size;
+	free(back);
+	if (same)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: the model's vocabulary has no token for byte 0x%02x at offset %zu",
+					path, at < size ? (unsigned char)text[at] : 0, at);
+}
+
+static evn_status check_length(const evn_dataset *d, const char *path, evn_error *err)
+{
+	uint64_t least = d->n_ctx + 1;
+	if (d->n_train < least)
+		return evn_fail(err, EVN_ERR_USAGE,
+						"%s: %llu tokens to learn from, a window of context %u needs %llu at least", path,
+						(unsigned long long)d->n_train, d->n_ctx, (unsigned long long)least);
+	if (d->n > d->n_train && d->n - d->n_train < least)
+		return evn_fail(err, EVN_ERR_USAGE,
+						"%s: %llu tokens are held out, a window of context %u needs %llu at least (or hold out none)",
+						path, (unsigned long long)(d->n - d->n_train), d->n_ctx, (unsigned long long)least);
+	return EVN_OK;
+}
+
+static evn_status fill(evn_dataset *d, const evn_model *m, const char *path, double held_out, evn_error *err)
+{
+	char *text;
+	size_t size, n = 0;
+	EVN_TRY(evn_read_file(&text, &size, path, TEXT_LIMIT, err));
+	evn_status s = evn_tokenize(m, text, size, false, false, &d->ids, &n, err);
+	d->n = n;
+	if (s == EVN_OK)
+		s = check_covered(d, m, path, text, size, err);
+	free(text);
+	EVN_TRY(s);
+	d->n_train = d->n - (uint64_t)((double)d->n * held_out);
+	d->hash = evn_hash(evn_hash(EVN_HASH_START, d->ids, d->n * sizeof *d->ids), &d->n_train, sizeof d->n_train);
+	return check_length(d, path, err);
+}
+
+evn_status evn_dataset_open(evn_dataset *out, const evn_model *m, const char *path, uint32_t n_ctx, double held_out,
+							evn_error *err)
+{
+	*out = (evn_dataset){.n_ctx = n_ctx};
+	evn_status s = fill(out, m, path, held_out, err);
+	if (s != EVN_OK)
+		evn_dataset_free(out);
+	return s;
+}
+
+void evn_dataset_free(evn_dataset *d)
+{
+	free(d->ids);
+	*d = (evn_dataset){0};
+}
+
+static void window(const evn_dataset *d, uint64_t begin, uint32_t *ids, uint32_t *targets)
+{
+	for (uint32_t t = 0; t < d->n_ctx; t++) {
+		ids[t] = (uint32_t)d->ids[begin + t];
+		targets[t] = (uint32_t)d->ids[begin + t + 1];
+	}
+}
+
+void evn_dataset_draw(const evn_dataset *d, uint64_t seed, uint32_t step, uint32_t index, uint32_t *ids,
+					  uint32_t *targets)
+{
+	const uint64_t key[] = {seed, step, index};
+	evn_random r = {.state = evn_hash(EVN_HASH_START, key, sizeof key)};
+	window(d, evn_random_bits(&r) % (d->n_train - d->n_ctx), ids, targets);
+}
+
+uint64_t evn_dataset_held_out(const evn_dataset *d)
+{
+	return d->n > d->n_train ? (d->n - d->n_train - 1) / d->n_ctx : 0;
+}
+
+void evn_dataset_held_out_window(const evn_dataset *d, uint64_t index, uint32_t *ids, uint32_t *targets)
+{
+	window(d, d->n_train + index * d->n_ctx, ids, targets);
+}
