@@ -22,7 +22,6 @@ typedef struct {
 	evn_device *device;
 	evn_queue *q;
 	evn_backward *b;
-	evn_ops *ops;
 	evn_buf *bufs[MAX_BUFS];
 	uint32_t n_bufs;
 	uint64_t random;
