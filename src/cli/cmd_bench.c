@@ -260,7 +260,7 @@ evn_status cmd_bench(const invocation *in, evn_error *err)
 {
 	const settings *s = &in->settings;
 	bench b = {.settings = s};
-	evn_status status = evn_model_open(&b.model, s->model_path, err);
+	evn_status status = settings_open_model(s, &b.model, err);
 	if (status == EVN_OK) {
 		b.info = evn_model_get_info(b.model);
 		status = make_ids(&b, err);

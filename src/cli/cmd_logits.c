@@ -3,6 +3,7 @@
 #include "cli/console.h"
 #include "cli/json.h"
 #include "cli/loaded.h"
+#include "cli/picture.h"
 #include "cli/text.h"
 
 #include <stdlib.h>
@@ -51,6 +52,16 @@ static evn_status print_json(const int32_t *ids, size_t n_ids, const float *logi
 	return EVN_OK;
 }
 
+static evn_status draw_ids(const loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err)
+{
+	*n = (size_t)s->n_random_ids;
+	*ids = malloc(*n * sizeof **ids);
+	if (!*ids)
+		return cli_fail_memory(err, "the ids");
+	evn_random_ids((uint64_t)s->init_seed, l->info.vocab, *ids, *n);
+	return EVN_OK;
+}
+
 evn_status cmd_logits(const invocation *in, evn_error *err)
 {
 	const settings *s = &in->settings;
@@ -61,14 +72,17 @@ evn_status cmd_logits(const invocation *in, evn_error *err)
 	evn_status status = s->ids ? parse_ids(s->ids, &ids, &n, err) : EVN_OK;
 	if (status == EVN_OK)
 		status = loaded_open(&l, s, err);
+	bool drawn = s->n_random_ids > 0 && !s->prompt && !s->prompt_file;
 	if (status == EVN_OK && !s->ids)
-		status = loaded_prompt_ids(&l, s, &ids, &n, err);
+		status = drawn ? draw_ids(&l, s, &ids, &n, err) : loaded_prompt_ids(&l, s, &ids, &n, err);
 	if (status == EVN_OK)
 		status = compute(&l, ids, n, &logits, err);
 	if (status == EVN_OK && s->json)
 		status = print_json(ids, n, logits, l.info.vocab, err);
 	else if (status == EVN_OK)
 		print_rows(logits, n, l.info.vocab);
+	if (status == EVN_OK && s->image)
+		status = picture_logits(s->image, l.model, ids, n, logits, err);
 	free(logits);
 	free(ids);
 	loaded_close(&l);

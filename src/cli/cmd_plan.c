@@ -94,7 +94,7 @@ evn_status cmd_plan(const invocation *in, evn_error *err)
 	evn_options o = settings_engine_options(&in->settings);
 	evn_model *model = NULL;
 	evn_plan *plan = NULL;
-	evn_status status = evn_model_open(&model, in->settings.model_path, err);
+	evn_status status = settings_open_model(&in->settings, &model, err);
 	if (status == EVN_OK)
 		status = evn_plan_make(&plan, model, &o, err);
 	console_progress_end();

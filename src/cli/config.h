@@ -9,7 +9,7 @@
 
 /* Every value is kept as the text that stands in the file: the option table reads it, as it reads flags. */
 typedef struct {
-	char *path, *context;
+	char *path, *context, *architecture, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
 } config_model;
 
 typedef struct {
@@ -33,6 +33,10 @@ typedef struct {
 } config_run;
 
 typedef struct {
+	char *random_ids;
+} config_logits;
+
+typedef struct {
 	char *version;
 	config_model model;
 	config_device *devices;
@@ -41,6 +45,7 @@ typedef struct {
 	config_compute compute;
 	config_sample sample;
 	config_run run;
+	config_logits logits;
 } config_values;
 
 typedef struct {

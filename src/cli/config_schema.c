@@ -11,6 +11,14 @@
 static const cyaml_schema_field_t model_fields[] = {
 	TEXT(config_model, path),
 	TEXT(config_model, context),
+	TEXT(config_model, architecture),
+	TEXT(config_model, vocab),
+	TEXT(config_model, dim),
+	TEXT(config_model, layers),
+	TEXT(config_model, heads),
+	TEXT(config_model, kv_heads),
+	TEXT(config_model, ff),
+	TEXT(config_model, seed),
 	CYAML_FIELD_END,
 };
 
@@ -47,6 +55,11 @@ static const cyaml_schema_field_t run_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t logits_fields[] = {
+	TEXT(config_logits, random_ids),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_value_t device_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, config_device, device_fields)};
 
@@ -59,6 +72,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	SECTION(compute),
 	SECTION(sample),
 	SECTION(run),
+	SECTION(logits),
 	CYAML_FIELD_END,
 };
 
@@ -68,13 +82,15 @@ const char *config_section_help(const char *section)
 {
 	static const char *const help[][2] = {
 		{"version", "version of this file's format"},
-		{"model", "the model file; a relative path is relative to this file"},
+		{"model",
+		 "the model: a file (a relative path is relative to this one), or an architecture with random weights"},
 		{"devices", "who may take part, a rank for each device matched; left out: every usable device, with measured "
 					"shares, without those that would make the whole slower"},
 		{"split", "how the work is divided and how partial results meet"},
 		{"compute", "how the devices compute"},
 		{"sample", "how the next token is drawn"},
 		{"run", "what `evener run` does unless flags say otherwise"},
+		{"logits", "what `evener logits` does unless flags say otherwise"},
 	};
 	for (size_t i = 0; i < sizeof help / sizeof *help; i++)
 		if (strcmp(help[i][0], section) == 0)

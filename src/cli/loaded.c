@@ -11,7 +11,7 @@ evn_status loaded_open(loaded *l, const settings *s, evn_error *err)
 {
 	evn_options o = settings_engine_options(s);
 	*l = (loaded){0};
-	evn_status status = evn_model_open(&l->model, s->model_path, err);
+	evn_status status = settings_open_model(s, &l->model, err);
 	if (status != EVN_OK)
 		return status;
 	l->info = evn_model_get_info(l->model);

@@ -21,7 +21,11 @@ static const command commands[] = {
 	 "The prompt gets BOS where the model asks for it, and texts of special tokens in it become those tokens.\n"
 	 "A prompt from a file or from standard input loses one newline at its end.",
 	 cmd_run},
-	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, a line for each token given", NULL, cmd_logits},
+	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, a line for each token given; draw them",
+	 "The picture has a row for each token (of more than 128 the last) and a column for each vocabulary entry, or "
+	 "for the\n"
+	 "40 that are likeliest after any of the tokens.",
+	 cmd_logits},
 	{"bench", CMD_BENCH, "CONFIG | -m MODEL", 1, "measure prefill and decode, each device alone and all together",
 	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
 	 "devices' measured GB/s.",
@@ -56,7 +60,8 @@ static evn_status unknown_command(const char *name, evn_error *err)
 
 static evn_status check_settings(const command *c, const invocation *in, evn_error *err)
 {
-	bool has_model = in->settings.model_path || (c->bit == CMD_INSPECT && in->n_arguments > 0);
+	bool made = in->settings.architecture && (c->bit & CMD_ENGINE);
+	bool has_model = in->settings.model_path || made || (c->bit == CMD_INSPECT && in->n_arguments > 0);
 	if (!has_model && (c->bit & (CMD_ENGINE | CMD_INSPECT | CMD_TOKENIZE)))
 		return cli_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
 	return EVN_OK;

@@ -27,6 +27,23 @@ const option options[] = {
 	{"batch-size", 'b', OPTION_INT, CMD_ENGINE, "compute.batch", FIELD(batch), "512", 1, 65536, NULL,
 	 "N", "most prompt tokens computed at once"},
 
+	{"architecture", 0, OPTION_TEXT, CMD_ENGINE, "model.architecture", FIELD(architecture), NULL, 0, 0, NULL,
+	 "NAME", "make a model with random weights instead of reading one: simple-lm, gpt2, llama"},
+	{"vocab", 0, OPTION_INT, CMD_ENGINE, "model.vocab", FIELD(vocab), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "vocabulary of a model that is made; 257 and more where it has layers: bytes and the end of text"},
+	{"dim", 0, OPTION_INT, CMD_ENGINE, "model.dim", FIELD(dim), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "width of a model that is made"},
+	{"layers", 0, OPTION_INT, CMD_ENGINE, "model.layers", FIELD(layers), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "layers of a model that is made; simple-lm has none"},
+	{"heads", 0, OPTION_INT, CMD_ENGINE, "model.heads", FIELD(heads), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "query heads of a model that is made"},
+	{"kv-heads", 0, OPTION_INT, CMD_ENGINE, "model.kv_heads", FIELD(kv_heads), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "key and value heads of a model that is made; 0 = as many as query heads"},
+	{"ff", 0, OPTION_INT, CMD_ENGINE, "model.ff", FIELD(ff), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "feed-forward units of a model that is made; 0 = 4 for each of its width"},
+	{"init-seed", 0, OPTION_INT, CMD_ENGINE, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
+	 "N", "seed of the random weights, and of --random-ids"},
+
 	{"devices", 'd', OPTION_TEXT, CMD_ENGINE | CMD_SELFTEST, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
 	 "LIST", "devices to use, SELECTOR[/PARTS],...: gpu, cpu, all, 0:1, pocl, part of a name; cpu/1+1 is two "
 	 "sub-devices of one compute unit"},
@@ -51,6 +68,10 @@ const option options[] = {
 	 "FILE", "read the prompt from a file"},
 	{"ids", 0, OPTION_TEXT, CMD_LOGITS | CMD_TOKENIZE, NULL, FIELD(ids), NULL, 0, 0, NULL,
 	 "1,2,3", "token ids instead of a text"},
+	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "without ids or a prompt: N ids of the vocabulary, drawn by --init-seed"},
+	{"image", 0, OPTION_TEXT, CMD_LOGITS, NULL, FIELD(image), NULL, 0, 0, NULL,
+	 "FILE.png", "draw the logits as a heat map, too"},
 	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
 	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
 	{"predict", 'n', OPTION_INT, CMD_RUN, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
@@ -209,12 +230,16 @@ evn_status command_line_read(command_line *out, int argc, char **argv, unsigned 
 
 evn_status command_line_apply(const command_line *line, settings *s, evn_error *err)
 {
-	const char *configured = s->prompt;
+	const char *configured = s->prompt, *path = s->model_path, *architecture = s->architecture;
 	for (size_t i = 0; i < line->n_flags; i++) {
 		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
 		if (status != EVN_OK)
 			return cli_fail_within(err, "--%s", line->flags[i].option->name);
 	}
+	if (s->model_path != path && s->architecture == architecture)
+		s->architecture = NULL; /* the config's: the flag wins */
+	else if (s->architecture != architecture && s->model_path == path)
+		s->model_path = NULL;
 	if (s->prompt_file && s->prompt != configured)
 		return cli_fail(err, EVN_ERR_USAGE, "--prompt and --file exclude each other");
 	if (s->prompt_file)

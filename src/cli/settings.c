@@ -68,6 +68,8 @@ evn_status settings_resolve(settings *s, evn_error *err)
 {
 	const char *variable = getenv("EVENER_DEVICES");
 	evn_status status = EVN_OK;
+	if (s->model_path && s->architecture)
+		return cli_fail(err, EVN_ERR_USAGE, "a model is read (model.path) or made (model.architecture), not both");
 	if (s->devices)
 		status = split_list(s, s->devices, "--devices", err);
 	else if (s->n_rules == 0 && variable && *variable)
@@ -97,6 +99,24 @@ evn_options settings_engine_options(const settings *s)
 		.remeasure = s->remeasure,
 		.progress = console_progress,
 	};
+}
+
+evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err)
+{
+	if (!s->architecture)
+		return evn_model_open(out, s->model_path, err);
+	const evn_model_spec spec = {
+		.architecture = s->architecture,
+		.vocab = (uint32_t)s->vocab,
+		.dim = (uint32_t)s->dim,
+		.context = (uint32_t)s->context,
+		.n_layers = (uint32_t)s->layers,
+		.n_heads = (uint32_t)s->heads,
+		.n_kv_heads = (uint32_t)s->kv_heads,
+		.ff_dim = (uint32_t)s->ff,
+		.seed = (uint64_t)s->init_seed,
+	};
+	return evn_model_create(out, &spec, err);
 }
 
 evn_sample_options settings_sample_options(const settings *s)

@@ -7,6 +7,8 @@
 
 typedef struct {
 	const char *model_path;
+	const char *architecture; /* of a model to be made; NULL: it is read */
+	int64_t vocab, dim, layers, heads, kv_heads, ff, init_seed;
 	int64_t context, batch;
 
 	const char *devices; /* the list as -d gave it, or NULL */
@@ -22,7 +24,8 @@ typedef struct {
 	double temp, top_p, min_p, repeat_penalty;
 	int64_t top_k, repeat_last_n, seed;
 
-	const char *prompt, *prompt_file, *ids;
+	const char *prompt, *prompt_file, *ids, *image;
+	int64_t n_random_ids;
 	int64_t n_predict;
 	bool ignore_eos, special, tensors;
 
@@ -40,5 +43,7 @@ void settings_free(settings *s);
 /* For the library; borrows from s. Progress goes to the console. */
 evn_options settings_engine_options(const settings *s);
 evn_sample_options settings_sample_options(const settings *s);
+/* The model read, or made as described. */
+evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err);
 
 #endif

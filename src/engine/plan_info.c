@@ -20,7 +20,7 @@ static void put_range(uint32_t out[2], evn_range r)
 
 static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 {
-	const evn_layer_split *first = &s->split->layers[i];
+	const evn_layer_split none = {0}, *first = s->split->n_layers ? &s->split->layers[i] : &none;
 	const evn_rank_profile *rates = &s->profile->ranks[i];
 	evn_plan_rank *r = &p->ranks[i];
 	evn_pick_name(s->system, &s->picks[i], p->rank_devices[i], sizeof p->rank_devices[i]);
@@ -29,7 +29,8 @@ static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 	r->name = p->rank_names[i];
 	r->share_decode = r->share_prefill = evn_split_share(s->shape, s->split, i); /* one layout serves both */
 	put_range(r->heads, first->heads);
-	put_range(r->kv_heads, evn_kv_range(s->shape, first->heads));
+	if (s->split->n_layers)
+		put_range(r->kv_heads, evn_kv_range(s->shape, first->heads));
 	put_range(r->ff, first->ff);
 	put_range(r->vocab, s->split->vocab[i]);
 	r->bytes = evn_split_bytes(s->shape, s->split, i);

@@ -128,6 +128,18 @@ static void draw_cells(const evn_canvas *c, const evn_heat_map *m, const evn_axi
 	cairo_surface_destroy(cells);
 }
 
+/* White lines keep equal neighbours apart. */
+static void draw_borders(const evn_canvas *c, const evn_heat_map *m, evn_rect a)
+{
+	const double least = 12; /* pixels of a cell */
+	evn_set_colour(c, (evn_colour){1, 1, 1});
+	cairo_set_line_width(c->cr, 1);
+	for (uint32_t i = 1; a.width / m->n_columns >= least && i < m->n_columns; i++)
+		evn_draw_line(c, a.x + i * a.width / m->n_columns, a.y, a.x + i * a.width / m->n_columns, a.y + a.height);
+	for (uint32_t i = 1; a.height / m->n_rows >= least && i < m->n_rows; i++)
+		evn_draw_line(c, a.x, a.y + i * a.height / m->n_rows, a.x + a.width, a.y + i * a.height / m->n_rows);
+}
+
 static void draw_values(const evn_canvas *c, const evn_heat_map *m, const evn_axis *scale, evn_rect a)
 {
 	static const evn_colour white = {1, 1, 1};
@@ -175,6 +187,7 @@ void evn_draw_heat_map(const evn_canvas *c, const evn_heat_map *m, evn_rect *are
 	a.height =
 		floor(EVN_PLOT_HEIGHT - a.y - (upwards ? columns_width : EVN_TEXT_SIZE) - GAP - (m->x_label ? 44 : 16));
 	draw_cells(c, m, &scale, a);
+	draw_borders(c, m, a);
 	draw_values(c, m, &scale, a);
 	evn_draw_frame(c, a);
 	draw_row_names(c, m, a);

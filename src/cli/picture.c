@@ -1,0 +1,174 @@
+/* picture.c - see picture.h. A whole vocabulary is no picture: of a large one the entries are shown that are
+ * likeliest after any of the tokens. */
+#include "cli/picture.h"
+#include "cli/text.h"
+#include "plot/plot.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+enum { MAX_COLUMNS = 40, MAX_ROWS = 128, NAME_BYTES = 48 };
+
+typedef struct {
+	uint32_t id;
+	float score; /* largest log-probability after any of the tokens */
+} column;
+
+typedef struct {
+	const evn_model *m;
+	const int32_t *ids; /* of the rows shown */
+	const float *logits;
+	size_t first_row, n_rows, vocab;
+	size_t n_columns;
+	column *columns; /* (vocab), those shown first */
+	float *cells;
+	char (*texts)[NAME_BYTES]; /* of rows, then of columns */
+	const char **names;
+} picture;
+
+/* A character as it can be seen on one line. */
+static size_t put_character(char *out, utf8proc_int32_t c, const char *blank)
+{
+	const char *shown = c == ' ' ? blank : c == '\n' ? "\\n" : c == '\t' ? "\\t" : c == '\r' ? "\\r" : NULL;
+	utf8proc_category_t category = utf8proc_category(c);
+	if (!shown &&
+		(category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CN))
+		return (size_t)sprintf(out, "<%X>", (unsigned)c);
+	return shown ? (size_t)sprintf(out, "%s", shown) : (size_t)utf8proc_encode_char(c, (utf8proc_uint8_t *)out);
+}
+
+/* Any bytes as UTF-8 without control characters; what is too long for `out` is cut. */
+static void make_visible(char *out, size_t size, const char *text, size_t bytes, const char *blank)
+{
+	enum { LONGEST = 12 }; /* of one character in any spelling, and the end */
+	size_t n = 0;
+	for (size_t at = 0; at < bytes && n + LONGEST < size;) {
+		utf8proc_int32_t c;
+		utf8proc_ssize_t length =
+			utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(bytes - at), &c);
+		if (length > 0)
+			n += put_character(out + n, c, blank);
+		else
+			n += (size_t)sprintf(out + n, "\\x%02X", (unsigned char)text[at]);
+		at += length > 0 ? (size_t)length : 1;
+	}
+	out[n] = 0;
+}
+
+/* The token's text, or its id where it has none. */
+static void name_token(char *out, size_t size, const evn_model *m, int32_t id)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	evn_error ignored;
+	out[0] = 0;
+	if (evn_detokenize(m, &id, 1, true, &text, &bytes, &ignored) == EVN_OK)
+		make_visible(out, size, text, bytes, "\u2423");
+	if (!out[0])
+		snprintf(out, size, "%d", id);
+	free(text);
+}
+
+static int by_score(const void *a, const void *b)
+{
+	const column *x = a, *y = b;
+	if (x->score != y->score)
+		return x->score < y->score ? 1 : -1;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static float log_of_sum(const float *logits, size_t n)
+{
+	float most = -INFINITY;
+	double sum = 0;
+	for (size_t i = 0; i < n; i++)
+		most = fmaxf(most, logits[i]);
+	for (size_t i = 0; i < n; i++)
+		sum += exp((double)logits[i] - (double)most);
+	return most + (float)log(sum);
+}
+
+/* All entries in order, or the likeliest by how likely they are. */
+static void choose_columns(picture *p)
+{
+	for (size_t v = 0; v < p->vocab; v++)
+		p->columns[v] = (column){(uint32_t)v, -INFINITY};
+	p->n_columns = p->vocab < MAX_COLUMNS ? p->vocab : MAX_COLUMNS;
+	if (p->n_columns == p->vocab)
+		return;
+	for (size_t r = 0; r < p->n_rows; r++) {
+		const float *row = p->logits + r * p->vocab, all = log_of_sum(row, p->vocab);
+		for (size_t v = 0; v < p->vocab; v++)
+			p->columns[v].score = fmaxf(p->columns[v].score, row[v] - all);
+	}
+	qsort(p->columns, p->vocab, sizeof *p->columns, by_score);
+}
+
+static void fill(picture *p)
+{
+	for (size_t r = 0; r < p->n_rows; r++) {
+		char token[NAME_BYTES - 12];
+		name_token(token, sizeof token, p->m, p->ids[r]);
+		snprintf(p->texts[r], NAME_BYTES, "%zu: %s", p->first_row + r, token);
+		p->names[r] = p->texts[r];
+		for (size_t k = 0; k < p->n_columns; k++)
+			p->cells[r * p->n_columns + k] = p->logits[r * p->vocab + p->columns[k].id];
+	}
+	for (size_t k = 0; k < p->n_columns; k++) {
+		name_token(p->texts[p->n_rows + k], NAME_BYTES, p->m, (int32_t)p->columns[k].id);
+		p->names[p->n_rows + k] = p->texts[p->n_rows + k];
+	}
+}
+
+static evn_status draw(picture *p, const char *path, evn_error *err)
+{
+	evn_model_info info = evn_model_get_info(p->m);
+	char model[64], title[160], columns[80];
+	const char *name = info.name ? info.name : info.arch;
+	make_visible(model, sizeof model, name, strlen(name), " ");
+	snprintf(title, sizeof title, "Logits of %s", model);
+	if (p->n_columns < p->vocab)
+		snprintf(columns, sizeof columns, "vocabulary entry: the %zu likeliest after any of the tokens, of %zu",
+				 p->n_columns, p->vocab);
+	else
+		snprintf(columns, sizeof columns, "vocabulary entry");
+	evn_heat_map map = {.title = title,
+						.x_label = columns,
+						.y_label = "position: token",
+						.value_label = "logit",
+						.n_rows = (uint32_t)p->n_rows,
+						.n_columns = (uint32_t)p->n_columns,
+						.values = p->cells,
+						.row_names = p->names,
+						.column_names = p->names + p->n_rows};
+	return evn_plot_heat_map(path, &map, err);
+}
+
+evn_status picture_logits(const char *path, const evn_model *m, const int32_t *ids, size_t n_ids, const float *logits,
+						  evn_error *err)
+{
+	picture p = {.m = m, .n_rows = n_ids < MAX_ROWS ? n_ids : MAX_ROWS, .vocab = evn_model_get_info(m).vocab};
+	p.first_row = n_ids - p.n_rows; /* the last tokens */
+	p.ids = ids + p.first_row;
+	p.logits = logits + p.first_row * p.vocab;
+	size_t n_names = p.n_rows + MAX_COLUMNS;
+	p.columns = calloc(p.vocab, sizeof *p.columns);
+	p.cells = calloc(p.n_rows * MAX_COLUMNS, sizeof *p.cells);
+	p.texts = calloc(n_names, sizeof *p.texts);
+	p.names = calloc(n_names, sizeof *p.names);
+	evn_status status = EVN_OK;
+	if (p.columns && p.cells && p.texts && p.names) {
+		choose_columns(&p);
+		fill(&p);
+		status = draw(&p, path, err);
+	} else {
+		status = cli_fail_memory(err, "the picture");
+	}
+	free(p.columns);
+	free(p.cells);
+	free(p.texts);
+	free(p.names);
+	return status;
+}
