@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/plan_info.h"
+#include "engine/usage.h"
 
 #define DEFAULT_BATCH 512u
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
@@ -18,9 +19,8 @@ typedef struct {
 	const evn_options *o;
 	evn_profile_options profile_options;
 	uint32_t n_candidates;
-	evn_pick picks[EVN_MAX_CANDIDATES];
-	char names[EVN_MAX_CANDIDATES][96];
-	evn_profile alone[EVN_MAX_CANDIDATES];
+	evn_usage usages[EVN_MAX_CANDIDATES];
+	evn_profile profiles[EVN_MAX_CANDIDATES]; /* each candidate without the others */
 	evn_plan_candidate candidates[EVN_MAX_CANDIDATES];
 	evn_choice choice;
 	evn_error *err;
@@ -46,9 +46,7 @@ static evn_status take_limits(decision *d)
 static evn_status list_all(decision *d)
 {
 	const evn_system *s = d->p->system;
-	for (size_t i = 0; i < evn_system_count(s) && d->n_candidates < EVN_MAX_CANDIDATES; i++)
-		if (evn_system_info(s, i)->usable)
-			d->picks[d->n_candidates++] = (evn_pick){.device = i};
+	d->n_candidates = evn_usages_list(s, d->usages);
 	if (d->n_candidates)
 		return EVN_OK;
 	const char *why = evn_system_count(s)           ? evn_system_info(s, 0)->reason
@@ -59,9 +57,12 @@ static evn_status list_all(decision *d)
 
 static evn_status list_asked(decision *d)
 {
+	evn_pick picks[EVN_MAX_RANKS];
 	size_t n = 0;
 	for (size_t i = 0; i < d->o->n_devices; i++)
-		EVN_TRY(evn_system_select(d->p->system, d->o->devices[i].match, i, d->picks, &n, EVN_MAX_RANKS, d->err));
+		EVN_TRY(evn_system_select(d->p->system, d->o->devices[i].match, i, picks, &n, EVN_MAX_RANKS, d->err));
+	for (size_t i = 0; i < n; i++)
+		d->usages[i] = evn_usage_of(d->p->system, &picks[i]);
 	d->n_candidates = (uint32_t)n;
 	return EVN_OK;
 }
@@ -80,12 +81,19 @@ static uint64_t host_memory_free(void)
 	return kib ? kib * 1024 : UINT64_MAX;
 }
 
+static const evn_device_rule *rule_of(const decision *d, uint32_t i)
+{
+	return d->o->n_devices ? &d->o->devices[d->usages[i].picks[0].rule] : NULL;
+}
+
+/* Of each rank of candidate i. */
 static uint64_t memory_limit(const decision *d, uint32_t i, uint32_t n_sharing_host)
 {
-	const evn_device_info *info = evn_system_info(d->p->system, d->picks[i].device);
-	const evn_device_rule *rule = d->o->n_devices ? &d->o->devices[d->picks[i].rule] : NULL;
+	const evn_usage *u = &d->usages[i];
+	const evn_device_info *info = evn_system_info(d->p->system, u->picks[0].device);
+	const evn_device_rule *rule = rule_of(d, i);
 	double fraction = rule && rule->memory_fraction > 0 ? rule->memory_fraction : DEFAULT_MEMORY;
-	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction);
+	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction) / u->n;
 	if (info->unified_memory && n_sharing_host) {
 		uint64_t part = host_memory_free() / n_sharing_host;
 		limit = part < limit ? part : limit;
@@ -98,14 +106,14 @@ static double rule_share(const decision *d, uint32_t i)
 {
 	if (d->o->n_shares)
 		return d->o->shares[i];
-	const evn_device_rule *rule = d->o->n_devices ? &d->o->devices[d->picks[i].rule] : NULL;
+	const evn_device_rule *rule = rule_of(d, i);
 	if (!rule || rule->share < 0)
 		return EVN_SHARE_AUTO;
 	double units = 0, own = 0;
 	for (uint32_t k = 0; k < d->n_candidates; k++) {
-		double u = d->picks[k].n_units ? d->picks[k].n_units
-									   : evn_system_info(d->p->system, d->picks[k].device)->compute_units;
-		if (d->picks[k].rule == d->picks[i].rule)
+		const evn_pick *pick = &d->usages[k].picks[0];
+		double u = pick->n_units ? pick->n_units : evn_system_info(d->p->system, pick->device)->compute_units;
+		if (rule_of(d, k) == rule)
 			units += u;
 		if (k == i)
 			own = u;
@@ -119,18 +127,17 @@ static evn_status make_candidates(decision *d)
 	if (d->o->n_shares && d->o->n_shares != d->n_candidates)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: %zu given for %u devices", d->o->n_shares, d->n_candidates);
 	for (uint32_t i = 0; i < d->n_candidates && d->o->n_devices; i++)
-		sharing += evn_system_info(d->p->system, d->picks[i].device)->unified_memory;
+		sharing += evn_system_info(d->p->system, d->usages[i].picks[0].device)->unified_memory;
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
-		size_t device = d->picks[i].device;
-		char id[64];
-		evn_pick_name(d->p->system, &d->picks[i], id, sizeof id);
-		snprintf(d->names[i], sizeof d->names[i], "%s", id);
-		d->candidates[i] = (evn_plan_candidate){.name = d->names[i],
-												.id = d->names[i],
+		size_t device = d->usages[i].picks[0].device;
+		d->candidates[i] = (evn_plan_candidate){.name = d->usages[i].name,
+												.id = d->usages[i].name,
 												.memory_bytes = memory_limit(d, i, sharing),
 												.share = rule_share(d, i),
 												.chip = evn_system_chip(d->p->system, device),
-												.driver = evn_system_platform(d->p->system, device)};
+												.driver = evn_system_platform(d->p->system, device),
+												.device = d->o->n_devices ? 0 : (int)device + 1,
+												.parts = d->usages[i].n};
 	}
 	return EVN_OK;
 }
@@ -147,8 +154,8 @@ static evn_status refuse_early(decision *d)
 		sum += shares[i];
 		if (d->o->reduce == EVN_REDUCE_EVENTS && d->candidates[i].driver != d->candidates[0].driver)
 			return evn_fail(d->err, EVN_ERR_USAGE,
-							"reduce: events needs all devices on one platform, %s and %s are not", d->names[0],
-							d->names[i]);
+							"reduce: events needs all devices on one platform, %s and %s are not", d->usages[0].name,
+							d->usages[i].name);
 	}
 	if (sum <= 0)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
@@ -160,71 +167,107 @@ static evn_status refuse_early(decision *d)
 /* ---- rates --------------------------------------------------------------------------------------------------------
  */
 
-static void use_rates(evn_plan_candidate *c, const evn_rank_profile *r)
+/* Ranks that are equal parts of one device: their mean. */
+static void use_rates(evn_plan_candidate *c, const evn_rank_profile *ranks, uint32_t n)
 {
-	c->gemv_gbs = r->gemv_gbs;
-	c->gemm_gflops = r->gemm_gflops;
-	c->launch_us = r->launch_us;
+	c->gemv_gbs = c->gemm_gflops = c->launch_us = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		c->gemv_gbs += ranks[i].gemv_gbs / n;
+		c->gemm_gflops += ranks[i].gemm_gflops / n;
+		c->launch_us += ranks[i].launch_us / n;
+	}
 }
 
-static evn_status measure_alone(decision *d)
+static const char *fault_of(const decision *d, uint32_t i)
+{
+	for (uint32_t k = 0; k < d->usages[i].n; k++)
+		if (d->profiles[i].ranks[k].fault[0])
+			return d->profiles[i].ranks[k].fault;
+	return NULL;
+}
+
+/* A device's parts take what is measured alone only from the whole device. */
+static void complete_parts(decision *d, uint32_t i)
+{
+	const evn_rank_profile *whole[EVN_MAX_RANKS] = {NULL};
+	for (uint32_t k = 0; k < i; k++)
+		if (d->usages[k].n == 1 && d->candidates[k].device == d->candidates[i].device)
+			for (uint32_t part = 0; part < d->usages[i].n; part++)
+				whole[part] = &d->profiles[k].ranks[0];
+	if (whole[0] && !fault_of(d, i))
+		evn_profile_complete(&d->profiles[i], whole, d->usages[i].n);
+}
+
+static evn_status measure_apart(decision *d)
 {
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
-		EVN_TRY(evn_profile_get(&d->alone[i], d->p->system, &d->picks[i], 1, d->m, &d->profile_options, d->err));
-		use_rates(&d->candidates[i], &d->alone[i].ranks[0]);
+		const evn_usage *u = &d->usages[i];
+		EVN_TRY(evn_profile_get(&d->profiles[i], d->p->system, u->picks, u->n, d->m, &d->profile_options, d->err));
+		if (u->n > 1)
+			complete_parts(d, i);
+		use_rates(&d->candidates[i], d->profiles[i].ranks, u->n);
+		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].all_reduce_us);
 	}
 	return EVN_OK;
 }
 
-/* The chosen picks, measured running together. */
+/* The chosen ranks, measured running together. */
 static evn_status measure_together(decision *d)
 {
 	evn_prepared *p = d->p;
-	const evn_profile *alone[EVN_MAX_RANKS];
-	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
+	const evn_rank_profile *apart[EVN_MAX_RANKS];
+	uint32_t n_taken = 0, last = 0, k = 0;
+	for (uint32_t i = 0; i < d->n_candidates; i++) {
 		if (!d->choice.taken[i])
 			continue;
-		if (d->alone[i].ranks[0].fault[0])
-			return evn_fail(d->err, EVN_ERR_DEVICE, "%s: %s", d->names[i], d->alone[i].ranks[0].fault);
-		alone[k++] = &d->alone[i];
+		if (fault_of(d, i))
+			return evn_fail(d->err, EVN_ERR_DEVICE, "%s: %s", d->usages[i].name, fault_of(d, i));
+		for (uint32_t part = 0; part < d->usages[i].n; part++)
+			apart[k++] = &d->profiles[i].ranks[part];
+		n_taken++;
+		last = i;
 	}
-	if (p->n == 1) {
-		p->profile = *alone[0];
+	if (n_taken == 1) {
+		p->profile = d->profiles[last];
 		return EVN_OK;
 	}
 	EVN_TRY(evn_profile_get(&p->profile, p->system, p->picks, p->n, d->m, &d->profile_options, d->err));
-	evn_profile_complete(&p->profile, alone, p->n);
+	evn_profile_complete(&p->profile, apart, p->n);
 	return EVN_OK;
 }
 
 /* ---- who takes part
  * ------------------------------------------------------------------------------------------------ */
 
+/* The ranks of the candidates that are taken. */
+static void collect_picks(decision *d)
+{
+	d->p->n = 0;
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		for (uint32_t part = 0; d->choice.taken[i] && part < d->usages[i].n; part++)
+			d->p->picks[d->p->n++] = d->usages[i].picks[part];
+}
+
 static void take_all(decision *d)
 {
-	d->p->n = d->n_candidates;
-	for (uint32_t i = 0; i < d->n_candidates; i++) {
+	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->choice.taken[i] = true;
-		d->p->picks[i] = d->picks[i];
-	}
+	collect_picks(d);
 }
 
 /* Faulty devices cannot be chosen: their rate is 0. The reason is theirs, not the planner's. */
 static void explain_faults(decision *d)
 {
 	for (uint32_t i = 0; i < d->n_candidates; i++)
-		if (d->alone[i].ranks[0].fault[0])
-			snprintf(d->choice.reason[i], sizeof d->choice.reason[i], "%.200s", d->alone[i].ranks[0].fault);
+		if (fault_of(d, i))
+			snprintf(d->choice.reason[i], sizeof d->choice.reason[i], "%.200s", fault_of(d, i));
 }
 
 static evn_status choose(decision *d, double all_reduce_us)
 {
 	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, all_reduce_us, d->err));
 	explain_faults(d);
-	d->p->n = 0;
-	for (uint32_t i = 0; i < d->n_candidates; i++)
-		if (d->choice.taken[i])
-			d->p->picks[d->p->n++] = d->picks[i];
+	collect_picks(d);
 	return EVN_OK;
 }
 
@@ -238,12 +281,14 @@ static evn_status choose_and_measure(decision *d)
 	if (d->p->n == 1)
 		return EVN_OK;
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++)
-		if (d->choice.taken[i])
-			use_rates(&d->candidates[i], &d->p->profile.ranks[k++]);
+		if (d->choice.taken[i]) {
+			use_rates(&d->candidates[i], &d->p->profile.ranks[k], d->usages[i].n);
+			k += d->usages[i].n;
+		}
 	evn_profile_reduce(&d->p->profile, d->o->reduce, &us);
-	uint32_t before = d->p->n;
+	const evn_choice before = d->choice;
 	EVN_TRY(choose(d, us));
-	return d->p->n == before ? EVN_OK : measure_together(d);
+	return memcmp(before.taken, d->choice.taken, sizeof before.taken) ? measure_together(d) : EVN_OK;
 }
 
 /* ---- who holds what
@@ -255,12 +300,11 @@ static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
 	double shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
-		if (!d->choice.taken[i])
-			continue;
-		ranks[k] = d->candidates[i];
-		use_rates(&ranks[k], &p->profile.ranks[k]);
-		memory[k] = ranks[k].memory_bytes;
-		k++;
+		for (uint32_t part = 0; d->choice.taken[i] && part < d->usages[i].n; part++, k++) {
+			ranks[k] = d->candidates[i];
+			use_rates(&ranks[k], &p->profile.ranks[k], 1);
+			memory[k] = ranks[k].memory_bytes;
+		}
 	}
 	EVN_TRY(evn_plan_shares(shares, ranks, p->n, d->err));
 	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, d->err);
@@ -273,7 +317,7 @@ static evn_status describe(decision *d, const evn_plan_candidate *ranks)
 	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &us) : EVN_REDUCE_AUTO;
 	evn_choice best;
 	for (uint32_t i = 0; i < d->n_candidates; i++)
-		use_rates(&d->candidates[i], &d->alone[i].ranks[0]);
+		use_rates(&d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->candidates[i].share = EVN_SHARE_AUTO; /* alone, a device holds everything */
 	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, us, NULL) != EVN_OK)
@@ -285,13 +329,13 @@ static evn_status describe(decision *d, const evn_plan_candidate *ranks)
 						  .ranks = ranks,
 						  .profile = &p->profile,
 						  .predicted = evn_predict(&p->shape, &p->split, ranks, us),
-						  .best_single = d->names[best.best_single],
+						  .best_single = d->usages[best.best_single].name,
 						  .best_single_predicted = best.best_single_predicted,
 						  .reduce = evn_reduce_name(p->reduce),
 						  .all_reduce_us = us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
-			s.dropped[s.n_dropped] = d->names[i];
+			s.dropped[s.n_dropped] = d->usages[i].name;
 			s.reasons[s.n_dropped++] = d->choice.reason[i];
 		}
 	return evn_plan_describe(&p->plan, &s, d->err);
@@ -305,7 +349,7 @@ static evn_status decide(decision *d)
 	EVN_TRY(make_candidates(d));
 	if (d->o->n_devices)
 		EVN_TRY(refuse_early(d));
-	EVN_TRY(measure_alone(d));
+	EVN_TRY(measure_apart(d));
 	if (d->o->n_devices) {
 		take_all(d);
 		EVN_TRY(measure_together(d));

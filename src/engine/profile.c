@@ -180,14 +180,14 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 	return status;
 }
 
-void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uint32_t n)
+void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart, uint32_t n)
 {
 	bool measured = true;
 	for (uint32_t i = 0; i < n; i++)
 		measured &= !set->ranks[i].fault[0];
 	for (uint32_t i = 0; i < n; i++) {
 		evn_rank_profile *r = &set->ranks[i];
-		const evn_rank_profile *a = &alone[i]->ranks[0];
+		const evn_rank_profile *a = apart[i];
 		if (!measured)
 			*r = *a;
 		/* Running with others slows GEMM as it slows the kernels that were measured together. */

@@ -30,9 +30,9 @@ typedef struct {
 	void *progress_user;
 } evn_profile_options;
 
-/* A set's profile from those of its members alone: what is not measured together is filled in, and where the set
- * could not be measured at all, everything is taken from alone. */
-void evn_profile_complete(evn_profile *set, const evn_profile *const *alone, uint32_t n);
+/* A set's profile from what was measured of its ranks apart: what is not measured together is filled in, and where
+ * the set could not be measured at all, everything is taken from apart. */
+void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart, uint32_t n);
 
 /* Measures n picks running together on the model's matrices (NULL, or a model that is no file: on a general shape),
  * or reads the cache. Drivers' failures are faults in *out, not errors of this call. */

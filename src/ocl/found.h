@@ -68,6 +68,8 @@ void evn_find_chips(evn_found *devices, size_t n);
 unsigned evn_quirk_features(const evn_found *f, unsigned features);
 /* What goes wrong with sub-devices of f, or NULL. */
 const char *evn_quirk_sub_devices(const evn_found *f);
+/* Sub-devices of f share all its cores: parts of it gain nothing. */
+bool evn_quirk_no_own_cores(const evn_found *f);
 
 /* ---- reports of the child that met a driver (report.c) --------------------------------------------------------- */
 

@@ -38,6 +38,8 @@ typedef struct {
  * lists what there is; more than max in all is EVN_ERR_LIMIT. */
 evn_status evn_system_select(const evn_system *s, const char *item, size_t rule, evn_pick *out, size_t *n, size_t max,
 							 evn_error *err);
+/* Device i as n equal sub-devices with cores of their own; false where it cannot be had so. */
+bool evn_system_divide(const evn_system *s, size_t i, uint32_t n, evn_pick *out);
 /* Device, driver version and kernel sources: the part of cache keys that a pick owns. */
 uint64_t evn_pick_fingerprint(const evn_system *s, const evn_pick *p);
 /* "0:0", or "0:0/1@1" for one unit beginning at unit 1. */

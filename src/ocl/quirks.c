@@ -10,13 +10,14 @@ typedef struct {
 	const char *type;     /* "cpu", "gpu"; "" = any */
 	unsigned hidden;      /* features that pass their trial and are still not to be used */
 	bool sub_devices;     /* the symptom is one of sub-devices */
+	bool no_own_cores;    /* sub-devices do not run on cores of their own */
 	const char *symptom;
 } quirk;
 
 static const quirk quirks[] = {
-	{"intel", "", "cpu", 0, true,
+	{"intel", "", "cpu", 0, true, true,
 	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
-	{"pocl", "", "cpu", 0, true,
+	{"pocl", "", "cpu", 0, true, false,
 	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
 	 "them"},
 };
@@ -43,4 +44,12 @@ const char *evn_quirk_sub_devices(const evn_found *f)
 		if (quirks[i].sub_devices && applies(&quirks[i], f))
 			return quirks[i].symptom;
 	return NULL;
+}
+
+bool evn_quirk_no_own_cores(const evn_found *f)
+{
+	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
+		if (quirks[i].no_own_cores && applies(&quirks[i], f))
+			return true;
+	return false;
 }

@@ -222,3 +222,14 @@ void evn_pick_name(const evn_system *s, const evn_pick *p, char *out, size_t siz
 	else
 		snprintf(out, size, "%s", s->devices[p->device].info.id);
 }
+
+bool evn_system_divide(const evn_system *s, size_t i, uint32_t n, evn_pick *out)
+{
+	const evn_found *f = &s->devices[i];
+	uint32_t units = f->info.compute_units;
+	if (!n || units % n || n > f->max_parts || evn_quirk_no_own_cores(f))
+		return false;
+	for (uint32_t k = 0; k < n; k++)
+		out[k] = (evn_pick){.device = i, .first_unit = k * (units / n), .n_units = units / n};
+	return true;
+}

@@ -1,5 +1,5 @@
-/* choose.c - which devices take part. Every subset is split and predicted; the fastest wins, and each device left out
- * is told why with the figures. */
+/* choose.c - which devices take part, and how: whole or in parts. Every subset is split and predicted; the fastest
+ * wins, and each candidate left out is told why with the figures. */
 #include "plan/plan.h"
 
 #include <math.h>
@@ -74,23 +74,49 @@ static uint32_t count_bits(uint32_t mask)
 	return n;
 }
 
-static bool is_twin(const evn_plan_candidate *a, const evn_plan_candidate *b)
+static uint32_t parts_of(const evn_plan_candidate *c) { return c->parts ? c->parts : 1; }
+
+static uint32_t count_ranks(const choosing *ch, uint32_t mask)
 {
-	return a->chip >= 0 && a->chip == b->chip && a->driver != b->driver;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < ch->n; i++)
+		n += mask >> i & 1 ? parts_of(&ch->c[i]) : 0;
+	return n;
+}
+
+static bool is_same_device(const evn_plan_candidate *a, const evn_plan_candidate *b)
+{
+	return a->device > 0 && a->device == b->device;
+}
+
+/* Two drivers of one chip, or two ways of using one device. */
+static bool excludes(const evn_plan_candidate *a, const evn_plan_candidate *b)
+{
+	return is_same_device(a, b) || (a->chip >= 0 && a->chip == b->chip && a->driver != b->driver);
 }
 
 static bool is_allowed(const choosing *ch, uint32_t mask)
 {
-	if ((mask & ~ch->eligible) || count_bits(mask) > EVN_MAX_RANKS)
+	if ((mask & ~ch->eligible) || count_ranks(ch, mask) > EVN_MAX_RANKS)
 		return false;
 	for (uint32_t i = 0; i < ch->n; i++)
 		for (uint32_t j = i + 1; j < ch->n; j++)
-			if ((mask >> i & 1) && (mask >> j & 1) && is_twin(&ch->c[i], &ch->c[j]))
+			if ((mask >> i & 1) && (mask >> j & 1) && excludes(&ch->c[i], &ch->c[j]))
 				return false;
 	return true;
 }
 
-/* Where a member's part comes to nothing the set is really a smaller one: its speed stays 0. */
+/* Those between candidates were measured together or are not known yet; parts of one have been. */
+static double meeting_us(const choosing *ch, uint32_t mask)
+{
+	double us = count_bits(mask) > 1 ? ch->all_reduce_us : 0;
+	for (uint32_t i = 0; i < ch->n; i++)
+		if ((mask >> i & 1) && parts_of(&ch->c[i]) > 1)
+			us = fmax(us, ch->c[i].all_reduce_us);
+	return us;
+}
+
+/* Where a rank's part comes to nothing the set is really a smaller one: its speed stays 0. */
 static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, evn_error *err)
 {
 	evn_plan_candidate members[EVN_MAX_RANKS];
@@ -101,7 +127,7 @@ static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, 
 	evn_split split;
 	*out = (evn_prediction){0};
 	for (uint32_t i = 0; i < ch->n; i++)
-		if (mask >> i & 1) {
+		for (uint32_t part = 0; (mask >> i & 1) && part < parts_of(&ch->c[i]); part++) {
 			members[n] = ch->c[i];
 			memory[n++] = ch->c[i].memory_bytes;
 		}
@@ -110,7 +136,7 @@ static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, 
 	for (uint32_t r = 0; r < n; r++)
 		all_work &= evn_split_bytes(ch->shape, &split, r) > ch->shape->fixed_bytes;
 	if (all_work)
-		*out = evn_predict(ch->shape, &split, members, ch->all_reduce_us);
+		*out = evn_predict(ch->shape, &split, members, meeting_us(ch, mask));
 	evn_split_free(&split);
 	return EVN_OK;
 }
@@ -127,20 +153,20 @@ static evn_status weigh_all(choosing *ch, evn_error *err)
 	return EVN_OK;
 }
 
-/* The best set of one device or of several, 0 where none can hold the model. Equal sets: the fewer devices, then
- * those that come first. */
+/* The best set of one rank or of several, 0 where none can hold the model. Equal sets: the fewer ranks, then those
+ * that come first. */
 static uint32_t best_set(const choosing *ch, bool several)
 {
 	uint32_t best = 0;
 	double fastest = 0;
 	for (uint32_t mask = 1; mask < 1u << ch->n; mask++)
-		if ((count_bits(mask) > 1) == several)
+		if ((count_ranks(ch, mask) > 1) == several)
 			fastest = fmax(fastest, ch->predicted[mask].decode_tok_s);
 	for (uint32_t mask = 1; mask < 1u << ch->n && fastest > 0; mask++) {
 		const evn_prediction *p = &ch->predicted[mask], *b = &ch->predicted[best];
-		if ((count_bits(mask) > 1) != several || p->decode_tok_s < fastest * NEAR_TIE)
+		if ((count_ranks(ch, mask) > 1) != several || p->decode_tok_s < fastest * NEAR_TIE)
 			continue;
-		bool smaller = p->prefill_tok_s >= b->prefill_tok_s && count_bits(mask) < count_bits(best);
+		bool smaller = p->prefill_tok_s >= b->prefill_tok_s && count_ranks(ch, mask) < count_ranks(ch, best);
 		if (!best || p->prefill_tok_s > b->prefill_tok_s || smaller)
 			best = mask;
 	}
@@ -156,7 +182,7 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 	for (uint32_t mask = 1; mask < 1u << ch->n; mask++) {
 		double sum = 0;
 		for (uint32_t i = 0; i < ch->n; i++)
-			sum += mask >> i & 1 ? (double)ch->c[i].memory_bytes : 0;
+			sum += mask >> i & 1 ? (double)ch->c[i].memory_bytes * parts_of(&ch->c[i]) : 0;
 		if (is_allowed(ch, mask) && sum > most) {
 			most = sum;
 			largest = mask;
@@ -169,13 +195,36 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 
 typedef char reason_text[256];
 
+/* The set with candidate i in place of those that exclude it. */
+static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
+{
+	uint32_t swapped = taken | 1u << i;
+	for (uint32_t j = 0; j < ch->n; j++)
+		if (j != i && excludes(&ch->c[i], &ch->c[j]))
+			swapped &= ~(1u << j);
+	return swapped;
+}
+
+/* Another way of using the device is taken. */
+static void explain_form(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
+{
+	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];
+	const char *name = ch->c[other].name;
+	const char *form = parts_of(&ch->c[i]) > 1 ? "in parts" : "whole";
+	if (with->decode_tok_s <= 0)
+		snprintf(out, sizeof(reason_text), "%s it cannot hold its part of the model, as %s it can", form, name);
+	else if (with->decode_tok_s < without->decode_tok_s)
+		snprintf(out, sizeof(reason_text), "%s it would decode slower: %.1f tokens/s, %.1f as %s", form,
+				 with->decode_tok_s, without->decode_tok_s, name);
+	else
+		snprintf(out, sizeof(reason_text), "%s it would decode as fast, but not prompts: %.1f tokens/s, %.1f as %s",
+				 form, with->prefill_tok_s, without->prefill_tok_s, name);
+}
+
 static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t twin)
 {
 	const evn_prediction *mine = &ch->predicted[1u << i], *its = &ch->predicted[1u << twin];
-	uint32_t swapped = taken | 1u << i;
-	for (uint32_t j = 0; j < ch->n; j++)
-		if (is_twin(&ch->c[i], &ch->c[j]))
-			swapped &= ~(1u << j);
+	uint32_t swapped = swap(ch, taken, i);
 	const char *name = ch->c[twin].name;
 	if (mine->decode_tok_s < its->decode_tok_s)
 		snprintf(out, sizeof(reason_text), "same chip as %s, which is faster: %.1f against %.1f tokens/s alone", name,
@@ -188,6 +237,21 @@ static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, ui
 		snprintf(out, sizeof(reason_text),
 				 "same chip as %s, which decodes as fast and is not slower with prompts: %.1f against %.1f tokens/s",
 				 name, ch->predicted[taken].prefill_tok_s, ch->predicted[swapped].prefill_tok_s);
+}
+
+/* Candidate i excludes one that is taken. */
+static void explain_excluded(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
+{
+	uint32_t swapped = swap(ch, taken, i);
+	double with = ch->predicted[swapped].decode_tok_s, without = ch->predicted[taken].decode_tok_s;
+	if (with > without && count_ranks(ch, taken) == 1 && count_ranks(ch, swapped) > 1)
+		snprintf(out, sizeof(reason_text),
+				 "would gain less than the 2 %% that several ranks must: %.1f tokens/s, %.1f with %s alone", with,
+				 without, ch->c[other].name);
+	else if (is_same_device(&ch->c[i], &ch->c[other]))
+		explain_form(out, ch, taken, i, other);
+	else
+		explain_twin(out, ch, taken, i, other);
 }
 
 /* A candidate that could have joined the set as it is. */
@@ -222,11 +286,11 @@ static void explain(reason_text out, const choosing *ch, uint32_t taken, uint32_
 		return;
 	}
 	for (uint32_t j = 0; j < ch->n; j++)
-		if ((taken >> j & 1) && is_twin(&ch->c[i], &ch->c[j])) {
-			explain_twin(out, ch, taken, i, j);
+		if ((taken >> j & 1) && excludes(&ch->c[i], &ch->c[j])) {
+			explain_excluded(out, ch, taken, i, j);
 			return;
 		}
-	if (count_bits(taken) == EVN_MAX_RANKS)
+	if (count_ranks(ch, taken | 1u << i) > EVN_MAX_RANKS)
 		snprintf(out, sizeof(reason_text), "at most %d devices take part, and those taken are faster", EVN_MAX_RANKS);
 	else
 		explain_loser(out, ch, taken, i);

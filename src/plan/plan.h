@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-#define EVN_MAX_CANDIDATES 16 /* devices the planner weighs; all subsets are tried */
+#define EVN_MAX_CANDIDATES 16 /* devices and ways of using them that the planner weighs; all subsets are tried */
 
 typedef struct {
 	uint32_t begin, end; /* half-open; empty when equal */
@@ -44,7 +44,8 @@ typedef struct {
 	evn_range vocab[EVN_MAX_RANKS];
 } evn_split;
 
-/* What a plan needs to know of a rank. Rates must be > 0 where a share is automatic. */
+/* What a plan needs to know of a rank, or of several alike: a device may take part whole or as equal sub-devices.
+ * Rates must be > 0 where a share is automatic. */
 typedef struct {
 	const char *name; /* for reasons: "0:0 pthread-..." */
 	const char *id;   /* for reasons: "0:0" */
@@ -53,6 +54,9 @@ typedef struct {
 	double share;          /* EVN_SHARE_AUTO, or a weight >= 0 */
 	int chip;              /* candidates with equal chip >= 0 are one piece of silicon through several drivers */
 	int driver;            /* ordinal of its platform; only different drivers of one chip exclude each other */
+	int device;            /* candidates with equal device > 0 are ways of using one device: at most one is taken */
+	uint32_t parts;        /* ranks that it makes, each with these rates and this memory; 0 is 1 */
+	double all_reduce_us;  /* a meeting of its own parts, where it has several */
 } evn_plan_candidate;
 
 /* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any).
@@ -87,10 +91,11 @@ typedef struct {
 	evn_prediction best_single_predicted; /* 0 tokens/s where no device can hold the model alone */
 } evn_choice;
 
-/* Picks the subset with the least predicted decode time (within 1 % prefill decides). At most one driver of a chip,
- * at most EVN_MAX_RANKS members, none with a share of 0 or a rate that is not known; a subset of several must beat
- * the best single candidate by 2 % or it is not worth its risk. n <= EVN_MAX_CANDIDATES. all_reduce_us: cost of a
- * meeting of `k` ranks is all_reduce_us * (k > 1). */
+/* Picks the subset with the least predicted decode time (within 1 % prefill decides). At most one driver of a chip
+ * and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not known; a
+ * subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=
+ * EVN_MAX_CANDIDATES. all_reduce_us: a meeting between candidates; the parts of one candidate alone meet at its own
+ * cost. */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
 						   double all_reduce_us, evn_error *err);
 /* Share vector that minimises predicted decode time for these ranks: in proportion to gemv_gbs where automatic, else

@@ -69,6 +69,89 @@ static void parts_of_one_device_may_work_together(void **state)
 	assert_true(ch.taken[0] && ch.taken[1]);
 }
 
+/* A CPU whole, and as parts that together do `gain` times as much. */
+static void whole_and_parts(evn_plan_candidate *c, double gain, uint32_t parts)
+{
+	c[0] = device("0:0", 10, 0, 0);
+	c[1] = device("0:0/1+1", 10 * gain / parts, 0, 0);
+	c[0].device = c[1].device = 1;
+	c[1].parts = parts;
+	c[1].all_reduce_us = 5;
+}
+
+static void a_device_is_used_whole_or_in_parts(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[3];
+	evn_choice ch;
+	whole_and_parts(c, 1.5, 2);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, 0, NULL), EVN_OK);
+	assert_true(ch.taken[1]);
+	assert_says(&ch, 0, "whole it would decode slower: ");
+	assert_int_equal(ch.best_single, 0);
+	assert_true(ch.predicted.decode_tok_s > ch.best_single_predicted.decode_tok_s);
+
+	double alone = ch.predicted.decode_tok_s;
+	c[1].all_reduce_us = 35; /* its own meetings count though no candidates meet */
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, 0, NULL), EVN_OK);
+	assert_true(ch.taken[1]);
+	assert_true(fabs(1e6 / ch.predicted.decode_tok_s - 1e6 / alone - 2 * s.n_layers * 30) < 1e-3);
+	c[1].all_reduce_us = 500;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, 0, NULL), EVN_OK);
+	assert_true(ch.taken[0]);
+	assert_says(&ch, 1, "in parts it would decode slower: ");
+
+	whole_and_parts(c, 1.5, 2);
+	c[2] = device("1:0 other", 10, -1, 1);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 5, NULL), EVN_OK);
+	assert_true(!ch.taken[0] && ch.taken[1] && ch.taken[2]);
+
+	c[2].chip = 0; /* a twin: the best whole device is what the parts must beat, and nothing joins them */
+	c[2].gemv_gbs = 30;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 5, NULL), EVN_OK);
+	assert_true(ch.taken[2]);
+	assert_says(&ch, 1, "same chip as 1:0 other, which is faster: ");
+}
+
+static void parts_must_gain_two_percent_too(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[2];
+	evn_choice ch;
+	bool seen = false;
+	for (double gain = 0.9; gain < 1.5; gain += 0.005) {
+		whole_and_parts(c, gain, 2);
+		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, 0, NULL), EVN_OK);
+		assert_true(ch.taken[0] != ch.taken[1]);
+		if (ch.taken[1])
+			assert_true(ch.predicted.decode_tok_s > 1.02 * ch.best_single_predicted.decode_tok_s);
+		else
+			seen |= strstr(ch.reason[1], "would gain less than the 2 % that several ranks must: ") != NULL;
+	}
+	assert_true(seen && ch.taken[1]);
+}
+
+static void parts_count_as_ranks(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(0);
+	evn_plan_candidate c[3];
+	evn_choice ch;
+	whole_and_parts(c, 2, 6);
+	whole_and_parts(c + 1, 2, 6);
+	c[1] = c[2];
+	c[1].device = 2;
+	c[1].chip = 1;
+	c[2].device = 3;
+	c[2].chip = 2;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, 1, NULL), EVN_OK);
+	assert_false(ch.taken[1] && ch.taken[2]); /* twelve ranks */
+	assert_true(ch.taken[1] || ch.taken[2]);
+	assert_says(&ch, ch.taken[1] ? 2 : 1, "at most 8 devices take part");
+}
+
 static void several_must_gain_two_percent(void **state)
 {
 	(void)state;
@@ -173,14 +256,23 @@ static void at_most_eight_ranks_of_sixteen_candidates(void **state)
 
 /* ---- against a search by hand ---------------------------------------------------------------------------- */
 
+static uint32_t ranks_of(const evn_plan_candidate *c, uint32_t n, uint32_t mask)
+{
+	uint32_t ranks = 0;
+	for (uint32_t i = 0; i < n; i++)
+		ranks += !(mask >> i & 1) ? 0 : c[i].parts ? c[i].parts : 1;
+	return ranks;
+}
+
 static bool set_is_allowed(const evn_plan_candidate *c, uint32_t n, uint32_t mask)
 {
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t j = 0; j < i; j++)
-			if ((mask >> i & 1) && (mask >> j & 1) && c[i].chip >= 0 && c[i].chip == c[j].chip &&
-				c[i].driver != c[j].driver)
+			if ((mask >> i & 1) && (mask >> j & 1) &&
+				((c[i].chip >= 0 && c[i].chip == c[j].chip && c[i].driver != c[j].driver) ||
+				 (c[i].device && c[i].device == c[j].device)))
 				return false;
-	return true;
+	return ranks_of(c, n, mask) <= EVN_MAX_RANKS;
 }
 
 static double decode_of(const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n, uint32_t mask, double us)
@@ -190,8 +282,10 @@ static double decode_of(const evn_plan_shape *s, const evn_plan_candidate *c, ui
 	uint64_t memory[EVN_MAX_RANKS];
 	uint32_t n_members = 0;
 	evn_split split;
+	us = mask & (mask - 1) ? us : 0;
 	for (uint32_t i = 0; i < n; i++)
-		if (mask >> i & 1) {
+		for (uint32_t part = 0; (mask >> i & 1) && part < ranks_of(c, n, 1u << i); part++) {
+			us = c[i].parts > 1 ? fmax(us, c[i].all_reduce_us) : us;
 			memory[n_members] = c[i].memory_bytes;
 			members[n_members++] = c[i];
 		}
@@ -210,13 +304,14 @@ static void check_choice(const evn_choice *ch, const evn_plan_shape *s, const ev
 	double best = 0, best_single = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		taken |= (uint32_t)ch->taken[i] << i;
-		n_taken += ch->taken[i];
 		assert_true(ch->taken[i] == (ch->reason[i][0] == 0));
-		best_single = fmax(best_single, decode_of(s, c, n, 1u << i, us));
+		if (c[i].parts <= 1)
+			best_single = fmax(best_single, decode_of(s, c, n, 1u << i, us));
 	}
 	for (uint32_t mask = 1; mask < 1u << n; mask++)
 		if (set_is_allowed(c, n, mask))
 			best = fmax(best, decode_of(s, c, n, mask, us));
+	n_taken = ranks_of(c, n, taken);
 	double got = decode_of(s, c, n, taken, us);
 	assert_true(set_is_allowed(c, n, taken));
 	assert_true(got == ch->predicted.decode_tok_s);
@@ -242,6 +337,9 @@ static void the_choice_is_the_best_allowed_set(void **state)
 			c[i].launch_us = random_in(&random, 0, 30);
 			c[i].gemm_gflops = random_in(&random, 1, 100);
 			c[i].memory_bytes = random_in(&random, 20, 90) * MIB;
+			c[i].parts = random_in(&random, 0, 6) ? 1 : random_in(&random, 2, 5);
+			c[i].all_reduce_us = random_in(&random, 0, 60);
+			c[i].device = (int)random_in(&random, 0, 3);
 		}
 		evn_choice ch;
 		evn_status status = evn_plan_choose(&ch, &s, c, n, us, NULL);
@@ -250,7 +348,7 @@ static void the_choice_is_the_best_allowed_set(void **state)
 		assert_int_equal(status, EVN_OK);
 		check_choice(&ch, &s, c, n, us);
 		for (uint32_t i = 0; i < n; i++)
-			n_taken += ch.taken[i];
+			n_taken += ch.taken[i] ? c[i].parts : 0;
 		n_single += n_taken == 1;
 		n_several += n_taken > 1;
 	}
@@ -304,6 +402,9 @@ int main(void)
 		cmocka_unit_test(the_twin_driver_and_the_slow_device_are_dropped),
 		cmocka_unit_test(reasons_carry_the_figures),
 		cmocka_unit_test(parts_of_one_device_may_work_together),
+		cmocka_unit_test(a_device_is_used_whole_or_in_parts),
+		cmocka_unit_test(parts_must_gain_two_percent_too),
+		cmocka_unit_test(parts_count_as_ranks),
 		cmocka_unit_test(several_must_gain_two_percent),
 		cmocka_unit_test(shares_of_zero_and_unknown_speeds_stay_out),
 		cmocka_unit_test(a_model_too_large_for_one_takes_two),
