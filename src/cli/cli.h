@@ -17,8 +17,10 @@ enum {
 	CMD_TOKENIZE = 1 << 6,
 	CMD_SELFTEST = 1 << 7,
 	CMD_CONFIG = 1 << 8,
+	CMD_TRAIN = 1 << 9,
 	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH, /* those that need a model and devices */
-	CMD_ALL = (1 << 9) - 1,
+	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
+	CMD_ALL = (1 << 10) - 1,
 };
 
 typedef struct {
@@ -45,6 +47,7 @@ evn_status cmd_bench(const invocation *in, evn_error *err);
 evn_status cmd_inspect(const invocation *in, evn_error *err);
 evn_status cmd_tokenize(const invocation *in, evn_error *err);
 evn_status cmd_selftest(const invocation *in, evn_error *err);
+evn_status cmd_train(const invocation *in, evn_error *err);
 evn_status cmd_config(const invocation *in, evn_error *err);
 
 #endif

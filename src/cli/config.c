@@ -151,14 +151,23 @@ static evn_status check_version(const yaml_entries *y, evn_error *err)
 }
 
 /* A path in the file is relative to the file. */
-static evn_status place_model(settings *s, const char *file, evn_error *err)
+static evn_status place(const char **path, char **owned, const char *file, evn_error *err)
 {
 	const char *slash = strrchr(file, '/');
-	if (!s->model_path || *s->model_path == '/' || !slash)
+	if (!*path || **path == '/' || !slash)
 		return EVN_OK;
-	s->owned_path = text_format("%.*s%s", (int)(slash + 1 - file), file, s->model_path);
-	s->model_path = s->owned_path;
-	return s->owned_path ? EVN_OK : cli_fail_memory(err, "the model's path");
+	*owned = text_format("%.*s%s", (int)(slash + 1 - file), file, *path);
+	*path = *owned;
+	return *owned ? EVN_OK : cli_fail_memory(err, "a path");
+}
+
+static evn_status place_paths(settings *s, const char *file, evn_error *err)
+{
+	const char **const paths[] = {&s->model_path, &s->data_path, &s->output_path, &s->image_path};
+	evn_status status = EVN_OK;
+	for (size_t i = 0; i < sizeof paths / sizeof *paths && status == EVN_OK; i++)
+		status = place(paths[i], &s->owned_paths[i], file, err);
+	return status;
 }
 
 static char *text_at(const void *base, const cyaml_schema_field_t *f)
@@ -226,7 +235,7 @@ static evn_status apply(const config_values *v, const yaml_entries *y, settings 
 			return status;
 	}
 	evn_status status = apply_devices(v, y, s, err);
-	return status == EVN_OK ? place_model(s, y->file, err) : status;
+	return status == EVN_OK ? place_paths(s, y->file, err) : status;
 }
 
 static cyaml_config_t cyaml_setup(cyaml_trouble *t)

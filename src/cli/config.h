@@ -37,6 +37,15 @@ typedef struct {
 } config_logits;
 
 typedef struct {
+	char *data, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup, *weight_decay;
+	char *clip, *held_out, *eval_every, *save_every, *seed;
+} config_train;
+
+typedef struct {
+	char *rank, *alpha, *targets;
+} config_lora;
+
+typedef struct {
 	char *version;
 	config_model model;
 	config_device *devices;
@@ -46,6 +55,8 @@ typedef struct {
 	config_sample sample;
 	config_run run;
 	config_logits logits;
+	config_train train;
+	config_lora lora;
 } config_values;
 
 typedef struct {

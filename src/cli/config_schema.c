@@ -60,6 +60,22 @@ static const cyaml_schema_field_t logits_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t train_fields[] = {
+	TEXT(config_train, data),          TEXT(config_train, output),     TEXT(config_train, image),
+	TEXT(config_train, steps),         TEXT(config_train, sequences),  TEXT(config_train, accumulate),
+	TEXT(config_train, learning_rate), TEXT(config_train, min_rate),   TEXT(config_train, warmup),
+	TEXT(config_train, weight_decay),  TEXT(config_train, clip),       TEXT(config_train, held_out),
+	TEXT(config_train, eval_every),    TEXT(config_train, save_every), TEXT(config_train, seed),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t lora_fields[] = {
+	TEXT(config_lora, rank),
+	TEXT(config_lora, alpha),
+	TEXT(config_lora, targets),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_value_t device_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, config_device, device_fields)};
 
@@ -73,6 +89,8 @@ static const cyaml_schema_field_t config_fields[] = {
 	SECTION(sample),
 	SECTION(run),
 	SECTION(logits),
+	SECTION(train),
+	SECTION(lora),
 	CYAML_FIELD_END,
 };
 
@@ -89,6 +107,8 @@ const char *config_section_help(const char *section)
 		{"split", "how the work is divided and how partial results meet"},
 		{"compute", "how the devices compute"},
 		{"sample", "how the next token is drawn"},
+		{"train", "what `evener train` learns, how, and where the result goes; paths are relative to this file"},
+		{"lora", "fine-tuning by low-rank additions, the model staying as it is"},
 		{"run", "what `evener run` does unless flags say otherwise"},
 		{"logits", "what `evener logits` does unless flags say otherwise"},
 	};

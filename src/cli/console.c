@@ -18,7 +18,7 @@
 static struct {
 	pthread_mutex_t lock;
 	bool quiet, terminal, color;
-	char what[64];
+	char what[64], note[128];
 	double began_s, drawn_s;
 	uint64_t done;
 	int tenths; /* steps of 10 % already told, without a terminal */
@@ -98,8 +98,9 @@ static void draw_bar(double fraction, double rate, double left_s)
 	memset(bar + full, ' ', (size_t)(BAR_WIDTH - full));
 	bar[BAR_WIDTH] = 0;
 	short_count(rate, pace, sizeof pace);
-	fprintf(stderr, "\r\033[K%s [%s%s%s] %3.0f %%  %s/s  %.0f s left", console.what, console.color ? "\033[32m" : "",
-			bar, console.color ? "\033[0m" : "", 100 * fraction, pace, left_s);
+	fprintf(stderr, "\r\033[K%s [%s%s%s] %3.0f %%  %s%s  %.0f s left", console.what, console.color ? "\033[32m" : "",
+			bar, console.color ? "\033[0m" : "", 100 * fraction, *console.note ? console.note : pace,
+			*console.note ? "" : "/s", left_s);
 	console.on_screen = true;
 }
 
@@ -130,7 +131,8 @@ static void show(uint64_t done, uint64_t total)
 			draw_count(done, rate);
 	} else if (!console.terminal && total && (int)(fraction * 10) > console.tenths) {
 		console.tenths = (int)(fraction * 10);
-		fprintf(stderr, "evener: %s %d %%\n", console.what, 10 * console.tenths);
+		fprintf(stderr, "evener: %s %d %%%s%s\n", console.what, 10 * console.tenths, *console.note ? "  " : "",
+				console.note);
 	}
 }
 
@@ -156,9 +158,20 @@ bool console_progress(void *user, const char *what, uint64_t done, uint64_t tota
 	return !interrupted();
 }
 
+void console_progress_note(const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	pthread_mutex_lock(&console.lock);
+	vsnprintf(console.note, sizeof console.note, fmt, args);
+	pthread_mutex_unlock(&console.lock);
+	va_end(args);
+}
+
 void console_progress_end(void)
 {
 	pthread_mutex_lock(&console.lock);
+	console.note[0] = 0;
 	clear_bar();
 	console.began_s = 0;
 	pthread_mutex_unlock(&console.lock);

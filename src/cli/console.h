@@ -13,6 +13,8 @@ void console_note(const char *fmt, ...) EVN_PRINTF(1, 2); /* a line, unless quie
 /* An evn_progress_fn: on a terminal a bar, ten times a second at most (NO_COLOR honoured); elsewhere a line for each
  * 10 %. False once the user interrupted. */
 bool console_progress(void *user, const char *what, uint64_t done, uint64_t total);
+/* What the bar tells besides, in place of the pace, until console_progress_end. */
+void console_progress_note(const char *fmt, ...) EVN_PRINTF(1, 2);
 void console_progress_end(void); /* takes the bar away */
 
 #endif

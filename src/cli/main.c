@@ -26,6 +26,12 @@ static const command commands[] = {
 	 "for the\n"
 	 "40 that are likeliest after any of the tokens.",
 	 cmd_logits},
+	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
+	 "With architecture and sizes (model.architecture and what follows) a new model of random weights learns the\n"
+	 "text byte by byte; with a model given, that one goes on learning, or with --lora-rank stays as it is and gets\n"
+	 "low-rank additions, written as an adapter. The state is saved to OUTPUT.checkpoint every few steps and when\n"
+	 "interrupted; --resume goes on from there, on any split.",
+	 cmd_train},
 	{"bench", CMD_BENCH, "CONFIG | -m MODEL", 1, "measure prefill and decode, each device alone and all together",
 	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
 	 "devices' measured GB/s.",
@@ -60,9 +66,9 @@ static evn_status unknown_command(const char *name, evn_error *err)
 
 static evn_status check_settings(const command *c, const invocation *in, evn_error *err)
 {
-	bool made = in->settings.architecture && (c->bit & CMD_ENGINE);
+	bool made = in->settings.architecture && (c->bit & CMD_MODEL);
 	bool has_model = in->settings.model_path || made || (c->bit == CMD_INSPECT && in->n_arguments > 0);
-	if (!has_model && (c->bit & (CMD_ENGINE | CMD_INSPECT | CMD_TOKENIZE)))
+	if (!has_model && (c->bit & (CMD_MODEL | CMD_INSPECT | CMD_TOKENIZE)))
 		return cli_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
 	return EVN_OK;
 }
@@ -76,7 +82,7 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 		return cli_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
 						in->arguments[c->max_arguments]);
 	evn_status status = settings_init(&in->settings, err);
-	if (status == EVN_OK && (c->bit & CMD_ENGINE) && line->n_arguments > 0)
+	if (status == EVN_OK && (c->bit & CMD_MODEL) && line->n_arguments > 0)
 		status = config_load(file, line->arguments[0], &in->settings, err);
 	if (status == EVN_OK)
 		status = command_line_apply(line, &in->settings, err);

@@ -11,7 +11,7 @@ static const char *const splits[] = {"tensor", NULL};
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const activation_types[] = {"auto", "f32", NULL};
 
-#define MODEL_COMMANDS (CMD_ENGINE | CMD_TOKENIZE | CMD_INSPECT)
+#define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_TOKENIZE)
 #define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
 #define CONTEXT_MAX 16777216
@@ -22,42 +22,42 @@ static const char *const activation_types[] = {"auto", "f32", NULL};
 const option options[] = {
 	{"model", 'm', OPTION_TEXT, MODEL_COMMANDS, "model.path", FIELD(model_path), NULL, 0, 0, NULL,
 	 "FILE", "model file (GGUF)"},
-	{"ctx-size", 'c', OPTION_INT, CMD_ENGINE, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,
-	 "N", "tokens the KV cache holds; 0 = as many as the model was trained for"},
+	{"ctx-size", 'c', OPTION_INT, CMD_MODEL, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens the KV cache holds, or of a sequence in training; 0 = as many as the model was trained for (training: 128)"},
 	{"batch-size", 'b', OPTION_INT, CMD_ENGINE, "compute.batch", FIELD(batch), "512", 1, 65536, NULL,
 	 "N", "most prompt tokens computed at once"},
 
-	{"architecture", 0, OPTION_TEXT, CMD_ENGINE, "model.architecture", FIELD(architecture), NULL, 0, 0, NULL,
+	{"architecture", 0, OPTION_TEXT, CMD_MODEL, "model.architecture", FIELD(architecture), NULL, 0, 0, NULL,
 	 "NAME", "make a model with random weights instead of reading one: simple-lm, gpt2, llama"},
-	{"vocab", 0, OPTION_INT, CMD_ENGINE, "model.vocab", FIELD(vocab), "0", 0, CONTEXT_MAX, NULL,
+	{"vocab", 0, OPTION_INT, CMD_MODEL, "model.vocab", FIELD(vocab), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "vocabulary of a model that is made; 257 and more where it has layers: bytes and the end of text"},
-	{"dim", 0, OPTION_INT, CMD_ENGINE, "model.dim", FIELD(dim), "0", 0, CONTEXT_MAX, NULL,
+	{"dim", 0, OPTION_INT, CMD_MODEL, "model.dim", FIELD(dim), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "width of a model that is made"},
-	{"layers", 0, OPTION_INT, CMD_ENGINE, "model.layers", FIELD(layers), "0", 0, CONTEXT_MAX, NULL,
+	{"layers", 0, OPTION_INT, CMD_MODEL, "model.layers", FIELD(layers), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "layers of a model that is made; simple-lm has none"},
-	{"heads", 0, OPTION_INT, CMD_ENGINE, "model.heads", FIELD(heads), "0", 0, CONTEXT_MAX, NULL,
+	{"heads", 0, OPTION_INT, CMD_MODEL, "model.heads", FIELD(heads), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "query heads of a model that is made"},
-	{"kv-heads", 0, OPTION_INT, CMD_ENGINE, "model.kv_heads", FIELD(kv_heads), "0", 0, CONTEXT_MAX, NULL,
+	{"kv-heads", 0, OPTION_INT, CMD_MODEL, "model.kv_heads", FIELD(kv_heads), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "key and value heads of a model that is made; 0 = as many as query heads"},
-	{"ff", 0, OPTION_INT, CMD_ENGINE, "model.ff", FIELD(ff), "0", 0, CONTEXT_MAX, NULL,
+	{"ff", 0, OPTION_INT, CMD_MODEL, "model.ff", FIELD(ff), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "feed-forward units of a model that is made; 0 = 4 for each of its width"},
-	{"init-seed", 0, OPTION_INT, CMD_ENGINE, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
+	{"init-seed", 0, OPTION_INT, CMD_MODEL, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
 	 "N", "seed of the random weights, and of --random-ids"},
 
-	{"devices", 'd', OPTION_TEXT, CMD_ENGINE | CMD_SELFTEST, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
+	{"devices", 'd', OPTION_TEXT, CMD_MODEL | CMD_SELFTEST, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
 	 "LIST", "devices to use, SELECTOR[/PARTS],...: gpu, cpu, all, 0:1, pocl, part of a name; cpu/1+1 is two "
 	 "sub-devices of one compute unit"},
-	{"shares", 0, OPTION_SHARES, CMD_ENGINE, "devices.share", FIELD(shares), NULL, 0, 0, NULL,
+	{"shares", 0, OPTION_SHARES, CMD_MODEL, "devices.share", FIELD(shares), NULL, 0, 0, NULL,
 	 "3,1", "how much each rank holds, in proportion; left out: as measured"},
-	{"memory", 0, OPTION_MEMORY, CMD_ENGINE, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
+	{"memory", 0, OPTION_MEMORY, CMD_MODEL, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
 	 "90%,6GiB", "most memory to use of each item of the device list, or one amount for all"},
 	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "tensor", 0, 0, splits,
 	 "MODE", "how the work is split: tensor (every matrix over all devices)"},
-	{"reduce", 0, OPTION_CHOICE, CMD_ENGINE, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
+	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
 	 "WAY", "how partial results meet: auto, host, events, flags"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "type of the activations: auto, f32"},
-	{"remeasure", 0, OPTION_FLAG, CMD_ENGINE | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
+	{"remeasure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
 	 NULL, "measure the devices again instead of reading the cached profile"},
 	{"no-measure", 0, OPTION_FLAG, CMD_DEVICES, NULL, FIELD(no_measure), NULL, 0, 0, NULL,
 	 NULL, "list the devices without measuring those that are new"},
@@ -94,6 +94,46 @@ const option options[] = {
 	{"repeat-last-n", 0, OPTION_INT, CMD_RUN, "sample.repeat_last_n", FIELD(repeat_last_n), "64", 0, CONTEXT_MAX, NULL,
 	 "N", "how many tokens back the repeat penalty looks"},
 
+	{"data", 0, OPTION_TEXT, CMD_TRAIN, "train.data", FIELD(data_path), NULL, 0, 0, NULL,
+	 "FILE", "the text to learn"},
+	{"output", 'o', OPTION_TEXT, CMD_TRAIN, "train.output", FIELD(output_path), NULL, 0, 0, NULL,
+	 "FILE", "the model to write (GGUF); its state while training runs is at FILE.checkpoint"},
+	{"image", 0, OPTION_TEXT, CMD_TRAIN, "train.image", FIELD(image_path), NULL, 0, 0, NULL,
+	 "FILE", "draw the loss curve (PNG)"},
+	{"resume", 0, OPTION_FLAG, CMD_TRAIN, NULL, FIELD(resume), NULL, 0, 0, NULL,
+	 NULL, "go on from the checkpoint of a run that did not end"},
+	{"steps", 0, OPTION_INT, CMD_TRAIN, "train.steps", FIELD(steps), "1000", 1, 100000000, NULL,
+	 "N", "steps of the optimizer"},
+	{"sequences", 0, OPTION_INT, CMD_TRAIN, "train.sequences", FIELD(sequences), "8", 1, 65536, NULL,
+	 "N", "sequences computed at once, each of the context's length (-c)"},
+	{"accumulate", 0, OPTION_INT, CMD_TRAIN, "train.accumulate", FIELD(accumulate), "1", 1, 65536, NULL,
+	 "N", "how many times as many sequences make one step"},
+	{"learning-rate", 0, OPTION_REAL, CMD_TRAIN, "train.learning_rate", FIELD(learning_rate), "0.001", 0, 1e30, NULL,
+	 "R", "learning rate after the warm-up"},
+	{"min-rate", 0, OPTION_REAL, CMD_TRAIN, "train.min_rate", FIELD(min_rate), "0.0001", 0, 1e30, NULL,
+	 "R", "learning rate at the end, after half a cosine"},
+	{"warmup", 0, OPTION_INT, CMD_TRAIN, "train.warmup", FIELD(warmup), "50", 0, 100000000, NULL,
+	 "N", "steps in which the rate rises"},
+	{"weight-decay", 0, OPTION_REAL, CMD_TRAIN, "train.weight_decay", FIELD(weight_decay), "0.1", 0, 1000, NULL,
+	 "D", "AdamW's decay of matrices"},
+	{"clip", 0, OPTION_REAL, CMD_TRAIN, "train.clip", FIELD(clip), "1", 0, 1e30, NULL,
+	 "C", "largest norm of a step's gradient; 0 = any"},
+	{"held-out", 0, OPTION_REAL, CMD_TRAIN, "train.held_out", FIELD(held_out), "0.1", 0, 0.9, NULL,
+	 "F", "fraction of the text, its end, that is tested on and not learned"},
+	{"eval-every", 0, OPTION_INT, CMD_TRAIN, "train.eval_every", FIELD(eval_every), "100", 0, 100000000, NULL,
+	 "N", "steps between tests on the held-out text; 0 = at the end only"},
+	{"save-every", 0, OPTION_INT, CMD_TRAIN, "train.save_every", FIELD(save_every), "100", 0, 100000000, NULL,
+	 "N", "steps between checkpoints; 0 = only when interrupted"},
+	{"seed", 's', OPTION_INT, CMD_TRAIN, "train.seed", FIELD(train_seed), "1", 0, SEED_MAX, NULL,
+	 "N", "of the order in which the text is learned"},
+	{"lora-rank", 0, OPTION_INT, CMD_TRAIN, "lora.rank", FIELD(lora_rank), "0", 0, 4096, NULL,
+	 "N", "rank of the additions; 0 = train the model itself"},
+	{"lora-alpha", 0, OPTION_REAL, CMD_TRAIN, "lora.alpha", FIELD(lora_alpha), "16", 0, 1e6, NULL,
+	 "A", "additions count A / rank"},
+	{"lora-targets", 0, OPTION_TEXT, CMD_TRAIN, "lora.targets", FIELD(lora_targets),
+	 "attn_q,attn_k,attn_v,attn_output,ffn_gate,ffn_up,ffn_down", 0, 0, NULL,
+	 "LIST", "matrices that get additions"},
+
 	{"prompt-tokens", 'p', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_prompt), "512", 1, CONTEXT_MAX, NULL,
 	 "N", "tokens of the prefill measurement"},
 	{"decode-tokens", 'n', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_decode), "64", 1, CONTEXT_MAX, NULL,
@@ -104,7 +144,7 @@ const option options[] = {
 	{"tensors", 0, OPTION_FLAG, CMD_INSPECT, NULL, FIELD(tensors), NULL, 0, 0, NULL,
 	 NULL, "list every tensor"},
 	{"json", 0, OPTION_FLAG, JSON_COMMANDS, NULL, FIELD(json), NULL, 0, 0, NULL,
-	 NULL, "print one JSON object"},
+	 NULL, "print one JSON object (train: a line for each step)"},
 	{"quiet", 'q', OPTION_FLAG, CMD_ALL, NULL, FIELD(quiet), NULL, 0, 0, NULL,
 	 NULL, "no progress, plan or statistics on standard error"},
 	{0},
@@ -144,7 +184,7 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 	return cli_fail(err, EVN_ERR_USAGE, "cannot be set");
 }
 
-enum { MAX_OPTIONS = 64, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
+enum { MAX_OPTIONS = 128, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
 
 /* The part of the table that one command takes, as getopt_long wants it: val is LONG_BASE + index in `options`. */
 typedef struct {

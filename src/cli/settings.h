@@ -16,7 +16,7 @@ typedef struct {
 	memory_list memory;  /* per item of the list, or one for all, from --memory */
 	evn_device_rule rules[EVN_MAX_RANKS];
 	size_t n_rules;
-	char *owned_list, *owned_path; /* what rules and model_path may point into */
+	char *owned_list, *owned_paths[4]; /* what rules and the paths may point into */
 
 	int split, reduce, activations; /* indices into the options' choices */
 	bool remeasure, no_measure;
@@ -28,6 +28,14 @@ typedef struct {
 	int64_t n_random_ids;
 	int64_t n_predict;
 	bool ignore_eos, special, tensors;
+
+	const char *data_path, *output_path, *image_path;
+	bool resume;
+	int64_t steps, sequences, accumulate, warmup, eval_every, save_every, train_seed;
+	double learning_rate, min_rate, weight_decay, clip, held_out;
+	int64_t lora_rank;
+	double lora_alpha;
+	const char *lora_targets;
 
 	int64_t bench_prompt, bench_decode, bench_repeats;
 	bool json, quiet;

@@ -1,0 +1,297 @@
+/* checkpoint.c - see checkpoint.h. */
+#include "train/checkpoint.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/gguf_write.h"
+
+#define STEP_KEY "train.step"
+#define SEED_KEY "train.seed"
+#define DATA_KEY "train.data"
+#define CHECKSUM_KEY "train.checksum"
+#define LOSS_TENSOR "train.loss"
+#define VAL_LOSS_TENSOR "train.val_loss"
+
+static const char *const prefixes[EVN_PARAM__COUNT] = {
+	[EVN_PARAM_VALUE] = "", [EVN_PARAM_M] = "adam_m.", [EVN_PARAM_V] = "adam_v."};
+
+static bool begins(evn_str s, const char *with)
+{
+	return s.length >= strlen(with) && memcmp(s.text, with, strlen(with)) == 0;
+}
+
+/* Training's own entries, which are made anew. */
+static bool is_ours(evn_str name)
+{
+	return begins(name, "train.") || begins(name, prefixes[EVN_PARAM_M]) || begins(name, prefixes[EVN_PARAM_V]);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+static uint64_t checksum(const evn_gguf *g)
+{
+	uint64_t h = EVN_HASH_START;
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
+		const evn_tensor *t = evn_gguf_tensor_at(g, i);
+		h = evn_hash(h, t->name.text, t->name.length);
+		h = evn_hash(h, t->data, t->size_bytes);
+	}
+	return h;
+}
+
+/* A 64-bit number kept as 16 hexadecimal digits. */
+static evn_status read_hash(const evn_gguf *g, const char *key, uint64_t *out, evn_error *err)
+{
+	evn_str text = {"", 0};
+	char digits[17] = "";
+	EVN_TRY(evn_gguf_string(g, key, &text, err));
+	*out = 0;
+	if (text.length != 16)
+		return text.length ? evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is not a number of 16 hexadecimal digits",
+									  evn_gguf_name(g), key)
+						   : EVN_OK;
+	memcpy(digits, text.text, 16);
+	*out = strtoull(digits, NULL, 16);
+	return EVN_OK;
+}
+
+static evn_status check(const evn_gguf *g, evn_error *err)
+{
+	uint64_t expected;
+	EVN_TRY(read_hash(g, CHECKSUM_KEY, &expected, err));
+	if (!evn_gguf_find(g, CHECKSUM_KEY) || checksum(g) == expected)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FORMAT,
+					"%s: the tensors do not have the checksum that the file gives: it is damaged", evn_gguf_name(g));
+}
+
+evn_status evn_state_open(evn_state *out, const char *path, evn_error *err)
+{
+	*out = (evn_state){0};
+	evn_status s = evn_map_file(&out->file, path, err);
+	if (s == EVN_OK)
+		s = evn_gguf_parse(&out->gguf, path, out->file.data, out->file.size, err);
+	if (s == EVN_OK)
+		s = check(out->gguf, err);
+	if (s != EVN_OK)
+		evn_state_close(out);
+	return s;
+}
+
+void evn_state_close(evn_state *s)
+{
+	evn_gguf_free(s->gguf);
+	evn_unmap_file(&s->file);
+	*s = (evn_state){0};
+}
+
+static evn_status read_losses(const evn_gguf *g, const char *name, uint32_t step, float **out, evn_error *err)
+{
+	const evn_tensor *t = evn_gguf_find_tensor(g, name);
+	if (!t || t->n_dims != 1 || t->shape[0] != step)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" of %u losses is missing or has another size",
+						evn_gguf_name(g), name, step);
+	*out = malloc(step * sizeof **out);
+	if (!*out)
+		return evn_fail_memory(err, name, step * sizeof **out);
+	evn_tensor_row(t, 0, *out);
+	return EVN_OK;
+}
+
+evn_status evn_state_progress(const evn_state *s, evn_progress *out, float **loss, float **val_loss, evn_error *err)
+{
+	*out = (evn_progress){0};
+	*loss = *val_loss = NULL;
+	EVN_TRY(evn_gguf_u32(s->gguf, STEP_KEY, &out->step, err));
+	EVN_TRY(read_hash(s->gguf, DATA_KEY, &out->data_hash, err));
+	EVN_TRY(read_hash(s->gguf, SEED_KEY, &out->seed, err));
+	if (!out->step)
+		return EVN_OK;
+	EVN_TRY(read_losses(s->gguf, LOSS_TENSOR, out->step, loss, err));
+	return read_losses(s->gguf, VAL_LOSS_TENSOR, out->step, val_loss, err);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+	evn_gguf_writer *w;
+	evn_network *const *networks;
+	uint32_t n_ranks;
+	uint64_t checksum;
+	evn_error *err;
+} writing;
+
+static void put_tensor(writing *w, const char *name, const evn_quant *quant, uint32_t n_dims, const uint64_t *shape,
+					   const void *data, uint64_t size_bytes)
+{
+	w->checksum = evn_hash(w->checksum, name, strlen(name));
+	w->checksum = evn_hash(w->checksum, data, size_bytes);
+	evn_gguf_put_tensor(w->w, name, quant, n_dims, shape, data);
+}
+
+/* Piece k of parameter i, put together from its owners. */
+static evn_status put_piece(writing *w, uint32_t i, uint32_t k, evn_param_part part)
+{
+	const evn_piece *piece = &w->networks[0]->params[i]->pieces[k];
+	const uint64_t shape[2] = {piece->cols, piece->rows}, bytes = shape[0] * shape[1] * sizeof(float);
+	bool vector = piece->rows == 1 && !w->networks[0]->trained.lora_rank;
+	char name[96];
+	snprintf(name, sizeof name, "%s%s", prefixes[part], piece->name);
+	float *whole = malloc(bytes);
+	evn_status s = whole ? EVN_OK : evn_fail_memory(w->err, name, bytes);
+	for (uint32_t r = 0; r < w->n_ranks && s == EVN_OK; r++) {
+		const evn_param *p = w->networks[r]->params[i];
+		s = evn_piece_download(p, &p->pieces[k], w->networks[r]->q, part, whole, w->err);
+	}
+	if (s == EVN_OK)
+		put_tensor(w, name, evn_quant_by_name("F32"), vector ? 1 : 2, shape, whole, bytes);
+	free(whole);
+	return s;
+}
+
+static evn_status put_params(writing *w, evn_param_part part)
+{
+	const evn_network *n = w->networks[0];
+	for (uint32_t i = 0; i < n->n_params; i++)
+		for (uint32_t k = 0; k < n->params[i]->n_pieces; k++)
+			EVN_TRY(put_piece(w, i, k, part));
+	return EVN_OK;
+}
+
+static bool is_trained(const evn_network *n, evn_str name)
+{
+	for (uint32_t i = 0; i < n->n_params; i++)
+		for (uint32_t k = 0; k < n->params[i]->n_pieces; k++)
+			if (evn_str_is(name, n->params[i]->pieces[k].name))
+				return true;
+	return false;
+}
+
+static evn_status put_source(writing *w, const evn_gguf *source)
+{
+	for (uint32_t i = 0; i < evn_gguf_n_values(source); i++)
+		if (!is_ours(evn_gguf_value_at(source, i)->key))
+			evn_gguf_put_value(w->w, evn_gguf_value_at(source, i));
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(source); i++) {
+		const evn_tensor *t = evn_gguf_tensor_at(source, i);
+		char name[128];
+		if (is_ours(t->name) || is_trained(w->networks[0], t->name))
+			continue;
+		snprintf(name, sizeof name, "%.*s", (int)t->name.length, t->name.text);
+		put_tensor(w, name, t->quant, t->n_dims, t->shape, t->data, t->size_bytes);
+	}
+	return put_params(w, EVN_PARAM_VALUE);
+}
+
+static void put_hash(writing *w, const char *key, uint64_t value)
+{
+	char digits[17];
+	snprintf(digits, sizeof digits, "%016" PRIx64, value);
+	evn_gguf_put_string(w->w, key, digits);
+}
+
+static evn_status put_progress(writing *w, const evn_progress *p)
+{
+	EVN_TRY(put_params(w, EVN_PARAM_M));
+	EVN_TRY(put_params(w, EVN_PARAM_V));
+	const uint64_t shape[1] = {p->step}, bytes = p->step * sizeof(float);
+	if (p->step) {
+		put_tensor(w, LOSS_TENSOR, evn_quant_by_name("F32"), 1, shape, p->loss, bytes);
+		put_tensor(w, VAL_LOSS_TENSOR, evn_quant_by_name("F32"), 1, shape, p->val_loss, bytes);
+	}
+	evn_gguf_put_u32(w->w, STEP_KEY, p->step);
+	put_hash(w, SEED_KEY, p->seed);
+	put_hash(w, DATA_KEY, p->data_hash);
+	put_hash(w, CHECKSUM_KEY, w->checksum);
+	return EVN_OK;
+}
+
+static evn_status save(evn_gguf_writer *w, const char *path, evn_error *err)
+{
+	uint8_t *file;
+	size_t size;
+	EVN_TRY(evn_gguf_finish(w, &file, &size, err));
+	evn_status s = evn_write_file(path, file, size, err);
+	free(file);
+	return s;
+}
+
+evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, evn_network *const *networks,
+								uint32_t n_ranks, const evn_progress *progress, evn_error *err)
+{
+	writing w = {.networks = networks, .n_ranks = n_ranks, .checksum = EVN_HASH_START, .err = err};
+	EVN_TRY(evn_gguf_writer_create(&w.w, err));
+	evn_status s = put_source(&w, source);
+	if (s == EVN_OK && progress)
+		s = put_progress(&w, progress);
+	if (s == EVN_OK)
+		s = save(w.w, path, err);
+	evn_gguf_writer_free(w.w);
+	return s;
+}
+
+/* ---- adapters ----------------------------------------------------------------------------------------------- */
+
+typedef struct {
+	evn_gguf_writer *w;
+	evn_random random;
+	uint32_t rank;
+	evn_error *err;
+} adapter;
+
+/* One half: random as nn.Linear is by default, deviation 1 / sqrt(3 columns), or zeros. */
+static evn_status put_half(adapter *a, const char *tensor, const char *suffix, uint64_t columns, uint64_t rows,
+						   bool random)
+{
+	const uint64_t shape[2] = {columns, rows}, n = columns * rows;
+	float *values = calloc(n, sizeof *values);
+	char name[128];
+	if (!values)
+		return evn_fail_memory(a->err, tensor, n * sizeof *values);
+	for (uint64_t i = 0; i < n && random; i++)
+		values[i] = (float)(evn_random_normal(&a->random) / sqrt(3.0 * (double)columns));
+	snprintf(name, sizeof name, "%s%s", tensor, suffix);
+	evn_gguf_put_tensor(a->w, name, evn_quant_by_name("F32"), 2, shape, values);
+	free(values);
+	return EVN_OK;
+}
+
+static evn_status put_additions(adapter *a, const evn_model *base, uint32_t targets)
+{
+	for (uint32_t layer = 0; layer < evn_model_hparams(base)->n_layers; layer++)
+		for (uint32_t i = 0; i < EVN_TARGETS; i++) {
+			char part[32], name[64];
+			const evn_tensor *t;
+			if (!(targets >> i & 1))
+				continue;
+			snprintf(part, sizeof part, "%s.weight", evn_target_names[i]);
+			snprintf(name, sizeof name, "blk.%u.%s", layer, part);
+			EVN_TRY(evn_model_get_in_layer(base, layer, part, &t, a->err));
+			EVN_TRY(put_half(a, name, ".lora_a", t->shape[0], a->rank, true));
+			EVN_TRY(put_half(a, name, ".lora_b", a->rank, t->shape[1], false));
+		}
+	return EVN_OK;
+}
+
+evn_status evn_adapter_create(const char *path, const evn_model *base, const evn_trained *trained, uint64_t seed,
+							  evn_error *err)
+{
+	adapter a = {.random = {.state = seed}, .rank = trained->lora_rank, .err = err};
+	const evn_str arch = evn_model_hparams(base)->arch;
+	char arch_name[64];
+	snprintf(arch_name, sizeof arch_name, "%.*s", (int)arch.length, arch.text);
+	EVN_TRY(evn_gguf_writer_create(&a.w, err));
+	evn_gguf_put_string(a.w, "general.type", "adapter");
+	evn_gguf_put_string(a.w, "general.architecture", arch_name);
+	evn_gguf_put_string(a.w, "adapter.type", "lora");
+	evn_gguf_put_f32(a.w, "adapter.lora.alpha", trained->lora_alpha);
+	evn_status s = put_additions(&a, base, trained->lora_targets);
+	if (s == EVN_OK)
+		s = save(a.w, path, err);
+	evn_gguf_writer_free(a.w);
+	return s;
+}

@@ -1,0 +1,515 @@
+/* trainer.c - training from first to last: the state file, the ranks, steps with their schedule, held-out loss,
+ * checkpoints. A new model is written as a checkpoint of step 0 and opened like any other, so there is one way in. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/prepare.h"
+#include "engine/team.h"
+#include "train/checkpoint.h"
+#include "train/dataset.h"
+
+#define BETA1 0.9
+#define BETA2 0.95
+#define EPS 1e-8
+#define KEPT_FRACTION 0.25 /* of a device's memory that activations may take before they are computed again */
+
+struct evn_trainer {
+	evn_train_options o;
+	char *checkpoint_path;
+	evn_model *model; /* the base where an adapter is trained, else the state file itself */
+	evn_state state;
+	evn_trained trained;
+	evn_pass_shape shape;
+	evn_dataset data;
+	evn_prepared prepared;
+	uint32_t n_ranks;
+	evn_device *devices[EVN_MAX_RANKS];
+	evn_queue *queues[EVN_MAX_RANKS];
+	evn_network *networks[EVN_MAX_RANKS];
+	evn_group *group;
+	evn_team *team;
+	evn_progress progress;
+	float *loss, *val_loss; /* (o.steps) */
+	/* of the passes that run */
+	uint32_t n_tok, n_passes;
+	uint32_t *ids, *targets; /* (accumulate, n_tok) */
+	float *losses, *embeddings;
+	float gradient_scale;
+	evn_adamw adamw;
+	double norm;
+	bool created; /* the checkpoint of step 0, by this run */
+};
+
+/* ---- what is trained ------------------------------------------------------------------------------------------ */
+
+/* "attn_q,attn_v" to bits. */
+static evn_status read_targets(const char *list, uint32_t *bits, evn_error *err)
+{
+	*bits = 0;
+	while (*list) {
+		size_t n = strcspn(list, ", "), i = 0;
+		while (i < EVN_TARGETS && (strlen(evn_target_names[i]) != n || memcmp(evn_target_names[i], list, n)))
+			i++;
+		if (i == EVN_TARGETS)
+			return evn_fail(err, EVN_ERR_USAGE,
+							"LoRA target '%.*s': expected attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up or "
+							"ffn_down",
+							(int)n, list);
+		*bits |= 1u << i;
+		list += n + strspn(list + n, ", ");
+	}
+	return *bits ? EVN_OK : evn_fail(err, EVN_ERR_USAGE, "LoRA: no target matrices are named");
+}
+
+static evn_status check_options(evn_trainer *t, evn_error *err)
+{
+	const evn_train_options *o = &t->o;
+	if (!o->data_path || !o->output_path)
+		return evn_fail(err, EVN_ERR_USAGE, "training needs %s", o->data_path ? "an output file" : "a text to learn");
+	if (o->lora_rank && !o->model_path)
+		return evn_fail(err, EVN_ERR_USAGE, "LoRA adds to a model, and none is given");
+	if (!o->steps || !o->batch || !o->accumulate || !o->context)
+		return evn_fail(err, EVN_ERR_USAGE, "training needs at least one step, sequence, pass and token of context");
+	t->trained = (evn_trained){.lora_rank = o->lora_rank, .lora_alpha = (float)o->lora_alpha};
+	if (o->lora_rank)
+		EVN_TRY(read_targets(o->lora_targets, &t->trained.lora_targets, err));
+	t->shape = (evn_pass_shape){o->context, o->batch, false};
+	t->n_tok = o->context * o->batch;
+	t->checkpoint_path = evn_format("%s.checkpoint", o->output_path);
+	return t->checkpoint_path ? EVN_OK : evn_fail_memory(err, "path", strlen(o->output_path));
+}
+
+static evn_status create_state(const evn_trainer *t, evn_error *err)
+{
+	evn_model *fresh;
+	if (t->trained.lora_rank)
+		return evn_adapter_create(t->checkpoint_path, t->model, &t->trained, t->o.seed, err);
+	EVN_TRY(evn_model_create(&fresh, &t->o.spec, err));
+	evn_status s = evn_model_save(fresh, t->checkpoint_path, err);
+	evn_model_close(fresh);
+	return s;
+}
+
+/* What a run left behind is neither overwritten nor gone on with unasked; a checkpoint of step 0 is worth nothing. */
+static evn_status check_left(const evn_trainer *t, evn_error *err)
+{
+	evn_state state;
+	evn_progress progress;
+	float *loss, *val_loss;
+	bool left = access(t->checkpoint_path, F_OK) == 0;
+	if (left == t->o.resume)
+		return EVN_OK;
+	if (!left)
+		return evn_fail(err, EVN_ERR_USAGE, "%s: there is no checkpoint to resume", t->checkpoint_path);
+	EVN_TRY(evn_state_open(&state, t->checkpoint_path, err));
+	evn_status s = evn_state_progress(&state, &progress, &loss, &val_loss, err);
+	free(loss);
+	free(val_loss);
+	evn_state_close(&state);
+	if (s == EVN_OK && progress.step)
+		return evn_fail(
+			err, EVN_ERR_USAGE,
+			"%s is left from a run that ended after step %u: --resume goes on with it, removing it begins "
+			"anew",
+			t->checkpoint_path, progress.step);
+	return s;
+}
+
+/* Model and state file. */
+static evn_status open_files(evn_trainer *t, evn_error *err)
+{
+	const evn_train_options *o = &t->o;
+	bool goes_on = o->model_path && !o->lora_rank && !o->resume;
+	EVN_TRY(check_left(t, err));
+	if (o->lora_rank)
+		EVN_TRY(evn_model_open(&t->model, o->model_path, err));
+	if (o->lora_rank)
+		EVN_TRY(evn_network_check(t->model, &t->shape, err));
+	if (!o->resume && !goes_on) {
+		EVN_TRY(create_state(t, err));
+		t->created = true;
+	}
+	const char *state = goes_on ? o->model_path : t->checkpoint_path;
+	EVN_TRY(evn_state_open(&t->state, state, err));
+	if (!o->lora_rank)
+		EVN_TRY(evn_model_open(&t->model, state, err));
+	return evn_network_check(t->model, &t->shape, err);
+}
+
+static evn_status check_same(const evn_trainer *t, const char *what, uint32_t has, uint32_t asked, evn_error *err)
+{
+	if (!asked || has == asked)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_USAGE, "%s: a model with %s %u, but %u is asked for", t->checkpoint_path, what, has,
+					asked);
+}
+
+/* A checkpoint must be of this very run: the same model, data and seed. */
+static evn_status check_resumed(evn_trainer *t, evn_error *err)
+{
+	const evn_progress *p = &t->progress;
+	const evn_model_spec *s = &t->o.spec;
+	const evn_hparams *h = evn_model_hparams(t->model);
+	if (t->o.lora_rank) {
+		float alpha = 0;
+		EVN_TRY(evn_gguf_f32(t->state.gguf, "adapter.lora.alpha", &alpha, err));
+		if (alpha != t->trained.lora_alpha)
+			return evn_fail(err, EVN_ERR_USAGE, "%s: an adapter with alpha %g, but %g is asked for",
+							t->checkpoint_path, (double)alpha, (double)t->trained.lora_alpha);
+	} else if (!t->o.model_path) {
+		EVN_TRY(check_same(t, "layers", h->n_layers, s->n_layers, err));
+		EVN_TRY(check_same(t, "dim", h->dim, s->dim, err));
+		EVN_TRY(check_same(t, "heads", h->n_heads, s->n_heads, err));
+		EVN_TRY(check_same(t, "kv_heads", h->n_kv_heads, s->n_kv_heads, err));
+		EVN_TRY(check_same(t, "ff", h->ff_dim, s->ff_dim, err));
+		EVN_TRY(check_same(t, "vocab", h->vocab, s->vocab, err));
+	}
+	if (p->step && (p->data_hash != t->data.hash || p->seed != t->o.seed))
+		return evn_fail(err, EVN_ERR_USAGE, "%s: it was trained on another %s: its steps cannot be gone on with",
+						t->checkpoint_path, p->seed != t->o.seed ? "seed" : "text (or another part of it held out)");
+	if (p->step >= t->o.steps)
+		return evn_fail(err, EVN_ERR_USAGE, "%s: %u steps are done already and %u are asked for", t->checkpoint_path,
+						p->step, t->o.steps);
+	return EVN_OK;
+}
+
+static evn_status take_progress(evn_trainer *t, evn_error *err)
+{
+	float *loss = NULL, *val_loss = NULL;
+	evn_status s = evn_state_progress(&t->state, &t->progress, &loss, &val_loss, err);
+	if (s == EVN_OK && t->o.resume)
+		s = check_resumed(t, err);
+	else
+		t->progress.step = 0; /* a finished model to go on from begins a run of its own */
+	t->loss = calloc(t->o.steps, sizeof *t->loss);
+	t->val_loss = calloc(t->o.steps, sizeof *t->val_loss);
+	if (s == EVN_OK && !(t->loss && t->val_loss))
+		s = evn_fail_memory(err, "losses", 2 * (uint64_t)t->o.steps * sizeof *t->loss);
+	if (s == EVN_OK && t->progress.step) {
+		memcpy(t->loss, loss, t->progress.step * sizeof *loss);
+		memcpy(t->val_loss, val_loss, t->progress.step * sizeof *val_loss);
+	}
+	free(loss);
+	free(val_loss);
+	t->progress.data_hash = t->data.hash;
+	t->progress.seed = t->o.seed;
+	t->progress.loss = t->loss;
+	t->progress.val_loss = t->val_loss;
+	return s;
+}
+
+/* ---- ranks --------------------------------------------------------------------------------------------------- */
+
+/* Training is products of many tokens: where shares are measured, they follow GEMM rates, not decoding's. */
+static evn_status split_by_gemm(evn_trainer *t, const evn_options *o, evn_error *err)
+{
+	evn_prepared *p = &t->prepared;
+	double shares[EVN_MAX_RANKS];
+	uint64_t memory[EVN_MAX_RANKS];
+	bool measured = !o->shares;
+	for (size_t i = 0; i < o->n_devices; i++)
+		measured = measured && o->devices[i].share < 0 && !o->devices[i].memory_bytes;
+	for (uint32_t i = 0; i < p->n; i++) {
+		shares[i] = p->profile.ranks[i].gemm_gflops;
+		memory[i] = UINT64_MAX;
+		measured = measured && shares[i] > 0;
+	}
+	if (!measured)
+		return EVN_OK;
+	evn_split_free(&p->split);
+	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, err);
+}
+
+static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
+{
+	evn_options with = *o;
+	with.context = t->shape.n_ctx;
+	with.batch = t->n_tok;
+	EVN_TRY(evn_prepare(&t->prepared, t->model, &with, err));
+	uint64_t bytes = evn_network_activation_bytes(evn_model_hparams(t->model), &t->shape);
+	for (uint32_t i = 0; i < t->prepared.n; i++) {
+		const evn_device_info *info = evn_system_info(t->prepared.system, t->prepared.picks[i].device);
+		t->shape.recompute |= (double)bytes > KEPT_FRACTION * (double)info->memory_bytes;
+	}
+	return split_by_gemm(t, o, err);
+}
+
+static void release_waiting(void *arg)
+{
+	evn_trainer *t = arg;
+	if (t->group)
+		evn_group_give_up(t->group);
+}
+
+static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
+{
+	evn_trainer *t = arg;
+	return evn_network_load(&t->networks[rank], t->queues[rank], t->group, t->model, t->state.gguf,
+							&t->prepared.split, rank, &t->trained, &t->shape, err);
+}
+
+static evn_status open_ranks(evn_trainer *t, evn_error *err)
+{
+	const evn_prepared *p = &t->prepared;
+	/* Ranks that spin for each other suit messages of a token, not passes of thousands. */
+	evn_reduce reduce = p->reduce == EVN_REDUCE_FLAGS ? EVN_REDUCE_AUTO : p->reduce;
+	EVN_TRY(evn_devices_open(p->system, p->picks, p->n, t->devices, err));
+	t->n_ranks = p->n;
+	for (uint32_t i = 0; i < t->n_ranks; i++)
+		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
+	EVN_TRY(evn_group_create(&t->group, t->queues, t->n_ranks, reduce,
+							 evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks), err));
+	EVN_TRY(evn_team_create(&t->team, t->n_ranks, release_waiting, t, err));
+	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);
+}
+
+static evn_status make_batches(evn_trainer *t, evn_error *err)
+{
+	uint64_t n = (uint64_t)t->n_tok * t->o.accumulate;
+	uint64_t floats = t->trained.lora_rank ? n * t->networks[0]->dim_stride : 1;
+	t->ids = calloc(n, sizeof *t->ids);
+	t->targets = calloc(n, sizeof *t->targets);
+	t->losses = calloc(n, sizeof *t->losses);
+	t->embeddings = calloc(floats, sizeof *t->embeddings);
+	if (!t->ids || !t->targets || !t->losses || !t->embeddings)
+		return evn_fail_memory(err, "batches", (3 * n + floats) * sizeof(float));
+	return EVN_OK;
+}
+
+static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
+{
+	EVN_TRY(check_options(t, err));
+	if (t->o.model_path && !t->o.lora_rank && t->o.resume)
+		t->o.spec = (evn_model_spec){0};
+	EVN_TRY(open_files(t, err));
+	EVN_TRY(evn_dataset_open(&t->data, t->model, t->o.data_path, t->o.context, t->o.held_out, err));
+	EVN_TRY(take_progress(t, err));
+	EVN_TRY(prepare(t, o, err));
+	EVN_TRY(open_ranks(t, err));
+	EVN_TRY(make_batches(t, err));
+	return t->o.resume ? EVN_OK : evn_trainer_save(t, err); /* a full disk is found out now */
+}
+
+evn_status evn_trainer_open(evn_trainer **out, const evn_train_options *train, const evn_options *o, evn_error *err)
+{
+	*out = NULL;
+	evn_trainer *t = calloc(1, sizeof *t);
+	if (!t)
+		return evn_fail_memory(err, "trainer", sizeof *t);
+	t->o = *train;
+	evn_status s = open_all(t, o, err);
+	if (s != EVN_OK) {
+		if (t->created)
+			unlink(t->checkpoint_path);
+		evn_trainer_close(t);
+		return s;
+	}
+	*out = t;
+	return EVN_OK;
+}
+
+void evn_trainer_close(evn_trainer *t)
+{
+	if (!t)
+		return;
+	evn_team_free(t->team);
+	for (uint32_t i = 0; i < t->n_ranks; i++)
+		evn_network_free(t->networks[i]);
+	evn_group_free(t->group);
+	for (uint32_t i = 0; i < t->n_ranks; i++)
+		evn_queue_free(t->queues[i]);
+	for (uint32_t i = 0; i < t->n_ranks; i++)
+		evn_device_close(t->devices[i]);
+	evn_prepared_free(&t->prepared);
+	evn_dataset_free(&t->data);
+	evn_state_close(&t->state);
+	evn_model_close(t->model);
+	free(t->checkpoint_path);
+	free(t->loss);
+	free(t->val_loss);
+	free(t->ids);
+	free(t->targets);
+	free(t->losses);
+	free(t->embeddings);
+	free(t);
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------- */
+
+static void look_up(evn_trainer *t)
+{
+	const evn_tensor *table = evn_model_find(t->model, "token_embd.weight");
+	uint64_t n = (uint64_t)t->n_tok * t->n_passes;
+	for (uint64_t i = 0; i < n && t->trained.lora_rank; i++)
+		evn_tensor_row(table, t->ids[i], t->embeddings + i * t->networks[0]->dim_stride);
+}
+
+static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
+{
+	evn_trainer *t = arg;
+	evn_network *n = t->networks[rank];
+	if (t->gradient_scale > 0)
+		EVN_TRY(evn_network_zero_gradients(n, err));
+	for (uint32_t i = 0; i < t->n_passes; i++) {
+		const uint64_t at = (uint64_t)i * t->n_tok;
+		const evn_batch batch = {t->ids + at, t->targets + at,
+								 t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL};
+		EVN_TRY(evn_network_pass(n, &batch, t->gradient_scale, rank == 0 ? t->losses + at : NULL, err));
+	}
+	return EVN_OK;
+}
+
+static evn_status run_update(void *arg, uint32_t rank, evn_error *err)
+{
+	evn_trainer *t = arg;
+	double norm;
+	EVN_TRY(evn_network_update(t->networks[rank], &t->adamw, (float)t->o.clip, &norm, err));
+	if (rank == 0)
+		t->norm = norm; /* the same on every rank */
+	return EVN_OK;
+}
+
+static evn_status run(evn_trainer *t, evn_rank_fn fn, evn_error *err)
+{
+	evn_status s = evn_team_run(t->team, fn, t, NULL, NULL, err);
+	if (s != EVN_OK)
+		evn_group_reset(t->group);
+	return s;
+}
+
+static double mean_loss(const evn_trainer *t, uint64_t n)
+{
+	double sum = 0;
+	for (uint64_t i = 0; i < n; i++)
+		sum += (double)t->losses[i];
+	return sum / (double)n;
+}
+
+/* Linear warm-up, then half a cosine down to the least rate. */
+static double rate_at(const evn_train_options *o, uint32_t step)
+{
+	if (step < o->warmup)
+		return o->rate * (step + 1) / o->warmup;
+	double done = o->steps > o->warmup ? (double)(step - o->warmup) / (o->steps - o->warmup) : 1;
+	return o->min_rate + (o->rate - o->min_rate) * 0.5 * (1 + cos(3.14159265358979323846 * done));
+}
+
+static void set_adamw(evn_trainer *t)
+{
+	const uint32_t step = t->progress.step;
+	t->adamw = (evn_adamw){.rate = (float)rate_at(&t->o, step),
+						   .beta1 = (float)BETA1,
+						   .beta2 = (float)BETA2,
+						   .eps = (float)EPS,
+						   .decay = (float)t->o.decay,
+						   .unbias1 = (float)(1 / (1 - pow(BETA1, step + 1.0))),
+						   .unbias2 = (float)(1 / (1 - pow(BETA2, step + 1.0)))};
+}
+
+static evn_status not_finite(const evn_trainer *t, const char *what, double value, evn_error *err)
+{
+	return evn_fail(err, EVN_ERR_UNSUPPORTED,
+					"step %u: the %s is %g, so the step was not made; %s holds the last good state (a lower learning "
+					"rate may help)",
+					t->progress.step + 1, what, value, t->checkpoint_path);
+}
+
+static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
+{
+	const evn_train_options *o = &t->o;
+	const uint64_t n = (uint64_t)t->n_tok * o->accumulate;
+	t->n_passes = o->accumulate;
+	t->gradient_scale = (float)(1.0 / (double)n);
+	for (uint32_t i = 0; i < o->accumulate * o->batch; i++)
+		evn_dataset_draw(&t->data, o->seed, t->progress.step, i, t->ids + (uint64_t)i * o->context,
+						 t->targets + (uint64_t)i * o->context);
+	look_up(t);
+	EVN_TRY(run(t, run_passes, err));
+	out->loss = mean_loss(t, n);
+	if (!isfinite(out->loss))
+		return not_finite(t, "loss", out->loss, err);
+	set_adamw(t);
+	EVN_TRY(run(t, run_update, err));
+	if (!isfinite(t->norm))
+		return not_finite(t, "gradient's norm", t->norm, err);
+	out->rate = (double)t->adamw.rate;
+	out->gradient_norm = t->norm;
+	return EVN_OK;
+}
+
+/* Mean over all whole windows; the last batch is filled up with windows that are not counted. */
+static evn_status evaluate(evn_trainer *t, double *out, evn_error *err)
+{
+	const uint64_t n = evn_dataset_held_out(&t->data);
+	double sum = 0;
+	t->n_passes = 1;
+	t->gradient_scale = 0;
+	for (uint64_t first = 0; first < n; first += t->o.batch) {
+		uint64_t counted = n - first < t->o.batch ? n - first : t->o.batch;
+		for (uint32_t i = 0; i < t->o.batch; i++)
+			evn_dataset_held_out_window(&t->data, (first + i) % n, t->ids + (uint64_t)i * t->o.context,
+										t->targets + (uint64_t)i * t->o.context);
+		look_up(t);
+		EVN_TRY(run(t, run_passes, err));
+		sum += mean_loss(t, counted * t->o.context) * (double)counted;
+	}
+	*out = sum / (double)n;
+	return EVN_OK;
+}
+
+evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err)
+{
+	const uint64_t began = evn_now_ns();
+	*out = (evn_train_step){.step = t->progress.step + 1, .val_loss = NAN};
+	if (t->progress.step == t->o.steps)
+		return evn_fail(err, EVN_ERR_USAGE, "all %u steps are done", t->o.steps);
+	EVN_TRY(learn(t, out, err));
+	out->tok_s = (double)t->n_tok * t->o.accumulate * 1e9 / (double)(evn_now_ns() - began);
+	bool last = out->step == t->o.steps;
+	if (evn_dataset_held_out(&t->data) && (last || (t->o.eval_every && out->step % t->o.eval_every == 0)))
+		EVN_TRY(evaluate(t, &out->val_loss, err));
+	t->loss[t->progress.step] = (float)out->loss;
+	t->val_loss[t->progress.step] = (float)out->val_loss;
+	t->progress.step++;
+	return t->o.save_every && !last && out->step % t->o.save_every == 0 ? evn_trainer_save(t, err) : EVN_OK;
+}
+
+uint64_t evn_trainer_parameters(const evn_trainer *t)
+{
+	const evn_network *n = t->networks[0];
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < n->n_params; i++)
+		for (uint32_t k = 0; k < n->params[i]->n_pieces; k++)
+			sum += (uint64_t)n->params[i]->pieces[k].rows * n->params[i]->pieces[k].cols;
+	return sum;
+}
+
+uint64_t evn_trainer_tokens(const evn_trainer *t, uint64_t *held_out)
+{
+	*held_out = t->data.n - t->data.n_train;
+	return t->data.n;
+}
+
+const evn_plan_info *evn_trainer_plan(const evn_trainer *t) { return evn_plan_get(t->prepared.plan); }
+
+uint32_t evn_trainer_losses(const evn_trainer *t, const float **loss, const float **val_loss)
+{
+	*loss = t->loss;
+	*val_loss = t->val_loss;
+	return t->progress.step;
+}
+
+evn_status evn_trainer_save(evn_trainer *t, evn_error *err)
+{
+	return evn_checkpoint_write(t->checkpoint_path, t->state.gguf, t->networks, t->n_ranks, &t->progress, err);
+}
+
+evn_status evn_trainer_finish(evn_trainer *t, evn_error *err)
+{
+	EVN_TRY(evn_checkpoint_write(t->o.output_path, t->state.gguf, t->networks, t->n_ranks, NULL, err));
+	unlink(t->checkpoint_path);
+	return EVN_OK;
+}

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# evener train: a tiny model learns, stops, resumes to the same bits, changes its split; and what goes wrong is one line
+# that leaves what was there.
+#   train.sh EVENER REPO
+evener=$1 repo=$2
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+fail() {
+	printf 'FAILED: %s\n' "$*"
+	failed=1
+}
+# refuses CODE PATTERN ARGUMENTS...: ends with the code and says one line that matches.
+refuses() {
+	local code=$1 pattern=$2 got
+	shift 2
+	"$evener" train "$@" -q >out 2>err
+	got=$?
+	[ "$got" = "$code" ] || fail "train $*: exit $got, expected $code: $(cat err)"
+	grep -qE -- "$pattern" err || fail "train $*: '$(cat err)' does not match '$pattern'"
+	[ "$(wc -l <err)" -le 1 ] || fail "train $*: more than one line: $(cat err)"
+}
+platforms=$("$evener" devices --no-measure --json | grep -c '"pocl"')
+[ "$platforms" -gt 0 ] || {
+	[ "$CI" = true ] && exit 1
+	exit 77
+}
+text=$repo/tests/data/persuasion-20k.txt
+cat >tiny.yaml <<END
+version: 1
+model: {architecture: llama, vocab: 257, layers: 2, dim: 48, heads: 3, kv_heads: 1, ff: 96, context: 32}
+train: {data: $text, output: tiny.gguf, steps: 30, sequences: 4, warmup: 2, eval_every: 0, save_every: 5, held_out: 0.01}
+END
+train=("$evener" train tiny.yaml -d pocl)
+
+"${train[@]}" --json >whole.json 2>err || fail "$(cat err)"
+[ "$(wc -l <whole.json)" = 30 ] || fail "not a line for each step"
+tail -1 whole.json | grep -q '"step": 30' || fail "last line: $(tail -1 whole.json)"
+tail -1 whole.json | grep -q '"val_loss": null' && fail "no held-out loss at the end"
+[ -e tiny.gguf.checkpoint ] && fail "a finished run leaves a checkpoint"
+"$evener" run -m tiny.gguf -d pocl -p 'The ' -n 8 --temp 0 -q >text || fail "run does not load the model"
+
+# killed some steps after the seventh, by writing where nobody reads: the rest of the run has the same losses and weights
+"${train[@]}" --output again.gguf --json 2>/dev/null | head -7 >/dev/null
+[ -e again.gguf.checkpoint ] || fail "no checkpoint after a kill"
+refuses 2 'left from a run that ended after step' tiny.yaml -d pocl --output again.gguf
+"${train[@]}" --output again.gguf --resume --json >rest.json 2>err || fail "resume: $(cat err)"
+losses() { sed 's/.*"loss": \([^,]*\),.*/\1/' "$1"; }
+[ "$(losses rest.json | tail -2)" = "$(losses whole.json | tail -2)" ] || fail "resumed losses differ"
+cmp -s tiny.gguf again.gguf || fail "the resumed model has other bits"
+
+# the rest of a run on another split: nearly the same losses
+"${train[@]}" --output other.gguf --json 2>/dev/null | head -7 >/dev/null
+"$evener" train tiny.yaml -d pocl,pocl --shares 2,1 --output other.gguf --resume --json >split.json 2>err ||
+	fail "split: $(cat err)"
+paste <(losses split.json | tail -1) <(losses whole.json | tail -1) |
+	awk '{d = $1 - $2; if (d < 0) d = -d; exit !(d < 1e-3)}' || fail "losses after a change of split: $(tail -1 split.json)"
+
+printf 'short' >short.txt
+: >empty.txt
+refuses 2 'short.txt: [0-9]+ tokens to learn from' tiny.yaml -d pocl --data short.txt --output x.gguf
+refuses 1 'empty.txt: is empty' tiny.yaml -d pocl --data empty.txt --output x.gguf
+refuses 1 'missing.txt' tiny.yaml -d pocl --data missing.txt --output x.gguf
+[ -e x.gguf.checkpoint ] && fail "a run that did not begin leaves a checkpoint"
+refuses 2 'no checkpoint to resume' tiny.yaml -d pocl --output x.gguf --resume
+refuses 2 'multiple of 16' tiny.yaml -d pocl --output x.gguf -c 30
+refuses 2 'no model' --data "$text" -o x.gguf
+refuses 1 'step [0-9]+: the (loss|gradient.s norm) is -?(nan|inf)' tiny.yaml -d pocl --output nan.gguf \
+	--learning-rate 1e30 --clip 0 --warmup 0 --save-every 1
+[ -e nan.gguf ] && fail "a model was written in spite of a loss that is not a number"
+[ -e nan.gguf.checkpoint ] || fail "the last good checkpoint is gone"
+refuses 1 'nowhere' tiny.yaml -d pocl --output nowhere/x.gguf
+(
+	trap '' XFSZ # a write beyond the limit fails, as on a full disk
+	ulimit -f 100
+	refuses 1 'x.gguf.checkpoint: could not write' tiny.yaml -d pocl --output x.gguf
+	exit "$failed"
+) || failed=1
+head -c 3000 nan.gguf.checkpoint >cut.gguf.checkpoint
+refuses 1 'cut.gguf.checkpoint' tiny.yaml -d pocl --output cut.gguf --resume
+exit "$failed"
