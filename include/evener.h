@@ -191,6 +191,10 @@ EVN_API void evn_text_stream_free(evn_text_stream *s);
 
 typedef enum { EVN_REDUCE_AUTO, EVN_REDUCE_HOST, EVN_REDUCE_EVENTS, EVN_REDUCE_FLAGS } evn_reduce;
 
+/* Activations in products with integer weights: f32, or rounded to 8 bits in blocks of 32 as the peers do (the logits
+ * move by about what quantising the weights to 8 bits would cost). AUTO: whichever is measured to be faster. */
+typedef enum { EVN_ACTIVATIONS_AUTO, EVN_ACTIVATIONS_F32, EVN_ACTIVATIONS_Q8 } evn_activation_type;
+
 #define EVN_SHARE_AUTO (-1.0)
 
 /* One entry of the device list: `match` is an ITEM of the grammar SELECTOR[/PARTS] (docs/cli.md). Each device or
@@ -210,6 +214,7 @@ typedef struct {
 	uint32_t context; /* tokens the KV cache holds; 0 = the model's own */
 	uint32_t batch;   /* most prompt tokens computed at once; 0 = 512 */
 	evn_reduce reduce;
+	evn_activation_type activations;
 	bool remeasure;
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;

@@ -1,9 +1,6 @@
-// matmul.cl - Y = X W^T for TOKENS tokens at once, W in tiles of 16 rows in its file's own quantised blocks.
-// Comes after kernels/quant/<format>.cl. A group of weights is decoded once and multiplied by all TOKENS inputs, so
-// decoding costs little and the sums stay in registers.
-#ifndef TOKENS
-#define TOKENS 8 // 8 sums and a weight fill half of 32 vector registers
-#endif
+// matmul.cl - Y = X W^T for TOKENS tokens at once, W in tiles of 16 rows in its file's own quantised blocks. Comes after
+// tile.cl. A group of weights is decoded once and multiplied by all TOKENS inputs, so decoding costs little and the sums
+// stay in registers.
 
 // y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. Work-item (tile, block of TOKENS).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))

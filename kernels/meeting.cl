@@ -1,4 +1,4 @@
-// meeting.cl - ranks of different queues, contexts or drivers meet in memory that all of them see.
+// meeting.cl - ranks of different queues, contexts or drivers meet in memory that all of them see. Comes after reduce.cl.
 
 #define FLAG_WORDS 16 // a cache line apart
 #define LATE_SLOT 8   // behind the counts of at most 8 ranks
@@ -27,17 +27,22 @@ kernel void meet(volatile global uint *flags, uint rank, uint n_ranks, uint roun
 }
 
 // The meeting, then x += p0 + p1 + ... over 16 * n_vectors columns, as add_partials does. One work-item.
-kernel void meet_and_add(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit, global float *x,
-                         uint n_vectors, uint n, const global float *p0, const global float *p1, const global float *p2,
-                         const global float *p3, const global float *p4, const global float *p5, const global float *p6,
-                         const global float *p7)
+kernel IN_VECTORS void meet_and_add(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit, uint n_vectors,
+                                    global float *x, uint n, PARTIALS)
 {
 	wait_for_all(flags, rank, n_ranks, round, limit);
-	const global float *p[8] = {p0, p1, p2, p3, p4, p5, p6, p7};
-	for (uint i = 0; i < n_vectors; i++) {
-		float16 sum = vload16(i, p[0]);
-		for (uint k = 1; k < n; k++)
-			sum += vload16(i, p[k]);
-		vstore16(vload16(i, x) + sum, i, x);
-	}
+	const global float *p[] = PARTIALS_LIST;
+	for (uint i = 0; i < n_vectors; i++)
+		add_vector(x, i, p, n);
+}
+
+// The meeting, then what add_norm does for n_tok rows. One work-item.
+kernel IN_VECTORS void meet_and_norm(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit, uint n_tok,
+                                     global float *x, uint n, PARTIALS, global float *y, const global float *w,
+                                     const global float *bias, uint stride, uint dim, float eps)
+{
+	wait_for_all(flags, rank, n_ranks, round, limit);
+	const global float *p[] = PARTIALS_LIST;
+	for (uint t = 0; t < n_tok; t++)
+		add_norm_row(y, t, x, p, n, w, bias, stride, dim, eps, (local float *)0);
 }

@@ -3,6 +3,6 @@
 #define STEP_BYTES 64
 #define GROUP_LEN 32
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * TILE_ROWS * k); }
+INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * TILE_ROWS * k); }

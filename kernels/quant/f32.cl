@@ -3,6 +3,6 @@
 #define STEP_BYTES 128
 #define GROUP_LEN 32
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k) { return vload16(k, (const global float *)b); }
+INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return vload16(k, (const global float *)b); }

@@ -3,17 +3,17 @@
 #define STEP_LEN 256
 #define STEP_BYTES 84
 #define GROUP_LEN 16
+#define ZERO 0
 #define HAS_OFFSET
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	uchar16 v = vload16(g, b);
 	*scale = load_halfs(b + 80 * TILE_ROWS) * convert_float16(bits(v, 0, 4));
 	*offset = -load_halfs(b + 82 * TILE_ROWS) * convert_float16(bits(v, 4, 4));
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uchar16 v = vload16(g / 8 * 32 + g % 2 * 16 + k, b + 16 * TILE_ROWS);
-	return convert_float16(bits(v, g % 8 / 2 * 2, 2));
+	return fields(load_words(b + 16 * TILE_ROWS, g / 8 * 8 + g % 2 * 4 + i), g % 8 / 2 * 2, 2);
 }

@@ -3,8 +3,9 @@
 #define STEP_LEN 256
 #define STEP_BYTES 110
 #define GROUP_LEN 16
+#define ZERO 4
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	const global uchar *scales = b + 96 * TILE_ROWS;
 	uchar16 low = bits(vload16(g % 8, scales), g / 8 * 4, 4);
@@ -12,10 +13,9 @@ inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 	*scale = load_halfs(b + 108 * TILE_ROWS) * convert_float16(as_char16(low | high << (uchar16)4) - (char16)32);
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uint at = g % 2 * 16 + k;
-	uchar16 low = bits(vload16(g / 8 * 32 + at, b + 32 * TILE_ROWS), g % 8 / 2 * 2, 2);
-	uchar16 high = bits(vload16(at, b), g / 2, 1);
-	return convert_float16(as_char16(low | high << (uchar16)2) - (char16)4);
+	uint at = g % 2 * 4 + i;
+	uint16 low = fields(load_words(b + 32 * TILE_ROWS, g / 8 * 8 + at), g % 8 / 2 * 2, 2);
+	return low | fields(load_words(b, at), g / 2, 1) << (uint16)2;
 }

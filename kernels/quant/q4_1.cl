@@ -2,16 +2,16 @@
 #define STEP_LEN 32
 #define STEP_BYTES 20
 #define GROUP_LEN 32
+#define ZERO 0
 #define HAS_OFFSET
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	*scale = load_halfs(b);
 	*offset = load_halfs(b + 2 * TILE_ROWS);
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uchar16 v = vload16(k % 16, b + 4 * TILE_ROWS);
-	return convert_float16(bits(v, k / 16 * 4, 4));
+	return fields(load_words(b + 4 * TILE_ROWS, i % 4), i / 4 * 4, 4);
 }

@@ -3,9 +3,10 @@
 #define STEP_LEN 256
 #define STEP_BYTES 144
 #define GROUP_LEN 32
+#define ZERO 0
 #define HAS_OFFSET
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	uchar16 s, m;
 	unpack_scales(b + 4 * TILE_ROWS, g, &s, &m);
@@ -13,7 +14,7 @@ inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 	*offset = -load_halfs(b + 2 * TILE_ROWS) * convert_float16(m);
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	return convert_float16(bits(vload16(g / 2 * 32 + k, b + 16 * TILE_ROWS), g % 2 * 4, 4));
+	return fields(load_words(b + 16 * TILE_ROWS, g / 2 * 8 + i), g % 2 * 4, 4);
 }

@@ -2,12 +2,12 @@
 #define STEP_LEN 32
 #define STEP_BYTES 22
 #define GROUP_LEN 32
+#define ZERO 16
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = load_halfs(b); }
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = load_halfs(b); }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uchar16 low = bits(vload16(k % 16, b + 6 * TILE_ROWS), k / 16 * 4, 4);
-	uchar16 high = bits(vload16(k / 8, b + 2 * TILE_ROWS), k % 8, 1);
-	return convert_float16(as_char16(low | high << (uchar16)4) - (char16)16);
+	uint16 low = fields(load_words(b + 6 * TILE_ROWS, i % 4), i / 4 * 4, 4);
+	return low | bits_to_bytes(load_words(b + 2 * TILE_ROWS, 0) >> (uint16)(4 * i)) << (uint16)4;
 }

@@ -2,17 +2,17 @@
 #define STEP_LEN 32
 #define STEP_BYTES 24
 #define GROUP_LEN 32
+#define ZERO 0
 #define HAS_OFFSET
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	*scale = load_halfs(b);
 	*offset = load_halfs(b + 2 * TILE_ROWS);
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uchar16 low = bits(vload16(k % 16, b + 8 * TILE_ROWS), k / 16 * 4, 4);
-	uchar16 high = bits(vload16(k / 8, b + 4 * TILE_ROWS), k % 8, 1);
-	return convert_float16(low | high << (uchar16)4);
+	uint16 low = fields(load_words(b + 8 * TILE_ROWS, i % 4), i / 4 * 4, 4);
+	return low | bits_to_bytes(load_words(b + 4 * TILE_ROWS, 0) >> (uint16)(4 * i)) << (uint16)4;
 }

@@ -2,9 +2,10 @@
 #define STEP_LEN 256
 #define STEP_BYTES 176
 #define GROUP_LEN 32
+#define ZERO 0
 #define HAS_OFFSET
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	uchar16 s, m;
 	unpack_scales(b + 4 * TILE_ROWS, g, &s, &m);
@@ -12,9 +13,8 @@ inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 	*offset = -load_halfs(b + 2 * TILE_ROWS) * convert_float16(m);
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uchar16 low = bits(vload16(g / 2 * 32 + k, b + 48 * TILE_ROWS), g % 2 * 4, 4);
-	uchar16 high = bits(vload16(k, b + 16 * TILE_ROWS), g, 1);
-	return convert_float16(low | high << (uchar16)4);
+	uint16 low = fields(load_words(b + 48 * TILE_ROWS, g / 2 * 8 + i), g % 2 * 4, 4);
+	return low | fields(load_words(b + 16 * TILE_ROWS, i), g, 1) << (uint16)4;
 }

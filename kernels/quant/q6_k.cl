@@ -3,16 +3,16 @@
 #define STEP_LEN 256
 #define STEP_BYTES 210
 #define GROUP_LEN 16
+#define ZERO 32
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	*scale = load_halfs(b + 208 * TILE_ROWS) * convert_float16(as_char16(vload16(g, b + 192 * TILE_ROWS)));
 }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uint half_block = g / 8, row = g % 8 / 2, at = g % 2 * 16 + k;
-	uchar16 low = bits(vload16(half_block * 64 + row % 2 * 32 + at, b), row / 2 * 4, 4);
-	uchar16 high = bits(vload16(half_block * 32 + at, b + 128 * TILE_ROWS), row * 2, 2);
-	return convert_float16(as_char16(low | high << (uchar16)4) - (char16)32);
+	uint half_block = g / 8, row = g % 8 / 2, at = g % 2 * 4 + i;
+	uint16 low = fields(load_words(b, half_block * 16 + row % 2 * 8 + at), row / 2 * 4, 4);
+	return low | fields(load_words(b + 128 * TILE_ROWS, half_block * 8 + at), row * 2, 2) << (uint16)4;
 }

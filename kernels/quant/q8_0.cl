@@ -1,11 +1,13 @@
-// q8_0.cl - blocks of 32: f16 scale, 32 signed bytes.
+// q8_0.cl - blocks of 32: f16 scale, 32 signed bytes, of which flipping the sign bit makes bytes from 0 that are 128
+// too large.
 #define STEP_LEN 32
 #define STEP_BYTES 34
 #define GROUP_LEN 32
+#define ZERO 128
 
-inline void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = load_halfs(b); }
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = load_halfs(b); }
 
-inline float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	return convert_float16(as_char16(vload16(k, b + 2 * TILE_ROWS)));
+	return load_words(b + 2 * TILE_ROWS, i) ^ (uint16)0x80808080u;
 }

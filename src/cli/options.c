@@ -9,7 +9,7 @@
 
 static const char *const splits[] = {"tensor", NULL};
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
-static const char *const activation_types[] = {"auto", "f32", NULL};
+static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_TOKENIZE)
@@ -56,7 +56,7 @@ const option options[] = {
 	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
 	 "WAY", "how partial results meet: auto, host, events, flags"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
-	 activation_types, "TYPE", "type of the activations: auto, f32"},
+	 activation_types, "TYPE", "activations in products with integer weights: auto, f32, q8"},
 	{"remeasure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
 	 NULL, "measure the devices again instead of reading the cached profile"},
 	{"no-measure", 0, OPTION_FLAG, CMD_DEVICES, NULL, FIELD(no_measure), NULL, 0, 0, NULL,

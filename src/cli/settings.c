@@ -97,6 +97,7 @@ evn_options settings_engine_options(const settings *s)
 		.context = (uint32_t)s->context,
 		.batch = (uint32_t)s->batch,
 		.reduce = (evn_reduce)s->reduce,
+		.activations = (evn_activation_type)s->activations,
 		.remeasure = s->remeasure,
 		.progress = console_progress,
 	};

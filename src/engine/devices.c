@@ -65,7 +65,8 @@ evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure,
 	evn_device_list *l = calloc(1, sizeof *l);
 	if (!l)
 		return evn_fail_memory(err, "device list", sizeof *l);
-	evn_status s = fill(l, measure, &(evn_profile_options){remeasure, progress, user}, err);
+	evn_status s = fill(
+		l, measure, &(evn_profile_options){.remeasure = remeasure, .progress = progress, .progress_user = user}, err);
 	if (s != EVN_OK) {
 		evn_devices_free(l);
 		return s;

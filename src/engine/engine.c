@@ -14,9 +14,11 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	loading *l = arg;
 	evn_engine *e = l->e;
 	evn_rank *r = &e->ranks[rank];
-	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, e->prepared.limits,
-							 &l->progress, err));
-	evn_ops_set_gemm_from(evn_decoder_ops(r->decoder), e->prepared.profile.ranks[rank].gemm_from);
+	const evn_rank_profile *profile = &e->prepared.profile.ranks[rank];
+	evn_decoder_limits limits = e->prepared.limits;
+	limits.dot = profile->dot;
+	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, limits, &l->progress, err));
+	evn_ops_set_gemm_from(evn_decoder_ops(r->decoder), profile->gemm_from);
 	return EVN_OK;
 }
 

@@ -27,10 +27,11 @@ typedef struct {
 	evn_device *device;
 	evn_queue *queue;
 	evn_ops *ops;
+	evn_dot dot;
 	evn_matrix *matrices;
 	uint32_t n_matrices;
 	uint64_t bytes;
-	evn_buf *x, *y;
+	evn_buf *x[EVN_FORMS], *y; /* the same input in each form */
 	uint32_t x_stride, y_stride;
 	uint32_t prompt_tokens; /* GEMM_TOKENS, or fewer on a slow device */
 	double prompt_ns;       /* of so many through a layer, by the quantised kernels */
@@ -40,6 +41,7 @@ typedef struct {
 	int fd;
 	evn_system *system;
 	const evn_model *model;
+	evn_activation_type activations;
 	uint8_t *general_blocks; /* weights of the general shape */
 	evn_tensor general;
 	uint32_t n;
@@ -125,14 +127,21 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 {
 	uint64_t bytes = (uint64_t)r->x_stride * GEMM_TOKENS * sizeof(float);
 	void *host;
-	EVN_TRY(evn_buf_create(&r->x, r->device, bytes, EVN_BUF_DEVICE, "input", err));
+	for (int form = 0; form < EVN_FORMS; form++)
+		EVN_TRY(evn_buf_create(&r->x[form], r->device, bytes, EVN_BUF_DEVICE, "input", err));
 	EVN_TRY(evn_buf_create(&r->y, r->device, (uint64_t)r->y_stride * GEMM_TOKENS * sizeof(float), EVN_BUF_DEVICE,
 						   "output", err));
-	EVN_TRY(evn_map(r->queue, r->x, bytes, EVN_MAP_OVERWRITE, true, &host, err));
+	EVN_TRY(evn_map(r->queue, r->x[EVN_FORM_F32], bytes, EVN_MAP_OVERWRITE, true, &host, err));
 	for (uint64_t i = 0; i < bytes / sizeof(float); i++)
 		((float *)host)[i] =
 			0.01f * (float)(i % 17); /* denormals or garbage would make some CPUs many times slower */
-	return evn_unmap(r->queue, r->x, host, err);
+	return evn_unmap(r->queue, r->x[EVN_FORM_F32], host, err);
+}
+
+static evn_status multiply(bench_rank *r, const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	evn_form form = evn_op_form(r->ops, m, n_tok);
+	return evn_op_quantised(r->ops, r->y, r->y_stride, form, r->x[form], r->x_stride, m, n_tok, err);
 }
 
 /* ---- known answers -----------------------------------------------------------------------------------------------
@@ -167,6 +176,19 @@ static evn_status prove_formats(const bench *b, bench_rank *r, const char *kind,
 	return EVN_OK;
 }
 
+/* From now on the rank multiplies so. */
+static evn_status use_dot(bench_rank *r, evn_dot dot, evn_error *err)
+{
+	evn_ops_free(r->ops);
+	r->dot = dot;
+	EVN_TRY(evn_ops_create(&r->ops, r->queue, &(evn_ops_config){.dot = dot}, err));
+	if (dot != EVN_DOT_NONE)
+		EVN_TRY(
+			evn_op_store(r->ops, EVN_FORM_Q8, r->x[EVN_FORM_Q8], r->x[EVN_FORM_F32], r->x_stride, GEMM_TOKENS, err));
+	EVN_TRY(multiply(r, &r->matrices[0], 1, err));
+	return evn_queue_finish(r->queue, err);
+}
+
 static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
@@ -182,14 +204,12 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 		EVN_TRY(prove(b, r, proof, 1, true, err));
 	EVN_TRY(prove(b, r, others, sizeof others / sizeof *others, true, err));
 	EVN_TRY(prove_formats(b, r, "matvec", false, err));
-	EVN_TRY(evn_ops_create(&r->ops, r->queue, &(evn_ops_config){0}, err));
 	if (b->model)
 		EVN_TRY(add_model_matrices(r, b->model, err));
 	while (!b->model && r->bytes < WORKING_SET / 2)
 		EVN_TRY(add_matrix(r, &(const evn_tensor *){&b->general}, 1, err));
 	EVN_TRY(fill_ones(r, err));
-	EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[0], 1, err));
-	return evn_queue_finish(r->queue, err);
+	return use_dot(r, b->activations == EVN_ACTIVATIONS_Q8 ? evn_dot_best(r->device) : EVN_DOT_NONE, err);
 }
 
 /* ---- figures -----------------------------------------------------------------------------------------------------
@@ -201,21 +221,21 @@ typedef evn_status (*pass_fn)(bench_rank *r, uint32_t n_tok, evn_error *err);
 static evn_status whole_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < r->n_matrices; i++)
-		EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+		EVN_TRY(multiply(r, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
 
 static evn_status quantised_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < r->n_matrices && i < LAYER_MATRICES; i++)
-		EVN_TRY(evn_op_quantised(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+		EVN_TRY(multiply(r, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
 
 static evn_status gemm_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < r->n_matrices && i < LAYER_MATRICES; i++)
-		EVN_TRY(evn_op_gemm(r->ops, r->y, r->y_stride, r->x, r->x_stride, &r->matrices[i], n_tok, err));
+		EVN_TRY(evn_op_gemm(r->ops, r->y, r->y_stride, r->x[EVN_FORM_F32], r->x_stride, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
 
@@ -243,8 +263,18 @@ static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	double ns;
+	double ns, ns_q8;
 	EVN_TRY(time_passes(b, r, whole_pass, 1, &ns, err));
+	evn_dot best = evn_dot_best(r->device);
+	if (b->activations == EVN_ACTIVATIONS_AUTO) { /* all ranks do both: they meet in between */
+		EVN_TRY(use_dot(r, best > EVN_DOT_PLAIN ? best : EVN_DOT_NONE, err));
+		EVN_TRY(time_passes(b, r, whole_pass, 1, &ns_q8, err));
+		if (ns_q8 < ns)
+			ns = ns_q8;
+		else
+			EVN_TRY(use_dot(r, EVN_DOT_NONE, err));
+	}
+	tell(b, rank, "dot", r->dot);
 	tell(b, rank, "gemv_gbs", (double)r->bytes / ns);
 	double layer_ns = ns * fmin(1, (double)LAYER_MATRICES / r->n_matrices);
 	r->prompt_tokens = GEMM_TOKENS;
@@ -258,11 +288,11 @@ static evn_status measure_launches(void *arg, uint32_t rank, evn_error *err)
 	enum { LAUNCHES = 256, MAPS = 16 };
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x, 16, 1, err));
+	EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x[EVN_FORM_F32], 16, 1, err));
 	EVN_TRY(evn_queue_finish(r->queue, err));
 	uint64_t began = evn_now_ns();
 	for (int i = 0; i < LAUNCHES; i++)
-		EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x, 16, 1, err));
+		EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x[EVN_FORM_F32], 16, 1, err));
 	EVN_TRY(evn_queue_finish(r->queue, err));
 	uint64_t launched = evn_now_ns();
 	for (int i = 0; i < MAPS; i++) {
@@ -425,7 +455,8 @@ static void bench_free(bench *b)
 		for (uint32_t k = 0; k < r->n_matrices; k++)
 			evn_matrix_free(&r->matrices[k]);
 		free(r->matrices);
-		evn_buf_free(r->x);
+		for (int form = 0; form < EVN_FORMS; form++)
+			evn_buf_free(r->x[form]);
 		evn_buf_free(r->y);
 		evn_ops_free(r->ops);
 		evn_queue_free(r->queue);
@@ -436,7 +467,8 @@ static void bench_free(bench *b)
 	free(b->general_blocks);
 }
 
-evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path, evn_error *err)
+evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
+							   evn_activation_type activations, evn_error *err)
 {
 	bench *b = calloc(1, sizeof *b);
 	evn_model *m = NULL;
@@ -444,6 +476,7 @@ evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, con
 	if (!b)
 		return evn_fail_memory(err, "measuring", sizeof *b);
 	b->fd = fd;
+	b->activations = activations;
 	evn_status s = model_path ? evn_model_open(&m, model_path, err) : EVN_OK;
 	b->model = m;
 	if (s == EVN_OK)

@@ -11,14 +11,15 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "4" /* of the lines; part of the key */
+#define LINE_FORMAT "5" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
 											  "POCL_WORK_GROUP_METHOD",    "DPCPP_CPU_NUM_CUS",
 											  "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
 
-static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m)
+static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
+						evn_activation_type activations)
 {
 	uint64_t h = evn_hash_str(EVN_HASH_START, LINE_FORMAT);
 	h = evn_hash_str(h, evn_version());
@@ -28,6 +29,7 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 		uint64_t device = evn_pick_fingerprint(s, &picks[i]);
 		h = evn_hash_str(evn_hash(h, &device, sizeof device), name);
 	}
+	h = evn_hash(h, &activations, sizeof activations);
 	uint64_t model = m ? evn_model_fingerprint(m) : 0;
 	h = evn_hash(h, &model, sizeof model);
 	for (size_t i = 0; i < sizeof driver_settings / sizeof *driver_settings; i++) {
@@ -63,6 +65,8 @@ static void parse_line(evn_profile *p, uint32_t rank, const char *key, const cha
 		*at = number;
 	else if (!strcmp(key, "gemm_from") && number >= 1 && number < 1e6)
 		r->gemm_from = (uint32_t)number;
+	else if (!strcmp(key, "dot") && number >= 0 && number < EVN_DOT_COUNT)
+		r->dot = (evn_dot)number;
 	else if (!strcmp(key, "fault"))
 		snprintf(r->fault, sizeof r->fault, "%s", value);
 }
@@ -110,9 +114,12 @@ static evn_status run_helper(evn_child *child, const char *helper, char names[][
 {
 	child->argv[0] = helper;
 	child->argv[1] = "measure";
-	child->argv[2] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+	char activations[8];
+	snprintf(activations, sizeof activations, "%d", (int)o->activations);
+	child->argv[2] = activations;
+	child->argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
 	for (uint32_t i = 0; i < n; i++)
-		child->argv[3 + i] = names[i];
+		child->argv[4 + i] = names[i];
 	waiting w = {.o = o};
 	snprintf(w.what, sizeof w.what, "measuring %.95s%s", names[0], n > 1 ? " and others together" : "");
 	evn_children_run(child, 1, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
@@ -165,7 +172,7 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 						   const evn_model *m, const evn_profile_options *o, evn_error *err)
 {
 	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
-	char *cache = cache_file(s, picks, n, m), *lines = NULL;
+	char *cache = cache_file(s, picks, n, m, o->activations), *lines = NULL;
 	size_t size;
 	evn_status status = EVN_OK;
 	if (o->remeasure || !cache || evn_read_file(&lines, &size, cache, FILE_LIMIT, NULL) != EVN_OK) {

@@ -5,6 +5,7 @@
 #define EVN_PROFILE_H
 
 #include "model/model.h"
+#include "nn/dot.h"
 #include "ocl/ocl.h"
 
 typedef struct {
@@ -12,6 +13,7 @@ typedef struct {
 	double gemv_gbs;      /* matrix-vector products: weight bytes read per second */
 	double prompt_gflops; /* prompts by the kernels that read quantised blocks */
 	double gemm_gflops;   /* prompts by dequantise + GEMM where that is faster, else prompt_gflops */
+	evn_dot dot;          /* how products with integer weights were measured */
 	uint32_t gemm_from;   /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
 	double launch_us, map_us;
 } evn_rank_profile;
@@ -25,7 +27,8 @@ typedef struct {
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us);
 
 typedef struct {
-	bool remeasure;           /* do not read the cache */
+	bool remeasure; /* do not read the cache */
+	evn_activation_type activations;
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_profile_options;
@@ -41,6 +44,7 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 
 /* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
  * measured before a crash counts. */
-evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path, evn_error *err);
+evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
+							   evn_activation_type activations, evn_error *err);
 
 #endif

@@ -1,32 +1,9 @@
 /* events.c - queues of one context wait for each other's events and sum by a kernel: the host only enqueues. */
 #include "group/ways.h"
 
-void evn_arg_partials(evn_args *a, const evn_group *g, const evn_member *m, uint32_t contributors)
-{
-	evn_buf *partials[EVN_MAX_RANKS];
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < g->n_ranks; i++)
-		if (contributors >> i & 1)
-			partials[n++] = m->partials[m->turn][i];
-	evn_arg_u32(a, n);
-	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
-		evn_arg_buf(a, partials[i < n ? i : 0]);
-}
-
-evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-						   evn_error *err)
-{
-	evn_member *m = &g->ranks[rank];
-	evn_args a = evn_args_begin(m->add);
-	evn_arg_buf(&a, x);
-	evn_arg_partials(&a, g, m, contributors);
-	return evn_launch(&a, 1, (size_t[]){n_floats / 16}, (size_t[]){1}, err);
-}
-
 /* Every rank waits for every other, also for those that contribute nothing: a rank's next but one partial goes to the
  * buffer that the others read now, and their being past the next meeting is what makes that safe. */
-evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-								evn_error *err)
+evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
 	if (g->n_ranks > 1) {
@@ -44,5 +21,5 @@ evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, evn_buf *x, uint64_
 				others[n++] = g->ranks[i].exchanges[at].arrived;
 		EVN_TRY(evn_queue_wait(m->queue, others, n, &m->exchanges[at].resumed, err));
 	}
-	return evn_enqueue_sum(g, rank, x, n_floats, contributors, err);
+	return evn_enqueue_sum(g, rank, s, err);
 }

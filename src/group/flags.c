@@ -17,6 +17,8 @@
 	(1u << 30)            /* looks, some seconds: a driver that compiles a kernel at its first launch is waited for */
 #define FUSED_FLOATS 8192 /* up to here the meeting's one work-item adds too: a launch less */
 
+#define MEETING "reduce.cl meeting.cl"
+
 static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }
 
 static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
@@ -28,8 +30,9 @@ static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
 			EVN_TRY(evn_buf_wrap(&m->partials[turn][i], d,
 								 g->shared + FLAG_BYTES + (turn * g->n_ranks + i) * partial_bytes(g),
 								 partial_bytes(g), "partial sums", err));
-	EVN_TRY(evn_kernel_get(&m->meet, m->queue, "meeting.cl", "meet", "", err));
-	return evn_kernel_get(&m->meet_and_add, m->queue, "meeting.cl", "meet_and_add", "", err);
+	EVN_TRY(evn_norm_kernel_get(&m->meet, m->queue, EVN_NORM_NONE, EVN_FORM_F32, MEETING, "meet", 1, err));
+	return evn_norm_kernel_get(&m->meet_and_add, m->queue, EVN_NORM_NONE, EVN_FORM_F32, MEETING, "meet_and_add", 1,
+							   err);
 }
 
 evn_status evn_flags_create(evn_group *g, evn_error *err)
@@ -76,33 +79,36 @@ static void meeting_args(evn_args *a, const evn_group *g, evn_member *m, uint32_
 	evn_arg_u32(a, SPIN_LIMIT);
 }
 
-static evn_status meet_and_add(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-							   evn_exchange *exchange, evn_error *err)
+/* One kernel that meets and adds; where a norm follows, that too. */
+static evn_status meet_and_add(evn_group *g, uint32_t rank, const evn_sum *s, evn_exchange *exchange, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
-	evn_args a = evn_args_begin(m->meet_and_add);
+	evn_kernel **k = s->then ? &m->meet_and_norm[s->then->kind][s->then->form] : &m->meet_and_add;
+	if (!*k)
+		EVN_TRY(evn_norm_kernel_get(k, m->queue, s->then->kind, s->then->form, MEETING, "meet_and_norm", 1, err));
+	evn_args a = evn_args_begin(*k);
 	meeting_args(&a, g, m, rank);
-	evn_arg_buf(&a, x);
-	evn_arg_u32(&a, (uint32_t)(n_floats / 16));
-	evn_arg_partials(&a, g, m, contributors);
+	evn_arg_u32(&a, s->then ? s->n_tok : s->n_tok * s->stride / 16);
+	evn_arg_partials(&a, g, rank, s);
+	if (s->then)
+		evn_arg_norm(&a, s->then, s->stride);
 	return evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err);
 }
 
-evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-							   evn_error *err)
+evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
 	if (m->n_exchanges == EVN_MAX_EXCHANGES)
 		return evn_fail(err, EVN_ERR_LIMIT, "more than %d meetings in one step", EVN_MAX_EXCHANGES);
 	evn_exchange *exchange = &m->exchanges[m->n_exchanges++];
 	*exchange = (evn_exchange){0};
-	if (n_floats <= FUSED_FLOATS) {
-		EVN_TRY(meet_and_add(g, rank, x, n_floats, contributors, exchange, err));
+	if ((uint64_t)s->n_tok * s->stride <= FUSED_FLOATS) {
+		EVN_TRY(meet_and_add(g, rank, s, exchange, err));
 	} else {
 		evn_args a = evn_args_begin(m->meet);
 		meeting_args(&a, g, m, rank);
 		EVN_TRY(evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err));
-		EVN_TRY(evn_enqueue_sum(g, rank, x, n_floats, contributors, err));
+		EVN_TRY(evn_enqueue_sum(g, rank, s, err));
 	}
 	return evn_queue_flush(m->queue, err); /* the others spin until this rank's count comes */
 }

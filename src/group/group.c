@@ -67,8 +67,6 @@ evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t 
 	bool shared_context = one_context(g);
 	EVN_TRY(choose_ways(g, reduce, shared_context, err));
 	EVN_TRY(g->small->reduce == EVN_REDUCE_FLAGS ? evn_flags_create(g, err) : make_partials(g, shared_context, err));
-	for (uint32_t i = 0; i < n_ranks && (shared_context || g->shared); i++)
-		EVN_TRY(evn_kernel_get(&g->ranks[i].add, queues[i], "rowwise.cl", "add_partials", "", err));
 	return EVN_OK;
 }
 
@@ -119,13 +117,19 @@ evn_status evn_group_check(evn_group *g, evn_error *err)
 	return atomic_load(&g->meeting.given_up) ? cancelled(err) : EVN_OK;
 }
 
+evn_status evn_all_reduce_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	const evn_way *way = (uint64_t)s->n_tok * s->stride <= SMALL_FLOATS ? g->small : g->large;
+	EVN_TRY(way->all_reduce(g, rank, s, err));
+	g->ranks[rank].turn ^= 1;
+	return EVN_OK;
+}
+
 evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
 						  evn_error *err)
 {
-	const evn_way *way = n_floats <= SMALL_FLOATS ? g->small : g->large;
-	EVN_TRY(way->all_reduce(g, rank, x, n_floats, contributors, err));
-	g->ranks[rank].turn ^= 1;
-	return EVN_OK;
+	const evn_sum sum = {.x = x, .n_tok = 1, .stride = (uint32_t)n_floats, .contributors = contributors};
+	return evn_all_reduce_norm(g, rank, &sum, err);
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------------

@@ -28,8 +28,17 @@ const char *evn_reduce_name(evn_reduce r);
  * partial while others still read this one. */
 evn_buf *evn_group_partial(const evn_group *g, uint32_t rank);
 
-/* x[n_floats] += sum over the ranks in `contributors` (bit per rank) of their partials; n_floats a multiple of 16.
- * Ranks that do not contribute take part all the same. */
+typedef struct {
+	evn_buf *x; /* (n_tok, stride) */
+	uint32_t n_tok, stride;
+	uint32_t contributors; /* bit per rank */
+	const evn_norm *then;  /* of the summed rows, which are at hand here; may be NULL, and differ from rank to rank */
+} evn_sum;
+
+/* x += sum over the contributors of their partials, then the norm; stride a multiple of 32. Ranks that do not
+ * contribute take part all the same. */
+evn_status evn_all_reduce_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+/* The sum alone, of n_floats: a multiple of 16. */
 evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
 						  evn_error *err);
 
@@ -37,7 +46,8 @@ evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_fl
 evn_status evn_group_meet(evn_group *g, evn_error *err);
 /* The same without waiting, for long work between meetings. */
 evn_status evn_group_check(evn_group *g, evn_error *err);
-/* A rank that failed, or a caller that wants the step to end, says so: the others' meetings end with EVN_ERR_CANCELLED instead of waiting for ever. */
+/* A rank that failed, or a caller that wants the step to end, says so: the others' meetings end with
+ * EVN_ERR_CANCELLED instead of waiting for ever. */
 void evn_group_give_up(evn_group *g);
 /* Short messages go the way of long ones from now on: when flags proved unfit. False when they do already. No thread
  * may be inside a collective. */

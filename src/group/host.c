@@ -30,25 +30,26 @@ static void add_partials(const evn_group *g, uint32_t turn, float *x, uint64_t n
 }
 
 /* The partial stays mapped until the next meeting but one: others may read it until they reach the next meeting. */
-evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-							  evn_error *err)
+evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
 	uint32_t turn = m->turn;
-	uint64_t bytes = n_floats * sizeof(float);
+	uint64_t n_floats = (uint64_t)s->n_tok * s->stride, bytes = n_floats * sizeof(float);
 	void *mapped = NULL, *x_host;
-	if (contributors >> rank & 1)
+	if (s->contributors >> rank & 1)
 		EVN_TRY(evn_map(m->queue, m->partials[turn][rank], bytes, EVN_MAP_READ, false, &mapped, err));
 	m->mapped[turn] = mapped;
-	EVN_TRY(evn_map(m->queue, x, bytes, EVN_MAP_UPDATE, true, &x_host, err));
+	EVN_TRY(evn_map(m->queue, s->x, bytes, EVN_MAP_UPDATE, true, &x_host, err));
 	uint64_t arrived = evn_now_ns();
 	m->times.busy_ns += arrived - m->since_ns;
-	evn_status s = evn_group_meet(g, err);
+	evn_status met = evn_group_meet(g, err);
 	m->since_ns = evn_now_ns();
 	m->times.wait_ns += m->since_ns - arrived;
-	if (s == EVN_OK)
-		add_partials(g, turn, x_host, n_floats, contributors);
-	evn_status unmapped = evn_unmap(m->queue, x, x_host, s == EVN_OK ? err : NULL);
+	if (met == EVN_OK)
+		add_partials(g, turn, x_host, n_floats, s->contributors);
+	evn_status unmapped = evn_unmap(m->queue, s->x, x_host, met == EVN_OK ? err : NULL);
 	evn_forget_mapping(m, rank, turn ^ 1);
-	return s != EVN_OK ? s : unmapped;
+	if (met != EVN_OK || unmapped != EVN_OK)
+		return met != EVN_OK ? met : unmapped;
+	return evn_enqueue_norm(g, rank, s, err);
 }

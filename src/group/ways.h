@@ -19,7 +19,7 @@ typedef struct {
 	/* Every rank's partials as this rank's context knows them; [turn][rank]. Only its own where contexts differ and
 	 * the memory is not shared host memory. */
 	evn_buf *partials[EVN_TURNS][EVN_MAX_RANKS];
-	evn_kernel *add;
+	evn_kernel *add, *add_norm[EVN_NORM_KINDS][EVN_FORMS], *norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
 	evn_exchange exchanges[EVN_MAX_EXCHANGES];
 	uint32_t n_exchanges;
 	evn_event *step_begin;
@@ -28,7 +28,7 @@ typedef struct {
 	float *mapped[EVN_TURNS]; /* own partial as the host sees it, while mapped */
 	uint64_t since_ns;        /* when the device began to work */
 	/* flags */
-	evn_kernel *meet, *meet_and_add;
+	evn_kernel *meet, *meet_and_add, *meet_and_norm[EVN_NORM_KINDS][EVN_FORMS];
 	evn_buf *flags;
 	uint32_t round; /* meetings so far */
 } evn_member;
@@ -48,23 +48,20 @@ struct evn_group {
 struct evn_way {
 	evn_reduce reduce;
 	const char *name;
-	evn_status (*all_reduce)(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-							 evn_error *err);
+	evn_status (*all_reduce)(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 };
 
-evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-							  evn_error *err);
-evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-								evn_error *err);
-evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-							   evn_error *err);
+evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 
-/* x += partials of the contributors in rank order, by a kernel on rank's queue. */
-evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
-						   evn_error *err);
-/* Sets the count of contributors and EVN_MAX_RANKS buffers as arguments: their partials of this turn in rank order as
- * m's context knows them, the rest filled up. */
-void evn_arg_partials(evn_args *a, const evn_group *g, const evn_member *m, uint32_t contributors);
+/* sum.c: x += partials in rank order and what follows, by one kernel on rank's queue. */
+evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+/* What follows alone: x is summed already. */
+evn_status evn_enqueue_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+/* Sets x, the count of contributors and EVN_MAX_RANKS buffers as arguments: their partials of this turn in rank order
+ * as rank's context knows them, the rest filled up. */
+void evn_arg_partials(evn_args *a, const evn_group *g, uint32_t rank, const evn_sum *s);
 void evn_forget_mapping(evn_member *m, uint32_t rank, uint32_t turn);
 
 /* flags.c: shared memory laid out as flags, then partials [turn][rank]; and its state between steps. */

@@ -33,11 +33,10 @@ typedef struct {
 	evn_stack stacks[EVN_STACKS]; /* empty: it has no layers */
 	const char *out_norm;         /* before the output matrix; NULL: none */
 	const char *const *proofs;    /* known-answer cases of the kernels it has for itself; NULL behind the last */
-	/* d->normed = norm of the rows first .. first + n_tok of d->x. */
-	evn_status (*norm)(struct evn_decoder *d, const evn_norm_weights *w, uint32_t first, uint32_t n_tok,
-					   evn_error *err);
-	/* d->gated = what the down projection reads, from d->gate_up. NULL without layers. */
-	evn_status (*activate)(struct evn_decoder *d, const struct evn_layer *y, uint32_t n_tok, evn_error *err);
+	evn_norm_kind norm;
+	/* d->gated, in the form asked for, = what the down projection reads, from d->normed. NULL without layers. */
+	evn_status (*expand)(struct evn_decoder *d, const struct evn_layer *y, evn_form form, uint32_t n_tok,
+						 evn_error *err);
 } evn_arch;
 
 extern const evn_arch evn_arch_llama, evn_arch_qwen2, evn_arch_qwen3, evn_arch_gpt2, evn_arch_simple_lm;

@@ -1,4 +1,5 @@
-/* decoder.c - the layer walk. Every rank's thread runs it; the two all_reduce calls of a layer are where they meet.
+/* decoder.c - the layer walk. Every rank's thread runs it; the two all_reduce calls of a layer are where they meet,
+ * and each also makes the norm that comes next.
  */
 #include "nn/decoder.h"
 
@@ -11,7 +12,29 @@ uint64_t evn_decoder_message_floats(const evn_model *m, evn_decoder_limits limit
 	return evn_round_up(evn_model_hparams(m)->dim, EVN_PAD) * limits.n_batch;
 }
 
-/* This rank's heads of attention; its part of the output projection is written to partial. */
+/* The norm of the residual as the product with m reads it; NULL where this rank has no such product. */
+static const evn_norm *norm_for(const evn_decoder *d, const evn_matrix *m, const evn_norm_weights *w, uint32_t n_tok,
+								evn_norm *out)
+{
+	if (!m->n_parts)
+		return NULL;
+	*out = (evn_norm){.kind = d->arch->norm,
+					  .form = evn_op_form(d->ops, m, n_tok),
+					  .y = d->normed,
+					  .w = w->weight,
+					  .bias = w->bias,
+					  .dim = d->h->dim,
+					  .eps = d->h->norm_eps};
+	return out;
+}
+
+static evn_status norm_rows(const evn_decoder *d, const evn_norm *norm, uint32_t first, uint32_t n_tok,
+							evn_error *err)
+{
+	return norm ? evn_op_norm(d->ops, norm, d->x, first, n_tok, d->dim_stride, err) : EVN_OK;
+}
+
+/* This rank's heads of attention over d->normed; its part of the output projection is written to partial. */
 static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache, evn_buf *v_cache, evn_buf *partial,
 							const evn_step *step, evn_error *err)
 {
@@ -26,8 +49,9 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 					   .v_offset = y->v_offset,
 					   .qkv_stride = d->qkv_stride};
 	uint32_t n = step->n_tok;
+	evn_form form = evn_op_form(d->ops, &y->attn_out, n);
+	evn_buf *attended = d->attended;
 	evn_ops *o = d->ops;
-	EVN_TRY(d->arch->norm(d, &y->attn_norm, 0, n, err));
 	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, d->normed, d->dim_stride, &y->qkv, n, err));
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
@@ -35,31 +59,47 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 							   d->h->norm_eps, &a, n, err));
 	EVN_TRY(evn_op_attention(d->attention_ops, d->attended, d->attended_stride, y->attn_out.x_shift, d->q_heads,
 							 k_cache, v_cache, &a, n, err));
-	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, d->attended, d->attended_stride, &y->attn_out, n, err));
+	if (form != EVN_FORM_F32) {
+		attended = d->attended_blocks;
+		EVN_TRY(evn_op_store(o, form, attended, d->attended, d->attended_stride, n, err));
+	}
+	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, attended, d->attended_stride, &y->attn_out, n, err));
 	if (y->attn_out_bias)
 		EVN_TRY(evn_op_add_bias(o, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, n, err));
 	return EVN_OK;
 }
 
-/* This rank's units of the feed-forward network; its part of the down projection is written to partial. */
+/* This rank's units of the feed-forward network over d->normed; its part of the down projection is written to
+ * partial. */
 static evn_status feed_forward(evn_decoder *d, const evn_layer *y, evn_buf *partial, uint32_t n, evn_error *err)
 {
-	evn_ops *o = d->ops;
-	EVN_TRY(d->arch->norm(d, &y->ffn_norm, 0, n, err));
-	EVN_TRY(evn_op_linear(o, d->gate_up, d->gate_up_stride, d->normed, d->dim_stride, &y->gate_up, n, err));
-	if (y->gate_up_bias)
-		EVN_TRY(evn_op_add_bias(o, d->gate_up, d->gate_up_stride, y->gate_up_bias, y->gate_up.rows, n, err));
-	EVN_TRY(d->arch->activate(d, y, n, err));
-	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err));
+	EVN_TRY(d->arch->expand(d, y, evn_op_form(d->ops, &y->down, n), n, err));
+	EVN_TRY(evn_op_linear(d->ops, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err));
 	if (y->down_bias)
-		EVN_TRY(evn_op_add_bias(o, partial, d->dim_stride, y->down_bias, y->down.rows, n, err));
+		EVN_TRY(evn_op_add_bias(d->ops, partial, d->dim_stride, y->down_bias, y->down.rows, n, err));
 	return EVN_OK;
 }
 
-/* This rank's columns of the logits of tokens [first, first + n), read into the host matrix. */
-static evn_status logits_chunk(evn_decoder *d, uint32_t first, uint32_t n, float *out, evn_error *err)
+static evn_status all_reduce(evn_decoder *d, evn_group *g, uint32_t n_tok, uint32_t contributors,
+							 const evn_norm *then, evn_error *err)
 {
-	EVN_TRY(d->arch->norm(d, &d->out_norm, first, n, err));
+	const evn_sum sum = {d->x, n_tok, d->dim_stride, contributors, then};
+	return evn_all_reduce_norm(g, d->rank, &sum, err);
+}
+
+/* Of few tokens whose logits are all wanted, the last layer's sum makes the head's norm too. */
+static bool head_norm_is_made(const evn_step *step)
+{
+	return step->n_logits == step->n_tok && step->n_tok <= EVN_LOGITS_TOKENS;
+}
+
+/* This rank's columns of the logits of tokens [first, first + n), read into the host matrix. */
+static evn_status logits_chunk(evn_decoder *d, const evn_step *step, uint32_t first, uint32_t n, float *out,
+							   evn_error *err)
+{
+	evn_norm norm;
+	if (!head_norm_is_made(step))
+		EVN_TRY(norm_rows(d, norm_for(d, &d->head, &d->out_norm, n, &norm), first, n, err));
 	EVN_TRY(evn_op_linear(d->ops, d->logits, d->head.rows, d->normed, d->dim_stride, &d->head, n, err));
 	if (d->head_bias)
 		EVN_TRY(evn_op_add_bias(d->ops, d->logits, d->head.rows, d->head_bias, d->head.rows, n, err));
@@ -76,8 +116,8 @@ static evn_status all_logits(evn_decoder *d, const evn_step *step, evn_error *er
 		return EVN_OK;
 	for (uint32_t done = 0; done < step->n_logits; done += EVN_LOGITS_TOKENS) {
 		uint32_t n = step->n_logits - done < EVN_LOGITS_TOKENS ? step->n_logits - done : EVN_LOGITS_TOKENS;
-		EVN_TRY(logits_chunk(d, step->n_tok - step->n_logits + done, n, step->logits + (uint64_t)done * d->h->vocab,
-							 err));
+		EVN_TRY(logits_chunk(d, step, step->n_tok - step->n_logits + done, n,
+							 step->logits + (uint64_t)done * d->h->vocab, err));
 	}
 	return EVN_OK;
 }
@@ -91,19 +131,35 @@ static evn_status pause(evn_decoder *d, evn_group *g, uint32_t n_tok, evn_error 
 	return evn_group_check(g, err);
 }
 
+/* The norm that follows the last layer of those before `layer`. */
+static const evn_norm *norm_before(const evn_decoder *d, uint32_t layer, const evn_step *step, evn_norm *out)
+{
+	if (layer < d->n_layers)
+		return norm_for(d, &d->layers[layer].qkv, &d->layers[layer].attn_norm, step->n_tok, out);
+	return head_norm_is_made(step) ? norm_for(d, &d->head, &d->out_norm, step->n_tok, out) : NULL;
+}
+
+static evn_status layer(evn_decoder *d, uint32_t i, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
+{
+	const evn_layer *y = &d->layers[i];
+	uint32_t n = step->n_tok;
+	evn_norm norm;
+	if (evn_range_len(y->heads))
+		EVN_TRY(attention(d, y, kv->k[i], kv->v[i], evn_group_partial(g, d->rank), step, err));
+	EVN_TRY(all_reduce(d, g, n, y->attn_contributors, norm_for(d, &y->gate_up, &y->ffn_norm, n, &norm), err));
+	if (evn_range_len(y->ff))
+		EVN_TRY(feed_forward(d, y, evn_group_partial(g, d->rank), n, err));
+	return all_reduce(d, g, n, y->ff_contributors, norm_before(d, i + 1, step, &norm), err);
+}
+
 evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
 {
-	uint64_t n_floats = (uint64_t)step->n_tok * d->dim_stride;
+	evn_norm norm;
 	evn_group_step_begin(g, d->rank);
-	EVN_TRY(evn_write(d->q, d->x, 0, step->embeddings, n_floats * sizeof(float), err));
+	EVN_TRY(evn_write(d->q, d->x, 0, step->embeddings, (uint64_t)step->n_tok * d->dim_stride * sizeof(float), err));
+	EVN_TRY(norm_rows(d, norm_before(d, 0, step, &norm), 0, step->n_tok, err));
 	for (uint32_t i = 0; i < d->n_layers; i++) {
-		const evn_layer *y = &d->layers[i];
-		if (evn_range_len(y->heads))
-			EVN_TRY(attention(d, y, kv->k[i], kv->v[i], evn_group_partial(g, d->rank), step, err));
-		EVN_TRY(evn_all_reduce(g, d->rank, d->x, n_floats, y->attn_contributors, err));
-		if (evn_range_len(y->ff))
-			EVN_TRY(feed_forward(d, y, evn_group_partial(g, d->rank), step->n_tok, err));
-		EVN_TRY(evn_all_reduce(g, d->rank, d->x, n_floats, y->ff_contributors, err));
+		EVN_TRY(layer(d, i, kv, g, step, err));
 		EVN_TRY(pause(d, g, step->n_tok, err));
 	}
 	EVN_TRY(all_logits(d, step, err));

@@ -17,6 +17,7 @@ typedef struct evn_kv evn_kv;
 typedef struct {
 	uint32_t n_ctx;   /* tokens of a KV cache */
 	uint32_t n_batch; /* most tokens of one step */
+	evn_dot dot;      /* how this rank multiplies by integer weights */
 } evn_decoder_limits;
 
 /* Progress of loading, shared by the threads that load: done counts bytes on the device; a set stop ends it. */

@@ -296,6 +296,7 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 	EVN_TRY(make_scratch(d, &d->qkv, n, d->qkv_stride, "qkv", err));
 	EVN_TRY(make_scratch(d, &d->q_heads, n, q_stride, "queries", err));
 	EVN_TRY(make_scratch(d, &d->attended, n, d->attended_stride, "attention output", err));
+	EVN_TRY(make_scratch(d, &d->attended_blocks, n, d->attended_stride, "attention output", err));
 	EVN_TRY(make_scratch(d, &d->gate_up, n, d->gate_up_stride, "gate and up", err));
 	EVN_TRY(make_scratch(d, &d->gated, n, d->gated_stride, "gated", err));
 	EVN_TRY(make_scratch(d, &d->logits, EVN_LOGITS_TOKENS, d->head.rows, "logits", err));
@@ -320,7 +321,7 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 								  .rope_dim = d->h->rope_dim,
 								  .rope_neox = d->arch->rope_neox,
 								  .qk_norm = d->arch->qk_norm};
-	EVN_TRY(evn_ops_create(&d->ops, q, &(evn_ops_config){0}, err));
+	EVN_TRY(evn_ops_create(&d->ops, q, &(evn_ops_config){.dot = limits.dot}, err));
 	if (d->n_layers > 0)
 		EVN_TRY(evn_attention_ops_create(&d->attention_ops, q, &heads, err));
 	EVN_TRY(load_layers(&l, split, progress));
@@ -351,8 +352,8 @@ void evn_decoder_free(evn_decoder *d)
 	free(d->layers);
 	evn_matrix_free(&d->head);
 	evn_buf *const buffers[] = {d->out_norm.weight, d->out_norm.bias, d->head_bias, d->rope,     d->x,
-								d->normed,          d->qkv,           d->q_heads,   d->attended, d->gate_up,
-								d->gated,           d->logits};
+								d->normed,          d->qkv,           d->q_heads,   d->attended, d->attended_blocks,
+								d->gate_up,         d->gated,         d->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	evn_ops_free(d->ops);

@@ -30,7 +30,6 @@ struct evn_decoder {
 	evn_attention_ops *attention_ops;
 	const evn_hparams *h;
 	const evn_arch *arch;
-	evn_kernel *norm_kernel, *activation_kernel; /* the architecture's own, at first use; the queue's */
 	uint32_t rank;
 	evn_decoder_limits limits;
 	uint32_t dim_stride; /* of x, norms and partials */
@@ -43,7 +42,7 @@ struct evn_decoder {
 	evn_buf *rope;
 	uint64_t weight_bytes;
 	/* scratch (n_batch, stride) */
-	evn_buf *x, *normed, *qkv, *q_heads, *attended, *gate_up, *gated, *logits;
+	evn_buf *x, *normed, *qkv, *q_heads, *attended, *attended_blocks, *gate_up, *gated, *logits;
 	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride;
 };
 

@@ -2,23 +2,22 @@
  * Mistral and SmolLM files call themselves llama; Qwen 2 has biases on q, k and v, Qwen 3 norms on q and k. */
 #include "nn/decoder_rank.h"
 
-static evn_status norm(evn_decoder *d, const evn_norm_weights *w, uint32_t first, uint32_t n_tok, evn_error *err)
+static evn_status expand(evn_decoder *d, const evn_layer *y, evn_form form, uint32_t n_tok, evn_error *err)
 {
-	return evn_op_rmsnorm(d->ops, d->normed, d->x, first, n_tok, w->weight, d->dim_stride, d->h->dim, d->h->norm_eps,
-						  err);
-}
-
-static evn_status swiglu(evn_decoder *d, const evn_layer *y, uint32_t n_tok, evn_error *err)
-{
-	return evn_op_swiglu(d->ops, d->gated, d->gated_stride, d->gate_up, d->gate_up_stride, y->up_offset, y->up_offset,
-						 n_tok, err);
+	if (!y->gate_up_bias)
+		return evn_op_gate_up(d->ops, form, d->gated, d->gated_stride, d->normed, d->dim_stride, &y->gate_up,
+							  y->up_offset, d->gate_up, d->gate_up_stride, n_tok, err);
+	EVN_TRY(evn_op_linear(d->ops, d->gate_up, d->gate_up_stride, d->normed, d->dim_stride, &y->gate_up, n_tok, err));
+	EVN_TRY(evn_op_add_bias(d->ops, d->gate_up, d->gate_up_stride, y->gate_up_bias, y->gate_up.rows, n_tok, err));
+	return evn_op_swiglu(d->ops, form, d->gated, d->gated_stride, d->gate_up, d->gate_up_stride, y->up_offset,
+						 y->up_offset, n_tok, err);
 }
 
 static const char *const proofs[] = {"rmsnorm", "swiglu", NULL};
 
 /* clang-format off */
 #define FAMILY .stacks = {{"attn_q", "attn_k", "attn_v"}, {"attn_output"}, {"ffn_gate", "ffn_up"}, {"ffn_down"}}, \
-	.out_norm = "output_norm", .proofs = proofs, .norm = norm, .activate = swiglu
+	.out_norm = "output_norm", .proofs = proofs, .norm = EVN_NORM_RMS, .expand = expand
 /* clang-format on */
 
 const evn_arch evn_arch_llama = {.name = "llama", FAMILY};

@@ -15,6 +15,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 	if (s == EVN_OK) {
 		evn_selftest_matrices(c);
 		evn_selftest_rows(c);
+		evn_selftest_sums(c);
 		evn_selftest_heads(c);
 		evn_selftest_gpt2(c);
 		if (c->n_failed)

@@ -79,25 +79,87 @@ static double ratio(double error, double bound)
 	return error <= bound ? (error > 0 ? error / bound : 0) : INFINITY;
 }
 
+/* One value against its bound; a NaN is beyond every bound. */
+static void judge(evn_cases *c, const evn_case_array *a, uint64_t i, double got, double bound, double scale,
+				  const char *what)
+{
+	double error = fabs(got - a->want[i]), r = ratio(error, bound);
+	if (r == INFINITY && !c->reason[0])
+		snprintf(c->reason, sizeof c->reason, "%s[%llu] is %.9g, expected %.9g within %.2g", what,
+				 (unsigned long long)i, got, a->want[i], bound);
+	if (r > c->ratio) {
+		c->ratio = r;
+		c->max_error = error / scale;
+		c->tolerance = bound / scale;
+	}
+}
+
 evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err)
 {
 	void *memory;
 	EVN_TRY(evn_case_memory(c, &memory, a->n * sizeof(float), err));
 	EVN_TRY(evn_read(c->q, a->buf, 0, memory, a->n * sizeof(float), err));
-	const float *got = memory;
 	const double scale = largest(a);
-	for (uint64_t i = 0; i < a->n; i++) {
-		double error = fabs((double)got[i] - a->want[i]);
-		double r = ratio(error, a->bound[i]); /* a NaN is beyond every bound */
-		if (r == INFINITY && !c->reason[0])
-			snprintf(c->reason, sizeof c->reason, "%s[%llu] is %.9g, expected %.9g within %.2g", what,
-					 (unsigned long long)i, (double)got[i], a->want[i], a->bound[i]);
-		if (r > c->ratio) {
-			c->ratio = r;
-			c->max_error = error / scale;
-			c->tolerance = a->bound[i] / scale;
-		}
+	for (uint64_t i = 0; i < a->n; i++)
+		judge(c, a, i, (double)((const float *)memory)[i], a->bound[i], scale, what);
+	return EVN_OK;
+}
+
+/* A block as kernels/q8.cl lays it out. */
+typedef struct {
+	int8_t bytes[32];
+	float scale;
+	int32_t sums[2];
+	int32_t unused;
+} q8_block;
+
+static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, const q8_block **out, evn_error *err)
+{
+	void *memory;
+	EVN_TRY(evn_case_memory(c, &memory, n_blocks * sizeof(q8_block), err));
+	*out = memory;
+	return evn_read(c->q, buf, 0, memory, n_blocks * sizeof(q8_block), err);
+}
+
+static void check_sums(evn_cases *c, const q8_block *b, uint64_t at, const char *what)
+{
+	for (int half = 0; half < 2; half++) {
+		int32_t sum = 0;
+		for (int k = 0; k < 16; k++)
+			sum += b->bytes[half * 16 + k];
+		if (sum != b->sums[half] && !c->reason[0])
+			snprintf(c->reason, sizeof c->reason, "%s: block %llu says its bytes sum to %d, they sum to %d", what,
+					 (unsigned long long)at, b->sums[half], sum);
 	}
+}
+
+/* Half a step of the scale, which itself has a division's error; so has the inverse that bytes are made with, and the
+ * product one rounding: all relative to a value of at most 127 steps. */
+evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err)
+{
+	const q8_block *blocks;
+	const double scale = largest(a), steps = 0.5 + 127 * (2 * EVN_DIVIDE_ERROR + 2 * EVN_UNIT);
+	EVN_TRY(read_q8(c, a->buf, a->n / 32, &blocks, err));
+	for (uint64_t b = 0; b < a->n / 32; b++) {
+		double top = 0, slack = 0;
+		for (uint64_t i = b * 32; i < b * 32 + 32; i++) {
+			top = fmax(top, fabs(a->want[i]));
+			slack = fmax(slack, a->bound[i]);
+		}
+		check_sums(c, &blocks[b], b, what);
+		for (uint64_t i = b * 32; i < b * 32 + 32; i++)
+			judge(c, a, i, (double)blocks[b].scale * blocks[b].bytes[i % 32],
+				  a->bound[i] + steps * (top + slack) / 127, scale, what);
+	}
+	return EVN_OK;
+}
+
+evn_status evn_case_take_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err)
+{
+	const q8_block *blocks;
+	EVN_TRY(read_q8(c, buf, a->n / 32, &blocks, err));
+	for (uint64_t i = 0; i < a->n; i++)
+		a->values[i] = blocks[i / 32].scale * (float)blocks[i / 32].bytes[i % 32];
 	return EVN_OK;
 }
 

@@ -57,9 +57,15 @@ evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_err
 /* An input that the kernel changes: all of it is compared, so that what must stay is seen to stay. */
 evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
 evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
+/* The same where the kernel wrote rows of 8-bit blocks (kernels/q8.cl) into a's buffer, whose rounding is added to
+ * the bounds; their scales and sums are checked too. */
+evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
+/* a's values become those of the 8-bit rows in buf. */
+evn_status evn_case_take_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err);
 
 void evn_selftest_matrices(evn_cases *c);
 void evn_selftest_rows(evn_cases *c);
+void evn_selftest_sums(evn_cases *c);
 void evn_selftest_heads(evn_cases *c);
 void evn_selftest_gpt2(evn_cases *c);
 

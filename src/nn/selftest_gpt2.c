@@ -3,21 +3,19 @@
 
 #include <math.h>
 
-#include "nn/gpt2.h"
-
 typedef struct {
 	uint32_t width, n_tok;
 	float shift; /* added to the inputs: a mean far from zero */
 	bool tiny;
+	evn_form form;
 } row_shape;
 
-static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
-
-static uint32_t items_of(const evn_cases *c)
+static evn_status check(evn_cases *c, const evn_case_array *y, evn_form form, evn_error *err)
 {
-	const evn_device *d = evn_queue_device(c->q);
-	return c->options.items ? c->options.items : evn_device_is_cpu(d) ? 1 : 32;
+	return form == EVN_FORM_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
 }
+
+static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
 
 static double square(double x) { return x * x; }
 
@@ -62,38 +60,33 @@ static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, ui
 	return evn_case_upload(c, a, err);
 }
 
-static evn_status layernorm_case(evn_cases *c, const void *shape, evn_error *err)
+static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
 {
-	const row_shape *s = shape;
-	const uint32_t first = 2, stride = stride_of(s->width), items = items_of(c);
+	const uint32_t first = 2, stride = stride_of(s->width);
 	const float eps = 1e-5f;
 	evn_case_array x, w, b, y;
-	evn_kernel *k;
 	EVN_TRY(make_rows(c, &x, first + s->n_tok, s->width, s->shift, err));
 	EVN_TRY(make_rows(c, &w, 1, s->width, 0, err));
 	EVN_TRY(make_rows(c, &b, 1, s->width, 0, err));
-	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + 1) * stride, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_FORM_F32)) * stride, err));
 	for (uint32_t t = 0; t < s->n_tok; t++) {
 		uint64_t to = (uint64_t)t * stride;
 		expect_row(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
 				   y.bound + to);
 	}
-	EVN_TRY(evn_layernorm_kernel(&k, c->q, items, err));
-	const evn_norm_weights weights = {w.buf, b.buf};
-	EVN_TRY(evn_op_layernorm(k, items, y.buf, x.buf, first, s->n_tok, &weights, stride, s->width, eps, err));
-	return evn_case_check(c, &y, "y", err);
+	const evn_norm norm = {EVN_NORM_LAYER, s->form, y.buf, w.buf, b.buf, s->width, eps};
+	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
+	return check(c, &y, s->form, err);
 }
 
 /* The exponent has five roundings, which its size multiplies; exp has 3 ulp, the sum one rounding, the division 2.5
  * ulp. Where the exponential is beyond f32 the result may be 0, off by less than |x| 2^-127. */
-static evn_status gelu_case(evn_cases *c, const void *shape, evn_error *err)
+static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
 {
 	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -8.5f, 1e18f, -1e18f};
-	const row_shape *s = shape;
 	const uint32_t n_special = sizeof special / sizeof *special, x_stride = stride_of(s->width) + EVN_PAD;
 	const uint32_t y_stride = stride_of(s->width);
 	evn_case_array x, y;
-	evn_kernel *k;
 	EVN_TRY(evn_case_array_make(c, &x, (uint64_t)s->n_tok * x_stride, err));
 	EVN_TRY(evn_case_output(c, &y, (uint64_t)s->n_tok * y_stride, err));
 	for (uint32_t t = 0; t < s->n_tok; t++)
@@ -112,19 +105,46 @@ static evn_status gelu_case(evn_cases *c, const void *shape, evn_error *err)
 				y.bound[at] += fabs(y.want[at]) * tail * (EVN_EXP_ERROR + fabs(exponent) * evn_roundings(6));
 		}
 	EVN_TRY(evn_case_upload(c, &x, err));
-	EVN_TRY(evn_gelu_kernel(&k, c->q, err));
-	EVN_TRY(evn_op_gelu(k, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
-	return evn_case_check(c, &y, "y", err);
+	EVN_TRY(evn_op_gelu(ops, s->form, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
+	return check(c, &y, s->form, err);
 }
+
+static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops *, const row_shape *, evn_error *),
+						   const row_shape *s, evn_error *err)
+{
+	evn_ops *ops;
+	evn_status st = evn_ops_create(&ops, c->q, &(evn_ops_config){.items = c->options.items}, err);
+	if (st == EVN_OK)
+		st = run(c, ops, s, err);
+	evn_ops_free(ops);
+	return st;
+}
+
+static evn_status layernorm_case(evn_cases *c, const void *s, evn_error *err)
+{
+	return with_ops(c, layernorm, s, err);
+}
+
+static evn_status gelu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, gelu, s, err); }
 
 void evn_selftest_gpt2(evn_cases *c)
 {
-	static const row_shape norms[] = {{50, 2, 0, true}, {32, 1, 3, true}, {768, 3, 0, false}, {1001, 2, -5, false}};
-	static const row_shape units[] = {{64, 2, 0, true}, {48, 1, 0, true}, {3072, 2, 0, false}};
-	for (size_t i = 0; i < sizeof norms / sizeof *norms; i++)
-		if (norms[i].tiny || !c->options.tiny)
-			evn_case_run(c, layernorm_case, &norms[i], "layernorm %u x%u", norms[i].width, norms[i].n_tok);
-	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-		if (units[i].tiny || !c->options.tiny)
-			evn_case_run(c, gelu_case, &units[i], "gelu %u x%u", units[i].width, units[i].n_tok);
+	static const char *const forms[EVN_FORMS] = {"f32", "q8"};
+	static const row_shape norms[] = {
+		{50, 2, 0, true, 0}, {32, 1, 3, true, 0}, {768, 3, 0, false, 0}, {1001, 2, -5, false, 0}};
+	static const row_shape units[] = {{64, 2, 0, true, 0}, {48, 1, 0, true, 0}, {3072, 2, 0, false, 0}};
+	for (evn_form form = 0; form < EVN_FORMS; form++) {
+		for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+			row_shape s = norms[i];
+			s.form = form;
+			if (s.tiny || !c->options.tiny)
+				evn_case_run(c, layernorm_case, &s, "layernorm %s %u x%u", forms[form], s.width, s.n_tok);
+		}
+		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+			row_shape s = units[i];
+			s.form = form;
+			if (s.tiny || !c->options.tiny)
+				evn_case_run(c, gelu_case, &s, "gelu %s %u x%u", forms[form], s.width, s.n_tok);
+		}
+	}
 }

@@ -23,7 +23,14 @@ typedef struct {
 	const evn_quant *quant;
 	uint32_t rows, columns, n_tok;
 	bool gemm;
+	evn_dot dot;
 } linear_shape;
+
+/* How a product is computed. */
+typedef struct {
+	bool gemm;
+	evn_dot dot;
+} way;
 
 /* A normal half in (-1, 1), not near zero. */
 static uint16_t random_half(evn_cases *c)
@@ -39,7 +46,7 @@ static void fill_block(evn_cases *c, const evn_quant *q, uint8_t *block)
 		for (uint32_t u = 0; u < f->n_units; u++, p += f->unit_bytes) {
 			uint32_t bits = evn_case_bits(c);
 			float value = evn_case_random(c);
-			if (f->unit_bytes == 4)
+			if (q->block_len == 1 && f->unit_bytes == 4)
 				memcpy(&bits, &value, sizeof bits);
 			if (f->unit_bytes == 2)
 				bits = random_half(c);
@@ -57,14 +64,12 @@ static bool has_offset(const evn_quant *q)
 	return false;
 }
 
-/* Of a format with offsets: all bytes are quants but the first byte field of a K format, its scales. */
+/* Quants are what comes in words. */
 static void zero_quants(const evn_quant *q, uint8_t *block)
 {
-	bool scales = q->block_len == 256;
 	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++) {
-		if (f->unit_bytes == 1 && !scales)
-			memset(block, 0, f->n_units);
-		scales &= f->unit_bytes != 1;
+		if (f->unit_bytes == 4)
+			memset(block, 0, (size_t)f->unit_bytes * f->n_units);
 		block += f->unit_bytes * f->n_units;
 	}
 }
@@ -107,7 +112,7 @@ static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const weig
 	char sources[64];
 	evn_kernel *k;
 	evn_case_array out;
-	snprintf(sources, sizeof sources, "quant/%s.cl dequantize.cl", s->quant->kernel);
+	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl dequantize.cl", s->quant->kernel);
 	EVN_TRY(evn_kernel_get(&k, c->q, sources, "dequantize", "-DSLICES=1", err));
 	EVN_TRY(evn_case_output(c, &out, (uint64_t)m->columns * ld, err));
 	for (uint32_t col = 0; col < m->columns; col++)
@@ -196,28 +201,42 @@ static void expect_product(activations *a, const product *p)
 		}
 }
 
-static evn_status launch_product(evn_cases *c, activations *a, const evn_matrix *m, bool gemm, evn_error *err)
+/* The kernels read 8-bit activations: what is expected is computed from the same. */
+static evn_status round_activations(evn_cases *c, evn_ops *ops, activations *a, const evn_buf **x, evn_error *err)
 {
-	const evn_ops_config config = {.items = c->options.items};
-	evn_ops *ops;
-	evn_status s = evn_ops_create(&ops, c->q, &config, err);
-	if (s == EVN_OK)
-		s = (gemm ? evn_op_gemm : evn_op_quantised)(ops, a->y.buf, a->y_stride, a->x.buf, a->x_stride, m, a->n_tok,
-													err);
-	if (s == EVN_OK)
-		s = evn_case_check(c, &a->y, "y", err);
-	evn_ops_free(ops);
-	return s;
+	evn_case_array rounded;
+	EVN_TRY(evn_case_array_make(c, &rounded, a->x.n, err));
+	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, a->x.buf, a->x_stride, a->n_tok, err));
+	*x = rounded.buf;
+	return evn_case_take_q8(c, &a->x, rounded.buf, err);
 }
 
-static evn_status multiply(evn_cases *c, const evn_matrix *m, const product *products, uint32_t n, uint32_t n_tok,
-						   bool gemm, evn_error *err)
+static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m, const product *products, uint32_t n,
+								 uint32_t n_tok, bool gemm, evn_error *err)
 {
 	activations a;
 	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
+	const evn_buf *x = a.x.buf;
+	evn_form form = gemm ? EVN_FORM_F32 : evn_op_form(ops, m, n_tok);
+	if (form == EVN_FORM_Q8)
+		EVN_TRY(round_activations(c, ops, &a, &x, err));
 	for (uint32_t i = 0; i < n; i++)
 		expect_product(&a, &products[i]);
-	return launch_product(c, &a, m, gemm, err);
+	EVN_TRY(gemm ? evn_op_gemm(ops, a.y.buf, a.y_stride, x, a.x_stride, m, n_tok, err)
+				 : evn_op_quantised(ops, a.y.buf, a.y_stride, form, x, a.x_stride, m, n_tok, err));
+	return evn_case_check(c, &a.y, "y", err);
+}
+
+static evn_status multiply(evn_cases *c, const evn_matrix *m, const product *products, uint32_t n, uint32_t n_tok,
+						   way how, evn_error *err)
+{
+	const evn_ops_config config = {.dot = how.dot, .items = c->options.items};
+	evn_ops *ops;
+	evn_status s = evn_ops_create(&ops, c->q, &config, err);
+	if (s == EVN_OK)
+		s = launch_product(c, ops, m, products, n, n_tok, how.gemm, err);
+	evn_ops_free(ops);
+	return s;
 }
 
 static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
@@ -229,7 +248,7 @@ static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
 	const product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, p.rows}, 1, NULL, err);
 	if (st == EVN_OK)
-		st = multiply(c, &m, &p, 1, s->n_tok, s->gemm, err);
+		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }
@@ -246,7 +265,7 @@ static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *e
 	evn_status st = evn_matrix_split_input(&m, c->q, &w.tensor, columns, err);
 	if (st == EVN_OK) {
 		const product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
-		st = multiply(c, &m, &p, 1, s->n_tok, s->gemm, err);
+		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
 	}
 	evn_matrix_free(&m);
 	return st;
@@ -255,6 +274,7 @@ static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *e
 typedef struct {
 	const char *quants[EVN_MATRIX_PARTS];
 	evn_range rows[EVN_MATRIX_PARTS];
+	evn_dot dot;
 } stack_shape;
 
 /* Three row ranges of three tensors in one matrix, as q, k and v have it. */
@@ -275,12 +295,105 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
 		products[i] = (product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
 	if (st == EVN_OK)
-		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, false, err);
+		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (way){false, s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }
 
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
+
+/* Gate and up rows in one launch, y = silu(g) u: the slope of silu is at most 1.1, its kernel's own error as in
+ * selftest_rows.c. */
+static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *m, const weights *w, evn_form y_form,
+						  evn_error *err)
+{
+	const uint32_t rows = (uint32_t)w[0].tensor.shape[1], columns = (uint32_t)w[0].tensor.shape[0], n_tok = 2;
+	const uint32_t up_offset = m->rows / 2, y_stride = (uint32_t)evn_round_up(up_offset, EVN_PAD) + EVN_PAD;
+	const double relative = EVN_EXP_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3);
+	activations a;
+	evn_case_array y;
+	const product products[] = {{&w[0], {0, rows}, {0, columns}, 0, 0},
+								{&w[1], {0, rows}, {0, columns}, 0, up_offset}};
+	EVN_TRY(make_activations(c, &a, m, products, n_tok, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)n_tok * y_stride, err));
+	const evn_buf *x = a.x.buf;
+	if (evn_op_form(ops, m, n_tok) == EVN_FORM_Q8)
+		EVN_TRY(round_activations(c, ops, &a, &x, err));
+	expect_product(&a, &products[0]);
+	expect_product(&a, &products[1]);
+	for (uint32_t i = 0; i < y.n; i++) {
+		uint64_t at = i / y_stride * (uint64_t)a.y_stride + i % y_stride;
+		y.want[i] = y.bound[i] = 0;
+		if (i % y_stride >= rows)
+			continue;
+		double g = a.y.want[at], dg = a.y.bound[at], u = a.y.want[at + up_offset], du = a.y.bound[at + up_offset];
+		double silu = g / (1 + exp(-g));
+		y.want[i] = silu * u;
+		y.bound[i] = 1.1 * dg * (fabs(u) + du) + fabs(silu) * du + relative * (fabs(silu * u) + dg * fabs(u)) +
+					 fabs(g * u) * 0x1p-127;
+	}
+	EVN_TRY(
+		evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride, n_tok, err));
+	return y_form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
+}
+
+static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	const evn_ops_config config = {.dot = s->dot, .items = c->options.items};
+	weights w[2];
+	evn_matrix m = {0};
+	evn_ops *ops = NULL;
+	for (int i = 0; i < 2; i++)
+		EVN_TRY(make_weights(c, &w[i], s->quant, s->rows, s->columns, err));
+	const evn_row_block blocks[2] = {{&w[0].tensor, {0, s->rows}}, {&w[1].tensor, {0, s->rows}}};
+	evn_status st = evn_matrix_split_output(&m, c->q, blocks, 2, NULL, err);
+	if (st == EVN_OK)
+		st = evn_ops_create(&ops, c->q, &config, err);
+	if (st == EVN_OK)
+		st = gate_up(c, ops, &m, w, s->dot == EVN_DOT_NONE ? EVN_FORM_F32 : EVN_FORM_Q8, err);
+	evn_ops_free(ops);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
+
+/* Products by one way of multiplying bytes. */
+static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
+{
+	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN;
+	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
+	const char *k = q->kernel, *how = evn_dot_name(dot);
+	const linear_shape products[] = {
+		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
+		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 9 : 11}, /* a block of tokens and a few more */
+		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
+		{.quant = q,
+		 .rows = 40 * 16 + 5,
+		 .columns = step,
+		 .n_tok = 1}, /* several tiles to a work-item, the last in part */
+	};
+	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++) {
+		linear_shape s = products[i];
+		s.dot = dot;
+		evn_case_run(c, linear_case, &s, "matvec %s %s %ux%u x%u", k, how, s.rows, s.columns, s.n_tok);
+	}
+	linear_shape s = {.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1, .dot = dot};
+	evn_case_run(c, split_input_case, &s, "matvec %s %s split input", k, how);
+	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .dot = dot};
+	evn_case_run(c, gate_up_case, &s, "matvec %s %s gate and up", k, how);
+}
+
+/* Plain products of bytes, which no device should need, are tried with one format of each kind only. */
+static bool has_products(const evn_quant *q, evn_dot dot)
+{
+	static const char *const kinds[] = {"q4_1", "q6_k", "q8_0"};
+	bool kind = false;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		kind |= !strcmp(q->kernel, kinds[i]);
+	return dot == EVN_DOT_NONE || (q->block_len > 1 && (dot != EVN_DOT_PLAIN || kind));
+}
 
 static void format_cases(evn_cases *c, const evn_quant *q)
 {
@@ -289,17 +402,9 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 	const char *k = q->kernel;
 	linear_shape s = {.quant = q, .rows = 35, .columns = odd};
 	evn_case_run(c, dequantize_case, &s, "dequantize %s %ux%u", k, s.rows, s.columns);
-	const linear_shape products[] = {
-		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
-		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 9 : 11}, /* a block of tokens and a few more */
-		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
-		{.quant = q, .rows = 40 * 16 + 5, .columns = step, .n_tok = 1}, /* several tiles to a work-item, the last in part */
-	};
-	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++)
-		evn_case_run(c, linear_case, &products[i], "matvec %s %ux%u x%u", k, products[i].rows, products[i].columns,
-					 products[i].n_tok);
-	s = (linear_shape){.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1};
-	evn_case_run(c, split_input_case, &s, "matvec %s split input", k);
+	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
+		if (evn_dot_possible(dot, evn_queue_device(c->q)) && has_products(q, dot))
+			product_cases(c, q, dot);
 	if (tiny)
 		return;
 	s = (linear_shape){.quant = q, .rows = 33, .columns = 3 * step, .n_tok = 5, .gemm = true};
@@ -309,12 +414,16 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 void evn_selftest_matrices(evn_cases *c)
 {
 	static const stack_shape stacks[] = {
-		{{"Q4_1", "Q4_1", "Q6_K"}, {{3, 20}, {0, 16}, {5, 40}}},
-		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}}, /* the second is empty */
+		{{"Q4_1", "Q4_1", "Q6_K"}, {{3, 20}, {0, 16}, {5, 40}}, 0},
+		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second is empty */
 	};
 	for (size_t i = 0; i < evn_quant_count(); i++)
 		format_cases(c, evn_quant_at(i));
 	for (size_t i = 0; !c->options.tiny && i < sizeof stacks / sizeof *stacks; i++)
-		evn_case_run(c, stacked_case, &stacks[i], "matvec stacked %s %s %s", stacks[i].quants[0], stacks[i].quants[1],
-					 stacks[i].quants[2]);
+		for (int plain = 0; plain < 2; plain++) {
+			stack_shape s = stacks[i];
+			s.dot = plain ? EVN_DOT_PLAIN : EVN_DOT_NONE;
+			evn_case_run(c, stacked_case, &s, "matvec stacked %s %s %s %s", s.quants[0], s.quants[1], s.quants[2],
+						 evn_dot_name(s.dot));
+		}
 }

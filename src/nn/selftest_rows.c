@@ -1,4 +1,5 @@
-/* selftest_rows.c - known answers for what acts on rows of activations: norm, gate, bias, sums of partials. */
+/* selftest_rows.c - known answers for what acts on rows of activations: norm, gate, bias; the first two in both
+ * forms. */
 #include "nn/selftest_case.h"
 
 #include <math.h>
@@ -7,7 +8,13 @@
 typedef struct {
 	uint32_t width, n_tok;
 	bool tiny;
+	evn_form form;
 } row_shape;
+
+static evn_status check(evn_cases *c, const evn_case_array *y, evn_form form, evn_error *err)
+{
+	return form == EVN_FORM_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
+}
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
 
@@ -46,7 +53,8 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 	evn_case_array x, w, y;
 	EVN_TRY(make_rows(c, &x, first + s->n_tok, dim, err));
 	EVN_TRY(make_rows(c, &w, 1, dim, err));
-	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + 1) * stride, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_FORM_F32)) * stride, err));
+	const evn_norm norm = {.form = s->form, .y = y.buf, .w = w.buf, .dim = dim, .eps = eps};
 	for (uint32_t t = 0; t < s->n_tok; t++) {
 		const float *row = x.values + (uint64_t)(first + t) * stride;
 		double squares = 0;
@@ -59,8 +67,8 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 			y.bound[at] = relative * fabs(y.want[at]);
 		}
 	}
-	EVN_TRY(evn_op_rmsnorm(ops, y.buf, x.buf, first, s->n_tok, w.buf, stride, dim, eps, err));
-	return evn_case_check(c, &y, "y", err);
+	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
+	return check(c, &y, s->form, err);
 }
 
 /* exp has 3 ulp, the sum with 1 and the last product one rounding each, the division 2.5 ulp, and one more unit
@@ -88,8 +96,8 @@ static evn_status swiglu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_err
 			y.bound[at] = relative * fabs(y.want[at]) + fabs(g * up) * 0x1p-127;
 		}
 	EVN_TRY(evn_case_upload(c, &gu, err));
-	EVN_TRY(evn_op_swiglu(ops, y.buf, y_stride, gu.buf, gu_stride, width, width, s->n_tok, err));
-	return evn_case_check(c, &y, "y", err);
+	EVN_TRY(evn_op_swiglu(ops, s->form, y.buf, y_stride, gu.buf, gu_stride, width, width, s->n_tok, err));
+	return check(c, &y, s->form, err);
 }
 
 static evn_status add_bias(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
@@ -112,123 +120,20 @@ static evn_status rmsnorm_case(evn_cases *c, const void *s, evn_error *err) { re
 static evn_status swiglu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, swiglu, s, err); }
 static evn_status add_bias_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, add_bias, s, err); }
 
-/* Words of flags as meeting.cl lays them out: a count every FLAG_WORDS, behind the counts who was late. */
-enum { FLAG_WORDS = 16, LATE_SLOT = EVN_MAX_RANKS, ALL_FLAGS = (EVN_MAX_RANKS + 1) * FLAG_WORDS };
-
-static float float_of_bits(uint32_t bits)
-{
-	float f;
-	memcpy(&f, &bits, sizeof f);
-	return f;
-}
-
-/* Flags in which the first `present` ranks but rank 0 have come to the meeting; rank 0's kernel comes to it. */
-static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t present, uint32_t round, evn_error *err)
-{
-	EVN_TRY(evn_case_output(c, flags, ALL_FLAGS, err));
-	for (uint32_t i = 0; i < ALL_FLAGS; i++)
-		flags->values[i] = 0;
-	for (uint32_t r = 1; r < present; r++)
-		flags->values[r * FLAG_WORDS] = float_of_bits(round);
-	EVN_TRY(evn_case_upload(c, flags, err));
-	for (uint32_t i = 0; i < ALL_FLAGS; i++) {
-		flags->want[i] = (double)flags->values[i];
-		flags->bound[i] = 0;
-	}
-	flags->want[0] = (double)float_of_bits(round);
-	return EVN_OK;
-}
-
-static void meeting_args(evn_args *a, const evn_case_array *flags, uint32_t n_ranks, uint32_t round)
-{
-	evn_arg_buf(a, flags->buf);
-	evn_arg_u32(a, 0);
-	evn_arg_u32(a, n_ranks);
-	evn_arg_u32(a, round);
-	evn_arg_u32(a, 100); /* looks */
-}
-
-typedef struct {
-	uint32_t n;
-	bool meets; /* by meet_and_add, whose one item sums after all have come */
-} sum_shape;
-
-/* A sum of n + 1 terms: n roundings at most. The partials beyond n are full of NaN: they must not be read. */
-static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
-{
-	const sum_shape *s = shape;
-	const uint32_t width = 3 * EVN_PAD, round = 7;
-	evn_case_array partial, nans, x, flags;
-	evn_kernel *k;
-	EVN_TRY(evn_kernel_get(&k, c->q, s->meets ? "meeting.cl" : "rowwise.cl",
-						   s->meets ? "meet_and_add" : "add_partials", "", err));
-	EVN_TRY(make_flags(c, &flags, s->n, round, err));
-	EVN_TRY(evn_case_array_make(c, &nans, width, err));
-	for (uint32_t i = 0; i < width; i++)
-		nans.values[i] = NAN;
-	EVN_TRY(evn_case_upload(c, &nans, err));
-	EVN_TRY(evn_case_output(c, &x, width, err));
-	for (uint32_t i = 0; i < width; i++)
-		x.bound[i] = fabs(x.want[i]);
-	evn_args a = evn_args_begin(k);
-	if (s->meets)
-		meeting_args(&a, &flags, s->n, round);
-	evn_arg_buf(&a, x.buf);
-	if (s->meets)
-		evn_arg_u32(&a, width / 16);
-	evn_arg_u32(&a, s->n);
-	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
-		partial = nans;
-		if (p < s->n)
-			EVN_TRY(evn_case_input(c, &partial, width, err));
-		for (uint32_t i = 0; p < s->n && i < width; i++) {
-			x.want[i] += (double)partial.values[i];
-			x.bound[i] += fabs((double)partial.values[i]);
-		}
-		evn_arg_buf(&a, partial.buf);
-	}
-	for (uint32_t i = 0; i < width; i++)
-		x.bound[i] *= evn_roundings(s->n);
-	EVN_TRY(evn_launch(&a, 1, (size_t[]){s->meets ? 1 : width / 16}, (size_t[]){1}, err));
-	if (s->meets)
-		EVN_TRY(evn_case_check(c, &flags, "flags", err));
-	return evn_case_check(c, &x, "x", err);
-}
-
-/* Three ranks, of which *shape have come: rank 0 either goes on or names the first that did not come. */
-static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
-{
-	const uint32_t present = *(const uint32_t *)shape, round = 70000;
-	evn_case_array flags;
-	evn_kernel *k;
-	EVN_TRY(evn_kernel_get(&k, c->q, "meeting.cl", "meet", "", err));
-	EVN_TRY(make_flags(c, &flags, present, round, err));
-	if (present < 3)
-		flags.want[LATE_SLOT * FLAG_WORDS] = (double)float_of_bits(present + 1);
-	evn_args a = evn_args_begin(k);
-	meeting_args(&a, &flags, 3, round);
-	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
-	return evn_case_check(c, &flags, "flags", err);
-}
-
 void evn_selftest_rows(evn_cases *c)
 {
-	static const row_shape shapes[] = {{64, 2, true}, {48, 1, true}, {576, 3, false}, {1520, 2, false}};
-	static const sum_shape sums[] = {{1, false}, {2, false},           {3, false}, {EVN_MAX_RANKS, false},
-									 {2, true},  {EVN_MAX_RANKS, true}};
-	static const uint32_t present[] = {1, 2, 3};
-	static const row_shape norms[] = {{50, 2, true}, {32, 1, true}, {576, 3, false}, {1001, 2, false}};
-	for (size_t i = 0; i < sizeof norms / sizeof *norms; i++)
-		if (norms[i].tiny || !c->options.tiny)
-			evn_case_run(c, rmsnorm_case, &norms[i], "rmsnorm %u x%u", norms[i].width, norms[i].n_tok);
+	static const char *const forms[EVN_FORMS] = {"f32", "q8"};
+	static const row_shape shapes[] = {{64, 2, true, 0}, {48, 1, true, 0}, {576, 3, false, 0}, {1520, 2, false, 0}};
+	static const row_shape norms[] = {{50, 2, true, 0}, {32, 1, true, 0}, {576, 3, false, 0}, {1001, 2, false, 0}};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-		if (c->options.tiny && !shapes[i].tiny)
+		row_shape norm = norms[i], row = shapes[i];
+		if (c->options.tiny && !row.tiny)
 			continue;
-		evn_case_run(c, swiglu_case, &shapes[i], "swiglu %u x%u", shapes[i].width, shapes[i].n_tok);
-		evn_case_run(c, add_bias_case, &shapes[i], "add_bias %u x%u", shapes[i].width, shapes[i].n_tok);
+		for (evn_form form = 0; form < EVN_FORMS; form++) {
+			norm.form = row.form = form;
+			evn_case_run(c, rmsnorm_case, &norm, "rmsnorm %s %u x%u", forms[form], norm.width, norm.n_tok);
+			evn_case_run(c, swiglu_case, &row, "swiglu %s %u x%u", forms[form], row.width, row.n_tok);
+		}
+		evn_case_run(c, add_bias_case, &row, "add_bias %u x%u", row.width, row.n_tok);
 	}
-	for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
-		evn_case_run(c, sum_case, &sums[i], "%s of %u", sums[i].meets ? "meet_and_add" : "add_partials", sums[i].n);
-	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
-		evn_case_run(c, meet_case, &present[i], "meet %u of 3", present[i]);
 }

@@ -114,6 +114,23 @@ evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n
 const char *evn_device_name(const evn_device *d) { return d->name; }
 const char *evn_device_id(const evn_device *d) { return d->id; }
 bool evn_device_is_cpu(const evn_device *d) { return !strcmp(d->info->type, "cpu"); }
+
+bool evn_device_has(const evn_device *d, const char *feature)
+{
+	for (size_t i = 0; i < d->info->n_features; i++)
+		if (!strcmp(d->info->features[i], feature))
+			return true;
+	return false;
+}
+
+uint32_t evn_device_row_items(const evn_device *d)
+{
+	uint32_t items = evn_device_is_cpu(d) ? 1 : 32;
+	while (items > d->max_group)
+		items /= 2;
+	return items;
+}
+
 bool evn_device_unified_memory(const evn_device *d) { return d->info->unified_memory; }
 uint32_t evn_device_units(const evn_device *d) { return d->units; }
 uint64_t evn_device_local_bytes(const evn_device *d) { return d->info->local_bytes; }

@@ -56,6 +56,9 @@ void evn_device_close(evn_device *d);
 const char *evn_device_name(const evn_device *d); /* "0:0/1@1 pthread-..." for messages */
 const char *evn_device_id(const evn_device *d);
 bool evn_device_is_cpu(const evn_device *d);
+bool evn_device_has(const evn_device *d, const char *feature); /* by its name in evn_device_info */
+/* Work-items that share a row: 1 on CPUs, where one fills a core's vectors; 32 fill a sub-group of any GPU. */
+uint32_t evn_device_row_items(const evn_device *d);
 bool evn_device_unified_memory(const evn_device *d);
 uint32_t evn_device_units(const evn_device *d);
 uint64_t evn_device_local_bytes(const evn_device *d);
@@ -141,6 +144,31 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
 void evn_event_free(evn_event *e);
+
+/* ---- activations and their norms (norm.c) ---------------------------------------------------------------------- */
+
+/* The form of an activation matrix that a product reads: f32 rows, or rows of 8-bit blocks (kernels/q8.cl), which
+ * need less memory than f32 rows of the same stride. */
+typedef enum { EVN_FORM_F32, EVN_FORM_Q8, EVN_FORMS } evn_form;
+const char *evn_store_sources(evn_form form); /* kernel files that write in this form */
+
+/* A norm of rows (n_tok, stride), and where it goes: y (n_tok, stride) in the form that the next product reads. */
+typedef enum { EVN_NORM_RMS, EVN_NORM_LAYER, EVN_NORM_NONE, EVN_NORM_KINDS } evn_norm_kind;
+typedef struct {
+	evn_norm_kind kind;
+	evn_form form;
+	evn_buf *y;
+	const evn_buf *w, *bias; /* (stride); NULL where the kind has none */
+	uint32_t dim;            /* true columns */
+	float eps;
+} evn_norm;
+/* The kernel `name` of kernels/<rest> built for this kind and form, `items` work-items to a row. */
+evn_status evn_norm_kernel_get(evn_kernel **out, evn_queue *q, evn_norm_kind kind, evn_form form, const char *rest,
+							   const char *name, uint32_t items, evn_error *err);
+void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride);
+/* k: norm_rows of norm_rows.cl. Of the rows first .. first + n_tok of x (.., stride). */
+evn_status evn_norm_launch(evn_kernel *k, uint32_t items, const evn_norm *n, const evn_buf *x, uint32_t first,
+						   uint32_t n_tok, uint32_t stride, evn_error *err);
 
 /* ---- GEMM (gemm.c, CLBlast) -------------------------------------------------------------------------------------
  */

@@ -10,7 +10,8 @@
 
 #define BINARY_LIMIT ((size_t)256 << 20)
 #define SOURCE_LIMIT ((size_t)1 << 20)
-#define BUILD_OPTIONS "-cl-std=CL1.2 -cl-mad-enable"
+#define BUILD_OPTIONS "-cl-mad-enable"
+#define LANGUAGE "-cl-std=CL1.2" /* unless the defines name a later one */
 
 static const char *embedded(const char *path, size_t path_length)
 {
@@ -41,7 +42,7 @@ static evn_status load_source(const char *path, size_t path_length, char **out, 
 	return *out ? EVN_OK : evn_fail_memory(err, path, strlen(text));
 }
 
-#define MAX_SOURCES 8
+#define MAX_SOURCES 12
 
 static void free_sources(char **texts, cl_uint n)
 {
@@ -85,7 +86,7 @@ static char *binary_path(const evn_device *d, char **texts, cl_uint n, const cha
 
 static evn_status build(evn_device *d, cl_program p, const char *sources, const char *defines, evn_error *err)
 {
-	char *options = evn_format("%s %s", BUILD_OPTIONS, defines);
+	char *options = evn_format("%s %s %s", BUILD_OPTIONS, strstr(defines, "-cl-std=") ? "" : LANGUAGE, defines);
 	if (!options)
 		return evn_fail_memory(err, "build options", strlen(defines));
 	cl_int code = clBuildProgram(p, 1, &d->cl, options, NULL, NULL);

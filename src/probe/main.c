@@ -40,19 +40,20 @@ static evn_status meet_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
+/* "measure ACTIVATIONS MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
 static evn_status measure(int report, int argc, char **argv, evn_error *err)
 {
-	return evn_profile_measure(report, (const char *const *)(argv + 3), (uint32_t)(argc - 3),
-							   strcmp(argv[2], "-") ? argv[2] : NULL, err);
+	return evn_profile_measure(report, (const char *const *)(argv + 4), (uint32_t)(argc - 4),
+							   strcmp(argv[3], "-") ? argv[3] : NULL, (evn_activation_type)atoi(argv[2]), err);
 }
 
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
-	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 3 && !strcmp(argv[1], "measure");
+	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure");
 	if (!devices && !measures) {
-		fprintf(stderr, "usage: evener-probe devices LIBRARY | measure MODEL DEVICE... (evener starts it)\n");
+		fprintf(stderr,
+				"usage: evener-probe devices LIBRARY | measure ACTIVATIONS MODEL DEVICE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -35,8 +35,8 @@ static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed
 evn_status evn_network_loss(evn_network *n, float gradient_scale, evn_error *err)
 {
 	const evn_hparams *h = n->h;
-	EVN_TRY(evn_op_rmsnorm(n->products.ops, n->normed, n->x, 0, n->n_tok, n->out_norm.value, n->dim_stride, h->dim,
-						   h->norm_eps, err));
+	const evn_norm norm = {.y = n->normed, .w = n->out_norm.value, .dim = h->dim, .eps = h->norm_eps};
+	EVN_TRY(evn_op_norm(n->products.ops, &norm, n->x, 0, n->n_tok, n->dim_stride, err));
 	for (uint32_t first = 0; first < n->n_tok; first += n->loss_tokens) {
 		uint32_t count = n->n_tok - first < n->loss_tokens ? n->n_tok - first : n->loss_tokens;
 		EVN_TRY(piece(n, n->normed, n->d_normed, first, count, gradient_scale, err));

@@ -22,8 +22,8 @@ static evn_sequences sequences(const evn_network *n, const evn_train_layer *y)
 
 static evn_status norm(evn_network *n, evn_buf *y, const evn_buf *x, const evn_param *w, evn_error *err)
 {
-	return evn_op_rmsnorm(n->products.ops, y, x, 0, n->n_tok, w->value, n->dim_stride, n->h->dim, n->h->norm_eps,
-						  err);
+	const evn_norm norm = {.y = y, .w = w->value, .dim = n->h->dim, .eps = n->h->norm_eps};
+	return evn_op_norm(n->products.ops, &norm, x, 0, n->n_tok, n->dim_stride, err);
 }
 
 /* The partial sum this rank gives to dx from that of a norm's output, and the gradient of the norm's weight. */
@@ -61,7 +61,7 @@ static evn_status gate(evn_network *n, const evn_train_layer *y, evn_error *err)
 	EVN_TRY(norm(n, a->ffn_normed, y->middle, &y->ffn_norm, err));
 	EVN_TRY(evn_linear_forward(&y->gate_up, &n->products, a->gate_up, n->gate_up_stride, a->ffn_normed, n->dim_stride,
 							   n->n_tok, err));
-	return evn_op_swiglu(n->products.ops, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride, y->up_offset,
+	return evn_op_swiglu(n->products.ops, EVN_FORM_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride, y->up_offset,
 						 evn_range_len(y->ff), n->n_tok, err);
 }
 

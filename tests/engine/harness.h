@@ -63,6 +63,8 @@ typedef struct {
 	size_t n_shares;
 	uint32_t context, batch;
 	evn_reduce reduce;
+	bool rounds; /* activations may be rounded to 8 bits; else f32, which references and comparisons of splits are
+					held to */
 	uint64_t memory_bytes;
 	evn_progress_fn progress;
 	void *progress_user;
@@ -78,6 +80,7 @@ static inline evn_status way_open(evn_engine **out, const evn_model *m, const wa
 					 .context = w->context,
 					 .batch = w->batch,
 					 .reduce = w->reduce,
+					 .activations = w->rounds ? EVN_ACTIVATIONS_AUTO : EVN_ACTIVATIONS_F32,
 					 .progress = w->progress,
 					 .progress_user = w->progress_user};
 	snprintf(list, sizeof list, "%s", w->devices);

@@ -127,7 +127,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c)
 	evn_plan_shape shape;
 	uint64_t memory[EVN_MAX_RANKS];
 	*r = (ranks){.model = m, .gemm_from = c->gemm_from};
-	r->limits = (evn_decoder_limits){evn_model_hparams(m)->n_ctx_train, c->prefill};
+	r->limits = (evn_decoder_limits){.n_ctx = evn_model_hparams(m)->n_ctx_train, .n_batch = c->prefill};
 	pick_devices(r, c);
 	for (uint32_t i = 0; i < r->n; i++)
 		memory[i] = UINT64_MAX;

@@ -63,7 +63,7 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 		require_ok(evn_queue_create(&r->queues[i], r->devices[i], &err));
 		memory[i] = UINT64_MAX;
 	}
-	evn_decoder_limits limits = {r->shape.n_ctx, r->shape.n_ctx * r->shape.n_sequences};
+	evn_decoder_limits limits = {.n_ctx = r->shape.n_ctx, .n_batch = r->shape.n_ctx * r->shape.n_sequences};
 	require_ok(evn_decoder_shape(r->model, limits, &shape, &err));
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, memory, &err));
 	require_ok(evn_network_check(r->model, &r->shape, &err));

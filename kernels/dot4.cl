@@ -1,0 +1,37 @@
+// dot4.cl - acc + the four bytes of w (unsigned) times the four at x (signed), in each of 16 lanes. Compilers do not find
+// the one instruction for it in plain C, so the host defines which they can be given, after trying it in a child process:
+//   DOT_VNNI512, DOT_VNNI256  x86's vpdpbusd as inline assembly (AVX512-VNNI; AVX-VNNI), where a CPU driver passes it on
+//   DOT_KHR                   cl_khr_integer_dot_product, a lane at a time
+// Without any: products of single bytes.
+
+#if defined(DOT_VNNI512)
+INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
+{
+	int16 xs = (int16)as_int(*x);
+	__asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(xs));
+	return acc;
+}
+#elif defined(DOT_VNNI256)
+INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
+{
+	int8 xs = (int8)as_int(*x), lo = acc.lo, hi = acc.hi;
+	__asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(lo) : "x"(w.lo), "x"(xs));
+	__asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(hi) : "x"(w.hi), "x"(xs));
+	return (int16)(lo, hi);
+}
+#elif defined(DOT_KHR)
+#define DOT_LANE(i) dot_acc_sat_4x8packed_us_int(w.s##i, *x, acc.s##i)
+INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
+{
+	return (int16)(DOT_LANE(0), DOT_LANE(1), DOT_LANE(2), DOT_LANE(3), DOT_LANE(4), DOT_LANE(5), DOT_LANE(6), DOT_LANE(7),
+	               DOT_LANE(8), DOT_LANE(9), DOT_LANE(a), DOT_LANE(b), DOT_LANE(c), DOT_LANE(d), DOT_LANE(e), DOT_LANE(f));
+}
+#else
+INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
+{
+	char4 xs = as_char4(*x);
+	int16 low = as_int16(w & (uint16)255), second = as_int16(w >> (uint16)8 & (uint16)255);
+	int16 third = as_int16(w >> (uint16)16 & (uint16)255), high = as_int16(w >> (uint16)24);
+	return acc + low * xs.x + second * xs.y + third * xs.z + high * xs.w;
+}
+#endif

@@ -1,0 +1,25 @@
+// norm.cl - what the norms share. Comes after store_f32.cl or store_q8.cl and before norm_rms.cl, norm_layer.cl or
+// norm_none.cl: each defines norm_row, which writes the normalised row in the form that the next product reads. Where
+// several work-items share a row, each has the same blocks of 32 columns in every pass.
+#ifndef NORM_ITEMS
+#define NORM_ITEMS 1 // work-items that share a row; a power of two
+#endif
+
+// Of all items of the group, to all of them.
+INLINE float sum_items(float mine, local float *part)
+{
+#if NORM_ITEMS > 1
+	uint item = get_local_id(0);
+	barrier(CLK_LOCAL_MEM_FENCE); // an earlier sum may still be read
+	part[item] = mine;
+	for (uint half_way = NORM_ITEMS / 2; half_way > 0; half_way /= 2) {
+		barrier(CLK_LOCAL_MEM_FENCE);
+		if (item < half_way)
+			part[item] += part[item + half_way];
+	}
+	barrier(CLK_LOCAL_MEM_FENCE);
+	return part[0];
+#else
+	return mine;
+#endif
+}

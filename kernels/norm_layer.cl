@@ -1,0 +1,28 @@
+// norm_layer.cl - (x - mean) / sqrt(variance + eps) * w + bias, both over the dim true columns (Ba et al. 2016). The mean
+// is taken first: squares of what is far from zero would cancel.
+
+// 1 for columns below dim, 0 from there on; i is the first of the sixteen.
+INLINE float16 true_columns(uint i, uint dim)
+{
+	int16 columns = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int)i;
+	return select((float16)0.0f, (float16)1.0f, columns < (int16)(int)dim);
+}
+
+// Row t of y = the norm of row x of `stride` columns, those from dim on zeros, as are w's and bias's.
+INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
+                     uint stride, uint dim, float eps, local float *part)
+{
+	float16 sum = 0.0f, squares = 0.0f;
+	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS)
+		sum += vload16(2 * b, x) + vload16(2 * b + 1, x);
+	float mean = sum_items(sum16(sum), part) / (float)dim;
+	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS) {
+		float16 lo = (vload16(2 * b, x) - mean) * true_columns(32 * b, dim);
+		float16 hi = (vload16(2 * b + 1, x) - mean) * true_columns(32 * b + 16, dim);
+		squares = fma(lo, lo, fma(hi, hi, squares));
+	}
+	float scale = 1.0f / sqrt(sum_items(sum16(squares), part) / (float)dim + eps);
+	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS)
+		store_block(y, t, stride, b, (vload16(2 * b, x) - mean) * scale * vload16(2 * b, w) + vload16(2 * b, bias),
+		            (vload16(2 * b + 1, x) - mean) * scale * vload16(2 * b + 1, w) + vload16(2 * b + 1, bias));
+}

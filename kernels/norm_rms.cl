@@ -1,0 +1,16 @@
+// norm_rms.cl - x / rms(x) * w, rms over the dim true columns (Zhang & Sennrich 2019).
+
+// Row t of y = the norm of row x of `stride` columns, those from dim on zeros.
+INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
+                     uint stride, uint dim, float eps, local float *part)
+{
+	float16 squares = 0.0f;
+	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS) {
+		float16 lo = vload16(2 * b, x), hi = vload16(2 * b + 1, x);
+		squares = fma(lo, lo, fma(hi, hi, squares));
+	}
+	float scale = 1.0f / sqrt(sum_items(sum16(squares), part) / (float)dim + eps);
+	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS)
+		store_block(y, t, stride, b, vload16(2 * b, x) * scale * vload16(2 * b, w),
+		            vload16(2 * b + 1, x) * scale * vload16(2 * b + 1, w));
+}

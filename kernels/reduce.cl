@@ -1,0 +1,46 @@
+// reduce.cl - sums of the ranks' partial results, alone or with the norm that comes next. Comes after
+// norm.cl and the norm.
+
+// As many partials as a group has ranks at most; the kernels read the first n.
+#define PARTIALS                                                                                                         \
+	const global float *p0, const global float *p1, const global float *p2, const global float *p3, const global float *p4, \
+		const global float *p5, const global float *p6, const global float *p7
+#define PARTIALS_LIST {p0, p1, p2, p3, p4, p5, p6, p7}
+
+// Vector i of x += p[0] + p[1] + ... in this order, the sum being made first.
+INLINE void add_vector(global float *x, size_t i, const global float *const *p, uint n)
+{
+	float16 sum = vload16(i, p[0]);
+	for (uint k = 1; k < n; k++)
+		sum += vload16(i, p[k]);
+	vstore16(vload16(i, x) + sum, i, x);
+}
+
+// Row t of x += partials, and row t of y = its norm.
+INLINE void add_norm_row(global float *y, size_t t, global float *x, const global float *const *p, uint n, const global float *w,
+                         const global float *bias, uint stride, uint dim, float eps, local float *part)
+{
+	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS) {
+		size_t i = t * (stride / 16) + 2 * b;
+		add_vector(x, i, p, n);
+		add_vector(x, i + 1, p, n);
+	}
+	norm_row(y, t, x + t * stride, w, bias, stride, dim, eps, part);
+}
+
+// x += p0 + p1 + .... Work-item: 16 columns.
+kernel IN_VECTORS void add_partials(global float *x, uint n, PARTIALS)
+{
+	const global float *p[] = PARTIALS_LIST;
+	add_vector(x, get_global_id(0), p, n);
+}
+
+// Work-group t: row t of x += p0 + p1 + ..., and y[t] = norm of x[t].
+kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))
+void add_norm(global float *x, uint n, PARTIALS, global float *y, const global float *w, const global float *bias, uint stride,
+              uint dim, float eps)
+{
+	local float part[NORM_ITEMS];
+	const global float *p[] = PARTIALS_LIST;
+	add_norm_row(y, get_group_id(0), x, p, n, w, bias, stride, dim, eps, part);
+}

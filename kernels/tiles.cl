@@ -1,0 +1,34 @@
+// tiles.cl - the tiles of one work-group times one row of activations. Comes after row_f32.cl or row_q8.cl.
+//   TILES   tiles of one work-item: their sums share the loads of x and hide each other's latency
+//   SLICES  work-items that share their tiles, each taking every SLICES-th step; a power of two
+
+// The sums of all slices, in the first.
+INLINE void add_slices(float16 *acc, local float16 *part)
+{
+#if SLICES > 1
+	uint slice = get_local_id(0);
+	for (uint i = 0; i < TILES; i++) {
+		part[slice] = acc[i];
+		for (uint half_way = SLICES / 2; half_way > 0; half_way /= 2) {
+			barrier(CLK_LOCAL_MEM_FENCE);
+			if (slice < half_way)
+				part[slice] += part[slice + half_way];
+		}
+		acc[i] = part[slice]; // its own: another item may still be writing part[0]
+		barrier(CLK_LOCAL_MEM_FENCE);
+	}
+#endif
+}
+
+INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *row, const global uchar *w, uint n_steps,
+                           local float16 *part)
+{
+	const global uchar *blocks[TILES];
+#pragma unroll
+	for (uint i = 0; i < TILES; i++) {
+		blocks[i] = w + (size_t)tiles[i] * n_steps * (STEP_BYTES * TILE_ROWS);
+		acc[i] = 0.0f;
+	}
+	multiply_row(acc, blocks, row, get_local_id(0), n_steps);
+	add_slices(acc, part);
+}

@@ -1,0 +1,250 @@
+/* ops_product.c - activations times weights: kernels that read quantised blocks, one token or a block of tokens at
+ * once, and GEMM over dequantised weights for long prompts. */
+#include "nn/ops_internal.h"
+
+#include <stdio.h>
+
+/* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
+#define SCRATCH_BYTES ((uint64_t)32 << 20)
+#define ITEMS_PER_UNIT 3u /* fewer would leave compute units idle at the end of a launch */
+#define BLOCK_TOKENS 8u   /* TOKENS of kernels/matmul.cl: 8 sums and a weight fill half of 32 vector registers */
+#define SWIGLU_TILES 4u
+
+static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
+
+static bool is_integer(const evn_quant *q) { return q->block_len > 1; }
+
+evn_form evn_op_form(const evn_ops *o, const evn_matrix *m, uint32_t n_tok)
+{
+	bool integer = o->config.dot != EVN_DOT_NONE && n_tok < o->gemm_from;
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		integer &= is_integer(m->parts[i].quant);
+	return integer ? EVN_FORM_Q8 : EVN_FORM_F32;
+}
+
+static evn_status kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err)
+{
+	size_t i = (size_t)(quant - evn_quant_at(0));
+	*out = &o->products[i < EVN_MAX_QUANTS ? i : 0];
+	return i < EVN_MAX_QUANTS
+			   ? EVN_OK
+			   : evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, EVN_MAX_QUANTS);
+}
+
+/* Builds the kernel `name` of the files `rest`, which read activations in this form. */
+static evn_status product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form,
+								 const char *rest, const char *name, uint32_t tiles, evn_error *err)
+{
+	char sources[160], defines[96];
+	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl %s%s", quant->kernel,
+			 form == EVN_FORM_Q8 ? "dot4.cl q8.cl " : "", rest);
+	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s", o->items, BLOCK_TOKENS, tiles,
+			 form == EVN_FORM_Q8 ? evn_dot_defines(o->config.dot) : "");
+	return evn_kernel_get(out, o->q, sources, name, defines, err);
+}
+
+/* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. K-quants' steps are
+ * eight times as long, and unrolled for f32 activations: more than one tile would only make the kernel too big. */
+static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_form form)
+{
+	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, i = 0;
+	while (i + 1 < EVN_TILE_CHOICES &&
+		   n_tiles < ITEMS_PER_UNIT * tiles_of_item[i] * evn_device_units(evn_queue_device(o->q)))
+		i++;
+	return o->items > 1 || (form == EVN_FORM_F32 && p->quant->group_len > 32) ? EVN_TILE_CHOICES - 1 : i;
+}
+
+/* The arguments that matvec and matmul share. */
+static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+							 const evn_matrix_part *p)
+{
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, y);
+	evn_arg_u32(&a, y_stride);
+	evn_arg_u32(&a, p->y_offset);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, x_stride);
+	evn_arg_buf(&a, p->tiles);
+	evn_arg_u32(&a, p->n_steps);
+	return a;
+}
+
+static const char *row_source(evn_form form) { return form == EVN_FORM_Q8 ? "row_q8.cl" : "row_f32.cl"; }
+
+static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+						 uint32_t x_stride, const evn_matrix_part *p, uint32_t first, uint32_t n_tok, evn_error *err)
+{
+	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, choice = choose_tiles(o, p, form), tiles = tiles_of_item[choice];
+	evn_product_kernels *of;
+	EVN_TRY(kernels_of(o, p->quant, &of, err));
+	evn_kernel **k = &of->matvec[form][choice];
+	if (!*k) {
+		char files[48];
+		snprintf(files, sizeof files, "%s tiles.cl matvec.cl", row_source(form));
+		EVN_TRY(product_kernel(o, k, p->quant, form, files, "matvec", tiles, err));
+	}
+	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
+	evn_arg_u32(&a, n_tiles);
+	evn_arg_u32(&a, first);
+	return evn_launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok, o->items, err);
+}
+
+/* Blocks of tokens at once are for CPUs, whose registers hold the sums. */
+static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok) { return o->items == 1 ? n_tok / BLOCK_TOKENS : 0; }
+
+/* Whole blocks of tokens at once, the others one by one. */
+static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+{
+	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * BLOCK_TOKENS;
+	if (n_blocks) {
+		evn_product_kernels *of;
+		EVN_TRY(kernels_of(o, p->quant, &of, err));
+		evn_kernel **k = &of->matmul[form];
+		if (!*k)
+			EVN_TRY(product_kernel(o, k, p->quant, form, form == EVN_FORM_Q8 ? "matmul_q8.cl" : "matmul.cl", "matmul",
+								   1, err));
+		evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
+		EVN_TRY(evn_launch2(&a, p->rows / EVN_TILE_ROWS, n_blocks, 1, err));
+	}
+	return done == n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
+}
+
+evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		EVN_TRY(quantised_part(o, y, y_stride, form, x, x_stride, &m->parts[i], n_tok, err));
+	return EVN_OK;
+}
+
+static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles,
+							 evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(kernels_of(o, p->quant, &of, err));
+	if (!of->dequantize)
+		EVN_TRY(product_kernel(o, &of->dequantize, p->quant, EVN_FORM_F32, "dequantize.cl", "dequantize", 1, err));
+	evn_args a = evn_args_begin(of->dequantize);
+	evn_arg_buf(&a, o->scratch);
+	evn_arg_u32(&a, n_tiles * EVN_TILE_ROWS);
+	evn_arg_buf(&a, p->tiles);
+	evn_arg_u32(&a, first_tile);
+	evn_arg_u32(&a, p->n_steps);
+	return evn_launch2(&a, p->n_steps, n_tiles, 1, err);
+}
+
+/* Row chunks of a part, dequantised one after the other into scratch, and what is done with each. */
+typedef struct {
+	evn_buf *out;
+	uint32_t out_stride;
+	const evn_buf *in;
+	uint32_t in_stride, n_tok;
+	bool back; /* dx += dy W instead of y = x W^T */
+	bool adds; /* to what an earlier chunk of the same matrix left in dx */
+} gemm_job;
+
+static evn_status gemm_chunk(evn_ops *o, const gemm_job *j, uint32_t row, uint32_t rows, uint32_t columns,
+							 evn_error *err)
+{
+	evn_product p = {.m = j->n_tok, .lda = j->in_stride, .ldb = rows, .ldc = j->out_stride, .alpha = 1};
+	if (j->back) { /* scratch is [columns, rows]: W the other way round */
+		p.n = columns;
+		p.k = rows;
+		p.b_transposed = true;
+		p.a_offset = row;
+		p.beta = j->adds ? 1 : 0;
+	} else {
+		p.n = rows;
+		p.k = columns;
+		p.c_offset = row;
+	}
+	return evn_multiply(o->q, &p, j->in, o->scratch, j->out, err);
+}
+
+static evn_status gemm_part(evn_ops *o, gemm_job *j, const evn_matrix_part *p, evn_error *err)
+{
+	uint32_t columns = p->n_steps * p->quant->group_len;
+	uint64_t tile_bytes = (uint64_t)columns * EVN_TILE_ROWS * sizeof(float);
+	if (tile_bytes > SCRATCH_BYTES)
+		return evn_fail(err, EVN_ERR_LIMIT, "a matrix of %u columns: at most %llu are multiplied by GEMM", columns,
+						(unsigned long long)(SCRATCH_BYTES / (EVN_TILE_ROWS * sizeof(float))));
+	if (!o->scratch)
+		EVN_TRY(
+			evn_buf_create(&o->scratch, evn_queue_device(o->q), SCRATCH_BYTES, EVN_BUF_DEVICE, "GEMM scratch", err));
+	uint32_t most = (uint32_t)(SCRATCH_BYTES / tile_bytes), n_tiles = p->rows / EVN_TILE_ROWS;
+	for (uint32_t first = 0; first < n_tiles; first += most) {
+		uint32_t n = n_tiles - first < most ? n_tiles - first : most;
+		EVN_TRY(dequantize(o, p, first, n, err));
+		EVN_TRY(gemm_chunk(o, j, p->y_offset + first * EVN_TILE_ROWS, n * EVN_TILE_ROWS, columns, err));
+		j->adds = true;
+	}
+	return EVN_OK;
+}
+
+evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+					   const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	gemm_job j = {.out = y, .out_stride = y_stride, .in = x, .in_stride = x_stride, .n_tok = n_tok};
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
+	return EVN_OK;
+}
+
+evn_status evn_op_gemm_back(evn_ops *o, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
+							const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	gemm_job j = {.out = dx, .out_stride = x_stride, .in = dy, .in_stride = y_stride, .n_tok = n_tok, .back = true};
+	for (uint32_t i = 0; i < m->n_parts; i++)
+		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
+	return EVN_OK;
+}
+
+evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+						 const evn_matrix *m, uint32_t n_tok, evn_error *err)
+{
+	return n_tok < o->gemm_from
+			   ? evn_op_quantised(o, y, y_stride, evn_op_form(o, m, n_tok), x, x_stride, m, n_tok, err)
+			   : evn_op_gemm(o, y, y_stride, x, x_stride, m, n_tok, err);
+}
+
+/* ---- the gated feed-forward network's first half ------------------------------------------------------------------
+ */
+
+static evn_status matvec_swiglu(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, evn_form form,
+								const evn_buf *x, uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok,
+								evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(kernels_of(o, p->quant, &of, err));
+	evn_kernel **k = &of->swiglu[form][y_form];
+	if (!*k) {
+		char files[96];
+		snprintf(files, sizeof files, "%s tiles.cl %s matvec_swiglu.cl", row_source(form),
+				 form == y_form && form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(y_form));
+		EVN_TRY(product_kernel(o, k, p->quant, form, files, "matvec_swiglu", SWIGLU_TILES, err));
+	}
+	evn_args a = evn_args_begin(*k);
+	evn_arg_buf(&a, y);
+	evn_arg_u32(&a, y_stride);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, x_stride);
+	evn_arg_buf(&a, p->tiles);
+	evn_arg_u32(&a, p->n_steps);
+	evn_arg_u32(&a, p->rows / EVN_TILE_ROWS / 2);
+	evn_arg_u32(&a, 0);
+	return evn_launch2(&a, y_stride / 32, n_tok, o->items, err);
+}
+
+evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
+						  uint32_t gate_up_stride, uint32_t n_tok, evn_error *err)
+{
+	evn_form form = evn_op_form(o, m, n_tok);
+	/* Four tiles of a K format's unrolled steps would make the kernel too big. */
+	bool small = form == EVN_FORM_Q8 || m->parts[0].quant->group_len == 32;
+	if (m->n_parts == 1 && small && n_tok < o->gemm_from && !blocks_of(o, n_tok))
+		return matvec_swiglu(o, y_form, y, y_stride, form, x, x_stride, &m->parts[0], n_tok, err);
+	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, n_tok, err));
+	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, n_tok, err);
+}
