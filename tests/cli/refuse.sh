@@ -61,7 +61,7 @@ refuse 2 "--memory: '6'" run -m x -d gpu --memory 6
 refuse 2 '--memory limits the items of a device list' run -m x --memory 90%
 refuse 2 "empty item in the device list 'a,,b'" run -m x -d a,,b
 refuse 2 'this version knows: tensor' run -m x --split sequence
-refuse 2 'this version knows: auto, f32' run -m x --activations q8
+refuse 2 'this version knows: auto, f32, q8' run -m x --activations q4
 refuse 2 'this version knows: auto, host, events, flags' run -m x --reduce ring
 refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
 

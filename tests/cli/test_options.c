@@ -85,7 +85,7 @@ static void test_refusals(void **state)
 	expect_refusal(CMD_RUN, "--shares", "0,0", "--shares: '0,0': all shares are zero");
 	expect_refusal(CMD_RUN, "--split", "sequence",
 				   "--split: 'sequence' is not supported; this version knows: tensor");
-	expect_refusal(CMD_RUN, "--activations", "q8", "this version knows: auto, f32");
+	expect_refusal(CMD_RUN, "--activations", "q4", "this version knows: auto, f32, q8");
 	expect_refusal(CMD_RUN, "-m", "", "--model: must not be empty");
 }
 
