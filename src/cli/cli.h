@@ -18,9 +18,10 @@ enum {
 	CMD_SELFTEST = 1 << 7,
 	CMD_CONFIG = 1 << 8,
 	CMD_TRAIN = 1 << 9,
-	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH, /* those that need a model and devices */
+	CMD_SCORE = 1 << 10,
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE, /* those that need a model and devices */
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
-	CMD_ALL = (1 << 10) - 1,
+	CMD_ALL = (1 << 11) - 1,
 };
 
 typedef struct {
@@ -43,6 +44,7 @@ evn_status cmd_devices(const invocation *in, evn_error *err);
 evn_status cmd_plan(const invocation *in, evn_error *err);
 evn_status cmd_run(const invocation *in, evn_error *err);
 evn_status cmd_logits(const invocation *in, evn_error *err);
+evn_status cmd_score(const invocation *in, evn_error *err);
 evn_status cmd_bench(const invocation *in, evn_error *err);
 evn_status cmd_inspect(const invocation *in, evn_error *err);
 evn_status cmd_tokenize(const invocation *in, evn_error *err);

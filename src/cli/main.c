@@ -26,6 +26,12 @@ static const command commands[] = {
 	 "for the\n"
 	 "40 that are likeliest after any of the tokens.",
 	 cmd_logits},
+	{"score", CMD_SCORE, "CONFIG | -m MODEL", 1, "perplexity of a text, and the log-probability of each token",
+	 "A text is scored in pieces of the context's length (-c), each computed without what stands before it; with\n"
+	 "--ctx N in windows of N tokens whose second halves count, so that figures compare with llama-perplexity's.\n"
+	 "Texts of special tokens in it are text. Over several devices either the matrices are split, or each device\n"
+	 "holds the whole model and takes pieces, whichever is predicted to be faster (--split).",
+	 cmd_score},
 	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
 	 "With architecture and sizes (model.architecture and what follows) a new model of random weights learns the\n"
 	 "text byte by byte; with a model given, that one goes on learning, or with --lora-rank stays as it is and gets\n"
@@ -70,6 +76,8 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 	bool has_model = in->settings.model_path || made || (c->bit == CMD_INSPECT && in->n_arguments > 0);
 	if (!has_model && (c->bit & (CMD_MODEL | CMD_INSPECT | CMD_TOKENIZE)))
 		return cli_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
+	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
+		return cli_fail(err, EVN_ERR_USAGE, "%s: split: sequence is for score, which has a text to divide", c->name);
 	return EVN_OK;
 }
 

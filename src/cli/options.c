@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const splits[] = {"tensor", NULL};
+static const char *const splits[] = {"auto", "tensor", "sequence", NULL}; /* in evn_split_mode's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT)
-#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_TOKENIZE)
+#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
 #define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
 #define CONTEXT_MAX 16777216
 #define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the range's end is kept as a double */
@@ -51,8 +51,9 @@ const option options[] = {
 	 "3,1", "how much each rank holds, in proportion; left out: as measured"},
 	{"memory", 0, OPTION_MEMORY, CMD_MODEL, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
 	 "90%,6GiB", "most memory to use of each item of the device list, or one amount for all"},
-	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "tensor", 0, 0, splits,
-	 "MODE", "how the work is split: tensor (every matrix over all devices)"},
+	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "auto", 0, 0, splits,
+	 "MODE", "how the work is split: tensor (every matrix over all devices), sequence (score only: every device holds "
+	 "the model and computes parts of the text), auto"},
 	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
 	 "WAY", "how partial results meet: auto, host, events, flags"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
@@ -63,15 +64,22 @@ const option options[] = {
 	 NULL, "list the devices without measuring those that are new"},
 
 	{"prompt", 'p', OPTION_TEXT, PROMPT_COMMANDS, "run.prompt", FIELD(prompt), NULL, 0, 0, NULL,
-	 "TEXT", "the prompt; left out: -f, else standard input when it is no terminal"},
+	 "TEXT", "the prompt or text; left out: -f, else standard input when it is no terminal"},
 	{"file", 'f', OPTION_TEXT, PROMPT_COMMANDS, NULL, FIELD(prompt_file), NULL, 0, 0, NULL,
-	 "FILE", "read the prompt from a file"},
+	 "FILE", "read the prompt or text from a file"},
 	{"ids", 0, OPTION_TEXT, CMD_LOGITS | CMD_TOKENIZE, NULL, FIELD(ids), NULL, 0, 0, NULL,
 	 "1,2,3", "token ids instead of a text"},
 	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "without ids or a prompt: N ids of the vocabulary, drawn by --init-seed"},
 	{"image", 0, OPTION_TEXT, CMD_LOGITS, NULL, FIELD(image), NULL, 0, 0, NULL,
 	 "FILE.png", "draw the logits as a heat map, too"},
+	{"ctx", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(window), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "windows of N tokens, the second half of each scored, as llama-perplexity does; 0 = pieces of the context's "
+	 "length, every token scored but the first"},
+	{"windows", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(n_windows), "0", 0, INT32_MAX, NULL,
+	 "N", "score the first N windows or pieces at most; 0 = all"},
+	{"tokens", 0, OPTION_FLAG, CMD_SCORE, NULL, FIELD(tokens), NULL, 0, 0, NULL,
+	 NULL, "print the log-probability of each token, too"},
 	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
 	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
 	{"predict", 'n', OPTION_INT, CMD_RUN, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,

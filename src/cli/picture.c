@@ -1,13 +1,13 @@
 /* picture.c - see picture.h. A whole vocabulary is no picture: of a large one the entries are shown that are
  * likeliest after any of the tokens. */
 #include "cli/picture.h"
+#include "cli/token.h"
 #include "cli/text.h"
 #include "plot/plot.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 enum { MAX_COLUMNS = 40, MAX_ROWS = 128, NAME_BYTES = 48 };
 
@@ -27,49 +27,6 @@ typedef struct {
 	char (*texts)[NAME_BYTES]; /* of rows, then of columns */
 	const char **names;
 } picture;
-
-/* A character as it can be seen on one line. */
-static size_t put_character(char *out, utf8proc_int32_t c, const char *blank)
-{
-	const char *shown = c == ' ' ? blank : c == '\n' ? "\\n" : c == '\t' ? "\\t" : c == '\r' ? "\\r" : NULL;
-	utf8proc_category_t category = utf8proc_category(c);
-	if (!shown &&
-		(category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CN))
-		return (size_t)sprintf(out, "<%X>", (unsigned)c);
-	return shown ? (size_t)sprintf(out, "%s", shown) : (size_t)utf8proc_encode_char(c, (utf8proc_uint8_t *)out);
-}
-
-/* Any bytes as UTF-8 without control characters; what is too long for `out` is cut. */
-static void make_visible(char *out, size_t size, const char *text, size_t bytes, const char *blank)
-{
-	enum { LONGEST = 12 }; /* of one character in any spelling, and the end */
-	size_t n = 0;
-	for (size_t at = 0; at < bytes && n + LONGEST < size;) {
-		utf8proc_int32_t c;
-		utf8proc_ssize_t length =
-			utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(bytes - at), &c);
-		if (length > 0)
-			n += put_character(out + n, c, blank);
-		else
-			n += (size_t)sprintf(out + n, "\\x%02X", (unsigned char)text[at]);
-		at += length > 0 ? (size_t)length : 1;
-	}
-	out[n] = 0;
-}
-
-/* The token's text, or its id where it has none. */
-static void name_token(char *out, size_t size, const evn_model *m, int32_t id)
-{
-	char *text = NULL;
-	size_t bytes = 0;
-	evn_error ignored;
-	out[0] = 0;
-	if (evn_detokenize(m, &id, 1, true, &text, &bytes, &ignored) == EVN_OK)
-		make_visible(out, size, text, bytes, "\u2423");
-	if (!out[0])
-		snprintf(out, size, "%d", id);
-	free(text);
-}
 
 static int by_score(const void *a, const void *b)
 {
@@ -110,14 +67,14 @@ static void fill(picture *p)
 {
 	for (size_t r = 0; r < p->n_rows; r++) {
 		char token[NAME_BYTES - 12];
-		name_token(token, sizeof token, p->m, p->ids[r]);
+		token_name(token, sizeof token, p->m, p->ids[r]);
 		snprintf(p->texts[r], NAME_BYTES, "%zu: %s", p->first_row + r, token);
 		p->names[r] = p->texts[r];
 		for (size_t k = 0; k < p->n_columns; k++)
 			p->cells[r * p->n_columns + k] = p->logits[r * p->vocab + p->columns[k].id];
 	}
 	for (size_t k = 0; k < p->n_columns; k++) {
-		name_token(p->texts[p->n_rows + k], NAME_BYTES, p->m, (int32_t)p->columns[k].id);
+		token_name(p->texts[p->n_rows + k], NAME_BYTES, p->m, (int32_t)p->columns[k].id);
 		p->names[p->n_rows + k] = p->texts[p->n_rows + k];
 	}
 }
@@ -127,7 +84,7 @@ static evn_status draw(picture *p, const char *path, evn_error *err)
 	evn_model_info info = evn_model_get_info(p->m);
 	char model[64], title[160], columns[80];
 	const char *name = info.name ? info.name : info.arch;
-	make_visible(model, sizeof model, name, strlen(name), " ");
+	visible_text(model, sizeof model, name, strlen(name), " ");
 	snprintf(title, sizeof title, "Logits of %s", model);
 	if (p->n_columns < p->vocab)
 		snprintf(columns, sizeof columns, "vocabulary entry: the %zu likeliest after any of the tokens, of %zu",

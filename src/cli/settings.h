@@ -27,7 +27,8 @@ typedef struct {
 	const char *prompt, *prompt_file, *ids, *image;
 	int64_t n_random_ids;
 	int64_t n_predict;
-	bool ignore_eos, special, tensors;
+	int64_t window, n_windows;
+	bool ignore_eos, special, tensors, tokens;
 
 	const char *data_path, *output_path, *image_path;
 	bool resume;

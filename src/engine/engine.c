@@ -55,11 +55,9 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }
 
-static evn_status open_engine(evn_engine *e, evn_error *err)
+static evn_status load(evn_engine *e, evn_error *err)
 {
 	uint64_t began = evn_now_ns();
-	EVN_TRY(evn_prepare(&e->prepared, e->model, &e->options, err));
-	uint64_t prepared = evn_now_ns();
 	EVN_TRY(open_ranks(e, err));
 	EVN_TRY(evn_embedding_find(&e->embedding, e->model, err));
 	loading l = {.e = e};
@@ -69,20 +67,38 @@ static evn_status open_engine(evn_engine *e, evn_error *err)
 	show_loading(&l);
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
-	evn_log(EVN_LOG_INFO, "prepared in %.2f s, weights on the devices in %.2f s", (double)(prepared - began) * 1e-9,
-			(double)(evn_now_ns() - prepared) * 1e-9);
+	evn_log(EVN_LOG_INFO, "weights on the devices in %.2f s", (double)(evn_now_ns() - began) * 1e-9);
 	return EVN_OK;
 }
 
 evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_options *o, evn_error *err)
 {
 	*out = NULL;
+	evn_prepared p;
+	uint64_t began = evn_now_ns();
+	evn_status s = evn_prepare(&p, m, o, err);
+	if (s != EVN_OK) {
+		evn_prepared_free(&p);
+		return s;
+	}
+	evn_log(EVN_LOG_INFO, "prepared in %.2f s", (double)(evn_now_ns() - began) * 1e-9);
+	return evn_engine_open_prepared(out, m, o, &p, err);
+}
+
+evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const evn_options *o, evn_prepared *p,
+									evn_error *err)
+{
+	*out = NULL;
 	evn_engine *e = calloc(1, sizeof *e);
-	if (!e)
+	if (!e) {
+		evn_prepared_free(p);
 		return evn_fail_memory(err, "engine", sizeof *e);
+	}
 	e->model = m;
 	e->options = *o;
-	evn_status s = open_engine(e, err);
+	e->prepared = *p;
+	*p = (evn_prepared){0};
+	evn_status s = load(e, err);
 	if (s != EVN_OK) {
 		evn_engine_close(e);
 		return s;

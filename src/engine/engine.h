@@ -23,4 +23,8 @@ struct evn_engine {
 	evn_team *team;
 };
 
+/* Takes *p over, also where it fails. Without a plan in *p, evn_engine_plan must not be called. */
+evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const evn_options *o, evn_prepared *p,
+									evn_error *err);
+
 #endif

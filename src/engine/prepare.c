@@ -294,9 +294,10 @@ static evn_status choose_and_measure(decision *d)
 /* ---- who holds what
  * ------------------------------------------------------------------------------------------------- */
 
-static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
+static evn_status split_shares(decision *d)
 {
 	evn_prepared *p = d->p;
+	evn_plan_candidate *ranks = p->ranks;
 	double shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
@@ -310,7 +311,7 @@ static evn_status split_shares(decision *d, evn_plan_candidate *ranks)
 	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, d->err);
 }
 
-static evn_status describe(decision *d, const evn_plan_candidate *ranks)
+static evn_status describe(decision *d)
 {
 	evn_prepared *p = d->p;
 	double us = 0;
@@ -326,9 +327,9 @@ static evn_status describe(decision *d, const evn_plan_candidate *ranks)
 						  .shape = &p->shape,
 						  .split = &p->split,
 						  .picks = p->picks,
-						  .ranks = ranks,
+						  .ranks = p->ranks,
 						  .profile = &p->profile,
-						  .predicted = evn_predict(&p->shape, &p->split, ranks, us),
+						  .predicted = evn_predict(&p->shape, &p->split, p->ranks, us),
 						  .best_single = d->usages[best.best_single].name,
 						  .best_single_predicted = best.best_single_predicted,
 						  .reduce = evn_reduce_name(p->reduce),
@@ -356,9 +357,11 @@ static evn_status decide(decision *d)
 	} else {
 		EVN_TRY(choose_and_measure(d));
 	}
-	evn_plan_candidate ranks[EVN_MAX_RANKS];
-	EVN_TRY(split_shares(d, ranks));
-	return describe(d, ranks);
+	EVN_TRY(split_shares(d));
+	EVN_TRY(describe(d));
+	for (uint32_t i = 0; i < d->p->n; i++)
+		d->p->ranks[i].name = d->p->ranks[i].id = NULL; /* they go with the decision */
+	return EVN_OK;
 }
 
 evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_error *err)
@@ -375,6 +378,18 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 	evn_status s = decide(d);
 	free(d);
 	return s;
+}
+
+evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err)
+{
+	*out = (evn_prepared){.limits = p->limits,
+						  .shape = p->shape,
+						  .n = 1,
+						  .picks = {p->picks[rank]},
+						  .ranks = {p->ranks[rank]},
+						  .profile = {.ranks = {p->profile.ranks[rank]}}};
+	EVN_TRY(evn_system_open(&out->system, err));
+	return evn_split_make(&out->split, &out->shape, 1, (double[]){1}, &out->ranks[0].memory_bytes, err);
 }
 
 void evn_prepared_free(evn_prepared *p)

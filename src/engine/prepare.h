@@ -12,6 +12,7 @@ typedef struct {
 	evn_plan_shape shape;
 	uint32_t n;
 	evn_pick picks[EVN_MAX_RANKS];
+	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* memory, asked share and measured rates of each; no names */
 	evn_profile profile;
 	evn_split split;
 	evn_reduce reduce;
@@ -19,6 +20,8 @@ typedef struct {
 } evn_prepared;
 
 evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_error *err);
+/* The same for one rank of `p` that holds the whole model; nothing to show. */
+evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err);
 void evn_prepared_free(evn_prepared *p);
 
 #endif

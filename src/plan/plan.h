@@ -91,6 +91,11 @@ typedef struct {
 	evn_prediction best_single_predicted; /* 0 tokens/s where no device can hold the model alone */
 } evn_choice;
 
+/* Tokens/s where every rank holds the whole model and computes sub-sequences of equal length, n in all, each by the
+ * rank that would have it done first: of each rank, and together. */
+evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan_shape *s,
+								 const evn_plan_candidate *c, uint32_t n_ranks, uint64_t n, evn_error *err);
+
 /* Picks the subset with the least predicted decode time (within 1 % prefill decides). At most one driver of a chip
  * and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not known; a
  * subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=

@@ -90,6 +90,33 @@ evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, cons
 	return (evn_prediction){.decode_tok_s = 1 / (decode + vocab_s), .prefill_tok_s = 1 / prefill};
 }
 
+static evn_status whole_tok_s(double *out, const evn_plan_shape *s, const evn_plan_candidate *c, evn_error *err)
+{
+	evn_split whole;
+	EVN_TRY(evn_split_make(&whole, s, 1, (double[]){1}, (uint64_t[]){UINT64_MAX}, err));
+	*out = evn_predict(s, &whole, c, 0).prefill_tok_s;
+	evn_split_free(&whole);
+	return EVN_OK;
+}
+
+evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan_shape *s,
+								 const evn_plan_candidate *c, uint32_t n_ranks, uint64_t n, evn_error *err)
+{
+	double busy_until[EVN_MAX_RANKS] = {0}, end = 0; /* in times of a token for each token of a sub-sequence */
+	for (uint32_t r = 0; r < n_ranks; r++)
+		EVN_TRY(whole_tok_s(&tok_s[r], s, &c[r], err));
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t first = 0;
+		for (uint32_t r = 1; r < n_ranks; r++)
+			if (busy_until[r] + 1 / tok_s[r] < busy_until[first] + 1 / tok_s[first])
+				first = r;
+		busy_until[first] += 1 / tok_s[first];
+		end = fmax(end, busy_until[first]);
+	}
+	*together = end > 0 ? (double)n / end : 0;
+	return EVN_OK;
+}
+
 double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
 {
 	double mine = 0, all = 0;

@@ -60,7 +60,8 @@ refuse 2 "--shares: 'x'" run -m x --shares 1,x
 refuse 2 "--memory: '6'" run -m x -d gpu --memory 6
 refuse 2 '--memory limits the items of a device list' run -m x --memory 90%
 refuse 2 "empty item in the device list 'a,,b'" run -m x -d a,,b
-refuse 2 'this version knows: tensor' run -m x --split sequence
+refuse 2 'split: sequence is for score' run -m x --split sequence
+refuse 2 'this version knows: auto, tensor, sequence' run -m x --split layers
 refuse 2 'this version knows: auto, f32, q8' run -m x --activations q4
 refuse 2 'this version knows: auto, host, events, flags' run -m x --reduce ring
 refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
@@ -72,7 +73,7 @@ refuse 2 'nosuchdevice' selftest -d nosuchdevice
 printf 'no model at all' >text.gguf
 printf 'GGUF\3\0\0\0' >short.gguf
 : >empty.gguf
-for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'bench -m' 'tokenize -p a -m'; do
+for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'score -p a -m' 'bench -m' 'tokenize -p a -m'; do
 	# shellcheck disable=SC2086 # a command and its flags
 	for file in missing.gguf "$dir" text.gguf short.gguf empty.gguf; do
 		refuse 1 "$file" $command "$file"
@@ -112,7 +113,7 @@ fi
 accept --help
 accept --version
 accept help run
-for command in devices plan run logits bench inspect tokenize selftest config; do
+for command in devices plan run logits score bench inspect tokenize selftest config; do
 	accept "$command" --help
 	grep -q "^usage: evener $command" out || fail "$command --help: no usage line"
 done
