@@ -234,7 +234,7 @@ static void test_values(void **state)
 	expect_problem("version: 1\nmodel: {context: 99999999999}\n", ":2:18: model.context: ");
 	expect_problem("version: 1\nmodel: {path: \"\"}\n", ":2:15: model.path: must not be empty");
 	expect_problem("version: 1\nrun: {ignore_eos: yes}\n", ":2:19: run.ignore_eos: 'yes' is neither true nor false");
-	expect_problem("version: 1\nsplit: {mode: sequence}\n", ":2:15: split.mode: 'sequence' is not supported");
+	expect_problem("version: 1\nsplit: {mode: layers}\n", ":2:15: split.mode: 'layers' is not supported");
 	expect_problem("version: 1\ncompute: {activations: q4}\n", ":2:24: compute.activations: 'q4' is not supported");
 	expect_problem("version: 1\ndevices: [{match: a, share: -1}]\n", ":2:29: devices[0].share: '-1'");
 	expect_problem("version: 1\ndevices: [{match: a, memory: 101%}]\n", ":2:30: devices[0].memory: '101%'");

@@ -83,8 +83,8 @@ static void test_refusals(void **state)
 	expect_refusal(CMD_BENCH, "-n", "0", "--decode-tokens: '0' is not a whole number from 1");
 	expect_refusal(CMD_RUN, "--temp", "nan", "--temp: 'nan' is not a number");
 	expect_refusal(CMD_RUN, "--shares", "0,0", "--shares: '0,0': all shares are zero");
-	expect_refusal(CMD_RUN, "--split", "sequence",
-				   "--split: 'sequence' is not supported; this version knows: tensor");
+	expect_refusal(CMD_RUN, "--split", "layers",
+				   "--split: 'layers' is not supported; this version knows: auto, tensor, sequence");
 	expect_refusal(CMD_RUN, "--activations", "q4", "this version knows: auto, f32, q8");
 	expect_refusal(CMD_RUN, "-m", "", "--model: must not be empty");
 }
