@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/profile.h"
+#include "engine/steps.h"
 #include "engine/team.h"
 #include "group/group.h"
 #include "nn/arch.h"
@@ -35,6 +36,8 @@ typedef struct {
 	uint32_t x_stride, y_stride;
 	uint32_t prompt_tokens; /* GEMM_TOKENS, or fewer on a slow device */
 	double prompt_ns;       /* of so many through a layer, by the quantised kernels */
+	double gbs;
+	uint32_t gemm_from;
 } bench_rank;
 
 typedef struct {
@@ -49,6 +52,7 @@ typedef struct {
 	evn_group *group;
 	evn_team *team;
 	uint32_t reduce_floats;
+	bool fit[EVN_REDUCE_FLAGS + 1]; /* ways whose trial went well */
 	uint64_t gemm_began_ns;
 	atomic_bool gemm_enough; /* said by one rank, heard by all: they measure together */
 } bench;
@@ -275,7 +279,8 @@ static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
 			EVN_TRY(use_dot(r, EVN_DOT_NONE, err));
 	}
 	tell(b, rank, "dot", r->dot);
-	tell(b, rank, "gemv_gbs", (double)r->bytes / ns);
+	r->gbs = (double)r->bytes / ns;
+	tell(b, rank, "gemv_gbs", r->gbs);
 	double layer_ns = ns * fmin(1, (double)LAYER_MATRICES / r->n_matrices);
 	r->prompt_tokens = GEMM_TOKENS;
 	while (r->prompt_tokens > 8 && layer_ns * r->prompt_tokens > PROMPT_NS)
@@ -349,6 +354,7 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 			atomic_store(&b->gemm_enough, true);
 	}
 	tell(b, rank, "gemm_from", from);
+	r->gemm_from = from ? from : UINT32_MAX;
 	return EVN_OK;
 }
 
@@ -365,6 +371,8 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_group_time_all_reduce(b->group, rank, b->reduce_floats, TIMES, us, err));
 	if (rank == 0)
 		tell(b, 0, reduce_key(evn_group_reduce(b->group)), evn_median(us, TIMES));
+	if (rank == 0)
+		b->fit[evn_group_reduce(b->group)] = true;
 	return EVN_OK;
 }
 
@@ -398,8 +406,10 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 		EVN_TRY(parse_pick(b->system, picks[i], &chosen[i], err));
 	EVN_TRY(evn_devices_open(b->system, chosen, n, devices, err));
 	b->n = n;
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		b->ranks[i].device = devices[i];
+		b->ranks[i].gemm_from = UINT32_MAX;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		EVN_TRY(evn_queue_create(&b->ranks[i].queue, devices[i], err));
 		queues[i] = b->ranks[i].queue;
@@ -447,6 +457,54 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 	return with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err);
 }
 
+static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
+{
+	tell(b, rank, "step_gbs", r->gemv_gbs);
+	tell(b, rank, "step_gflops", r->gemm_gflops);
+	tell(b, rank, "vocab_gbs", r->vocab_gbs);
+	tell(b, rank, "layer_us", r->layer_us);
+	tell(b, rank, "token_us", r->token_us);
+	tell(b, rank, "key_ns", r->key_ns);
+	tell(b, rank, "prompt_key_ns", r->prompt_key_ns);
+}
+
+/* Ways that the trials found fit. What meetings add in the middle of work takes the place of what they take alone. */
+static evn_status measure_meetings(bench *b, evn_steps *steps, evn_error *err)
+{
+	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
+		evn_meeting cost;
+		if (!b->fit[way])
+			continue;
+		EVN_TRY(evn_steps_measure_meetings(steps, way, &cost, err));
+		tell(b, 0, reduce_key(way), cost.token_us);
+		if (way != EVN_REDUCE_FLAGS) /* its long messages go by another way */
+			tell(b, 0, way == EVN_REDUCE_EVENTS ? "events_prompt_us" : "host_prompt_us", cost.prompt_us);
+	}
+	return EVN_OK;
+}
+
+/* Products say what a device can do, steps what it will do; where a model or a device is not fit for steps, products
+ * must do. */
+static evn_status measure_steps(bench *b, evn_error *err)
+{
+	evn_step_rank ranks[EVN_MAX_RANKS];
+	evn_rates rates[EVN_MAX_RANKS];
+	evn_steps *steps;
+	for (uint32_t i = 0; i < b->n; i++) {
+		const bench_rank *r = &b->ranks[i];
+		ranks[i] = (evn_step_rank){r->queue, r->gbs, r->dot, r->gemm_from};
+	}
+	evn_status s = evn_steps_create(&steps, b->model, ranks, b->n, err);
+	if (s == EVN_OK)
+		s = evn_steps_measure(steps, rates, err);
+	for (uint32_t i = 0; s == EVN_OK && i < b->n; i++)
+		tell_rates(b, i, &rates[i]);
+	if (s == EVN_OK && b->n > 1)
+		s = measure_meetings(b, steps, err);
+	evn_steps_free(steps);
+	return s;
+}
+
 static void bench_free(bench *b)
 {
 	evn_team_free(b->team);
@@ -483,6 +541,9 @@ evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, con
 		s = open_ranks(b, picks, n, queues, err);
 	if (s == EVN_OK)
 		s = measure_all(b, queues, err);
+	evn_error why = {0};
+	if (s == EVN_OK && m && measure_steps(b, &why) != EVN_OK)
+		evn_log(EVN_LOG_INFO, "%s", why.text);
 	if (s == EVN_OK)
 		dprintf(fd, "0\tdone\t1\n");
 	else if (err)

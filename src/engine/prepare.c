@@ -170,12 +170,18 @@ static evn_status refuse_early(decision *d)
 /* Ranks that are equal parts of one device: their mean. */
 static void use_rates(evn_plan_candidate *c, const evn_rank_profile *ranks, uint32_t n)
 {
-	c->gemv_gbs = c->gemm_gflops = c->launch_us = 0;
+	evn_rates mean = {0};
 	for (uint32_t i = 0; i < n; i++) {
-		c->gemv_gbs += ranks[i].gemv_gbs / n;
-		c->gemm_gflops += ranks[i].gemm_gflops / n;
-		c->launch_us += ranks[i].launch_us / n;
+		evn_rates r = evn_profile_rates(&ranks[i]);
+		mean.gemv_gbs += r.gemv_gbs / n;
+		mean.gemm_gflops += r.gemm_gflops / n;
+		mean.vocab_gbs += r.vocab_gbs / n;
+		mean.layer_us += r.layer_us / n;
+		mean.token_us += r.token_us / n;
+		mean.key_ns += r.key_ns / n;
+		mean.prompt_key_ns += r.prompt_key_ns / n;
 	}
+	c->rates = mean;
 }
 
 static const char *fault_of(const decision *d, uint32_t i)
@@ -206,7 +212,7 @@ static evn_status measure_apart(decision *d)
 		if (u->n > 1)
 			complete_parts(d, i);
 		use_rates(&d->candidates[i], d->profiles[i].ranks, u->n);
-		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].all_reduce_us);
+		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].meeting);
 	}
 	return EVN_OK;
 }
@@ -263,9 +269,9 @@ static void explain_faults(decision *d)
 			snprintf(d->choice.reason[i], sizeof d->choice.reason[i], "%.200s", fault_of(d, i));
 }
 
-static evn_status choose(decision *d, double all_reduce_us)
+static evn_status choose(decision *d, evn_meeting meeting)
 {
-	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, all_reduce_us, d->err));
+	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, meeting, d->err));
 	explain_faults(d);
 	collect_picks(d);
 	return EVN_OK;
@@ -275,8 +281,8 @@ static evn_status choose(decision *d, double all_reduce_us)
  * figures no longer speak for it, the planner chooses again with them. */
 static evn_status choose_and_measure(decision *d)
 {
-	double us = 0;
-	EVN_TRY(choose(d, us));
+	evn_meeting meeting = {0};
+	EVN_TRY(choose(d, meeting));
 	EVN_TRY(measure_together(d));
 	if (d->p->n == 1)
 		return EVN_OK;
@@ -285,9 +291,9 @@ static evn_status choose_and_measure(decision *d)
 			use_rates(&d->candidates[i], &d->p->profile.ranks[k], d->usages[i].n);
 			k += d->usages[i].n;
 		}
-	evn_profile_reduce(&d->p->profile, d->o->reduce, &us);
+	evn_profile_reduce(&d->p->profile, d->o->reduce, &meeting);
 	const evn_choice before = d->choice;
-	EVN_TRY(choose(d, us));
+	EVN_TRY(choose(d, meeting));
 	return memcmp(before.taken, d->choice.taken, sizeof before.taken) ? measure_together(d) : EVN_OK;
 }
 
@@ -314,14 +320,14 @@ static evn_status split_shares(decision *d)
 static evn_status describe(decision *d)
 {
 	evn_prepared *p = d->p;
-	double us = 0;
-	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &us) : EVN_REDUCE_AUTO;
+	evn_meeting meeting = {0};
+	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &meeting) : EVN_REDUCE_AUTO;
 	evn_choice best;
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		use_rates(&d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->candidates[i].share = EVN_SHARE_AUTO; /* alone, a device holds everything */
-	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, us, NULL) != EVN_OK)
+	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, meeting, NULL) != EVN_OK)
 		best = d->choice;
 	evn_plan_summary s = {.system = p->system,
 						  .shape = &p->shape,
@@ -329,11 +335,11 @@ static evn_status describe(decision *d)
 						  .picks = p->picks,
 						  .ranks = p->ranks,
 						  .profile = &p->profile,
-						  .predicted = evn_predict(&p->shape, &p->split, p->ranks, us),
+						  .predicted = evn_predict(&p->shape, &p->split, p->ranks, meeting),
 						  .best_single = d->usages[best.best_single].name,
 						  .best_single_predicted = best.best_single_predicted,
 						  .reduce = evn_reduce_name(p->reduce),
-						  .all_reduce_us = us};
+						  .all_reduce_us = meeting.token_us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
 			s.dropped[s.n_dropped] = d->usages[i].name;

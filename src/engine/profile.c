@@ -11,7 +11,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "5" /* of the lines; part of the key */
+#define LINE_FORMAT "6" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
@@ -48,9 +48,23 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 	struct {
 		const char *key;
 		double *at;
-	} slots[] = {{"gemv_gbs", &r->gemv_gbs},   {"gemm_gflops", &r->gemm_gflops}, {"prompt_gflops", &r->prompt_gflops},
-				 {"launch_us", &r->launch_us}, {"map_us", &r->map_us},           {"host_us", &p->host_us},
-				 {"events_us", &p->events_us}, {"flags_us", &p->flags_us}};
+	} slots[] = {{"gemv_gbs", &r->gemv_gbs},
+				 {"gemm_gflops", &r->gemm_gflops},
+				 {"prompt_gflops", &r->prompt_gflops},
+				 {"launch_us", &r->launch_us},
+				 {"map_us", &r->map_us},
+				 {"host_us", &p->host_us},
+				 {"events_us", &p->events_us},
+				 {"flags_us", &p->flags_us},
+				 {"host_prompt_us", &p->host_prompt_us},
+				 {"events_prompt_us", &p->events_prompt_us},
+				 {"step_gbs", &r->steps.gemv_gbs},
+				 {"step_gflops", &r->steps.gemm_gflops},
+				 {"vocab_gbs", &r->steps.vocab_gbs},
+				 {"layer_us", &r->steps.layer_us},
+				 {"token_us", &r->steps.token_us},
+				 {"key_ns", &r->steps.key_ns},
+				 {"prompt_key_ns", &r->steps.prompt_key_ns}};
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
 		if (!strcmp(slots[i].key, key))
 			return slots[i].at;
@@ -199,19 +213,39 @@ void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart
 			*r = *a;
 		/* Running with others slows GEMM as it slows the kernels that were measured together. */
 		r->gemm_from = a->gemm_from;
-		if (a->prompt_gflops > 0 && r->prompt_gflops > 0)
-			r->gemm_gflops = a->gemm_gflops * r->prompt_gflops / a->prompt_gflops;
+		if (a->prompt_gflops <= 0 || r->prompt_gflops <= 0)
+			continue;
+		double slower = r->prompt_gflops / a->prompt_gflops;
+		r->gemm_gflops = a->gemm_gflops * slower;
+		if (a->gemm_from <= EVN_PLAN_PROMPT && r->steps.gemm_gflops > 0) {
+			r->steps.gemm_gflops = a->steps.gemm_gflops * slower;
+			r->steps.token_us = a->steps.token_us / slower;
+		}
 	}
 }
 
-evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us)
+evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meeting *cost)
 {
-	const double cost[] = {
+	const double token_us[] = {
 		[EVN_REDUCE_HOST] = p->host_us, [EVN_REDUCE_EVENTS] = p->events_us, [EVN_REDUCE_FLAGS] = p->flags_us};
 	evn_reduce way = asked == EVN_REDUCE_AUTO ? EVN_REDUCE_HOST : asked;
 	for (evn_reduce other = EVN_REDUCE_EVENTS; asked == EVN_REDUCE_AUTO && other <= EVN_REDUCE_FLAGS; other++)
-		if (cost[other] > 0 && cost[other] <= cost[way])
+		if (token_us[other] > 0 && token_us[other] <= token_us[way])
 			way = other;
-	*us = cost[way];
+	/* Long messages go by events where those are possible and not refused. */
+	bool by_events = way != EVN_REDUCE_HOST && p->events_us > 0;
+	*cost = (evn_meeting){token_us[way], by_events ? p->events_prompt_us : p->host_prompt_us};
 	return way;
+}
+
+evn_rates evn_profile_rates(const evn_rank_profile *r)
+{
+	enum { LAUNCHES = 10 }; /* of a layer */
+	if (r->steps.gemv_gbs > 0 && r->steps.gemm_gflops > 0)
+		return r->steps;
+	return (evn_rates){.gemv_gbs = r->gemv_gbs,
+					   .gemm_gflops = r->gemm_gflops,
+					   .vocab_gbs = r->gemv_gbs,
+					   .layer_us = LAUNCHES * r->launch_us,
+					   .token_us = LAUNCHES * r->launch_us / EVN_PLAN_PROMPT};
 }

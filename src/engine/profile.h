@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "nn/dot.h"
 #include "ocl/ocl.h"
+#include "plan/plan.h"
 
 typedef struct {
 	char fault[256];      /* not empty: a kernel gave wrong results or a driver failed; the device must not be used */
@@ -16,15 +17,19 @@ typedef struct {
 	evn_dot dot;          /* how products with integer weights were measured */
 	uint32_t gemm_from;   /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
 	double launch_us, map_us;
+	evn_rates steps; /* as decoders; zeros where it was not measured */
 } evn_rank_profile;
 
 typedef struct {
 	evn_rank_profile ranks[EVN_MAX_RANKS];
-	double host_us, events_us, flags_us; /* all_reduce of one token's message; 0: not possible or one rank */
+	double host_us, events_us, flags_us;     /* a meeting for one token; 0: not possible or one rank */
+	double host_prompt_us, events_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
 } evn_profile;
 
 /* The way and its cost that an engine should use. */
-evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, double *us);
+evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meeting *cost);
+/* What the planner reckons with: as decoders, or from products where no steps could be measured. */
+evn_rates evn_profile_rates(const evn_rank_profile *r);
 
 typedef struct {
 	bool remeasure; /* do not read the cache */

@@ -15,9 +15,10 @@ typedef struct evn_decoder evn_decoder;
 typedef struct evn_kv evn_kv;
 
 typedef struct {
-	uint32_t n_ctx;   /* tokens of a KV cache */
-	uint32_t n_batch; /* most tokens of one step */
-	evn_dot dot;      /* how this rank multiplies by integer weights */
+	uint32_t n_ctx;    /* tokens of a KV cache */
+	uint32_t n_batch;  /* most tokens of one step */
+	uint32_t n_layers; /* the first so many; 0: all of them */
+	evn_dot dot;       /* how this rank multiplies by integer weights */
 } evn_decoder_limits;
 
 /* Progress of loading, shared by the threads that load: done counts bytes on the device; a set stop ends it. */

@@ -315,7 +315,7 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 	d->q = q;
 	d->rank = rank;
 	d->limits = limits;
-	d->n_layers = d->h->n_layers;
+	d->n_layers = limits.n_layers ? limits.n_layers : d->h->n_layers;
 	d->dim_stride = (uint32_t)evn_round_up(d->h->dim, EVN_PAD);
 	evn_attention_config heads = {.head_dim = d->h->head_dim,
 								  .rope_dim = d->h->rope_dim,

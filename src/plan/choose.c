@@ -14,7 +14,7 @@ static evn_status share_per_gbs(double *out, const evn_plan_candidate *c, uint32
 		if (c[i].share <= 0)
 			continue;
 		given += c[i].share;
-		given_gbs += c[i].gemv_gbs;
+		given_gbs += c[i].rates.gemv_gbs;
 	}
 	*out = given > 0 ? given / given_gbs : 1;
 	if (!isfinite(*out) || *out <= 0)
@@ -35,15 +35,15 @@ evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t
 		if (!is_auto && (!isfinite(c[i].share) || c[i].share < 0))
 			return evn_fail(err, EVN_ERR_USAGE, "share of device %s is %g: expected a number of at least 0", c[i].id,
 							c[i].share);
-		if (is_auto && !(isfinite(c[i].gemv_gbs) && c[i].gemv_gbs > 0))
+		if (is_auto && !(isfinite(c[i].rates.gemv_gbs) && c[i].rates.gemv_gbs > 0))
 			return evn_fail(err, EVN_ERR_USAGE,
 							"share of device %s is automatic, but its speed is not known (%g GB/s)", c[i].id,
-							c[i].gemv_gbs);
+							c[i].rates.gemv_gbs);
 	}
 	if (automatic)
 		EVN_TRY(share_per_gbs(&per_gbs, c, n, err));
 	for (uint32_t i = 0; i < n; i++) {
-		shares[i] = c[i].share == EVN_SHARE_AUTO ? c[i].gemv_gbs * per_gbs : c[i].share;
+		shares[i] = c[i].share == EVN_SHARE_AUTO ? c[i].rates.gemv_gbs * per_gbs : c[i].share;
 		sum += shares[i];
 	}
 	if (sum <= 0)
@@ -58,7 +58,7 @@ typedef struct {
 	const evn_plan_shape *shape;
 	const evn_plan_candidate *c;
 	uint32_t n;
-	double all_reduce_us;
+	evn_meeting meeting; /* between candidates */
 	uint32_t eligible;
 	evn_prediction *predicted; /* [mask]; 0 tokens/s where the set is not possible */
 } choosing;
@@ -107,13 +107,15 @@ static bool is_allowed(const choosing *ch, uint32_t mask)
 }
 
 /* Those between candidates were measured together or are not known yet; parts of one have been. */
-static double meeting_us(const choosing *ch, uint32_t mask)
+static evn_meeting meeting_of(const choosing *ch, uint32_t mask)
 {
-	double us = count_bits(mask) > 1 ? ch->all_reduce_us : 0;
+	evn_meeting m = count_bits(mask) > 1 ? ch->meeting : (evn_meeting){0};
 	for (uint32_t i = 0; i < ch->n; i++)
-		if ((mask >> i & 1) && parts_of(&ch->c[i]) > 1)
-			us = fmax(us, ch->c[i].all_reduce_us);
-	return us;
+		if ((mask >> i & 1) && parts_of(&ch->c[i]) > 1) {
+			m.token_us = fmax(m.token_us, ch->c[i].meeting.token_us);
+			m.prompt_us = fmax(m.prompt_us, ch->c[i].meeting.prompt_us);
+		}
+	return m;
 }
 
 /* Where a rank's part comes to nothing the set is really a smaller one: its speed stays 0. */
@@ -136,7 +138,7 @@ static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, 
 	for (uint32_t r = 0; r < n; r++)
 		all_work &= evn_split_bytes(ch->shape, &split, r) > ch->shape->fixed_bytes;
 	if (all_work)
-		*out = evn_predict(ch->shape, &split, members, meeting_us(ch, mask));
+		*out = evn_predict(ch->shape, &split, members, meeting_of(ch, mask));
 	evn_split_free(&split);
 	return EVN_OK;
 }
@@ -328,15 +330,15 @@ static evn_status choose(evn_choice *out, choosing *ch, evn_error *err)
 }
 
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-						   double all_reduce_us, evn_error *err)
+						   evn_meeting meeting, evn_error *err)
 {
 	*out = (evn_choice){0};
 	if (n < 1 || n > EVN_MAX_CANDIDATES)
 		return evn_fail(err, EVN_ERR_USAGE, "cannot choose among %u devices: expected 1 to %d", n,
 						EVN_MAX_CANDIDATES);
-	choosing ch = {.shape = s, .c = c, .n = n, .all_reduce_us = all_reduce_us};
+	choosing ch = {.shape = s, .c = c, .n = n, .meeting = meeting};
 	for (uint32_t i = 0; i < n; i++)
-		if (c[i].share != 0 && is_rate(c[i].gemv_gbs) && is_rate(c[i].gemm_gflops))
+		if (c[i].share != 0 && is_rate(c[i].rates.gemv_gbs) && is_rate(c[i].rates.gemm_gflops))
 			ch.eligible |= 1u << i;
 	if (!ch.eligible)
 		return evn_fail(err, EVN_ERR_USAGE, "none of %u devices can take part: every share is 0 or no speed is known",

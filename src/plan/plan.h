@@ -44,19 +44,34 @@ typedef struct {
 	evn_range vocab[EVN_MAX_RANKS];
 } evn_split;
 
+/* How fast a rank is, as seen in steps of a decoder: a step of its share takes work / rate and what is beside it. */
+typedef struct {
+	double gemv_gbs, gemm_gflops; /* weights of layers: bytes for one token, arithmetic for a prompt */
+	double vocab_gbs;             /* weights of the vocabulary's rows, with what is beside them */
+	double layer_us, token_us;    /* a layer whatever the share of it: for one token, for each token of a prompt */
+	double key_ns, prompt_key_ns; /* attention: a query head over one cached position */
+} evn_rates;
+
+#define EVN_PLAN_PROMPT 512u /* tokens of the prompt that predictions are for */
+
+/* What a meeting of ranks adds to a step: for one token, for a prompt of EVN_PLAN_PROMPT. */
+typedef struct {
+	double token_us, prompt_us;
+} evn_meeting;
+
 /* What a plan needs to know of a rank, or of several alike: a device may take part whole or as equal sub-devices.
  * Rates must be > 0 where a share is automatic. */
 typedef struct {
 	const char *name; /* for reasons: "0:0 pthread-..." */
 	const char *id;   /* for reasons: "0:0" */
-	double gemv_gbs, gemm_gflops, launch_us;
+	evn_rates rates;
 	uint64_t memory_bytes; /* most it may hold */
 	double share;          /* EVN_SHARE_AUTO, or a weight >= 0 */
 	int chip;              /* candidates with equal chip >= 0 are one piece of silicon through several drivers */
 	int driver;            /* ordinal of its platform; only different drivers of one chip exclude each other */
 	int device;            /* candidates with equal device > 0 are ways of using one device: at most one is taken */
 	uint32_t parts;        /* ranks that it makes, each with these rates and this memory; 0 is 1 */
-	double all_reduce_us;  /* a meeting of its own parts, where it has several */
+	evn_meeting meeting;   /* of its own parts, where it has several */
 } evn_plan_candidate;
 
 /* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any).
@@ -76,12 +91,21 @@ typedef struct {
 	double decode_tok_s, prefill_tok_s;
 } evn_prediction;
 
-/* Time per token = sum over phases (attention, feed-forward, vocabulary) of the slowest rank's work / rate plus
- * launches, plus 2 * n_layers meetings of all_reduce_us when more than one rank takes part. Prefill counts
- * arithmetic, no vocabulary, and one set of launches and meetings for a batch of tokens. c[rank]. 0 tokens/s where a
- * rate is not > 0. */
+/* A rank's work: weight bytes read for a token, multiply-adds of one, query heads; all layers. */
+typedef struct {
+	double bytes, macs, heads, vocab_bytes;
+} evn_work;
+evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
+
+/* Seconds of a step of n_tok tokens at `position`, without the vocabulary: the sum over attention and feed-forward of
+ * each layer of the slowest rank's time, plus two meetings a layer where more than one rank takes part. c[rank].
+ * Endless where a rate is not > 0. */
+double evn_predict_layers_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
+							uint32_t n_tok, uint32_t position, evn_meeting meeting);
+/* Decoding near the beginning of a text, and a prompt of EVN_PLAN_PROMPT tokens computed at once; the vocabulary is
+ * computed for the last token of a prompt only. */
 evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-						   double all_reduce_us);
+						   evn_meeting meeting);
 
 typedef struct {
 	bool taken[EVN_MAX_CANDIDATES];
@@ -99,10 +123,10 @@ evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan
 /* Picks the subset with the least predicted decode time (within 1 % prefill decides). At most one driver of a chip
  * and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not known; a
  * subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=
- * EVN_MAX_CANDIDATES. all_reduce_us: a meeting between candidates; the parts of one candidate alone meet at its own
+ * EVN_MAX_CANDIDATES. meeting: between candidates; the parts of one candidate alone meet at its own
  * cost. */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-						   double all_reduce_us, evn_error *err);
+						   evn_meeting meeting, evn_error *err);
 /* Share vector that minimises predicted decode time for these ranks: in proportion to gemv_gbs where automatic, else
  * the given ones; where both kinds meet, an automatic one gets what the given ones have on average per GB/s. */
 evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t n, evn_error *err);

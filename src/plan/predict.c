@@ -1,19 +1,14 @@
-/* predict.c - how fast a split would be. Between two meetings every rank does its part of a phase, so a phase takes
- * as long as its slowest rank. Decode is bound by the weights read, prefill by the arithmetic on them. Reading the KV
- * cache is left out: the figures are for short contexts. */
+/* predict.c - how long a split would take. Between two meetings every rank does its part of a phase, so a phase takes
+ * as long as its slowest rank. One token is bound by the weights read, a prompt by the arithmetic on them; both also
+ * take what a layer costs whatever the share of it, and attention over the positions cached so far. */
 #include "plan/plan.h"
 
 #include <math.h>
 
-/* Kernels a rank launches in a phase that it takes part in. */
-#define ATTENTION_LAUNCHES 6 /* norm and q,k,v; rope and append; scores; softmax; mix; out */
-#define FF_LAUNCHES 4        /* norm; gate and up; activation; down */
-#define VOCAB_LAUNCHES 2     /* norm; logits */
-/* Prompt tokens that share one set of launches and meetings. */
-#define PREFILL_BATCH 128.0
+#define DECODE_POSITION 32u /* predictions are for decoding near the beginning of a text */
 
 typedef struct {
-	double attention, ff, vocab; /* bytes or multiply-adds */
+	double attention, ff; /* bytes or multiply-adds */
 } work;
 
 static work read_bytes(const evn_plan_shape *s, const evn_layer_split *l)
@@ -23,7 +18,7 @@ static work read_bytes(const evn_plan_shape *s, const evn_layer_split *l)
 				  .ff = (double)evn_range_len(l->ff) * (double)s->ff_unit_bytes};
 }
 
-/* Weight elements, each one multiply-add per token. The vocabulary counts for the last token of a prompt only: 0. */
+/* Weight elements, each one multiply-add per token. */
 static work elements(const evn_plan_shape *s, const evn_layer_split *l)
 {
 	double head = 2.0 * s->head_dim * s->dim; /* q and out, or k and v */
@@ -31,70 +26,87 @@ static work elements(const evn_plan_shape *s, const evn_layer_split *l)
 	return (work){.attention = n_heads * head, .ff = (double)s->ff_unit_lines * s->dim * evn_range_len(l->ff)};
 }
 
-static double vocab_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
+evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
 {
-	return (double)evn_range_len(split->vocab[rank]) * (double)s->vocab_row_bytes;
-}
-
-/* Seconds; a rate that is not known makes any work endless. */
-static double time_of(double amount, double rate, double launches, double launch_us)
-{
-	if (amount <= 0)
-		return 0;
-	return rate > 0 ? amount / rate + launches * launch_us * 1e-6 : INFINITY;
-}
-
-static bool takes_part(const evn_split *split, uint32_t rank)
-{
-	bool any = evn_range_len(split->vocab[rank]) > 0;
-	for (uint32_t i = 0; i < split->n_layers && !any; i++) {
+	evn_work sum = {.vocab_bytes = (double)evn_range_len(split->vocab[rank]) * (double)s->vocab_row_bytes};
+	for (uint32_t i = 0; i < split->n_layers; i++) {
 		const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + rank];
-		any = evn_range_len(l->heads) > 0 || evn_range_len(l->ff) > 0;
+		work b = read_bytes(s, l), e = elements(s, l);
+		sum.bytes += b.attention + b.ff;
+		sum.macs += e.attention + e.ff;
+		sum.heads += evn_range_len(l->heads);
 	}
-	return any;
+	return sum;
 }
 
-static double meetings_s(const evn_split *split, double all_reduce_us)
+static bool takes_part(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
+{
+	evn_work w = evn_split_work(s, split, rank);
+	return w.bytes > 0 || w.vocab_bytes > 0;
+}
+
+static bool several_take_part(const evn_plan_shape *s, const evn_split *split)
 {
 	uint32_t n = 0;
 	for (uint32_t r = 0; r < split->n_ranks; r++)
-		n += takes_part(split, r);
-	return n > 1 ? 2.0 * split->n_layers * all_reduce_us * 1e-6 : 0;
+		n += takes_part(s, split, r);
+	return n > 1;
+}
+
+/* Seconds; a rate that is not known makes any work endless. `besides` falls to whoever has work. */
+static double time_of(double amount, double rate, double besides)
+{
+	if (amount <= 0)
+		return 0;
+	return rate > 0 ? amount / rate + besides : INFINITY;
+}
+
+/* One rank's half layers in a step of n_tok tokens at `position`. */
+static work layer_s(const evn_plan_shape *s, const evn_layer_split *l, const evn_rates *r, uint32_t n_tok,
+					uint32_t position)
+{
+	double n = n_tok, keys = n * evn_range_len(l->heads) * (position + n / 2);
+	bool one = n_tok == 1;
+	work w = one ? read_bytes(s, l) : elements(s, l);
+	double rate = one ? r->gemv_gbs * 1e9 : r->gemm_gflops * 1e9 / 2 / n;
+	double half = (one ? r->layer_us : n * r->token_us) * 1e-6 / 2;
+	double attention = keys * (one ? r->key_ns : r->prompt_key_ns) * 1e-9;
+	return (work){.attention = time_of(w.attention, rate, half + attention), .ff = time_of(w.ff, rate, half)};
+}
+
+double evn_predict_layers_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
+							uint32_t n_tok, uint32_t position, evn_meeting meeting)
+{
+	double meeting_us = n_tok == 1 ? meeting.token_us : meeting.prompt_us * n_tok / EVN_PLAN_PROMPT;
+	double sum = several_take_part(s, split) ? 2.0 * split->n_layers * meeting_us * 1e-6 : 0;
+	for (uint32_t i = 0; i < split->n_layers; i++) {
+		work slowest = {0};
+		for (uint32_t r = 0; r < split->n_ranks; r++) {
+			work w = layer_s(s, &split->layers[(size_t)i * split->n_ranks + r], &c[r].rates, n_tok, position);
+			slowest.attention = fmax(slowest.attention, w.attention);
+			slowest.ff = fmax(slowest.ff, w.ff);
+		}
+		sum += slowest.attention + slowest.ff;
+	}
+	return sum;
 }
 
 evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-						   double all_reduce_us)
+						   evn_meeting meeting)
 {
-	double meetings = meetings_s(split, all_reduce_us), decode = meetings, prefill = meetings / PREFILL_BATCH;
 	double vocab_s = 0;
-	for (uint32_t i = 0; i < split->n_layers; i++) {
-		work decode_s = {0}, prefill_s = {0};
-		for (uint32_t r = 0; r < split->n_ranks; r++) {
-			const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + r];
-			work b = read_bytes(s, l), e = elements(s, l);
-			double gbs = c[r].gemv_gbs * 1e9, macs = c[r].gemm_gflops * 1e9 / 2, us = c[r].launch_us;
-			decode_s.attention = fmax(decode_s.attention, time_of(b.attention, gbs, ATTENTION_LAUNCHES, us));
-			decode_s.ff = fmax(decode_s.ff, time_of(b.ff, gbs, FF_LAUNCHES, us));
-			prefill_s.attention =
-				fmax(prefill_s.attention, time_of(e.attention, macs, ATTENTION_LAUNCHES / PREFILL_BATCH, us));
-			prefill_s.ff = fmax(prefill_s.ff, time_of(e.ff, macs, FF_LAUNCHES / PREFILL_BATCH, us));
-		}
-		decode += decode_s.attention + decode_s.ff;
-		prefill += prefill_s.attention + prefill_s.ff;
-	}
 	for (uint32_t r = 0; r < split->n_ranks; r++)
-		vocab_s =
-			fmax(vocab_s, time_of(vocab_bytes(s, split, r), c[r].gemv_gbs * 1e9, VOCAB_LAUNCHES, c[r].launch_us));
-	if (split->n_layers == 0)
-		prefill = vocab_s; /* nothing else is computed */
-	return (evn_prediction){.decode_tok_s = 1 / (decode + vocab_s), .prefill_tok_s = 1 / prefill};
+		vocab_s = fmax(vocab_s, time_of(evn_split_work(s, split, r).vocab_bytes, c[r].rates.vocab_gbs * 1e9, 0));
+	double decode_s = vocab_s + evn_predict_layers_s(s, split, c, 1, DECODE_POSITION, meeting);
+	double prompt_s = vocab_s + evn_predict_layers_s(s, split, c, EVN_PLAN_PROMPT, 0, meeting);
+	return (evn_prediction){.decode_tok_s = 1 / decode_s, .prefill_tok_s = EVN_PLAN_PROMPT / prompt_s};
 }
 
 static evn_status whole_tok_s(double *out, const evn_plan_shape *s, const evn_plan_candidate *c, evn_error *err)
 {
 	evn_split whole;
 	EVN_TRY(evn_split_make(&whole, s, 1, (double[]){1}, (uint64_t[]){UINT64_MAX}, err));
-	*out = evn_predict(s, &whole, c, 0).prefill_tok_s;
+	*out = evn_predict(s, &whole, c, (evn_meeting){0}).prefill_tok_s;
 	evn_split_free(&whole);
 	return EVN_OK;
 }
@@ -121,13 +133,9 @@ double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t
 {
 	double mine = 0, all = 0;
 	for (uint32_t r = 0; r < split->n_ranks; r++) {
-		double bytes = vocab_bytes(s, split, r);
-		for (uint32_t i = 0; i < split->n_layers; i++) {
-			work b = read_bytes(s, &split->layers[(size_t)i * split->n_ranks + r]);
-			bytes += b.attention + b.ff;
-		}
-		all += bytes;
-		mine += r == rank ? bytes : 0;
+		evn_work w = evn_split_work(s, split, r);
+		all += w.bytes + w.vocab_bytes;
+		mine += r == rank ? w.bytes + w.vocab_bytes : 0;
 	}
 	return all > 0 ? mine / all : 0;
 }

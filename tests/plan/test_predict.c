@@ -5,18 +5,28 @@
 
 static const uint64_t any_memory[2] = {UINT64_MAX, UINT64_MAX};
 
-static evn_plan_candidate rank_of(double gbs, double gflops, double launch_us)
+/* A layer costs layer_us for one token, and a hundredth of it for each token of a prompt. */
+static evn_plan_candidate rank_of(double gbs, double gflops, double layer_us)
 {
-	return (evn_plan_candidate){
-		.name = "rank", .id = "0:0", .gemv_gbs = gbs, .gemm_gflops = gflops, .launch_us = launch_us, .chip = -1};
+	return (evn_plan_candidate){.name = "rank",
+								.id = "0:0",
+								.rates = {.gemv_gbs = gbs,
+										  .gemm_gflops = gflops,
+										  .vocab_gbs = gbs,
+										  .layer_us = layer_us,
+										  .token_us = layer_us / 100},
+								.chip = -1};
 }
+
+/* A long meeting takes a hundred times as long as a short one. */
+static evn_meeting meeting_of(double us) { return (evn_meeting){us, 100 * us}; }
 
 static evn_prediction predict(const evn_plan_shape *s, double share0, double share1, const evn_plan_candidate *c,
 							  double all_reduce_us)
 {
 	evn_split split;
 	assert_int_equal(evn_split_make(&split, s, 2, (double[]){share0, share1}, any_memory, NULL), EVN_OK);
-	evn_prediction p = evn_predict(s, &split, c, all_reduce_us);
+	evn_prediction p = evn_predict(s, &split, c, meeting_of(all_reduce_us));
 	evn_split_free(&split);
 	return p;
 }
@@ -49,9 +59,9 @@ static void one_rank_reads_everything(void **state)
 	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(0, 0, 0)};
 	evn_prediction p = predict(&s, 1, 0, c, 1000);
 	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
-	assert_close(1 / p.decode_tok_s, bytes / 2e9 + (10 * 10 + 2) * 3e-6);
+	assert_close(1 / p.decode_tok_s, bytes / 2e9 + 10 * 3e-6);
 	double flops = 2.0 * 10 * (4 * 2 * 256 * 64 + 4 * 2 * 256 * 64 + 1000 * 3 * 256);
-	assert_close(1 / p.prefill_tok_s, flops / 8e9 + 10 * 10 * 3e-6 / 128);
+	assert_close(1 / p.prefill_tok_s, flops / 8e9 + 10 * 3e-8 + 2000 * 100 / 2e9 / 512);
 }
 
 static void the_slowest_rank_sets_the_pace(void **state)
@@ -63,7 +73,25 @@ static void the_slowest_rank_sets_the_pace(void **state)
 	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
 	assert_close(1 / p.decode_tok_s, bytes / 2 / 1e9 + 20 * 25e-6);
 	double flops = 2.0 * 10 * (4 * 2 * 256 * 64 + 4 * 2 * 256 * 64 + 1000 * 3 * 256);
-	assert_close(1 / p.prefill_tok_s, flops / 2 / 8e9 + 20 * 25e-6 / 128);
+	assert_close(1 / p.prefill_tok_s, flops / 2 / 8e9 + (20 * 2500e-6 + 2000 * 100 / 2 / 1e9) / 512);
+}
+
+static void attention_grows_with_what_is_cached(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(2, 8, 3)};
+	c[0].rates.key_ns = c[1].rates.key_ns = 20;
+	c[0].rates.prompt_key_ns = c[1].rates.prompt_key_ns = 10;
+	evn_split split;
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
+	double early = evn_predict_layers_s(&s, &split, c, 1, 0, meeting_of(0));
+	double late = evn_predict_layers_s(&s, &split, c, 1, 1000, meeting_of(0));
+	assert_close(late - early, 10 * 2 * 1000 * 20e-9); /* layers, heads of a rank, positions */
+	early = evn_predict_layers_s(&s, &split, c, 100, 0, meeting_of(0));
+	late = evn_predict_layers_s(&s, &split, c, 100, 1000, meeting_of(0));
+	assert_close(late - early, 10 * 2 * 100 * 1000 * 10e-9);
+	evn_split_free(&split);
 }
 
 /* A phase is as long as its own slowest rank: with one head, attention is one rank's and both share the rest. */
@@ -85,7 +113,7 @@ static void a_straddling_kv_head_is_read_twice(void **state)
 	evn_split split;
 	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
 	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
-	assert_close(1 / evn_predict(&s, &split, c, 0).decode_tok_s,
+	assert_close(1 / evn_predict(&s, &split, c, meeting_of(0)).decode_tok_s,
 				 (10 * (2 * 20000 + 30000 + 500 * 500) + 1000 * 100) / 1e9);
 	assert_close(evn_split_share(&s, &split, 0), 0.5);
 	evn_split_free(&split);
@@ -122,7 +150,7 @@ static void without_layers_a_prompt_costs_its_logits(void **state)
 	const evn_plan_shape s = {.dim = 5, .vocab = 10, .vocab_grain = 1, .vocab_row_bytes = 100};
 	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
 	evn_prediction p = predict(&s, 1, 1, c, 1000); /* 500 bytes at 1 GB/s, no meetings */
-	assert_true(fabs(p.decode_tok_s - 2e6) < 1 && p.prefill_tok_s == p.decode_tok_s);
+	assert_true(fabs(p.decode_tok_s - 2e6) < 1 && p.prefill_tok_s == EVN_PLAN_PROMPT * p.decode_tok_s);
 }
 
 int main(void)
@@ -130,6 +158,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_rank_reads_everything),
 		cmocka_unit_test(the_slowest_rank_sets_the_pace),
+		cmocka_unit_test(attention_grows_with_what_is_cached),
 		cmocka_unit_test(each_phase_has_its_own_slowest_rank),
 		cmocka_unit_test(a_straddling_kv_head_is_read_twice),
 		cmocka_unit_test(a_rank_without_a_known_rate_never_ends),

@@ -1,0 +1,31 @@
+/* steps.h - how fast ranks are as decoders: each takes steps of a few of the model's layers, so that what a step
+ * really costs is what the planner reckons with: the products as they are chosen and fused, launches, norms,
+ * attention, and meetings in the middle of work. */
+#ifndef EVN_STEPS_H
+#define EVN_STEPS_H
+
+#include "group/group.h"
+#include "nn/decoder.h"
+
+typedef struct evn_steps evn_steps;
+
+/* A rank as products have shown it. */
+typedef struct {
+	evn_queue *queue;
+	double gbs; /* weight bytes a second, for shares and to know what will take too long */
+	evn_dot dot;
+	uint32_t gemm_from;
+} evn_step_rank;
+
+/* Queues and model are borrowed.
+ * EVN_ERR_UNSUPPORTED where a model has no layers or a rank is so slow that steps would try the user's patience. */
+evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_rank *ranks, uint32_t n,
+							evn_error *err);
+void evn_steps_free(evn_steps *s);
+
+/* Every rank by itself, all at once; rates[n]. */
+evn_status evn_steps_measure(evn_steps *s, evn_rates *rates, evn_error *err);
+/* What meetings add when the ranks (more than one) take steps together. After evn_steps_measure. */
+evn_status evn_steps_measure_meetings(evn_steps *s, evn_reduce way, evn_meeting *out, evn_error *err);
+
+#endif
