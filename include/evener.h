@@ -152,7 +152,7 @@ EVN_API void evn_model_close(evn_model *m);
 typedef struct {
 	const char *architecture; /* "simple-lm", "gpt2", "llama" */
 	uint32_t vocab, dim;
-	uint32_t context;                                /* tokens; 0 = 1024 */
+	uint32_t context;                               /* tokens; 0 = 1024 */
 	uint32_t n_layers, n_heads, n_kv_heads, ff_dim; /* not for simple-lm; 0 KV heads = n_heads, 0 ff_dim = 4 dim */
 	uint64_t seed;
 } evn_model_spec;
@@ -281,6 +281,38 @@ typedef struct {
 } evn_rank_stats;
 EVN_API evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank);
 
+/* ---- tuning ---------------------------------------------------------------------------------------------- */
+
+typedef struct {
+	const char *device;     /* id */
+	const char *parameters; /* "MWG=64 ...", CLBlast's names; NULL: CLBlast's own choice */
+	double gflops;          /* 0: it did not work */
+	const char *problem;    /* then why: "the driver crashed (...)"; else NULL */
+} evn_tune_trial;
+
+typedef struct {
+	const char *device, *name;
+	const char *parameters; /* that are used from now on; NULL: CLBlast's own choice */
+	double gflops, before_gflops;
+	bool kept; /* something better than before was found and is kept in the cache */
+	uint32_t n_trials, n_failed;
+} evn_tune_result;
+
+typedef struct {
+	const evn_device_rule *devices; /* which; NULL: every usable one */
+	size_t n_devices;
+	double budget_s;          /* for each device */
+	double trial_s;           /* most for one set of parameters; 0 = 30 */
+	evn_progress_fn progress; /* the callbacks may be NULL */
+	void (*trial)(void *user, const evn_tune_trial *t);
+	void (*result)(void *user, const evn_tune_result *r);
+	void *user; /* of all three */
+} evn_tune_options;
+
+/* Searches parameters of the matrix product that prompts are computed with, on m's matrices (NULL: on a general
+ * shape). Sets that crash or hang a driver do so in a child process and are passed over. */
+EVN_API evn_status evn_tune(const evn_model *m, const evn_tune_options *o, evn_error *err);
+
 /* ---- sampling -------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -370,7 +402,7 @@ typedef struct {
 } evn_train_options;
 
 typedef struct {
-	uint32_t step; /* from 1 */
+	uint32_t step;         /* from 1 */
 	double loss, val_loss; /* mean -log p of a token; val_loss NAN where it was not computed at this step */
 	double gradient_norm, rate, tok_s;
 } evn_train_step;
@@ -385,7 +417,7 @@ EVN_API evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_err
 EVN_API evn_status evn_trainer_save(evn_trainer *t, evn_error *err);   /* the checkpoint */
 EVN_API evn_status evn_trainer_finish(evn_trainer *t, evn_error *err); /* output_path; removes the checkpoint */
 EVN_API const evn_plan_info *evn_trainer_plan(const evn_trainer *t);
-EVN_API uint64_t evn_trainer_parameters(const evn_trainer *t); /* that are trained */
+EVN_API uint64_t evn_trainer_parameters(const evn_trainer *t);                 /* that are trained */
 EVN_API uint64_t evn_trainer_tokens(const evn_trainer *t, uint64_t *held_out); /* of the text */
 /* Steps done, also by earlier runs, and their losses; valid until the next step. */
 EVN_API uint32_t evn_trainer_losses(const evn_trainer *t, const float **loss, const float **val_loss);

@@ -21,7 +21,8 @@ enum {
 	CMD_SCORE = 1 << 10,
 	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE, /* those that need a model and devices */
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
-	CMD_ALL = (1 << 11) - 1,
+	CMD_TUNE = 1 << 11,
+	CMD_ALL = (1 << 12) - 1,
 };
 
 typedef struct {
@@ -50,6 +51,7 @@ evn_status cmd_inspect(const invocation *in, evn_error *err);
 evn_status cmd_tokenize(const invocation *in, evn_error *err);
 evn_status cmd_selftest(const invocation *in, evn_error *err);
 evn_status cmd_train(const invocation *in, evn_error *err);
+evn_status cmd_tune(const invocation *in, evn_error *err);
 evn_status cmd_config(const invocation *in, evn_error *err);
 
 #endif

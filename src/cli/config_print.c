@@ -29,6 +29,9 @@ static json_t *value_schema(const option *o)
 	case OPTION_REAL:
 		return json_pack("{s:s, s:f, s:f, s:f}", "type", "number", "minimum", o->min, "maximum", o->max, "default",
 						 strtod(o->initial, NULL));
+	case OPTION_TIME:
+		return json_pack("{s:s, s:s, s:s}", "type", "string", "pattern", "^[0-9.]+ *(s|min|h)?$", "default",
+						 o->initial);
 	case OPTION_CHOICE:
 		return choices_schema(o);
 	case OPTION_SHARES:

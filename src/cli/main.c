@@ -42,6 +42,14 @@ static const command commands[] = {
 	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
 	 "devices' measured GB/s.",
 	 cmd_bench},
+	{"tune", CMD_TUNE, "[CONFIG | -m MODEL]", 1, "search the fastest GEMM parameters for each device",
+	 "Prompts are multiplied by CLBlast, whose kernels have parameters that suit one device and not another. Each "
+	 "set "
+	 "is\n"
+	 "tried in a process of its own on the model's matrices; sets that crash or hang a driver are passed over. The "
+	 "best is\n"
+	 "kept beside the devices' measured rates, which are then measured again when they are next needed.",
+	 cmd_tune},
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
 	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",
 	 "Special tokens are neither added nor recognised unless --special is given.", cmd_tokenize},
@@ -90,7 +98,7 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 		return cli_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
 						in->arguments[c->max_arguments]);
 	evn_status status = settings_init(&in->settings, err);
-	if (status == EVN_OK && (c->bit & CMD_MODEL) && line->n_arguments > 0)
+	if (status == EVN_OK && (c->bit & (CMD_MODEL | CMD_TUNE)) && line->n_arguments > 0)
 		status = config_load(file, line->arguments[0], &in->settings, err);
 	if (status == EVN_OK)
 		status = command_line_apply(line, &in->settings, err);

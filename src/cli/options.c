@@ -11,7 +11,7 @@ static const char *const splits[] = {"auto", "tensor", "sequence", NULL}; /* in 
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
 
-#define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT)
+#define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
 #define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
 #define CONTEXT_MAX 16777216
@@ -44,7 +44,7 @@ const option options[] = {
 	{"init-seed", 0, OPTION_INT, CMD_MODEL, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
 	 "N", "seed of the random weights, and of --random-ids"},
 
-	{"devices", 'd', OPTION_TEXT, CMD_MODEL | CMD_SELFTEST, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
+	{"devices", 'd', OPTION_TEXT, CMD_MODEL | CMD_SELFTEST | CMD_TUNE, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
 	 "LIST", "devices to use, SELECTOR[/PARTS],...: gpu, cpu, all, 0:1, pocl, part of a name; cpu/1+1 is two "
 	 "sub-devices of one compute unit"},
 	{"shares", 0, OPTION_SHARES, CMD_MODEL, "devices.share", FIELD(shares), NULL, 0, 0, NULL,
@@ -149,6 +149,9 @@ const option options[] = {
 	{"repeats", 'r', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_repeats), "5", 1, 1000, NULL,
 	 "N", "interleaved repetitions; medians are reported"},
 
+	{"budget", 0, OPTION_TIME, CMD_TUNE, NULL, FIELD(budget_s), "120s", 1, 86400, NULL,
+	 "120s", "how long to search for each device"},
+
 	{"tensors", 0, OPTION_FLAG, CMD_INSPECT, NULL, FIELD(tensors), NULL, 0, 0, NULL,
 	 NULL, "list every tensor"},
 	{"json", 0, OPTION_FLAG, JSON_COMMANDS, NULL, FIELD(json), NULL, 0, 0, NULL,
@@ -177,6 +180,8 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 		return parse_int(text, (int64_t)o->min, (int64_t)o->max, field, err);
 	case OPTION_REAL:
 		return parse_real(text, o->min, o->max, field, err);
+	case OPTION_TIME:
+		return parse_time(text, o->min, o->max, field, err);
 	case OPTION_CHOICE:
 		return parse_choice(text, o->choices, field, err);
 	case OPTION_SHARES:

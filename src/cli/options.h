@@ -9,6 +9,7 @@ typedef enum {
 	OPTION_FLAG, /* bool; takes no value on the command line, true or false in a config */
 	OPTION_INT,
 	OPTION_REAL,
+	OPTION_TIME, /* double, in seconds */
 	OPTION_CHOICE,
 	OPTION_TEXT,
 	OPTION_SHARES, /* in a config one share for each device */

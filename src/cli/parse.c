@@ -42,6 +42,26 @@ evn_status parse_real(const char *text, double min, double max, double *out, evn
 	return EVN_OK;
 }
 
+evn_status parse_time(const char *text, double min, double max, double *out, evn_error *err)
+{
+	static const struct {
+		const char *name;
+		double seconds;
+	} units[] = {{"", 1}, {"s", 1}, {"min", 60}, {"h", 3600}};
+	char digits[32] = "";
+	size_t n = strspn(text, DIGITS ".");
+	double value;
+	memcpy(digits, text, n < sizeof digits ? n : 0);
+	const char *unit = text + n + strspn(text + n, " ");
+	for (size_t i = 0; i < sizeof units / sizeof *units && number(digits, &value); i++)
+		if (strcmp(unit, units[i].name) == 0 && value * units[i].seconds >= min && value * units[i].seconds <= max) {
+			*out = value * units[i].seconds;
+			return EVN_OK;
+		}
+	return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not a time from %g s to %g s, such as 90s or 2min", SHOWN, text,
+					min, max);
+}
+
 evn_status parse_bool(const char *text, bool *out, evn_error *err)
 {
 	*out = strcmp(text, "true") == 0;

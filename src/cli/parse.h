@@ -24,7 +24,8 @@ typedef struct {
 
 evn_status parse_int(const char *text, int64_t min, int64_t max, int64_t *out, evn_error *err); /* decimal */
 evn_status parse_real(const char *text, double min, double max, double *out, evn_error *err);
-evn_status parse_bool(const char *text, bool *out, evn_error *err); /* true, false */
+evn_status parse_time(const char *text, double min, double max, double *out, evn_error *err); /* 90s, 2min, 1h */
+evn_status parse_bool(const char *text, bool *out, evn_error *err);                           /* true, false */
 /* Index of text in names (NULL-terminated). */
 evn_status parse_choice(const char *text, const char *const *names, int *out, evn_error *err);
 evn_status parse_memory(const char *text, memory_limit *out, evn_error *err); /* 6GiB, 500MB, 90% */

@@ -39,6 +39,7 @@ typedef struct {
 	const char *lora_targets;
 
 	int64_t bench_prompt, bench_decode, bench_repeats;
+	double budget_s;
 	bool json, quiet;
 } settings;
 

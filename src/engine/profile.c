@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "ocl/child.h"
+#include "ocl/gemm_params.h"
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
@@ -28,6 +29,11 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 		evn_pick_name(s, &picks[i], name, sizeof name);
 		uint64_t device = evn_pick_fingerprint(s, &picks[i]);
 		h = evn_hash_str(evn_hash(h, &device, sizeof device), name);
+		evn_gemm_params gemm; /* other parameters, other rates */
+		char text[EVN_GEMM_TEXT] = "";
+		if (evn_gemm_params_of(s, picks[i].device, &gemm))
+			evn_gemm_params_text(&gemm, text);
+		h = evn_hash_str(h, text);
 	}
 	h = evn_hash(h, &activations, sizeof activations);
 	uint64_t model = m ? evn_model_fingerprint(m) : 0;

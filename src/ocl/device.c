@@ -54,6 +54,8 @@ static evn_status open_one(const evn_system *s, const evn_pick *p, evn_device **
 	if (!d)
 		return evn_fail_memory(err, "device", sizeof *d);
 	pthread_mutex_init(&d->lock, NULL);
+	d->system = s;
+	d->index = p->device;
 	d->info = evn_system_info(s, p->device);
 	d->cl = evn_system_cl_device(s, p->device);
 	d->units = d->info->compute_units;
@@ -98,6 +100,7 @@ evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n
 	if (n > EVN_MAX_RANKS)
 		return evn_fail(err, EVN_ERR_LIMIT, "%zu devices asked for, at most %d can hold a share", n, EVN_MAX_RANKS);
 	evn_status status = EVN_OK;
+	evn_gemm_prepare();
 	memset(devices, 0, n * sizeof *devices);
 	for (size_t i = 0; i < n && status == EVN_OK; i++)
 		status = open_one(s, &picks[i], &devices[i], err);

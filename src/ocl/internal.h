@@ -27,11 +27,15 @@ struct evn_device {
 	bool is_sub_device; /* ours to release */
 	evn_context *context;
 	const evn_device_info *info; /* of the whole device; valid while the system is open */
+	const evn_system *system;
+	size_t index; /* of the whole device */
 	char id[96], name[256];
 	uint32_t units;
 	size_t max_group;
 	pthread_mutex_t lock; /* guards programs */
 	evn_program *programs;
+	bool gemm_known; /* CLBlast has its parameters; these two are gemm.c's */
+	uint32_t gemm_kernel;
 };
 
 struct evn_buf {
@@ -52,6 +56,8 @@ struct evn_queue {
 	cl_command_queue cl;
 	evn_device *device;
 	evn_kernel *kernels;
+	cl_mem gemm_scratch; /* for CLBlast's copies of operands; NULL: none needed so far */
+	size_t gemm_scratch_bytes;
 };
 
 struct evn_event {
@@ -66,5 +72,8 @@ const char *evn_cl_error_name(cl_int code);
 /* The program of kernels/<sources> (a space-separated list; common.cl comes first always) built for d. */
 evn_status evn_program_get(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err);
 void evn_programs_free(evn_device *d);
+
+/* Before the first product; sets an environment variable, so before other threads may read the environment. */
+void evn_gemm_prepare(void);
 
 #endif

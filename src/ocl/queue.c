@@ -31,6 +31,8 @@ void evn_queue_free(evn_queue *q)
 		free(k);
 		k = next;
 	}
+	if (q->gemm_scratch)
+		clReleaseMemObject(q->gemm_scratch);
 	clReleaseCommandQueue(q->cl);
 	free(q);
 }

@@ -1,7 +1,8 @@
 /* evener-probe - the program that meets OpenCL drivers first, and measures them. It may crash or hang in them; the
- * process that started it reads how far it came. Not for people: its output is read by src/ocl/contact.c and
- * src/engine/profile.c. */
+ * process that started it reads how far it came. Not for people: its output is read by src/ocl/contact.c,
+ * src/engine/profile.c and src/engine/tune.c. */
 #include "engine/profile.h"
+#include "engine/tune.h"
 #include "ocl/found.h"
 
 #include <fcntl.h>
@@ -47,13 +48,21 @@ static evn_status measure(int report, int argc, char **argv, evn_error *err)
 							   strcmp(argv[3], "-") ? argv[3] : NULL, (evn_activation_type)atoi(argv[2]), err);
 }
 
+/* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see engine/tune.h. */
+static evn_status try_gemm(int report, int argc, char **argv, evn_error *err)
+{
+	return evn_tune_trial_run(report, argv[2], argv[3], (const char *const *)(argv + 4), (uint32_t)(argc - 4), err);
+}
+
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
-	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure");
-	if (!devices && !measures) {
-		fprintf(stderr,
-				"usage: evener-probe devices LIBRARY | measure ACTIVATIONS MODEL DEVICE... (evener starts it)\n");
+	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure"),
+		 gemm = argc > 4 && !strcmp(argv[1], "gemm");
+	if (!devices && !measures && !gemm) {
+		fprintf(stderr, "usage: evener-probe devices LIBRARY | measure ACTIVATIONS MODEL DEVICE... | gemm DEVICE "
+						"PARAMETERS SHAPE... "
+						"(evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -63,7 +72,9 @@ int main(int argc, char **argv)
 		perror("evener-probe");
 		return 1;
 	}
-	evn_status s = devices ? meet_driver(report, argv[2], &err) : measure(report, argc, argv, &err);
+	evn_status s = devices ? meet_driver(report, argv[2], &err)
+				   : gemm  ? try_gemm(report, argc, argv, &err)
+						   : measure(report, argc, argv, &err);
 	if (s != EVN_OK)
 		fprintf(stderr, "evener-probe: %s\n", err.text);
 	return s == EVN_OK ? 0 : 1;

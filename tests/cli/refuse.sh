@@ -55,6 +55,12 @@ done
 for number in -2 1.5 0x10 1e3 99999999999999999999 ''; do
 	refuse 2 "--predict: '$number'" run -m x -n "$number"
 done
+for time in '' 0 0.5s nan 5x -3s 1e9h '60 s s' 2days; do
+	refuse 2 "--budget: '$time'" tune --budget "$time"
+done
+refuse 2 "unexpected argument 'b.yaml'" tune a.yaml b.yaml
+refuse 2 'unknown option --temp' tune --temp 1
+refuse 2 'nosuchdevice' tune -d nosuchdevice
 refuse 2 'all shares are zero' run -m x --shares 0,0
 refuse 2 "--shares: 'x'" run -m x --shares 1,x
 refuse 2 "--memory: '6'" run -m x -d gpu --memory 6
@@ -73,7 +79,7 @@ refuse 2 'nosuchdevice' selftest -d nosuchdevice
 printf 'no model at all' >text.gguf
 printf 'GGUF\3\0\0\0' >short.gguf
 : >empty.gguf
-for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'score -p a -m' 'bench -m' 'tokenize -p a -m'; do
+for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'score -p a -m' 'bench -m' 'tune -m' 'tokenize -p a -m'; do
 	# shellcheck disable=SC2086 # a command and its flags
 	for file in missing.gguf "$dir" text.gguf short.gguf empty.gguf; do
 		refuse 1 "$file" $command "$file"
@@ -113,7 +119,7 @@ fi
 accept --help
 accept --version
 accept help run
-for command in devices plan run logits score bench inspect tokenize selftest config; do
+for command in devices plan run logits score bench tune inspect tokenize selftest config; do
 	accept "$command" --help
 	grep -q "^usage: evener $command" out || fail "$command --help: no usage line"
 done
