@@ -348,9 +348,19 @@ static evn_status describe(decision *d)
 	return evn_plan_describe(&p->plan, &s, d->err);
 }
 
+static void share_cores(const evn_options *o)
+{
+	const char *items[EVN_MAX_RANKS];
+	for (size_t i = 0; i < o->n_devices && i < EVN_MAX_RANKS; i++)
+		items[i] = o->devices[i].match;
+	if (o->n_devices && o->n_devices <= EVN_MAX_RANKS)
+		evn_share_cores(items, o->n_devices);
+}
+
 static evn_status decide(decision *d)
 {
 	EVN_TRY(take_limits(d));
+	share_cores(d->o);
 	EVN_TRY(evn_system_open(&d->p->system, d->err));
 	EVN_TRY(d->o->n_devices ? list_asked(d) : list_all(d));
 	EVN_TRY(make_candidates(d));

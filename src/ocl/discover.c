@@ -2,6 +2,7 @@
  * contact, become problem entries. */
 #include "ocl/internal.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,7 @@ static struct {
 	evn_error err;
 	evn_contact *contacts;
 	size_t n;
+	atomic_bool touched; /* a driver has read its settings */
 } first = {.once = PTHREAD_ONCE_INIT};
 
 static void meet_all(void)
@@ -137,6 +139,16 @@ static void meet_all(void)
 	else
 		evn_log(EVN_LOG_WARN, "the program evener-probe was not found: OpenCL drivers are used unchecked");
 	free(probe);
+}
+
+const evn_contact *evn_first_contacts(size_t *n)
+{
+	*n = 0;
+	if (atomic_load(&first.touched))
+		return NULL;
+	pthread_once(&first.once, meet_all);
+	*n = first.n;
+	return first.contacts;
 }
 
 /* The report of the nth device of these names: equal devices are told apart by their order. */
@@ -222,6 +234,7 @@ evn_status evn_system_open(evn_system **out, evn_error *err)
 	pthread_once(&first.once, meet_all);
 	if (first.status != EVN_OK)
 		return evn_fail(err, first.status, "%s", first.err.text);
+	atomic_store(&first.touched, true);
 	EVN_TRY(evn_system_enumerate(&s, err));
 	for (size_t i = 0; i < s->n; i++)
 		apply_report(s, i);

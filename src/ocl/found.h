@@ -133,5 +133,9 @@ typedef struct {
  * OCL_ICD_VENDORS of this process is made to leave it out. */
 evn_status evn_drivers_meet(evn_contact **out, size_t *n, const char *probe, uint64_t limit_ns, evn_error *err);
 void evn_contacts_free(evn_contact *contacts, size_t n);
+/* The drivers this process has met; none where it already uses them itself. */
+const evn_contact *evn_first_contacts(size_t *n);
+/* In a child: the CPU devices among those that the items name, for evn_share_cores of its parent. */
+evn_status evn_selection_write(int fd, const char *const *items, size_t n, evn_error *err);
 
 #endif

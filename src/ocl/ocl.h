@@ -17,6 +17,10 @@ typedef struct evn_system evn_system;
  * Rates in the infos are not filled here. */
 evn_status evn_system_open(evn_system **out, evn_error *err);
 void evn_system_close(evn_system *s);
+/* Before the first evn_system_open of a process, for a list that is taken as it stands: where its items name CPU devices
+ * of two drivers, each driver is kept to a part of the cores by its environment variable, unless the user has set that
+ * (share_cores.c). Later it does nothing. */
+void evn_share_cores(const char *const *items, size_t n);
 size_t evn_system_count(const evn_system *s);
 const evn_device_info *evn_system_info(const evn_system *s, size_t i);
 size_t evn_system_problem_count(const evn_system *s);

@@ -58,11 +58,11 @@ int main(int argc, char **argv)
 {
 	evn_error err = {0};
 	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure"),
-		 gemm = argc > 4 && !strcmp(argv[1], "gemm");
-	if (!devices && !measures && !gemm) {
-		fprintf(stderr, "usage: evener-probe devices LIBRARY | measure ACTIVATIONS MODEL DEVICE... | gemm DEVICE "
-						"PARAMETERS SHAPE... "
-						"(evener starts it)\n");
+		 gemm = argc > 4 && !strcmp(argv[1], "gemm"), selects = argc > 2 && !strcmp(argv[1], "select");
+	if (!devices && !measures && !gemm && !selects) {
+		fprintf(stderr,
+				"usage: evener-probe devices LIBRARY | select ITEM... | measure ACTIVATIONS MODEL DEVICE... | "
+				"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -72,6 +72,8 @@ int main(int argc, char **argv)
 		perror("evener-probe");
 		return 1;
 	}
+	if (selects) /* what is wrong with the items is said by the parent */
+		return evn_selection_write(report, (const char *const *)(argv + 2), (size_t)argc - 2, NULL) != EVN_OK;
 	evn_status s = devices ? meet_driver(report, argv[2], &err)
 				   : gemm  ? try_gemm(report, argc, argv, &err)
 						   : measure(report, argc, argv, &err);

@@ -12,3 +12,7 @@ foreach(what plan run)
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} ${what})
 	set_tests_properties(cli/vendors_${what} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS long)
 endforeach()
+
+add_test(NAME cli/share_cores COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/vendors.sh
+	$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} cores)
+set_tests_properties(cli/share_cores PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# vendors.sh EVENER SOURCE plan|run - three vendors' drivers on one chip: the planner keeps one of them and says why the
-# others stay out; an explicit list with shares works with all three and gives the reference's ids. Exit 77 without the
-# model or a driver.
+# vendors.sh EVENER SOURCE plan|run|cores - three vendors' drivers on one chip: the planner keeps one of them and says why the
+# others stay out; an explicit list with shares works with all three and gives the reference's ids; two CPU drivers in
+# a list are each kept to a part of the cores. Exit 77 without the model or a driver.
 set -u
 evener=$(realpath "$1")
 reference=$2/tests/data/greedy-f32.json
@@ -42,6 +42,24 @@ run, case = json.load(sys.stdin), json.load(open(sys.argv[1]))["cases"][0]
 assert run["prompt_ids"] == case["prompt_ids"] and run["ids"] == case["ids"][:4], run["ids"]
 ranks = run["stats"]["ranks"]
 assert len(ranks) == 3 and all(abs(r["share"] - s / 13) < 0.02 for r, s in zip(ranks, (6, 6, 1))), ranks' "$reference"
+}
+
+# limits LIST: the settings that evener makes for a list, as "VARIABLE=N of CORES ".
+limits() {
+	EVENER_LOG=info "$evener" plan -m "$model" -c 512 -d "$1" 2>&1 >/dev/null |
+		sed -n 's/.* is kept to \([0-9]*\) of \([0-9]*\) cores (\([A-Z_]*\)).*/\3=\1 of \2/p' | sort | tr '\n' ' '
+}
+
+check_cores() {
+	unset POCL_MAX_PTHREAD_COUNT DPCPP_CPU_NUM_CUS
+	local both cores half
+	both=$(limits pocl,intel)
+	cores=$(sed -n 's/.* of \([0-9]*\) $/\1/p' <<<"$both")
+	half=$((cores / 2))
+	echo "$both"
+	[ "$both" = "DPCPP_CPU_NUM_CUS=$half of $cores POCL_MAX_PTHREAD_COUNT=$half of $cores " ] &&
+		[ -z "$(limits pocl)" ] && [ -z "$(limits pocl,pocl)" ] &&
+		[ "$(POCL_MAX_PTHREAD_COUNT=$half limits pocl,intel)" = "DPCPP_CPU_NUM_CUS=$half of $cores " ]
 }
 
 "check_$3"
