@@ -9,8 +9,8 @@
 #define PROMPT_TOKENS 128u
 #define CONTEXT (2 * PROMPT_TOKENS)
 #define SLOW_S 0.5          /* a token that takes so long is not waited for again and again */
-#define WINDOW_NS 150000000 /* a figure is the median of the steps of so long */
-#define MIN_PASSES 3u
+#define WINDOW_NS 400000000 /* a figure is the median of the steps of so long */
+#define MIN_PASSES 5u
 #define MAX_PASSES 64u
 
 typedef struct {
