@@ -382,9 +382,11 @@ EVN_API void evn_scorer_close(evn_scorer *s);
 
 /* Zero-initialise, then set what you need. Paths are kept, not copied. */
 typedef struct {
-	const char *model_path; /* a model to go on from; NULL: a new one by spec (gpt2 and simple-lm are not trained) */
+	const char *model_path; /* a model to go on from; NULL: a new one by spec (gpt2 is not trained) */
 	evn_model_spec spec;
 	const char *data_path;   /* the text to learn */
+	const int32_t *ids;      /* or n_ids tokens, learned as one sequence; context, batch, held_out are not looked at */
+	size_t n_ids;
 	const char *output_path; /* the GGUF file to write; while training runs its state is at output_path.checkpoint */
 	bool resume;             /* go on from that checkpoint; without it an unfinished run is an error */
 	uint32_t steps, context; /* context: tokens of a sequence, a multiple of 16 */
@@ -404,6 +406,7 @@ typedef struct {
 typedef struct {
 	uint32_t step;         /* from 1 */
 	double loss, val_loss; /* mean -log p of a token; val_loss NAN where it was not computed at this step */
+	double worst_loss; /* of all tokens of the step: below log 2 every one was the likeliest */
 	double gradient_norm, rate, tok_s;
 } evn_train_step;
 

@@ -12,7 +12,7 @@
 #define DEFAULT_CONTEXT 128
 #define SMOOTH 0.9 /* of the running mean that is drawn over the steps' own losses */
 
-static evn_train_options train_options(const settings *s)
+static evn_train_options train_options(const settings *s, const int32_t *ids, size_t n_ids)
 {
 	uint32_t context = s->context ? (uint32_t)s->context : DEFAULT_CONTEXT;
 	return (evn_train_options){
@@ -27,6 +27,8 @@ static evn_train_options train_options(const settings *s)
 				 .ff_dim = (uint32_t)s->ff,
 				 .seed = (uint64_t)s->init_seed},
 		.data_path = s->data_path,
+		.ids = ids,
+		.n_ids = n_ids,
 		.output_path = s->output_path,
 		.resume = s->resume,
 		.steps = (uint32_t)s->steps,
@@ -52,9 +54,9 @@ static void tell_beginning(const evn_trainer *t, const settings *s)
 {
 	const evn_plan_info *plan = evn_trainer_plan(t);
 	uint64_t held_out, n = evn_trainer_tokens(t, &held_out);
-	console_note("%.2f M parameters learn %s: %llu tokens, %llu of them held out",
-				 1e-6 * (double)evn_trainer_parameters(t), s->data_path, (unsigned long long)n,
-				 (unsigned long long)held_out);
+	console_note("%llu parameters learn %s: %llu tokens, %llu of them held out",
+				 (unsigned long long)evn_trainer_parameters(t), s->train_ids ? "a sequence" : s->data_path,
+				 (unsigned long long)n, (unsigned long long)held_out);
 	for (size_t i = 0; i < plan->n_ranks; i++)
 		console_note("on %s %s", plan->ranks[i].device, plan->ranks[i].name);
 }
@@ -110,6 +112,8 @@ static evn_status all_steps(evn_trainer *t, const settings *s, evn_train_step *s
 			status = tell_step(s, step, &tested, err);
 		if (status != EVN_OK)
 			return status;
+		if (s->train_ids && step->worst_loss < log(2))
+			break; /* each token is likelier than all others together */
 	}
 	console_progress_end();
 	return EVN_OK;
@@ -152,17 +156,23 @@ static void tell_end(const settings *s, const evn_train_step *step)
 	printf("%s: %u steps, loss %.3f", s->output_path, step->step, step->loss);
 	if (isfinite(step->val_loss))
 		printf(", held out %.3f nats a token", step->val_loss);
+	if (s->train_ids)
+		printf(step->worst_loss < log(2) ? ", the sequence is predicted" : ", the sequence is not predicted yet");
 	putchar('\n');
 }
 
 evn_status cmd_train(const invocation *in, evn_error *err)
 {
 	const settings *s = &in->settings;
-	const evn_train_options train = train_options(s);
+	int32_t *ids = NULL;
+	size_t n_ids = 0;
 	const evn_options o = settings_engine_options(s);
 	evn_trainer *t = NULL;
 	evn_train_step step = {0};
-	evn_status status = evn_trainer_open(&t, &train, &o, err);
+	evn_status status = s->train_ids ? parse_ids(s->train_ids, &ids, &n_ids, err) : EVN_OK;
+	const evn_train_options train = train_options(s, ids, n_ids);
+	if (status == EVN_OK)
+		status = evn_trainer_open(&t, &train, &o, err);
 	console_progress_end();
 	if (status == EVN_OK) {
 		tell_beginning(t, s);
@@ -175,5 +185,6 @@ evn_status cmd_train(const invocation *in, evn_error *err)
 	if (status == EVN_OK)
 		tell_end(s, &step);
 	evn_trainer_close(t);
+	free(ids);
 	return status;
 }

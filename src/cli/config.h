@@ -37,7 +37,7 @@ typedef struct {
 } config_logits;
 
 typedef struct {
-	char *data, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup, *weight_decay;
+	char *data, *ids, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup, *weight_decay;
 	char *clip, *held_out, *eval_every, *save_every, *seed;
 } config_train;
 

@@ -61,11 +61,22 @@ static const cyaml_schema_field_t logits_fields[] = {
 };
 
 static const cyaml_schema_field_t train_fields[] = {
-	TEXT(config_train, data),          TEXT(config_train, output),     TEXT(config_train, image),
-	TEXT(config_train, steps),         TEXT(config_train, sequences),  TEXT(config_train, accumulate),
-	TEXT(config_train, learning_rate), TEXT(config_train, min_rate),   TEXT(config_train, warmup),
-	TEXT(config_train, weight_decay),  TEXT(config_train, clip),       TEXT(config_train, held_out),
-	TEXT(config_train, eval_every),    TEXT(config_train, save_every), TEXT(config_train, seed),
+	TEXT(config_train, data),
+	TEXT(config_train, ids),
+	TEXT(config_train, output),
+	TEXT(config_train, image),
+	TEXT(config_train, steps),
+	TEXT(config_train, sequences),
+	TEXT(config_train, accumulate),
+	TEXT(config_train, learning_rate),
+	TEXT(config_train, min_rate),
+	TEXT(config_train, warmup),
+	TEXT(config_train, weight_decay),
+	TEXT(config_train, clip),
+	TEXT(config_train, held_out),
+	TEXT(config_train, eval_every),
+	TEXT(config_train, save_every),
+	TEXT(config_train, seed),
 	CYAML_FIELD_END,
 };
 

@@ -104,6 +104,8 @@ const option options[] = {
 
 	{"data", 0, OPTION_TEXT, CMD_TRAIN, "train.data", FIELD(data_path), NULL, 0, 0, NULL,
 	 "FILE", "the text to learn"},
+	{"ids", 0, OPTION_TEXT, CMD_TRAIN, "train.ids", FIELD(train_ids), NULL, 0, 0, NULL,
+	 "1,2,3", "token ids to learn instead of a text, as one sequence; training ends when each is predicted"},
 	{"output", 'o', OPTION_TEXT, CMD_TRAIN, "train.output", FIELD(output_path), NULL, 0, 0, NULL,
 	 "FILE", "the model to write (GGUF); its state while training runs is at FILE.checkpoint"},
 	{"image", 0, OPTION_TEXT, CMD_TRAIN, "train.image", FIELD(image_path), NULL, 0, 0, NULL,

@@ -30,7 +30,7 @@ typedef struct {
 	int64_t window, n_windows;
 	bool ignore_eos, special, tensors, tokens;
 
-	const char *data_path, *output_path, *image_path;
+	const char *data_path, *output_path, *image_path, *train_ids;
 	bool resume;
 	int64_t steps, sequences, accumulate, warmup, eval_every, save_every, train_seed;
 	double learning_rate, min_rate, weight_decay, clip, held_out;

@@ -19,30 +19,33 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_atten
 	if (!b)
 		return evn_fail_memory(err, "kernels", sizeof *b);
 	b->q = q;
-	b->attention_scale = 1.0f / sqrtf((float)heads->head_dim);
-	char defines[96];
-	snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u%s", heads->head_dim, heads->rope_dim,
-			 heads->rope_neox ? " -DROPE_NEOX" : "");
+	b->attention_scale = heads->head_dim ? 1.0f / sqrtf((float)heads->head_dim) : 0;
+	char defines[96] = "";
+	if (heads->head_dim)
+		snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u%s", heads->head_dim, heads->rope_dim,
+				 heads->rope_neox ? " -DROPE_NEOX" : "");
 	const struct {
 		evn_kernel **kernel;
 		const char *file, *name;
+		bool of_heads;
 	} kernels[] = {
-		{&b->rmsnorm, "backward.cl", "rmsnorm_backward"},
-		{&b->rmsnorm_weight, "backward.cl", "rmsnorm_weight_gradient"},
-		{&b->swiglu, "backward.cl", "swiglu_backward"},
-		{&b->rope, "backward.cl", "rope_rows"},
-		{&b->embed, "backward.cl", "embed"},
-		{&b->embed_back, "backward.cl", "embed_backward"},
-		{&b->attention, "attention_train.cl", "attention_forward"},
-		{&b->attention_queries, "attention_train.cl", "attention_backward_queries"},
-		{&b->attention_keys, "attention_train.cl", "attention_backward_keys"},
-		{&b->stats, "loss.cl", "loss_stats"},
-		{&b->loss, "loss.cl", "loss_gradient"},
-		{&b->adamw, "adamw.cl", "adamw"},
-		{&b->squares, "adamw.cl", "sum_squares"},
+		{&b->rmsnorm, "backward.cl", "rmsnorm_backward", false},
+		{&b->rmsnorm_weight, "backward.cl", "rmsnorm_weight_gradient", false},
+		{&b->swiglu, "backward.cl", "swiglu_backward", false},
+		{&b->rope, "backward.cl", "rope_rows", true},
+		{&b->embed, "backward.cl", "embed", false},
+		{&b->embed_back, "backward.cl", "embed_backward", false},
+		{&b->attention, "attention_train.cl", "attention_forward", true},
+		{&b->attention_queries, "attention_train.cl", "attention_backward_queries", true},
+		{&b->attention_keys, "attention_train.cl", "attention_backward_keys", true},
+		{&b->stats, "loss.cl", "loss_stats", false},
+		{&b->loss, "loss.cl", "loss_gradient", false},
+		{&b->adamw, "adamw.cl", "adamw", false},
+		{&b->squares, "adamw.cl", "sum_squares", false},
 	};
 	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-		EVN_TRY(evn_kernel_get(kernels[i].kernel, q, kernels[i].file, kernels[i].name, defines, err));
+		if (heads->head_dim || !kernels[i].of_heads)
+			EVN_TRY(evn_kernel_get(kernels[i].kernel, q, kernels[i].file, kernels[i].name, defines, err));
 	return EVN_OK;
 }
 

@@ -7,7 +7,7 @@
 
 typedef struct evn_backward evn_backward;
 
-/* Kernels of one queue for one shape of heads; heads without norms of their own. */
+/* Kernels of one queue for one shape of heads without norms of their own; head_dim 0: of a model without heads. */
 evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err);
 void evn_backward_free(evn_backward *b);
 

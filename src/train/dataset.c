@@ -68,6 +68,24 @@ evn_status evn_dataset_open(evn_dataset *out, const evn_model *m, const char *pa
 	return s;
 }
 
+evn_status evn_dataset_of_ids(evn_dataset *out, const int32_t *ids, size_t n, uint32_t vocab, evn_error *err)
+{
+	*out = (evn_dataset){0};
+	if (n < 2 || n > UINT32_MAX)
+		return evn_fail(err, EVN_ERR_USAGE, "a sequence of %zu tokens: learning needs 2 at least", n);
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
+			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab - 1);
+	out->ids = malloc(n * sizeof *ids);
+	if (!out->ids)
+		return evn_fail_memory(err, "tokens", n * sizeof *ids);
+	memcpy(out->ids, ids, n * sizeof *ids);
+	out->n = out->n_train = n;
+	out->n_ctx = (uint32_t)n - 1;
+	out->hash = evn_hash(EVN_HASH_START, ids, n * sizeof *ids);
+	return EVN_OK;
+}
+
 void evn_dataset_free(evn_dataset *d)
 {
 	free(d->ids);

@@ -16,6 +16,8 @@ typedef struct {
  * not cover or that is too short for a window is an error. */
 evn_status evn_dataset_open(evn_dataset *out, const evn_model *m, const char *path, uint32_t n_ctx, double held_out,
 							evn_error *err);
+/* n >= 2 ids of the vocabulary as one window. */
+evn_status evn_dataset_of_ids(evn_dataset *out, const int32_t *ids, size_t n, uint32_t vocab, evn_error *err);
 void evn_dataset_free(evn_dataset *d);
 
 /* One window of inputs and of the tokens that follow each: the index-th of a step. Any thread. */

@@ -1,5 +1,6 @@
-/* network.h - a decoder of the Llama family on one rank, as training needs it: parameters with their gradients, the
- * activations that the backward walk reads, and the two walks. It is cut exactly as inference cuts it. */
+/* network.h - a decoder of the Llama family, or one without layers, on one rank, as training needs it: parameters
+ * with their gradients, the activations that the backward walk reads, and the two walks. It is cut exactly as
+ * inference cuts it. */
 #ifndef EVN_NETWORK_H
 #define EVN_NETWORK_H
 
@@ -54,6 +55,7 @@ typedef struct {
 	uint32_t vocab_contributors, loss_tokens; /* logits are computed for at most loss_tokens at once */
 	evn_param embedding, out_norm;            /* the embedding is not held where it is not trained */
 	evn_linear head;                          /* its weight is the embedding's where the two are tied */
+	evn_param head_bias;                      /* no pieces where there is none, as out_norm */
 	bool tied;
 	evn_param **params; /* all that are trained, in one order on every rank */
 	uint32_t n_params;
@@ -61,7 +63,8 @@ typedef struct {
 	/* scratch */
 	evn_activations shared;
 	evn_buf *x, *normed, *dx, *d_normed, *d_qkv, *d_attended, *d_gate_up, *d_gated, *scales, *delta, *sink;
-	evn_buf *logits, *x_piece, *d_piece, *stats, *losses, *ids, *targets, *starts, *order, *message, *squares, *total;
+	evn_buf *logits, *x_piece, *d_piece, *ones, *stats, *losses, *ids, *targets, *starts, *order, *message, *squares,
+		*total;
 } evn_network;
 
 /* What training can do with this model, else EVN_ERR_UNSUPPORTED. */

@@ -249,6 +249,14 @@ static evn_status make_table(const loader *l, evn_param *p, const char *name)
 	return finish_param(l, p, true);
 }
 
+static evn_status make_bias(const loader *l, evn_param *p, const char *name)
+{
+	evn_piece piece = {.rows = 1, .cols = l->n->h->vocab, .row = {0, 1}, .col = l->n->vocab, .owned = {0, 1}};
+	snprintf(piece.name, sizeof piece.name, "%s", name);
+	evn_param_add(p, &piece);
+	return finish_param(l, p, false);
+}
+
 static evn_status make_ends(const loader *l)
 {
 	evn_network *n = l->n;
@@ -256,7 +264,8 @@ static evn_status make_ends(const loader *l)
 	for (uint32_t i = 0; i < n->n_ranks; i++)
 		n->vocab_contributors |= (evn_range_len(l->split->vocab[i]) > 0) * (1u << i);
 	const char *head = evn_model_find(l->m, "output.weight") ? "output.weight" : "token_embd.weight";
-	EVN_TRY(make_norm(l, &n->out_norm, "output_norm.weight"));
+	if (n->n_layers)
+		EVN_TRY(make_norm(l, &n->out_norm, "output_norm.weight"));
 	n->head.in = n->h->dim;
 	if (n->trained.lora_rank) {
 		const evn_tensor *t;
@@ -266,7 +275,9 @@ static evn_status make_ends(const loader *l)
 	}
 	n->tied = strcmp(head, "token_embd.weight") == 0;
 	EVN_TRY(make_table(l, &n->embedding, "token_embd.weight"));
-	return n->tied ? EVN_OK : make_table(l, &n->head.weight, head);
+	if (!n->tied)
+		EVN_TRY(make_table(l, &n->head.weight, head));
+	return evn_model_find(l->m, "output.bias") ? make_bias(l, &n->head_bias, "output.bias") : EVN_OK;
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------- */
@@ -319,8 +330,8 @@ static evn_status load(loader *l, const evn_gguf *state)
 		.head_dim = n->h->head_dim, .rope_dim = n->h->rope_dim, .rope_neox = arch->rope_neox};
 	EVN_TRY(evn_ops_create(&n->products.ops, n->q, &(evn_ops_config){0}, l->err));
 	EVN_TRY(evn_backward_create(&n->backward, n->q, &heads, l->err));
-	n->layers = calloc(n->n_layers, sizeof *n->layers);
-	n->params = calloc((size_t)n->n_layers * 2 * EVN_TARGETS + 4, sizeof(evn_param *));
+	n->layers = calloc(n->n_layers + 1u, sizeof *n->layers);
+	n->params = calloc((size_t)n->n_layers * 2 * EVN_TARGETS + 5, sizeof(evn_param *));
 	if (!n->layers || !n->params)
 		return evn_fail_memory(l->err, "layers", n->n_layers * sizeof *n->layers);
 	EVN_TRY(make_ends(l));

@@ -21,7 +21,7 @@ evn_status evn_network_check(const evn_model *m, const evn_pass_shape *shape, ev
 	const evn_hparams *h;
 	EVN_TRY(evn_model_require_hparams(m, &h, err));
 	const char *name = evn_gguf_name(evn_model_gguf(m));
-	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+	for (size_t i = 0; i < sizeof unknown / sizeof *unknown && h->n_layers; i++) {
 		const evn_tensor *t;
 		if (evn_model_get_in_layer(m, 0, unknown[i], &t, NULL) == EVN_OK && t)
 			return evn_fail(
@@ -29,14 +29,14 @@ evn_status evn_network_check(const evn_model *m, const evn_pass_shape *shape, ev
 				"%s: a model with \"blk.0.%s\" cannot be trained, only those without biases and head norms", name,
 				unknown[i]);
 	}
-	if (!h->rope_dim)
+	if (h->n_layers && !h->rope_dim)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
 						"%s: a %.*s model cannot be trained, only those with rotary positions", name,
 						(int)h->arch.length, h->arch.text);
 	if (h->ff_dim % EVN_TILE_ROWS)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: %u feed-forward units, training needs a multiple of %d", name,
 						h->ff_dim, EVN_TILE_ROWS);
-	if (!shape->n_ctx || shape->n_ctx % EVN_SEQUENCE_GRAIN)
+	if (!shape->n_ctx || (h->n_layers && shape->n_ctx % EVN_SEQUENCE_GRAIN))
 		return evn_fail(err, EVN_ERR_USAGE, "context %u: training needs a multiple of %d", shape->n_ctx,
 						EVN_SEQUENCE_GRAIN);
 	return EVN_OK;
@@ -167,6 +167,7 @@ static evn_status make_scratch(evn_network *n, evn_error *err)
 		{&n->logits, (uint64_t)n->loss_tokens * (n->logits_stride ? n->logits_stride : 1)},
 		{&n->x_piece, (uint64_t)n->loss_tokens * n->dim_stride},
 		{&n->d_piece, (uint64_t)n->loss_tokens * n->dim_stride},
+		{&n->ones, n->head_bias.n_pieces ? n->loss_tokens : 0},
 		{&n->stats, evn_loss_floats(n->loss_tokens, n->n_ranks)},
 		{&n->losses, t},
 		{&n->ids, t},
@@ -188,10 +189,22 @@ static evn_status make_rope(evn_network *n, evn_error *err)
 {
 	uint64_t bytes = (uint64_t)n->shape.n_ctx * n->h->rope_dim * sizeof(float);
 	void *table;
+	if (!bytes)
+		return EVN_OK;
 	EVN_TRY(evn_buf_create(&n->rope, evn_queue_device(n->q), bytes, EVN_BUF_DEVICE, "rope table", err));
 	EVN_TRY(evn_map(n->q, n->rope, bytes, EVN_MAP_OVERWRITE, true, &table, err));
 	evn_rope_table(n->h, n->shape.n_ctx, table);
 	return evn_unmap(n->q, n->rope, table, err);
+}
+
+static evn_status fill_ones(evn_network *n, evn_error *err)
+{
+	uint64_t bytes = n->loss_tokens * sizeof(float);
+	void *ones;
+	EVN_TRY(evn_map(n->q, n->ones, bytes, EVN_MAP_OVERWRITE, true, &ones, err));
+	for (uint32_t i = 0; i < n->loss_tokens; i++)
+		((float *)ones)[i] = 1;
+	return evn_unmap(n->q, n->ones, ones, err);
 }
 
 evn_status evn_network_make_buffers(evn_network *n, evn_error *err)
@@ -199,7 +212,8 @@ evn_status evn_network_make_buffers(evn_network *n, evn_error *err)
 	find_strides(n);
 	EVN_TRY(make_layers(n, err));
 	EVN_TRY(make_rope(n, err));
-	return make_scratch(n, err);
+	EVN_TRY(make_scratch(n, err));
+	return n->ones ? fill_ones(n, err) : EVN_OK;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------ */
@@ -235,12 +249,13 @@ void evn_network_free(evn_network *n)
 	free_activations(&n->shared);
 	evn_param_free(&n->embedding);
 	evn_param_free(&n->out_norm);
+	evn_param_free(&n->head_bias);
 	evn_linear_free(&n->head);
 	evn_buf *const bufs[] = {
-		n->rope,      n->x,       n->normed, n->dx,           n->d_normed,      n->d_qkv,  n->d_attended,
-		n->d_gate_up, n->d_gated, n->scales, n->delta,        n->sink,          n->logits, n->x_piece,
-		n->d_piece,   n->stats,   n->losses, n->ids,          n->targets,       n->starts, n->order,
-		n->message,   n->squares, n->total,  n->products.low, n->products.d_low};
+		n->rope,      n->x,       n->normed,  n->dx,     n->d_normed,     n->d_qkv,         n->d_attended,
+		n->d_gate_up, n->d_gated, n->scales,  n->delta,  n->sink,         n->logits,        n->x_piece,
+		n->ones,      n->d_piece, n->stats,   n->losses, n->ids,          n->targets,       n->starts,
+		n->order,     n->message, n->squares, n->total,  n->products.low, n->products.d_low};
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		evn_buf_free(bufs[i]);
 	evn_backward_free(n->backward);

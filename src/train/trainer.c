@@ -67,8 +67,13 @@ static evn_status read_targets(const char *list, uint32_t *bits, evn_error *err)
 static evn_status check_options(evn_trainer *t, evn_error *err)
 {
 	const evn_train_options *o = &t->o;
-	if (!o->data_path || !o->output_path)
-		return evn_fail(err, EVN_ERR_USAGE, "training needs %s", o->data_path ? "an output file" : "a text to learn");
+	bool data = o->data_path || o->ids;
+	if (!data || !o->output_path)
+		return evn_fail(err, EVN_ERR_USAGE, "training needs %s", data ? "an output file" : "a text to learn");
+	if (o->ids) {
+		t->o.context = o->n_ids > 1 ? (uint32_t)o->n_ids - 1 : 1;
+		t->o.batch = 1;
+	}
 	if (o->lora_rank && !o->model_path)
 		return evn_fail(err, EVN_ERR_USAGE, "LoRA adds to a model, and none is given");
 	if (!o->steps || !o->batch || !o->accumulate || !o->context)
@@ -285,7 +290,8 @@ static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
 	if (t->o.model_path && !t->o.lora_rank && t->o.resume)
 		t->o.spec = (evn_model_spec){0};
 	EVN_TRY(open_files(t, err));
-	EVN_TRY(evn_dataset_open(&t->data, t->model, t->o.data_path, t->o.context, t->o.held_out, err));
+	EVN_TRY(t->o.ids ? evn_dataset_of_ids(&t->data, t->o.ids, t->o.n_ids, evn_model_hparams(t->model)->vocab, err)
+					 : evn_dataset_open(&t->data, t->model, t->o.data_path, t->o.context, t->o.held_out, err));
 	EVN_TRY(take_progress(t, err));
 	EVN_TRY(prepare(t, o, err));
 	EVN_TRY(open_ranks(t, err));
@@ -429,6 +435,8 @@ static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
 	look_up(t);
 	EVN_TRY(run(t, run_passes, err));
 	out->loss = mean_loss(t, n);
+	for (uint64_t i = 0; i < n; i++)
+		out->worst_loss = fmax(out->worst_loss, (double)t->losses[i]);
 	if (!isfinite(out->loss))
 		return not_finite(t, "loss", out->loss, err);
 	set_adamw(t);

@@ -57,6 +57,24 @@ cmp -s tiny.gguf again.gguf || fail "the resumed model has other bits"
 paste <(losses split.json | tail -1) <(losses whole.json | tail -1) |
 	awk '{d = $1 - $2; if (d < 0) d = -d; exit !(d < 1e-3)}' || fail "losses after a change of split: $(tail -1 split.json)"
 
+# 200 steps on one rank and on three of unequal shares
+for cut in pocl 'pocl,pocl,pocl --shares 3,1,2'; do
+	# shellcheck disable=SC2086
+	"$evener" train tiny.yaml -d $cut --output curve.gguf --steps 200 --save-every 0 --json 2>err >"curve${cut//[^0-9]/}.json" ||
+		fail "curve: $(cat err)"
+done
+[ "$(paste <(losses curve.json) <(losses curve312.json) | awk 'NF == 2 {d = $1 - $2; if (d < 1e-3 && d > -1e-3) n++} END {print n}')" = 200 ] ||
+	fail "loss curves of one and three ranks part"
+
+# the example without layers learns its sequence, over two ranks
+"$evener" train "$repo/configs/simple-lm.yaml" -o simple.gguf >out 2>err || fail "simple-lm: $(cat err)"
+grep -q 'the sequence is predicted' out || fail "simple-lm: $(cat out)"
+next=$("$evener" logits -m simple.gguf --ids 3,1,4,5,9,2,6,8,7 -q |
+	awk '{most = 1; for (i = 2; i <= NF; i++) if ($i > $most) most = i; printf "%d ", most - 1}')
+[ "$next" = "1 4 5 9 2 6 8 7 0 " ] || fail "simple-lm predicts $next"
+refuses 2 '2 at least' "$repo/configs/simple-lm.yaml" --ids 5 -o x.gguf
+refuses 2 'token id 10' "$repo/configs/simple-lm.yaml" --ids 5,10 -o x.gguf
+
 printf 'short' >short.txt
 : >empty.txt
 refuses 2 'short.txt: [0-9]+ tokens to learn from' tiny.yaml -d pocl --data short.txt --output x.gguf
