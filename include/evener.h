@@ -161,6 +161,9 @@ EVN_API evn_status evn_model_create(evn_model **out, const evn_model_spec *spec,
 EVN_API evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err);
 /* n ids of the vocabulary drawn by seed. */
 EVN_API void evn_random_ids(uint64_t seed, uint32_t vocab, int32_t *ids, size_t n);
+/* Adds a LoRA adapter (GGUF, as llama.cpp has them) to the model's matrices, scale times; those become f32 in memory.
+ * Before an engine is opened. An adapter of another model is an error and changes nothing. */
+EVN_API evn_status evn_model_apply_adapter(evn_model *m, const char *path, double scale, evn_error *err);
 EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 EVN_API evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i);
 /* Metadata entry i: its key, and its value in words (arrays shortened to their first elements and a count). */

@@ -9,7 +9,7 @@
 
 /* Every value is kept as the text that stands in the file: the option table reads it, as it reads flags. */
 typedef struct {
-	char *path, *context, *architecture, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
+	char *path, *lora, *context, *architecture, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
 } config_model;
 
 typedef struct {

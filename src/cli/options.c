@@ -22,6 +22,8 @@ static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      
 const option options[] = {
 	{"model", 'm', OPTION_TEXT, MODEL_COMMANDS, "model.path", FIELD(model_path), NULL, 0, 0, NULL,
 	 "FILE", "model file (GGUF)"},
+	{"lora", 0, OPTION_TEXT, CMD_ENGINE, "model.lora", FIELD(lora), NULL, 0, 0, NULL,
+	 "FILE[:SCALE]", "add a LoRA adapter (GGUF) to the model's matrices, which become f32"},
 	{"ctx-size", 'c', OPTION_INT, CMD_MODEL, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "tokens the KV cache holds, or of a sequence in training; 0 = as many as the model was trained for (training: 128)"},
 	{"batch-size", 'b', OPTION_INT, CMD_ENGINE, "compute.batch", FIELD(batch), "512", 1, 65536, NULL,

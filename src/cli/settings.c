@@ -103,10 +103,36 @@ evn_options settings_engine_options(const settings *s)
 	};
 }
 
+static evn_status apply_lora(const settings *s, evn_model *m, evn_error *err)
+{
+	const char *colon = strrchr(s->lora, ':');
+	double scale = 1;
+	/* what follows the last colon is a scale only where it is a number */
+	bool scaled = colon && parse_real(colon + 1, -1e6, 1e6, &scale, NULL) == EVN_OK;
+	char *path = text_format("%.*s", scaled ? (int)(colon - s->lora) : (int)strlen(s->lora), s->lora);
+	evn_status status =
+		path ? evn_model_apply_adapter(m, path, scale, err) : cli_fail_memory(err, "the adapter's path");
+	free(path);
+	return status;
+}
+
+static evn_status read_model(const settings *s, evn_model **out, evn_error *err)
+{
+	evn_status status = evn_model_open(out, s->model_path, err);
+	if (status == EVN_OK && s->lora)
+		status = apply_lora(s, *out, err);
+	if (status != EVN_OK) {
+		evn_model_close(*out);
+		*out = NULL;
+	}
+	return status;
+}
+
 evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err)
 {
+	*out = NULL;
 	if (!s->architecture)
-		return evn_model_open(out, s->model_path, err);
+		return read_model(s, out, err);
 	const evn_model_spec spec = {
 		.architecture = s->architecture,
 		.vocab = (uint32_t)s->vocab,

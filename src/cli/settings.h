@@ -7,6 +7,7 @@
 
 typedef struct {
 	const char *model_path;
+	const char *lora; /* FILE[:SCALE] or NULL */
 	const char *architecture; /* of a model to be made; NULL: it is read */
 	int64_t vocab, dim, layers, heads, kv_heads, ff, init_seed;
 	int64_t context, batch;
@@ -16,7 +17,7 @@ typedef struct {
 	memory_list memory;  /* per item of the list, or one for all, from --memory */
 	evn_device_rule rules[EVN_MAX_RANKS];
 	size_t n_rules;
-	char *owned_list, *owned_paths[4]; /* what rules and the paths may point into */
+	char *owned_list, *owned_paths[5]; /* what rules and the paths may point into */
 
 	int split, reduce, activations; /* indices into the options' choices */
 	bool remeasure, no_measure;

@@ -483,6 +483,14 @@ const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name)
 	return evn_gguf_tensor_at(g, find_name(g, tensor_name, g->tensors_by_name, g->n_tensors, name));
 }
 
+void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values)
+{
+	evn_tensor *mine = &g->tensors[t - g->tensors];
+	mine->quant = evn_quant_by_name("F32");
+	mine->size_bytes = mine->shape[0] * mine->shape[1] * mine->shape[2] * mine->shape[3] * sizeof *values;
+	mine->data = (const uint8_t *)values;
+}
+
 void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out)
 {
 	const uint64_t row_bytes = t->shape[0] / t->quant->block_len * t->quant->block_bytes;

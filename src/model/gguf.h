@@ -62,6 +62,8 @@ const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL
 uint32_t evn_gguf_n_tensors(const evn_gguf *g);
 const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
+/* From now on t, a tensor of g, has these f32 values in place of what the file holds; they must outlive g. */
+void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values);
 /* out[cols] = row `row` of a two-dimensional tensor (or the whole of a one-dimensional one), in f32. */
 void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
 

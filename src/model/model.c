@@ -18,6 +18,8 @@ struct evn_model {
 	evn_error hparams_error; /* why there are none; code EVN_OK when there are */
 	pthread_mutex_t lock;    /* guards tokenizer */
 	evn_tokenizer *tokenizer;
+	float **replaced; /* (n_replaced) weights that stand for the file's */
+	size_t n_replaced;
 };
 
 static const char *copy_string(char **at, evn_str s)
@@ -103,10 +105,24 @@ evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err)
 	return evn_write_file(path, m->file.data, (size_t)m->file.size, err);
 }
 
+evn_status evn_model_replace(evn_model *m, const evn_tensor *t, float *values, evn_error *err)
+{
+	float **more = realloc(m->replaced, (m->n_replaced + 1) * sizeof *more);
+	if (!more)
+		return evn_fail_memory(err, evn_gguf_name(m->gguf), (m->n_replaced + 1) * sizeof *more);
+	m->replaced = more;
+	m->replaced[m->n_replaced++] = values;
+	evn_gguf_replace(m->gguf, t, values);
+	return EVN_OK;
+}
+
 void evn_model_close(evn_model *m)
 {
 	if (!m)
 		return;
+	for (size_t i = 0; i < m->n_replaced; i++)
+		free(m->replaced[i]);
+	free(m->replaced);
 	evn_tokenizer_free(m->tokenizer);
 	evn_hparams_clear(&m->hparams);
 	pthread_mutex_destroy(&m->lock);

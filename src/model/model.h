@@ -35,6 +35,8 @@ evn_status evn_model_require_hparams(const evn_model *m, const evn_hparams **out
 /* Created at first use, owned by the model; any thread. NULL when it cannot be. */
 const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err);
 const evn_gguf *evn_model_gguf(const evn_model *m);
+/* The tensor's weights become these f32 values, malloc'd, which the model takes over where this succeeds. */
+evn_status evn_model_replace(evn_model *m, const evn_tensor *t, float *values, evn_error *err);
 /* A GGUF file in memory, malloc'd, which the model takes over also where this fails; `name` is for messages. */
 evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err);
 const char *evn_model_path(const evn_model *m); /* NULL for one in memory */

@@ -75,6 +75,19 @@ next=$("$evener" logits -m simple.gguf --ids 3,1,4,5,9,2,6,8,7 -q |
 refuses 2 '2 at least' "$repo/configs/simple-lm.yaml" --ids 5 -o x.gguf
 refuses 2 'token id 10' "$repo/configs/simple-lm.yaml" --ids 5,10 -o x.gguf
 
+# an adapter for the tiny model changes what it says, scaled by nothing it does not; another model's is refused
+"$evener" train -m tiny.gguf -d pocl --data "$text" -o adapter.gguf --lora-rank 4 --steps 5 --learning-rate 0.05 -c 32 \
+	--warmup 0 --held-out 0 -q >out 2>err || fail "LoRA: $(cat err)"
+logits() { "$evener" logits -m tiny.gguf -d pocl --ids 65,66,67 -q "$@" 2>err || fail "logits $*: $(cat err)"; }
+cmp -s <(logits) <(logits --lora adapter.gguf) && fail "the adapter changes nothing"
+cmp -s <(logits) <(logits --lora adapter.gguf:0) || fail "an adapter scaled by 0 changes something"
+sed 's/dim: 48/dim: 96/' tiny.yaml >wide.yaml
+"$evener" train wide.yaml -d pocl --output wide.gguf --steps 1 -q >out 2>err || fail "$(cat err)"
+"$evener" run -m wide.gguf --lora adapter.gguf -d pocl -p x -n 1 -q >out 2>err && fail "another model's adapter is taken"
+grep -q 'adapter.gguf: tensor .* does not have the shape' err || fail "mismatched adapter: $(cat err)"
+"$evener" run -m wide.gguf --lora tiny.gguf -d pocl -p x -n 1 -q >out 2>err && fail "a model is taken for an adapter"
+refuses 2 "target 'attn_x'" -m tiny.gguf -d pocl --data "$text" -o x.gguf --lora-rank 4 -c 32 --lora-targets attn_x
+
 printf 'short' >short.txt
 : >empty.txt
 refuses 2 'short.txt: [0-9]+ tokens to learn from' tiny.yaml -d pocl --data short.txt --output x.gguf
@@ -88,6 +101,7 @@ refuses 1 'step [0-9]+: the (loss|gradient.s norm) is -?(nan|inf)' tiny.yaml -d 
 	--learning-rate 1e30 --clip 0 --warmup 0 --save-every 1
 [ -e nan.gguf ] && fail "a model was written in spite of a loss that is not a number"
 [ -e nan.gguf.checkpoint ] || fail "the last good checkpoint is gone"
+refuses 2 'dim 48, but 96' wide.yaml -d pocl --output nan.gguf --resume
 refuses 1 'nowhere' tiny.yaml -d pocl --output nowhere/x.gguf
 (
 	trap '' XFSZ # a write beyond the limit fails, as on a full disk

@@ -32,6 +32,7 @@ typedef struct {
 	/* of the pass or update that runs */
 	evn_batch batch;
 	float gradient_scale, *losses, clip;
+	float eps; /* 0: 1e-8 */
 	evn_adamw adamw;
 	double norms[EVN_MAX_RANKS];
 } ranks;
@@ -119,7 +120,8 @@ static inline evn_status ranks_update_one(void *arg, uint32_t rank, evn_error *e
 static inline void ranks_update(ranks *r, float rate)
 {
 	evn_error err = {0};
-	r->adamw = (evn_adamw){.rate = rate, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .unbias1 = 1, .unbias2 = 1};
+	r->adamw = (evn_adamw){
+		.rate = rate, .beta1 = 0.9f, .beta2 = 0.95f, .eps = r->eps > 0 ? r->eps : 1e-8f, .unbias1 = 1, .unbias2 = 1};
 	require_ok(evn_team_run(r->team, ranks_update_one, r, NULL, NULL, &err));
 	for (uint32_t i = 1; i < r->n; i++)
 		assert_true(r->norms[i] == r->norms[0]);
