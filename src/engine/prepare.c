@@ -170,18 +170,12 @@ static evn_status refuse_early(decision *d)
 /* Ranks that are equal parts of one device: their mean. */
 static void use_rates(evn_plan_candidate *c, const evn_rank_profile *ranks, uint32_t n)
 {
-	evn_rates mean = {0};
+	evn_rates sum = {0};
 	for (uint32_t i = 0; i < n; i++) {
 		evn_rates r = evn_profile_rates(&ranks[i]);
-		mean.gemv_gbs += r.gemv_gbs / n;
-		mean.gemm_gflops += r.gemm_gflops / n;
-		mean.vocab_gbs += r.vocab_gbs / n;
-		mean.layer_us += r.layer_us / n;
-		mean.token_us += r.token_us / n;
-		mean.key_ns += r.key_ns / n;
-		mean.prompt_key_ns += r.prompt_key_ns / n;
+		evn_rates_add(&sum, &r);
 	}
-	c->rates = mean;
+	c->rates = evn_rates_scaled(sum, 1.0 / n);
 }
 
 static const char *fault_of(const decision *d, uint32_t i)

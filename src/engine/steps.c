@@ -5,7 +5,8 @@
 
 #include "engine/team.h"
 
-#define WEIGHT_BYTES ((uint64_t)64 << 20) /* layers to go through, all ranks together: more than caches hold */
+#define WEIGHT_BYTES                                                                                                 \
+	((uint64_t)256 << 20) /* layers to go through, all ranks together: more than servers' caches hold */
 #define PROMPT_TOKENS 128u
 #define CONTEXT (2 * PROMPT_TOKENS)
 #define SLOW_S 0.5          /* a token that takes so long is not waited for again and again */

@@ -52,6 +52,9 @@ typedef struct {
 	double key_ns, prompt_key_ns; /* attention: a query head over one cached position */
 } evn_rates;
 
+void evn_rates_add(evn_rates *sum, const evn_rates *r);
+evn_rates evn_rates_scaled(evn_rates r, double by);
+
 #define EVN_PLAN_PROMPT 512u /* tokens of the prompt that predictions are for */
 
 /* What a meeting of ranks adds to a step: for one token, for a prompt of EVN_PLAN_PROMPT. */

@@ -7,6 +7,28 @@
 
 #define DECODE_POSITION 32u /* predictions are for decoding near the beginning of a text */
 
+void evn_rates_add(evn_rates *sum, const evn_rates *r)
+{
+	sum->gemv_gbs += r->gemv_gbs;
+	sum->gemm_gflops += r->gemm_gflops;
+	sum->vocab_gbs += r->vocab_gbs;
+	sum->layer_us += r->layer_us;
+	sum->token_us += r->token_us;
+	sum->key_ns += r->key_ns;
+	sum->prompt_key_ns += r->prompt_key_ns;
+}
+
+evn_rates evn_rates_scaled(evn_rates r, double by)
+{
+	return (evn_rates){.gemv_gbs = r.gemv_gbs * by,
+					   .gemm_gflops = r.gemm_gflops * by,
+					   .vocab_gbs = r.vocab_gbs * by,
+					   .layer_us = r.layer_us * by,
+					   .token_us = r.token_us * by,
+					   .key_ns = r.key_ns * by,
+					   .prompt_key_ns = r.prompt_key_ns * by};
+}
+
 typedef struct {
 	double attention, ff; /* bytes or multiply-adds */
 } work;
