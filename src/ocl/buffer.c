@@ -27,6 +27,17 @@ static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_fl
 evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
 						  evn_error *err)
 {
+	evn_chunk *chunk = NULL;
+	/* Fine-grained SVM is the promise that the device works in the host's memory as it is. */
+	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_take(d, bytes, &chunk) : NULL;
+	if (host) {
+		evn_status s = evn_buf_wrap(out, d, host, bytes, what, err);
+		if (s == EVN_OK)
+			(*out)->chunk = chunk;
+		else
+			evn_pages_give_back(d, chunk);
+		return s;
+	}
 	/* On unified memory every buffer is one the host can map without a copy. */
 	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
 	return create(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
@@ -42,6 +53,7 @@ void evn_buf_free(evn_buf *b)
 	if (!b)
 		return;
 	clReleaseMemObject(b->cl);
+	evn_pages_give_back(b->device, b->chunk);
 	free(b);
 }
 

@@ -19,6 +19,7 @@ void evn_device_close(evn_device *d)
 	if (!d)
 		return;
 	evn_programs_free(d);
+	evn_pages_give_back(d, d->chunk);
 	context_release(d->context);
 	if (d->is_sub_device && d->cl)
 		clReleaseDevice(d->cl);

@@ -22,6 +22,8 @@ typedef struct evn_program {
 	struct evn_program *next;
 } evn_program;
 
+typedef struct evn_chunk evn_chunk;
+
 struct evn_device {
 	cl_device_id cl;
 	bool is_sub_device; /* ours to release */
@@ -36,12 +38,14 @@ struct evn_device {
 	evn_program *programs;
 	bool gemm_known; /* CLBlast has its parameters; these two are gemm.c's */
 	uint32_t gemm_kernel;
+	evn_chunk *chunk; /* that buffers are cut from now */
 };
 
 struct evn_buf {
 	cl_mem cl;
 	uint64_t bytes;
 	evn_device *device;
+	evn_chunk *chunk; /* its memory's, where that is ours */
 };
 
 struct evn_kernel {
@@ -75,5 +79,9 @@ void evn_programs_free(evn_device *d);
 
 /* Before the first product; sets an environment variable, so before other threads may read the environment. */
 void evn_gemm_prepare(void);
+
+/* pages.c: zeroed host memory that lives until it is given back; NULL when there is none. Thread-safe. */
+void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk);
+void evn_pages_give_back(evn_device *d, evn_chunk *chunk); /* chunk may be NULL */
 
 #endif
