@@ -52,7 +52,7 @@ static void kernels_know_their_answers(void **state)
 
 static void a_name_part_selects(void **state)
 {
-	test *t = *state, only = {.options = {.only = "rmsnorm 50", .tiny = true}};
+	test *t = *state, only = {.options = {.only = "rmsnorm f32 50", .tiny = true}};
 	evn_error err = {0};
 	evn_device *d = NULL;
 	const evn_pick pick = {.device = t->device};
