@@ -198,6 +198,9 @@ typedef enum { EVN_REDUCE_AUTO, EVN_REDUCE_HOST, EVN_REDUCE_EVENTS, EVN_REDUCE_F
  * move by about what quantising the weights to 8 bits would cost). AUTO: whichever is measured to be faster. */
 typedef enum { EVN_ACTIVATIONS_AUTO, EVN_ACTIVATIONS_F32, EVN_ACTIVATIONS_Q8 } evn_activation_type;
 
+/* How keys and values of past tokens are kept: 32 bits, 16 bits, or 8 bits with a scale for each 32. */
+typedef enum { EVN_KV_F32, EVN_KV_F16, EVN_KV_Q8_0 } evn_kv_cache;
+
 #define EVN_SHARE_AUTO (-1.0)
 
 /* One entry of the device list: `match` is an ITEM of the grammar SELECTOR[/PARTS] (docs/cli.md). Each device or
@@ -218,6 +221,7 @@ typedef struct {
 	uint32_t batch;   /* most prompt tokens computed at once; 0 = 512 */
 	evn_reduce reduce;
 	evn_activation_type activations;
+	evn_kv_cache kv_cache;
 	bool remeasure;
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;

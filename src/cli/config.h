@@ -21,7 +21,7 @@ typedef struct {
 } config_split;
 
 typedef struct {
-	char *activations, *batch;
+	char *activations, *batch, *kv_cache;
 } config_compute;
 
 typedef struct {

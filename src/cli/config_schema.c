@@ -39,6 +39,7 @@ static const cyaml_schema_field_t split_fields[] = {
 static const cyaml_schema_field_t compute_fields[] = {
 	TEXT(config_compute, activations),
 	TEXT(config_compute, batch),
+	TEXT(config_compute, kv_cache),
 	CYAML_FIELD_END,
 };
 

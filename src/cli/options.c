@@ -8,6 +8,7 @@
 #include <string.h>
 
 static const char *const splits[] = {"auto", "tensor", "sequence", NULL}; /* in evn_split_mode's order */
+static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};             /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
 
@@ -60,6 +61,8 @@ const option options[] = {
 	 "WAY", "how partial results meet: auto, host, events, flags"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "activations in products with integer weights: auto, f32, q8"},
+	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
+	 "TYPE", "how keys and values of past tokens are kept: f32, f16, q8_0"},
 	{"remeasure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
 	 NULL, "measure the devices again instead of reading the cached profile"},
 	{"no-measure", 0, OPTION_FLAG, CMD_DEVICES, NULL, FIELD(no_measure), NULL, 0, 0, NULL,

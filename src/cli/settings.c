@@ -98,6 +98,7 @@ evn_options settings_engine_options(const settings *s)
 		.batch = (uint32_t)s->batch,
 		.reduce = (evn_reduce)s->reduce,
 		.activations = (evn_activation_type)s->activations,
+		.kv_cache = (evn_kv_cache)s->kv_cache,
 		.remeasure = s->remeasure,
 		.progress = console_progress,
 	};

@@ -200,7 +200,7 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	r->matrices = calloc(MAX_MATRICES, sizeof *r->matrices);
 	if (!r->matrices)
 		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
-	static const char *const others[] = {"add_", "rope", "attention"};
+	static const char *const others[] = {"add_", "attention"};
 	const evn_arch *arch = &evn_arch_llama;
 	if (b->model)
 		EVN_TRY(evn_arch_find(b->model, &arch, err));

@@ -32,8 +32,7 @@ typedef struct {
 
 #define EVN_SEQUENCE_GRAIN 16
 
-/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as in evn_op_rope_append.
- */
+/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as evn_rope_table makes it. */
 evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
 							evn_error *err);
 /* out = causal attention over rotated qkv; lse (n_tok, n_heads): log of the sum of exponentials, for the gradient. */

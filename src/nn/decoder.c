@@ -42,12 +42,18 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 					   .n_kv = evn_range_len(y->kv_heads),
 					   .first_head = y->heads.begin,
 					   .first_kv = y->kv_heads.begin,
-					   .group = d->h->n_heads / d->h->n_kv_heads,
 					   .n_ctx = d->limits.n_ctx,
 					   .position = step->position,
+					   .qkv = d->qkv,
+					   .qkv_stride = d->qkv_stride,
 					   .k_offset = y->k_offset,
 					   .v_offset = y->v_offset,
-					   .qkv_stride = d->qkv_stride};
+					   .rope = d->rope,
+					   .q_norm = y->q_norm,
+					   .k_norm = y->k_norm,
+					   .norm_eps = d->h->norm_eps,
+					   .k_cache = k_cache,
+					   .v_cache = v_cache};
 	uint32_t n = step->n_tok;
 	evn_form form = evn_op_form(d->ops, &y->attn_out, n);
 	evn_buf *attended = d->attended;
@@ -55,10 +61,7 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache
 	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, d->normed, d->dim_stride, &y->qkv, n, err));
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
-	EVN_TRY(evn_op_rope_append(d->attention_ops, d->q_heads, k_cache, v_cache, d->qkv, d->rope, y->q_norm, y->k_norm,
-							   d->h->norm_eps, &a, n, err));
-	EVN_TRY(evn_op_attention(d->attention_ops, d->attended, d->attended_stride, y->attn_out.x_shift, d->q_heads,
-							 k_cache, v_cache, &a, n, err));
+	EVN_TRY(evn_op_attention(d->attention_ops, d->attended, d->attended_stride, y->attn_out.x_shift, &a, n, err));
 	if (form != EVN_FORM_F32) {
 		attended = d->attended_blocks;
 		EVN_TRY(evn_op_store(o, form, attended, d->attended, d->attended_stride, n, err));

@@ -19,6 +19,7 @@ typedef struct {
 	uint32_t n_batch;  /* most tokens of one step */
 	uint32_t n_layers; /* the first so many; 0: all of them */
 	evn_dot dot;       /* how this rank multiplies by integer weights */
+	evn_kv_cache kv_cache;
 } evn_decoder_limits;
 
 /* Progress of loading, shared by the threads that load: done counts bytes on the device; a set stop ends it. */

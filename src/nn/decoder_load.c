@@ -282,11 +282,10 @@ static void grow(uint32_t *stride, uint32_t columns)
 
 static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 {
-	uint32_t n = d->limits.n_batch, q_stride = 0;
+	uint32_t n = d->limits.n_batch;
 	for (uint32_t i = 0; i < d->n_layers; i++) {
 		const evn_layer *y = &d->layers[i];
 		grow(&d->qkv_stride, y->qkv.rows);
-		grow(&q_stride, evn_range_len(y->heads) * evn_head_pad(d->h->head_dim));
 		grow(&d->attended_stride, y->attn_out.columns);
 		grow(&d->gate_up_stride, y->gate_up.rows);
 		grow(&d->gated_stride, y->down.columns);
@@ -294,13 +293,23 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 	EVN_TRY(make_scratch(d, &d->x, n, d->dim_stride, "residual", err));
 	EVN_TRY(make_scratch(d, &d->normed, n, d->dim_stride, "normed", err));
 	EVN_TRY(make_scratch(d, &d->qkv, n, d->qkv_stride, "qkv", err));
-	EVN_TRY(make_scratch(d, &d->q_heads, n, q_stride, "queries", err));
 	EVN_TRY(make_scratch(d, &d->attended, n, d->attended_stride, "attention output", err));
 	EVN_TRY(make_scratch(d, &d->attended_blocks, n, d->attended_stride, "attention output", err));
 	EVN_TRY(make_scratch(d, &d->gate_up, n, d->gate_up_stride, "gate and up", err));
 	EVN_TRY(make_scratch(d, &d->gated, n, d->gated_stride, "gated", err));
 	EVN_TRY(make_scratch(d, &d->logits, EVN_LOGITS_TOKENS, d->head.rows, "logits", err));
 	return evn_queue_finish(d->q, err);
+}
+
+static evn_status make_attention(evn_decoder *d, evn_error *err)
+{
+	const evn_attention_config heads = {.head_dim = d->h->head_dim,
+										.rope_dim = d->h->rope_dim,
+										.group = d->h->n_heads / d->h->n_kv_heads,
+										.kv_cache = d->limits.kv_cache,
+										.rope_neox = d->arch->rope_neox,
+										.qk_norm = d->arch->qk_norm};
+	return evn_attention_ops_create(&d->attention_ops, d->q, &heads, err);
 }
 
 evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m, const evn_split *split,
@@ -317,13 +326,9 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 	d->limits = limits;
 	d->n_layers = limits.n_layers ? limits.n_layers : d->h->n_layers;
 	d->dim_stride = (uint32_t)evn_round_up(d->h->dim, EVN_PAD);
-	evn_attention_config heads = {.head_dim = d->h->head_dim,
-								  .rope_dim = d->h->rope_dim,
-								  .rope_neox = d->arch->rope_neox,
-								  .qk_norm = d->arch->qk_norm};
 	EVN_TRY(evn_ops_create(&d->ops, q, &(evn_ops_config){.dot = limits.dot}, err));
 	if (d->n_layers > 0)
-		EVN_TRY(evn_attention_ops_create(&d->attention_ops, q, &heads, err));
+		EVN_TRY(make_attention(d, err));
 	EVN_TRY(load_layers(&l, split, progress));
 	EVN_TRY(load_head(d, m, split, progress, err));
 	EVN_TRY(load_rope(d, err));
@@ -351,9 +356,9 @@ void evn_decoder_free(evn_decoder *d)
 		free_layer(&d->layers[i]);
 	free(d->layers);
 	evn_matrix_free(&d->head);
-	evn_buf *const buffers[] = {d->out_norm.weight, d->out_norm.bias, d->head_bias, d->rope,     d->x,
-								d->normed,          d->qkv,           d->q_heads,   d->attended, d->attended_blocks,
-								d->gate_up,         d->gated,         d->logits};
+	evn_buf *const buffers[] = {
+		d->out_norm.weight, d->out_norm.bias,   d->head_bias, d->rope,  d->x,     d->normed, d->qkv,
+		d->attended,        d->attended_blocks, d->gate_up,   d->gated, d->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	evn_ops_free(d->ops);
@@ -375,8 +380,8 @@ evn_status evn_kv_create(evn_kv **out, const evn_decoder *d, evn_error *err)
 	if (!kv->k || !kv->v)
 		return evn_fail_memory(err, "KV cache", d->n_layers * sizeof(evn_buf *));
 	for (uint32_t i = 0; i < d->n_layers; i++) {
-		uint64_t bytes = (uint64_t)evn_range_len(d->layers[i].kv_heads) * d->limits.n_ctx *
-						 evn_head_pad(d->h->head_dim) * sizeof(float);
+		uint64_t bytes = (uint64_t)evn_range_len(d->layers[i].kv_heads) *
+						 evn_kv_cache_bytes(d->limits.kv_cache, d->h->head_dim, d->limits.n_ctx);
 		if (!bytes)
 			continue;
 		EVN_TRY(evn_buf_create(&kv->k[i], evn_queue_device(d->q), bytes, EVN_BUF_DEVICE, "KV cache", err));

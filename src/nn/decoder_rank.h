@@ -42,7 +42,7 @@ struct evn_decoder {
 	evn_buf *rope;
 	uint64_t weight_bytes;
 	/* scratch (n_batch, stride) */
-	evn_buf *x, *normed, *qkv, *q_heads, *attended, *attended_blocks, *gate_up, *gated, *logits;
+	evn_buf *x, *normed, *qkv, *attended, *attended_blocks, *gate_up, *gated, *logits;
 	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride;
 };
 
@@ -50,7 +50,7 @@ struct evn_decoder {
 
 struct evn_kv {
 	uint32_t n_layers;
-	evn_buf **k, **v; /* [layer] (kv_heads local, n_ctx, head_pad), NULL where the rank has no heads */
+	evn_buf **k, **v; /* [layer] (kv_heads local) times evn_kv_cache_bytes, NULL where the rank has no heads */
 };
 
 #endif

@@ -95,7 +95,7 @@ evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_
 							.ff_unit_lines = 1,
 							.vocab_grain = vocab_grain(h->vocab),
 							.vocab_row_bytes = head->size_bytes / h->vocab,
-							.kv_cache_bytes = 2 * (uint64_t)limits.n_ctx * evn_head_pad(h->head_dim) * sizeof(float),
+							.kv_cache_bytes = 2 * evn_kv_cache_bytes(limits.kv_cache, h->head_dim, limits.n_ctx),
 							.fixed_bytes = fixed_bytes(h, limits)};
 	return h->n_layers ? layer_bytes(m, arch, out, err) : EVN_OK;
 }

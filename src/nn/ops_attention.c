@@ -1,27 +1,51 @@
-/* ops_attention.c - launchers of rotary embedding with the append to the KV cache, and of attention over the cache.
- */
+/* ops_attention.c - how attention is cut into work-groups, and its launchers. */
 #include "nn/ops_attention.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define TILE 16u       /* positions; TILE of kernels/heads.cl */
+#define MAX_QUERIES 8u /* of a work-group: more would not stay in registers */
+#define MAX_SPLITS 64u
+#define MIN_SPLIT_KEYS                                                                                               \
+	256u                   /* fewer are attended to in less time than it takes to launch the kernel that joins them */
+#define GROUPS_PER_UNIT 4u /* of a GPU, which hides latency behind other groups */
 
 struct evn_attention_ops {
 	evn_queue *q;
 	evn_attention_config config;
 	uint32_t items; /* work-items that share a head: 1 on CPUs, where one item fills a core's vectors */
-	evn_kernel *rope_append, *attention;
+	evn_kernel *append, *merge, *attention[MAX_QUERIES + 1]; /* by queries of a work-group */
+	evn_buf *partial;                                        /* what splits add up to */
+	uint64_t partial_floats;
 };
 
-static evn_status build(evn_attention_ops *o, evn_error *err)
+/* ---- formats of the cache ----------------------------------------------------------------------------------------
+ */
+
+typedef struct {
+	const char *kernel;    /* kernels/kv/<kernel>.cl */
+	uint32_t vec_bytes;    /* of 16 dimensions of 16 positions */
+	uint32_t scales_bytes; /* of a block of 32 dimensions of 16 positions */
+} kv_format;
+
+static const kv_format formats[] = {
+	[EVN_KV_F32] = {"f32", 1024, 0},
+	[EVN_KV_F16] = {"f16", 512, 0},
+	[EVN_KV_Q8_0] = {"q8_0", 256, 32},
+};
+
+static uint32_t head_vecs(uint32_t head_dim) { return (head_dim + 15) / 16; }
+
+uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_ctx)
 {
-	char defines[128];
-	snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u -DATTENTION_ITEMS=%u%s%s", o->config.head_dim,
-			 o->config.rope_dim, o->items, o->config.rope_neox ? " -DROPE_NEOX" : "",
-			 o->config.qk_norm ? " -DQK_NORM" : "");
-	EVN_TRY(evn_kernel_get(&o->rope_append, o->q, "attention.cl", "rope_append", defines, err));
-	return evn_kernel_get(&o->attention, o->q, "attention.cl", "attention", defines, err);
+	const kv_format *f = &formats[format];
+	uint64_t vecs = head_vecs(head_dim), tiles = ((uint64_t)n_ctx + TILE - 1) / TILE;
+	return tiles * (vecs * f->vec_bytes + (vecs + 1) / 2 * f->scales_bytes);
 }
+
+/* ---- kernels -----------------------------------------------------------------------------------------------------
+ */
 
 /* On a GPU a group of 32 fills at least one sub-group everywhere; the attention kernel's local memory decides. */
 static uint32_t items_for(const evn_device *d, uint32_t head_dim)
@@ -29,8 +53,9 @@ static uint32_t items_for(const evn_device *d, uint32_t head_dim)
 	if (evn_device_is_cpu(d))
 		return 1;
 	uint32_t items = 32;
-	while (items > 1 && (items > evn_device_max_group(d) ||
-						 (uint64_t)items * (evn_head_pad(head_dim) + 2) * sizeof(float) > evn_device_local_bytes(d)))
+	while (items > 1 &&
+		   (items > evn_device_max_group(d) ||
+			(uint64_t)items * (head_vecs(head_dim) * 16 + 2) * sizeof(float) > evn_device_local_bytes(d)))
 		items /= 2;
 	return items;
 }
@@ -43,56 +68,151 @@ evn_status evn_attention_ops_create(evn_attention_ops **out, evn_queue *q, const
 		return evn_fail_memory(err, "attention kernels", sizeof *o);
 	*o = (evn_attention_ops){.q = q, .config = *config};
 	o->items = config->items ? config->items : items_for(evn_queue_device(q), config->head_dim);
-	return build(o, err);
+	return EVN_OK;
 }
 
-void evn_attention_ops_free(evn_attention_ops *o) { free(o); }
-
-static evn_status launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t items, evn_error *err)
+void evn_attention_ops_free(evn_attention_ops *o)
 {
-	return evn_launch(a, 2, (size_t[]){groups_x, groups_y}, (size_t[]){items, 1}, err);
+	if (!o)
+		return;
+	evn_buf_free(o->partial);
+	free(o);
 }
 
-evn_status evn_op_rope_append(evn_attention_ops *o, evn_buf *q, evn_buf *k_cache, evn_buf *v_cache,
-							  const evn_buf *qkv, const evn_buf *rope, const evn_buf *q_norm, const evn_buf *k_norm,
-							  float norm_eps, const evn_attention *at, uint32_t n_tok, evn_error *err)
+/* Built at first use. */
+static evn_status kernel(evn_attention_ops *o, evn_kernel **k, const char *name, uint32_t queries, evn_error *err)
 {
-	evn_args a = evn_args_begin(o->rope_append);
-	evn_arg_buf(&a, q);
-	evn_arg_buf(&a, k_cache);
-	evn_arg_buf(&a, v_cache);
-	evn_arg_buf(&a, qkv);
+	const evn_attention_config *c = &o->config;
+	char sources[64], defines[192];
+	if (*k)
+		return EVN_OK;
+	uint32_t vecs = head_vecs(c->head_dim);
+	snprintf(sources, sizeof sources, "kv/%s.cl heads.cl attention.cl", formats[c->kv_cache].kernel);
+	snprintf(
+		defines, sizeof defines,
+		"-DHEAD_DIM=%u -DHEAD_VECS=%u -DHEAD_PAD=%u -DROPE_DIM=%u -DGROUP=%u -DQUERIES=%u -DATTENTION_ITEMS=%u%s%s",
+		c->head_dim, vecs, 16 * vecs, c->rope_dim, c->group, queries, o->items, c->rope_neox ? " -DROPE_NEOX" : "",
+		c->qk_norm ? " -DQK_NORM" : "");
+	return evn_kernel_get(k, o->q, sources, name, defines, err);
+}
+
+/* ---- launches ----------------------------------------------------------------------------------------------------
+ */
+
+/* How the queries of a step are dealt out: n_blocks of `queries` for each KV head, each n_splits times. */
+typedef struct {
+	uint32_t queries, n_blocks, n_splits;
+} cut;
+
+/* The fewest parts of the keys that leave the compute units idle for less than a tenth of the time. */
+static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t n_keys)
+{
+	const evn_device *d = evn_queue_device(o->q);
+	uint64_t slots = (uint64_t)evn_device_units(d) * (evn_device_is_cpu(d) ? 1 : GROUPS_PER_UNIT);
+	uint32_t most = n_keys / MIN_SPLIT_KEYS < MAX_SPLITS ? n_keys / MIN_SPLIT_KEYS : MAX_SPLITS, best = 1;
+	double least = 2;
+	for (uint32_t n = 1; n <= most && least > 1.1; n++) {
+		uint64_t groups = n_groups * n, rounds = (groups + slots - 1) / slots;
+		double waste = (double)(rounds * slots) / (double)groups;
+		if (n == 1 || waste < least) {
+			least = waste;
+			best = n;
+		}
+	}
+	return best;
+}
+
+static cut cut_queries(const evn_attention_ops *o, const evn_attention *a, uint32_t n_tok)
+{
+	uint32_t n_own = a->n_heads < o->config.group ? a->n_heads : o->config.group; /* heads of a KV head, at most */
+	uint32_t n_queries = n_own * n_tok;
+	cut c = {.queries = o->items > 1 ? 1 : n_queries < MAX_QUERIES ? n_queries : MAX_QUERIES};
+	c.n_blocks = (n_queries + c.queries - 1) / c.queries;
+	c.n_splits =
+		o->config.splits ? o->config.splits : choose_splits(o, (uint64_t)c.n_blocks * a->n_kv, a->position + n_tok);
+	return c;
+}
+
+static evn_status append(evn_attention_ops *o, const evn_attention *at, uint32_t n_tiles, uint32_t n_tok,
+						 evn_error *err)
+{
+	EVN_TRY(kernel(o, &o->append, "attention_append", 1, err));
+	evn_args a = evn_args_begin(o->append);
+	evn_arg_buf(&a, at->k_cache);
+	evn_arg_buf(&a, at->v_cache);
+	evn_arg_u32(&a, n_tiles);
+	evn_arg_u32(&a, at->position);
+	evn_arg_buf(&a, at->qkv);
 	evn_arg_u32(&a, at->qkv_stride);
 	evn_arg_u32(&a, at->k_offset);
 	evn_arg_u32(&a, at->v_offset);
-	evn_arg_u32(&a, at->n_heads);
-	evn_arg_u32(&a, at->n_kv);
-	evn_arg_u32(&a, at->n_ctx);
-	evn_arg_u32(&a, at->position);
-	evn_arg_buf(&a, rope);
-	evn_arg_buf(&a, q_norm ? q_norm : rope); /* not read without QK_NORM, but every argument must be set */
-	evn_arg_buf(&a, k_norm ? k_norm : rope);
-	evn_arg_f32(&a, norm_eps);
-	return launch2(&a, at->n_heads + 2 * at->n_kv, n_tok, 1, err);
+	evn_arg_buf(&a, at->rope);
+	evn_arg_buf(&a,
+				at->k_norm ? at->k_norm : at->rope); /* not read without QK_NORM, but every argument must be set */
+	evn_arg_f32(&a, at->norm_eps);
+	return evn_launch(&a, 2, (size_t[]){at->n_kv, n_tok}, (size_t[]){1, 1}, err);
 }
 
-evn_status evn_op_attention(evn_attention_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset,
-							const evn_buf *q, const evn_buf *k_cache, const evn_buf *v_cache, const evn_attention *at,
-							uint32_t n_tok, evn_error *err)
+/* Where heads of out lie. */
+static evn_args out_args(evn_kernel *k, evn_buf *out, uint32_t out_stride, uint32_t out_offset,
+						 const evn_buf *partial)
 {
-	evn_args a = evn_args_begin(o->attention);
+	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, out);
 	evn_arg_u32(&a, out_stride);
 	evn_arg_u32(&a, out_offset);
-	evn_arg_buf(&a, q);
-	evn_arg_buf(&a, k_cache);
-	evn_arg_buf(&a, v_cache);
-	evn_arg_u32(&a, at->n_heads);
-	evn_arg_u32(&a, at->n_ctx);
+	evn_arg_buf(&a, partial);
+	return a;
+}
+
+static evn_status grow_partial(evn_attention_ops *o, uint64_t rows, evn_error *err)
+{
+	uint64_t floats = rows * (head_vecs(o->config.head_dim) * 16 + 2); /* PARTIAL_ROW of kernels/attention.cl */
+	if (floats <= o->partial_floats)
+		return EVN_OK;
+	evn_buf_free(o->partial);
+	o->partial = NULL;
+	o->partial_floats = 0;
+	EVN_TRY(evn_buf_create(&o->partial, evn_queue_device(o->q), floats * sizeof(float), EVN_BUF_DEVICE,
+						   "attention's splits", err));
+	o->partial_floats = floats;
+	return EVN_OK;
+}
+
+evn_status evn_op_attention(evn_attention_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset,
+							const evn_attention *at, uint32_t n_tok, evn_error *err)
+{
+	const uint32_t n_tiles = (at->n_ctx + TILE - 1) / TILE;
+	const cut c = cut_queries(o, at, n_tok);
+	const bool appends = n_tok == 1 && c.n_blocks == 1;
+	if (!appends)
+		EVN_TRY(append(o, at, n_tiles, n_tok, err));
+	if (c.n_splits > 1)
+		EVN_TRY(grow_partial(o, (uint64_t)c.n_splits * n_tok * at->n_heads, err));
+	EVN_TRY(kernel(o, &o->attention[c.queries], "attention", c.queries, err));
+	evn_args a = out_args(o->attention[c.queries], out, out_stride, out_offset, c.n_splits > 1 ? o->partial : out);
+	evn_arg_buf(&a, at->k_cache);
+	evn_arg_buf(&a, at->v_cache);
+	evn_arg_u32(&a, n_tiles);
 	evn_arg_u32(&a, at->position);
+	evn_arg_u32(&a, n_tok);
+	evn_arg_u32(&a, appends);
+	evn_arg_buf(&a, at->qkv);
+	evn_arg_u32(&a, at->qkv_stride);
+	evn_arg_u32(&a, at->k_offset);
+	evn_arg_u32(&a, at->v_offset);
+	evn_arg_buf(&a, at->rope);
+	evn_arg_buf(&a, at->q_norm ? at->q_norm : at->rope); /* as in append */
+	evn_arg_buf(&a, at->k_norm ? at->k_norm : at->rope);
+	evn_arg_f32(&a, at->norm_eps);
+	evn_arg_u32(&a, at->n_heads);
 	evn_arg_u32(&a, at->first_head);
 	evn_arg_u32(&a, at->first_kv);
-	evn_arg_u32(&a, at->group);
-	evn_arg_f32(&a, 1.0f / sqrtf((float)o->config.head_dim));
-	return launch2(&a, at->n_heads, n_tok, o->items, err);
+	EVN_TRY(evn_launch(&a, 3, (size_t[]){c.n_blocks, at->n_kv, c.n_splits}, (size_t[]){o->items, 1, 1}, err));
+	if (c.n_splits == 1)
+		return EVN_OK;
+	EVN_TRY(kernel(o, &o->merge, "attention_merge", 1, err));
+	a = out_args(o->merge, out, out_stride, out_offset, o->partial);
+	evn_arg_u32(&a, c.n_splits);
+	return evn_launch(&a, 2, (size_t[]){at->n_heads, n_tok}, (size_t[]){1, 1}, err);
 }

@@ -41,9 +41,9 @@ void evn_rope_table(const evn_hparams *h, uint32_t n_ctx, float *table)
 	for (uint32_t pair = 0; pair < h->rope_dim / 2; pair++) {
 		double f = frequency(h, pair);
 		for (uint32_t position = 0; position < n_ctx; position++) {
-			float *at = table + ((uint64_t)position * (h->rope_dim / 2) + pair) * 2;
-			at[0] = (float)(cos(position * f) * magnitude);
-			at[1] = (float)(sin(position * f) * magnitude);
+			float *cosines = table + (uint64_t)position * h->rope_dim, *sines = cosines + h->rope_dim / 2;
+			cosines[pair] = (float)(cos(position * f) * magnitude);
+			sines[pair] = (float)(sin(position * f) * magnitude);
 		}
 	}
 }

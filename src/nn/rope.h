@@ -4,7 +4,7 @@
 
 #include "model/model.h"
 
-/* table (n_ctx, rope_dim / 2, 2) = cos, sin of position * frequency, scaled as the model's rope_scaling says:
+/* table (n_ctx, 2, rope_dim / 2) = cosines, sines of position * frequency, scaled as the model's rope_scaling says:
  * linear (Chen et al. 2023), yarn (Peng et al. 2023), per-frequency factors (llama3). Computed in f64. */
 void evn_rope_table(const evn_hparams *h, uint32_t n_ctx, float *table);
 

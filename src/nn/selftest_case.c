@@ -79,14 +79,13 @@ static double ratio(double error, double bound)
 	return error <= bound ? (error > 0 ? error / bound : 0) : INFINITY;
 }
 
-/* One value against its bound; a NaN is beyond every bound. */
-static void judge(evn_cases *c, const evn_case_array *a, uint64_t i, double got, double bound, double scale,
-				  const char *what)
+void evn_case_compare(evn_cases *c, const char *what, uint64_t index, double got, double want, double bound,
+					  double scale)
 {
-	double error = fabs(got - a->want[i]), r = ratio(error, bound);
+	double error = fabs(got - want), r = ratio(error, bound); /* a NaN is beyond every bound */
 	if (r == INFINITY && !c->reason[0])
 		snprintf(c->reason, sizeof c->reason, "%s[%llu] is %.9g, expected %.9g within %.2g", what,
-				 (unsigned long long)i, got, a->want[i], bound);
+				 (unsigned long long)index, got, want, bound);
 	if (r > c->ratio) {
 		c->ratio = r;
 		c->max_error = error / scale;
@@ -101,7 +100,7 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
 	EVN_TRY(evn_read(c->q, a->buf, 0, memory, a->n * sizeof(float), err));
 	const double scale = largest(a);
 	for (uint64_t i = 0; i < a->n; i++)
-		judge(c, a, i, (double)((const float *)memory)[i], a->bound[i], scale, what);
+		evn_case_compare(c, what, i, (double)((const float *)memory)[i], a->want[i], a->bound[i], scale);
 	return EVN_OK;
 }
 
@@ -148,8 +147,8 @@ evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *
 		}
 		check_sums(c, &blocks[b], b, what);
 		for (uint64_t i = b * 32; i < b * 32 + 32; i++)
-			judge(c, a, i, (double)blocks[b].scale * blocks[b].bytes[i % 32],
-				  a->bound[i] + steps * (top + slack) / 127, scale, what);
+			evn_case_compare(c, what, i, (double)blocks[b].scale * blocks[b].bytes[i % 32], a->want[i],
+							 a->bound[i] + steps * (top + slack) / 127, scale);
 	}
 	return EVN_OK;
 }

@@ -56,6 +56,9 @@ evn_status evn_case_upload(evn_cases *c, evn_case_array *a, evn_error *err);
 evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
 /* An input that the kernel changes: all of it is compared, so that what must stay is seen to stay. */
 evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
+/* One value against what was expected; errors are reported as fractions of `scale`. */
+void evn_case_compare(evn_cases *c, const char *what, uint64_t index, double got, double want, double bound,
+					  double scale);
 evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
 /* The same where the kernel wrote rows of 8-bit blocks (kernels/q8.cl) into a's buffer, whose rounding is added to
  * the bounds; their scales and sums are checked too. */

@@ -1,10 +1,13 @@
-/* selftest_heads.c - known answers for what acts on attention heads: rotary embedding with the append to the KV
- * cache, and attention itself. */
+/* selftest_heads.c - known answers for attention: heads that are normed, rotated and appended to the KV cache in each
+ * of its formats, and what a query then attends to. */
 #include "nn/selftest_case.h"
 
 #include <math.h>
+#include <string.h>
 
 #define FIRST_COLUMN 7 /* heads begin here in the attention's output, to see that an offset is heeded */
+#define NORM_EPS 1e-6f
+#define MAX_HEAD 256
 
 typedef struct {
 	const char *name;
@@ -14,27 +17,23 @@ typedef struct {
 	uint32_t n_tok;
 } head_shape;
 
-typedef evn_status (*head_run)(evn_cases *c, evn_attention_ops *ops, const head_shape *s, evn_error *err);
+/* One run: `position` tokens fill the cache at once, then n_tok more are looked at. */
+typedef struct {
+	evn_attention_config config;
+	evn_attention at;
+	uint32_t n_tok, n_keys, out_stride;
+	evn_case_array past, qkv, rope, q_weight, k_weight, k_cache, v_cache, out;
+	const uint8_t *k_tiles, *v_tiles; /* the caches as the device left them */
+	double *weights;                  /* one query's, over all keys */
+} attention_run;
 
-static evn_status with_ops(evn_cases *c, head_run run, const head_shape *s, evn_error *err)
-{
-	evn_attention_config config = s->config;
-	evn_attention_ops *ops;
-	config.items = c->options.items;
-	evn_status st = evn_attention_ops_create(&ops, c->q, &config, err);
-	if (st == EVN_OK)
-		st = run(c, ops, s, err);
-	evn_attention_ops_free(ops);
-	return st;
-}
-
-/* ---- rotary embedding and the append to the cache ----------------------------------------------------------------
+/* ---- heads --------------------------------------------------------------------------------------------------------
  */
 
 /* What one head of q or k becomes. */
 typedef struct {
 	const evn_attention_config *config;
-	const float *rope;   /* (cos, sin) of the token's position */
+	const float *rope;   /* cosines, then sines of the token's position */
 	const float *weight; /* of the head's norm */
 	float eps;
 } rotation;
@@ -59,17 +58,17 @@ static double normed(const rotation *r, const float *head, double *out)
 /* Two products and their difference: two roundings more. */
 static void expect_head(const rotation *r, const float *head, double *want, double *bound)
 {
-	const uint32_t dim = r->config->head_dim, pairs = r->config->rope_dim / 2, pad = evn_head_pad(dim);
+	const uint32_t dim = r->config->head_dim, pairs = r->config->rope_dim / 2;
 	const bool neox = r->config->rope_neox;
-	double x[256];
+	double x[MAX_HEAD];
 	const double relative = normed(r, head, x);
-	for (uint32_t i = 0; i < pad; i++) {
-		want[i] = i < dim ? x[i] : 0;
+	for (uint32_t i = 0; i < dim; i++) {
+		want[i] = x[i];
 		bound[i] = relative * fabs(want[i]);
 	}
 	for (uint32_t i = 0; i < pairs; i++) {
 		uint32_t a = neox ? i : 2 * i, b = neox ? i + pairs : 2 * i + 1;
-		double cosine = (double)r->rope[2 * i], sine = (double)r->rope[2 * i + 1];
+		double cosine = (double)r->rope[i], sine = (double)r->rope[pairs + i];
 		want[a] = x[a] * cosine - x[b] * sine;
 		want[b] = x[a] * sine + x[b] * cosine;
 		bound[a] = (relative + evn_roundings(3)) * (fabs(x[a] * cosine) + fabs(x[b] * sine));
@@ -77,228 +76,333 @@ static void expect_head(const rotation *r, const float *head, double *want, doub
 	}
 }
 
-static void expect_copy(const float *head, uint32_t dim, double *want)
+/* Token t of the cache: of those that filled it, or of the n_tok looked at. */
+static const float *qkv_row(const attention_run *r, uint32_t t)
 {
-	for (uint32_t i = 0; i < evn_head_pad(dim); i++)
-		want[i] = i < dim ? (double)head[i] : 0;
+	return t < r->at.position ? r->past.values + (uint64_t)t * r->at.qkv_stride
+							  : r->qkv.values + (uint64_t)(t - r->at.position) * r->at.qkv_stride;
 }
 
-typedef struct {
-	evn_case_array qkv, rope, q_weight, k_weight, q, k, v;
-} append_data;
-
-static evn_status make_append(evn_cases *c, append_data *d, const head_shape *s, const evn_attention *at,
-							  evn_error *err)
+static rotation rotation_at(const attention_run *r, uint32_t t, const evn_case_array *weight)
 {
-	const uint32_t dim = s->config.head_dim;
-	const uint64_t pad = evn_head_pad(dim), cache = (uint64_t)at->n_kv * at->n_ctx * pad;
-	EVN_TRY(evn_case_input(c, &d->qkv, (uint64_t)s->n_tok * at->qkv_stride, err));
-	EVN_TRY(evn_case_input(c, &d->rope, (uint64_t)at->n_ctx * s->config.rope_dim, err));
-	EVN_TRY(evn_case_input(c, &d->q_weight, dim, err));
-	EVN_TRY(evn_case_input(c, &d->k_weight, dim, err));
-	EVN_TRY(evn_case_output(c, &d->q, s->n_tok * at->n_heads * pad, err));
-	EVN_TRY(evn_case_output(c, &d->k, cache, err));
-	return evn_case_output(c, &d->v, cache, err);
+	return (rotation){.config = &r->config,
+					  .rope = r->rope.values + (uint64_t)t * r->config.rope_dim,
+					  .weight = weight->values,
+					  .eps = NORM_EPS};
 }
 
-static void expect_append(append_data *d, const head_shape *s, const evn_attention *at, float eps)
-{
-	const uint32_t dim = s->config.head_dim, pad = evn_head_pad(dim);
-	for (uint32_t t = 0; t < s->n_tok; t++) {
-		const float *row = d->qkv.values + (uint64_t)t * at->qkv_stride;
-		rotation r = {.config = &s->config,
-					  .rope = d->rope.values + (uint64_t)(at->position + t) * s->config.rope_dim,
-					  .weight = d->q_weight.values,
-					  .eps = eps};
-		for (uint32_t h = 0; h < at->n_heads; h++) {
-			uint64_t to = ((uint64_t)t * at->n_heads + h) * pad;
-			expect_head(&r, row + h * dim, d->q.want + to, d->q.bound + to);
-		}
-		r.weight = d->k_weight.values;
-		for (uint32_t kv = 0; kv < at->n_kv; kv++) {
-			uint64_t to = ((uint64_t)kv * at->n_ctx + at->position + t) * pad;
-			expect_head(&r, row + at->k_offset + kv * dim, d->k.want + to, d->k.bound + to);
-			expect_copy(row + at->v_offset + kv * dim, dim, d->v.want + to);
-		}
-	}
-}
-
-static evn_status rope_append(evn_cases *c, evn_attention_ops *ops, const head_shape *s, evn_error *err)
-{
-	const float eps = 1e-6f;
-	const uint32_t dim = s->config.head_dim;
-	evn_attention at = s->at;
-	append_data d;
-	at.n_ctx = at.position + s->n_tok + 2;
-	at.k_offset = at.n_heads * dim + 5;
-	at.v_offset = at.k_offset + at.n_kv * dim + 3;
-	at.qkv_stride = at.v_offset + at.n_kv * dim + 9;
-	EVN_TRY(make_append(c, &d, s, &at, err));
-	expect_append(&d, s, &at, eps);
-	bool norm = s->config.qk_norm;
-	EVN_TRY(evn_op_rope_append(ops, d.q.buf, d.k.buf, d.v.buf, d.qkv.buf, d.rope.buf, norm ? d.q_weight.buf : NULL,
-							   norm ? d.k_weight.buf : NULL, eps, &at, s->n_tok, err));
-	EVN_TRY(evn_case_check(c, &d.q, "q", err));
-	EVN_TRY(evn_case_check(c, &d.k, "k_cache", err));
-	return evn_case_check(c, &d.v, "v_cache", err);
-}
-
-/* ---- attention ---------------------------------------------------------------------------------------------------
+/* ---- the cache ----------------------------------------------------------------------------------------------------
  */
 
-typedef struct {
-	evn_case_array q, k, v, out;
-	double *weights; /* one query's, over all keys */
-	uint32_t out_stride;
-} attention_data;
-
-/* NaN where no query may look: positions after the last token. */
-static evn_status make_cache(evn_cases *c, evn_case_array *cache, const head_shape *s, uint32_t n_ctx, evn_error *err)
+/* Element `index` of a tile whose codes or values are followed by scales, of which this one is `scale`. */
+static double element(const attention_run *r, const uint8_t *tile, uint32_t index, uint32_t scale)
 {
-	const uint32_t dim = s->config.head_dim, pad = evn_head_pad(dim);
-	EVN_TRY(evn_case_array_make(c, cache, (uint64_t)s->at.n_kv * n_ctx * pad, err));
-	for (uint64_t i = 0; i < cache->n; i++) {
-		if (i / pad % n_ctx >= s->at.position + s->n_tok)
-			cache->values[i] = NAN;
-		else if (i % pad >= dim)
-			cache->values[i] = 0;
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
+	uint16_t half;
+	float f;
+	switch (r->config.kv_cache) {
+	case EVN_KV_F32:
+		memcpy(&f, tile + 4 * index, sizeof f);
+		return (double)f;
+	case EVN_KV_F16:
+		memcpy(&half, tile + 2 * index, sizeof half);
+		return (double)evn_half_to_float(half);
+	case EVN_KV_Q8_0:
+		memcpy(&half, tile + 16 * pad + 2 * scale, sizeof half);
+		return (double)evn_half_to_float(half) * (int8_t)tile[index];
 	}
-	return evn_case_upload(c, cache, err);
+	return NAN;
 }
 
-static evn_status make_attention(evn_cases *c, attention_data *d, const head_shape *s, uint32_t n_ctx, evn_error *err)
+/* The tile of position t of a KV head. */
+static const uint8_t *tile_at(const attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
 {
-	const uint32_t dim = s->config.head_dim, pad = evn_head_pad(dim);
-	void *weights;
-	EVN_TRY(evn_case_memory(c, &weights, n_ctx * sizeof(double), err));
-	d->weights = weights;
-	EVN_TRY(evn_case_array_make(c, &d->q, (uint64_t)s->n_tok * s->at.n_heads * pad, err));
-	for (uint64_t i = 0; i < d->q.n; i++)
-		d->q.values[i] = i % pad < dim ? d->q.values[i] * 4 : 0; /* scores far enough apart to see the maximum move */
-	EVN_TRY(evn_case_upload(c, &d->q, err));
-	EVN_TRY(make_cache(c, &d->k, s, n_ctx, err));
-	EVN_TRY(make_cache(c, &d->v, s, n_ctx, err));
-	d->out_stride = (uint32_t)evn_round_up(FIRST_COLUMN + s->at.n_heads * dim, EVN_PAD);
-	return evn_case_output(c, &d->out, (uint64_t)s->n_tok * d->out_stride, err);
+	const uint64_t tile_bytes = evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, 16);
+	return tiles + kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->at.n_ctx) + t / 16 * tile_bytes;
 }
 
-/* d->weights[key] = softmax; returns a bound of their relative error up to a factor they all share.
- *
- * A score has the absolute error e = roundings(dim + 2) * sum |q k| / sqrt(dim). A weight is exp(score - top) times
- * factors exp(old top - new top) as the maximum moves. All these exponents are negative and add up to score - last
- * top, so their subtractions err by one unit of the range of scores together; each exp errs by 3 ulp and each factor
- * by a rounding. The maximum moves once per 16 keys and once per work-item at most. */
-static double softmax(const attention_data *d, const head_shape *s, const float *q, const float *k, uint32_t n_keys)
+static double key(const attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
 {
-	const uint32_t dim = s->config.head_dim, pad = evn_head_pad(dim);
-	const double scale = 1 / sqrt(dim), moves = (n_keys + 15) / 16 + 33;
-	double top = -INFINITY, low = INFINITY, magnitude = 0, sum = 0;
-	for (uint32_t j = 0; j < n_keys; j++) {
-		double score = 0, size = 0;
-		for (uint32_t i = 0; i < dim; i++) {
-			double product = (double)q[i] * (double)k[(uint64_t)j * pad + i] * scale;
-			score += product;
-			size += fabs(product);
+	return element(r, tile_at(r, r->k_tiles, kv, t), i * 16 + t % 16, i / 32 * 16 + t % 16);
+}
+
+static double value(const attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
+{
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
+	return element(r, tile_at(r, r->v_tiles, kv, t), t % 16 * pad + i, t % 16 * ((pad + 31) / 32) + i / 32);
+}
+
+/* What a format adds to the bounds of a head that is stored. f16: half a unit of its 11 bits, or of its smallest
+ * numbers. q8_0: half a step; a step is the block's largest magnitude / 127 as a half, and quotient and product err
+ * by a few units where a code might as well be the next. */
+static void widen(const attention_run *r, const double *want, double *bound)
+{
+	const uint32_t dim = r->config.head_dim;
+	if (r->config.kv_cache == EVN_KV_F16)
+		for (uint32_t i = 0; i < dim; i++)
+			bound[i] += (fabs(want[i]) + bound[i]) * 0x1p-11 + 0x1p-25;
+	for (uint32_t begin = 0; begin < dim && r->config.kv_cache == EVN_KV_Q8_0; begin += 32) {
+		const uint32_t end = begin + 32 < dim ? begin + 32 : dim;
+		double most = 0;
+		for (uint32_t i = begin; i < end; i++)
+			most = fmax(most, fabs(want[i]) + bound[i]);
+		for (uint32_t i = begin; i < end; i++)
+			bound[i] += most / 127 * (1 + 0x1p-10) / 2 + fabs(want[i]) * (EVN_DIVIDE_ERROR + 2 * EVN_UNIT);
+	}
+}
+
+/* Every position of the cache holds its token's k and v; the positions no token has yet are untouched. */
+static void check_cache(evn_cases *c, const attention_run *r)
+{
+	const uint32_t dim = r->config.head_dim;
+	for (uint32_t t = 0; t < r->n_keys; t++) {
+		const rotation turn = rotation_at(r, t, &r->k_weight);
+		for (uint32_t kv = 0; kv < r->at.n_kv; kv++) {
+			const float *k = qkv_row(r, t) + r->at.k_offset + kv * dim,
+						*v = qkv_row(r, t) + r->at.v_offset + kv * dim;
+			double want[2][MAX_HEAD], bound[2][MAX_HEAD] = {{0}};
+			expect_head(&turn, k, want[0], bound[0]);
+			for (uint32_t i = 0; i < dim; i++)
+				want[1][i] = (double)v[i];
+			for (int which = 0; which < 2; which++) {
+				widen(r, want[which], bound[which]);
+				for (uint32_t i = 0; i < dim; i++)
+					evn_case_compare(c, which ? "v_cache" : "k_cache", t,
+									 which ? value(r, kv, t, i) : key(r, kv, t, i), want[which][i], bound[which][i],
+									 1);
+			}
 		}
-		d->weights[j] = score;
+	}
+	for (uint32_t t = r->n_keys; t < r->at.n_ctx; t++)
+		for (uint32_t i = 0; i < r->at.n_kv * dim; i++)
+			if (!isnan(key(r, i / dim, t, i % dim)) || !isnan(value(r, i / dim, t, i % dim)))
+				evn_case_compare(c, "cache beyond the last token", t, 1, 0, 0, 1);
+}
+
+/* ---- attention ----------------------------------------------------------------------------------------------------
+ */
+
+/* r->weights[key] = softmax; returns a bound of their relative error up to a factor they all share.
+ *
+ * A score sums dim products of q, which errs as expect_head says, times 1/sqrt(dim), which is a root, a quotient and
+ * a product, and a key, which may be a code times a scale. A weight is exp(score - top) times factors exp(old top -
+ * new top) as the maximum moves. All these exponents are negative and add up to score - last top, so their
+ * subtractions err by one unit of the range of scores together; each exp errs by 3 ulp and each factor by a rounding.
+ * The maximum moves at most once per 16 keys, per work-item and per split. */
+static double softmax(const attention_run *r, const double *q, const double *q_bound, uint32_t kv, uint32_t n_keys)
+{
+	const uint32_t dim = r->config.head_dim;
+	const double scale = 1 / sqrt(dim), moves = (n_keys + 15) / 16 + 33 + r->config.splits;
+	double top = -INFINITY, low = INFINITY, most = 0, sum = 0;
+	for (uint32_t j = 0; j < n_keys; j++) {
+		double score = 0, size = 0, error = 0;
+		for (uint32_t i = 0; i < dim; i++) {
+			double k = key(r, kv, j, i) * scale;
+			score += q[i] * k;
+			size += fabs(q[i] * k);
+			error += q_bound[i] * fabs(k);
+		}
+		r->weights[j] = score;
 		top = fmax(top, score);
 		low = fmin(low, score);
-		magnitude = fmax(magnitude, size);
+		most = fmax(most, error + (evn_roundings(dim + 2) + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR) * size);
 	}
 	for (uint32_t j = 0; j < n_keys; j++)
-		sum += d->weights[j] = exp(d->weights[j] - top);
+		sum += r->weights[j] = exp(r->weights[j] - top);
 	for (uint32_t j = 0; j < n_keys; j++)
-		d->weights[j] /= sum;
-	return evn_roundings(dim + 2) * magnitude + EVN_UNIT * (top - low) + moves * (EVN_EXP_ERROR + EVN_UNIT);
+		r->weights[j] /= sum;
+	return most + EVN_UNIT * (top - low) + moves * (EVN_EXP_ERROR + EVN_UNIT);
 }
 
 /* Numerator and denominator are sums of n_keys terms with that error; a division joins them. 1.01 covers the products
  * of the errors and exp(e) - 1 > e. */
-static void expect_head_output(attention_data *d, const head_shape *s, uint32_t t, uint32_t h, uint32_t n_ctx)
+static void expect_output(attention_run *r, uint32_t t, uint32_t h)
 {
-	const uint32_t dim = s->config.head_dim, pad = evn_head_pad(dim), n_keys = s->at.position + t + 1;
-	const uint64_t kv = (uint64_t)((s->at.first_head + h) / s->at.group - s->at.first_kv) * n_ctx * pad;
-	const float *q = d->q.values + ((uint64_t)t * s->at.n_heads + h) * pad, *v = d->v.values + kv;
-	const double error = softmax(d, s, q, d->k.values + kv, n_keys);
-	const double relative = 1.01 * (2 * (error + evn_roundings(n_keys)) + EVN_DIVIDE_ERROR);
+	const uint32_t dim = r->config.head_dim, position = r->at.position + t;
+	const uint32_t kv = (r->at.first_head + h) / r->config.group - r->at.first_kv;
+	const rotation turn = rotation_at(r, position, &r->q_weight);
+	double q[MAX_HEAD], q_bound[MAX_HEAD];
+	expect_head(&turn, qkv_row(r, position) + h * dim, q, q_bound);
+	const double error = softmax(r, q, q_bound, kv, position + 1);
+	const double relative = 1.01 * (2 * (error + evn_roundings(position + 2)) + EVN_DIVIDE_ERROR);
 	for (uint32_t i = 0; i < dim; i++) {
 		double sum = 0, magnitude = 0;
-		for (uint32_t j = 0; j < n_keys; j++) {
-			double term = d->weights[j] * (double)v[(uint64_t)j * pad + i];
+		for (uint32_t j = 0; j <= position; j++) {
+			double term = r->weights[j] * value(r, kv, j, i);
 			sum += term;
 			magnitude += fabs(term);
 		}
-		uint64_t at = (uint64_t)t * d->out_stride + FIRST_COLUMN + h * dim + i;
-		d->out.want[at] = sum;
-		d->out.bound[at] = relative * magnitude;
+		uint64_t at = (uint64_t)t * r->out_stride + FIRST_COLUMN + h * dim + i;
+		r->out.want[at] = sum;
+		r->out.bound[at] = relative * magnitude;
 	}
 }
 
-static evn_status attention(evn_cases *c, evn_attention_ops *ops, const head_shape *s, evn_error *err)
+/* ---- a run --------------------------------------------------------------------------------------------------------
+ */
+
+/* n_tok rows of qkv whose queries are large enough for scores that move the maximum. */
+static evn_status make_qkv(evn_cases *c, evn_case_array *a, const attention_run *r, uint32_t n_tok, evn_error *err)
 {
-	evn_attention at = s->at;
-	attention_data d;
-	at.n_ctx = at.position + s->n_tok + 3;
-	EVN_TRY(make_attention(c, &d, s, at.n_ctx, err));
-	for (uint64_t i = 0; i < d.out.n; i++)
-		d.out.want[i] = 0;
-	for (uint32_t t = 0; t < s->n_tok; t++)
-		for (uint32_t h = 0; h < at.n_heads; h++)
-			expect_head_output(&d, s, t, h, at.n_ctx);
-	EVN_TRY(
-		evn_op_attention(ops, d.out.buf, d.out_stride, FIRST_COLUMN, d.q.buf, d.k.buf, d.v.buf, &at, s->n_tok, err));
-	return evn_case_check(c, &d.out, "out", err);
+	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_tok * r->at.qkv_stride, err));
+	for (uint64_t i = 0; i < a->n; i++)
+		if (i % r->at.qkv_stride < r->at.n_heads * r->config.head_dim)
+			a->values[i] *= 4;
+	return evn_case_upload(c, a, err);
 }
 
-/* ---- all of them -------------------------------------------------------------------------------------------------
+/* Bytes of 0xff: a NaN in every format. */
+static evn_status make_cache(evn_cases *c, evn_case_array *a, const attention_run *r, evn_error *err)
+{
+	uint64_t bytes = r->at.n_kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->at.n_ctx);
+	EVN_TRY(evn_case_array_make(c, a, bytes / sizeof *a->values, err));
+	memset(a->values, 0xff, bytes);
+	return evn_case_upload(c, a, err);
+}
+
+static evn_status make(evn_cases *c, attention_run *r, evn_error *err)
+{
+	const uint32_t dim = r->config.head_dim;
+	void *weights;
+	r->n_keys = r->at.position + r->n_tok;
+	r->at.n_ctx = r->n_keys + 3;
+	r->at.k_offset = r->at.n_heads * dim + 5;
+	r->at.v_offset = r->at.k_offset + r->at.n_kv * dim + 3;
+	r->at.qkv_stride = r->at.v_offset + r->at.n_kv * dim + 9;
+	r->out_stride = (uint32_t)evn_round_up(FIRST_COLUMN + r->at.n_heads * dim, EVN_PAD);
+	EVN_TRY(evn_case_memory(c, &weights, r->n_keys * sizeof(double), err));
+	r->weights = weights;
+	EVN_TRY(make_qkv(c, &r->past, r, r->at.position ? r->at.position : 1, err));
+	EVN_TRY(make_qkv(c, &r->qkv, r, r->n_tok, err));
+	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->at.n_ctx * r->config.rope_dim + 1, err));
+	EVN_TRY(evn_case_array_make(c, &r->q_weight, dim, err));
+	for (uint32_t i = 0; i < dim; i++)
+		r->q_weight.values[i] *= 4;
+	EVN_TRY(evn_case_upload(c, &r->q_weight, err));
+	EVN_TRY(evn_case_input(c, &r->k_weight, dim, err));
+	EVN_TRY(make_cache(c, &r->k_cache, r, err));
+	EVN_TRY(make_cache(c, &r->v_cache, r, err));
+	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
+}
+
+static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
+{
+	void *memory;
+	uint64_t bytes = cache->n * sizeof *cache->values;
+	EVN_TRY(evn_case_memory(c, &memory, bytes, err));
+	*tiles = memory;
+	return evn_read(c->q, cache->buf, 0, memory, bytes, err);
+}
+
+static evn_status launch(evn_cases *c, evn_attention_ops *ops, attention_run *r, evn_error *err)
+{
+	evn_attention at = r->at;
+	at.rope = r->rope.buf;
+	at.q_norm = r->config.qk_norm ? r->q_weight.buf : NULL;
+	at.k_norm = r->config.qk_norm ? r->k_weight.buf : NULL;
+	at.norm_eps = NORM_EPS;
+	at.k_cache = r->k_cache.buf;
+	at.v_cache = r->v_cache.buf;
+	if (at.position) {
+		evn_attention fill = at;
+		evn_case_array out;
+		EVN_TRY(evn_case_output(c, &out, (uint64_t)at.position * r->out_stride, err));
+		fill.qkv = r->past.buf;
+		fill.position = 0;
+		EVN_TRY(evn_op_attention(ops, out.buf, r->out_stride, FIRST_COLUMN, &fill, at.position, err));
+	}
+	at.qkv = r->qkv.buf;
+	EVN_TRY(evn_op_attention(ops, r->out.buf, r->out_stride, FIRST_COLUMN, &at, r->n_tok, err));
+	EVN_TRY(read_cache(c, &r->k_cache, &r->k_tiles, err));
+	return read_cache(c, &r->v_cache, &r->v_tiles, err);
+}
+
+static evn_status run(evn_cases *c, const void *shape, evn_error *err)
+{
+	const head_shape *s = shape;
+	attention_run r = {.config = s->config, .at = s->at, .n_tok = s->n_tok};
+	evn_attention_ops *ops;
+	r.config.items = c->options.items;
+	EVN_TRY(make(c, &r, err));
+	evn_status st = evn_attention_ops_create(&ops, c->q, &r.config, err);
+	if (st == EVN_OK)
+		st = launch(c, ops, &r, err);
+	evn_attention_ops_free(ops);
+	if (st != EVN_OK)
+		return st;
+	check_cache(c, &r);
+	for (uint64_t i = 0; i < r.out.n; i++)
+		r.out.want[i] = 0;
+	for (uint32_t t = 0; t < r.n_tok; t++)
+		for (uint32_t h = 0; h < r.at.n_heads; h++)
+			expect_output(&r, t, h);
+	return evn_case_check(c, &r.out, "out", err);
+}
+
+/* ---- all of them --------------------------------------------------------------------------------------------------
  */
 
 #define HEAD(dim, rope) .head_dim = dim, .rope_dim = rope
-#define LOCAL(heads, kv, per_kv) .n_heads = heads, .n_kv = kv, .group = per_kv
+#define LOCAL(heads, kv) .n_heads = heads, .n_kv = kv
+#define F16 .kv_cache = EVN_KV_F16
+#define Q8_0 .kv_cache = EVN_KV_Q8_0
 
-static const head_shape rope_shapes[] = {
-	{"20 norm, partly, qk_norm", true, {HEAD(20, 12), .qk_norm = true}, {LOCAL(2, 1, 2), .position = 1}, 2},
-	{"64 norm", false, {HEAD(64, 64)}, {LOCAL(3, 1, 3), .position = 5}, 3},
-	{"64 neox", false, {HEAD(64, 64), .rope_neox = true}, {LOCAL(4, 2, 2)}, 1},
-	{"80 neox, partly", false, {HEAD(80, 32), .rope_neox = true}, {LOCAL(2, 2, 1), .position = 9}, 2},
-	{"100 norm, qk_norm", false, {HEAD(100, 100), .qk_norm = true}, {LOCAL(3, 1, 3), .position = 2}, 2},
-	{"128 neox, qk_norm", false, {HEAD(128, 128), .rope_neox = true, .qk_norm = true}, {LOCAL(2, 1, 2)}, 2},
-};
-
-static const head_shape attention_shapes[] = {
-	{"20, 18 keys", true, {HEAD(20, 12), .qk_norm = true}, {LOCAL(2, 1, 2), .position = 16}, 2},
-	{"64, 1 key", false, {HEAD(64, 64)}, {LOCAL(3, 1, 3)}, 1},
-	{"64, 17 keys", false, {HEAD(64, 64)}, {LOCAL(4, 2, 2), .position = 16}, 1},
-	{"64, 5 tokens", false, {HEAD(64, 64)}, {LOCAL(4, 2, 2), .position = 13}, 5},
+/* Keys at the borders of tiles (16) and of splits; one token appends in the kernel that attends, several before it;
+ * heads of one KV head that are fewer here than in the model, and more than a work-group takes (8). */
+static const head_shape shapes[] = {
+	{"20 partly norm, qk_norm", true, {HEAD(20, 12), .group = 2, .qk_norm = true}, {LOCAL(2, 1), .position = 16}, 1},
+	{"f16 20 neox, 2 splits",
+	 true,
+	 {HEAD(20, 20), .group = 2, .rope_neox = true, F16, .splits = 2},
+	 {LOCAL(2, 1), .position = 15},
+	 2},
+	{"q8_0 40", true, {HEAD(40, 40), .group = 1, Q8_0}, {LOCAL(1, 1), .position = 17}, 1},
+	{"64, 1 key", false, {HEAD(64, 64), .group = 3}, {LOCAL(3, 1)}, 1},
+	{"64, 16 keys", false, {HEAD(64, 64), .group = 3}, {LOCAL(9, 3), .position = 15}, 1},
 	{"64, heads 4-8 of 9 over 3",
 	 false,
-	 {HEAD(64, 64)},
-	 {LOCAL(5, 2, 3), .first_head = 4, .first_kv = 1, .position = 30},
-	 2},
-	{"64, one KV head, 700 keys", false, {HEAD(64, 64), .rope_neox = true}, {LOCAL(8, 1, 8), .position = 697}, 3},
-	{"80, 33 keys", false, {HEAD(80, 32), .rope_neox = true}, {LOCAL(2, 2, 1), .position = 31}, 2},
-	{"100, 20 keys", false, {HEAD(100, 100), .qk_norm = true}, {LOCAL(3, 1, 3), .position = 18}, 2},
-	{"128, 40 keys",
+	 {HEAD(64, 64), .group = 3},
+	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 30},
+	 3},
+	{"64, 700 keys, 3 splits", false, {HEAD(64, 64), .group = 3, .splits = 3}, {LOCAL(3, 1), .position = 699}, 1},
+	{"64, more splits than tiles", false, {HEAD(64, 64), .group = 3, .splits = 3}, {LOCAL(3, 1), .position = 17}, 1},
+	{"64 neox, prompt of 37 on 33",
 	 false,
-	 {HEAD(128, 128), .rope_neox = true, .qk_norm = true},
-	 {LOCAL(2, 1, 2), .first_head = 6, .first_kv = 3, .position = 38},
+	 {HEAD(64, 64), .group = 2, .rope_neox = true},
+	 {LOCAL(4, 2), .position = 33},
+	 37},
+	{"f16 64 neox, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, F16},
+	 {LOCAL(4, 2), .position = 33},
+	 37},
+	{"q8_0 64 neox, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, Q8_0},
+	 {LOCAL(4, 2), .position = 33},
+	 37},
+	{"80 partly neox, 33 keys",
+	 false,
+	 {HEAD(80, 32), .group = 1, .rope_neox = true, Q8_0},
+	 {LOCAL(2, 2), .position = 31},
 	 2},
+	{"100 qk_norm, 20 heads to one",
+	 false,
+	 {HEAD(100, 100), .group = 20, .qk_norm = true},
+	 {LOCAL(20, 1), .position = 18},
+	 1},
+	{"128 neox, qk_norm",
+	 false,
+	 {HEAD(128, 128), .group = 2, .rope_neox = true, .qk_norm = true, F16},
+	 {LOCAL(2, 1), .first_head = 6, .first_kv = 3, .position = 40},
+	 1},
+	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, 1},
 };
-
-static evn_status rope_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, rope_append, s, err); }
-static evn_status attention_case(evn_cases *c, const void *s, evn_error *err)
-{
-	return with_ops(c, attention, s, err);
-}
 
 void evn_selftest_heads(evn_cases *c)
 {
-	const head_shape *s = rope_shapes;
-	for (size_t i = 0; i < sizeof rope_shapes / sizeof *rope_shapes; i++, s++)
+	const head_shape *s = shapes;
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++, s++)
 		if (s->tiny || !c->options.tiny)
-			evn_case_run(c, rope_case, s, "rope_append %s", s->name);
-	s = attention_shapes;
-	for (size_t i = 0; i < sizeof attention_shapes / sizeof *attention_shapes; i++, s++)
-		if (s->tiny || !c->options.tiny)
-			evn_case_run(c, attention_case, s, "attention %s", s->name);
+			evn_case_run(c, run, s, "attention %s", s->name);
 }

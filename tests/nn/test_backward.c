@@ -282,11 +282,11 @@ static double rope_loss(const void *arg, const double *qkv)
 	for (int t = 0; t < TOKENS; t++)
 		for (int i = 0; i < V_AT; i++) {
 			const double *head = qkv + (size_t)t * QKV + i / HEAD * HEAD;
-			const float *angle = a->table + ((size_t)(t % CTX) * (ROPE / 2) + (size_t)(i % HEAD / 2)) * 2;
+			const float *cosine = a->table + (size_t)(t % CTX) * ROPE + i % HEAD / 2, *sine = cosine + ROPE / 2;
 			double y = head[i % HEAD];
 			if (i % HEAD < ROPE)
-				y = i % 2 ? head[i % HEAD - 1] * (double)angle[1] + y * (double)angle[0]
-						  : y * (double)angle[0] - head[i % HEAD + 1] * (double)angle[1];
+				y = i % 2 ? head[i % HEAD - 1] * (double)*sine + y * (double)*cosine
+						  : y * (double)*cosine - head[i % HEAD + 1] * (double)*sine;
 			sum += (double)a->c[(size_t)t * QKV + (size_t)i] * y;
 		}
 	return sum;

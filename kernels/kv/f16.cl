@@ -1,0 +1,20 @@
+// f16.cl - the KV cache in halves; tiles as in f32.cl.
+#define KV_TILE_BYTES (16 * HEAD_PAD * 2)
+
+INLINE float16 k_load(const global uchar *tile, uint dim) { return vload_half16(dim, (const global half *)tile); }
+INLINE float16 v_load(const global uchar *tile, uint at, uint vec)
+{
+	return vload_half16(at * HEAD_VECS + vec, (const global half *)tile);
+}
+
+INLINE void k_store(global uchar *tile, uint at, const float *x)
+{
+	for (uint i = 0; i < HEAD_DIM; i++)
+		vstore_half_rte(x[i], i * 16 + at, (global half *)tile);
+}
+
+INLINE void v_store(global uchar *tile, uint at, const float *x)
+{
+	for (uint i = 0; i < HEAD_VECS; i++)
+		vstore_half16_rte(vload16(i, x), at * HEAD_VECS + i, (global half *)tile);
+}

@@ -1,0 +1,21 @@
+// f32.cl - the KV cache in f32. A tile is 16 positions: of keys 16 lanes for each dimension, of values a row for each
+// position.
+#define KV_TILE_BYTES (16 * HEAD_PAD * 4)
+
+INLINE float16 k_load(const global uchar *tile, uint dim) { return vload16(dim, (const global float *)tile); }
+INLINE float16 v_load(const global uchar *tile, uint at, uint vec)
+{
+	return vload16(at * HEAD_VECS + vec, (const global float *)tile);
+}
+
+INLINE void k_store(global uchar *tile, uint at, const float *x)
+{
+	for (uint i = 0; i < HEAD_DIM; i++)
+		((global float *)tile)[i * 16 + at] = x[i];
+}
+
+INLINE void v_store(global uchar *tile, uint at, const float *x)
+{
+	for (uint i = 0; i < HEAD_VECS; i++)
+		vstore16(vload16(i, x), at * HEAD_VECS + i, (global float *)tile);
+}

@@ -1,0 +1,51 @@
+// q8_0.cl - the KV cache in 8 bits: code times the scale, a half, of its position and of its block of 32 dimensions
+// (the last block may be 16). Tiles as in f32.cl, first the codes, then the scales: of keys 16 lanes for each block, of
+// values a row of blocks for each position.
+#define BLOCKS ((HEAD_VECS + 1) / 2)
+#define KV_TILE_BYTES (16 * HEAD_PAD + 16 * BLOCKS * 2)
+
+INLINE const global half *scales_of(const global uchar *tile) { return (const global half *)(tile + 16 * HEAD_PAD); }
+
+INLINE float16 k_load(const global uchar *tile, uint dim)
+{
+	return convert_float16(vload16(dim, (const global char *)tile)) * vload_half16(dim / 32, scales_of(tile));
+}
+
+INLINE float16 v_load(const global uchar *tile, uint at, uint vec)
+{
+	float scale = vload_half(at * BLOCKS + vec / 2, scales_of(tile));
+	return convert_float16(vload16(at * HEAD_VECS + vec, (const global char *)tile)) * scale;
+}
+
+// Codes of x[32 block ..] against the scale as its half reads back; returns 1 / scale, 0 for a block of zeros.
+INLINE float make_scale(global uchar *tile, uint at, uint block, const float *x)
+{
+	float16 size = fabs(vload16(2 * block, x));
+	if (2 * block + 1 < HEAD_VECS)
+		size = fmax(size, fabs(vload16(2 * block + 1, x)));
+	float most = 0.0f, lanes[16];
+	vstore16(size, 0, lanes);
+	for (uint i = 0; i < 16; i++)
+		most = fmax(most, lanes[i]);
+	vstore_half_rte(most / 127.0f, at, (global half *)(tile + 16 * HEAD_PAD));
+	float scale = vload_half(at, scales_of(tile));
+	return scale > 0.0f ? 1.0f / scale : 0.0f;
+}
+
+INLINE void k_store(global uchar *tile, uint at, const float *x)
+{
+	for (uint b = 0; b < BLOCKS; b++) {
+		float inverse = make_scale(tile, b * 16 + at, b, x);
+		for (uint i = 32 * b; i < 32 * b + 32 && i < HEAD_DIM; i++)
+			((global char *)tile)[i * 16 + at] = convert_char_sat_rte(x[i] * inverse);
+	}
+}
+
+INLINE void v_store(global uchar *tile, uint at, const float *x)
+{
+	for (uint b = 0; b < BLOCKS; b++) {
+		float inverse = make_scale(tile, at * BLOCKS + b, b, x);
+		for (uint i = 2 * b; i < 2 * b + 2 && i < HEAD_VECS; i++)
+			vstore16(convert_char16_sat_rte(vload16(i, x) * inverse), at * HEAD_VECS + i, (global char *)tile);
+	}
+}
