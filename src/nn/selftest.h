@@ -9,6 +9,7 @@ typedef struct {
 	const char *only; /* runs what has this in its name; NULL: everything */
 	uint32_t items;   /* as in evn_ops_config; 0: as the device likes */
 	bool tiny;        /* shapes small enough for an interpreter, no GEMM */
+	bool tiny_heads;  /* such shapes of attention alone: Mesa 22.3's llvmpipe compiles each variant for 10 s */
 } evn_selftest_options;
 
 /* One call of fn (may be NULL) per kernel and variant. EVN_ERR_DEVICE names the first that failed. */

@@ -403,6 +403,6 @@ void evn_selftest_heads(evn_cases *c)
 {
 	const head_shape *s = shapes;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++, s++)
-		if (s->tiny || !c->options.tiny)
+		if (s->tiny || !(c->options.tiny || c->options.tiny_heads))
 			evn_case_run(c, run, s, "attention %s", s->name);
 }

@@ -63,6 +63,7 @@ typedef struct {
 	size_t n_shares;
 	uint32_t context, batch;
 	evn_reduce reduce;
+	evn_kv_cache kv_cache;
 	bool rounds; /* activations may be rounded to 8 bits; else f32, which references and comparisons of splits are
 					held to */
 	uint64_t memory_bytes;
@@ -80,6 +81,7 @@ static inline evn_status way_open(evn_engine **out, const evn_model *m, const wa
 					 .context = w->context,
 					 .batch = w->batch,
 					 .reduce = w->reduce,
+					 .kv_cache = w->kv_cache,
 					 .activations = w->rounds ? EVN_ACTIVATIONS_AUTO : EVN_ACTIVATIONS_F32,
 					 .progress = w->progress,
 					 .progress_user = w->progress_user};

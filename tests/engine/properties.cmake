@@ -16,6 +16,8 @@ endfunction()
 # Without arguments: every case of the Q4_1 file on one rank.
 set_tests_properties(engine/test_reference PROPERTIES TIMEOUT 300)
 engine_run(test_reference_halves "" 300 test_reference pocl/1+1)
+engine_run(test_reference_kv_f16 "" 300 test_reference pocl/1+1 q4_1 3 24 f16)
+engine_run(test_reference_kv_q8_0 "" 300 test_reference pocl/1+1 q4_1 3 24 q8_0)
 engine_run(test_reference_f32 "" 300 test_reference pocl f32 2 16)
 engine_run(test_reference_f32_halves "" 300 test_reference pocl/1+1 f32 2 16)
 engine_run(test_reference_f32_long long 1200 test_reference pocl f32)

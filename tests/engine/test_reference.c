@@ -1,7 +1,9 @@
 /* test_reference.c - the ids and log-probabilities that llama.cpp gives for SmolLM2-135M-Instruct in f32.
- *   test_reference [DEVICES [FORMAT [MOST-CASES [MOST-TOKENS]]]]
+ *   test_reference [DEVICES [FORMAT [MOST-CASES [MOST-TOKENS [KV-CACHE]]]]]
  * FORMAT is q4_1 or f32: the two files hold the same weights. The rule: ids are equal; where they first part, the
- * reference's two best candidates lay within MARGIN; up to there log-probabilities agree to TOLERANCE. */
+ * reference's two best candidates lay within MARGIN; up to there log-probabilities agree to TOLERANCE. With a KV
+ * cache that rounds (f16, q8_0) the reference's ids are followed to the end: nine of ten are the best here too, and
+ * no probability moves further than the cache may move it. */
 #include "engine/harness.h"
 
 #include <jansson.h>
@@ -9,6 +11,14 @@
 
 #define MARGIN 0.02
 #define TOLERANCE 2e-3
+
+/* What a KV cache that rounds may move a probability by: a relative 2^-12 of each key and value, or a 254th of the
+ * largest of 32, that 30 layers add up; 0.0022 and 0.035 were seen. */
+static const struct {
+	const char *name;
+	double moves;
+} kv_caches[] = {[EVN_KV_F32] = {"f32", 0}, [EVN_KV_F16] = {"f16", 0.01}, [EVN_KV_Q8_0] = {"q8_0", 0.1}};
+static evn_kv_cache kv_cache = EVN_KV_F32;
 
 static const char *devices = "pocl", *format = "q4_1";
 static size_t most_cases = SIZE_MAX, most_tokens = SIZE_MAX;
@@ -60,8 +70,9 @@ static void compare_step(const running *r, const json_t *best, size_t step, doub
 		const json_t *candidate = json_array_get(best, i);
 		json_int_t id = id_at(candidate, 0);
 		double want = json_real_value(json_array_get(candidate, 1)), got = (double)logits[id] - sum;
-		*worst = fmax(*worst, fabs(got - want));
-		if (!(fabs(got - want) <= TOLERANCE))
+		double error = kv_cache ? fabs(exp(got) - exp(want)) : fabs(got - want);
+		*worst = fmax(*worst, error);
+		if (!(error <= (kv_cache ? kv_caches[kv_cache].moves : TOLERANCE)))
 			fail_msg("step %zu: log-probability of %lld is %.5f, expected %.5f", step, (long long)id, got, want);
 	}
 }
@@ -99,7 +110,7 @@ static void run_case(const running *r, const json_t *c)
 {
 	evn_error err = {0};
 	const json_t *ids = json_object_get(c, "ids"), *best = json_object_get(c, "top3");
-	size_t n = json_array_size(ids) < most_tokens ? json_array_size(ids) : most_tokens, step = 0;
+	size_t n = json_array_size(ids) < most_tokens ? json_array_size(ids) : most_tokens, step = 0, n_other = 0;
 	double worst = 0;
 	feed_prompt(r, c);
 	evn_sampler *sampler = greedy_without_end(r);
@@ -108,14 +119,19 @@ static void run_case(const running *r, const json_t *c)
 		compare_step(r, json_array_get(best, step), step, &worst);
 		require_ok(evn_sampler_draw(sampler, evn_session_logits(r->session), &id, &err));
 		if (id != id_at(ids, step)) {
-			assert_true(margin(r, json_array_get(best, step)) < MARGIN);
-			break;
+			if (!kv_cache) {
+				assert_true(margin(r, json_array_get(best, step)) < MARGIN);
+				break;
+			}
+			n_other++;
+			id = (int32_t)id_at(ids, step);
 		}
 		require_ok(evn_session_eval(r->session, &id, 1, NULL, &err));
 	}
 	evn_sampler_free(sampler);
-	print_message("%s: %zu of %zu ids equal, log-probabilities within %.2g\n",
-				  json_string_value(json_object_get(c, "name")), step, n, worst);
+	assert_true(n_other * 10 <= n);
+	print_message("%s: %zu of %zu ids equal, %sprobabilities within %.2g\n",
+				  json_string_value(json_object_get(c, "name")), step - n_other, n, kv_cache ? "" : "log-", worst);
 }
 
 static void test_cases(void **at)
@@ -132,7 +148,7 @@ static int setup(void **at)
 	static state s;
 	s.reference = json_load_file(EVN_TEST_DATA "/greedy-f32.json", 0, NULL);
 	assert_non_null(s.reference);
-	s.run = start(model_path(), &(way){.devices = devices, .context = 600});
+	s.run = start(model_path(), &(way){.devices = devices, .context = 600, .kv_cache = kv_cache});
 	*at = &s;
 	return 0;
 }
@@ -151,6 +167,9 @@ int main(int argc, char **argv)
 	format = argc > 2 ? argv[2] : format;
 	most_cases = argc > 3 ? strtoul(argv[3], NULL, 10) : most_cases;
 	most_tokens = argc > 4 ? strtoul(argv[4], NULL, 10) : most_tokens;
+	for (size_t i = 0; argc > 5 && i < sizeof kv_caches / sizeof *kv_caches; i++)
+		if (!strcmp(argv[5], kv_caches[i].name))
+			kv_cache = (evn_kv_cache)i;
 	if (!file_exists(model_path()))
 		return missing(model_path());
 	if (!driver_exists("pocl") || (strstr(devices, "intel") && !driver_exists("intel")))

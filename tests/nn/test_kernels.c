@@ -89,6 +89,7 @@ static void find_tests(bool tiny)
 		if (!info->usable)
 			continue;
 		add(i, tiny ? 1 : 0, tiny);
+		tests[n_tests - 1].options.tiny_heads = tiny || !strcmp(info->platform, "rusticl");
 		if (tiny || !strcmp(info->platform, "pocl"))
 			add(i, tiny ? 4 : 32, tiny);
 	}
