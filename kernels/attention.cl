@@ -29,14 +29,6 @@ INLINE void store_head(global float *row, uint out_stride, uint out_offset, uint
 #endif
 }
 
-INLINE float max16(float16 v)
-{
-	float8 a = fmax(v.lo, v.hi);
-	float4 b = fmax(a.lo, a.hi);
-	float2 c = fmax(b.lo, b.hi);
-	return fmax(c.x, c.y);
-}
-
 // Softmax with a running maximum (Milakov & Gimelshein 2018): what the tiles so far add up to.
 typedef struct {
 	float top;   // highest score

@@ -18,6 +18,14 @@ INLINE float sum16(float16 v)
 	return c.x + c.y;
 }
 
+INLINE float max16(float16 v)
+{
+	float8 a = fmax(v.lo, v.hi);
+	float4 b = fmax(a.lo, a.hi);
+	float2 c = fmax(b.lo, b.hi);
+	return fmax(c.x, c.y);
+}
+
 // The halfs of 16 rows at p, as f32. vload_half is in the baseline, half arithmetic is not.
 INLINE float16 load_halfs(const global uchar *p) { return vload_half16(0, (const global half *)p); }
 

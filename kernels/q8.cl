@@ -5,14 +5,6 @@
 INLINE float q8_scale(const global uchar *block) { return *(const global float *)(block + 32); }
 INLINE int q8_sum(const global uchar *block, uint half_block) { return ((const global int *)(block + 36))[half_block]; }
 
-INLINE float max16(float16 v)
-{
-	float8 a = fmax(v.lo, v.hi);
-	float4 b = fmax(a.lo, a.hi);
-	float2 c = fmax(b.lo, b.hi);
-	return fmax(c.x, c.y);
-}
-
 // Rounded to the nearest multiple of the scale, which is the largest magnitude / 127.
 INLINE void q8_store(global uchar *block, float16 lo, float16 hi)
 {
