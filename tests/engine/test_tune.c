@@ -149,7 +149,7 @@ static void test_trials_that_crash(void **state)
 
 static int run_with_crashes(void)
 {
-	char command[512], self[256] = "";
+	char command[1024], self[256] = "";
 	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
 		return 1;
 	snprintf(command, sizeof command,
