@@ -23,6 +23,9 @@ typedef struct {
 	uint32_t length; /* of a window; the last may be shorter */
 	evn_scorer *scorer;
 	double score_s;
+	char *state_path; /* of the windows done, kept for a run that is killed; NULL: not kept */
+	size_t n_resumed, n_kept;
+	double kept_s, keeping_s; /* when they were last saved, and how long that took */
 } scoring;
 
 /* ---- the text in windows ----------------------------------------------------------------------------------------
@@ -155,10 +158,34 @@ static double mean_nll(const scoring *g, size_t *n_tokens)
 	return n ? sum / (double)n : (double)NAN;
 }
 
+#define KEEP_EVERY_S 1.0
+#define KEEP_COST 20 /* at most this part of the time goes into saving */
+
+static void keep(scoring *g)
+{
+	evn_error err = {0};
+	double began = clock_s();
+	size_t n_done = 0;
+	for (size_t i = 0; i < g->n_windows; i++)
+		n_done += g->windows[i].done;
+	if (!g->state_path || n_done == g->n_kept)
+		return;
+	if (evn_windows_save(g->state_path, g->windows, g->n_windows, &err) != EVN_OK) {
+		console_note("a run that is killed could not be resumed: %s", err.text);
+		free(g->state_path);
+		g->state_path = NULL;
+	}
+	g->n_kept = n_done;
+	g->kept_s = clock_s();
+	g->keeping_s = g->kept_s - began;
+}
+
 static bool show_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
-	const scoring *g = user;
+	scoring *g = user;
 	size_t n;
+	if (clock_s() - g->kept_s >= fmax(KEEP_EVERY_S, KEEP_COST * g->keeping_s))
+		keep(g);
 	double nll = mean_nll(g, &n);
 	if (n > 0)
 		console_progress_note("perplexity %.4f", exp(nll));
@@ -180,6 +207,15 @@ static void note_beginning(const scoring *g)
 					 info->reason ? info->reason : "", info->reason ? ")" : "");
 }
 
+static void resume(scoring *g)
+{
+	g->state_path = evn_scorer_state_path(g->scorer, g->windows, g->n_windows);
+	g->n_resumed = g->n_kept = g->state_path ? evn_windows_load(g->state_path, g->windows, g->n_windows) : 0;
+	if (g->n_resumed > 0)
+		console_note("resuming: %zu of %zu windows are known from a run that did not end (%s)", g->n_resumed,
+					 g->n_windows, g->state_path);
+}
+
 static evn_status compute(scoring *g, evn_error *err)
 {
 	evn_options o = settings_engine_options(g->settings);
@@ -190,10 +226,15 @@ static evn_status compute(scoring *g, evn_error *err)
 	if (status != EVN_OK)
 		return status;
 	note_beginning(g);
-	double began = clock_s();
+	resume(g);
+	double began = g->kept_s = clock_s();
 	status = evn_scorer_run(g->scorer, g->windows, g->n_windows, show_progress, g, err);
 	g->score_s = clock_s() - began;
 	console_progress_end();
+	if (status != EVN_OK)
+		keep(g);
+	if (status != EVN_OK && g->n_kept > 0)
+		console_note("%zu of %zu windows are done; the same command goes on from there", g->n_kept, g->n_windows);
 	return status;
 }
 
@@ -229,10 +270,10 @@ static evn_status print_json(const scoring *g, double nll, evn_error *err)
 				  json_pack("{s:o, s:o, s:I}", "device", json_text(info->ranks[i].device), "share",
 							json_number(info->ranks[i].share), "windows", (json_int_t)info->ranks[i].windows));
 	json_t *root =
-		json_pack("{s:I, s:o, s:o, s:I, s:I, s:s, s:o, s:{s:o, s:o}, s:o, s:o}", "tokens", (json_int_t)g->n_scored,
-				  "perplexity", json_number(exp(nll)), "nll", json_number(nll), "windows", (json_int_t)g->n_windows,
-				  "ctx", (json_int_t)g->length, "split", split_name(info), "ranks", ranks, "predicted",
-				  "tensor_tok_s", json_number(info->tensor_tok_s), "sequence_tok_s",
+		json_pack("{s:I, s:o, s:o, s:I, s:I, s:I, s:s, s:o, s:{s:o, s:o}, s:o, s:o}", "tokens",
+				  (json_int_t)g->n_scored, "perplexity", json_number(exp(nll)), "nll", json_number(nll), "windows",
+				  (json_int_t)g->n_windows, "ctx", (json_int_t)g->length, "split", split_name(info), "ranks", ranks,
+				  "predicted", "tensor_tok_s", json_number(info->tensor_tok_s), "sequence_tok_s",
 				  json_number(info->reason ? (double)NAN : info->sequence_tok_s), "seconds", json_number(g->score_s),
 				  "token_logprobs", g->settings->tokens ? tokens_json(g) : json_null());
 	if (root && !g->settings->tokens)
@@ -302,6 +343,9 @@ evn_status cmd_score(const invocation *in, evn_error *err)
 		status = compute(&g, err);
 	if (status == EVN_OK)
 		status = tell(&g, err);
+	if (status == EVN_OK && g.n_kept > 0)
+		remove(g.state_path);
+	free(g.state_path);
 	evn_scorer_close(g.scorer);
 	free(g.windows);
 	free(g.log_p);

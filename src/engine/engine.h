@@ -27,4 +27,7 @@ struct evn_engine {
 evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const evn_options *o, evn_prepared *p,
 									evn_error *err);
 
+/* Of the model, the ranks and how they compute. */
+uint64_t evn_scorer_fingerprint(const evn_scorer *s);
+
 #endif

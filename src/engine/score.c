@@ -35,7 +35,7 @@ struct evn_scorer {
 	worker workers[EVN_MAX_RANKS];
 	evn_team *team;
 	atomic_bool stop;
-	uint64_t load_bytes;
+	uint64_t load_bytes, fingerprint;
 };
 
 /* ---- which split ------------------------------------------------------------------------------------------------
@@ -81,6 +81,34 @@ static evn_status choose(evn_scorer *s, evn_split_mode asked, uint64_t n_windows
 	}
 	return EVN_OK;
 }
+
+#define SAMPLE_BYTES 4096u
+
+/* A model's content by its directory and the beginning of every tensor: models of one kind differ in each. */
+static uint64_t hash_model(uint64_t h, const evn_model *m)
+{
+	const evn_gguf *g = evn_model_gguf(m);
+	uint64_t header = evn_model_fingerprint(m);
+	h = evn_hash(h, &header, sizeof header);
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
+		const evn_tensor *t = evn_gguf_tensor_at(g, i);
+		h = evn_hash(h, t->data, t->size_bytes < SAMPLE_BYTES ? (size_t)t->size_bytes : SAMPLE_BYTES);
+	}
+	return h;
+}
+
+static void take_fingerprint(evn_scorer *s)
+{
+	uint64_t h = hash_model(evn_hash_str(EVN_HASH_START, evn_version()), s->model);
+	for (uint32_t i = 0; i < s->prepared.n; i++) {
+		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i]);
+		h = evn_hash(h, &pick, sizeof pick);
+	}
+	const uint32_t how[] = {s->info.split, s->options.activations, s->prepared.limits.n_batch};
+	s->fingerprint = evn_hash(h, how, sizeof how);
+}
+
+uint64_t evn_scorer_fingerprint(const evn_scorer *s) { return s->fingerprint; }
 
 /* ---- loading ----------------------------------------------------------------------------------------------------
  */
@@ -135,6 +163,7 @@ static evn_status open_scorer(evn_scorer *s, evn_split_mode split, uint64_t n_wi
 {
 	EVN_TRY(evn_prepare(&s->prepared, s->model, &s->options, err));
 	EVN_TRY(choose(s, split, n_windows, err));
+	take_fingerprint(s);
 	uint64_t rows = LOGITS_BYTES / (evn_model_hparams(s->model)->vocab * sizeof(float)) + 1;
 	s->n_rows = rows < s->prepared.limits.n_ctx ? (uint32_t)rows : s->prepared.limits.n_ctx;
 	for (uint32_t i = 0; i < s->n_workers; i++)
