@@ -76,8 +76,8 @@ const option options[] = {
 	 "1,2,3", "token ids instead of a text"},
 	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "without ids or a prompt: N ids of the vocabulary, drawn by --init-seed"},
-	{"image", 0, OPTION_TEXT, CMD_LOGITS, NULL, FIELD(image), NULL, 0, 0, NULL,
-	 "FILE.png", "draw the logits as a heat map, too"},
+	{"image", 0, OPTION_TEXT, CMD_LOGITS | CMD_SCORE, NULL, FIELD(image), NULL, 0, 0, NULL,
+	 "FILE.png", "draw it, too: the logits as a heat map, or the surprise of each token along the text"},
 	{"ctx", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(window), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "windows of N tokens, the second half of each scored, as llama-perplexity does; 0 = pieces of the context's "
 	 "length, every token scored but the first"},

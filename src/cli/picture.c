@@ -129,3 +129,55 @@ evn_status picture_logits(const char *path, const evn_model *m, const int32_t *i
 	free(p.names);
 	return status;
 }
+
+/* Mean of the values up to `reach` before and after each. */
+static void smooth(double *out, const double *values, size_t n, size_t reach)
+{
+	double sum = 0;
+	for (size_t i = 0, begin = 0, end = 0; i < n; i++) {
+		for (; end < n && end <= i + reach; end++)
+			sum += values[end];
+		for (; begin + reach < i; begin++)
+			sum -= values[begin];
+		out[i] = sum / (double)(end - begin);
+	}
+}
+
+/* With a point that is no number between stretches, so that the line has a gap there. */
+static size_t with_gaps(double *out, const double *place, const double *values, size_t n)
+{
+	size_t at = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0 && place[i] > place[i - 1] + 1.5)
+			out[at++] = (double)NAN;
+		out[at++] = values[i];
+	}
+	return at;
+}
+
+evn_status picture_surprise(const char *path, const char *title, const double *place, const double *surprise,
+							size_t n, evn_error *err)
+{
+	enum { PARTS = 100, LEAST = 4 };
+	char mean_name[64];
+	size_t reach = n / PARTS > LEAST ? n / PARTS : LEAST, n_points = 0;
+	double *values = calloc(n, 7 * sizeof *values);
+	if (!values)
+		return cli_fail_memory(err, "the picture");
+	double *mean = values, *x = mean + n, *y = x + 2 * n, *y_mean = y + 2 * n;
+	smooth(mean, surprise, n, reach);
+	with_gaps(x, place, place, n);
+	with_gaps(y, place, surprise, n);
+	n_points = with_gaps(y_mean, place, mean, n);
+	snprintf(mean_name, sizeof mean_name, "mean of %zu", 2 * reach + 1);
+	const evn_plot_series series[] = {{.name = "each token", .n = n_points, .x = x, .y = y, .faint = true},
+									  {.name = mean_name, .n = n_points, .x = x, .y = y_mean}};
+	const evn_line_chart chart = {.title = title,
+								  .x_label = "token of the text",
+								  .y_label = "surprise, -log p (nats)",
+								  .series = series,
+								  .n_series = 2};
+	evn_status status = evn_plot_line_chart(path, &chart, err);
+	free(values);
+	return status;
+}

@@ -1,5 +1,5 @@
 # The built program, driven by scripts.
-foreach(script refuse results picture train)
+foreach(script refuse results picture train score)
 	add_test(NAME cli/${script} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
 	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
@@ -16,3 +16,6 @@ endforeach()
 add_test(NAME cli/share_cores COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/vendors.sh
 	$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} cores)
 set_tests_properties(cli/share_cores PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+add_test(NAME cli/score_long COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/score.sh $<TARGET_FILE:evener_cli>
+	${CMAKE_SOURCE_DIR} long)
+set_tests_properties(cli/score_long PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 LABELS long)

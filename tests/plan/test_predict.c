@@ -153,6 +153,24 @@ static void without_layers_a_prompt_costs_its_logits(void **state)
 	assert_true(fabs(p.decode_tok_s - 2e6) < 1 && p.prefill_tok_s == EVN_PLAN_PROMPT * p.decode_tok_s);
 }
 
+static void sub_sequences_go_to_whoever_has_them_done_first(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[3] = {rank_of(1, 30, 0), rank_of(1, 10, 0), rank_of(1, 0, 0)};
+	double tok_s[3], together, alone = predict(&s, 1, 0, c, 0).prefill_tok_s;
+	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c, 3, 4, NULL), EVN_OK);
+	assert_close(tok_s[0], alone);
+	assert_true(tok_s[0] > 2.5 * tok_s[1] && tok_s[2] == 0);
+	assert_true(together > alone && together <= tok_s[0] + tok_s[1]);
+	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c, 3, 1, NULL), EVN_OK);
+	assert_close(together, alone); /* one cannot be divided */
+	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c, 3, 100000, NULL), EVN_OK);
+	assert_true(fabs(together / (tok_s[0] + tok_s[1]) - 1) < 1e-3);
+	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c + 2, 1, 5, NULL), EVN_OK);
+	assert_true(together == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +182,7 @@ int main(void)
 		cmocka_unit_test(a_rank_without_a_known_rate_never_ends),
 		cmocka_unit_test(shares_in_proportion_to_speed_are_the_best),
 		cmocka_unit_test(without_layers_a_prompt_costs_its_logits),
+		cmocka_unit_test(sub_sequences_go_to_whoever_has_them_done_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

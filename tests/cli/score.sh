@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# score.sh EVENER REPO [long] - evener score with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): llama-perplexity's
+# figures under every split, a killed run that goes on, and bad texts. long: all 32 windows. Exit 77 without the model.
+set -u
+evener=$(realpath "$1") repo=$(realpath "$2")
+model=${EVENER_TEST_MODEL-}
+[ -e "$model" ] || {
+	echo "skipped: EVENER_TEST_MODEL names no file"
+	exit 77
+}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+text=$repo/tests/data/persuasion-20k.txt
+f32=(score -m "$model" --activations f32)
+failures=0
+
+fail() {
+	printf 'FAILED: %s\n' "$*"
+	failures=$((failures + 1))
+}
+
+# holds PYTHON ARGS...: the command succeeds, is quiet on stderr, and PYTHON is true of its JSON d.
+holds() {
+	local condition=$1
+	shift
+	"$evener" "$@" --json >out 2>err </dev/null || fail "$*: exit $? ($(head -c 300 err))"
+	[ ! -s err ] || fail "$*: something on stderr: $(head -c 300 err)"
+	python3 -c "
+import json, math, sys
+d = json.load(open('out'), parse_constant=lambda c: sys.exit('not JSON: ' + c))
+sys.exit(0 if ($condition) else 'got ' + json.dumps(d)[:600])" || fail "$*: not so: $condition"
+}
+
+# refuse CODE CULPRIT ARGS...: ends with the code and one line on stderr that names the culprit.
+refuse() {
+	local code=$1 culprit=$2 got
+	shift 2
+	"$evener" "$@" >out 2>err </dev/null
+	got=$?
+	[ "$got" = "$code" ] || fail "$*: exit $got, expected $code ($(head -c 200 err))"
+	[ "$(wc -l <err)" = 1 ] || fail "$*: $(wc -l <err) lines on stderr, expected 1: $(head -c 400 err)"
+	grep -qF -- "$culprit" err || fail "$*: '$culprit' is not named in: $(head -c 200 err)"
+	[ ! -s out ] || fail "$*: something on stdout: $(head -c 200 out)"
+}
+
+# Within 0.1 % of what llama-perplexity says of the same weights in F32.
+agrees() {
+	echo "abs(d['perplexity'] / $1 - 1) < 1e-3 and d['tokens'] == 255 * $2 and d['windows'] == $2
+		and abs(math.exp(d['nll']) / d['perplexity'] - 1) < 1e-6 and d['resumed_windows'] == 0"
+}
+
+ways=('-d pocl/1' '-d pocl/1+1 --split tensor' '-d pocl/1+1 --split sequence')
+if [ "${3-}" = long ]; then
+	for way in "${ways[@]}"; do
+		# shellcheck disable=SC2086 # flags
+		holds "$(agrees 39.4136 32)" "${f32[@]}" -f "$text" --ctx 512 $way
+		[ "$way" != "${ways[0]}" ] || first=$(python3 -c 'import json; print(json.load(open("out"))["perplexity"])')
+		holds "abs(d['perplexity'] / $first - 1) < 1e-4" "${f32[@]}" -f "$text" --ctx 512 --windows 32 $way
+	done
+	[ "$failures" = 0 ]
+	exit
+fi
+
+first=
+for way in "${ways[@]}"; do
+	# shellcheck disable=SC2086
+	holds "$(agrees 35.0987 2) and abs(d['perplexity'] / ${first:-d['perplexity']} - 1) < 1e-4
+		and abs(math.exp(-sum(t['logprob'] for t in d['token_logprobs'][:255]) / 255) / 31.0310 - 1) < 1e-3" \
+		"${f32[@]}" -f "$text" --ctx 512 --windows 2 --tokens $way
+	first=$(python3 -c 'import json; print(json.load(open("out"))["perplexity"])')
+done
+holds 'd["split"] == "sequence" and [r["windows"] for r in d["ranks"]] == [3, 1]' \
+	"${f32[@]}" -f "$text" --ctx 16 --windows 4 -d pocl/1+1 --split sequence --shares 3,1
+
+# Each token; a text shorter than the context is one piece of which all but the first token count.
+holds 'd["tokens"] == 4 and [t["text"] for t in d["token_logprobs"]] == [" capital", " of", " France", " is"]
+	and abs(d["nll"] + sum(t["logprob"] for t in d["token_logprobs"]) / 4) < 1e-6' \
+	"${f32[@]}" -d pocl -p 'The capital of France is' --tokens
+"$evener" "${f32[@]}" -d pocl -p 'The capital of France is' --tokens -q >out 2>err || fail "tokens: $(cat err)"
+grep -qE '^ *3 +4649 +-[0-9.]+  ␣France$' out || fail "tokens: $(cat out)"
+tail -1 out | grep -q '^perplexity [0-9.]*, ' || fail "no perplexity at the end: $(tail -1 out)"
+printf 'bytes \xff\xfe that are no text' >bytes.txt
+holds 'd["tokens"] > 4 and math.isfinite(d["nll"])' "${f32[@]}" -d pocl -f bytes.txt --tokens
+"$evener" "${f32[@]}" -d pocl -f bytes.txt -q --image surprise.png >out 2>err || fail "image: $(cat err)"
+[ "$(head -c 4 surprise.png | tail -c 3)" = PNG ] || fail 'image: no PNG'
+
+# Killed in the middle: the next run goes on and has the same figures to the last digit. A cache of its own, with what was measured.
+cp -r "${EVENER_CACHE_DIR:-$HOME/.cache/evener}" cache 2>/dev/null || mkdir cache
+export EVENER_CACHE_DIR=$dir/cache
+rm -rf cache/scores
+run=("${f32[@]}" -f "$text" --ctx 32 --windows 60 -d pocl/1)
+"$evener" "${run[@]}" -q >out 2>err &
+pid=$!
+for _ in $(seq 600); do
+	! ls cache/scores 2>/dev/null | grep -qv tmp || break
+	sleep 0.1
+done
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+rm -f cache/scores/*.tmp
+[ -n "$(ls cache/scores)" ] || fail 'killed: nothing was kept'
+cp -r cache/scores kept
+holds '0 < d["resumed_windows"] < 60 and d["windows"] == 60' "${run[@]}"
+mv out resumed
+[ -z "$(ls cache/scores)" ] || fail 'resumed: what was kept is still there'
+holds "d['resumed_windows'] == 0 and d['nll'] == json.load(open('resumed'))['nll']" "${run[@]}"
+file=$(ls kept)
+head -c 100 "kept/$file" >"cache/scores/$file"
+"$evener" "${run[@]}" -q >out 2>err || fail "damaged state: $(cat err)"
+grep -q 'damaged' err || fail "damaged state: not told: $(cat err)"
+
+# Bad texts.
+: >empty.txt
+printf 'one' >one.txt
+printf 'some words, but no window' >short.txt
+refuse 1 missing.txt score -m "$model" -f missing.txt
+refuse 1 "$dir" score -m "$model" -f "$dir"
+refuse 2 'empty.txt: 0 tokens, at least 2 are needed' score -m "$model" -f empty.txt
+refuse 2 'one.txt: 1 tokens, at least 2 are needed' score -m "$model" -f one.txt
+refuse 2 'short.txt: 6 tokens, at least 512 are needed for a window' score -m "$model" -f short.txt --ctx 512
+refuse 2 '--ctx: 8193 tokens, but the model was trained for a context of 8192' score -m "$model" -f one.txt --ctx 8193
+refuse 2 'context: 9000 tokens' score -m "$model" -f one.txt -c 9000
+refuse 2 '--ctx: 2:' score -m "$model" -f one.txt --ctx 2
+refuse 1 'split: sequence needs the whole model on every device' score -m "$model" -f "$text" --ctx 512 --windows 2 \
+	-d pocl,pocl --memory 130MB --split sequence
+holds 'd["split"] == "tensor" and d["predicted"]["sequence_tok_s"] is None' score -m "$model" -f "$text" --ctx 64 --windows 4 \
+	-d pocl,pocl --memory 105MB --split auto
+"$evener" "${f32[@]}" -d pocl -p 'The capital of France' -q --image nowhere/x.png >out 2>err
+[ $? = 1 ] && grep -q 'nowhere/x.png' err && grep -q '^perplexity' out || fail "image that cannot be written: $(cat err)"
+
+[ "$failures" = 0 ] && echo 'all as expected'
+[ "$failures" = 0 ]
