@@ -203,8 +203,8 @@ typedef enum { EVN_KV_F32, EVN_KV_F16, EVN_KV_Q8_0 } evn_kv_cache;
 
 #define EVN_SHARE_AUTO (-1.0)
 
-/* One entry of the device list: `match` is an ITEM of the grammar SELECTOR[/PARTS] (docs/cli.md). Each device or
- * sub-device it matches becomes a rank. */
+/* One entry of the device list: `match` is an ITEM of the grammar SELECTOR[/PARTS[@FIRST]] (docs/cli.md). Each device
+ * or sub-device it matches becomes a rank. */
 typedef struct {
 	const char *match;
 	double share;           /* EVN_SHARE_AUTO, or a weight >= 0 divided over the ranks of this item */
@@ -267,8 +267,10 @@ EVN_API evn_status evn_engine_open(evn_engine **out, const evn_model *m, const e
 EVN_API void evn_engine_close(evn_engine *e);
 EVN_API const evn_plan_info *evn_engine_plan(const evn_engine *e);
 EVN_API uint32_t evn_engine_context(const evn_engine *e);
-/* Median of n sums of one token's message over the ranks, microseconds; 0 for one rank. */
-EVN_API evn_status evn_engine_measure_all_reduce(evn_engine *e, uint32_t n, double *us, evn_error *err);
+/* Median of n sums over the ranks of a message of so many bytes (0: one token's), microseconds; 0 for one rank.
+ * Longer than a batch's is EVN_ERR_LIMIT. */
+EVN_API evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us,
+												 evn_error *err);
 
 EVN_API evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err);
 EVN_API void evn_session_free(evn_session *s);

@@ -41,6 +41,18 @@ def fitting_format(name, columns):
     return name
 
 
+# Suffer most from few bits.
+_WIDE = ("token_embd.weight", "output.weight")
+
+
+def weight_format(name, columns, wanted, pure=False):
+    """Format of a matrix in a model of type `wanted`: the embedding and the output head are not taken below Q8_0
+    unless `pure`."""
+    if name in _WIDE and not pure and wanted not in ("F32", "F16", "BF16"):
+        wanted = "Q8_0"
+    return fitting_format(wanted, columns)
+
+
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 

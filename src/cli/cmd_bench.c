@@ -9,34 +9,45 @@
 #include "cli/table.h"
 #include "cli/text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define REDUCE_SAMPLES 100
+
+/* Of the repetitions' tokens/s. */
+typedef struct {
+	double median, least, most;
+} spread;
 
 /* An engine under test: one device, or all. */
 typedef struct {
 	evn_engine *engine;
 	evn_session *session;
 	double *prefill, *decode; /* tokens/s of each repetition */
-	double prefill_tok_s, decode_tok_s;
+	spread prefill_tok_s, decode_tok_s;
 } contender;
+
+/* Lengths of messages whose sums are timed: a token's of a small model to a prompt's. */
+static const uint64_t message_bytes[] = {1024, 2560, 5120, 10240, 20480, 65536, 262144, 1048576};
+#define N_MESSAGES (sizeof message_bytes / sizeof *message_bytes)
 
 typedef struct {
 	const settings *settings;
 	evn_model *model;
 	evn_model_info info;
 	contender together, alone[EVN_MAX_RANKS];
+	size_t n_alone;
 	const evn_plan_info *plan; /* of together */
+	size_t depth, prompt, decode, repeats;
 	int32_t *ids;
-	double all_reduce_us;
+	double all_reduce_us, message_us[N_MESSAGES]; /* 0: not measured */
 } bench;
 
 static evn_status open_contender(bench *b, contender *c, const evn_options *o, evn_error *err)
 {
-	size_t repeats = (size_t)b->settings->bench_repeats;
-	c->prefill = calloc(repeats, sizeof *c->prefill);
-	c->decode = calloc(repeats, sizeof *c->decode);
+	c->prefill = calloc(b->repeats, sizeof *c->prefill);
+	c->decode = calloc(b->repeats, sizeof *c->decode);
 	if (!c->prefill || !c->decode)
 		return cli_fail_memory(err, "the measurements");
 	evn_status status = evn_engine_open(&c->engine, b->model, o, err);
@@ -54,25 +65,23 @@ static void close_contender(contender *c)
 	free(c->decode);
 }
 
+static size_t longest(const bench *b) { return b->depth + (b->prompt > b->decode ? b->prompt : b->decode); }
+
 static evn_status open_all(bench *b, evn_error *err)
 {
-	const settings *s = b->settings;
-	int64_t longest = s->bench_prompt > s->bench_decode ? s->bench_prompt : s->bench_decode;
-	evn_options o = settings_engine_options(s);
+	evn_options o = settings_engine_options(b->settings);
 	if (o.context == 0)
-		o.context = (uint32_t)longest;
-	if (o.context < longest)
-		return cli_fail(err, EVN_ERR_USAGE, "bench: %lld tokens do not fit into a context of %u (-c)",
-						(long long)longest, o.context);
+		o.context = (uint32_t)longest(b);
+	if (o.context < longest(b))
+		return cli_fail(err, EVN_ERR_USAGE, "bench: %zu tokens do not fit into a context of %u (-c)", longest(b),
+						o.context);
 	evn_status status = open_contender(b, &b->together, &o, err);
 	if (status != EVN_OK)
 		return status;
 	b->plan = evn_engine_plan(b->together.engine);
-	for (size_t i = 0; i < b->plan->n_ranks && status == EVN_OK; i++) {
-		/* "0:0/1@1" is one unit from unit 1 on; alone, the first part of that size stands for it */
-		char item[128];
-		snprintf(item, sizeof item, "%.*s", (int)strcspn(b->plan->ranks[i].device, "@"), b->plan->ranks[i].device);
-		evn_device_rule rule = {.match = item, .share = EVN_SHARE_AUTO};
+	b->n_alone = b->settings->no_alone ? 0 : b->plan->n_ranks;
+	for (size_t i = 0; i < b->n_alone && status == EVN_OK; i++) {
+		evn_device_rule rule = {.match = b->plan->ranks[i].device, .share = EVN_SHARE_AUTO};
 		evn_options single = o;
 		single.devices = &rule;
 		single.n_devices = 1;
@@ -84,24 +93,24 @@ static evn_status open_all(bench *b, evn_error *err)
 	return status;
 }
 
-/* One prefill of n ids from an empty context. */
+/* One prefill of n ids after the tokens that the context holds. */
 static evn_status measure_prefill(bench *b, contender *c, size_t n, double *tok_s, evn_error *err)
 {
-	evn_status status = evn_session_rewind(c->session, 0, err);
+	evn_status status = evn_session_rewind(c->session, (uint32_t)b->depth, err);
 	double began = clock_s();
 	if (status == EVN_OK)
-		status = evn_session_eval(c->session, b->ids, n, NULL, err);
+		status = evn_session_eval(c->session, b->ids + b->depth, n, NULL, err);
 	*tok_s = (double)n / (clock_s() - began);
 	return status;
 }
 
-/* n tokens one by one, from an empty context. */
+/* n tokens one by one. */
 static evn_status measure_decode(bench *b, contender *c, size_t n, double *tok_s, evn_error *err)
 {
-	evn_status status = evn_session_rewind(c->session, 0, err);
+	evn_status status = evn_session_rewind(c->session, (uint32_t)b->depth, err);
 	double began = clock_s();
 	for (size_t i = 0; i < n && status == EVN_OK; i++) {
-		status = evn_session_eval(c->session, &b->ids[i], 1, NULL, err);
+		status = evn_session_eval(c->session, &b->ids[b->depth + i], 1, NULL, err);
 		if (status == EVN_OK && interrupted())
 			status = cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
 	}
@@ -111,36 +120,49 @@ static evn_status measure_decode(bench *b, contender *c, size_t n, double *tok_s
 
 static evn_status measure_contender(bench *b, contender *c, size_t repetition, evn_error *err)
 {
-	evn_status status = measure_prefill(b, c, (size_t)b->settings->bench_prompt, &c->prefill[repetition], err);
+	evn_status status = measure_prefill(b, c, b->prompt, &c->prefill[repetition], err);
 	if (status == EVN_OK)
-		status = measure_decode(b, c, (size_t)b->settings->bench_decode, &c->decode[repetition], err);
+		status = measure_decode(b, c, b->decode, &c->decode[repetition], err);
 	return status;
 }
 
-/* First use compiles kernels and touches memory: not what is measured. */
+/* First use compiles kernels and touches memory: not what is measured. It also fills the context to its depth. */
 static evn_status warm_up(bench *b, contender *c, evn_error *err)
 {
 	double ignored;
-	evn_status status = measure_prefill(b, c, (size_t)b->settings->bench_prompt, &ignored, err);
+	evn_status status = b->depth ? evn_session_eval(c->session, b->ids, b->depth, NULL, err) : EVN_OK;
+	if (status == EVN_OK)
+		status = measure_prefill(b, c, b->prompt, &ignored, err);
 	if (status == EVN_OK)
 		status = measure_decode(b, c, 1, &ignored, err);
 	return status;
 }
 
+static evn_status measure_sums(bench *b, evn_error *err)
+{
+	evn_engine *e = b->together.engine;
+	evn_status status = evn_engine_measure_all_reduce(e, 0, REDUCE_SAMPLES, &b->all_reduce_us, err);
+	for (size_t i = 0; i < N_MESSAGES && status == EVN_OK; i++) {
+		status = evn_engine_measure_all_reduce(e, message_bytes[i], REDUCE_SAMPLES, &b->message_us[i], err);
+		if (status == EVN_ERR_LIMIT) /* no message of this context is so long */
+			return EVN_OK;
+	}
+	return status;
+}
+
 static evn_status measure_all(bench *b, evn_error *err)
 {
-	size_t n = b->plan->n_ranks, repeats = (size_t)b->settings->bench_repeats;
-	uint64_t done = 0, total = (uint64_t)((n + 1) * (repeats + 1));
-	for (size_t repetition = 0; repetition <= repeats; repetition++)
-		for (size_t i = 0; i <= n; i++) {
-			contender *c = i < n ? &b->alone[i] : &b->together;
+	uint64_t done = 0, total = (uint64_t)((b->n_alone + 1) * (b->repeats + 1));
+	for (size_t repetition = 0; repetition <= b->repeats; repetition++)
+		for (size_t i = 0; i <= b->n_alone; i++) {
+			contender *c = i < b->n_alone ? &b->alone[i] : &b->together;
 			evn_status status = repetition == 0 ? warm_up(b, c, err) : measure_contender(b, c, repetition - 1, err);
 			if (status != EVN_OK)
 				return status;
 			if (!console_progress(NULL, "measuring", ++done, total))
 				return cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
 		}
-	return evn_engine_measure_all_reduce(b->together.engine, REDUCE_SAMPLES, &b->all_reduce_us, err);
+	return measure_sums(b, err);
 }
 
 static int compare(const void *a, const void *b)
@@ -149,19 +171,18 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *values, size_t n)
+static spread spread_of(double *values, size_t n)
 {
 	qsort(values, n, sizeof *values, compare);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+	return (spread){n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values[0], values[n - 1]};
 }
 
 static void take_medians(bench *b)
 {
-	size_t repeats = (size_t)b->settings->bench_repeats;
-	for (size_t i = 0; i <= b->plan->n_ranks; i++) {
-		contender *c = i < b->plan->n_ranks ? &b->alone[i] : &b->together;
-		c->prefill_tok_s = median(c->prefill, repeats);
-		c->decode_tok_s = median(c->decode, repeats);
+	for (size_t i = 0; i <= b->n_alone; i++) {
+		contender *c = i < b->n_alone ? &b->alone[i] : &b->together;
+		c->prefill_tok_s = spread_of(c->prefill, b->repeats);
+		c->decode_tok_s = spread_of(c->decode, b->repeats);
 	}
 }
 
@@ -180,65 +201,106 @@ static uint64_t decode_bytes(const bench *b)
 }
 
 typedef struct {
-	double prefill_efficiency, decode_efficiency, fraction_of_bandwidth;
+	double prefill_efficiency, decode_efficiency; /* NAN where nothing was measured alone */
+	double fraction_of_bandwidth;
 } summary;
 
 static summary summarise(const bench *b)
 {
 	double prefill = 0, decode = 0, gbs = 0;
-	for (size_t i = 0; i < b->plan->n_ranks; i++) {
-		prefill += b->alone[i].prefill_tok_s;
-		decode += b->alone[i].decode_tok_s;
-		gbs += b->plan->ranks[i].gemv_gbs;
+	for (size_t i = 0; i < b->n_alone; i++) {
+		prefill += b->alone[i].prefill_tok_s.median;
+		decode += b->alone[i].decode_tok_s.median;
 	}
-	return (summary){b->together.prefill_tok_s / prefill, b->together.decode_tok_s / decode,
-					 b->together.decode_tok_s * (double)decode_bytes(b) / (gbs * 1e9)};
+	for (size_t i = 0; i < b->plan->n_ranks; i++)
+		gbs += b->plan->ranks[i].gemv_gbs;
+	return (summary){b->n_alone ? b->together.prefill_tok_s.median / prefill : NAN,
+					 b->n_alone ? b->together.decode_tok_s.median / decode : NAN,
+					 b->together.decode_tok_s.median * (double)decode_bytes(b) / (gbs * 1e9)};
+}
+
+/* {"device", "prefill_tok_s", "decode_tok_s", "prefill_range", "decode_range"} */
+static json_t *speed_json(const contender *c, const char *device)
+{
+	json_t *speed = json_pack("{s:o, s:o, s:[o, o], s:[o, o]}", "prefill_tok_s", json_number(c->prefill_tok_s.median),
+							  "decode_tok_s", json_number(c->decode_tok_s.median), "prefill_range",
+							  json_number(c->prefill_tok_s.least), json_number(c->prefill_tok_s.most), "decode_range",
+							  json_number(c->decode_tok_s.least), json_number(c->decode_tok_s.most));
+	if (!device || !speed || json_object_set_new(speed, "device", json_text(device)) == 0)
+		return speed;
+	json_decref(speed);
+	return NULL;
+}
+
+static json_t *sums_json(const bench *b)
+{
+	json_t *sums = json_array();
+	for (size_t i = 0; i < N_MESSAGES; i++)
+		if (b->message_us[i] > 0)
+			json_push(&sums, json_pack("{s:I, s:o}", "bytes", (json_int_t)message_bytes[i], "us",
+									   json_number(b->message_us[i])));
+	return sums;
 }
 
 static evn_status print_json(const bench *b, const summary *s, evn_error *err)
 {
 	json_t *alone = json_array();
+	json_t *devices = json_array();
+	for (size_t i = 0; i < b->n_alone; i++)
+		json_push(&alone, speed_json(&b->alone[i], b->plan->ranks[i].device));
 	for (size_t i = 0; i < b->plan->n_ranks; i++)
-		json_push(&alone, json_pack("{s:o, s:o, s:o}", "device", json_text(b->plan->ranks[i].device), "prefill_tok_s",
-									json_number(b->alone[i].prefill_tok_s), "decode_tok_s",
-									json_number(b->alone[i].decode_tok_s)));
+		json_push(&devices, json_text(b->plan->ranks[i].device));
 	return json_print(
-		json_pack("{s:o, s:{s:o, s:o}, s:{s:o, s:o}, s:o, s:o, s:o, s:I, s:I, s:I}", "alone", alone, "together",
-				  "prefill_tok_s", json_number(b->together.prefill_tok_s), "decode_tok_s",
-				  json_number(b->together.decode_tok_s), "efficiency", "prefill", json_number(s->prefill_efficiency),
-				  "decode", json_number(s->decode_efficiency), "fraction_of_bandwidth",
-				  json_number(s->fraction_of_bandwidth), "all_reduce_us", json_number(b->all_reduce_us), "reduce",
-				  json_text(b->plan->reduce), "prompt_tokens", (json_int_t)b->settings->bench_prompt, "decode_tokens",
-				  (json_int_t)b->settings->bench_decode, "repeats", (json_int_t)b->settings->bench_repeats),
+		json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "devices", devices,
+				  "alone", alone, "together", speed_json(&b->together, NULL), "efficiency", "prefill",
+				  json_number(s->prefill_efficiency), "decode", json_number(s->decode_efficiency),
+				  "fraction_of_bandwidth", json_number(s->fraction_of_bandwidth), "decode_bytes",
+				  (json_int_t)decode_bytes(b), "all_reduce_us", json_number(b->all_reduce_us), "all_reduce",
+				  sums_json(b), "reduce", json_text(b->plan->reduce), "depth", (json_int_t)b->depth, "prompt_tokens",
+				  (json_int_t)b->prompt, "decode_tokens", (json_int_t)b->decode, "repeats", (json_int_t)b->repeats),
 		err);
+}
+
+/* A row of the table. */
+static void speed_cells(table *t, const contender *c)
+{
+	const spread *p = &c->prefill_tok_s, *d = &c->decode_tok_s;
+	table_cell(t, "%.1f", p->median);
+	table_cell(t, "%.1f-%.1f", p->least, p->most);
+	table_cell(t, "%.1f", d->median);
+	table_cell(t, "%.1f-%.1f", d->least, d->most);
 }
 
 static evn_status print_table(const bench *b, const summary *s, evn_error *err)
 {
-	char prefill[48], decode[48];
-	snprintf(prefill, sizeof prefill, "prefill %lld, tokens/s", (long long)b->settings->bench_prompt);
-	snprintf(decode, sizeof decode, "decode %lld, tokens/s", (long long)b->settings->bench_decode);
-	table t = table_start("lrrl");
+	table t = table_start("lrrrrl");
 	table_cell(&t, "device");
-	table_cell(&t, "%s", prefill);
-	table_cell(&t, "%s", decode);
+	table_cell(&t, "prefill %zu, tokens/s", b->prompt);
+	table_cell(&t, "range");
+	table_cell(&t, "decode %zu, tokens/s", b->decode);
+	table_cell(&t, "range");
 	table_cell(&t, "name");
-	for (size_t i = 0; i < b->plan->n_ranks; i++) {
+	for (size_t i = 0; i < b->n_alone; i++) {
 		table_cell(&t, "%s alone", b->plan->ranks[i].device);
-		table_cell(&t, "%.1f", b->alone[i].prefill_tok_s);
-		table_cell(&t, "%.1f", b->alone[i].decode_tok_s);
+		speed_cells(&t, &b->alone[i]);
 		table_cell(&t, "%s", b->plan->ranks[i].name);
 	}
 	table_cell(&t, "together");
-	table_cell(&t, "%.1f", b->together.prefill_tok_s);
-	table_cell(&t, "%.1f", b->together.decode_tok_s);
+	speed_cells(&t, &b->together);
 	table_cell(&t, "%s", "");
-	table_cell(&t, "efficiency");
-	table_cell(&t, "%.2f", s->prefill_efficiency);
-	table_cell(&t, "%.2f", s->decode_efficiency);
-	table_cell(&t, "%s", "");
+	if (b->n_alone) {
+		table_cell(&t, "efficiency");
+		table_cell(&t, "%.2f", s->prefill_efficiency);
+		table_cell(&t, "%s", "");
+		table_cell(&t, "%.2f", s->decode_efficiency);
+		table_cell(&t, "%s", "");
+		table_cell(&t, "%s", "");
+	}
 	evn_status status = table_print(&t, err);
-	printf("\ndecode reads %.0f %% of the measured bandwidth; a sum over the ranks takes %.1f us (%s)\n",
+	printf("\n");
+	if (b->depth)
+		printf("after %zu tokens; ", b->depth);
+	printf("decode reads %.0f %% of the measured bandwidth; a sum over the ranks takes %.1f us (%s)\n",
 		   100 * s->fraction_of_bandwidth, b->all_reduce_us, b->plan->reduce);
 	return status;
 }
@@ -246,8 +308,7 @@ static evn_status print_table(const bench *b, const summary *s, evn_error *err)
 /* The same ids every time, spread over the vocabulary. */
 static evn_status make_ids(bench *b, evn_error *err)
 {
-	const settings *s = b->settings;
-	size_t n = (size_t)(s->bench_prompt > s->bench_decode ? s->bench_prompt : s->bench_decode);
+	size_t n = longest(b);
 	b->ids = calloc(n, sizeof *b->ids);
 	if (!b->ids)
 		return cli_fail_memory(err, "the tokens");
@@ -259,7 +320,11 @@ static evn_status make_ids(bench *b, evn_error *err)
 evn_status cmd_bench(const invocation *in, evn_error *err)
 {
 	const settings *s = &in->settings;
-	bench b = {.settings = s};
+	bench b = {.settings = s,
+			   .depth = (size_t)s->bench_depth,
+			   .prompt = (size_t)s->bench_prompt,
+			   .decode = (size_t)s->bench_decode,
+			   .repeats = (size_t)s->bench_repeats};
 	evn_status status = settings_open_model(s, &b.model, err);
 	if (status == EVN_OK) {
 		b.info = evn_model_get_info(b.model);

@@ -153,6 +153,10 @@ const option options[] = {
 	 "N", "tokens of the prefill measurement"},
 	{"decode-tokens", 'n', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_decode), "64", 1, CONTEXT_MAX, NULL,
 	 "N", "tokens of the decode measurement"},
+	{"depth", 0, OPTION_INT, CMD_BENCH, NULL, FIELD(bench_depth), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens that the context holds before either"},
+	{"no-alone", 0, OPTION_FLAG, CMD_BENCH, NULL, FIELD(no_alone), NULL, 0, 0, NULL,
+	 NULL, "measure all together only, not each device alone"},
 	{"repeats", 'r', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_repeats), "5", 1, 1000, NULL,
 	 "N", "interleaved repetitions; medians are reported"},
 

@@ -39,7 +39,8 @@ typedef struct {
 	double lora_alpha;
 	const char *lora_targets;
 
-	int64_t bench_prompt, bench_decode, bench_repeats;
+	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
+	bool no_alone;
 	double budget_s;
 	bool json, quiet;
 } settings;

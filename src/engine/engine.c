@@ -128,6 +128,7 @@ uint32_t evn_engine_context(const evn_engine *e) { return e->prepared.limits.n_c
 
 typedef struct {
 	evn_engine *e;
+	uint64_t n_floats;
 	uint32_t n;
 	double *us; /* (n) of rank 0 */
 } reducing;
@@ -135,17 +136,20 @@ typedef struct {
 static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)
 {
 	reducing *r = arg;
-	evn_engine *e = r->e;
-	uint64_t n_floats = evn_round_up(evn_model_hparams(e->model)->dim, EVN_PAD);
-	return evn_group_time_all_reduce(e->group, rank, n_floats, r->n, rank == 0 ? r->us : NULL, err);
+	return evn_group_time_all_reduce(r->e->group, rank, r->n_floats, r->n, rank == 0 ? r->us : NULL, err);
 }
 
-evn_status evn_engine_measure_all_reduce(evn_engine *e, uint32_t n, double *us, evn_error *err)
+evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us, evn_error *err)
 {
 	*us = 0;
 	if (e->n_ranks == 1 || n == 0)
 		return EVN_OK;
-	reducing r = {.e = e, .n = n, .us = malloc(n * sizeof(double))};
+	uint64_t longest = evn_decoder_message_floats(e->model, e->prepared.limits);
+	uint64_t n_floats = bytes ? bytes / sizeof(float) : evn_model_hparams(e->model)->dim;
+	if (n_floats > longest)
+		return evn_fail(err, EVN_ERR_LIMIT, "all_reduce: a message of %llu bytes, the longest here has %llu",
+						(unsigned long long)bytes, (unsigned long long)(longest * sizeof(float)));
+	reducing r = {.e = e, .n_floats = evn_round_up(n_floats, EVN_PAD), .n = n, .us = malloc(n * sizeof(double))};
 	if (!r.us)
 		return evn_fail_memory(err, "times", n * sizeof(double));
 	evn_status s = evn_team_run(e->team, reduce_often, &r, NULL, NULL, err);

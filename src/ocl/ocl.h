@@ -37,9 +37,9 @@ typedef struct {
 	size_t rule; /* which item of the list asked for it */
 } evn_pick;
 
-/* Resolves ITEM = SELECTOR[/PARTS] (grammar in docs/cli.md) to picks, appended at out[*n]; usable devices only, but
- * a device named by index or stable id that is not usable is an error with its reason. No match is EVN_ERR_USAGE and
- * lists what there is; more than max in all is EVN_ERR_LIMIT. */
+/* Resolves ITEM = SELECTOR[/PARTS[@FIRST]] (grammar in docs/cli.md) to picks, appended at out[*n]; usable devices
+ * only, but a device named by index or stable id that is not usable is an error with its reason. No match is
+ * EVN_ERR_USAGE and lists what there is; more than max in all is EVN_ERR_LIMIT. */
 evn_status evn_system_select(const evn_system *s, const char *item, size_t rule, evn_pick *out, size_t *n, size_t max,
 							 evn_error *err);
 /* Device i as n equal sub-devices with cores of their own; false where it cannot be had so. */

@@ -1,4 +1,5 @@
-/* select.c - one item of a device list, SELECTOR[/PARTS], to devices and sub-devices. Pure: it asks no driver. */
+/* select.c - one item of a device list, SELECTOR[/PARTS[@FIRST]], to devices and sub-devices. Pure: it asks no
+ * driver. */
 #include "ocl/found.h"
 
 #include <ctype.h>
@@ -12,6 +13,7 @@
 typedef struct {
 	uint32_t units[MAX_PARTS];
 	size_t n; /* 0: whole devices */
+	uint32_t first;
 	uint64_t sum;
 } parts;
 
@@ -100,10 +102,22 @@ static evn_status no_match(const evn_system *s, const char *item, const char *se
 
 static evn_status bad_parts(const char *item, const char *text, evn_error *err)
 {
-	return evn_fail(
-		err, EVN_ERR_USAGE,
-		"device list: \"%s\": after the / counts of compute units are expected, such as 1+3; found \"%s\"", item,
-		text);
+	return evn_fail(err, EVN_ERR_USAGE,
+					"device list: \"%s\": after the / counts of compute units are expected, such as 1+3, and where "
+					"they begin, such "
+					"as 1@2; found \"%s\"",
+					item, text);
+}
+
+/* Of more than UINT32_MAX just that: no device has so many, and the message about it comes with the device. */
+static bool parse_units(const char **c, uint32_t *out)
+{
+	uint64_t units = 0;
+	const char *begin = *c;
+	for (; isdigit((unsigned char)**c); ++*c)
+		units = units < UINT32_MAX ? units * 10 + (uint64_t)(**c - '0') : units;
+	*out = units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
+	return *c > begin;
 }
 
 static evn_status parse_parts(parts *out, const char *item, const char *text, evn_error *err)
@@ -111,26 +125,24 @@ static evn_status parse_parts(parts *out, const char *item, const char *text, ev
 	*out = (parts){0};
 	const char *c = text;
 	do {
-		uint64_t units = 0;
-		if (!isdigit((unsigned char)*c))
+		uint32_t units;
+		if (!parse_units(&c, &units))
 			return bad_parts(item, text, err);
-		for (; isdigit((unsigned char)*c); c++)
-			units = units < UINT32_MAX ? units * 10 + (uint64_t)(*c - '0') : units;
 		if (units == 0)
 			return evn_fail(err, EVN_ERR_USAGE, "device list: \"%s\": a part needs at least one compute unit", item);
-		if (units > UINT32_MAX)
-			units = UINT32_MAX; /* more than any device has: reported with the device */
 		if (out->n == MAX_PARTS)
 			return evn_fail(err, EVN_ERR_LIMIT, "device list: \"%s\" has more than %d parts", item, MAX_PARTS);
-		out->units[out->n++] = (uint32_t)units;
+		out->units[out->n++] = units;
 		out->sum += units;
 	} while (*c++ == '+');
-	return c[-1] ? bad_parts(item, text, err) : EVN_OK;
+	if (*--c == '@' && (c++, !parse_units(&c, &out->first)))
+		return bad_parts(item, text, err);
+	return *c ? bad_parts(item, text, err) : EVN_OK;
 }
 
 static evn_status check_parts(const evn_found *f, const parts *p, const char *text, evn_error *err)
 {
-	if (p->sum > f->info.compute_units)
+	if (p->first + p->sum > f->info.compute_units)
 		return evn_fail(err, EVN_ERR_USAGE, "device list: %s %s has %u compute units, %s asks for %llu", f->info.id,
 						f->info.name, f->info.compute_units, text, (unsigned long long)p->sum);
 	if (!f->max_parts)
@@ -157,6 +169,7 @@ static evn_status pick_device(const evn_system *s, evn_pick base, const parts *p
 	EVN_TRY(check_parts(&s->devices[base.device], p, text, err));
 	if (quirk)
 		evn_log(EVN_LOG_INFO, "%s: %s", item, quirk);
+	base.first_unit = p->first;
 	for (size_t i = 0; i < p->n; i++) {
 		base.n_units = p->units[i];
 		EVN_TRY(append(base, out, n, max, item, err));

@@ -51,6 +51,9 @@ holds 'd["ids"] == [504, 3575] and len(d["logits"]) == 2 and len(d["logits"][1])
 	logits -m "$model" -d pocl -c 16 --ids 504,3575
 holds 'len(d["alone"]) == 1 and 0 < d["efficiency"]["decode"] and 0 < d["fraction_of_bandwidth"] < 2
 	and d["together"]["prefill_tok_s"] > 0 and d["all_reduce_us"] == 0' bench -m "$model" -d pocl -p 16 -n 4 -r 1
+holds 'd["alone"] == [] and d["efficiency"]["decode"] is None and d["depth"] == 40 and d["all_reduce_us"] > 0
+	and [i[-4:] for i in d["devices"]] == ["/1@0", "/1@1"] and len(d["all_reduce"]) > 2 and d["together"]["decode_tok_s"] > 0' \
+	bench -m "$model" -d pocl/1+1 --depth 40 -p 8 -n 4 -r 1 --no-alone
 
 # Plain output: the text alone on stdout, the rest on stderr, and with -q nothing there.
 "$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >"$dir/out" 2>"$dir/err" || fail 'run from stdin failed'

@@ -94,6 +94,8 @@ static void test_parts(void **state)
 	assert_picks("pocl/1+3", "2:0/1@0 2:0/3@1");
 	assert_picks("2:0/1", "2:0/1@0");
 	assert_picks("pocl/pthread-epyc/0/2+1+1", "2:0/2@0 2:0/1@2 2:0/1@3");
+	assert_picks("2:0/1@3", "2:0/1@3"); /* as evn_pick_name names it */
+	assert_picks("pocl/1+2@1", "2:0/1@1 2:0/2@2");
 	assert_picks("cpu/1+1", "2:0/1@0 2:0/1@1 3:0/1@0 3:0/1@1");
 }
 
@@ -125,6 +127,12 @@ static void test_refusals(void **state)
 	assert_refused("pocl/1+", EVN_ERR_USAGE, "counts of compute units");
 	assert_refused("pocl/1+x", EVN_ERR_USAGE, "counts of compute units");
 	assert_refused("pocl/-1", EVN_ERR_USAGE, "counts of compute units");
+	assert_refused("pocl/1@", EVN_ERR_USAGE, "where they begin");
+	assert_refused("pocl/1@x", EVN_ERR_USAGE, "where they begin");
+	assert_refused("pocl/@1", EVN_ERR_USAGE, "counts of compute units");
+	assert_refused("pocl/1@1+1", EVN_ERR_USAGE, "counts of compute units");
+	assert_refused("pocl/1@4", EVN_ERR_USAGE, "has 4 compute units, 1@4 asks for 5");
+	assert_refused("pocl/1@99999999999999999999999", EVN_ERR_USAGE, "has 4 compute units");
 	assert_refused("pocl/0", EVN_ERR_USAGE, "at least one compute unit");
 	assert_refused("pocl/2+3", EVN_ERR_USAGE, "has 4 compute units, 2+3 asks for 5");
 	assert_refused("pocl/99999999999999999999999", EVN_ERR_USAGE, "has 4 compute units");

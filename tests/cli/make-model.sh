@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# make-model.sh EVENER REPO - scripts/make-model: files of random weights are as asked for, load and run.
+set -u
+evener=$1 repo=$2
+model=${EVENER_TEST_MODEL:-$repo/models/smollm2-135m-instruct-q4_1.gguf}
+[ -f "$model" ] || { echo "skipped: no model at $model"; exit 77; }
+python3 -c 'import numpy' 2>/dev/null || { echo 'skipped: python3 has no numpy'; exit 77; }
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+bad=0
+fail() {
+	printf '%s\n' "$*"
+	bad=1
+}
+
+# types FILE: "TYPE TENSORS" of each, and the sizes.
+types() {
+	"$evener" inspect "$1" --json | python3 -c 'import json, sys
+d = json.load(sys.stdin)
+print(*(f"{t["type"]} {t["tensors"]}" for t in d["types"]), d["n_layers"], d["dim"], d["n_heads"], d["n_kv_heads"], d["vocab"], sep=", ")'
+}
+for case in 'q4_0 Q8_0 1, Q4_0 14, F32 5' 'q6_k Q8_0 1, Q6_K 14, F32 5' 'f16 F16 15, F32 5'; do
+	type=${case%% *}
+	"$repo/scripts/make-model" --shape tiny --type "$type" --tokenizer "$model" "$dir/$type.gguf" || fail "$type: not made"
+	[ "$(types "$dir/$type.gguf")" = "${case#* }, 2, 256, 8, 4, 49152" ] || fail "$type: $(types "$dir/$type.gguf")"
+done
+
+"$evener" run -m "$dir/q4_0.gguf" -d pocl -p 'The capital of France is' -n 8 --temp 0 --ignore-eos --json >"$dir/out" ||
+	fail 'run failed'
+python3 -c 'import json, sys
+d = json.load(sys.stdin)
+assert d["prompt_ids"] == [504, 3575, 282, 4649, 314] and len(d["ids"]) == 8, d' <"$dir/out" || fail 'run: not as expected'
+
+# The same arguments, the same bytes; a file without a tokenizer is refused.
+"$repo/scripts/make-model" --shape tiny --type q4_0 --tokenizer "$model" "$dir/again.gguf"
+cmp "$dir/q4_0.gguf" "$dir/again.gguf" || bad=1
+"$repo/scripts/make-model" --shape tiny --tokenizer "$repo/README.md" "$dir/no.gguf" 2>"$dir/err" && fail 'README.md taken'
+grep -q 'README.md: not a GGUF file' "$dir/err" || fail "wrong message: $(cat "$dir/err")"
+exit $bad
