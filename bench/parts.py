@@ -1,0 +1,236 @@
+"""The parts of the benchmark. Each adds rows {part, model, set, metric, unit, value, low, high, n} to the results."""
+
+import itertools
+import os
+import shutil
+import subprocess
+
+from common import ROOT, WORK, Failed, median, run
+
+PEER = "llama.cpp"
+MESSAGE_WAYS = ("host", "events", "flags")
+
+
+class Bench:
+    """What the parts share: the programs, the sets of devices, the models, what to measure, and the results."""
+
+    def __init__(self, evener, peer, sets, models, plan, notes):
+        self.evener, self.peer, self.sets, self.models, self.plan, self.notes = evener, peer, sets, models, plan, notes
+        self.rows = []
+        self._dead = set()  # (set, model) that failed: not tried again and again
+
+    def add(self, part, model, name, metric, unit, values, value=None):
+        values = list(values)
+        self.rows.append({"part": part, "model": model, "set": name, "metric": metric, "unit": unit,
+                          "value": median(values) if value is None else value, "low": min(values),
+                          "high": max(values), "n": len(values)})
+
+    def find(self, **wanted):
+        return [r for r in self.rows if all(r[key] == value for key, value in wanted.items())]
+
+    def attempt(self, key, function, *arguments):
+        """The function's result, or None and a note where it failed."""
+        if key in self._dead:
+            return None
+        try:
+            return function(*arguments)
+        except Failed as failure:
+            self._dead.add(key)
+            self.notes.add(f"{', '.join(map(str, key))}: {failure}")
+            return None
+
+
+def make_models(types, shipped):
+    """{type: path} of the shipped model in each type."""
+    models = {}
+    for name in types:
+        path = os.path.join(WORK, "models", f"smollm2-135m-{name.lower()}.gguf")
+        if name == "Q4_1":
+            path = shipped
+        elif not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            print(f"model: {os.path.relpath(path, ROOT)}", flush=True)
+            run([os.path.join(ROOT, "scripts", "requantize"), shipped, path, name])
+        models[name] = path
+    return models
+
+
+def make_synthetic(shape, kind):
+    path = os.path.join(WORK, "models", f"random-{shape}-{kind}.gguf")
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        print(f"model: {os.path.relpath(path, ROOT)}", flush=True)
+        run([os.path.join(ROOT, "scripts", "make-model"), "--shape", shape, "--type", kind, path])
+    return path
+
+
+def measure_machine(bench):
+    """The bounds: what the cores read and compute without OpenCL. Again before every long part: machines drift."""
+    program = os.path.join(WORK, "machine")
+    source = os.path.join(ROOT, "bench", "machine.c")
+    if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
+        subprocess.run(["cc", "-O3", "-march=native", "-pthread", source, "-o", program], check=True)
+    lines = run([program]).output.split("\n")
+    for line in filter(None, lines):
+        metric, value = line.split()
+        unit = {"read_gbs": "GB/s", "fma_gflops": "GFLOP/s"}[metric]
+        bench.add("machine", "", "", metric, unit, [float(value)])
+
+
+def bound(bench, metric):
+    return median([r["value"] for r in bench.find(part="machine", metric=metric)])
+
+
+# ---- speed beside the peer -----------------------------------------------------------------------------------------
+
+
+def _runners(bench, name, path, shot, repeats):
+    """[(set's name, function that measures once: speeds, peak bytes, answer or None)]: the peer first."""
+    def peer():
+        return (*bench.peer.measure(path, *shot, repeats), None)
+
+    runners = [(PEER, peer)] if bench.peer else []
+    for devices in bench.sets:
+        runners.append((devices.name, lambda d=devices: bench.evener.measure(d, path, *shot, repeats)))
+    return runners
+
+
+def _metric(phase, shot):
+    prefill, decode, depth = shot
+    return f"prefill {prefill}" if phase == "prefill" else f"decode {decode} at {depth}"
+
+
+def measure_speed(bench):
+    """Programs and sets in turn, round after round, so that a machine that slows down slows all alike. After deep
+    contexts, which take long to fill, there are two rounds with repetitions inside."""
+    shots = bench.plan["shots"]
+    for (name, path), shot in itertools.product(bench.models.items(), shots):
+        if shot is shots[0]:
+            measure_machine(bench)
+        rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
+        samples, memory, answers = {}, {}, {}
+        for turn in range(rounds):
+            for who, measure in _runners(bench, name, path, shot, repeats):
+                got = bench.attempt((who, name), measure)
+                if not got:
+                    continue
+                speeds, peak, answer = got
+                for phase, values in speeds.items():
+                    samples.setdefault((who, phase), []).append(median(values))
+                memory.setdefault(who, []).append(peak)
+                answers[who] = answer
+                told = ", ".join(f"{_metric(p, shot)} {median(v):.1f}" for p, v in speeds.items())
+                print(f"{name}  round {turn + 1} of {rounds}  {who}: {told} tokens/s", flush=True)
+        _add_speeds(bench, name, shot, samples)
+        _add_bytes(bench, name, shot, samples, answers)
+        if shot[0] == 512:
+            for who, peaks in memory.items():
+                bench.add("memory", name, who, "peak at prefill 512", "MB", [p / 1e6 for p in peaks], max(peaks) / 1e6)
+
+
+def _add_speeds(bench, name, shot, samples):
+    for (who, phase), values in samples.items():
+        bench.add("speed", name, who, _metric(phase, shot), "tokens/s", values)
+        peer = samples.get((PEER, phase))
+        if peer and who != PEER:
+            ratios = [own / other for own, other in zip(values, peer)]
+            bench.add("ratio", name, who, _metric(phase, shot), "of llama.cpp", ratios)
+
+
+def _add_bytes(bench, name, shot, samples, answers):
+    """Weight bytes that decoding reads in a second, against what the cores read at best."""
+    if shot[2] or not shot[1]:
+        return
+    for who, answer in answers.items():
+        if answer and (who, "decode") in samples:
+            gbs = [v * answer["decode_bytes"] * 1e-9 for v in samples[who, "decode"]]
+            bench.add("bytes", name, who, "decode", "GB/s", gbs)
+            bench.add("bytes", name, who, "decode", "of read bandwidth", [v / bound(bench, "read_gbs") for v in gbs])
+
+
+# ---- what evener says of itself ------------------------------------------------------------------------------------
+
+
+def measure_predictions(bench):
+    for (name, path), devices in itertools.product(bench.models.items(), bench.sets):
+        got = bench.attempt((devices.name, name), bench.evener.json, devices, "plan", "-m", path, "-c", "1024")
+        if not got:
+            continue
+        plan = got[0]
+        chosen = " ".join(f"{r['device']} {100 * r['share_decode']:.0f} %" for r in plan["ranks"])
+        bench.notes.add(f"{devices.name}, {name}: {chosen}"
+                        + (f", sums by {plan['reduce']}" if len(plan["ranks"]) > 1 else ""))
+        for phase, metric in (("decode", "decode {} at 0"), ("prefill", "prefill 512")):
+            predicted = plan["predicted"][phase + "_tok_s"]
+            bench.add("predicted", name, devices.name, phase, "tokens/s", [predicted])
+            wanted = metric.format(bench.plan["shots"][0][1])
+            for row in bench.find(part="speed", model=name, set=devices.name, metric=wanted):
+                bench.add("predicted", name, devices.name, phase, "of measured", [predicted / row["value"]])
+
+
+def measure_efficiency(bench):
+    """Together ÷ sum of alone, for sets of several ranks: of the shipped model and of a larger one."""
+    models = {"Q4_1": bench.models.get("Q4_1"), "random 1B Q4_0": bench.plan["synthetic"]}
+    for (name, path), devices in itertools.product(models.items(), bench.sets):
+        if not path or not devices.devices or devices.devices == "pocl":
+            continue
+        repeats = bench.plan["pairs"] if name == "Q4_1" else 2
+        print(f"efficiency of {devices.name}, {name}", flush=True)
+        got = bench.attempt((devices.name, name), bench.evener.json, devices, "bench", "-m", path, "-p",
+                            str(bench.plan["efficiency_prompt"]), "-n", str(bench.plan["shots"][0][1]), "-r", str(repeats))
+        if not got:
+            continue
+        for phase in ("prefill", "decode"):
+            bench.add("efficiency", name, devices.name, phase, "together / sum of alone", [got[0]["efficiency"][phase]])
+            for alone in got[0]["alone"]:
+                speed, least_most = alone[phase + "_tok_s"], alone[phase + "_range"]
+                bench.add("efficiency", name, f"{devices.name}: {alone['device']} alone", phase, "tokens/s", least_most, speed)
+
+
+def measure_sums(bench):
+    """Latency of all_reduce by length of message and way of meeting."""
+    path = next(iter(bench.models.values()))
+    for devices, way in itertools.product(bench.sets, MESSAGE_WAYS):
+        if not devices.devices or devices.devices == "pocl" or (way == "events" and len(devices.vendors) > 1):
+            continue
+        print(f"all_reduce of {devices.name} by {way}", flush=True)
+        got = bench.attempt((devices.name, "all_reduce by " + way), bench.evener.json, devices, "bench", "-m", path, "-p",
+                            "512", "-n", "1", "-r", "1", "--no-alone", "--reduce", way)
+        for message in got[0]["all_reduce"] if got else []:
+            bench.add("all_reduce", way, devices.name, f"{message['bytes']} bytes", "us", [message["us"]])
+
+
+def measure_gemm(bench):
+    for devices in bench.sets:
+        if devices.devices:
+            continue
+        print(f"GEMM and bandwidth of each device: {devices.name}", flush=True)
+        got = bench.attempt((devices.name, "devices"), bench.evener.json, devices, "devices", "--remeasure")
+        for d in got[0]["devices"] if got else []:
+            if not d["usable"] or d["gemm_gflops"] is None:
+                continue
+            label = f"{d['platform']} {d['id']}"
+            if bench.find(part="device", set=label):
+                continue
+            for metric, unit, of in (("gemm_gflops", "GFLOP/s", "fma_gflops"), ("gemv_gbs", "GB/s", "read_gbs")):
+                bench.add("device", "", label, metric, unit, [d[metric]])
+                bench.add("device", "", label, metric, "of the machine's peak", [d[metric] / bound(bench, of)])
+
+
+def measure_start(bench):
+    """Seconds from starting evener run to its first byte of text, first without any cache, then with caches."""
+    path = bench.models.get("Q4_1") or next(iter(bench.models.values()))
+    for devices in bench.sets:
+        if devices.devices:
+            continue
+        folder = os.path.join(WORK, "fresh")
+        shutil.rmtree(folder, ignore_errors=True)
+        caches = {"EVENER_CACHE_DIR": os.path.join(folder, "cache"), "POCL_CACHE_DIR": os.path.join(folder, "pocl")}
+        for metric, times in (("cold", 1), ("warm", bench.plan["pairs"])):
+            print(f"{metric} start of {devices.name}", flush=True)
+            got = [bench.attempt((devices.name, "start"), bench.evener.first_token, devices, path, caches)
+                   for _ in range(times)]
+            got = [g for g in got if g]
+            if got:
+                bench.add("start", "Q4_1", devices.name, metric, "s to the first token", [g[0] for g in got])
+                bench.add("memory", "Q4_1", devices.name, f"peak of a {metric} start", "MB", [g[1] / 1e6 for g in got])
