@@ -385,14 +385,21 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	evn_case_run(c, gate_up_case, &s, "matvec %s %s gate and up", k, how);
 }
 
-/* Plain products of bytes, which no device should need, are tried with one format of each kind only. */
-static bool has_products(const evn_quant *q, evn_dot dot)
+/* Every format with f32 activations and with the way of multiplying bytes that the device would use; the others,
+ * whose decoders are the same, with one format of each kind. Work-items that share tiles are a GPU's, x86's
+ * instruction is not. */
+static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 {
 	static const char *const kinds[] = {"q4_1", "q6_k", "q8_0"};
-	bool kind = false;
+	const evn_device *d = evn_queue_device(c->q);
+	bool kind = false, shared = c->options.items > 1;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		kind |= !strcmp(q->kernel, kinds[i]);
-	return dot == EVN_DOT_NONE || (q->block_len > 1 && (dot != EVN_DOT_PLAIN || kind));
+	if (dot == EVN_DOT_NONE)
+		return true;
+	if (q->block_len == 1 || !evn_dot_possible(dot, d) || (shared && dot >= EVN_DOT_VNNI256))
+		return false;
+	return kind || (dot != EVN_DOT_PLAIN && dot == evn_dot_best(d));
 }
 
 static void format_cases(evn_cases *c, const evn_quant *q)
@@ -403,7 +410,7 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 	linear_shape s = {.quant = q, .rows = 35, .columns = odd};
 	evn_case_run(c, dequantize_case, &s, "dequantize %s %ux%u", k, s.rows, s.columns);
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
-		if (evn_dot_possible(dot, evn_queue_device(c->q)) && has_products(q, dot))
+		if (has_products(c, q, dot))
 			product_cases(c, q, dot);
 	if (tiny)
 		return;
