@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TILE 16u       /* positions; TILE of kernels/heads.cl */
 #define MAX_QUERIES 8u /* of a work-group: more would not stay in registers */
@@ -176,7 +177,12 @@ static evn_status grow_partial(evn_attention_ops *o, uint64_t rows, evn_error *e
 	EVN_TRY(evn_buf_create(&o->partial, evn_queue_device(o->q), floats * sizeof(float), EVN_BUF_DEVICE,
 						   "attention's splits", err));
 	o->partial_floats = floats;
-	return EVN_OK;
+	/* Zeros from the host, because Oclgrind 21.10 forgets that work-groups after the first have written to a buffer.
+	 */
+	void *host;
+	EVN_TRY(evn_map(o->q, o->partial, floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host, err));
+	memset(host, 0, floats * sizeof(float));
+	return evn_unmap(o->q, o->partial, host, err);
 }
 
 evn_status evn_op_attention(evn_attention_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset,

@@ -205,8 +205,13 @@ static void expect_product(activations *a, const product *p)
 static evn_status round_activations(evn_cases *c, evn_ops *ops, activations *a, const evn_buf **x, evn_error *err)
 {
 	evn_case_array rounded;
-	EVN_TRY(evn_case_array_make(c, &rounded, a->x.n, err));
+	EVN_TRY(evn_case_output(c, &rounded, a->x.n, err));
 	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, a->x.buf, a->x_stride, a->n_tok, err));
+	for (uint64_t i = 0; i < rounded.n; i++) {
+		rounded.want[i] = (double)a->x.values[i];
+		rounded.bound[i] = 0;
+	}
+	EVN_TRY(evn_case_check_q8(c, &rounded, "x", err));
 	*x = rounded.buf;
 	return evn_case_take_q8(c, &a->x, rounded.buf, err);
 }

@@ -144,7 +144,7 @@ static evn_status check_parts(const evn_found *f, const parts *p, const char *te
 {
 	if (p->first + p->sum > f->info.compute_units)
 		return evn_fail(err, EVN_ERR_USAGE, "device list: %s %s has %u compute units, %s asks for %llu", f->info.id,
-						f->info.name, f->info.compute_units, text, (unsigned long long)p->sum);
+						f->info.name, f->info.compute_units, text, (unsigned long long)p->first + p->sum);
 	if (!f->max_parts)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
 						"device list: %s %s cannot be divided by counts of compute units (asked for /%s)", f->info.id,
