@@ -17,7 +17,7 @@ fail() {
 types() {
 	"$evener" inspect "$1" --json | python3 -c 'import json, sys
 d = json.load(sys.stdin)
-print(*(f"{t["type"]} {t["tensors"]}" for t in d["types"]), d["n_layers"], d["dim"], d["n_heads"], d["n_kv_heads"], d["vocab"], sep=", ")'
+print(*(t["type"] + " " + str(t["tensors"]) for t in d["types"]), d["n_layers"], d["dim"], d["n_heads"], d["n_kv_heads"], d["vocab"], sep=", ")'
 }
 for case in 'q4_0 Q8_0 1, Q4_0 14, F32 5' 'q6_k Q8_0 1, Q6_K 14, F32 5' 'f16 F16 15, F32 5'; do
 	type=${case%% *}
