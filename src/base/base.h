@@ -20,6 +20,8 @@ evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3
 
 void evn_log(evn_log_level level, const char *fmt, ...) EVN_PRINTF(2, 3);
 bool evn_log_wants(evn_log_level level);
+/* What was done since then (a value of evn_now_ns) and how long it took: the steps of a start, at info. */
+void evn_log_took(uint64_t since_ns, const char *fmt, ...) EVN_PRINTF(2, 3);
 
 /* EVENER_* variables, read once. */
 typedef struct {

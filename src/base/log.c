@@ -58,6 +58,16 @@ void evn_log(evn_log_level level, const char *fmt, ...)
 	pthread_mutex_unlock(&log_lock);
 }
 
+void evn_log_took(uint64_t since_ns, const char *fmt, ...)
+{
+	char what[256];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(what, sizeof what, fmt, args);
+	va_end(args);
+	evn_log(EVN_LOG_INFO, "%s in %.3f s", what, (double)(evn_now_ns() - since_ns) * 1e-9);
+}
+
 uint64_t evn_now_ns(void)
 {
 	struct timespec t;

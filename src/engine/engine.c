@@ -15,10 +15,13 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	evn_engine *e = l->e;
 	evn_rank *r = &e->ranks[rank];
 	const evn_rank_profile *profile = &e->prepared.profile.ranks[rank];
+	uint64_t began = evn_now_ns();
 	evn_decoder_limits limits = e->prepared.limits;
 	limits.dot = profile->dot;
 	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, limits, &l->progress, err));
 	evn_ops_set_gemm_from(evn_decoder_ops(r->decoder), profile->gemm_from);
+	evn_log_took(began, "%s: weights and programs (those %.3f s)", evn_device_id(r->device),
+				 evn_device_build_s(r->device));
 	return EVN_OK;
 }
 
@@ -59,6 +62,7 @@ static evn_status load(evn_engine *e, evn_error *err)
 {
 	uint64_t began = evn_now_ns();
 	EVN_TRY(open_ranks(e, err));
+	evn_log_took(began, "contexts, queues and meeting of %u ranks", e->n_ranks);
 	EVN_TRY(evn_embedding_find(&e->embedding, e->model, err));
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
@@ -67,7 +71,6 @@ static evn_status load(evn_engine *e, evn_error *err)
 	show_loading(&l);
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
-	evn_log(EVN_LOG_INFO, "weights on the devices in %.2f s", (double)(evn_now_ns() - began) * 1e-9);
 	return EVN_OK;
 }
 
@@ -75,13 +78,11 @@ evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_optio
 {
 	*out = NULL;
 	evn_prepared p;
-	uint64_t began = evn_now_ns();
 	evn_status s = evn_prepare(&p, m, o, err);
 	if (s != EVN_OK) {
 		evn_prepared_free(&p);
 		return s;
 	}
-	evn_log(EVN_LOG_INFO, "prepared in %.2f s", (double)(evn_now_ns() - began) * 1e-9);
 	return evn_engine_open_prepared(out, m, o, &p, err);
 }
 

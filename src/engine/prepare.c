@@ -355,8 +355,11 @@ static void share_cores(const evn_options *o)
 static evn_status decide(decision *d)
 {
 	EVN_TRY(take_limits(d));
+	uint64_t began = evn_now_ns();
 	share_cores(d->o);
 	EVN_TRY(evn_system_open(&d->p->system, d->err));
+	evn_log_took(began, "%zu devices found", evn_system_count(d->p->system));
+	began = evn_now_ns();
 	EVN_TRY(d->o->n_devices ? list_asked(d) : list_all(d));
 	EVN_TRY(make_candidates(d));
 	if (d->o->n_devices)
@@ -368,6 +371,7 @@ static evn_status decide(decision *d)
 	} else {
 		EVN_TRY(choose_and_measure(d));
 	}
+	evn_log_took(began, "profiles of %u candidates read or measured", d->n_candidates);
 	EVN_TRY(split_shares(d));
 	EVN_TRY(describe(d));
 	for (uint32_t i = 0; i < d->p->n; i++)

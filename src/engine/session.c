@@ -8,7 +8,7 @@ struct evn_session {
 	evn_engine *e;
 	evn_kv *kv[EVN_MAX_RANKS];
 	uint32_t position;
-	bool has_logits;
+	bool has_logits, begun; /* begun: its first tokens are computed */
 	uint32_t waiting_steps; /* in a row in which every rank waited longer than it worked */
 	float *logits;          /* (vocab) */
 	float *embeddings;      /* (n_batch, stride), and a row to work in */
@@ -34,7 +34,10 @@ static evn_status create(evn_session *s, evn_error *err)
 		return evn_fail_memory(err, "session", (floats + h->vocab) * sizeof(float));
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
 		s->before[i] = evn_group_rank_times(s->e->group, i);
-	return evn_team_run(s->e->team, make_kv, s, NULL, NULL, err);
+	uint64_t began = evn_now_ns();
+	EVN_TRY(evn_team_run(s->e->team, make_kv, s, NULL, NULL, err));
+	evn_log_took(began, "KV cache of %u tokens", s->e->prepared.limits.n_ctx);
+	return EVN_OK;
 }
 
 evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err)
@@ -168,6 +171,7 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 	EVN_TRY(check_call(s, ids, n, err));
 	uint32_t vocab = evn_model_hparams(s->e->model)->vocab, batch = s->e->prepared.limits.n_batch;
 	stepping st = {.s = s, .total = n};
+	uint64_t began = evn_now_ns();
 	for (; st.done < n; st.done += st.step.n_tok) {
 		uint32_t chunk = n - st.done < batch ? (uint32_t)(n - st.done) : batch;
 		st.step = (evn_step){.n_tok = chunk,
@@ -183,6 +187,9 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 		memcpy(s->logits, all_logits + (n - 1) * vocab, vocab * sizeof *s->logits);
 	s->position += (uint32_t)n;
 	s->has_logits = true;
+	if (!s->begun)
+		evn_log_took(began, "first %zu tokens computed", n);
+	s->begun = true;
 	return EVN_OK;
 }
 

@@ -65,6 +65,7 @@ bool evn_device_has(const evn_device *d, const char *feature); /* by its name in
 uint32_t evn_device_row_items(const evn_device *d);
 bool evn_device_unified_memory(const evn_device *d);
 uint32_t evn_device_units(const evn_device *d);
+double evn_device_build_s(evn_device *d); /* spent on programs so far: read from the cache, or compiled */
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);

@@ -205,10 +205,20 @@ evn_status evn_program_get(evn_device *d, const char *sources, const char *defin
 	evn_program *p = d->programs;
 	while (p && !(p->cl && !strcmp(p->sources, sources) && !strcmp(p->defines, defines)))
 		p = p->next;
+	uint64_t began = evn_now_ns();
 	if (p)
 		*out = p->cl;
 	else
 		s = add_program(d, sources, defines, out, err);
+	d->build_ns += evn_now_ns() - began;
+	pthread_mutex_unlock(&d->lock);
+	return s;
+}
+
+double evn_device_build_s(evn_device *d)
+{
+	pthread_mutex_lock(&d->lock);
+	double s = (double)d->build_ns * 1e-9;
 	pthread_mutex_unlock(&d->lock);
 	return s;
 }
