@@ -9,6 +9,7 @@ enum { VOCAB = 300, LENGTH = 40, N = 7, FIRST = 5, SCORED = LENGTH - FIRST };
 static evn_model *model;
 static int32_t ids[N * LENGTH];
 static double want[N][SCORED];
+static evn_kv_cache kv_cache;
 
 typedef struct {
 	evn_window windows[N];
@@ -33,7 +34,8 @@ static evn_status open_scorer(evn_scorer **out, const char *item, const double *
 						   .shares = shares,
 						   .n_shares = shares ? 2 : 0,
 						   .context = LENGTH,
-						   .batch = 16};
+						   .batch = 16,
+						   .kv_cache = kv_cache};
 	return evn_scorer_open(out, model, &o, split, N, err);
 }
 
@@ -163,6 +165,13 @@ static void what_was_stopped_goes_on_from_a_file(void **state)
 	ids[0] ^= 1;
 	char *other = evn_scorer_state_path(s, p.windows, N);
 	ids[0] ^= 1;
+	assert_string_not_equal(path, other);
+	free(other);
+	evn_scorer_close(s);
+	kv_cache = EVN_KV_F16;
+	require_ok(open_scorer(&s, "pocl", NULL, EVN_SPLIT_SEQUENCE, &err));
+	kv_cache = EVN_KV_F32;
+	other = evn_scorer_state_path(s, p.windows, N);
 	assert_string_not_equal(path, other);
 	free(other);
 	free(path);
