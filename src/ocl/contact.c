@@ -15,16 +15,21 @@
  */
 
 /* Another build of the probe may try other kernels: its file's state is part of the key. */
-static char *cache_path(const evn_icd *icd, const char *probe)
+uint64_t evn_contact_key(const evn_icd *icd, const char *probe)
 {
 	struct stat st = {0};
-	char name[48];
 	uint64_t h = evn_hash_str(icd->key, EVN_VERSION);
 	if (stat(probe, &st) == 0) {
 		uint64_t state[] = {(uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
 		h = evn_hash(h, state, sizeof state);
 	}
-	snprintf(name, sizeof name, "drivers/%016llx.txt", (unsigned long long)h);
+	return h;
+}
+
+static char *cache_path(const evn_icd *icd, const char *probe)
+{
+	char name[48];
+	snprintf(name, sizeof name, "drivers/%016llx.txt", (unsigned long long)evn_contact_key(icd, probe));
 	return evn_cache_path(name);
 }
 

@@ -133,6 +133,8 @@ typedef struct {
  * OCL_ICD_VENDORS of this process is made to leave it out. */
 evn_status evn_drivers_meet(evn_contact **out, size_t *n, const char *probe, uint64_t limit_ns, evn_error *err);
 void evn_contacts_free(evn_contact *contacts, size_t n);
+/* Of what a child of this probe program finds out about a driver. */
+uint64_t evn_contact_key(const evn_icd *icd, const char *probe);
 /* The drivers this process has met; none where it already uses them itself. */
 const evn_contact *evn_first_contacts(size_t *n);
 /* In a child: the CPU devices among those that the items name, for evn_share_cores of its parent. */

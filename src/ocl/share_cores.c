@@ -4,11 +4,13 @@
  * first touched. So a child finds out which devices a list names, before this process touches any. */
 #include "ocl/internal.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LIMIT_NS 20000000000u
+#define CACHE_LIMIT ((size_t)64 << 10)
 
 typedef struct {
 	const char *platform, *variable;
@@ -104,25 +106,58 @@ static void limit(const cpu_driver *drivers, uint32_t cores)
 	}
 }
 
+/* What the child says follows from the drivers, the list and the cores that this process may use. */
+static char *cache_path(const evn_contact *contacts, size_t n_contacts, const char *const *items, size_t n,
+						const char *probe)
+{
+	char name[48];
+	cpu_set_t cores;
+	uint64_t h = EVN_HASH_START;
+	for (size_t c = 0; c < n_contacts; c++) {
+		const evn_driver_report *r = &contacts[c].report;
+		uint64_t state[] = {evn_contact_key(&contacts[c].icd, probe), r->library_bytes, r->library_time_ns};
+		h = evn_hash(h, state, sizeof state);
+	}
+	for (size_t i = 0; i < n; i++)
+		h = evn_hash_str(h, items[i]);
+	if (sched_getaffinity(0, sizeof cores, &cores) == 0)
+		h = evn_hash(h, &cores, sizeof cores);
+	snprintf(name, sizeof name, "drivers/select-%016llx.txt", (unsigned long long)h);
+	return evn_cache_path(name);
+}
+
+/* The child's lines, malloc'd, from the cache where it has them; NULL where there are none. */
+static char *ask_child(const char *probe, const char *const *items, size_t n, const char *cache)
+{
+	evn_child child = {.argv = {probe, "select"}};
+	size_t size;
+	char *lines;
+	if (cache && evn_read_file(&lines, &size, cache, CACHE_LIMIT, NULL) == EVN_OK)
+		return lines;
+	for (size_t i = 0; i < n; i++)
+		child.argv[2 + i] = items[i];
+	evn_children_run(&child, 1, LIMIT_NS, NULL);
+	if (cache && child.output && child.output[0] && child.status == 0 && !child.timed_out)
+		evn_write_file(cache, child.output, strlen(child.output), NULL);
+	return child.output;
+}
+
 void evn_share_cores(const char *const *items, size_t n)
 {
-	evn_child child = {0};
 	cpu_driver drivers[N_KNOWN];
 	size_t n_contacts;
 	const evn_contact *contacts = evn_first_contacts(&n_contacts);
-	if (n + 3 > sizeof child.argv / sizeof *child.argv || count_met(contacts, n_contacts) < 2)
+	if (n + 3 > sizeof((evn_child *)0)->argv / sizeof(char *) || count_met(contacts, n_contacts) < 2)
 		return;
 	char *probe = evn_find_probe();
+	char *cache = probe ? cache_path(contacts, n_contacts, items, n, probe) : NULL;
+	char *lines = probe ? ask_child(probe, items, n, cache) : NULL;
 	memcpy(drivers, known, sizeof known);
-	child.argv[0] = probe;
-	child.argv[1] = "select";
-	for (size_t i = 0; i < n; i++)
-		child.argv[2 + i] = items[i];
-	evn_children_run(&child, probe ? 1 : 0, LIMIT_NS, NULL);
-	if (child.output) {
-		uint32_t cores = take_lines(drivers, child.output);
+	if (lines) {
+		uint32_t cores = take_lines(drivers, lines);
 		limit(drivers, cores);
 	}
-	free(child.output);
+	free(lines);
+	free(cache);
 	free(probe);
 }
