@@ -84,14 +84,28 @@ def bound(bench, metric):
 # ---- speed beside the peer -----------------------------------------------------------------------------------------
 
 
-def _runners(bench, name, path, shot, repeats):
-    """[(set's name, function that measures once: speeds, peak bytes, answer or None)]: the peer first."""
+def _by_plan(bench, name, path):
+    """{a set: [names of it and of those after it that are planned onto the same devices]}: measured once for all."""
+    found = {}
+    for devices in bench.sets:
+        got = bench.attempt((devices.name, name), bench.evener.json, devices, "plan", "-m", path, "-c", "1024")
+        if got:
+            ranks = [(r["name"], r["device"].partition("/")[2]) for r in got[0]["ranks"]]
+            found.setdefault(str((ranks, devices.limits)), (devices, []))[1].append(devices.name)
+    for _, names in found.values():
+        if len(names) > 1:
+            bench.notes.add(f"{name}: planned onto the same devices, measured once: {'; '.join(names)}")
+    return list(found.values())
+
+
+def _runners(bench, groups, path, shot, repeats):
+    """[(names of sets, function that measures once: speeds, peak bytes, answer or None)]: the peer first."""
     def peer():
         return (*bench.peer.measure(path, *shot, repeats), None)
 
-    runners = [(PEER, peer)] if bench.peer else []
-    for devices in bench.sets:
-        runners.append((devices.name, lambda d=devices: bench.evener.measure(d, path, *shot, repeats)))
+    runners = [([PEER], peer)] if bench.peer else []
+    for devices, names in groups:
+        runners.append((names, lambda d=devices: bench.evener.measure(d, path, *shot, repeats)))
     return runners
 
 
@@ -107,20 +121,22 @@ def measure_speed(bench):
     for (name, path), shot in itertools.product(bench.models.items(), shots):
         if shot is shots[0]:
             measure_machine(bench)
+            groups = _by_plan(bench, name, path)
         rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
         samples, memory, answers = {}, {}, {}
         for turn in range(rounds):
-            for who, measure in _runners(bench, name, path, shot, repeats):
-                got = bench.attempt((who, name), measure)
+            for names, measure in _runners(bench, groups, path, shot, repeats):
+                got = bench.attempt((names[0], name), measure)
                 if not got:
                     continue
                 speeds, peak, answer = got
-                for phase, values in speeds.items():
-                    samples.setdefault((who, phase), []).append(median(values))
-                memory.setdefault(who, []).append(peak)
-                answers[who] = answer
+                for who in names:
+                    for phase, values in speeds.items():
+                        samples.setdefault((who, phase), []).append(median(values))
+                    memory.setdefault(who, []).append(peak)
+                    answers[who] = answer
                 told = ", ".join(f"{_metric(p, shot)} {median(v):.1f}" for p, v in speeds.items())
-                print(f"{name}  round {turn + 1} of {rounds}  {who}: {told} tokens/s", flush=True)
+                print(f"{name}  round {turn + 1} of {rounds}  {names[-1]}: {told} tokens/s", flush=True)
         _add_speeds(bench, name, shot, samples)
         _add_bytes(bench, name, shot, samples, answers)
         if shot[0] == 512:
