@@ -9,7 +9,7 @@ set(LEAKS LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_
 # engine_run NAME LABEL SECONDS PROGRAM ARGS...: one more run of a test program; ENGINE_ENV adds to its environment.
 function(engine_run name label seconds program)
 	add_test(NAME engine/${name} COMMAND ${program} ${ARGN})
-	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} LABELS "${label}"
+	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} PROCESSORS 2 LABELS "${label}"
 		ENVIRONMENT "${LEAKS};${ENGINE_ENV}")
 endfunction()
 
