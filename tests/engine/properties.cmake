@@ -9,7 +9,7 @@ set(LEAKS LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_
 # engine_run NAME LABEL SECONDS PROGRAM ARGS...: one more run of a test program; ENGINE_ENV adds to its environment.
 function(engine_run name label seconds program)
 	add_test(NAME engine/${name} COMMAND ${program} ${ARGN})
-	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} PROCESSORS 2 LABELS "${label}"
+	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} PROCESSORS ${EVN_BOTH_CORES} LABELS "${label}"
 		ENVIRONMENT "${LEAKS};${ENGINE_ENV}")
 endfunction()
 
@@ -34,8 +34,8 @@ foreach(kind cases long)
 endforeach()
 set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
-set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 300 FIXTURES_REQUIRED decoder_cases
-	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
+set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 600 FIXTURES_REQUIRED decoder_cases
+	PROCESSORS 1 ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
 
