@@ -2,13 +2,15 @@
 // tile.cl. A group of weights is decoded once and multiplied by all TOKENS inputs, so decoding costs little and the sums
 // stay in registers.
 
-// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. Work-item (tile, block of TOKENS).
+// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. W begins with step `begin` of w, where a
+// tile has tile_steps. Work-item (tile, block of TOKENS).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
-void matmul(global float *y, uint y_stride, uint y_offset, const global float *x, uint x_stride, const global uchar *w, uint n_steps)
+void matmul(global float *y, uint y_stride, uint y_offset, const global float *x, uint x_stride, const global uchar *w,
+            uint begin, uint tile_steps, uint n_steps)
 {
 	size_t tile = get_group_id(0), first = get_group_id(1) * TOKENS;
 	const global float *xs = x + first * x_stride;
-	const global uchar *b = w + tile * n_steps * (STEP_BYTES * TILE_ROWS);
+	const global uchar *b = STEP(w, begin + tile * tile_steps);
 	float16 sums[TOKENS];
 #pragma unroll
 	for (uint t = 0; t < TOKENS; t++)

@@ -1,12 +1,14 @@
 // matmul_q8.cl - Y = X W^T for TOKENS tokens at once, X in 8-bit blocks (q8.cl), W in tiles of 16 rows in its file's own
 // quantised blocks. Comes after tile.cl, dot4.cl and q8.cl. A word of weights is decoded once for all TOKENS inputs.
 
-// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. Work-item (tile, block of TOKENS).
+// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. W begins with step `begin` of w, where a
+// tile has tile_steps. Work-item (tile, block of TOKENS).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
-void matmul(global float *y, uint y_stride, uint y_offset, const global uchar *x, uint x_stride, const global uchar *w, uint n_steps)
+void matmul(global float *y, uint y_stride, uint y_offset, const global uchar *x, uint x_stride, const global uchar *w,
+            uint begin, uint tile_steps, uint n_steps)
 {
 	size_t tile = get_group_id(0), first = get_group_id(1) * TOKENS, row_bytes = x_stride / 32 * Q8_BYTES;
-	const global uchar *xs = x + first * row_bytes, *b = w + tile * n_steps * (STEP_BYTES * TILE_ROWS);
+	const global uchar *xs = x + first * row_bytes, *b = STEP(w, begin + tile * tile_steps);
 	float16 sums[TOKENS];
 #pragma unroll
 	for (uint t = 0; t < TOKENS; t++)

@@ -1,12 +1,13 @@
 // matvec_swiglu.cl - the gated half of a feed-forward network in one launch: gate and up products and what joins them.
 // Comes after tiles.cl with TILES 4 and store_f32.cl or store_q8.cl.
 
-// Tiles [0, n_tiles) of W are gates and [n_tiles, 2 n_tiles) what they let through (Shazeer 2020):
-//   y[token][row] = silu(W[row] . x[token]) * (W[16 n_tiles + row] . x[token]), zeros up to y_stride.
+// Tiles [0, n_tiles) of W are gates and [up, up + n_tiles) what they let through (Shazeer 2020):
+//   y[token][row] = silu(W[row] . x[token]) * (W[16 up + row] . x[token]), zeros up to y_stride.
+// W begins with step `begin` of w, where a tile has tile_steps.
 // Work-group (32 columns of y, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))
-void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x_stride, const global uchar *w, uint n_steps,
-                   uint n_tiles, uint first)
+void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x_stride, const global uchar *w, uint begin,
+                   uint tile_steps, uint n_steps, uint up, uint n_tiles, uint first)
 {
 	size_t token = first + get_group_id(1);
 	uint block = get_group_id(0), tile = 2 * block;
@@ -14,8 +15,8 @@ void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x
 	local float16 part[SLICES];
 	if (tile < n_tiles) {
 		uint next = min(tile + 1, n_tiles - 1); // of an odd number of tiles the last has no partner
-		uint tiles[TILES] = {tile, next, n_tiles + tile, n_tiles + next};
-		multiply_tiles(acc, tiles, x + token * ROW_BYTES(x_stride), w, n_steps, part);
+		uint tiles[TILES] = {tile, next, up + tile, up + next};
+		multiply_tiles(acc, tiles, x + token * ROW_BYTES(x_stride), STEP(w, begin), tile_steps, n_steps, part);
 		lo = acc[0] / (1.0f + exp(-acc[0])) * acc[2];
 		if (tile + 1 < n_tiles)
 			hi = acc[1] / (1.0f + exp(-acc[1])) * acc[3];

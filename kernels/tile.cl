@@ -2,6 +2,10 @@
 // format defines tile_quant and an integer format ZERO and
 //   tile_word(b, g, i): columns 4 i .. 4 i + 3 of group g as unsigned bytes of a word, one lane for each of 16 rows.
 // A weight is scale * (byte - ZERO) + offset.
+
+// Step `s` of the tiles at w.
+#define STEP(w, s) ((w) + (size_t)(s) * (STEP_BYTES * TILE_ROWS))
+
 #ifdef ZERO
 
 // Column k of group g without scale and offset.

@@ -20,13 +20,14 @@ INLINE void add_slices(float16 *acc, local float16 *part)
 #endif
 }
 
-INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *row, const global uchar *w, uint n_steps,
-                           local float16 *part)
+// The first n_steps of each tile of tile_steps.
+INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *row, const global uchar *w, uint tile_steps,
+                           uint n_steps, local float16 *part)
 {
 	const global uchar *blocks[TILES];
 #pragma unroll
 	for (uint i = 0; i < TILES; i++) {
-		blocks[i] = w + (size_t)tiles[i] * n_steps * (STEP_BYTES * TILE_ROWS);
+		blocks[i] = STEP(w, (size_t)tiles[i] * tile_steps);
 		acc[i] = 0.0f;
 	}
 	multiply_row(acc, blocks, row, get_local_id(0), n_steps);

@@ -55,7 +55,7 @@ static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sourc
 	uint32_t step_blocks = blocks_per_step(quant);
 	evn_matrix_part *p = &m->parts[m->n_parts++];
 	*p = (evn_matrix_part){.quant = quant, .y_offset = m->rows};
-	p->n_steps = (sources[0].n_blocks + step_blocks - 1) / step_blocks;
+	p->n_steps = p->tile_steps = (sources[0].n_blocks + step_blocks - 1) / step_blocks;
 	for (uint32_t i = 0; i < n; i++)
 		p->rows += (uint32_t)evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS);
 	m->rows += p->rows;
@@ -104,6 +104,54 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 						  .n_blocks = end_block - first_block};
 	out->x_shift = columns.begin - first_block * block;
 	return add_part(out, q, &source, 1, err);
+}
+
+/* Neighbours that also lie one behind the other become one part, so one launch. */
+static void add_view(evn_matrix *m, const evn_matrix_part *p)
+{
+	evn_matrix_part *last = m->n_parts ? &m->parts[m->n_parts - 1] : NULL;
+	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(p->quant, p->n_steps);
+	m->rows += p->rows;
+	if (last && last->tiles == p->tiles && p->begin == last->begin + last->rows / EVN_TILE_ROWS * last->tile_steps)
+		last->rows += p->rows;
+	else
+		m->parts[m->n_parts++] = *p;
+}
+
+static const evn_matrix_part *part_at(const evn_matrix *m, uint32_t row)
+{
+	uint32_t i = 0;
+	while (i + 1 < m->n_parts && row >= m->parts[i + 1].y_offset)
+		i++;
+	return &m->parts[i];
+}
+
+void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t *y_offsets, uint32_t n,
+							evn_range rows, uint32_t *view_offsets)
+{
+	*out = (evn_matrix){.columns = m->columns};
+	for (uint32_t i = 0; i < n; i++) {
+		view_offsets[i] = out->rows;
+		evn_matrix_part p = *part_at(m, y_offsets[i]);
+		p.begin += (y_offsets[i] - p.y_offset + rows.begin) / EVN_TILE_ROWS * p.tile_steps;
+		p.rows = (uint32_t)evn_round_up(evn_range_len(rows), EVN_TILE_ROWS);
+		p.y_offset = out->rows;
+		if (p.rows)
+			add_view(out, &p);
+	}
+}
+
+void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range columns)
+{
+	*out = (evn_matrix){0};
+	for (uint32_t i = 0; i < m->n_parts && evn_range_len(columns); i++) {
+		evn_matrix_part p = m->parts[i];
+		uint32_t step = p.quant->group_len, end = (columns.end + step - 1) / step;
+		p.begin += columns.begin / step;
+		p.n_steps = end - columns.begin / step;
+		out->columns = p.n_steps * step;
+		add_view(out, &p);
+	}
 }
 
 void evn_matrix_free(evn_matrix *m)

@@ -13,11 +13,13 @@
 #define EVN_PAD 32
 #define EVN_MATRIX_PARTS 3
 
-/* Rows of one format. The output row r of the part is column y_offset + r of y. */
+/* Rows of one format. The output row r of the part is column y_offset + r of y. A tile lies in steps, one after the
+ * other; a view's begin later, and it may take fewer of each tile. */
 typedef struct {
 	const evn_quant *quant;
-	uint32_t rows;    /* padded to EVN_TILE_ROWS; padding rows are zeros */
-	uint32_t n_steps; /* columns / step; a step is 32 columns, or 256 for K-quants */
+	uint32_t rows;              /* padded to EVN_TILE_ROWS; padding rows are zeros */
+	uint32_t n_steps;           /* columns / step; a step is 32 columns, or 256 for K-quants */
+	uint32_t begin, tile_steps; /* the first tile's first step; steps from one tile to the next */
 	uint32_t y_offset;
 	evn_buf *tiles;
 } evn_matrix_part;
@@ -29,7 +31,7 @@ typedef struct {
 	uint32_t columns; /* padded to a step: x needs this many columns */
 	uint32_t x_shift; /* SPLIT_INPUT: the rank's first column lies this far into its first block; the columns before
 					   * it must be zeros in x */
-	uint64_t bytes;   /* on the device */
+	uint64_t bytes;   /* on the device, padding included */
 } evn_matrix;
 
 /* A part of a tensor to be stacked: rows [begin, end) of all columns. */
@@ -47,6 +49,13 @@ evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_
 evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tensor *tensor, evn_range columns,
 								  evn_error *err);
 void evn_matrix_free(evn_matrix *m);
+
+/* Windows of what is on the device: they borrow m's tiles and are not freed. Of each of the n blocks that m stacks
+ * from y_offsets[] on its rows [begin, end), begin a multiple of EVN_TILE_ROWS; view_offsets[n] as y_offsets. */
+void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t *y_offsets, uint32_t n,
+							evn_range rows, uint32_t *view_offsets);
+/* Columns [begin, end) of those on the device, begin a multiple of a step; x begins with the first. */
+void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range columns);
 
 /* A one-dimensional f32 tensor (norm weight, bias; entries [begin, end)) padded with zeros to a multiple of EVN_PAD.
  */

@@ -54,6 +54,14 @@ static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_for
 	return o->items > 1 || (form == EVN_FORM_F32 && p->quant->group_len > 32) ? EVN_TILE_CHOICES - 1 : i;
 }
 
+static void arg_tiles(evn_args *a, const evn_matrix_part *p)
+{
+	evn_arg_buf(a, p->tiles);
+	evn_arg_u32(a, p->begin);
+	evn_arg_u32(a, p->tile_steps);
+	evn_arg_u32(a, p->n_steps);
+}
+
 /* The arguments that matvec and matmul share. */
 static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 							 const evn_matrix_part *p)
@@ -64,8 +72,7 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 	evn_arg_u32(&a, p->y_offset);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, x_stride);
-	evn_arg_buf(&a, p->tiles);
-	evn_arg_u32(&a, p->n_steps);
+	arg_tiles(&a, p);
 	return a;
 }
 
@@ -129,8 +136,8 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	evn_arg_buf(&a, o->scratch);
 	evn_arg_u32(&a, n_tiles * EVN_TILE_ROWS);
 	evn_arg_buf(&a, p->tiles);
-	evn_arg_u32(&a, first_tile);
-	evn_arg_u32(&a, p->n_steps);
+	evn_arg_u32(&a, p->begin + first_tile * p->tile_steps);
+	evn_arg_u32(&a, p->tile_steps);
 	return evn_launch2(&a, p->n_steps, n_tiles, 1, err);
 }
 
@@ -212,26 +219,26 @@ evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
  */
 
 static evn_status matvec_swiglu(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, evn_form form,
-								const evn_buf *x, uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok,
-								evn_error *err)
+								const evn_buf *x, uint32_t x_stride, const evn_matrix_part *gates, uint32_t up,
+								uint32_t n_tiles, uint32_t n_tok, evn_error *err)
 {
 	evn_product_kernels *of;
-	EVN_TRY(kernels_of(o, p->quant, &of, err));
+	EVN_TRY(kernels_of(o, gates->quant, &of, err));
 	evn_kernel **k = &of->swiglu[form][y_form];
 	if (!*k) {
 		char files[96];
 		snprintf(files, sizeof files, "%s tiles.cl %s matvec_swiglu.cl", row_source(form),
 				 form == y_form && form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(y_form));
-		EVN_TRY(product_kernel(o, k, p->quant, form, files, "matvec_swiglu", SWIGLU_TILES, err));
+		EVN_TRY(product_kernel(o, k, gates->quant, form, files, "matvec_swiglu", SWIGLU_TILES, err));
 	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, x_stride);
-	evn_arg_buf(&a, p->tiles);
-	evn_arg_u32(&a, p->n_steps);
-	evn_arg_u32(&a, p->rows / EVN_TILE_ROWS / 2);
+	arg_tiles(&a, gates);
+	evn_arg_u32(&a, up);
+	evn_arg_u32(&a, n_tiles);
 	evn_arg_u32(&a, 0);
 	return evn_launch2(&a, y_stride / 32, n_tok, o->items, err);
 }
@@ -243,8 +250,12 @@ evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_st
 	evn_form form = evn_op_form(o, m, n_tok);
 	/* Four tiles of a K format's unrolled steps would make the kernel too big. */
 	bool small = form == EVN_FORM_Q8 || m->parts[0].quant->group_len == 32;
-	if (m->n_parts == 1 && small && n_tok < o->gemm_from && !blocks_of(o, n_tok))
-		return matvec_swiglu(o, y_form, y, y_stride, form, x, x_stride, &m->parts[0], n_tok, err);
+	const evn_matrix_part *gates = &m->parts[0], *ups = &m->parts[m->n_parts - 1];
+	if (ups->tiles == gates->tiles && small && n_tok < o->gemm_from && !blocks_of(o, n_tok)) {
+		uint32_t up = (ups->begin - gates->begin) / gates->tile_steps + (up_offset - ups->y_offset) / EVN_TILE_ROWS;
+		return matvec_swiglu(o, y_form, y, y_stride, form, x, x_stride, gates, up, up_offset / EVN_TILE_ROWS, n_tok,
+							 err);
+	}
 	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, n_tok, err));
 	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, n_tok, err);
 }

@@ -125,8 +125,8 @@ static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const weig
 	evn_arg_buf(&a, out.buf);
 	evn_arg_u32(&a, ld);
 	evn_arg_buf(&a, m->parts[0].tiles);
-	evn_arg_u32(&a, 1);
-	evn_arg_u32(&a, m->parts[0].n_steps);
+	evn_arg_u32(&a, m->parts[0].tile_steps);
+	evn_arg_u32(&a, m->parts[0].tile_steps);
 	EVN_TRY(evn_launch(&a, 2, (size_t[]){m->parts[0].n_steps, n_tiles}, (size_t[]){1, 1}, err));
 	return evn_case_check(c, &out, "out", err);
 }
@@ -258,6 +258,27 @@ static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
 	return st;
 }
 
+/* A view of some rows and columns: what lies around them is not touched. */
+static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	const uint32_t step = s->quant->group_len;
+	const evn_range rows = {EVN_TILE_ROWS, 4 * EVN_TILE_ROWS}, columns = {step, 4 * step};
+	uint32_t y_offset = 0;
+	weights w;
+	evn_matrix m = {0}, of_rows, view;
+	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
+	if (st == EVN_OK) {
+		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, rows, &y_offset);
+		evn_matrix_view_input(&view, &of_rows, columns);
+		const product p = {.w = &w, .rows = rows, .columns = columns};
+		st = multiply(c, &view, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+	}
+	evn_matrix_free(&m);
+	return st;
+}
+
 /* Columns that begin and end inside a block (where a block has more than one). */
 static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *err)
 {
@@ -308,17 +329,19 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
 
 /* Gate and up rows in one launch, y = silu(g) u: the slope of silu is at most 1.1, its kernel's own error as in
- * selftest_rows.c. */
-static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *m, const weights *w, evn_form y_form,
-						  evn_error *err)
+ * selftest_rows.c. Of all rows or a window of them. */
+static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const weights *w, evn_range window,
+						  const uint32_t *y_offsets, evn_form y_form, evn_error *err)
 {
-	const uint32_t rows = (uint32_t)w[0].tensor.shape[1], columns = (uint32_t)w[0].tensor.shape[0], n_tok = 2;
-	const uint32_t up_offset = m->rows / 2, y_stride = (uint32_t)evn_round_up(up_offset, EVN_PAD) + EVN_PAD;
+	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0], n_tok = 2;
+	uint32_t offsets[2];
+	evn_matrix view, *m = &view;
+	evn_matrix_view_output(m, whole, y_offsets, 2, window, offsets);
+	const uint32_t up_offset = offsets[1], y_stride = (uint32_t)evn_round_up(up_offset, EVN_PAD) + EVN_PAD;
 	const double relative = EVN_EXP_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3);
 	activations a;
 	evn_case_array y;
-	const product products[] = {{&w[0], {0, rows}, {0, columns}, 0, 0},
-								{&w[1], {0, rows}, {0, columns}, 0, up_offset}};
+	const product products[] = {{&w[0], window, {0, columns}, 0, 0}, {&w[1], window, {0, columns}, 0, up_offset}};
 	EVN_TRY(make_activations(c, &a, m, products, n_tok, err));
 	EVN_TRY(evn_case_output(c, &y, (uint64_t)n_tok * y_stride, err));
 	const evn_buf *x = a.x.buf;
@@ -352,11 +375,14 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 	for (int i = 0; i < 2; i++)
 		EVN_TRY(make_weights(c, &w[i], s->quant, s->rows, s->columns, err));
 	const evn_row_block blocks[2] = {{&w[0].tensor, {0, s->rows}}, {&w[1].tensor, {0, s->rows}}};
-	evn_status st = evn_matrix_split_output(&m, c->q, blocks, 2, NULL, err);
+	uint32_t y_offsets[2];
+	evn_status st = evn_matrix_split_output(&m, c->q, blocks, 2, y_offsets, err);
 	if (st == EVN_OK)
 		st = evn_ops_create(&ops, c->q, &config, err);
-	if (st == EVN_OK)
-		st = gate_up(c, ops, &m, w, s->dot == EVN_DOT_NONE ? EVN_FORM_F32 : EVN_FORM_Q8, err);
+	const evn_range rows[] = {{0, s->rows}, {EVN_TILE_ROWS, s->rows}, {EVN_TILE_ROWS, 2 * EVN_TILE_ROWS}};
+	for (size_t i = 0; st == EVN_OK && i < sizeof rows / sizeof *rows; i++)
+		if (rows[i].begin < rows[i].end && rows[i].end <= s->rows)
+			st = gate_up(c, ops, &m, w, rows[i], y_offsets, s->dot == EVN_DOT_NONE ? EVN_FORM_F32 : EVN_FORM_Q8, err);
 	evn_ops_free(ops);
 	evn_matrix_free(&m);
 	return st;
@@ -386,6 +412,8 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	}
 	linear_shape s = {.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1, .dot = dot};
 	evn_case_run(c, split_input_case, &s, "matvec %s %s split input", k, how);
+	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 9, .dot = dot};
+	evn_case_run(c, window_case, &s, "matvec %s %s window", k, how);
 	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .dot = dot};
 	evn_case_run(c, gate_up_case, &s, "matvec %s %s gate and up", k, how);
 }
@@ -421,6 +449,8 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 		return;
 	s = (linear_shape){.quant = q, .rows = 33, .columns = 3 * step, .n_tok = 5, .gemm = true};
 	evn_case_run(c, linear_case, &s, "gemm %s %ux%u x%u", k, s.rows, s.columns, s.n_tok);
+	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 5, .gemm = true};
+	evn_case_run(c, window_case, &s, "gemm %s window", k);
 }
 
 void evn_selftest_matrices(evn_cases *c)
