@@ -34,8 +34,9 @@ struct evn_device {
 	char id[96], name[256];
 	uint32_t units;
 	size_t max_group;
-	pthread_mutex_t lock; /* guards programs and build_ns */
+	pthread_mutex_t lock; /* guards programs, throwaway and build_ns */
 	evn_program *programs;
+	bool throwaway; /* programs built now are used once: their binaries are not kept */
 	uint64_t build_ns;
 	bool gemm_known; /* CLBlast has its parameters; these two are gemm.c's */
 	uint32_t gemm_kernel;

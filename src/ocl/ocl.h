@@ -17,9 +17,9 @@ typedef struct evn_system evn_system;
  * Rates in the infos are not filled here. */
 evn_status evn_system_open(evn_system **out, evn_error *err);
 void evn_system_close(evn_system *s);
-/* Before the first evn_system_open of a process, for a list that is taken as it stands: where its items name CPU devices
- * of two drivers, each driver is kept to a part of the cores by its environment variable, unless the user has set that
- * (share_cores.c). Later it does nothing. */
+/* Before the first evn_system_open of a process, for a list that is taken as it stands: where its items name CPU
+ * devices of two drivers, each driver is kept to a part of the cores by its environment variable, unless the user has
+ * set that (share_cores.c). Later it does nothing. */
 void evn_share_cores(const char *const *items, size_t n);
 size_t evn_system_count(const evn_system *s);
 const evn_device_info *evn_system_info(const evn_system *s, size_t i);
@@ -65,6 +65,9 @@ bool evn_device_has(const evn_device *d, const char *feature); /* by its name in
 uint32_t evn_device_row_items(const evn_device *d);
 bool evn_device_unified_memory(const evn_device *d);
 uint32_t evn_device_units(const evn_device *d);
+/* Whether programs built from now on are for one use, as in self-tests: then their binaries are not kept on disk.
+ * PoCL 3.1 compiles every kernel a second time, for any work-group size, where it is asked for a binary. */
+void evn_device_build_throwaway(evn_device *d, bool throwaway);
 double evn_device_build_s(evn_device *d); /* spent on programs so far: read from the cache, or compiled */
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);

@@ -172,7 +172,7 @@ static evn_status make_program(evn_device *d, const char *sources, const char *d
 		goto done;
 	}
 	s = build(d, p, sources, defines, err);
-	if (s == EVN_OK)
+	if (s == EVN_OK && !d->throwaway)
 		save_binary(d, p, path);
 done:
 	free_sources(texts, MAX_SOURCES);
@@ -205,14 +205,24 @@ evn_status evn_program_get(evn_device *d, const char *sources, const char *defin
 	evn_program *p = d->programs;
 	while (p && !(p->cl && !strcmp(p->sources, sources) && !strcmp(p->defines, defines)))
 		p = p->next;
-	uint64_t began = evn_now_ns();
-	if (p)
+	if (p) {
 		*out = p->cl;
-	else
+	} else {
+		uint64_t began = evn_now_ns(), took;
 		s = add_program(d, sources, defines, out, err);
-	d->build_ns += evn_now_ns() - began;
+		took = evn_now_ns() - began;
+		d->build_ns += took;
+		evn_log(EVN_LOG_DEBUG, "%s: kernels/%s %s: %.3f s", d->name, sources, defines, (double)took * 1e-9);
+	}
 	pthread_mutex_unlock(&d->lock);
 	return s;
+}
+
+void evn_device_build_throwaway(evn_device *d, bool throwaway)
+{
+	pthread_mutex_lock(&d->lock);
+	d->throwaway = throwaway;
+	pthread_mutex_unlock(&d->lock);
 }
 
 double evn_device_build_s(evn_device *d)

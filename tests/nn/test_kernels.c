@@ -99,8 +99,7 @@ int main(int argc, char **argv)
 	evn_error err = {0};
 	const char *choice = argc > 1 ? argv[1] : NULL;
 	bool tiny = choice && !strcmp(choice, "--tiny");
-	/* Nothing is kept: for a binary PoCL compiles every kernel a second time, in general, and here each runs once. */
-	setenv("EVENER_CACHE_DIR", "/proc/nowhere", 1);
+	setenv("EVENER_CACHE_DIR", EVN_BINARY_DIR "/tests/cache", 0);
 	if (evn_system_open(&sys, &err) != EVN_OK) {
 		print_error("%s\n", err.text);
 		return 1;
