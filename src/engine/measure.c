@@ -28,6 +28,7 @@ typedef struct {
 	evn_device *device;
 	evn_queue *queue;
 	evn_ops *ops;
+	uint32_t kind; /* the first rank that is as many units of the same device */
 	evn_dot dot;
 	evn_matrix *matrices;
 	uint32_t n_matrices;
@@ -409,6 +410,8 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 	for (uint32_t i = 0; i < n; i++) {
 		b->ranks[i].device = devices[i];
 		b->ranks[i].gemm_from = UINT32_MAX;
+		while (!evn_picks_alike(&chosen[b->ranks[i].kind], &chosen[i]))
+			b->ranks[i].kind++;
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		EVN_TRY(evn_queue_create(&b->ranks[i].queue, devices[i], err));
@@ -468,19 +471,16 @@ static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
 	tell(b, rank, "prompt_key_ns", r->prompt_key_ns);
 }
 
-/* Ways that the trials found fit. What meetings add in the middle of work takes the place of what they take alone. */
-static evn_status measure_meetings(bench *b, evn_steps *steps, evn_error *err)
+/* What meetings add in the middle of work takes the place of what they take alone. */
+static void tell_meetings(bench *b, const evn_meeting *meetings)
 {
 	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
-		evn_meeting cost;
 		if (!b->fit[way])
 			continue;
-		EVN_TRY(evn_steps_measure_meetings(steps, way, &cost, err));
-		tell(b, 0, reduce_key(way), cost.token_us);
+		tell(b, 0, reduce_key(way), meetings[way].token_us);
 		if (way != EVN_REDUCE_FLAGS) /* its long messages go by another way */
-			tell(b, 0, way == EVN_REDUCE_EVENTS ? "events_prompt_us" : "host_prompt_us", cost.prompt_us);
+			tell(b, 0, way == EVN_REDUCE_EVENTS ? "events_prompt_us" : "host_prompt_us", meetings[way].prompt_us);
 	}
-	return EVN_OK;
 }
 
 /* Products say what a device can do, steps what it will do; where a model or a device is not fit for steps, products
@@ -489,18 +489,19 @@ static evn_status measure_steps(bench *b, evn_error *err)
 {
 	evn_step_rank ranks[EVN_MAX_RANKS];
 	evn_rates rates[EVN_MAX_RANKS];
+	evn_meeting meetings[EVN_REDUCE_FLAGS + 1];
 	evn_steps *steps;
 	for (uint32_t i = 0; i < b->n; i++) {
 		const bench_rank *r = &b->ranks[i];
-		ranks[i] = (evn_step_rank){r->queue, r->gbs, r->dot, r->gemm_from};
+		ranks[i] = (evn_step_rank){r->queue, r->gbs, r->kind, r->dot, r->gemm_from};
 	}
 	evn_status s = evn_steps_create(&steps, b->model, ranks, b->n, err);
 	if (s == EVN_OK)
-		s = evn_steps_measure(steps, rates, err);
+		s = evn_steps_measure(steps, b->fit, rates, meetings, err);
 	for (uint32_t i = 0; s == EVN_OK && i < b->n; i++)
 		tell_rates(b, i, &rates[i]);
 	if (s == EVN_OK && b->n > 1)
-		s = measure_meetings(b, steps, err);
+		tell_meetings(b, meetings);
 	evn_steps_free(steps);
 	return s;
 }

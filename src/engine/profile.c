@@ -12,7 +12,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "7" /* of the lines; part of the key */
+#define LINE_FORMAT "8" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
@@ -188,29 +188,20 @@ static evn_status measure(char **lines, const evn_system *s, const evn_pick *pic
 	return status;
 }
 
-static bool is_alike(const evn_pick *a, const evn_pick *b)
-{
-	return a->device == b->device && a->n_units == b->n_units;
-}
-
-/* Ranks that are equally many cores of one device are equally fast; what was measured of each differs by chance, and
- * would become shares. */
+/* What was measured of ranks that are alike differs by chance; steps are evened out where they are measured. */
 static void even_out(evn_profile *p, const evn_pick *picks, uint32_t n)
 {
 	const evn_profile measured = *p;
 	for (uint32_t i = 0; i < n; i++) {
-		evn_rates sum = {0};
 		double gemv_gbs = 0, prompt_gflops = 0, n_alike = 0;
 		for (uint32_t k = 0; k < n; k++) {
 			const evn_rank_profile *r = &measured.ranks[k];
-			if (!is_alike(&picks[i], &picks[k]))
+			if (!evn_picks_alike(&picks[i], &picks[k]))
 				continue;
-			evn_rates_add(&sum, &r->steps);
 			gemv_gbs += r->gemv_gbs;
 			prompt_gflops += r->prompt_gflops;
 			n_alike++;
 		}
-		p->ranks[i].steps = evn_rates_scaled(sum, 1 / n_alike);
 		p->ranks[i].gemv_gbs = gemv_gbs / n_alike;
 		p->ranks[i].prompt_gflops = prompt_gflops / n_alike;
 	}

@@ -26,6 +26,12 @@ typedef struct {
 	double host_prompt_us, events_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
 } evn_profile;
 
+/* Ranks that are equally many cores of one device are equally fast. */
+static inline bool evn_picks_alike(const evn_pick *a, const evn_pick *b)
+{
+	return a->device == b->device && a->n_units == b->n_units;
+}
+
 /* The way and its cost that an engine should use. */
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meeting *cost);
 /* What the planner reckons with: as decoders, or from products where no steps could be measured. */

@@ -11,15 +11,25 @@
 #define CONTEXT (2 * PROMPT_TOKENS)
 #define SLOW_S 0.5          /* a token that takes so long is not waited for again and again */
 #define WINDOW_NS 400000000 /* a figure is the median of the steps of so long */
-#define MIN_PASSES 5u
-#define MAX_PASSES 64u
+#define SLICE_NS 40000000   /* taken in slices, between those of other figures: a machine's speed wanders */
+#define MIN_ROUNDS 3u
+#define MAX_STEPS 256u
 
 typedef struct {
 	evn_decoder *decoder;
 	evn_kv *kv;
-	evn_group *group; /* its own, or the one of all */
-	double ns;        /* of the steps timed last */
+	evn_group *group; /* of one */
+	uint64_t done_ns; /* when its step was done */
 } walker;
+
+/* One kind of step, and how long each took. */
+typedef struct {
+	uint32_t n_tok, position;
+	bool logits;
+	evn_group *together; /* NULL: each rank by itself, all at once */
+	uint32_t n;
+	double ns[EVN_MAX_RANKS][MAX_STEPS];
+} timing;
 
 struct evn_steps {
 	const evn_model *model;
@@ -31,41 +41,52 @@ struct evn_steps {
 	evn_split split; /* of a few layers */
 	float *embeddings, *logits;
 	evn_team *team;
-	evn_group *group; /* of all, while they meet */
 	walker walkers[EVN_MAX_RANKS];
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
+	evn_group *groups[EVN_REDUCE_FLAGS + 1]; /* of all, by the way they meet */
 	/* what the team does */
 	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
 	evn_step step;
-	uint32_t passes; /* 0: as many as the window holds */
+	evn_group *together;
 };
 
 static void give_up(void *arg)
 {
 	evn_steps *s = arg;
-	if (s->group)
-		evn_group_give_up(s->group);
+	if (s->together)
+		evn_group_give_up(s->together);
 }
 
 /* ---- building -----------------------------------------------------------------------------------------------------
  */
 
+/* Shares as the planner gives them. */
+static evn_status split_by_rates(evn_steps *s, evn_error *err)
+{
+	double shares[EVN_MAX_RANKS];
+	uint64_t memory[EVN_MAX_RANKS];
+	for (uint32_t i = 0; i < s->n; i++)
+		memory[i] = UINT64_MAX;
+	evn_split_free(&s->split);
+	EVN_TRY(evn_plan_shares(shares, s->ranks, s->n, err));
+	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, shares, memory, err));
+	if (s->limits.n_layers)
+		s->split.n_layers = s->limits.n_layers;
+	return EVN_OK;
+}
+
 static evn_status cut_layers(evn_steps *s, evn_error *err)
 {
-	uint64_t memory[EVN_MAX_RANKS];
-	double gbs[EVN_MAX_RANKS], slowest_s = 0;
-	for (uint32_t i = 0; i < s->n; i++) {
-		gbs[i] = s->as[i].gbs;
-		memory[i] = UINT64_MAX;
-	}
-	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, gbs, memory, err));
-	double all = 0;
+	double all = 0, slowest_s = 0;
+	for (uint32_t i = 0; i < s->n; i++)
+		s->ranks[i] = (evn_plan_candidate){.share = EVN_SHARE_AUTO, .rates.gemv_gbs = s->as[i].gbs, .id = ""};
+	EVN_TRY(split_by_rates(s, err));
 	for (uint32_t i = 0; i < s->n; i++)
 		all += evn_split_work(&s->shape, &s->split, i).bytes / s->shape.n_layers;
 	uint32_t n_layers = (uint32_t)fmin(s->shape.n_layers, ceil((double)WEIGHT_BYTES / fmax(all, 1)));
 	s->limits.n_layers = s->split.n_layers = n_layers;
 	for (uint32_t i = 0; i < s->n; i++)
-		slowest_s = fmax(slowest_s, evn_split_work(&s->shape, &s->split, i).bytes / (gbs[i] * 1e9));
+		slowest_s = fmax(slowest_s, evn_split_work(&s->shape, &s->split, i).bytes / (s->as[i].gbs * 1e9));
 	return slowest_s < SLOW_S
 			   ? EVN_OK
 			   : evn_fail(err, EVN_ERR_UNSUPPORTED, "steps of %.1f s are too slow to be measured", slowest_s);
@@ -114,13 +135,15 @@ static void unload(evn_steps *s)
 		walker *w = &s->walkers[i];
 		evn_kv_free(w->kv);
 		evn_decoder_free(w->decoder);
-		if (w->group != s->group)
-			evn_group_free(w->group);
+		evn_group_free(w->group);
 		*w = (walker){0};
 		evn_split_free(&s->one[i]);
 	}
-	evn_group_free(s->group);
-	s->group = NULL;
+	for (size_t way = 0; way < sizeof s->groups / sizeof *s->groups; way++) {
+		evn_group_free(s->groups[way]);
+		s->groups[way] = NULL;
+	}
+	s->together = NULL;
 }
 
 void evn_steps_free(evn_steps *s)
@@ -189,42 +212,58 @@ static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 /* ---- timing -------------------------------------------------------------------------------------------------------
  */
 
-static evn_status take_steps(void *arg, uint32_t rank, evn_error *err)
+static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_steps *s = arg;
 	walker *w = &s->walkers[rank];
-	double ns[MAX_PASSES];
-	uint32_t n = 0, least = s->passes ? s->passes : MIN_PASSES;
-	EVN_TRY(evn_decoder_step(w->decoder, w->kv, w->group, &s->step, err)); /* kernels are built */
-	uint64_t began = evn_now_ns(), last = began, now = began;
-	while (n < least || (!s->passes && n < MAX_PASSES && now - began < WINDOW_NS)) {
-		EVN_TRY(evn_decoder_step(w->decoder, w->kv, w->group, &s->step, err));
-		now = evn_now_ns();
-		ns[n++] = (double)(now - last);
-		last = now;
-	}
-	w->ns = evn_median(ns, n);
+	EVN_TRY(evn_decoder_step(w->decoder, w->kv, s->together ? s->together : w->group, &s->step, err));
+	w->done_ns = evn_now_ns();
 	return EVN_OK;
 }
 
-/* Of every rank; ns[n]. */
-static evn_status time_steps(evn_steps *s, uint32_t n_tok, uint32_t position, bool logits, double *ns, evn_error *err)
+/* As a session takes it: from the caller's thread, which waits for all. */
+static evn_status time_step(evn_steps *s, timing *t, bool counts, evn_error *err)
 {
-	s->step = (evn_step){
-		.embeddings = s->embeddings, .n_tok = n_tok, .position = position, .n_logits = logits, .logits = s->logits};
-	EVN_TRY(evn_team_run(s->team, take_steps, s, NULL, NULL, err));
-	for (uint32_t i = 0; i < s->n; i++)
-		ns[i] = s->walkers[i].ns;
+	s->step = (evn_step){.embeddings = s->embeddings,
+						 .n_tok = t->n_tok,
+						 .position = t->position,
+						 .n_logits = t->logits,
+						 .logits = s->logits};
+	s->together = t->together;
+	uint64_t began = evn_now_ns();
+	EVN_TRY(evn_team_run(s->team, take_step, s, NULL, NULL, err));
+	for (uint32_t i = 0; i < s->n && counts; i++)
+		t->ns[i][t->n] = (double)((t->together ? evn_now_ns() : s->walkers[i].done_ns) - began);
+	t->n += counts;
+	return EVN_OK;
+}
+
+/* A token's first step after other work finds its weights further away. */
+static evn_status time_slice(evn_steps *s, timing *t, evn_error *err)
+{
+	if (t->n_tok == 1)
+		EVN_TRY(time_step(s, t, false, err));
+	uint64_t began = evn_now_ns();
+	do
+		EVN_TRY(time_step(s, t, true, err));
+	while (evn_now_ns() - began < SLICE_NS && t->n < MAX_STEPS);
+	return EVN_OK;
+}
+
+static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
+{
+	for (uint32_t i = 0; i < n; i++) /* kernels are built */
+		EVN_TRY(time_step(s, &t[i], false, err));
+	uint64_t began = evn_now_ns();
+	for (uint32_t round = 0; round < MIN_ROUNDS || evn_now_ns() - began < (uint64_t)n * WINDOW_NS; round++)
+		for (uint32_t i = 0; i < n; i++)
+			if (t[i].n < MAX_STEPS)
+				EVN_TRY(time_slice(s, &t[i], err));
 	return EVN_OK;
 }
 
 /* ---- rates --------------------------------------------------------------------------------------------------------
  */
-
-typedef struct {
-	double token, token_late, token_logits; /* at position 0, at the context's end, at 0 with logits */
-	double prompt, prompt_late;             /* at position 0, behind a first one */
-} durations;                                /* ns */
 
 /* T = besides + amount / rate, from the times of a large and a small amount. */
 static void fit(double large, double small, double large_ns, double small_ns, double *per_ns, double *besides_ns)
@@ -238,85 +277,150 @@ static void fit(double large, double small, double large_ns, double small_ns, do
 	*per_ns = 1 / slope;
 }
 
-static void work_out(const evn_steps *s, uint32_t rank, const evn_work *small, const durations *d,
-					 const durations *d_small, evn_rates *r)
+/* What is timed of a rank with its share, and of one with a part of it. */
+enum { PROMPT, PROMPT_LATE, TOKEN, TOKEN_LATE, TOKEN_LOGITS, N_WHOLE };
+enum { SMALL_PROMPT, SMALL_TOKEN, N_SMALL };
+
+static void work_out(const evn_steps *s, uint32_t rank, const evn_work *small, timing *whole, timing *part,
+					 evn_rates *r)
 {
 	evn_work all = evn_split_work(&s->shape, &s->split, rank);
-	double n = s->limits.n_batch, layers = s->split.n_layers, besides;
+	double n = s->limits.n_batch, layers = s->split.n_layers, besides, d[N_WHOLE], d_small[N_SMALL];
 	*r = (evn_rates){0};
 	if (all.bytes <= 0)
 		return;
+	for (int i = 0; i < N_WHOLE; i++)
+		d[i] = evn_median(whole[i].ns[rank], whole[i].n);
+	for (int i = 0; i < N_SMALL; i++)
+		d_small[i] = evn_median(part[i].ns[rank], part[i].n);
 	if (all.heads > 0) {
-		r->key_ns = fmax(0, d->token_late - d->token) / (all.heads * (s->limits.n_ctx - 1));
-		r->prompt_key_ns = fmax(0, d->prompt_late - d->prompt) / (all.heads * n * n);
+		r->key_ns = fmax(0, d[TOKEN_LATE] - d[TOKEN]) / (all.heads * (s->limits.n_ctx - 1));
+		r->prompt_key_ns = fmax(0, d[PROMPT_LATE] - d[PROMPT]) / (all.heads * n * n);
 	}
-	fit(all.bytes, small->bytes, d->token, d_small->token, &r->gemv_gbs, &besides);
+	fit(all.bytes, small->bytes, d[TOKEN], d_small[SMALL_TOKEN], &r->gemv_gbs, &besides);
 	r->layer_us = besides / layers * 1e-3;
 	double keys = n * n / 2 * r->prompt_key_ns;
-	fit(all.macs * n, small->macs * n, fmax(d->prompt - all.heads * keys, d->prompt / 2),
-		fmax(d_small->prompt - small->heads * keys, d_small->prompt / 2), &r->gemm_gflops, &besides);
+	fit(all.macs * n, small->macs * n, fmax(d[PROMPT] - all.heads * keys, d[PROMPT] / 2),
+		fmax(d_small[SMALL_PROMPT] - small->heads * keys, d_small[SMALL_PROMPT] / 2), &r->gemm_gflops, &besides);
 	r->gemm_gflops *= 2;
 	r->token_us = besides / layers / n * 1e-3;
-	r->vocab_gbs = all.vocab_bytes / fmax(d->token_logits - d->token, d->token / 100);
+	r->vocab_gbs = all.vocab_bytes / fmax(d[TOKEN_LOGITS] - d[TOKEN], d[TOKEN] / 100);
 }
 
-evn_status evn_steps_measure(evn_steps *s, evn_rates *rates, evn_error *err)
+/* Ranks of a kind are equally fast: what was measured of each differs by chance, and would become shares. */
+static void even_out(evn_steps *s, const evn_rates *measured)
 {
-	uint32_t n = s->limits.n_batch, last = s->limits.n_ctx - 1;
-	double ns[7][EVN_MAX_RANKS];
+	for (uint32_t i = 0; i < s->n; i++) {
+		evn_rates sum = {0};
+		double n_alike = 0;
+		for (uint32_t k = 0; k < s->n; k++)
+			if (s->as[k].kind == s->as[i].kind) {
+				evn_rates_add(&sum, &measured[k]);
+				n_alike++;
+			}
+		s->ranks[i].rates = evn_rates_scaled(sum, 1 / n_alike);
+	}
+}
+
+static evn_status measure_alone(evn_steps *s, timing *whole, timing *part, evn_error *err)
+{
+	const uint32_t n = s->limits.n_batch, last = s->limits.n_ctx - 1;
 	evn_work small[EVN_MAX_RANKS];
+	evn_rates measured[EVN_MAX_RANKS];
+	whole[PROMPT] = (timing){.n_tok = n}; /* prompts first: they fill the caches */
+	whole[PROMPT_LATE] = (timing){.n_tok = n, .position = n};
+	whole[TOKEN] = (timing){.n_tok = 1};
+	whole[TOKEN_LATE] = (timing){.n_tok = 1, .position = last};
+	whole[TOKEN_LOGITS] = (timing){.n_tok = 1, .logits = true};
+	part[SMALL_PROMPT] = (timing){.n_tok = n};
+	part[SMALL_TOKEN] = (timing){.n_tok = 1};
 	EVN_TRY(load_alone(s, 1, err));
-	EVN_TRY(time_steps(s, n, 0, false, ns[0], err)); /* prompts first: they fill the caches */
-	EVN_TRY(time_steps(s, n, n, false, ns[1], err));
-	EVN_TRY(time_steps(s, 1, 0, false, ns[2], err));
-	EVN_TRY(time_steps(s, 1, last, false, ns[3], err));
-	EVN_TRY(time_steps(s, 1, 0, true, ns[4], err));
+	EVN_TRY(time_all(s, whole, N_WHOLE, err));
 	unload(s);
 	EVN_TRY(load_alone(s, 4, err));
-	EVN_TRY(time_steps(s, n, 0, false, ns[5], err));
-	EVN_TRY(time_steps(s, 1, 0, false, ns[6], err));
+	EVN_TRY(time_all(s, part, N_SMALL, err));
 	for (uint32_t i = 0; i < s->n; i++)
 		small[i] = evn_split_work(&s->shape, &s->one[i], 0);
 	unload(s);
-	for (uint32_t i = 0; i < s->n; i++) {
-		durations d = {.prompt = ns[0][i],
-					   .prompt_late = ns[1][i],
-					   .token = ns[2][i],
-					   .token_late = ns[3][i],
-					   .token_logits = ns[4][i]};
-		durations d_small = {.prompt = ns[5][i], .token = ns[6][i]};
-		work_out(s, i, &small[i], &d, &d_small, &s->ranks[i].rates);
-		rates[i] = s->ranks[i].rates;
-	}
+	for (uint32_t i = 0; i < s->n; i++)
+		work_out(s, i, &small[i], whole, part, &measured[i]);
+	even_out(s, measured);
 	return EVN_OK;
 }
 
 /* ---- meetings -----------------------------------------------------------------------------------------------------
  */
 
-/* Longer than the ranks' own work, per meeting; a meeting is never for nothing. */
-static evn_status time_meeting(evn_steps *s, uint32_t n_tok, double *us, evn_error *err)
+/* Ranks that were timed side by side can be faster in step with each other, and no meeting is for nothing. */
+#define LEAST_MEETING_US 0.1
+
+/* Seconds of a step of n_tok tokens by the rates measured, meetings for nothing. */
+static double own_s(const evn_steps *s, uint32_t n_tok)
 {
-	double ns[EVN_MAX_RANKS];
-	double own_s = evn_predict_layers_s(&s->shape, &s->split, s->ranks, n_tok, 0, (evn_meeting){0});
-	s->passes = (uint32_t)fmin(MAX_PASSES, fmax(MIN_PASSES, WINDOW_NS * 1e-9 / own_s));
-	EVN_TRY(time_steps(s, n_tok, 0, false, ns, err));
-	*us = fmax((ns[0] * 1e-3 - own_s * 1e6) / (2.0 * s->split.n_layers), 0.1);
+	double vocab_s = n_tok == 1 ? evn_predict_vocab_s(&s->shape, &s->split, s->ranks) : 0;
+	return vocab_s + evn_predict_layers_s(&s->shape, &s->split, s->ranks, n_tok, 0, (evn_meeting){0});
+}
+
+/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: a meeting of each. */
+static void work_out_meetings(evn_steps *s, uint32_t n_tok, const double *step_s, double *us)
+{
+	const double n_meetings = 2.0 * s->split.n_layers;
+	double fastest_s = INFINITY, own = own_s(s, n_tok);
+	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++)
+		fastest_s = step_s[way] > 0 ? fmin(fastest_s, step_s[way]) : fastest_s;
+	double most_s = fmax(fastest_s - n_meetings * LEAST_MEETING_US * 1e-6, fastest_s / 2);
+	for (uint32_t i = 0; own > most_s && i < s->n; i++)
+		evn_rates_hasten(&s->ranks[i].rates, n_tok, own / most_s);
+	own = fmin(own, most_s);
+	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++)
+		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / n_meetings : 0;
+}
+
+static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *ways, evn_meeting *out,
+								   evn_error *err)
+{
+	double prompt_s[EVN_REDUCE_FLAGS + 1] = {0}, token_s[EVN_REDUCE_FLAGS + 1] = {0};
+	double prompt_us[EVN_REDUCE_FLAGS + 1], token_us[EVN_REDUCE_FLAGS + 1];
+	evn_reduce of[EVN_REDUCE_FLAGS];
+	uint32_t n = 0;
+	bool known = true;
+	for (uint32_t i = 0; i < s->n; i++) /* a rank may have been too slow for any part */
+		known &= s->ranks[i].rates.gemv_gbs > 0;
+	if (known)
+		EVN_TRY(split_by_rates(s, err));
+	EVN_TRY(evn_team_run(s->team, load, s, NULL, NULL, err));
+	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
+		if (!ways[way])
+			continue;
+		EVN_TRY(evn_group_create(&s->groups[way], s->queues, s->n, way, message_floats(s), err));
+		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->groups[way]};
+		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->groups[way]};
+		of[n++] = way;
+	}
+	EVN_TRY(time_all(s, prompts, n, err));
+	EVN_TRY(time_all(s, tokens, n, err));
+	for (uint32_t i = 0; i < n; i++) {
+		prompt_s[of[i]] = evn_median(prompts[i].ns[0], prompts[i].n) * 1e-9;
+		token_s[of[i]] = evn_median(tokens[i].ns[0], tokens[i].n) * 1e-9;
+	}
+	work_out_meetings(s, s->limits.n_batch, prompt_s, prompt_us);
+	work_out_meetings(s, 1, token_s, token_us);
+	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++)
+		out[way] = (evn_meeting){token_us[way], prompt_us[way] * EVN_PLAN_PROMPT / s->limits.n_batch};
 	return EVN_OK;
 }
 
-evn_status evn_steps_measure_meetings(evn_steps *s, evn_reduce way, evn_meeting *out, evn_error *err)
+evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_meeting *meetings, evn_error *err)
 {
-	EVN_TRY(evn_group_create(&s->group, s->queues, s->n, way, message_floats(s), err));
-	for (uint32_t i = 0; i < s->n; i++)
-		s->walkers[i].group = s->group;
-	evn_status status = evn_team_run(s->team, load, s, NULL, NULL, err);
-	if (status == EVN_OK)
-		status = time_meeting(s, s->limits.n_batch, &out->prompt_us, err);
-	if (status == EVN_OK)
-		status = time_meeting(s, 1, &out->token_us, err);
-	out->prompt_us *= (double)EVN_PLAN_PROMPT / s->limits.n_batch;
-	s->passes = 0;
+	timing *t = calloc(N_WHOLE + N_SMALL, sizeof *t);
+	if (!t)
+		return evn_fail_memory(err, "timings", (N_WHOLE + N_SMALL) * sizeof *t);
+	evn_status status = measure_alone(s, t, t + N_WHOLE, err);
+	if (status == EVN_OK && s->n > 1)
+		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, ways, meetings, err);
 	unload(s);
+	for (uint32_t i = 0; i < s->n; i++)
+		rates[i] = s->ranks[i].rates;
+	free(t);
 	return status;
 }

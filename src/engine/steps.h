@@ -12,7 +12,8 @@ typedef struct evn_steps evn_steps;
 /* A rank as products have shown it. */
 typedef struct {
 	evn_queue *queue;
-	double gbs; /* weight bytes a second, for shares and to know what will take too long */
+	double gbs;    /* weight bytes a second, for shares and to know what will take too long */
+	uint32_t kind; /* ranks of a kind are equally fast */
 	evn_dot dot;
 	uint32_t gemm_from;
 } evn_step_rank;
@@ -23,9 +24,8 @@ evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_
 							evn_error *err);
 void evn_steps_free(evn_steps *s);
 
-/* Every rank by itself, all at once; rates[n]. */
-evn_status evn_steps_measure(evn_steps *s, evn_rates *rates, evn_error *err);
-/* What meetings add when the ranks (more than one) take steps together. After evn_steps_measure. */
-evn_status evn_steps_measure_meetings(evn_steps *s, evn_reduce way, evn_meeting *out, evn_error *err);
+/* rates[n] of every rank by itself, all at once; and where there are several, of steps that they take together by
+ * each of ways[EVN_REDUCE_FLAGS + 1], meetings[way] such that those steps are predicted as they were timed. */
+evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_meeting *meetings, evn_error *err);
 
 #endif

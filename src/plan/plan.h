@@ -54,6 +54,8 @@ typedef struct {
 
 void evn_rates_add(evn_rates *sum, const evn_rates *r);
 evn_rates evn_rates_scaled(evn_rates r, double by);
+/* Steps of one token, or of prompts, take 1 / by of the time. */
+void evn_rates_hasten(evn_rates *r, uint32_t n_tok, double by);
 
 #define EVN_PLAN_PROMPT 512u /* tokens of the prompt that predictions are for */
 
@@ -105,6 +107,7 @@ evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_
  * Endless where a rate is not > 0. */
 double evn_predict_layers_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
 							uint32_t n_tok, uint32_t position, evn_meeting meeting);
+double evn_predict_vocab_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c);
 /* Decoding near the beginning of a text, and a prompt of EVN_PLAN_PROMPT tokens computed at once; the vocabulary is
  * computed for the last token of a prompt only. */
 evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,

@@ -29,6 +29,20 @@ evn_rates evn_rates_scaled(evn_rates r, double by)
 					   .prompt_key_ns = r.prompt_key_ns * by};
 }
 
+void evn_rates_hasten(evn_rates *r, uint32_t n_tok, double by)
+{
+	if (n_tok == 1) {
+		r->gemv_gbs *= by;
+		r->vocab_gbs *= by;
+		r->layer_us /= by;
+		r->key_ns /= by;
+	} else {
+		r->gemm_gflops *= by;
+		r->token_us /= by;
+		r->prompt_key_ns /= by;
+	}
+}
+
 typedef struct {
 	double attention, ff; /* bytes or multiply-adds */
 } work;
@@ -113,12 +127,18 @@ double evn_predict_layers_s(const evn_plan_shape *s, const evn_split *split, con
 	return sum;
 }
 
+double evn_predict_vocab_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c)
+{
+	double slowest = 0;
+	for (uint32_t r = 0; r < split->n_ranks; r++)
+		slowest = fmax(slowest, time_of(evn_split_work(s, split, r).vocab_bytes, c[r].rates.vocab_gbs * 1e9, 0));
+	return slowest;
+}
+
 evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
 						   evn_meeting meeting)
 {
-	double vocab_s = 0;
-	for (uint32_t r = 0; r < split->n_ranks; r++)
-		vocab_s = fmax(vocab_s, time_of(evn_split_work(s, split, r).vocab_bytes, c[r].rates.vocab_gbs * 1e9, 0));
+	double vocab_s = evn_predict_vocab_s(s, split, c);
 	double decode_s = vocab_s + evn_predict_layers_s(s, split, c, 1, DECODE_POSITION, meeting);
 	double prompt_s = vocab_s + evn_predict_layers_s(s, split, c, EVN_PLAN_PROMPT, 0, meeting);
 	return (evn_prediction){.decode_tok_s = 1 / decode_s, .prefill_tok_s = EVN_PLAN_PROMPT / prompt_s};

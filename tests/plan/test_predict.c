@@ -94,6 +94,30 @@ static void attention_grows_with_what_is_cached(void **state)
 	evn_split_free(&split);
 }
 
+/* Steps of one kind take 1 / by of the time, those of the other kind what they took. */
+static void hastened_rates_make_steps_shorter(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(2, 8, 3)};
+	c[0].rates.key_ns = c[1].rates.key_ns = 20;
+	c[0].rates.prompt_key_ns = c[1].rates.prompt_key_ns = 10;
+	evn_split split;
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
+	double token = evn_predict_layers_s(&s, &split, c, 1, 50, meeting_of(0));
+	double prompt = evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0));
+	double vocab = evn_predict_vocab_s(&s, &split, c);
+	for (int i = 0; i < 2; i++)
+		evn_rates_hasten(&c[i].rates, 1, 1.25);
+	assert_close(evn_predict_layers_s(&s, &split, c, 1, 50, meeting_of(0)), token / 1.25);
+	assert_close(evn_predict_vocab_s(&s, &split, c), vocab / 1.25);
+	assert_close(evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0)), prompt);
+	for (int i = 0; i < 2; i++)
+		evn_rates_hasten(&c[i].rates, 100, 1.25);
+	assert_close(evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0)), prompt / 1.25);
+	evn_split_free(&split);
+}
+
 /* A phase is as long as its own slowest rank: with one head, attention is one rank's and both share the rest. */
 static void each_phase_has_its_own_slowest_rank(void **state)
 {
@@ -177,6 +201,7 @@ int main(void)
 		cmocka_unit_test(one_rank_reads_everything),
 		cmocka_unit_test(the_slowest_rank_sets_the_pace),
 		cmocka_unit_test(attention_grows_with_what_is_cached),
+		cmocka_unit_test(hastened_rates_make_steps_shorter),
 		cmocka_unit_test(each_phase_has_its_own_slowest_rank),
 		cmocka_unit_test(a_straddling_kv_head_is_read_twice),
 		cmocka_unit_test(a_rank_without_a_known_rate_never_ends),
