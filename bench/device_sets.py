@@ -56,7 +56,7 @@ class Evener:
         return {"OCL_ICD_VENDORS": folder, **caches, **devices.limits}
 
     def json(self, devices, command, *arguments):
-        chosen = ["-d", devices.devices] if devices.devices and command != "devices" else []
+        chosen = ["-d", devices.devices] if devices.devices and command not in ("devices", "inspect") else []
         return run_json([self.program, command, *arguments, *chosen, "--json"], self.environment(devices))
 
     def first_token(self, devices, model, caches=None):

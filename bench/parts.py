@@ -9,6 +9,7 @@ from common import ROOT, WORK, Failed, median, run
 
 PEER = "llama.cpp"
 MESSAGE_WAYS = ("host", "events", "flags")
+MESSAGE_BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5}  # of a number
 
 
 class Bench:
@@ -214,6 +215,46 @@ def measure_sums(bench):
                             "512", "-n", "1", "-r", "1", "--no-alone", "--reduce", way)
         for message in got[0]["all_reduce"] if got else []:
             bench.add("all_reduce", way, devices.name, f"{message['bytes']} bytes", "us", [message["us"]])
+
+
+def measure_messages(bench):
+    """Formats of long messages: what a token of a prompt sends, how fast prompts are (formats in turn), perplexity."""
+    path = next(iter(bench.models.values()))
+    text = os.path.join(ROOT, "tests", "data", "persuasion-20k.txt")
+    for devices in bench.sets:
+        if not devices.devices or devices.devices == "pocl":
+            continue
+        print(f"messages of {devices.name}", flush=True)
+        got = bench.attempt((devices.name, "inspect"), bench.evener.json, devices, "inspect", path)
+        for kind, bits in MESSAGE_BITS.items() if got else ():
+            sent = 2 * got[0]["n_layers"] * got[0]["dim"] * bits / 8
+            bench.add("messages", kind, devices.name, "a rank sends, bytes/token", "bytes", [sent])
+        _add_message_speeds(bench, devices, path)
+        _add_message_perplexity(bench, devices, ["score", "-m", path, "-f", text, "--ctx", "512", "--windows",
+                                                 bench.plan["windows"], "--split", "tensor", "--activations", "f32"])
+
+
+def _add_message_speeds(bench, devices, path):
+    speeds = {kind: [] for kind in MESSAGE_BITS}
+    for _, kind in itertools.product(range(bench.plan["pairs"]), MESSAGE_BITS):
+        got = bench.attempt((devices.name, "messages", kind), bench.evener.json, devices, "bench", "-m", path, "-p", "512",
+                            "-n", "1", "-r", "3", "--no-alone", "--messages", kind)
+        if got:
+            speeds[kind].append(got[0]["together"]["prefill_tok_s"])
+    for kind, values in speeds.items():
+        if values:
+            bench.add("messages", kind, devices.name, "prefill 512, tokens/s", "tokens/s", values)
+
+
+def _add_message_perplexity(bench, devices, command):
+    exact = None
+    for kind in MESSAGE_BITS:
+        got = bench.attempt((devices.name, "perplexity", kind), bench.evener.json, devices, *command, "--messages", kind)
+        if not got:
+            continue
+        bench.add("messages", kind, devices.name, "perplexity", "", [got[0]["perplexity"]])
+        exact = exact or got[0]["perplexity"]
+        bench.add("messages", kind, devices.name, "moved by, %", "%", [100 * (got[0]["perplexity"] / exact - 1)])
 
 
 def _tune(bench, devices, path):

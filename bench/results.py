@@ -16,6 +16,7 @@ TABLES = [
     ("bytes", "Decode: weight bytes read, GB/s", ("set",), "model", "GB/s"),
     ("bytes", "Decode: weight bytes read ÷ read bandwidth of all cores", ("set",), "model", "of read bandwidth"),
     ("all_reduce", "all_reduce, microseconds (median)", ("set", "model"), "metric", None),
+    ("messages", "Formats of long messages", ("set", "model"), "metric", None),
     ("device", "Devices: GEMM and matrix-vector rates", ("set", "unit"), "metric", None),
     ("start", "Start to the first token, seconds", ("set",), "metric", None),
     ("memory", "Peak memory, MB", ("model", "set"), "metric", None),

@@ -201,6 +201,10 @@ typedef enum { EVN_ACTIVATIONS_AUTO, EVN_ACTIVATIONS_F32, EVN_ACTIVATIONS_Q8 } e
 /* How keys and values of past tokens are kept: 32 bits, 16 bits, or 8 bits with a scale for each 32. */
 typedef enum { EVN_KV_F32, EVN_KV_F16, EVN_KV_Q8_0 } evn_kv_cache;
 
+/* How long messages between ranks travel, those of prompts: as they are, in 16 bits, or in 8 bits with a scale for each
+ * 32. Those of few tokens are f32 always. */
+typedef enum { EVN_MESSAGES_F32, EVN_MESSAGES_F16, EVN_MESSAGES_BF16, EVN_MESSAGES_Q8 } evn_message_type;
+
 #define EVN_SHARE_AUTO (-1.0)
 
 /* One entry of the device list: `match` is an ITEM of the grammar SELECTOR[/PARTS[@FIRST]] (docs/cli.md). Each device
@@ -222,6 +226,7 @@ typedef struct {
 	evn_reduce reduce;
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
+	evn_message_type messages;
 	bool remeasure;
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;

@@ -1,48 +1,64 @@
 // meeting.cl - ranks of different queues, contexts or drivers meet in memory that all of them see. Comes after reduce.cl.
+//
+// That memory begins with a word of flags for each rank, which counts its meetings; partial sums lie behind the flags.
+// What stays the same from meeting to meeting stands first among the arguments, and the count is kept in the memory
+// alone: a driver is told only what is new.
 
-#define FLAG_WORDS 16 // a cache line apart
-#define LATE_SLOT 8   // behind the counts of at most 8 ranks
+#define FLAG_WORDS 16       // a cache line apart
+#define LATE_SLOT MAX_RANKS // behind the counts
 
-// Says that this rank has come to meeting `round` and waits until all have. What the queue ran before is in memory by
+#define MEETING volatile global uint *shared, uint rank, uint n_ranks, uint limit
+
+// Says that this rank has come to its next meeting and waits until all have. What the queue ran before is in memory by
 // then: kernels of a queue run in order. Counts may wrap. After `limit` looks it names the rank that did not come.
-inline void wait_for_all(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit)
+INLINE void wait_for_all(volatile global uint *shared, uint rank, uint n_ranks, uint limit)
 {
+	uint round = shared[rank * FLAG_WORDS] + 1;
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
-	flags[rank * FLAG_WORDS] = round;
-	if (flags[LATE_SLOT * FLAG_WORDS])
+	shared[rank * FLAG_WORDS] = round;
+	if (shared[LATE_SLOT * FLAG_WORDS])
 		return; // the step is lost already: do not wait again
 	for (uint r = 0; r < n_ranks; r++)
-		for (uint looks = 0; (int)(flags[r * FLAG_WORDS] - round) < 0;)
+		for (uint looks = 0; (int)(shared[r * FLAG_WORDS] - round) < 0;)
 			if (++looks == limit) {
-				flags[LATE_SLOT * FLAG_WORDS] = r + 1;
+				shared[LATE_SLOT * FLAG_WORDS] = r + 1;
 				return;
 			}
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
 }
 
-// One work-item.
-kernel void meet(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit)
+// The partial sums of those that contribute (a bit for each rank): rank 0's begin `first`, the next rank's `apart` behind
+// it, both counted in sixteens of floats. Returns how many they are.
+INLINE uint find_partials(const global uchar **p, const global uchar *shared, uint first, uint apart, uint contributors)
 {
-	wait_for_all(flags, rank, n_ranks, round, limit);
+	uint n = 0;
+	for (uint r = 0; r < MAX_RANKS; r++)
+		if (contributors >> r & 1)
+			p[n++] = shared + (first + (size_t)r * apart) * 64;
+	return n;
 }
 
-// The meeting, then x += p0 + p1 + ... over 16 * n_vectors columns, as add_partials does. One work-item.
-kernel IN_VECTORS void meet_and_add(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit, uint n_vectors,
-                                    global float *x, uint n, PARTIALS)
+// One work-item.
+kernel void meet(MEETING) { wait_for_all(shared, rank, n_ranks, limit); }
+
+// The meeting, then x += partials over 16 * n_vectors columns, as add_partials does. One work-item.
+kernel IN_VECTORS void meet_and_add(MEETING, uint apart, global float *x, uint n_vectors, uint first, uint contributors)
 {
-	wait_for_all(flags, rank, n_ranks, round, limit);
-	const global float *p[] = PARTIALS_LIST;
+	const global uchar *p[MAX_RANKS];
+	uint n = find_partials(p, (const global uchar *)shared, first, apart, contributors);
+	wait_for_all(shared, rank, n_ranks, limit);
 	for (uint i = 0; i < n_vectors; i++)
 		add_vector(x, i, p, n);
 }
 
 // The meeting, then what add_norm does for n_tok rows. One work-item.
-kernel IN_VECTORS void meet_and_norm(volatile global uint *flags, uint rank, uint n_ranks, uint round, uint limit, uint n_tok,
-                                     global float *x, uint n, PARTIALS, global float *y, const global float *w,
-                                     const global float *bias, uint stride, uint dim, float eps)
+kernel IN_VECTORS void meet_and_norm(MEETING, uint apart, global float *x, uint n_tok, uint first, uint contributors,
+                                     global float *y, const global float *w, const global float *bias, uint stride, uint dim,
+                                     float eps)
 {
-	wait_for_all(flags, rank, n_ranks, round, limit);
-	const global float *p[] = PARTIALS_LIST;
+	const global uchar *p[MAX_RANKS];
+	uint n = find_partials(p, (const global uchar *)shared, first, apart, contributors);
+	wait_for_all(shared, rank, n_ranks, limit);
 	for (uint t = 0; t < n_tok; t++)
 		add_norm_row(y, t, x, p, n, w, bias, stride, dim, eps, (local float *)0);
 }

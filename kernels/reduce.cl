@@ -1,23 +1,25 @@
-// reduce.cl - sums of the ranks' partial results, alone or with the norm that comes next. Comes after
-// norm.cl and the norm.
+// reduce.cl - sums of the ranks' partial results, alone or with the norm that comes next. Comes after the messages'
+// format (kernels/message/), norm.cl and the norm.
+
+#define MAX_RANKS 8
 
 // As many partials as a group has ranks at most; the kernels read the first n.
 #define PARTIALS                                                                                                         \
-	const global float *p0, const global float *p1, const global float *p2, const global float *p3, const global float *p4, \
-		const global float *p5, const global float *p6, const global float *p7
+	const global uchar *p0, const global uchar *p1, const global uchar *p2, const global uchar *p3, const global uchar *p4, \
+		const global uchar *p5, const global uchar *p6, const global uchar *p7
 #define PARTIALS_LIST {p0, p1, p2, p3, p4, p5, p6, p7}
 
 // Vector i of x += p[0] + p[1] + ... in this order, the sum being made first.
-INLINE void add_vector(global float *x, size_t i, const global float *const *p, uint n)
+INLINE void add_vector(global float *x, size_t i, const global uchar *const *p, uint n)
 {
-	float16 sum = vload16(i, p[0]);
+	float16 sum = message_load(p[0], i);
 	for (uint k = 1; k < n; k++)
-		sum += vload16(i, p[k]);
+		sum += message_load(p[k], i);
 	vstore16(vload16(i, x) + sum, i, x);
 }
 
 // Row t of x += partials, and row t of y = its norm.
-INLINE void add_norm_row(global float *y, size_t t, global float *x, const global float *const *p, uint n, const global float *w,
+INLINE void add_norm_row(global float *y, size_t t, global float *x, const global uchar *const *p, uint n, const global float *w,
                          const global float *bias, uint stride, uint dim, float eps, local float *part)
 {
 	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS) {
@@ -31,7 +33,7 @@ INLINE void add_norm_row(global float *y, size_t t, global float *x, const globa
 // x += p0 + p1 + .... Work-item: 16 columns.
 kernel IN_VECTORS void add_partials(global float *x, uint n, PARTIALS)
 {
-	const global float *p[] = PARTIALS_LIST;
+	const global uchar *p[] = PARTIALS_LIST;
 	add_vector(x, get_global_id(0), p, n);
 }
 
@@ -41,6 +43,6 @@ void add_norm(global float *x, uint n, PARTIALS, global float *y, const global f
               uint dim, float eps)
 {
 	local float part[NORM_ITEMS];
-	const global float *p[] = PARTIALS_LIST;
+	const global uchar *p[] = PARTIALS_LIST;
 	add_norm_row(y, get_group_id(0), x, p, n, w, bias, stride, dim, eps, part);
 }

@@ -17,7 +17,7 @@ typedef struct {
 } config_device;
 
 typedef struct {
-	char *mode, *reduce;
+	char *mode, *reduce, *messages;
 } config_split;
 
 typedef struct {

@@ -33,6 +33,7 @@ static const cyaml_schema_field_t device_fields[] = {
 static const cyaml_schema_field_t split_fields[] = {
 	TEXT(config_split, mode),
 	TEXT(config_split, reduce),
+	TEXT(config_split, messages),
 	CYAML_FIELD_END,
 };
 

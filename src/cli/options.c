@@ -10,6 +10,7 @@
 static const char *const splits[] = {"auto", "tensor", "sequence", NULL}; /* in evn_split_mode's order */
 static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};             /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
+static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL};  /* in evn_message_type's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
@@ -59,6 +60,8 @@ const option options[] = {
 	 "the model and computes parts of the text), auto"},
 	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
 	 "WAY", "how partial results meet: auto, host, events, flags"},
+	{"messages", 0, OPTION_CHOICE, CMD_ENGINE, "split.messages", FIELD(messages), "f32", 0, 0, message_types,
+	 "TYPE", "how partial results of long prompts travel between devices: f32, f16, bf16, q8"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "activations in products with integer weights: auto, f32, q8"},
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,

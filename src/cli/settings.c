@@ -99,6 +99,7 @@ evn_options settings_engine_options(const settings *s)
 		.reduce = (evn_reduce)s->reduce,
 		.activations = (evn_activation_type)s->activations,
 		.kv_cache = (evn_kv_cache)s->kv_cache,
+		.messages = (evn_message_type)s->messages,
 		.remeasure = s->remeasure,
 		.progress = console_progress,
 	};

@@ -19,7 +19,7 @@ typedef struct {
 	size_t n_rules;
 	char *owned_list, *owned_paths[5]; /* what rules and the paths may point into */
 
-	int split, reduce, activations, kv_cache; /* indices into the options' choices */
+	int split, reduce, activations, kv_cache, messages; /* indices into the options' choices */
 	bool remeasure, no_measure;
 
 	double temp, top_p, min_p, repeat_penalty;

@@ -53,7 +53,7 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;
 	}
-	EVN_TRY(evn_group_create(&e->group, queues, e->n_ranks, e->prepared.reduce,
+	EVN_TRY(evn_group_create(&e->group, queues, e->n_ranks, e->prepared.reduce, e->options.messages,
 							 evn_decoder_message_floats(e->model, e->prepared.limits), err));
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }

@@ -422,7 +422,7 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 
 static evn_status with_group(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
 {
-	evn_status s = evn_group_create(&b->group, queues, b->n, way, b->reduce_floats, err);
+	evn_status s = evn_group_create(&b->group, queues, b->n, way, EVN_MESSAGES_F32, b->reduce_floats, err);
 	if (s == EVN_OK)
 		s = evn_team_run(b->team, fn, b, NULL, NULL, err);
 	evn_group_free(b->group);

@@ -104,7 +104,8 @@ static void take_fingerprint(evn_scorer *s)
 		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i]);
 		h = evn_hash(h, &pick, sizeof pick);
 	}
-	const uint32_t how[] = {s->info.split, s->options.activations, s->options.kv_cache, s->prepared.limits.n_batch};
+	const uint32_t how[] = {s->info.split, s->options.activations, s->options.kv_cache, s->options.messages,
+							s->prepared.limits.n_batch};
 	s->fingerprint = evn_hash(h, how, sizeof how);
 }
 

@@ -204,7 +204,8 @@ static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		EVN_TRY(split_alone(s, i, divisor, err));
-		EVN_TRY(evn_group_create(&s->walkers[i].group, &s->queues[i], 1, EVN_REDUCE_AUTO, message_floats(s), err));
+		EVN_TRY(evn_group_create(&s->walkers[i].group, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
+								 message_floats(s), err));
 	}
 	return evn_team_run(s->team, load, s, NULL, NULL, err);
 }
@@ -392,7 +393,7 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
 		if (!ways[way])
 			continue;
-		EVN_TRY(evn_group_create(&s->groups[way], s->queues, s->n, way, message_floats(s), err));
+		EVN_TRY(evn_group_create(&s->groups[way], s->queues, s->n, way, EVN_MESSAGES_F32, message_floats(s), err));
 		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->groups[way]};
 		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->groups[way]};
 		of[n++] = way;

@@ -18,21 +18,27 @@
 #define FUSED_FLOATS 8192 /* up to here the meeting's one work-item adds too: a launch less */
 
 #define MEETING "reduce.cl meeting.cl"
+#define SIXTEEN (16 * sizeof(float)) /* what kernels count places in */
 
 static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }
+
+/* Where the partial of rank 0 begins; the others' follow. */
+static uint64_t first_partial(const evn_group *g, uint32_t turn)
+{
+	return FLAG_BYTES + turn * g->n_ranks * partial_bytes(g);
+}
 
 static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
 {
 	evn_device *d = evn_queue_device(m->queue);
-	EVN_TRY(evn_buf_wrap(&m->flags, d, g->shared, FLAG_BYTES, "flags", err));
+	EVN_TRY(evn_buf_wrap(&m->shared, d, g->shared, g->shared_bytes, "flags", err));
 	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
 		for (uint32_t i = 0; i < g->n_ranks; i++)
-			EVN_TRY(evn_buf_wrap(&m->partials[turn][i], d,
-								 g->shared + FLAG_BYTES + (turn * g->n_ranks + i) * partial_bytes(g),
-								 partial_bytes(g), "partial sums", err));
-	EVN_TRY(evn_norm_kernel_get(&m->meet, m->queue, EVN_NORM_NONE, EVN_FORM_F32, MEETING, "meet", 1, err));
-	return evn_norm_kernel_get(&m->meet_and_add, m->queue, EVN_NORM_NONE, EVN_FORM_F32, MEETING, "meet_and_add", 1,
-							   err);
+			EVN_TRY(evn_buf_wrap(&m->partials.bufs[turn][i], d,
+								 g->shared + first_partial(g, turn) + i * partial_bytes(g), partial_bytes(g),
+								 "partial sums", err));
+	EVN_TRY(evn_sum_kernel_get(&m->meet, m->queue, m->partials.format, NULL, MEETING, "meet", 1, err));
+	return evn_sum_kernel_get(&m->meet_and_add, m->queue, m->partials.format, NULL, MEETING, "meet_and_add", 1, err);
 }
 
 evn_status evn_flags_create(evn_group *g, evn_error *err)
@@ -54,11 +60,8 @@ evn_status evn_flags_create(evn_group *g, evn_error *err)
 
 void evn_flags_reset(evn_group *g)
 {
-	if (!g->shared)
-		return;
-	memset(g->shared, 0, FLAG_BYTES);
-	for (uint32_t i = 0; i < g->n_ranks; i++)
-		g->ranks[i].round = 0;
+	if (g->shared)
+		memset(g->shared, 0, FLAG_BYTES);
 }
 
 int evn_flags_late(const evn_group *g)
@@ -70,12 +73,11 @@ int evn_flags_late(const evn_group *g)
 	return (int)late - 1;
 }
 
-static void meeting_args(evn_args *a, const evn_group *g, evn_member *m, uint32_t rank)
+static void meeting_args(evn_args *a, const evn_group *g, const evn_member *m, uint32_t rank)
 {
-	evn_arg_buf(a, m->flags);
+	evn_arg_buf(a, m->shared);
 	evn_arg_u32(a, rank);
 	evn_arg_u32(a, g->n_ranks);
-	evn_arg_u32(a, ++m->round);
 	evn_arg_u32(a, SPIN_LIMIT);
 }
 
@@ -85,11 +87,14 @@ static evn_status meet_and_add(evn_group *g, uint32_t rank, const evn_sum *s, ev
 	evn_member *m = &g->ranks[rank];
 	evn_kernel **k = s->then ? &m->meet_and_norm[s->then->kind][s->then->form] : &m->meet_and_add;
 	if (!*k)
-		EVN_TRY(evn_norm_kernel_get(k, m->queue, s->then->kind, s->then->form, MEETING, "meet_and_norm", 1, err));
+		EVN_TRY(evn_sum_kernel_get(k, m->queue, m->partials.format, s->then, MEETING, "meet_and_norm", 1, err));
 	evn_args a = evn_args_begin(*k);
 	meeting_args(&a, g, m, rank);
+	evn_arg_u32(&a, (uint32_t)(partial_bytes(g) / SIXTEEN));
+	evn_arg_buf(&a, s->x);
 	evn_arg_u32(&a, s->then ? s->n_tok : s->n_tok * s->stride / 16);
-	evn_arg_partials(&a, g, rank, s);
+	evn_arg_u32(&a, (uint32_t)(first_partial(g, m->turn) / SIXTEEN));
+	evn_arg_u32(&a, s->contributors);
 	if (s->then)
 		evn_arg_norm(&a, s->then, s->stride);
 	return evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err);
@@ -108,7 +113,7 @@ evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, ev
 		evn_args a = evn_args_begin(m->meet);
 		meeting_args(&a, g, m, rank);
 		EVN_TRY(evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err));
-		EVN_TRY(evn_enqueue_sum(g, rank, s, err));
+		EVN_TRY(evn_enqueue_sum(g, rank, &m->partials, s, err));
 	}
 	return evn_queue_flush(m->queue, err); /* the others spin until this rank's count comes */
 }

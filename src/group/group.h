@@ -3,11 +3,14 @@
  *
  * Sums are f32 and in rank order, so the same plan gives the same bits every run and on every way:
  *   host    each thread maps all partial sums and its own x, adds, unmaps. Works between any drivers; on unified
- *           memory nothing is copied.
+ *           memory nothing is copied. Packed messages it hands over, and kernels add.
  *   events  ranks of one context: each queue waits for the others' events and a kernel reads all partials. The host
  *           only enqueues.
  *   flags   devices that work in the host's memory: a kernel counts and spins (flags.c). For messages of few tokens;
- *           longer ones go by events or host. */
+ *           longer ones go by events or host.
+ * Messages of many tokens, more than 256 KiB as f32, may be packed into a shorter format: each rank's by a kernel,
+ * and all ranks add what was packed, in f32. Largest error of a partial sum: f16 2^-11 of it (2^-25 in all for values
+ * below 2^-14; beyond 65504 it is that), bf16 2^-8 of it, q8 1/252 of the largest magnitude in its block of 32. */
 #ifndef EVN_GROUP_H
 #define EVN_GROUP_H
 
@@ -15,11 +18,12 @@
 
 typedef struct evn_group evn_group;
 
-/* reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE,
+/* messages: how long ones travel; then all lengths are multiples of 32.
+ * reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE,
  * FLAGS where a device has memory of its own EVN_ERR_UNSUPPORTED. max_floats: the longest message. Queues are
  * borrowed. */
 evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
-							uint64_t max_floats, evn_error *err);
+							evn_message_type messages, uint64_t max_floats, evn_error *err);
 void evn_group_free(evn_group *g);
 evn_reduce evn_group_reduce(const evn_group *g); /* the way of short messages */
 const char *evn_reduce_name(evn_reduce r);
@@ -56,7 +60,9 @@ bool evn_group_fall_back(evn_group *g);
 void evn_group_reset(evn_group *g);
 
 /* Times all_reduces of n_floats among all ranks and checks their sums; us[n] (may be NULL) = what one took, n times
- * over steps of many. The trial that a way must pass. Every rank calls it. */
+ * the mean of a step of 60: so many has a decoder of 30 layers, and what a step costs beside them - the host wakes
+ * the devices, waits for them and for the other ranks - is shared as it is there. The trial that a way must pass.
+ * Every rank calls it. */
 evn_status evn_group_time_all_reduce(evn_group *g, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
 									 evn_error *err);
 

@@ -8,6 +8,23 @@
 #define EVN_TURNS 2            /* exchange buffers that alternate */
 #define EVN_MAX_EXCHANGES 1024 /* of one step, kept until its end for their times */
 
+/* How long messages are written: blocks of 32 columns. A format is a row of formats[] in messages.c and a file in
+ * kernels/message/. */
+typedef struct {
+	evn_message_type type;
+	const char *kernel;   /* kernels/message/<kernel>.cl */
+	uint32_t block_bytes; /* of 32 columns */
+	double error;         /* most that a value moves, as a fraction of the largest magnitude in its block */
+} evn_message_format;
+
+/* Partial sums of each rank as one context knows them, in one format; [turn][rank]. Only its own where contexts
+ * differ and the memory is not shared host memory. */
+typedef struct {
+	const evn_message_format *format;
+	evn_buf *bufs[EVN_TURNS][EVN_MAX_RANKS];
+	evn_kernel *add, *add_norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
+} evn_parts;
+
 /* One meeting on the device's clock: it worked until `arrived` and waited until `resumed`. */
 typedef struct {
 	evn_event *arrived, *resumed;
@@ -16,28 +33,29 @@ typedef struct {
 typedef struct {
 	evn_queue *queue;
 	uint32_t turn; /* which exchange buffer comes next */
-	/* Every rank's partials as this rank's context knows them; [turn][rank]. Only its own where contexts differ and
-	 * the memory is not shared host memory. */
-	evn_buf *partials[EVN_TURNS][EVN_MAX_RANKS];
-	evn_kernel *add, *add_norm[EVN_NORM_KINDS][EVN_FORMS], *norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
+	evn_parts partials;
+	evn_parts
+		packed; /* of long messages in a shorter format than f32; everybody's in every context, maybe as copies */
+	evn_kernel *pack, *norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
 	evn_exchange exchanges[EVN_MAX_EXCHANGES];
 	uint32_t n_exchanges;
 	evn_event *step_begin;
 	evn_group_times times;
 	/* host */
-	float *mapped[EVN_TURNS]; /* own partial as the host sees it, while mapped */
-	uint64_t since_ns;        /* when the device began to work */
+	evn_buf *mapped_buf[EVN_TURNS];
+	void *mapped[EVN_TURNS]; /* that one, this rank's message, as the host sees it while mapped; else NULL */
+	uint64_t since_ns;       /* when the device began to work */
 	/* flags */
 	evn_kernel *meet, *meet_and_add, *meet_and_norm[EVN_NORM_KINDS][EVN_FORMS];
-	evn_buf *flags;
-	uint32_t round; /* meetings so far */
+	evn_buf *shared; /* the group's */
 } evn_member;
 
 typedef struct evn_way evn_way;
 
 struct evn_group {
 	uint32_t n_ranks;
-	const evn_way *small, *large; /* ways for messages of few tokens and of many */
+	const evn_way *small, *large;      /* ways for messages of few tokens and of many */
+	const evn_message_format *packing; /* of long messages; NULL: f32 as they are */
 	evn_meeting meeting;
 	evn_member ranks[EVN_MAX_RANKS];
 	uint64_t max_floats;
@@ -55,14 +73,28 @@ evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, const evn_sum *s, evn
 evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 
-/* sum.c: x += partials in rank order and what follows, by one kernel on rank's queue. */
-evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+/* Messages up to so many floats are those of few tokens, where latency is all; flags are for them. */
+bool evn_is_long(const evn_sum *s);
+
+/* messages.c */
+const evn_message_format *evn_message_format_of(evn_message_type type);
+/* Buffers for every rank's packed messages in every context. */
+evn_status evn_packed_create(evn_group *g, evn_error *err);
+void evn_packed_free(evn_group *g);
+uint64_t evn_packed_bytes(const evn_group *g, const evn_sum *s);
+/* Packs rank's partial sums, if it contributes, into its packed buffer of this turn. */
+evn_status evn_pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+
+/* sum.c: x += parts in rank order and what follows, by one kernel on rank's queue. */
+evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err);
 /* What follows alone: x is summed already. */
 evn_status evn_enqueue_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
-/* Sets x, the count of contributors and EVN_MAX_RANKS buffers as arguments: their partials of this turn in rank order
- * as rank's context knows them, the rest filled up. */
-void evn_arg_partials(evn_args *a, const evn_group *g, uint32_t rank, const evn_sum *s);
-void evn_forget_mapping(evn_member *m, uint32_t rank, uint32_t turn);
+/* The kernel `name` of kernels/<rest>, which adds messages of this format and makes the norm (NULL: none). */
+evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_format *format, const evn_norm *then,
+							  const char *rest, const char *name, uint32_t items, evn_error *err);
+
+/* host.c */
+void evn_forget_mapping(evn_member *m, uint32_t turn);
 
 /* flags.c: shared memory laid out as flags, then partials [turn][rank]; and its state between steps. */
 evn_status evn_flags_create(evn_group *g, evn_error *err);

@@ -1,10 +1,13 @@
-/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, inside a meeting. */
+/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, inside a meeting, of
+ * packed messages. */
 #include "nn/selftest_case.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-/* Words of flags as meeting.cl lays them out: a count every FLAG_WORDS, behind the counts who was late. */
+/* Words of the shared memory as meeting.cl lays it out: a count every FLAG_WORDS, behind the counts who was late;
+ * then, a multiple of sixteen words from the beginning, partials. */
 enum { FLAG_WORDS = 16, LATE_SLOT = EVN_MAX_RANKS, ALL_FLAGS = (EVN_MAX_RANKS + 1) * FLAG_WORDS };
 
 static float float_of_bits(uint32_t bits)
@@ -14,65 +17,62 @@ static float float_of_bits(uint32_t bits)
 	return f;
 }
 
-/* Flags in which the first `present` ranks but rank 0 have come to the meeting; rank 0's kernel comes to it. */
-static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t present, uint32_t round, evn_error *err)
+/* Shared memory in which the first `present` ranks but rank 0 have come to meeting `round`; rank 0's kernel comes to
+ * it. Behind the flags n_floats more. */
+static evn_status make_shared(evn_cases *c, evn_case_array *shared, uint32_t present, uint32_t round,
+							  uint64_t n_floats, evn_error *err)
 {
-	EVN_TRY(evn_case_output(c, flags, ALL_FLAGS, err));
+	EVN_TRY(evn_case_output(c, shared, ALL_FLAGS + n_floats, err));
 	for (uint32_t i = 0; i < ALL_FLAGS; i++)
-		flags->values[i] = 0;
+		shared->values[i] = 0;
+	shared->values[0] = float_of_bits(round - 1);
 	for (uint32_t r = 1; r < present; r++)
-		flags->values[r * FLAG_WORDS] = float_of_bits(round);
-	EVN_TRY(evn_case_upload(c, flags, err));
-	for (uint32_t i = 0; i < ALL_FLAGS; i++) {
-		flags->want[i] = (double)flags->values[i];
-		flags->bound[i] = 0;
+		shared->values[r * FLAG_WORDS] = float_of_bits(round);
+	EVN_TRY(evn_case_upload(c, shared, err));
+	for (uint64_t i = 0; i < shared->n; i++) {
+		shared->want[i] = (double)shared->values[i];
+		shared->bound[i] = 0;
 	}
-	flags->want[0] = (double)float_of_bits(round);
+	shared->want[0] = (double)float_of_bits(round);
 	return EVN_OK;
 }
 
-static void meeting_args(evn_args *a, const evn_case_array *flags, uint32_t n_ranks, uint32_t round)
+static void meeting_args(evn_args *a, const evn_case_array *shared, uint32_t n_ranks)
 {
-	evn_arg_buf(a, flags->buf);
+	evn_arg_buf(a, shared->buf);
 	evn_arg_u32(a, 0);
 	evn_arg_u32(a, n_ranks);
-	evn_arg_u32(a, round);
 	evn_arg_u32(a, 100); /* looks */
 }
 
 /* The kernels of kernels/reduce.cl and kernels/meeting.cl: by groups of their own or by the one item that has met the
  * other ranks; the sum alone or its norm too. */
 typedef struct {
-	uint32_t n;
+	uint32_t n_ranks, contributors; /* a bit for each rank */
 	bool meets, norms;
 	evn_form form; /* of the norm */
 } sum_shape;
 
 enum { N_TOK = 2, DIM = 3 * EVN_PAD - 5, STRIDE = 3 * EVN_PAD };
 
-/* The partials beyond n are full of NaN: they must not be read. */
-static evn_status make_partials(evn_cases *c, uint32_t n, evn_case_array *x, evn_case_array *partials, evn_error *err)
+/* One array of EVN_MAX_RANKS rows, each a partial; those of ranks that do not contribute are full of NaN: they must
+ * not be read. */
+static void make_partials(evn_cases *c, uint32_t contributors, float *partials, evn_case_array *x)
 {
-	evn_case_array nans;
-	EVN_TRY(evn_case_array_make(c, &nans, x->n, err));
-	for (uint32_t i = 0; i < x->n; i++)
-		nans.values[i] = NAN;
-	EVN_TRY(evn_case_upload(c, &nans, err));
-	for (uint32_t i = 0; i < x->n; i++)
+	uint32_t n = 0;
+	for (uint64_t i = 0; i < x->n; i++)
 		x->bound[i] = fabs(x->want[i]);
 	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
-		partials[p] = nans;
-		if (p >= n)
-			continue;
-		EVN_TRY(evn_case_input(c, &partials[p], x->n, err));
-		for (uint32_t i = 0; i < x->n; i++) {
-			x->want[i] += (double)partials[p].values[i];
-			x->bound[i] += fabs((double)partials[p].values[i]);
+		n += contributors >> p & 1;
+		for (uint64_t i = 0; i < x->n; i++) {
+			float *value = &partials[p * x->n + i];
+			*value = contributors >> p & 1 ? evn_case_random(c) : NAN;
+			x->want[i] += contributors >> p & 1 ? (double)*value : 0;
+			x->bound[i] += contributors >> p & 1 ? fabs((double)*value) : 0;
 		}
 	}
-	for (uint32_t i = 0; i < x->n; i++)
+	for (uint64_t i = 0; i < x->n; i++)
 		x->bound[i] *= evn_roundings(n); /* n + 1 terms */
-	return EVN_OK;
 }
 
 /* As rmsnorm's in selftest_rows.c, and what the error of the sum adds to numerator and root. */
@@ -114,38 +114,69 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 	const char *name = s->meets   ? s->norms ? "meet_and_norm" : "meet_and_add"
 					   : s->norms ? "add_norm"
 								  : "add_partials";
-	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form, s->meets ? "reduce.cl meeting.cl" : "reduce.cl", name,
+	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form,
+							   s->meets ? "message/f32.cl reduce.cl meeting.cl" : "message/f32.cl reduce.cl", name,
 							   items_of(c, s), err);
+}
+
+/* The partials lie behind the flags. */
+static evn_status arg_shared(evn_cases *c, const sum_shape *s, evn_args *a, evn_case_array *shared,
+							 const evn_case_array *x, evn_error *err)
+{
+	EVN_TRY(evn_case_upload(c, shared, err));
+	meeting_args(a, shared, s->n_ranks);
+	evn_arg_u32(a, N_TOK * STRIDE / 16); /* apart */
+	evn_arg_buf(a, x->buf);
+	evn_arg_u32(a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
+	evn_arg_u32(a, ALL_FLAGS / 16);
+	evn_arg_u32(a, s->contributors);
+	return EVN_OK;
+}
+
+/* Each partial in a buffer, the contributors' first. */
+static evn_status arg_partials(evn_cases *c, uint32_t contributors, evn_args *a, const float *partials,
+							   const evn_case_array *x, evn_error *err)
+{
+	uint32_t n = 0;
+	evn_arg_buf(a, x->buf);
+	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++)
+		n += contributors >> p & 1;
+	evn_arg_u32(a, n);
+	for (int contributes = 1; contributes >= 0; contributes--)
+		for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
+			evn_case_array partial;
+			if ((contributors >> p & 1) != (uint32_t)contributes)
+				continue;
+			EVN_TRY(evn_case_array_make(c, &partial, x->n, err));
+			memcpy(partial.values, partials + p * x->n, x->n * sizeof *partials);
+			EVN_TRY(evn_case_upload(c, &partial, err));
+			evn_arg_buf(a, partial.buf);
+		}
+	return EVN_OK;
 }
 
 static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const sum_shape *s = shape;
-	const uint32_t round = 7;
 	const float eps = 1e-5f;
-	evn_case_array partials[EVN_MAX_RANKS], x, w, y, flags;
+	evn_case_array x, w, y, shared;
 	evn_kernel *k;
 	EVN_TRY(sum_kernel(c, s, &k, err));
-	EVN_TRY(make_flags(c, &flags, s->n, round, err));
+	EVN_TRY(make_shared(c, &shared, s->n_ranks, 7, EVN_MAX_RANKS * N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_output(c, &x, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_output(c, &y, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_input(c, &w, STRIDE, err));
-	EVN_TRY(make_partials(c, s->n, &x, partials, err));
+	make_partials(c, s->contributors, shared.values + ALL_FLAGS, &x);
 	expect_norm(&x, &w, eps, &y);
 	evn_args a = evn_args_begin(k);
-	if (s->meets) {
-		meeting_args(&a, &flags, s->n, round);
-		evn_arg_u32(&a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
-	}
-	evn_arg_buf(&a, x.buf);
-	evn_arg_u32(&a, s->n);
-	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++)
-		evn_arg_buf(&a, partials[p].buf);
+	EVN_TRY(s->meets ? arg_shared(c, s, &a, &shared, &x, err)
+					 : arg_partials(c, s->contributors, &a, shared.values + ALL_FLAGS, &x, err));
 	if (s->norms)
 		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->form, y.buf, w.buf, NULL, DIM, eps}, STRIDE);
 	EVN_TRY(launch_sum(c, s, &a, err));
+	shared.n = ALL_FLAGS;
 	if (s->meets)
-		EVN_TRY(evn_case_check(c, &flags, "flags", err));
+		EVN_TRY(evn_case_check(c, &shared, "flags", err));
 	if (s->norms)
 		EVN_TRY(s->form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
 	return evn_case_check(c, &x, "x", err);
@@ -157,28 +188,98 @@ static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
 	evn_case_array flags;
 	evn_kernel *k;
-	EVN_TRY(evn_norm_kernel_get(&k, c->q, EVN_NORM_NONE, EVN_FORM_F32, "reduce.cl meeting.cl", "meet", 1, err));
-	EVN_TRY(make_flags(c, &flags, present, round, err));
+	EVN_TRY(evn_norm_kernel_get(&k, c->q, EVN_NORM_NONE, EVN_FORM_F32, "message/f32.cl reduce.cl meeting.cl", "meet",
+								1, err));
+	EVN_TRY(make_shared(c, &flags, present, round, 0, err));
 	if (present < 3)
 		flags.want[LATE_SLOT * FLAG_WORDS] = (double)float_of_bits(present + 1);
 	evn_args a = evn_args_begin(k);
-	meeting_args(&a, &flags, 3, round);
+	meeting_args(&a, &flags, 3);
 	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	return evn_case_check(c, &flags, "flags", err);
 }
 
+/* Formats of long messages as kernels/message/ has them: what a value moves when it is packed, as a fraction of
+ * itself, of the largest of its block, and at least. The q8 scale is a division's result rounded up to 8 bits; a byte
+ * goes through its inverse and a product. */
+typedef struct {
+	const char *name;
+	double of_value, of_block, least;
+} message_shape;
+
+static const message_shape message_shapes[] = {
+	{"f16", 0x1p-11, 0, 0x1p-25},
+	{"bf16", 0x1p-8, 0, 0},
+	{"q8", 0, (0.5 + 127 * (2 * EVN_DIVIDE_ERROR + 2 * EVN_UNIT)) / 127 * (1 + 0x1p-7), 0},
+};
+
+/* Blocks of very different sizes, one of them zeros. */
+static evn_status make_message(evn_cases *c, const message_shape *m, evn_case_array *partial, evn_case_array *x,
+							   evn_error *err)
+{
+	for (uint64_t b = 0; b < partial->n / 32; b++) {
+		float *values = partial->values + b * 32, top = 0, scale = b ? ldexpf(1, (int)(b * 7 % 23) - 10) : 0;
+		for (uint64_t i = 0; i < 32; i++) {
+			values[i] *= scale;
+			top = fmaxf(top, fabsf(values[i]));
+		}
+		for (uint64_t i = 0; i < 32; i++) {
+			x->want[b * 32 + i] += (double)values[i];
+			x->bound[b * 32 + i] += m->of_value * fabs((double)values[i]) + m->of_block * (double)top + m->least;
+		}
+	}
+	return evn_case_upload(c, partial, err);
+}
+
+/* Two messages packed, then added to x. */
+static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	enum { N = 11 * 32 };
+	const message_shape *m = shape;
+	char sources[64];
+	evn_kernel *pack, *add;
+	evn_case_array partials[2], packed[2], x;
+	snprintf(sources, sizeof sources, "message/%s.cl pack.cl", m->name);
+	EVN_TRY(evn_kernel_get(&pack, c->q, sources, "pack", "", err));
+	snprintf(sources, sizeof sources, "message/%s.cl reduce.cl", m->name);
+	EVN_TRY(evn_norm_kernel_get(&add, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "add_partials", 1, err));
+	EVN_TRY(evn_case_output(c, &x, N, err));
+	for (int i = 0; i < 2; i++) {
+		EVN_TRY(evn_case_input(c, &packed[i], N, err));
+		EVN_TRY(evn_case_array_make(c, &partials[i], N, err));
+		EVN_TRY(make_message(c, m, &partials[i], &x, err));
+		evn_args a = evn_args_begin(pack);
+		evn_arg_buf(&a, packed[i].buf);
+		evn_arg_buf(&a, partials[i].buf);
+		EVN_TRY(evn_launch(&a, 1, (size_t[]){N / 32}, (size_t[]){1}, err));
+	}
+	for (int i = 0; i < N; i++) /* what adds up may be a unit larger than the sum */
+		x.bound[i] += evn_roundings(2) * (fabs((double)x.values[i]) + fabs((double)partials[0].values[i]) +
+										  fabs((double)partials[1].values[i]) + 2 * x.bound[i]);
+	evn_args a = evn_args_begin(add);
+	evn_arg_buf(&a, x.buf);
+	evn_arg_u32(&a, 2);
+	for (int i = 0; i < EVN_MAX_RANKS; i++)
+		evn_arg_buf(&a, packed[i % 2].buf);
+	EVN_TRY(evn_launch(&a, 1, (size_t[]){N / 16}, (size_t[]){1}, err));
+	return evn_case_check(c, &x, "x", err);
+}
+
 void evn_selftest_sums(evn_cases *c)
 {
-	static const uint32_t counts[] = {1, 2, 3, EVN_MAX_RANKS}, present[] = {1, 2, 3};
-	for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+	static const uint32_t groups[][2] = {{1, 1}, {2, 3}, {3, 5}, {EVN_MAX_RANKS, (1 << EVN_MAX_RANKS) - 1}};
+	static const uint32_t present[] = {1, 2, 3};
+	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
 		for (int meets = 0; meets < 2; meets++) {
-			sum_shape s = {.n = counts[i], .meets = meets};
-			evn_case_run(c, sum_case, &s, "%s of %u", meets ? "meet_and_add" : "add_partials", s.n);
+			sum_shape s = {.n_ranks = groups[i][0], .contributors = groups[i][1], .meets = meets};
+			evn_case_run(c, sum_case, &s, "%s of %u", meets ? "meet_and_add" : "add_partials", s.n_ranks);
 			s.norms = true;
 			for (s.form = 0; s.form < EVN_FORMS; s.form++)
 				evn_case_run(c, sum_case, &s, "%s %s of %u", meets ? "meet_and_norm" : "add_norm",
-							 s.form == EVN_FORM_Q8 ? "q8" : "f32", s.n);
+							 s.form == EVN_FORM_Q8 ? "q8" : "f32", s.n_ranks);
 		}
 	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
 		evn_case_run(c, meet_case, &present[i], "meet %u of 3", present[i]);
+	for (size_t i = 0; i < sizeof message_shapes / sizeof *message_shapes; i++)
+		evn_case_run(c, message_case, &message_shapes[i], "add_packed %s", message_shapes[i].name);
 }

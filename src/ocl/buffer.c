@@ -1,7 +1,10 @@
 /* buffer.c - device memory, and moving it to and from the host. */
 #include "ocl/internal.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
+
+static atomic_uint_fast64_t n_created;
 
 static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_flags flags, void *host,
 						 const char *what, evn_error *err)
@@ -14,8 +17,10 @@ static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_fl
 	if (!b)
 		return evn_fail_memory(err, what, sizeof *b);
 	cl_int code;
-	*b = (evn_buf){
-		.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, host, &code), .bytes = bytes, .device = d};
+	*b = (evn_buf){.cl = clCreateBuffer(d->context->cl, flags, (size_t)bytes, host, &code),
+				   .bytes = bytes,
+				   .device = d,
+				   .serial = atomic_fetch_add(&n_created, 1) + 1};
 	if (!b->cl) {
 		free(b);
 		return evn_cl_fail(err, d, "clCreateBuffer", what, code);

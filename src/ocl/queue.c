@@ -28,6 +28,7 @@ void evn_queue_free(evn_queue *q)
 	for (evn_kernel *k = q->kernels; k;) {
 		evn_kernel *next = k->next;
 		clReleaseKernel(k->cl);
+		free(k->set);
 		free(k);
 		k = next;
 	}
@@ -68,11 +69,16 @@ evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, c
 		call = "clGetKernelInfo";
 		code = clGetKernelInfo(k->cl, CL_KERNEL_NUM_ARGS, sizeof k->n_args, &k->n_args, NULL);
 	}
-	if (code != CL_SUCCESS) {
+	evn_status s = EVN_OK;
+	if (code != CL_SUCCESS)
+		s = evn_cl_fail(err, q->device, call, name, code);
+	else if (!(k->set = calloc(k->n_args + 1, sizeof *k->set)))
+		s = evn_fail_memory(err, "kernel", k->n_args * sizeof *k->set);
+	if (s != EVN_OK) {
 		if (k->cl)
 			clReleaseKernel(k->cl);
 		free(k);
-		return evn_cl_fail(err, q->device, call, name, code);
+		return s;
 	}
 	k->next = q->kernels;
 	*out = q->kernels = k;
@@ -81,16 +87,31 @@ evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, c
 
 evn_args evn_args_begin(evn_kernel *k) { return (evn_args){.kernel = k}; }
 
-static void set_arg(evn_args *a, size_t size, const void *value)
+static void set_arg(evn_args *a, evn_arg_value now, size_t size, const void *value)
 {
-	cl_int code = clSetKernelArg(a->kernel->cl, a->n++, size, value);
-	if (a->code == CL_SUCCESS)
-		a->code = code;
+	uint32_t i = a->n++;
+	if (a->code != CL_SUCCESS || i >= a->kernel->n_args) /* the launch refuses a wrong number */
+		return;
+	evn_arg_value *set = &a->kernel->set[i];
+	if (set->kind == now.kind && set->value == now.value)
+		return;
+	a->code = clSetKernelArg(a->kernel->cl, i, size, value);
+	*set = a->code == CL_SUCCESS ? now : (evn_arg_value){0};
 }
 
-void evn_arg_buf(evn_args *a, const evn_buf *b) { set_arg(a, sizeof b->cl, &b->cl); }
-void evn_arg_u32(evn_args *a, uint32_t v) { set_arg(a, sizeof v, &v); }
-void evn_arg_f32(evn_args *a, float v) { set_arg(a, sizeof v, &v); }
+void evn_arg_buf(evn_args *a, const evn_buf *b)
+{
+	set_arg(a, (evn_arg_value){EVN_ARG_BUF, b->serial}, sizeof b->cl, &b->cl);
+}
+
+void evn_arg_u32(evn_args *a, uint32_t v) { set_arg(a, (evn_arg_value){EVN_ARG_U32, v}, sizeof v, &v); }
+
+void evn_arg_f32(evn_args *a, float v)
+{
+	uint32_t bits;
+	memcpy(&bits, &v, sizeof bits);
+	set_arg(a, (evn_arg_value){EVN_ARG_F32, bits}, sizeof v, &v);
+}
 
 /* clFinish after each launch, so that a fault is told of the kernel that has it. */
 static evn_status finish_named(const evn_kernel *k, evn_error *err)

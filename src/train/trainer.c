@@ -265,7 +265,7 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	t->n_ranks = p->n;
 	for (uint32_t i = 0; i < t->n_ranks; i++)
 		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
-	EVN_TRY(evn_group_create(&t->group, t->queues, t->n_ranks, reduce,
+	EVN_TRY(evn_group_create(&t->group, t->queues, t->n_ranks, reduce, EVN_MESSAGES_F32,
 							 evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks), err));
 	EVN_TRY(evn_team_create(&t->team, t->n_ranks, release_waiting, t, err));
 	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);

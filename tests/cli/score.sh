@@ -72,6 +72,11 @@ for way in "${ways[@]}"; do
 done
 holds 'd["split"] == "sequence" and [r["windows"] for r in d["ranks"]] == [3, 1]' \
 	"${f32[@]}" -f "$text" --ctx 16 --windows 4 -d pocl/1+1 --split sequence --shares 3,1
+# Messages in shorter formats: not the same figure, but within what they may cost.
+for type in f16 bf16 q8; do
+	holds "0 < abs(d['perplexity'] / $first - 1) < 5e-3" \
+		"${f32[@]}" -f "$text" --ctx 512 --windows 2 -d pocl/1+1 --split tensor --messages $type
+done
 
 # Each token; a text shorter than the context is one piece of which all but the first token count.
 holds 'd["tokens"] == 4 and [t["text"] for t in d["token_logprobs"]] == [" capital", " of", " France", " is"]

@@ -54,7 +54,7 @@ static void test_everything(void **state)
 							   "devices:\n"
 							   "  - {match: gpu, share: auto, memory: 75%}\n"
 							   "  - {match: \"pocl/1+1\", share: 2.5, memory: 6GiB}\n"
-							   "split: {mode: tensor, reduce: events}\n"
+							   "split: {mode: tensor, reduce: events, messages: bf16}\n"
 							   "compute: {activations: f32, batch: 64, kv_cache: q8_0}\n"
 							   "sample: {temp: 0, top_k: 1, top_p: 0.5, min_p: 0.25, repeat_penalty: 1.5,\n"
 							   "         repeat_last_n: 8, seed: 7}\n"
@@ -66,6 +66,7 @@ static void test_everything(void **state)
 	assert_string_equal(s.model_path, "/tmp/models/a.gguf"); /* relative to the file */
 	assert_int_equal(s.context, 2048);
 	assert_int_equal(s.kv_cache, EVN_KV_Q8_0);
+	assert_int_equal(s.messages, EVN_MESSAGES_BF16);
 	assert_int_equal(s.n_rules, 2);
 	assert_string_equal(s.rules[0].match, "gpu");
 	assert_true(s.rules[0].share == EVN_SHARE_AUTO && fabs(s.rules[0].memory_fraction - 0.75) < 1e-12);

@@ -47,6 +47,8 @@ engine_run(test_reference_vendors_f32 "" 300 test_reference pocl,intel f32 2 16)
 engine_run(test_reference_vendors_long long 1200 test_reference pocl,intel)
 engine_run(test_reference_vendors_f32_long long 1200 test_reference pocl,intel f32)
 engine_run(test_group_vendors "" 120 test_group pocl,intel)
+engine_run(test_group_vendors_packed "" 120 test_group pocl,intel packed)
+engine_run(test_group_three_vendors_packed "" 120 test_group pocl,intel,rusticl packed)
 engine_run(test_decoder_vendors "" 300 test_decoder ${cases} pocl,intel)
 engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,rusticl)
 set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES

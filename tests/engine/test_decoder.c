@@ -133,8 +133,8 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c)
 		memory[i] = UINT64_MAX;
 	require_ok(evn_decoder_shape(m, r->limits, &shape, &err));
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, memory, &err));
-	require_ok(
-		evn_group_create(&r->group, r->queues, r->n, c->reduce, evn_decoder_message_floats(m, r->limits), &err));
+	require_ok(evn_group_create(&r->group, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
+								evn_decoder_message_floats(m, r->limits), &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	require_ok(evn_team_run(r->team, load, r, NULL, NULL, &err));
 }

@@ -1,8 +1,10 @@
 /* test_group.c - all_reduce by every way against plain sums, bit for bit, over many rounds in which ranks come late
- * by random times and take turns in contributing; and a rank that fails in the middle. test_group [DEVICES]   of
- * several drivers: what works between any two */
+ * by random times and take turns in contributing; packed messages, which are the same bits on every rank and within
+ * what their format may round; and a rank that fails in the middle. test_group [DEVICES [packed]]   of several
+ * drivers: what works between any two, or packed messages alone */
 #include "engine/harness.h"
 
+#include <math.h>
 #include <time.h>
 
 #include "engine/team.h"
@@ -11,6 +13,8 @@
 #define MOST_FLOATS 4096u
 #define ROUNDS 240u
 #define PER_STEP 12u
+#define LONG_FLOATS 65536u /* up to here messages are never packed */
+#define MOST_PACKED (LONG_FLOATS + 96)
 
 static const char *several_drivers;
 static evn_system *drivers;
@@ -46,12 +50,13 @@ static uint32_t contributors_of(uint32_t round, uint32_t n) { return 1 + mixed(r
 
 static void give_up(void *arg) { evn_group_give_up(((ranks *)arg)->group); }
 
-static void open_ranks(ranks *r, const char *devices, evn_reduce how)
+static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_message_type messages)
 {
 	evn_error err = {0};
 	evn_pick picks[EVN_MAX_RANKS];
 	char list[128], *rest = list;
 	size_t n = 0;
+	uint32_t most = messages == EVN_MESSAGES_F32 ? MOST_FLOATS : MOST_PACKED;
 	*r = (ranks){0};
 	snprintf(list, sizeof list, "%s", devices);
 	for (char *item; (item = strsep(&rest, ","));)
@@ -60,10 +65,10 @@ static void open_ranks(ranks *r, const char *devices, evn_reduce how)
 	require_ok(evn_devices_open(drivers, picks, n, r->devices, &err));
 	for (uint32_t i = 0; i < r->n; i++) {
 		require_ok(evn_queue_create(&r->queues[i], r->devices[i], &err));
-		require_ok(evn_buf_create(&r->x[i], r->devices[i], MOST_FLOATS * sizeof(float), EVN_BUF_DEVICE, "x", &err));
+		require_ok(evn_buf_create(&r->x[i], r->devices[i], most * sizeof(float), EVN_BUF_DEVICE, "x", &err));
 		require_ok(evn_fill_zero(r->queues[i], r->x[i], &err));
 	}
-	require_ok(evn_group_create(&r->group, r->queues, r->n, how, MOST_FLOATS, &err));
+	require_ok(evn_group_create(&r->group, r->queues, r->n, how, messages, most, &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	if (how != EVN_REDUCE_AUTO)
 		assert_int_equal(evn_group_reduce(r->group), how);
@@ -143,11 +148,138 @@ static void check_sums(const char *devices, evn_reduce how)
 {
 	evn_error err = {0};
 	ranks r;
-	open_ranks(&r, devices, how);
+	open_ranks(&r, devices, how, EVN_MESSAGES_F32);
 	require_ok(evn_team_run(r.team, run_rounds, &r, NULL, NULL, &err));
 	check_x(&r);
 	close_ranks(&r);
 }
+
+/* ---- packed messages: odd numbers of blocks of 32, and short ones between them ------------------------------------
+ */
+
+/* Largest error of a value as a fraction of itself and of the largest in its block, and the least one. */
+static const struct {
+	const char *name;
+	double of_value, of_block, least;
+} packings[] = {
+	[EVN_MESSAGES_F16] = {"f16", 0x1p-11, 0, 0x1p-25},
+	[EVN_MESSAGES_BF16] = {"bf16", 0x1p-8, 0, 0},
+	[EVN_MESSAGES_Q8] = {"q8", 0, 1 / 252.0, 0},
+};
+enum { PACKED_ROUNDS = 5 };
+static const uint32_t packed_lengths[PACKED_ROUNDS] = {LONG_FLOATS + 32, 32, MOST_PACKED, LONG_FLOATS,
+													   LONG_FLOATS + 96};
+
+/* Below 2^15, so that halves hold it. */
+static float packed_value(uint32_t round, uint32_t rank, uint32_t i) { return value(round, rank, i) * 0x1p-8f; }
+
+static evn_status run_packed(void *arg, uint32_t rank, evn_error *err)
+{
+	ranks *r = arg;
+	float *partial = malloc(MOST_PACKED * sizeof *partial);
+	evn_status s = partial ? EVN_OK : evn_fail_memory(err, "test", MOST_PACKED * sizeof *partial);
+	evn_group_step_begin(r->group, rank);
+	for (uint32_t round = 0; round < PACKED_ROUNDS && s == EVN_OK; round++) {
+		uint32_t n = packed_lengths[round], contributors = contributors_of(round, r->n);
+		for (uint32_t i = 0; i < n; i++)
+			partial[i] = contributors >> rank & 1 ? packed_value(round, rank, i) : 1e30f;
+		s = evn_write(r->queues[rank], evn_group_partial(r->group, rank), 0, partial, n * sizeof *partial, err);
+		if (s == EVN_OK)
+			s = evn_all_reduce(r->group, rank, r->x[rank], n, contributors, err);
+	}
+	free(partial);
+	return s == EVN_OK ? evn_group_step_end(r->group, rank, err) : s;
+}
+
+/* The block of 32 columns that begins at `first`: what it must hold, and how far off it may be. */
+static void sum_block(const ranks *r, evn_message_type messages, uint32_t first, double *want, double *bound)
+{
+	double size[32] = {0};
+	memset(want, 0, 32 * sizeof *want);
+	memset(bound, 0, 32 * sizeof *bound);
+	for (uint32_t round = 0; round < PACKED_ROUNDS; round++)
+		for (uint32_t k = 0; k < r->n; k++) {
+			bool packed = packed_lengths[round] > LONG_FLOATS;
+			double top = 0, v[32];
+			if (first >= packed_lengths[round] || !(contributors_of(round, r->n) >> k & 1))
+				continue;
+			for (uint32_t i = 0; i < 32; i++) {
+				v[i] = (double)packed_value(round, k, first + i);
+				top = fmax(top, fabs(v[i]));
+			}
+			for (uint32_t i = 0; i < 32; i++) {
+				want[i] += v[i];
+				size[i] += fabs(v[i]) + top / 252;
+				bound[i] += packed ? packings[messages].of_value * fabs(v[i]) + packings[messages].of_block * top +
+										 packings[messages].least
+								   : 0;
+			}
+		}
+	for (uint32_t i = 0; i < 32; i++)
+		bound[i] += size[i] * PACKED_ROUNDS * (r->n + 1) * 0x1p-24;
+}
+
+static void check_packed(const char *devices, evn_reduce how, evn_message_type messages)
+{
+	evn_error err = {0};
+	ranks r;
+	float *got[EVN_MAX_RANKS] = {NULL};
+	double want[32], bound[32], worst = 0;
+	open_ranks(&r, devices, how, messages);
+	require_ok(evn_team_run(r.team, run_packed, &r, NULL, NULL, &err));
+	for (uint32_t k = 0; k < r.n; k++) {
+		got[k] = malloc(MOST_PACKED * sizeof **got);
+		require_ok(evn_read(r.queues[k], r.x[k], 0, got[k], MOST_PACKED * sizeof **got, &err));
+		if (memcmp(got[k], got[0], MOST_PACKED * sizeof **got))
+			fail_msg("%s: ranks 0 and %u hold different sums", packings[messages].name, k);
+	}
+	for (uint32_t i = 0; i < MOST_PACKED; i++) {
+		if (i % 32 == 0)
+			sum_block(&r, messages, i, want, bound);
+		double error = fabs((double)got[0][i] - want[i % 32]);
+		if (!(error <= bound[i % 32]))
+			fail_msg("%s: x[%u] is %.9g, expected %.9g within %.2g", packings[messages].name, i, (double)got[0][i],
+					 want[i % 32], bound[i % 32]);
+		worst = fmax(worst, error / bound[i % 32]);
+	}
+	assert_true(worst > 0.5); /* it was packed, and the bound is none that anything would keep */
+	for (uint32_t k = 0; k < r.n; k++)
+		free(got[k]);
+	close_ranks(&r);
+}
+
+static void test_packed(void **at)
+{
+	(void)at;
+	for (evn_message_type messages = EVN_MESSAGES_F16; messages <= EVN_MESSAGES_Q8; messages++) {
+		check_packed(several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_HOST, messages);
+		if (!several_drivers)
+			check_packed("pocl,pocl,pocl", EVN_REDUCE_EVENTS, messages);
+	}
+	if (!several_drivers)
+		check_packed("pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F16); /* long ones by events */
+}
+
+/* The trial of a group whose messages round is not exact, but knows right from wrong. */
+static evn_status time_packed(void *arg, uint32_t rank, evn_error *err)
+{
+	return evn_group_time_all_reduce(((ranks *)arg)->group, rank, MOST_PACKED, 1, NULL, err);
+}
+
+static void test_trial_of_packed(void **at)
+{
+	evn_error err = {0};
+	(void)at;
+	for (evn_message_type messages = EVN_MESSAGES_F16; messages <= EVN_MESSAGES_Q8; messages++) {
+		ranks r;
+		open_ranks(&r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_HOST, messages);
+		require_ok(evn_team_run(r.team, time_packed, &r, NULL, NULL, &err));
+		close_ranks(&r);
+	}
+}
+
+/* ---- the ways -----------------------------------------------------------------------------------------------------
+ */
 
 static void test_host(void **at)
 {
@@ -179,7 +311,7 @@ static void check_failure(const char *devices, evn_reduce how)
 {
 	evn_error err = {0};
 	ranks r;
-	open_ranks(&r, devices, how);
+	open_ranks(&r, devices, how, EVN_MESSAGES_F32);
 	for (uint32_t k = 0; k < 2; k++) {
 		r.fail_rank = k;
 		r.fail_round = 17 + k; /* in the middle of a step */
@@ -208,8 +340,9 @@ static void test_events_need_one_platform(void **at)
 	ranks r;
 	evn_group *g;
 	(void)at;
-	open_ranks(&r, several_drivers, EVN_REDUCE_HOST);
-	assert_int_equal(evn_group_create(&g, r.queues, r.n, EVN_REDUCE_EVENTS, 64, &err), EVN_ERR_USAGE);
+	open_ranks(&r, several_drivers, EVN_REDUCE_HOST, EVN_MESSAGES_F32);
+	assert_int_equal(evn_group_create(&g, r.queues, r.n, EVN_REDUCE_EVENTS, EVN_MESSAGES_F32, 64, &err),
+					 EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "reduce: events needs all devices on one platform"));
 	evn_group_free(g);
 	close_ranks(&r);
@@ -219,13 +352,22 @@ int main(int argc, char **argv)
 {
 	evn_error err = {0};
 	several_drivers = argc > 1 ? argv[1] : NULL;
-	if (!driver_exists("pocl") || (several_drivers && strstr(several_drivers, "intel") && !driver_exists("intel")))
+	static const char *const needed[] = {"intel", "rusticl"};
+	bool all = driver_exists("pocl");
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+		all = all && (!several_drivers || !strstr(several_drivers, needed[i]) || driver_exists(needed[i]));
+	if (!all)
 		return missing("a driver of the list of devices is not installed");
 	if (evn_system_open(&drivers, &err) != EVN_OK)
 		return fprintf(stderr, "%s\n", err.text), 1;
 	const struct CMUnitTest one[] = {
-		cmocka_unit_test(test_host),     cmocka_unit_test(test_events),       cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_one_rank), cmocka_unit_test(test_a_rank_fails),
+		cmocka_unit_test(test_host),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_one_rank),
+		cmocka_unit_test(test_a_rank_fails),
+		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_trial_of_packed),
 	};
 	const struct CMUnitTest several[] = {
 		cmocka_unit_test(test_host),
@@ -233,8 +375,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_rank_fails),
 		cmocka_unit_test(test_events_need_one_platform),
 	};
-	int failed =
-		several_drivers ? cmocka_run_group_tests(several, NULL, NULL) : cmocka_run_group_tests(one, NULL, NULL);
+	const struct CMUnitTest packed[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_trial_of_packed)};
+	int failed = argc > 2          ? cmocka_run_group_tests(packed, NULL, NULL)
+				 : several_drivers ? cmocka_run_group_tests(several, NULL, NULL)
+								   : cmocka_run_group_tests(one, NULL, NULL);
 	evn_system_close(drivers);
 	return failed;
 }

@@ -1,0 +1,18 @@
+// bf16.cl - messages between ranks as the upper 16 bits of an f32, rounded to nearest, halves to even.
+
+INLINE float16 message_load(const global uchar *m, size_t i)
+{
+	return as_float16(convert_uint16(vload16(i, (const global ushort *)m)) << (uint16)16);
+}
+
+INLINE ushort16 upper_bits(float16 v)
+{
+	uint16 bits = as_uint16(v);
+	return convert_ushort16(bits + (uint16)0x7fff + (bits >> (uint16)16 & (uint16)1) >> (uint16)16);
+}
+
+INLINE void message_store(global uchar *m, size_t block, float16 lo, float16 hi)
+{
+	vstore16(upper_bits(lo), 2 * block, (global ushort *)m);
+	vstore16(upper_bits(hi), 2 * block + 1, (global ushort *)m);
+}

@@ -1,0 +1,10 @@
+// f16.cl - messages between ranks in halves, rounded to nearest; beyond the largest half (65504) they are that.
+
+INLINE float16 message_load(const global uchar *m, size_t i) { return vload_half16(i, (const global half *)m); }
+
+INLINE void message_store(global uchar *m, size_t block, float16 lo, float16 hi)
+{
+	const float16 top = 65504.0f;
+	vstore_half16_rte(clamp(lo, -top, top), 2 * block, (global half *)m);
+	vstore_half16_rte(clamp(hi, -top, top), 2 * block + 1, (global half *)m);
+}
