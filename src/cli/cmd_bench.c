@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REDUCE_SAMPLES 100
+#define REDUCE_SAMPLES 25
 
 /* Of the repetitions' tokens/s. */
 typedef struct {

@@ -366,7 +366,7 @@ static const char *reduce_key(evn_reduce way)
 
 static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 {
-	enum { TIMES = 21 };
+	enum { TIMES = 7 };
 	bench *b = arg;
 	double us[TIMES];
 	EVN_TRY(evn_group_time_all_reduce(b->group, rank, b->reduce_floats, TIMES, us, err));
