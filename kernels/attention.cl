@@ -1,7 +1,8 @@
 // attention.cl - causal attention over the KV cache.
 // A work-group takes up to QUERIES queries of one KV head, so that a tile of 16 keys and values is read once for all of
 // them, and one of n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023).
-// Defines from the host: those of heads.cl; GROUP, query heads to a KV head; QUERIES, 1 where ATTENTION_ITEMS > 1.
+// Defines from the host: those of heads.cl; QUERIES, 1 where ATTENTION_ITEMS > 1; HEAD_BLOCKS where heads begin and end at
+// blocks of 32 columns and are stored in the form of the store_*.cl that comes before, else they are stored as f32.
 #ifndef ATTENTION_ITEMS
 #define ATTENTION_ITEMS 1 // work-items that share a work-group's keys; a power of two
 #endif
@@ -9,16 +10,26 @@
 #define HIDDEN (-INFINITY)
 #define LOWEST (-FLT_MAX) // below every score, and finite: exp(HIDDEN - LOWEST) is 0
 
-// Where attended heads are stored: a row of out holds head h at out_offset + h * HEAD_DIM and zeros beside the heads.
-INLINE void store_head(global float *row, uint out_stride, uint out_offset, uint h, uint n_heads, const float16 *head)
+// Row t of out holds head h at column offset + h * HEAD_DIM and zeros beside the heads.
+#ifdef HEAD_BLOCKS
+INLINE void store_head(global float *out, size_t t, uint stride, uint offset, uint h, uint n_heads, const float16 *head)
 {
-	global float *o = row + out_offset + h * HEAD_DIM;
-	if (h == 0)
-		for (uint i = 0; i < out_offset; i++)
-			row[i] = 0.0f;
-	if (h == n_heads - 1)
-		for (uint i = out_offset + n_heads * HEAD_DIM; i < out_stride; i++)
-			row[i] = 0.0f;
+	uint first = (offset + h * HEAD_DIM) / 32, end = first + HEAD_DIM / 32;
+	for (uint b = 0; h == 0 && b < first; b++)
+		store_block(out, t, stride, b, (float16)0.0f, (float16)0.0f);
+	for (uint b = first; b < end; b++)
+		store_block(out, t, stride, b, head[2 * (b - first)], head[2 * (b - first) + 1]);
+	for (uint b = end; h == n_heads - 1 && b < stride / 32; b++)
+		store_block(out, t, stride, b, (float16)0.0f, (float16)0.0f);
+}
+#else
+INLINE void store_head(global float *out, size_t t, uint stride, uint offset, uint h, uint n_heads, const float16 *head)
+{
+	global float *row = out + t * stride, *o = row + offset + h * HEAD_DIM;
+	for (uint i = 0; h == 0 && i < offset; i++)
+		row[i] = 0.0f;
+	for (uint i = offset + n_heads * HEAD_DIM; h == n_heads - 1 && i < stride; i++)
+		row[i] = 0.0f;
 	for (uint i = 0; i < HEAD_DIM / 16; i++)
 		vstore16(head[i], i, o);
 #if HEAD_DIM % 16
@@ -28,6 +39,7 @@ INLINE void store_head(global float *row, uint out_stride, uint out_offset, uint
 		o[i] = lanes[i % 16];
 #endif
 }
+#endif
 
 // Softmax with a running maximum (Milakov & Gimelshein 2018): what the tiles so far add up to.
 typedef struct {
@@ -91,48 +103,91 @@ INLINE void join(running *a, float top, float sum, const float16 *acc)
 		a->acc[i] = fma(a->acc[i], (float16)mine, acc[i] * other);
 }
 
-// out (n_tok, out_stride) = softmax(q K^T / sqrt(HEAD_DIM)) V over the keys 0 .. position + token; q rotated here from
-// qkv. appends: the newest k and v, of one token, are appended here too, by the work-item that reads them: only where
-// one block holds all queries of a KV head. Head h uses KV head (first_head + h) / GROUP - first_kv.
-// With several splits partial (n_splits, n_tok, n_heads, PARTIAL_ROW) takes sums, maximum and denominator instead.
-// Work-group (block of queries, KV head, split).
-kernel IN_VECTORS __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
-void attention(global float *out, uint out_stride, uint out_offset, global float *partial, global uchar *k_cache,
-               global uchar *v_cache, uint n_tiles, uint position, uint n_tok, uint appends, const global float *qkv,
-               uint stride, uint k_offset, uint v_offset, const global float *rope, const global float *q_weight,
-               const global float *k_weight, float eps, uint n_heads, uint first_head, uint first_kv)
+// The queries of one KV head here: of every token n heads from head `begin` on.
+typedef struct {
+	uint begin, n, n_queries;
+} own_queries;
+
+INLINE own_queries queries_of(const attention_input *a, uint kv)
 {
-	uint kv = get_group_id(1), split = get_group_id(2), n_splits = get_num_groups(2), item = get_local_id(0);
-	uint begin = max((first_kv + kv) * GROUP, first_head) - first_head;
-	uint n_own = min((first_kv + kv + 1) * GROUP - first_head, n_heads) - begin; // query heads of this KV head here
-	uint first = (get_num_groups(0) - 1 - get_group_id(0)) * QUERIES;            // the longest rows first
-	if (first >= n_own * n_tok)
-		return;
+	own_queries own;
+	own.begin = max((a->first_kv + kv) * GROUP, a->first_head) - a->first_head;
+	own.n = min((a->first_kv + kv + 1) * GROUP - a->first_head, a->n_heads) - own.begin;
+	own.n_queries = own.n * a->n_tok;
+	return own;
+}
+
+// state = what QUERIES queries from `first` on, rotated here, find in the item-th of every ATTENTION_ITEMS tiles of a part
+// of the keys. appends: the newest k and v, of one token, are appended here too, by the item that reads them: only where
+// one block holds all queries of a KV head.
+INLINE void attend(running *state, const attention_input *a, uint kv, own_queries own, uint first, uint split, uint n_splits,
+                   uint item, uint appends)
+{
 	float q[QUERIES][HEAD_PAD];
 	uint limits[QUERIES];
-	running state[QUERIES];
 	for (uint r = 0; r < QUERIES; r++) {
-		uint id = min(first + r, n_own * n_tok - 1), t = id / n_own;
-		const global float *from = qkv + (size_t)t * stride + (begin + id % n_own) * HEAD_DIM;
-		load_rotated(q[r], from, rope + (size_t)(position + t) * ROPE_DIM, q_weight, eps);
+		uint id = min(first + r, own.n_queries - 1), t = id / own.n;
+		const global float *from = a->qkv + (size_t)t * a->stride + (own.begin + id % own.n) * HEAD_DIM;
+		load_rotated(q[r], from, a->rope + (size_t)(a->position + t) * ROPE_DIM, a->q_weight, a->eps);
 		for (uint i = 0; i < HEAD_VECS; i++) {
 			vstore16(vload16(i, q[r]) * (1.0f / sqrt((float)HEAD_DIM)), i, q[r]);
 			state[r].acc[i] = 0.0f;
 		}
-		limits[r] = position + t + 1;
+		limits[r] = a->position + t + 1;
 		state[r].top = LOWEST;
 		state[r].sum = 0.0f;
 	}
 	uint n_keys = limits[QUERIES - 1], used = (n_keys + TILE - 1) / TILE;
 	uint from = used * split / n_splits, to = used * (split + 1) / n_splits;
-	global uchar *keys = k_cache + (size_t)kv * n_tiles * KV_TILE_BYTES;
-	global uchar *values = v_cache + (size_t)kv * n_tiles * KV_TILE_BYTES;
+	const global uchar *keys = tiles_of(a->k_cache, a, kv), *values = tiles_of(a->v_cache, a, kv);
 	if (appends && split == n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
-		append(keys, values, position, qkv + k_offset + kv * HEAD_DIM, qkv + v_offset + kv * HEAD_DIM, rope, k_weight, eps);
+		append(a, kv, 0);
 	for (uint tile = from + item; tile < to; tile += ATTENTION_ITEMS) {
 		size_t at = (size_t)tile * KV_TILE_BYTES;
 		add_tile(state, q, keys + at, values + at, tile * TILE, limits, min(n_keys - tile * TILE, (uint)TILE));
 	}
+}
+
+// out (n_tok, out_stride) = the rows that these queries' states, of all keys, make.
+INLINE void store_attended(running *state, const attention_input *a, own_queries own, uint first, global float *out,
+                           uint out_stride, uint out_offset)
+{
+	for (uint r = 0; r < QUERIES && first + r < own.n_queries; r++) {
+		size_t t = (first + r) / own.n;
+		float sum = sum16(state[r].sum);
+		for (uint i = 0; i < HEAD_VECS; i++)
+			state[r].acc[i] /= sum;
+		store_head(out, t, out_stride, out_offset, own.begin + (first + r) % own.n, a->n_heads, state[r].acc);
+	}
+}
+
+// partial (n_splits, n_tok, n_heads, PARTIAL_ROW) = sums, maximum and denominator of the states of a part of the keys.
+INLINE void store_partial(const running *state, const attention_input *a, own_queries own, uint first, uint split,
+                          global float *partial)
+{
+	for (uint r = 0; r < QUERIES && first + r < own.n_queries; r++) {
+		size_t t = (first + r) / own.n, h = own.begin + (first + r) % own.n;
+		global float *p = partial + (((size_t)split * a->n_tok + t) * a->n_heads + h) * PARTIAL_ROW;
+		for (uint i = 0; i < HEAD_VECS; i++)
+			vstore16(state[r].acc[i], i, p);
+		p[HEAD_PAD] = state[r].top;
+		p[HEAD_PAD + 1] = sum16(state[r].sum);
+	}
+}
+
+// out (n_tok, out_stride) = softmax(q K^T / sqrt(HEAD_DIM)) V over the keys 0 .. position + token. With several splits
+// partial takes what attention_merge joins instead. Work-group (block of queries, KV head, split).
+kernel IN_VECTORS __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
+void attention(ATTENTION_PARAMETERS, global float *out, uint out_stride, uint out_offset, global float *partial, uint appends)
+{
+	const attention_input a = ATTENTION_INPUT;
+	uint kv = get_group_id(1), split = get_group_id(2), n_splits = get_num_groups(2), item = get_local_id(0);
+	uint first = (get_num_groups(0) - 1 - get_group_id(0)) * QUERIES; // the longest rows first
+	own_queries own = queries_of(&a, kv);
+	running state[QUERIES];
+	if (first >= own.n_queries)
+		return;
+	attend(state, &a, kv, own, first, split, n_splits, item, appends);
 #if ATTENTION_ITEMS > 1
 	local float tops[ATTENTION_ITEMS], sums[ATTENTION_ITEMS];
 	local float16 accs[ATTENTION_ITEMS][HEAD_VECS];
@@ -150,21 +205,10 @@ void attention(global float *out, uint out_stride, uint out_offset, global float
 		join(&state[0], tops[o], sums[o], acc);
 	}
 #endif
-	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
-		uint t = (first + r) / n_own, h = begin + (first + r) % n_own;
-		float sum = sum16(state[r].sum);
-		if (n_splits == 1) {
-			for (uint i = 0; i < HEAD_VECS; i++)
-				state[r].acc[i] /= sum;
-			store_head(out + (size_t)t * out_stride, out_stride, out_offset, h, n_heads, state[r].acc);
-		} else {
-			global float *p = partial + (((size_t)split * n_tok + t) * n_heads + h) * PARTIAL_ROW;
-			for (uint i = 0; i < HEAD_VECS; i++)
-				vstore16(state[r].acc[i], i, p);
-			p[HEAD_PAD] = state[r].top;
-			p[HEAD_PAD + 1] = sum;
-		}
-	}
+	if (n_splits == 1)
+		store_attended(state, &a, own, first, out, out_stride, out_offset);
+	else
+		store_partial(state, &a, own, first, split, partial);
 }
 
 // Joins the splits in their order. Work-item (head, token).
@@ -187,5 +231,5 @@ kernel IN_VECTORS void attention_merge(global float *out, uint out_stride, uint 
 	float sum = sum16(all.sum);
 	for (uint i = 0; i < HEAD_VECS; i++)
 		all.acc[i] /= sum;
-	store_head(out + (size_t)t * out_stride, out_stride, out_offset, h, n_heads, all.acc);
+	store_head(out, t, out_stride, out_offset, h, n_heads, all.acc);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "nn/decoder_rank.h"
+#include "nn/ops_half.h"
 
 uint64_t evn_decoder_message_floats(const evn_model *m, evn_decoder_limits limits)
 {
@@ -34,53 +35,71 @@ static evn_status norm_rows(const evn_decoder *d, const evn_norm *norm, uint32_t
 	return norm ? evn_op_norm(d->ops, norm, d->x, first, n_tok, d->dim_stride, err) : EVN_OK;
 }
 
-/* This rank's heads of attention over d->normed; its part of the output projection is written to partial. */
-static evn_status attention(evn_decoder *d, const evn_layer *y, evn_buf *k_cache, evn_buf *v_cache, evn_buf *partial,
-							const evn_step *step, evn_error *err)
+static evn_attention attention_of(const evn_decoder *d, const evn_layer *y, const evn_kv *kv, uint32_t position)
 {
-	evn_attention a = {.n_heads = evn_range_len(y->heads),
-					   .n_kv = evn_range_len(y->kv_heads),
-					   .first_head = y->heads.begin,
-					   .first_kv = y->kv_heads.begin,
-					   .n_ctx = d->limits.n_ctx,
-					   .position = step->position,
-					   .qkv = d->qkv,
-					   .qkv_stride = d->qkv_stride,
-					   .k_offset = y->k_offset,
-					   .v_offset = y->v_offset,
-					   .rope = d->rope,
-					   .q_norm = y->q_norm,
-					   .k_norm = y->k_norm,
-					   .norm_eps = d->h->norm_eps,
-					   .k_cache = k_cache,
-					   .v_cache = v_cache};
-	uint32_t n = step->n_tok;
-	evn_form form = evn_op_form(d->ops, &y->attn_out, n);
-	evn_buf *attended = d->attended;
+	const size_t i = (size_t)(y - d->layers);
+	return (evn_attention){.n_heads = evn_range_len(y->heads),
+						   .n_kv = evn_range_len(y->kv_heads),
+						   .first_head = y->heads.begin,
+						   .first_kv = y->kv_heads.begin,
+						   .n_ctx = d->limits.n_ctx,
+						   .position = position,
+						   .qkv = d->qkv,
+						   .qkv_stride = d->qkv_stride,
+						   .k_offset = y->k_offset,
+						   .v_offset = y->v_offset,
+						   .rope = d->rope,
+						   .q_norm = y->q_norm,
+						   .k_norm = y->k_norm,
+						   .norm_eps = d->h->norm_eps,
+						   .k_cache = kv->k[i],
+						   .v_cache = kv->v[i]};
+}
+
+static evn_status attend(evn_decoder *d, const evn_layer *y, const evn_attention *a, evn_buf *partial, uint32_t n,
+						 evn_error *err)
+{
+	const evn_half half = {.y = partial, .x = d->normed, .in = &y->qkv, .out = &y->attn_out};
 	evn_ops *o = d->ops;
+	if (!y->qkv_bias && evn_op_fuses(o, &half, n))
+		return evn_op_attention_half(o, d->attention_ops, &half, a, d->attended, d->attended_stride, err);
 	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, d->normed, d->dim_stride, &y->qkv, n, err));
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
-	EVN_TRY(evn_op_attention(d->attention_ops, d->attended, d->attended_stride, y->attn_out.x_shift, &a, n, err));
-	if (form != EVN_FORM_F32) {
-		attended = d->attended_blocks;
-		EVN_TRY(evn_op_store(o, form, attended, d->attended, d->attended_stride, n, err));
-	}
-	EVN_TRY(evn_op_linear(o, partial, d->dim_stride, attended, d->attended_stride, &y->attn_out, n, err));
-	if (y->attn_out_bias)
-		EVN_TRY(evn_op_add_bias(o, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, n, err));
-	return EVN_OK;
+	EVN_TRY(evn_op_attention(d->attention_ops, evn_op_form(o, &y->attn_out, n), d->attended, d->attended_stride,
+							 y->attn_out.x_shift, a, n, err));
+	return evn_op_linear(o, partial, d->dim_stride, d->attended, d->attended_stride, &y->attn_out, n, err);
+}
+
+/* This rank's heads of attention over d->normed; its part of the output projection is written to partial. */
+static evn_status attention(evn_decoder *d, const evn_layer *y, const evn_kv *kv, evn_buf *partial,
+							const evn_step *step, evn_error *err)
+{
+	const evn_attention a = attention_of(d, y, kv, step->position);
+	EVN_TRY(attend(d, y, &a, partial, step->n_tok, err));
+	if (!y->attn_out_bias)
+		return EVN_OK;
+	return evn_op_add_bias(d->ops, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, step->n_tok, err);
+}
+
+static evn_status expand_and_contract(evn_decoder *d, const evn_layer *y, evn_buf *partial, uint32_t n,
+									  evn_error *err)
+{
+	const evn_half half = {.y = partial, .x = d->normed, .in = &y->gate_up, .out = &y->down};
+	if (y->up_offset && !y->gate_up_bias && evn_op_fuses(d->ops, &half, n))
+		return evn_op_feed_forward_half(d->ops, &half, y->up_offset, d->gated, d->gated_stride, err);
+	EVN_TRY(d->arch->expand(d, y, evn_op_form(d->ops, &y->down, n), n, err));
+	return evn_op_linear(d->ops, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err);
 }
 
 /* This rank's units of the feed-forward network over d->normed; its part of the down projection is written to
  * partial. */
 static evn_status feed_forward(evn_decoder *d, const evn_layer *y, evn_buf *partial, uint32_t n, evn_error *err)
 {
-	EVN_TRY(d->arch->expand(d, y, evn_op_form(d->ops, &y->down, n), n, err));
-	EVN_TRY(evn_op_linear(d->ops, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err));
-	if (y->down_bias)
-		EVN_TRY(evn_op_add_bias(d->ops, partial, d->dim_stride, y->down_bias, y->down.rows, n, err));
-	return EVN_OK;
+	EVN_TRY(expand_and_contract(d, y, partial, n, err));
+	if (!y->down_bias)
+		return EVN_OK;
+	return evn_op_add_bias(d->ops, partial, d->dim_stride, y->down_bias, y->down.rows, n, err);
 }
 
 static evn_status all_reduce(evn_decoder *d, evn_group *g, uint32_t n_tok, uint32_t contributors,
@@ -148,7 +167,7 @@ static evn_status layer(evn_decoder *d, uint32_t i, evn_kv *kv, evn_group *g, co
 	uint32_t n = step->n_tok;
 	evn_norm norm;
 	if (evn_range_len(y->heads))
-		EVN_TRY(attention(d, y, kv->k[i], kv->v[i], evn_group_partial(g, d->rank), step, err));
+		EVN_TRY(attention(d, y, kv, evn_group_partial(g, d->rank), step, err));
 	EVN_TRY(all_reduce(d, g, n, y->attn_contributors, norm_for(d, &y->gate_up, &y->ffn_norm, n, &norm), err));
 	if (evn_range_len(y->ff))
 		EVN_TRY(feed_forward(d, y, evn_group_partial(g, d->rank), n, err));

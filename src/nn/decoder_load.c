@@ -294,7 +294,6 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 	EVN_TRY(make_scratch(d, &d->normed, n, d->dim_stride, "normed", err));
 	EVN_TRY(make_scratch(d, &d->qkv, n, d->qkv_stride, "qkv", err));
 	EVN_TRY(make_scratch(d, &d->attended, n, d->attended_stride, "attention output", err));
-	EVN_TRY(make_scratch(d, &d->attended_blocks, n, d->attended_stride, "attention output", err));
 	EVN_TRY(make_scratch(d, &d->gate_up, n, d->gate_up_stride, "gate and up", err));
 	EVN_TRY(make_scratch(d, &d->gated, n, d->gated_stride, "gated", err));
 	EVN_TRY(make_scratch(d, &d->logits, EVN_LOGITS_TOKENS, d->head.rows, "logits", err));
@@ -356,9 +355,8 @@ void evn_decoder_free(evn_decoder *d)
 		free_layer(&d->layers[i]);
 	free(d->layers);
 	evn_matrix_free(&d->head);
-	evn_buf *const buffers[] = {
-		d->out_norm.weight, d->out_norm.bias,   d->head_bias, d->rope,  d->x,     d->normed, d->qkv,
-		d->attended,        d->attended_blocks, d->gate_up,   d->gated, d->logits};
+	evn_buf *const buffers[] = {d->out_norm.weight, d->out_norm.bias, d->head_bias, d->rope,  d->x, d->normed, d->qkv,
+								d->attended,        d->gate_up,       d->gated,     d->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	evn_ops_free(d->ops);

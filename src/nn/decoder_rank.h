@@ -18,7 +18,7 @@ typedef struct evn_layer {
 	evn_buf *attn_out_bias; /* only on the rank that adds it */
 	evn_matrix gate_up;     /* or up alone */
 	evn_buf *gate_up_bias;  /* (gate_up.rows) */
-	uint32_t up_offset;
+	uint32_t up_offset;     /* 0: nothing is gated */
 	evn_matrix down;
 	evn_buf *down_bias;                          /* only on the rank that adds it */
 	uint32_t attn_contributors, ff_contributors; /* bit per rank */
@@ -42,7 +42,7 @@ struct evn_decoder {
 	evn_buf *rope;
 	uint64_t weight_bytes;
 	/* scratch (n_batch, stride) */
-	evn_buf *x, *normed, *qkv, *attended, *attended_blocks, *gate_up, *gated, *logits;
+	evn_buf *x, *normed, *qkv, *attended, *gate_up, *gated, *logits;
 	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride;
 };
 

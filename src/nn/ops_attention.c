@@ -1,24 +1,31 @@
 /* ops_attention.c - how attention is cut into work-groups, and its launchers. */
-#include "nn/ops_attention.h"
+#include "nn/ops_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE 16u       /* positions; TILE of kernels/heads.cl */
-#define MAX_QUERIES 8u /* of a work-group: more would not stay in registers */
+#define TILE 16u /* positions; TILE of kernels/heads.cl */
 #define MAX_SPLITS 64u
 #define MIN_SPLIT_KEYS                                                                                               \
 	256u                   /* fewer are attended to in less time than it takes to launch the kernel that joins them */
 #define GROUPS_PER_UNIT 4u /* of a GPU, which hides latency behind other groups */
 
+/* Grows as it is needed. */
+typedef struct {
+	evn_buf *buf;
+	uint64_t floats;
+} scratch;
+
 struct evn_attention_ops {
 	evn_queue *q;
 	evn_attention_config config;
 	uint32_t items; /* work-items that share a head: 1 on CPUs, where one item fills a core's vectors */
-	evn_kernel *append, *merge, *attention[MAX_QUERIES + 1]; /* by queries of a work-group */
-	evn_buf *partial;                                        /* what splits add up to */
-	uint64_t partial_floats;
+	evn_kernel *append, *merge[EVN_FORMS],
+		*attention[EVN_FORMS][EVN_MAX_QUERIES + 1]; /* by queries of a work-group */
+	evn_kernel *store[EVN_FORMS];
+	scratch partial;  /* what splits add up to */
+	scratch attended; /* f32 rows that are stored in another form afterwards */
 };
 
 /* ---- formats of the cache ----------------------------------------------------------------------------------------
@@ -76,24 +83,36 @@ void evn_attention_ops_free(evn_attention_ops *o)
 {
 	if (!o)
 		return;
-	evn_buf_free(o->partial);
+	evn_buf_free(o->partial.buf);
+	evn_buf_free(o->attended.buf);
 	free(o);
 }
 
-/* Built at first use. */
-static evn_status kernel(evn_attention_ops *o, evn_kernel **k, const char *name, uint32_t queries, evn_error *err)
+void evn_attention_program(const evn_attention_ops *o, uint32_t queries, char sources[EVN_ATTENTION_SOURCES],
+						   char defines[EVN_ATTENTION_DEFINES])
 {
 	const evn_attention_config *c = &o->config;
-	char sources[64], defines[192];
-	if (*k)
-		return EVN_OK;
 	uint32_t vecs = head_vecs(c->head_dim);
-	snprintf(sources, sizeof sources, "kv/%s.cl heads.cl attention.cl", formats[c->kv_cache].kernel);
+	snprintf(sources, EVN_ATTENTION_SOURCES, "kv/%s.cl heads.cl attention.cl", formats[c->kv_cache].kernel);
 	snprintf(
-		defines, sizeof defines,
+		defines, EVN_ATTENTION_DEFINES,
 		"-DHEAD_DIM=%u -DHEAD_VECS=%u -DHEAD_PAD=%u -DROPE_DIM=%u -DGROUP=%u -DQUERIES=%u -DATTENTION_ITEMS=%u%s%s",
 		c->head_dim, vecs, 16 * vecs, c->rope_dim, c->group, queries, o->items, c->rope_neox ? " -DROPE_NEOX" : "",
 		c->qk_norm ? " -DQK_NORM" : "");
+}
+
+/* Built at first use. In f32, or in blocks. */
+static evn_status kernel(evn_attention_ops *o, evn_kernel **k, const char *name, evn_form form, uint32_t queries,
+						 evn_error *err)
+{
+	char own[EVN_ATTENTION_SOURCES], sources[EVN_ATTENTION_SOURCES + 32];
+	char own_defines[EVN_ATTENTION_DEFINES], defines[EVN_ATTENTION_DEFINES + 16];
+	if (*k)
+		return EVN_OK;
+	evn_attention_program(o, queries, own, own_defines);
+	const bool blocks = form != EVN_FORM_F32;
+	snprintf(sources, sizeof sources, "%s%s%s", blocks ? evn_store_sources(form) : "", blocks ? " " : "", own);
+	snprintf(defines, sizeof defines, "%s%s", own_defines, blocks ? " -DHEAD_BLOCKS" : "");
 	return evn_kernel_get(k, o->q, sources, name, defines, err);
 }
 
@@ -123,102 +142,135 @@ static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uin
 	return best;
 }
 
-static cut cut_queries(const evn_attention_ops *o, const evn_attention *a, uint32_t n_tok)
+uint32_t evn_attention_queries(const evn_attention_ops *o, const evn_attention *a, uint32_t n_tok)
 {
 	uint32_t n_own = a->n_heads < o->config.group ? a->n_heads : o->config.group; /* heads of a KV head, at most */
 	uint32_t n_queries = n_own * n_tok;
-	cut c = {.queries = o->items > 1 ? 1 : n_queries < MAX_QUERIES ? n_queries : MAX_QUERIES};
-	c.n_blocks = (n_queries + c.queries - 1) / c.queries;
+	return o->items > 1 ? 1 : n_queries < EVN_MAX_QUERIES ? n_queries : EVN_MAX_QUERIES;
+}
+
+static cut cut_queries(const evn_attention_ops *o, const evn_attention *a, uint32_t n_tok)
+{
+	uint32_t n_own = a->n_heads < o->config.group ? a->n_heads : o->config.group;
+	cut c = {.queries = evn_attention_queries(o, a, n_tok)};
+	c.n_blocks = (n_own * n_tok + c.queries - 1) / c.queries;
 	c.n_splits =
 		o->config.splits ? o->config.splits : choose_splits(o, (uint64_t)c.n_blocks * a->n_kv, a->position + n_tok);
 	return c;
 }
 
-static evn_status append(evn_attention_ops *o, const evn_attention *at, uint32_t n_tiles, uint32_t n_tok,
-						 evn_error *err)
+void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok)
 {
-	EVN_TRY(kernel(o, &o->append, "attention_append", 1, err));
+	const evn_buf *unread = at->rope; /* norms are not read without QK_NORM, but every argument must be set */
+	evn_arg_buf(a, at->qkv);
+	evn_arg_u32(a, at->qkv_stride);
+	evn_arg_u32(a, at->k_offset);
+	evn_arg_u32(a, at->v_offset);
+	evn_arg_buf(a, at->k_cache);
+	evn_arg_buf(a, at->v_cache);
+	evn_arg_u32(a, (at->n_ctx + TILE - 1) / TILE);
+	evn_arg_u32(a, at->position);
+	evn_arg_u32(a, n_tok);
+	evn_arg_buf(a, at->rope);
+	evn_arg_buf(a, at->q_norm ? at->q_norm : unread);
+	evn_arg_buf(a, at->k_norm ? at->k_norm : unread);
+	evn_arg_f32(a, at->norm_eps);
+	evn_arg_u32(a, at->n_heads);
+	evn_arg_u32(a, at->first_head);
+	evn_arg_u32(a, at->first_kv);
+}
+
+static evn_status append(evn_attention_ops *o, const evn_attention *at, uint32_t n_tok, evn_error *err)
+{
+	EVN_TRY(kernel(o, &o->append, "attention_append", EVN_FORM_F32, 1, err));
 	evn_args a = evn_args_begin(o->append);
-	evn_arg_buf(&a, at->k_cache);
-	evn_arg_buf(&a, at->v_cache);
-	evn_arg_u32(&a, n_tiles);
-	evn_arg_u32(&a, at->position);
-	evn_arg_buf(&a, at->qkv);
-	evn_arg_u32(&a, at->qkv_stride);
-	evn_arg_u32(&a, at->k_offset);
-	evn_arg_u32(&a, at->v_offset);
-	evn_arg_buf(&a, at->rope);
-	evn_arg_buf(&a,
-				at->k_norm ? at->k_norm : at->rope); /* not read without QK_NORM, but every argument must be set */
-	evn_arg_f32(&a, at->norm_eps);
+	evn_arg_attention(&a, at, n_tok);
 	return evn_launch(&a, 2, (size_t[]){at->n_kv, n_tok}, (size_t[]){1, 1}, err);
 }
 
-/* Where heads of out lie. */
-static evn_args out_args(evn_kernel *k, evn_buf *out, uint32_t out_stride, uint32_t out_offset,
-						 const evn_buf *partial)
+static evn_status grow(evn_attention_ops *o, scratch *s, uint64_t floats, const char *what, evn_error *err)
 {
-	evn_args a = evn_args_begin(k);
-	evn_arg_buf(&a, out);
-	evn_arg_u32(&a, out_stride);
-	evn_arg_u32(&a, out_offset);
-	evn_arg_buf(&a, partial);
-	return a;
-}
-
-static evn_status grow_partial(evn_attention_ops *o, uint64_t rows, evn_error *err)
-{
-	uint64_t floats = rows * (head_vecs(o->config.head_dim) * 16 + 2); /* PARTIAL_ROW of kernels/attention.cl */
-	if (floats <= o->partial_floats)
+	if (floats <= s->floats)
 		return EVN_OK;
-	evn_buf_free(o->partial);
-	o->partial = NULL;
-	o->partial_floats = 0;
-	EVN_TRY(evn_buf_create(&o->partial, evn_queue_device(o->q), floats * sizeof(float), EVN_BUF_DEVICE,
-						   "attention's splits", err));
-	o->partial_floats = floats;
+	evn_buf_free(s->buf);
+	*s = (scratch){0};
+	EVN_TRY(evn_buf_create(&s->buf, evn_queue_device(o->q), floats * sizeof(float), EVN_BUF_DEVICE, what, err));
+	s->floats = floats;
 	/* Zeros from the host, because Oclgrind 21.10 forgets that work-groups after the first have written to a buffer.
 	 */
 	void *host;
-	EVN_TRY(evn_map(o->q, o->partial, floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host, err));
+	EVN_TRY(evn_map(o->q, s->buf, floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host, err));
 	memset(host, 0, floats * sizeof(float));
-	return evn_unmap(o->q, o->partial, host, err);
+	return evn_unmap(o->q, s->buf, host, err);
 }
 
-evn_status evn_op_attention(evn_attention_ops *o, evn_buf *out, uint32_t out_stride, uint32_t out_offset,
-							const evn_attention *at, uint32_t n_tok, evn_error *err)
+evn_status evn_attention_rows(evn_attention_ops *o, uint32_t stride, uint32_t n_tok, evn_buf **out, evn_error *err)
 {
-	const uint32_t n_tiles = (at->n_ctx + TILE - 1) / TILE;
+	EVN_TRY(grow(o, &o->attended, (uint64_t)n_tok * stride, "attention output", err));
+	*out = o->attended.buf;
+	return EVN_OK;
+}
+
+/* Where attended rows go. */
+typedef struct {
+	evn_form form; /* blocks only where heads begin and end with one */
+	evn_buf *buf;
+	uint32_t stride, offset;
+} rows;
+
+static void arg_rows(evn_args *a, const rows *out)
+{
+	evn_arg_buf(a, out->buf);
+	evn_arg_u32(a, out->stride);
+	evn_arg_u32(a, out->offset);
+}
+
+static evn_status merge(evn_attention_ops *o, const rows *out, uint32_t n_splits, uint32_t n_heads, uint32_t n_tok,
+						evn_error *err)
+{
+	evn_kernel **k = &o->merge[out->form];
+	EVN_TRY(kernel(o, k, "attention_merge", out->form, 1, err));
+	evn_args a = evn_args_begin(*k);
+	arg_rows(&a, out);
+	evn_arg_buf(&a, o->partial.buf);
+	evn_arg_u32(&a, n_splits);
+	return evn_launch(&a, 2, (size_t[]){n_heads, n_tok}, (size_t[]){1, 1}, err);
+}
+
+static evn_status attend(evn_attention_ops *o, const rows *out, const evn_attention *at, uint32_t n_tok,
+						 evn_error *err)
+{
 	const cut c = cut_queries(o, at, n_tok);
 	const bool appends = n_tok == 1 && c.n_blocks == 1;
 	if (!appends)
-		EVN_TRY(append(o, at, n_tiles, n_tok, err));
-	if (c.n_splits > 1)
-		EVN_TRY(grow_partial(o, (uint64_t)c.n_splits * n_tok * at->n_heads, err));
-	EVN_TRY(kernel(o, &o->attention[c.queries], "attention", c.queries, err));
-	evn_args a = out_args(o->attention[c.queries], out, out_stride, out_offset, c.n_splits > 1 ? o->partial : out);
-	evn_arg_buf(&a, at->k_cache);
-	evn_arg_buf(&a, at->v_cache);
-	evn_arg_u32(&a, n_tiles);
-	evn_arg_u32(&a, at->position);
-	evn_arg_u32(&a, n_tok);
+		EVN_TRY(append(o, at, n_tok, err));
+	if (c.n_splits > 1) {
+		uint64_t row = head_vecs(o->config.head_dim) * 16 + 2; /* PARTIAL_ROW of kernels/attention.cl */
+		EVN_TRY(grow(o, &o->partial, row * c.n_splits * n_tok * at->n_heads, "attention's splits", err));
+	}
+	evn_kernel **k = &o->attention[out->form][c.queries];
+	EVN_TRY(kernel(o, k, "attention", out->form, c.queries, err));
+	evn_args a = evn_args_begin(*k);
+	evn_arg_attention(&a, at, n_tok);
+	arg_rows(&a, out);
+	evn_arg_buf(&a, c.n_splits > 1 ? o->partial.buf : out->buf);
 	evn_arg_u32(&a, appends);
-	evn_arg_buf(&a, at->qkv);
-	evn_arg_u32(&a, at->qkv_stride);
-	evn_arg_u32(&a, at->k_offset);
-	evn_arg_u32(&a, at->v_offset);
-	evn_arg_buf(&a, at->rope);
-	evn_arg_buf(&a, at->q_norm ? at->q_norm : at->rope); /* as in append */
-	evn_arg_buf(&a, at->k_norm ? at->k_norm : at->rope);
-	evn_arg_f32(&a, at->norm_eps);
-	evn_arg_u32(&a, at->n_heads);
-	evn_arg_u32(&a, at->first_head);
-	evn_arg_u32(&a, at->first_kv);
 	EVN_TRY(evn_launch(&a, 3, (size_t[]){c.n_blocks, at->n_kv, c.n_splits}, (size_t[]){o->items, 1, 1}, err));
-	if (c.n_splits == 1)
-		return EVN_OK;
-	EVN_TRY(kernel(o, &o->merge, "attention_merge", 1, err));
-	a = out_args(o->merge, out, out_stride, out_offset, o->partial);
-	evn_arg_u32(&a, c.n_splits);
-	return evn_launch(&a, 2, (size_t[]){at->n_heads, n_tok}, (size_t[]){1, 1}, err);
+	return c.n_splits > 1 ? merge(o, out, c.n_splits, at->n_heads, n_tok, err) : EVN_OK;
+}
+
+evn_status evn_op_attention(evn_attention_ops *o, evn_form form, evn_buf *out, uint32_t out_stride,
+							uint32_t out_offset, const evn_attention *at, uint32_t n_tok, evn_error *err)
+{
+	rows to = {form, out, out_stride, out_offset};
+	if (form == EVN_FORM_F32 || (o->config.head_dim % 32 == 0 && out_offset % 32 == 0))
+		return attend(o, &to, at, n_tok, err);
+	to.form = EVN_FORM_F32;
+	EVN_TRY(evn_attention_rows(o, out_stride, n_tok, &to.buf, err));
+	EVN_TRY(attend(o, &to, at, n_tok, err));
+	if (!o->store[form])
+		EVN_TRY(evn_norm_kernel_get(&o->store[form], o->q, EVN_NORM_NONE, form, "norm_rows.cl", "norm_rows", o->items,
+									err));
+	const evn_norm stored = {.kind = EVN_NORM_NONE, .form = form, .y = out};
+	return evn_norm_launch(o->store[form], o->items, &stored, to.buf, 0, n_tok, out_stride, err);
 }

@@ -39,9 +39,9 @@ typedef struct {
 } evn_attention;
 
 /* Rotates queries and keys, appends keys and values to the caches, and
- * out (n_tok, out_stride) from column out_offset on = softmax(q K^T / sqrt(head_dim)) V, causal, heads head_dim
- * apart; the other columns become zeros. */
-evn_status evn_op_attention(evn_attention_ops *ops, evn_buf *out, uint32_t out_stride, uint32_t out_offset,
-							const evn_attention *a, uint32_t n_tok, evn_error *err);
+ * out (n_tok, out_stride), in the form asked for, from column out_offset on = softmax(q K^T / sqrt(head_dim)) V,
+ * causal, heads head_dim apart; the other columns become zeros. */
+evn_status evn_op_attention(evn_attention_ops *ops, evn_form form, evn_buf *out, uint32_t out_stride,
+							uint32_t out_offset, const evn_attention *a, uint32_t n_tok, evn_error *err);
 
 #endif

@@ -3,8 +3,10 @@
 #define EVN_OPS_INTERNAL_H
 
 #include "nn/ops.h"
+#include "nn/ops_attention.h"
 
 #define EVN_MAX_QUANTS 32
+#define EVN_MAX_QUERIES 8u /* of one work-group of attention: more would not stay in registers */
 #define EVN_TILE_CHOICES 3
 
 /* Products with the weights of one format. */
@@ -13,6 +15,8 @@ typedef struct {
 	evn_kernel *swiglu[EVN_FORMS][EVN_FORMS];        /* [form of x][form of y] */
 	evn_kernel *matmul[EVN_FORMS];                   /* [form of x] */
 	evn_kernel *dequantize;
+	evn_kernel *feed_forward_half[EVN_FORMS];                   /* [form of x] */
+	evn_kernel *attention_half[EVN_FORMS][EVN_MAX_QUERIES + 1]; /* [form of x][queries] */
 } evn_product_kernels;
 
 struct evn_ops {
@@ -26,6 +30,32 @@ struct evn_ops {
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* dequantised weights */
 };
+
+/* ops_product.c */
+evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);
+/* Builds the kernel `name` of the files `rest`, which read activations in this form; `more` defines, or "". */
+evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form, const char *rest,
+							  const char *name, uint32_t tiles, const char *more, evn_error *err);
+const char *evn_row_source(evn_form form);
+/* Whether several tiles of the format to a work-item leave the kernel small enough. */
+bool evn_takes_tiles(const evn_quant *quant, evn_form form);
+
+void evn_arg_tiles(evn_args *a, const evn_matrix_part *p); /* a window of weights as kernels are told it */
+/* Gate and up rows, stacked or both views of what is: whether one kernel can read them; how many tiles after the
+ * first gate's the first of up begins. */
+bool evn_in_one_buffer(const evn_matrix *m);
+uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
+
+/* ops_attention.c */
+#define EVN_ATTENTION_SOURCES 64
+#define EVN_ATTENTION_DEFINES 192
+/* Files and defines of kernels/attention.cl for work-groups of so many queries. */
+void evn_attention_program(const evn_attention_ops *ops, uint32_t queries, char sources[EVN_ATTENTION_SOURCES],
+						   char defines[EVN_ATTENTION_DEFINES]);
+uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, uint32_t n_tok);
+void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok); /* ATTENTION_PARAMETERS of heads.cl */
+/* Scratch for f32 rows (n_tok, stride), until the next call. */
+evn_status evn_attention_rows(evn_attention_ops *ops, uint32_t stride, uint32_t n_tok, evn_buf **out, evn_error *err);
 
 static inline evn_status evn_launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t items, evn_error *err)
 {

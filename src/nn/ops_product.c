@@ -22,7 +22,7 @@ evn_form evn_op_form(const evn_ops *o, const evn_matrix *m, uint32_t n_tok)
 	return integer ? EVN_FORM_Q8 : EVN_FORM_F32;
 }
 
-static evn_status kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err)
+evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err)
 {
 	size_t i = (size_t)(quant - evn_quant_at(0));
 	*out = &o->products[i < EVN_MAX_QUANTS ? i : 0];
@@ -31,30 +31,31 @@ static evn_status kernels_of(evn_ops *o, const evn_quant *quant, evn_product_ker
 			   : evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, EVN_MAX_QUANTS);
 }
 
-/* Builds the kernel `name` of the files `rest`, which read activations in this form. */
-static evn_status product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form,
-								 const char *rest, const char *name, uint32_t tiles, evn_error *err)
+evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form, const char *rest,
+							  const char *name, uint32_t tiles, const char *more, evn_error *err)
 {
-	char sources[160], defines[96];
+	char sources[256], defines[96 + EVN_ATTENTION_DEFINES];
 	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl %s%s", quant->kernel,
 			 form == EVN_FORM_Q8 ? "dot4.cl q8.cl " : "", rest);
-	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s", o->items, BLOCK_TOKENS, tiles,
-			 form == EVN_FORM_Q8 ? evn_dot_defines(o->config.dot) : "");
+	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s %s", o->items, BLOCK_TOKENS, tiles,
+			 form == EVN_FORM_Q8 ? evn_dot_defines(o->config.dot) : "", more);
 	return evn_kernel_get(out, o->q, sources, name, defines, err);
 }
 
-/* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. K-quants' steps are
- * eight times as long, and unrolled for f32 activations: more than one tile would only make the kernel too big. */
+/* K-quants' steps are eight times as long, and unrolled for f32 activations. */
+bool evn_takes_tiles(const evn_quant *quant, evn_form form) { return form == EVN_FORM_Q8 || quant->group_len == 32; }
+
+/* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. */
 static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_form form)
 {
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, i = 0;
 	while (i + 1 < EVN_TILE_CHOICES &&
 		   n_tiles < ITEMS_PER_UNIT * tiles_of_item[i] * evn_device_units(evn_queue_device(o->q)))
 		i++;
-	return o->items > 1 || (form == EVN_FORM_F32 && p->quant->group_len > 32) ? EVN_TILE_CHOICES - 1 : i;
+	return o->items > 1 || !evn_takes_tiles(p->quant, form) ? EVN_TILE_CHOICES - 1 : i;
 }
 
-static void arg_tiles(evn_args *a, const evn_matrix_part *p)
+void evn_arg_tiles(evn_args *a, const evn_matrix_part *p)
 {
 	evn_arg_buf(a, p->tiles);
 	evn_arg_u32(a, p->begin);
@@ -72,23 +73,23 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 	evn_arg_u32(&a, p->y_offset);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, x_stride);
-	arg_tiles(&a, p);
+	evn_arg_tiles(&a, p);
 	return a;
 }
 
-static const char *row_source(evn_form form) { return form == EVN_FORM_Q8 ? "row_q8.cl" : "row_f32.cl"; }
+const char *evn_row_source(evn_form form) { return form == EVN_FORM_Q8 ? "row_q8.cl" : "row_f32.cl"; }
 
 static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t first, uint32_t n_tok, evn_error *err)
 {
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, choice = choose_tiles(o, p, form), tiles = tiles_of_item[choice];
 	evn_product_kernels *of;
-	EVN_TRY(kernels_of(o, p->quant, &of, err));
+	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	evn_kernel **k = &of->matvec[form][choice];
 	if (!*k) {
 		char files[48];
-		snprintf(files, sizeof files, "%s tiles.cl matvec.cl", row_source(form));
-		EVN_TRY(product_kernel(o, k, p->quant, form, files, "matvec", tiles, err));
+		snprintf(files, sizeof files, "%s tiles.cl matvec.cl", evn_row_source(form));
+		EVN_TRY(evn_product_kernel(o, k, p->quant, form, files, "matvec", tiles, "", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
 	evn_arg_u32(&a, n_tiles);
@@ -106,11 +107,11 @@ static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_
 	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * BLOCK_TOKENS;
 	if (n_blocks) {
 		evn_product_kernels *of;
-		EVN_TRY(kernels_of(o, p->quant, &of, err));
+		EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 		evn_kernel **k = &of->matmul[form];
 		if (!*k)
-			EVN_TRY(product_kernel(o, k, p->quant, form, form == EVN_FORM_Q8 ? "matmul_q8.cl" : "matmul.cl", "matmul",
-								   1, err));
+			EVN_TRY(evn_product_kernel(o, k, p->quant, form, form == EVN_FORM_Q8 ? "matmul_q8.cl" : "matmul.cl",
+									   "matmul", 1, "", err));
 		evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
 		EVN_TRY(evn_launch2(&a, p->rows / EVN_TILE_ROWS, n_blocks, 1, err));
 	}
@@ -129,9 +130,10 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 							 evn_error *err)
 {
 	evn_product_kernels *of;
-	EVN_TRY(kernels_of(o, p->quant, &of, err));
+	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	if (!of->dequantize)
-		EVN_TRY(product_kernel(o, &of->dequantize, p->quant, EVN_FORM_F32, "dequantize.cl", "dequantize", 1, err));
+		EVN_TRY(evn_product_kernel(o, &of->dequantize, p->quant, EVN_FORM_F32, "dequantize.cl", "dequantize", 1, "",
+								   err));
 	evn_args a = evn_args_begin(of->dequantize);
 	evn_arg_buf(&a, o->scratch);
 	evn_arg_u32(&a, n_tiles * EVN_TILE_ROWS);
@@ -218,25 +220,33 @@ evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
 /* ---- the gated feed-forward network's first half ------------------------------------------------------------------
  */
 
+bool evn_in_one_buffer(const evn_matrix *m) { return m->parts[m->n_parts - 1].tiles == m->parts[0].tiles; }
+
+uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset)
+{
+	const evn_matrix_part *gates = &m->parts[0], *ups = &m->parts[m->n_parts - 1];
+	return (ups->begin - gates->begin) / gates->tile_steps + (up_offset - ups->y_offset) / EVN_TILE_ROWS;
+}
+
 static evn_status matvec_swiglu(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, evn_form form,
 								const evn_buf *x, uint32_t x_stride, const evn_matrix_part *gates, uint32_t up,
 								uint32_t n_tiles, uint32_t n_tok, evn_error *err)
 {
 	evn_product_kernels *of;
-	EVN_TRY(kernels_of(o, gates->quant, &of, err));
+	EVN_TRY(evn_kernels_of(o, gates->quant, &of, err));
 	evn_kernel **k = &of->swiglu[form][y_form];
 	if (!*k) {
 		char files[96];
-		snprintf(files, sizeof files, "%s tiles.cl %s matvec_swiglu.cl", row_source(form),
+		snprintf(files, sizeof files, "%s tiles.cl %s matvec_swiglu.cl", evn_row_source(form),
 				 form == y_form && form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(y_form));
-		EVN_TRY(product_kernel(o, k, gates->quant, form, files, "matvec_swiglu", SWIGLU_TILES, err));
+		EVN_TRY(evn_product_kernel(o, k, gates->quant, form, files, "matvec_swiglu", SWIGLU_TILES, "", err));
 	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, x_stride);
-	arg_tiles(&a, gates);
+	evn_arg_tiles(&a, gates);
 	evn_arg_u32(&a, up);
 	evn_arg_u32(&a, n_tiles);
 	evn_arg_u32(&a, 0);
@@ -248,14 +258,10 @@ evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_st
 						  uint32_t gate_up_stride, uint32_t n_tok, evn_error *err)
 {
 	evn_form form = evn_op_form(o, m, n_tok);
-	/* Four tiles of a K format's unrolled steps would make the kernel too big. */
-	bool small = form == EVN_FORM_Q8 || m->parts[0].quant->group_len == 32;
-	const evn_matrix_part *gates = &m->parts[0], *ups = &m->parts[m->n_parts - 1];
-	if (ups->tiles == gates->tiles && small && n_tok < o->gemm_from && !blocks_of(o, n_tok)) {
-		uint32_t up = (ups->begin - gates->begin) / gates->tile_steps + (up_offset - ups->y_offset) / EVN_TILE_ROWS;
-		return matvec_swiglu(o, y_form, y, y_stride, form, x, x_stride, gates, up, up_offset / EVN_TILE_ROWS, n_tok,
-							 err);
-	}
+	const evn_matrix_part *gates = &m->parts[0];
+	if (evn_in_one_buffer(m) && evn_takes_tiles(gates->quant, form) && n_tok < o->gemm_from && !blocks_of(o, n_tok))
+		return matvec_swiglu(o, y_form, y, y_stride, form, x, x_stride, gates, evn_up_tile(m, up_offset),
+							 up_offset / EVN_TILE_ROWS, n_tok, err);
 	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, n_tok, err));
 	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, n_tok, err);
 }

@@ -1,12 +1,12 @@
 /* selftest_heads.c - known answers for attention: heads that are normed, rotated and appended to the KV cache in each
  * of its formats, and what a query then attends to. */
-#include "nn/selftest_case.h"
+#include "nn/selftest_parts.h"
 
 #include <math.h>
 #include <string.h>
 
 #define FIRST_COLUMN 7 /* heads begin here in the attention's output, to see that an offset is heeded */
-#define NORM_EPS 1e-6f
+#define FIRST_BLOCK 32 /* the same where they are stored in blocks */
 #define MAX_HEAD 256
 
 typedef struct {
@@ -15,17 +15,9 @@ typedef struct {
 	evn_attention_config config;
 	evn_attention at;
 	uint32_t n_tok;
+	evn_form form;        /* of what attention stores */
+	uint32_t first_block; /* column of the first head; 0: FIRST_COLUMN */
 } head_shape;
-
-/* One run: `position` tokens fill the cache at once, then n_tok more are looked at. */
-typedef struct {
-	evn_attention_config config;
-	evn_attention at;
-	uint32_t n_tok, n_keys, out_stride;
-	evn_case_array past, qkv, rope, q_weight, k_weight, k_cache, v_cache, out;
-	const uint8_t *k_tiles, *v_tiles; /* the caches as the device left them */
-	double *weights;                  /* one query's, over all keys */
-} attention_run;
 
 /* ---- heads --------------------------------------------------------------------------------------------------------
  */
@@ -77,25 +69,25 @@ static void expect_head(const rotation *r, const float *head, double *want, doub
 }
 
 /* Token t of the cache: of those that filled it, or of the n_tok looked at. */
-static const float *qkv_row(const attention_run *r, uint32_t t)
+static const float *qkv_row(const evn_attention_run *r, uint32_t t)
 {
 	return t < r->at.position ? r->past.values + (uint64_t)t * r->at.qkv_stride
 							  : r->qkv.values + (uint64_t)(t - r->at.position) * r->at.qkv_stride;
 }
 
-static rotation rotation_at(const attention_run *r, uint32_t t, const evn_case_array *weight)
+static rotation rotation_at(const evn_attention_run *r, uint32_t t, const evn_case_array *weight)
 {
 	return (rotation){.config = &r->config,
 					  .rope = r->rope.values + (uint64_t)t * r->config.rope_dim,
 					  .weight = weight->values,
-					  .eps = NORM_EPS};
+					  .eps = EVN_RUN_EPS};
 }
 
 /* ---- the cache ----------------------------------------------------------------------------------------------------
  */
 
 /* Element `index` of a tile whose codes or values are followed by scales, of which this one is `scale`. */
-static double element(const attention_run *r, const uint8_t *tile, uint32_t index, uint32_t scale)
+static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t index, uint32_t scale)
 {
 	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
 	uint16_t half;
@@ -115,18 +107,18 @@ static double element(const attention_run *r, const uint8_t *tile, uint32_t inde
 }
 
 /* The tile of position t of a KV head. */
-static const uint8_t *tile_at(const attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
+static const uint8_t *tile_at(const evn_attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
 {
 	const uint64_t tile_bytes = evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, 16);
 	return tiles + kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->at.n_ctx) + t / 16 * tile_bytes;
 }
 
-static double key(const attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
+static double key(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
 {
 	return element(r, tile_at(r, r->k_tiles, kv, t), i * 16 + t % 16, i / 32 * 16 + t % 16);
 }
 
-static double value(const attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
+static double value(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
 {
 	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
 	return element(r, tile_at(r, r->v_tiles, kv, t), t % 16 * pad + i, t % 16 * ((pad + 31) / 32) + i / 32);
@@ -135,7 +127,7 @@ static double value(const attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
 /* What a format adds to the bounds of a head that is stored. f16: half a unit of its 11 bits, or of its smallest
  * numbers. q8_0: half a step; a step is the block's largest magnitude / 127 as a half, and quotient and product err
  * by a few units where a code might as well be the next. */
-static void widen(const attention_run *r, const double *want, double *bound)
+static void widen(const evn_attention_run *r, const double *want, double *bound)
 {
 	const uint32_t dim = r->config.head_dim;
 	if (r->config.kv_cache == EVN_KV_F16)
@@ -151,8 +143,7 @@ static void widen(const attention_run *r, const double *want, double *bound)
 	}
 }
 
-/* Every position of the cache holds its token's k and v; the positions no token has yet are untouched. */
-static void check_cache(evn_cases *c, const attention_run *r)
+void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 {
 	const uint32_t dim = r->config.head_dim;
 	for (uint32_t t = 0; t < r->n_keys; t++) {
@@ -189,7 +180,8 @@ static void check_cache(evn_cases *c, const attention_run *r)
  * new top) as the maximum moves. All these exponents are negative and add up to score - last top, so their
  * subtractions err by one unit of the range of scores together; each exp errs by 3 ulp and each factor by a rounding.
  * The maximum moves at most once per 16 keys, per work-item and per split. */
-static double softmax(const attention_run *r, const double *q, const double *q_bound, uint32_t kv, uint32_t n_keys)
+static double softmax(const evn_attention_run *r, const double *q, const double *q_bound, uint32_t kv,
+					  uint32_t n_keys)
 {
 	const uint32_t dim = r->config.head_dim;
 	const double scale = 1 / sqrt(dim), moves = (n_keys + 15) / 16 + 33 + r->config.splits;
@@ -216,7 +208,7 @@ static double softmax(const attention_run *r, const double *q, const double *q_b
 
 /* Numerator and denominator are sums of n_keys terms with that error; a division joins them. 1.01 covers the products
  * of the errors and exp(e) - 1 > e. */
-static void expect_output(attention_run *r, uint32_t t, uint32_t h)
+static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
 {
 	const uint32_t dim = r->config.head_dim, position = r->at.position + t;
 	const uint32_t kv = (r->at.first_head + h) / r->config.group - r->at.first_kv;
@@ -232,17 +224,27 @@ static void expect_output(attention_run *r, uint32_t t, uint32_t h)
 			sum += term;
 			magnitude += fabs(term);
 		}
-		uint64_t at = (uint64_t)t * r->out_stride + FIRST_COLUMN + h * dim + i;
+		uint64_t at = (uint64_t)t * r->out_stride + r->out_offset + h * dim + i;
 		r->out.want[at] = sum;
 		r->out.bound[at] = relative * magnitude;
 	}
+}
+
+void evn_expect_attended(evn_attention_run *r)
+{
+	for (uint64_t i = 0; i < r->out.n; i++)
+		r->out.want[i] = r->out.bound[i] = 0;
+	for (uint32_t t = 0; t < r->n_tok; t++)
+		for (uint32_t h = 0; h < r->at.n_heads; h++)
+			expect_head_output(r, t, h);
 }
 
 /* ---- a run --------------------------------------------------------------------------------------------------------
  */
 
 /* n_tok rows of qkv whose queries are large enough for scores that move the maximum. */
-static evn_status make_qkv(evn_cases *c, evn_case_array *a, const attention_run *r, uint32_t n_tok, evn_error *err)
+static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_run *r, uint32_t n_tok,
+						   evn_error *err)
 {
 	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_tok * r->at.qkv_stride, err));
 	for (uint64_t i = 0; i < a->n; i++)
@@ -252,7 +254,7 @@ static evn_status make_qkv(evn_cases *c, evn_case_array *a, const attention_run 
 }
 
 /* Bytes of 0xff: a NaN in every format. */
-static evn_status make_cache(evn_cases *c, evn_case_array *a, const attention_run *r, evn_error *err)
+static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attention_run *r, evn_error *err)
 {
 	uint64_t bytes = r->at.n_kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->at.n_ctx);
 	EVN_TRY(evn_case_array_make(c, a, bytes / sizeof *a->values, err));
@@ -260,16 +262,13 @@ static evn_status make_cache(evn_cases *c, evn_case_array *a, const attention_ru
 	return evn_case_upload(c, a, err);
 }
 
-static evn_status make(evn_cases *c, attention_run *r, evn_error *err)
+evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error *err)
 {
 	const uint32_t dim = r->config.head_dim;
 	void *weights;
 	r->n_keys = r->at.position + r->n_tok;
 	r->at.n_ctx = r->n_keys + 3;
-	r->at.k_offset = r->at.n_heads * dim + 5;
-	r->at.v_offset = r->at.k_offset + r->at.n_kv * dim + 3;
-	r->at.qkv_stride = r->at.v_offset + r->at.n_kv * dim + 9;
-	r->out_stride = (uint32_t)evn_round_up(FIRST_COLUMN + r->at.n_heads * dim, EVN_PAD);
+	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->at.n_heads * dim, EVN_PAD);
 	EVN_TRY(evn_case_memory(c, &weights, r->n_keys * sizeof(double), err));
 	r->weights = weights;
 	EVN_TRY(make_qkv(c, &r->past, r, r->at.position ? r->at.position : 1, err));
@@ -282,7 +281,26 @@ static evn_status make(evn_cases *c, attention_run *r, evn_error *err)
 	EVN_TRY(evn_case_input(c, &r->k_weight, dim, err));
 	EVN_TRY(make_cache(c, &r->k_cache, r, err));
 	EVN_TRY(make_cache(c, &r->v_cache, r, err));
+	r->at.qkv = r->qkv.buf;
+	r->at.rope = r->rope.buf;
+	r->at.q_norm = r->config.qk_norm ? r->q_weight.buf : NULL;
+	r->at.k_norm = r->config.qk_norm ? r->k_weight.buf : NULL;
+	r->at.norm_eps = EVN_RUN_EPS;
+	r->at.k_cache = r->k_cache.buf;
+	r->at.v_cache = r->v_cache.buf;
 	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
+}
+
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_error *err)
+{
+	evn_attention fill = r->at;
+	evn_case_array out;
+	if (!r->at.position)
+		return EVN_OK;
+	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->at.position * r->out_stride, err));
+	fill.qkv = r->past.buf;
+	fill.position = 0;
+	return evn_op_attention(ops, EVN_FORM_F32, out.buf, r->out_stride, r->out_offset, &fill, r->at.position, err);
 }
 
 static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
@@ -294,49 +312,40 @@ static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const ui
 	return evn_read(c->q, cache->buf, 0, memory, bytes, err);
 }
 
-static evn_status launch(evn_cases *c, evn_attention_ops *ops, attention_run *r, evn_error *err)
+evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error *err)
 {
-	evn_attention at = r->at;
-	at.rope = r->rope.buf;
-	at.q_norm = r->config.qk_norm ? r->q_weight.buf : NULL;
-	at.k_norm = r->config.qk_norm ? r->k_weight.buf : NULL;
-	at.norm_eps = NORM_EPS;
-	at.k_cache = r->k_cache.buf;
-	at.v_cache = r->v_cache.buf;
-	if (at.position) {
-		evn_attention fill = at;
-		evn_case_array out;
-		EVN_TRY(evn_case_output(c, &out, (uint64_t)at.position * r->out_stride, err));
-		fill.qkv = r->past.buf;
-		fill.position = 0;
-		EVN_TRY(evn_op_attention(ops, out.buf, r->out_stride, FIRST_COLUMN, &fill, at.position, err));
-	}
-	at.qkv = r->qkv.buf;
-	EVN_TRY(evn_op_attention(ops, r->out.buf, r->out_stride, FIRST_COLUMN, &at, r->n_tok, err));
 	EVN_TRY(read_cache(c, &r->k_cache, &r->k_tiles, err));
 	return read_cache(c, &r->v_cache, &r->v_tiles, err);
+}
+
+static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form, evn_error *err)
+{
+	EVN_TRY(evn_attention_run_fill(c, ops, r, err));
+	EVN_TRY(evn_op_attention(ops, form, r->out.buf, r->out_stride, r->out_offset, &r->at, r->n_tok, err));
+	return evn_attention_run_read(c, r, err);
 }
 
 static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 {
 	const head_shape *s = shape;
-	attention_run r = {.config = s->config, .at = s->at, .n_tok = s->n_tok};
+	const uint32_t dim = s->config.head_dim;
+	evn_attention_run r = {.config = s->config, .at = s->at, .n_tok = s->n_tok};
 	evn_attention_ops *ops;
 	r.config.items = c->options.items;
-	EVN_TRY(make(c, &r, err));
+	r.out_offset = s->first_block ? s->first_block : FIRST_COLUMN;
+	r.at.k_offset = r.at.n_heads * dim + 5;
+	r.at.v_offset = r.at.k_offset + r.at.n_kv * dim + 3;
+	r.at.qkv_stride = r.at.v_offset + r.at.n_kv * dim + 9;
+	EVN_TRY(evn_attention_run_make(c, &r, err));
 	evn_status st = evn_attention_ops_create(&ops, c->q, &r.config, err);
 	if (st == EVN_OK)
-		st = launch(c, ops, &r, err);
+		st = launch(c, ops, &r, s->form, err);
 	evn_attention_ops_free(ops);
 	if (st != EVN_OK)
 		return st;
-	check_cache(c, &r);
-	for (uint64_t i = 0; i < r.out.n; i++)
-		r.out.want[i] = 0;
-	for (uint32_t t = 0; t < r.n_tok; t++)
-		for (uint32_t h = 0; h < r.at.n_heads; h++)
-			expect_output(&r, t, h);
-	return evn_case_check(c, &r.out, "out", err);
+	evn_check_cache(c, &r);
+	evn_expect_attended(&r);
+	return s->form == EVN_FORM_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
 }
 
 /* ---- all of them --------------------------------------------------------------------------------------------------
@@ -350,53 +359,85 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 /* Keys at the borders of tiles (16) and of splits; one token appends in the kernel that attends, several before it;
  * heads of one KV head that are fewer here than in the model, and more than a work-group takes (8). */
 static const head_shape shapes[] = {
-	{"20 partly norm, qk_norm", true, {HEAD(20, 12), .group = 2, .qk_norm = true}, {LOCAL(2, 1), .position = 16}, 1},
+	{"20 partly norm, qk_norm",
+	 true,
+	 {HEAD(20, 12), .group = 2, .qk_norm = true},
+	 {LOCAL(2, 1), .position = 16},
+	 .n_tok = 1},
 	{"f16 20 neox, 2 splits",
 	 true,
 	 {HEAD(20, 20), .group = 2, .rope_neox = true, F16, .splits = 2},
 	 {LOCAL(2, 1), .position = 15},
-	 2},
-	{"q8_0 40", true, {HEAD(40, 40), .group = 1, Q8_0}, {LOCAL(1, 1), .position = 17}, 1},
-	{"64, 1 key", false, {HEAD(64, 64), .group = 3}, {LOCAL(3, 1)}, 1},
-	{"64, 16 keys", false, {HEAD(64, 64), .group = 3}, {LOCAL(9, 3), .position = 15}, 1},
+	 .n_tok = 2},
+	{"q8_0 40", true, {HEAD(40, 40), .group = 1, Q8_0}, {LOCAL(1, 1), .position = 17}, .n_tok = 1},
+	{"64, 1 key", false, {HEAD(64, 64), .group = 3}, {LOCAL(3, 1)}, .n_tok = 1},
+	{"64, 16 keys", false, {HEAD(64, 64), .group = 3}, {LOCAL(9, 3), .position = 15}, .n_tok = 1},
 	{"64, heads 4-8 of 9 over 3",
 	 false,
 	 {HEAD(64, 64), .group = 3},
 	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 30},
-	 3},
-	{"64, 700 keys, 3 splits", false, {HEAD(64, 64), .group = 3, .splits = 3}, {LOCAL(3, 1), .position = 699}, 1},
-	{"64, more splits than tiles", false, {HEAD(64, 64), .group = 3, .splits = 3}, {LOCAL(3, 1), .position = 17}, 1},
+	 .n_tok = 3},
+	{"64, 700 keys, 3 splits",
+	 false,
+	 {HEAD(64, 64), .group = 3, .splits = 3},
+	 {LOCAL(3, 1), .position = 699},
+	 .n_tok = 1},
+	{"64, more splits than tiles",
+	 false,
+	 {HEAD(64, 64), .group = 3, .splits = 3},
+	 {LOCAL(3, 1), .position = 17},
+	 .n_tok = 1},
 	{"64 neox, prompt of 37 on 33",
 	 false,
 	 {HEAD(64, 64), .group = 2, .rope_neox = true},
 	 {LOCAL(4, 2), .position = 33},
-	 37},
+	 .n_tok = 37},
 	{"f16 64 neox, prompt of 37 on 33",
 	 false,
 	 {HEAD(64, 64), .group = 2, .rope_neox = true, F16},
 	 {LOCAL(4, 2), .position = 33},
-	 37},
+	 .n_tok = 37},
 	{"q8_0 64 neox, prompt of 37 on 33",
 	 false,
 	 {HEAD(64, 64), .group = 2, .rope_neox = true, Q8_0},
 	 {LOCAL(4, 2), .position = 33},
-	 37},
+	 .n_tok = 37},
 	{"80 partly neox, 33 keys",
 	 false,
 	 {HEAD(80, 32), .group = 1, .rope_neox = true, Q8_0},
 	 {LOCAL(2, 2), .position = 31},
-	 2},
+	 .n_tok = 2},
 	{"100 qk_norm, 20 heads to one",
 	 false,
 	 {HEAD(100, 100), .group = 20, .qk_norm = true},
 	 {LOCAL(20, 1), .position = 18},
-	 1},
+	 .n_tok = 1},
 	{"128 neox, qk_norm",
 	 false,
 	 {HEAD(128, 128), .group = 2, .rope_neox = true, .qk_norm = true, F16},
 	 {LOCAL(2, 1), .first_head = 6, .first_kv = 3, .position = 40},
-	 1},
-	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, 1},
+	 .n_tok = 1},
+	{"32 in blocks",
+	 true,
+	 {HEAD(32, 32), .group = 2},
+	 {LOCAL(2, 1), .position = 16},
+	 .n_tok = 1,
+	 .form = EVN_FORM_Q8,
+	 .first_block = FIRST_BLOCK},
+	{"64 in blocks, 700 keys, 3 splits",
+	 false,
+	 {HEAD(64, 64), .group = 3, .splits = 3},
+	 {LOCAL(3, 1), .position = 699},
+	 .n_tok = 2,
+	 .form = EVN_FORM_Q8,
+	 .first_block = FIRST_BLOCK},
+	{"20 stored in blocks afterwards",
+	 true,
+	 {HEAD(20, 20), .group = 1},
+	 {LOCAL(2, 2), .position = 3},
+	 .n_tok = 2,
+	 .form = EVN_FORM_Q8},
+	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 
 void evn_selftest_heads(evn_cases *c)

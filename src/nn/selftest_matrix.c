@@ -5,19 +5,13 @@
  * them in any order, so a term passes at most one rounding for each of the n columns and each group's offset (a group
  * has 16 columns or more), and 4 more in scale, product and offset. With g = roundings(n + n / 16 + 4):
  *   |got - want| <= g * sum (|scale * quant| + |offset|) |x|   (Higham 2002, section 3.1). */
-#include "nn/selftest_case.h"
+#include "nn/selftest_parts.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define EXTRA 32 /* columns beyond what is needed, to see that strides are heeded */
-
-typedef struct {
-	evn_tensor tensor;
-	float *w;      /* (rows, columns) */
-	float *offset; /* w where its quant is zero; only where the format has offsets, else zeros */
-} weights;
 
 typedef struct {
 	const evn_quant *quant;
@@ -74,8 +68,8 @@ static void zero_quants(const evn_quant *q, uint8_t *block)
 	}
 }
 
-static evn_status make_weights(evn_cases *c, weights *out, const evn_quant *q, uint32_t rows, uint32_t columns,
-							   evn_error *err)
+evn_status evn_case_weights(evn_cases *c, evn_weights *out, const evn_quant *q, uint32_t rows, uint32_t columns,
+							evn_error *err)
 {
 	uint64_t n = (uint64_t)rows * columns, bytes = n / q->block_len * q->block_bytes;
 	void *blocks, *w, *offset, *twin;
@@ -92,7 +86,7 @@ static evn_status make_weights(evn_cases *c, weights *out, const evn_quant *q, u
 			zero_quants(q, (uint8_t *)twin + at);
 		evn_dequantize(q, twin, offset, n);
 	}
-	*out = (weights){.w = w, .offset = offset};
+	*out = (evn_weights){.w = w, .offset = offset};
 	out->tensor = (evn_tensor){.name = {"self-test", 9},
 							   .quant = q,
 							   .n_dims = 2,
@@ -105,7 +99,7 @@ static evn_status make_weights(evn_cases *c, weights *out, const evn_quant *q, u
 /* ---- the decoders ---------------------------------------------------------------------------------------------- */
 
 /* Tiles 1 and 2 of three, transposed. ggml rounds a weight at most once, and so does fma: the values are equal. */
-static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const weights *w, const evn_matrix *m,
+static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const evn_weights *w, const evn_matrix *m,
 								 evn_error *err)
 {
 	const uint32_t n_tiles = 2, ld = (n_tiles + 1) * EVN_TILE_ROWS;
@@ -134,9 +128,9 @@ static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const weig
 static evn_status dequantize_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
-	weights w;
+	evn_weights w;
 	evn_matrix m = {0};
-	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
 	if (st == EVN_OK)
 		st = run_dequantize(c, s, &w, &m, err);
@@ -146,20 +140,13 @@ static evn_status dequantize_case(evn_cases *c, const void *shape, evn_error *er
 
 /* ---- products -------------------------------------------------------------------------------------------------- */
 
-/* A block of a weight tensor times x: column columns.begin meets x[x_first]; row rows.begin goes to y[y_offset]. */
-typedef struct {
-	const weights *w;
-	evn_range rows, columns;
-	uint32_t x_first, y_offset;
-} product;
-
 typedef struct {
 	evn_case_array x, y;
 	uint32_t n_tok, x_stride, y_stride;
 } activations;
 
 /* x is zero but for the product's columns. */
-static evn_status make_activations(evn_cases *c, activations *a, const evn_matrix *m, const product *p,
+static evn_status make_activations(evn_cases *c, activations *a, const evn_matrix *m, const evn_row_product *p,
 								   uint32_t n_tok, evn_error *err)
 {
 	uint32_t end = p->x_first + evn_range_len(p->columns);
@@ -173,7 +160,7 @@ static evn_status make_activations(evn_cases *c, activations *a, const evn_matri
 	return evn_case_output(c, &a->y, (uint64_t)n_tok * a->y_stride, err);
 }
 
-static void expect_row(const product *p, uint32_t row, const float *x, double *want, double *bound)
+void evn_expect_row(const evn_row_product *p, uint32_t row, const float *x, double *want, double *bound)
 {
 	const uint64_t columns = p->w->tensor.shape[0];
 	const float *w = p->w->w + row * columns, *offset = p->w->offset + row * columns;
@@ -188,7 +175,7 @@ static void expect_row(const product *p, uint32_t row, const float *x, double *w
 	*bound = evn_roundings(n + n / 16 + 4) * magnitude;
 }
 
-static void expect_product(activations *a, const product *p)
+static void expect_product(activations *a, const evn_row_product *p)
 {
 	const uint32_t rows = evn_range_len(p->rows), padded = (uint32_t)evn_round_up(rows, EVN_TILE_ROWS);
 	for (uint32_t t = 0; t < a->n_tok; t++)
@@ -196,35 +183,35 @@ static void expect_product(activations *a, const product *p)
 			uint64_t at = (uint64_t)t * a->y_stride + p->y_offset + r;
 			a->y.want[at] = a->y.bound[at] = 0;
 			if (r < rows)
-				expect_row(p, p->rows.begin + r, a->x.values + (uint64_t)t * a->x_stride, &a->y.want[at],
-						   &a->y.bound[at]);
+				evn_expect_row(p, p->rows.begin + r, a->x.values + (uint64_t)t * a->x_stride, &a->y.want[at],
+							   &a->y.bound[at]);
 		}
 }
 
-/* The kernels read 8-bit activations: what is expected is computed from the same. */
-static evn_status round_activations(evn_cases *c, evn_ops *ops, activations *a, const evn_buf **x, evn_error *err)
+evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_t stride, const evn_buf **out,
+						  evn_error *err)
 {
 	evn_case_array rounded;
-	EVN_TRY(evn_case_output(c, &rounded, a->x.n, err));
-	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, a->x.buf, a->x_stride, a->n_tok, err));
+	EVN_TRY(evn_case_output(c, &rounded, x->n, err));
+	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, x->buf, stride, (uint32_t)(x->n / stride), err));
 	for (uint64_t i = 0; i < rounded.n; i++) {
-		rounded.want[i] = (double)a->x.values[i];
+		rounded.want[i] = (double)x->values[i];
 		rounded.bound[i] = 0;
 	}
 	EVN_TRY(evn_case_check_q8(c, &rounded, "x", err));
-	*x = rounded.buf;
-	return evn_case_take_q8(c, &a->x, rounded.buf, err);
+	*out = rounded.buf;
+	return evn_case_take_q8(c, x, rounded.buf, err);
 }
 
-static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m, const product *products, uint32_t n,
-								 uint32_t n_tok, bool gemm, evn_error *err)
+static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m, const evn_row_product *products,
+								 uint32_t n, uint32_t n_tok, bool gemm, evn_error *err)
 {
 	activations a;
 	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
 	const evn_buf *x = a.x.buf;
 	evn_form form = gemm ? EVN_FORM_F32 : evn_op_form(ops, m, n_tok);
 	if (form == EVN_FORM_Q8)
-		EVN_TRY(round_activations(c, ops, &a, &x, err));
+		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	for (uint32_t i = 0; i < n; i++)
 		expect_product(&a, &products[i]);
 	EVN_TRY(gemm ? evn_op_gemm(ops, a.y.buf, a.y_stride, x, a.x_stride, m, n_tok, err)
@@ -232,8 +219,8 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 	return evn_case_check(c, &a.y, "y", err);
 }
 
-static evn_status multiply(evn_cases *c, const evn_matrix *m, const product *products, uint32_t n, uint32_t n_tok,
-						   way how, evn_error *err)
+static evn_status multiply(evn_cases *c, const evn_matrix *m, const evn_row_product *products, uint32_t n,
+						   uint32_t n_tok, way how, evn_error *err)
 {
 	const evn_ops_config config = {.dot = how.dot, .items = c->options.items};
 	evn_ops *ops;
@@ -247,10 +234,10 @@ static evn_status multiply(evn_cases *c, const evn_matrix *m, const product *pro
 static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
-	weights w;
+	evn_weights w;
 	evn_matrix m = {0};
-	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
-	const product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
+	const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, p.rows}, 1, NULL, err);
 	if (st == EVN_OK)
 		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
@@ -265,14 +252,14 @@ static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
 	const uint32_t step = s->quant->group_len;
 	const evn_range rows = {EVN_TILE_ROWS, 4 * EVN_TILE_ROWS}, columns = {step, 4 * step};
 	uint32_t y_offset = 0;
-	weights w;
+	evn_weights w;
 	evn_matrix m = {0}, of_rows, view;
-	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
 	if (st == EVN_OK) {
 		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, rows, &y_offset);
 		evn_matrix_view_input(&view, &of_rows, columns);
-		const product p = {.w = &w, .rows = rows, .columns = columns};
+		const evn_row_product p = {.w = &w, .rows = rows, .columns = columns};
 		st = multiply(c, &view, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
 	}
 	evn_matrix_free(&m);
@@ -285,12 +272,12 @@ static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *e
 	const linear_shape *s = shape;
 	const uint32_t step = s->quant->group_len;
 	const evn_range columns = {step + 5, 3 * step - 7};
-	weights w;
+	evn_weights w;
 	evn_matrix m = {0};
-	EVN_TRY(make_weights(c, &w, s->quant, s->rows, s->columns, err));
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
 	evn_status st = evn_matrix_split_input(&m, c->q, &w.tensor, columns, err);
 	if (st == EVN_OK) {
-		const product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
+		const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
 		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
 	}
 	evn_matrix_free(&m);
@@ -308,29 +295,37 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const stack_shape *s = shape;
 	const uint32_t columns = 512, rows = 40;
-	weights w[EVN_MATRIX_PARTS];
+	evn_weights w[EVN_MATRIX_PARTS];
 	evn_row_block blocks[EVN_MATRIX_PARTS];
-	product products[EVN_MATRIX_PARTS];
+	evn_row_product products[EVN_MATRIX_PARTS];
 	uint32_t y_offsets[EVN_MATRIX_PARTS];
 	evn_matrix m = {0};
 	for (uint32_t i = 0; i < EVN_MATRIX_PARTS; i++) {
-		EVN_TRY(make_weights(c, &w[i], evn_quant_by_name(s->quants[i]), rows, columns, err));
+		EVN_TRY(evn_case_weights(c, &w[i], evn_quant_by_name(s->quants[i]), rows, columns, err));
 		blocks[i] = (evn_row_block){&w[i].tensor, s->rows[i]};
 	}
 	evn_status st = evn_matrix_split_output(&m, c->q, blocks, EVN_MATRIX_PARTS, y_offsets, err);
 	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
-		products[i] = (product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
+		products[i] = (evn_row_product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
 	if (st == EVN_OK)
 		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (way){false, s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }
 
-/* ---- all of them ----------------------------------------------------------------------------------------------- */
+/* ---- gate and up -------------------------------------------------------------------------------------------------
+ */
 
-/* Gate and up rows in one launch, y = silu(g) u: the slope of silu is at most 1.1, its kernel's own error as in
- * selftest_rows.c. Of all rows or a window of them. */
-static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const weights *w, evn_range window,
+void evn_expect_gated(double g, double dg, double u, double du, double *want, double *bound)
+{
+	const double relative = EVN_EXP_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3), silu = g / (1 + exp(-g));
+	*want = silu * u;
+	*bound = 1.1 * dg * (fabs(u) + du) + fabs(silu) * du + relative * (fabs(silu * u) + dg * fabs(u)) +
+			 fabs(g * u) * 0x1p-127;
+}
+
+/* Gate and up rows in one launch. Of all rows or a window of them. */
+static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const evn_weights *w, evn_range window,
 						  const uint32_t *y_offsets, evn_form y_form, evn_error *err)
 {
 	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0], n_tok = 2;
@@ -338,15 +333,15 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 	evn_matrix view, *m = &view;
 	evn_matrix_view_output(m, whole, y_offsets, 2, window, offsets);
 	const uint32_t up_offset = offsets[1], y_stride = (uint32_t)evn_round_up(up_offset, EVN_PAD) + EVN_PAD;
-	const double relative = EVN_EXP_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3);
 	activations a;
 	evn_case_array y;
-	const product products[] = {{&w[0], window, {0, columns}, 0, 0}, {&w[1], window, {0, columns}, 0, up_offset}};
+	const evn_row_product products[] = {{&w[0], window, {0, columns}, 0, 0},
+										{&w[1], window, {0, columns}, 0, up_offset}};
 	EVN_TRY(make_activations(c, &a, m, products, n_tok, err));
 	EVN_TRY(evn_case_output(c, &y, (uint64_t)n_tok * y_stride, err));
 	const evn_buf *x = a.x.buf;
 	if (evn_op_form(ops, m, n_tok) == EVN_FORM_Q8)
-		EVN_TRY(round_activations(c, ops, &a, &x, err));
+		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	expect_product(&a, &products[0]);
 	expect_product(&a, &products[1]);
 	for (uint32_t i = 0; i < y.n; i++) {
@@ -354,11 +349,8 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 		y.want[i] = y.bound[i] = 0;
 		if (i % y_stride >= rows)
 			continue;
-		double g = a.y.want[at], dg = a.y.bound[at], u = a.y.want[at + up_offset], du = a.y.bound[at + up_offset];
-		double silu = g / (1 + exp(-g));
-		y.want[i] = silu * u;
-		y.bound[i] = 1.1 * dg * (fabs(u) + du) + fabs(silu) * du + relative * (fabs(silu * u) + dg * fabs(u)) +
-					 fabs(g * u) * 0x1p-127;
+		evn_expect_gated(a.y.want[at], a.y.bound[at], a.y.want[at + up_offset], a.y.bound[at + up_offset], &y.want[i],
+						 &y.bound[i]);
 	}
 	EVN_TRY(
 		evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride, n_tok, err));
@@ -369,11 +361,11 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
 	const evn_ops_config config = {.dot = s->dot, .items = c->options.items};
-	weights w[2];
+	evn_weights w[2];
 	evn_matrix m = {0};
 	evn_ops *ops = NULL;
 	for (int i = 0; i < 2; i++)
-		EVN_TRY(make_weights(c, &w[i], s->quant, s->rows, s->columns, err));
+		EVN_TRY(evn_case_weights(c, &w[i], s->quant, s->rows, s->columns, err));
 	const evn_row_block blocks[2] = {{&w[0].tensor, {0, s->rows}}, {&w[1].tensor, {0, s->rows}}};
 	uint32_t y_offsets[2];
 	evn_status st = evn_matrix_split_output(&m, c->q, blocks, 2, y_offsets, err);

@@ -42,7 +42,7 @@ static evn_status load_source(const char *path, size_t path_length, char **out, 
 	return *out ? EVN_OK : evn_fail_memory(err, path, strlen(text));
 }
 
-#define MAX_SOURCES 12
+#define MAX_SOURCES 16
 
 static void free_sources(char **texts, cl_uint n)
 {

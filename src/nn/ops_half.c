@@ -1,0 +1,80 @@
+/* ops_half.c - the launchers of kernels/attention_half.cl and kernels/feed_forward_half.cl. */
+#include "nn/ops_half.h"
+
+#include <stdio.h>
+
+#include "nn/ops_internal.h"
+
+#define TILES 4u /* of a work-item in both products; matvec_swiglu.cl wants 4 */
+
+bool evn_op_fuses(const evn_ops *o, const evn_half *h, uint32_t n_tok)
+{
+	const evn_device *d = evn_queue_device(o->q);
+	if (n_tok > 1 || n_tok >= o->gemm_from || o->items > 1 || !evn_device_is_cpu(d) || evn_device_units(d) > 1)
+		return false;
+	const evn_quant *quant = h->in->parts[0].quant;
+	return evn_in_one_buffer(h->in) && h->out->n_parts == 1 && h->out->parts[0].quant == quant &&
+		   evn_takes_tiles(quant, evn_op_form(o, h->in, 1));
+}
+
+/* Both products read the same form, for their formats are the same. */
+static evn_status half_kernel(evn_ops *o, evn_kernel **k, const evn_half *h, const char *rest, const char *name,
+							  const char *more, evn_error *err)
+{
+	const evn_form form = evn_op_form(o, h->in, 1);
+	char files[192];
+	if (*k)
+		return EVN_OK;
+	snprintf(files, sizeof files, "%s tiles.cl %s matvec.cl %s", evn_row_source(form),
+			 form == EVN_FORM_Q8 ? "store_q8.cl" : "store_f32.cl", rest);
+	return evn_product_kernel(o, k, h->in->parts[0].quant, form, files, name, TILES, more, err);
+}
+
+/* The arguments that both kernels end with. */
+static evn_status launch_half(evn_args *a, const evn_half *h, evn_buf *between, uint32_t stride, evn_error *err)
+{
+	evn_arg_buf(a, h->y);
+	evn_arg_buf(a, h->x);
+	evn_arg_tiles(a, &h->in->parts[0]);
+	evn_arg_buf(a, between);
+	evn_arg_u32(a, stride);
+	evn_arg_tiles(a, &h->out->parts[0]);
+	return evn_launch2(a, 1, 1, 1, err);
+}
+
+evn_status evn_op_attention_half(evn_ops *o, evn_attention_ops *attention_ops, const evn_half *h,
+								 const evn_attention *at, evn_buf *attended, uint32_t stride, evn_error *err)
+{
+	const uint32_t queries = evn_attention_queries(attention_ops, at, 1);
+	char sources[EVN_ATTENTION_SOURCES], rest[EVN_ATTENTION_SOURCES + 32], defines[EVN_ATTENTION_DEFINES];
+	evn_product_kernels *of;
+	evn_buf *rows;
+	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
+	EVN_TRY(evn_attention_rows(attention_ops, stride, 1, &rows, err));
+	evn_kernel **k = &of->attention_half[evn_op_form(o, h->in, 1)][queries];
+	evn_attention_program(attention_ops, queries, sources, defines);
+	snprintf(rest, sizeof rest, "%s attention_half.cl", sources);
+	EVN_TRY(half_kernel(o, k, h, rest, "attention_half", defines, err));
+	evn_args a = evn_args_begin(*k);
+	evn_arg_attention(&a, at, 1);
+	evn_arg_u32(&a, at->n_kv);
+	evn_arg_buf(&a, rows);
+	evn_arg_u32(&a, h->out->x_shift);
+	evn_arg_u32(&a, h->in->parts[0].rows / EVN_TILE_ROWS);
+	evn_arg_u32(&a, h->out->parts[0].rows / EVN_TILE_ROWS);
+	return launch_half(&a, h, attended, stride, err);
+}
+
+evn_status evn_op_feed_forward_half(evn_ops *o, const evn_half *h, uint32_t up_offset, evn_buf *gated,
+									uint32_t stride, evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
+	evn_kernel **k = &of->feed_forward_half[evn_op_form(o, h->in, 1)];
+	EVN_TRY(half_kernel(o, k, h, "matvec_swiglu.cl feed_forward_half.cl", "feed_forward_half", "", err));
+	evn_args a = evn_args_begin(*k);
+	evn_arg_u32(&a, evn_up_tile(h->in, up_offset));
+	evn_arg_u32(&a, up_offset / EVN_TILE_ROWS);
+	evn_arg_u32(&a, h->out->parts[0].rows / EVN_TILE_ROWS);
+	return launch_half(&a, h, gated, stride, err);
+}

@@ -1,0 +1,27 @@
+/* ops_half.h - half a layer of one token in one launch. A device of one compute unit works off one product after the
+ * other anyway, and a launch costs a CPU driver 2 to 5 us, taken from cores that would compute. */
+#ifndef EVN_OPS_HALF_H
+#define EVN_OPS_HALF_H
+
+#include "nn/ops.h"
+#include "nn/ops_attention.h"
+
+/* y (1, out->rows) = out times what becomes of in times x; x (1, in->columns) in the form of evn_op_form. */
+typedef struct {
+	evn_buf *y;
+	const evn_buf *x;
+	const evn_matrix *in, *out;
+} evn_half;
+
+/* Whether one launch does it: one token on a CPU device of one unit, and both matrices in one and the same format,
+ * each in one buffer. */
+bool evn_op_fuses(const evn_ops *ops, const evn_half *h, uint32_t n_tok);
+
+/* evn_op_linear to a->qkv, evn_op_attention to attended (1, stride), evn_op_linear. */
+evn_status evn_op_attention_half(evn_ops *ops, evn_attention_ops *attention_ops, const evn_half *h,
+								 const evn_attention *a, evn_buf *attended, uint32_t stride, evn_error *err);
+/* evn_op_gate_up to gated (1, stride), evn_op_linear. */
+evn_status evn_op_feed_forward_half(evn_ops *ops, const evn_half *h, uint32_t up_offset, evn_buf *gated,
+									uint32_t stride, evn_error *err);
+
+#endif
