@@ -19,8 +19,9 @@ typedef struct {
 typedef struct {
 	const char *quant;
 	bool tiny;
-	uint32_t dim, ff_dim;
-	evn_range ff; /* held here */
+	uint32_t dim;
+	evn_range ff;     /* held here */
+	evn_range window; /* of those, in use */
 	evn_dot dot;
 } ff_shape;
 
@@ -156,23 +157,28 @@ static evn_status attention_case(evn_cases *c, const void *shape, evn_error *err
 /* ---- the feed-forward network -------------------------------------------------------------------------------------
  */
 
-static evn_status run_feed_forward(evn_cases *c, half_data *d, evn_error *err)
+static evn_status run_feed_forward(evn_cases *c, half_data *d, evn_range window, evn_error *err)
 {
-	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &d->m_in, .out = &d->m_out};
-	const uint32_t stride = (uint32_t)evn_round_up(d->m_out.columns, EVN_PAD);
+	uint32_t offsets[2];
+	evn_matrix in, out;
+	evn_matrix_view_output(&in, &d->m_in, d->offsets, 2, window, offsets);
+	evn_matrix_view_input(&out, &d->m_out, window);
+	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &in, .out = &out};
+	const uint32_t stride = (uint32_t)evn_round_up(out.columns, EVN_PAD);
 	evn_case_array gated;
 	EVN_TRY(evn_case_output(c, &gated, stride, err));
-	EVN_TRY(evn_op_feed_forward_half(d->ops, &half, d->offsets[1], gated.buf, stride, err));
+	EVN_TRY(evn_op_feed_forward_half(d->ops, &half, offsets[1], gated.buf, stride, err));
 	for (uint32_t i = 0; i < stride; i++) {
 		double g, dg, u, du;
 		gated.want[i] = 0;
-		if (i >= evn_range_len(d->columns))
+		if (i >= evn_range_len(window))
 			continue;
-		expect_in(d, 0, i, &g, &dg);
-		expect_in(d, 1, i, &u, &du);
+		expect_in(d, 0, window.begin + i, &g, &dg);
+		expect_in(d, 1, window.begin + i, &u, &du);
 		evn_expect_gated(g, dg, u, du, &gated.want[i], &gated.bound[i]);
 	}
 	EVN_TRY(take_between(c, d, &gated, "gated", err));
+	d->columns = (evn_range){d->columns.begin + window.begin, d->columns.begin + window.end};
 	return check_out(c, d, gated.values, err);
 }
 
@@ -182,7 +188,7 @@ static evn_status feed_forward_case(evn_cases *c, const void *shape, evn_error *
 	half_data d = {.n_in = 2, .columns = s->ff};
 	evn_status st = make(c, &d, evn_quant_by_name(s->quant), s->dim, (evn_range[]){s->ff, s->ff}, s->dot, err);
 	if (st == EVN_OK)
-		st = run_feed_forward(c, &d, err);
+		st = run_feed_forward(c, &d, s->window, err);
 	free_half(&d);
 	return st;
 }
@@ -226,9 +232,9 @@ static const attention_shape attentions[] = {
 };
 
 static const ff_shape feed_forwards[] = {
-	{"Q4_1", true, 64, 96, .ff = {32, 80}},     {"F16", true, 33, 17, .ff = {0, 17}},
-	{"Q4_0", false, 576, 1536, .ff = {0, 800}}, {"Q8_0", false, 160, 320, .ff = {32, 208}},
-	{"F32", false, 100, 77, .ff = {0, 77}},     {"Q6_K", false, 256, 512, .ff = {256, 512}},
+	{"Q4_1", true, 64, {32, 96}, .window = {0, 48}},    {"F16", true, 33, {0, 17}, .window = {0, 17}},
+	{"Q4_0", false, 576, {0, 800}, .window = {0, 800}}, {"Q8_0", false, 160, {32, 208}, .window = {64, 160}},
+	{"F32", false, 100, {0, 77}, .window = {0, 77}},    {"Q6_K", false, 256, {256, 512}, .window = {0, 256}},
 };
 
 /* As f32 activations are multiplied, and as the device would multiply. A K format's f32 kernels take one tile. */
