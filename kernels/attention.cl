@@ -103,31 +103,24 @@ INLINE void join(running *a, float top, float sum, const float16 *acc)
 		a->acc[i] = fma(a->acc[i], (float16)mine, acc[i] * other);
 }
 
-// The queries of one KV head here: of every token n heads from head `begin` on.
-typedef struct {
-	uint begin, n, n_queries;
-} own_queries;
-
-INLINE own_queries queries_of(const attention_input *a, uint kv)
+// The query heads of KV head kv here begin with the first of these and end before the second.
+INLINE uint own_begin(uint kv, uint first_head, uint first_kv) { return max((first_kv + kv) * GROUP, first_head) - first_head; }
+INLINE uint own_end(uint kv, uint first_head, uint first_kv, uint n_heads)
 {
-	own_queries own;
-	own.begin = max((a->first_kv + kv) * GROUP, a->first_head) - a->first_head;
-	own.n = min((a->first_kv + kv + 1) * GROUP - a->first_head, a->n_heads) - own.begin;
-	own.n_queries = own.n * a->n_tok;
-	return own;
+	return min((first_kv + kv + 1) * GROUP - first_head, n_heads);
 }
 
-// state = what QUERIES queries from `first` on, rotated here, find in the item-th of every ATTENTION_ITEMS tiles of a part
-// of the keys. appends: the newest k and v, of one token, are appended here too, by the item that reads them: only where
+// state = what QUERIES queries from `first` on of n_own heads from `begin` on, rotated here, find in the item-th of every
+// ATTENTION_ITEMS tiles of a part of the keys. appends: the newest k and v, of one token, are appended here too, by the item that reads them: only where
 // one block holds all queries of a KV head.
-INLINE void attend(running *state, const attention_input *a, uint kv, own_queries own, uint first, uint split, uint n_splits,
-                   uint item, uint appends)
+INLINE void attend(running *state, const attention_input *a, uint kv, uint begin, uint n_own, uint first, uint split,
+                   uint n_splits, uint item, uint appends)
 {
 	float q[QUERIES][HEAD_PAD];
 	uint limits[QUERIES];
 	for (uint r = 0; r < QUERIES; r++) {
-		uint id = min(first + r, own.n_queries - 1), t = id / own.n;
-		const global float *from = a->qkv + (size_t)t * a->stride + (own.begin + id % own.n) * HEAD_DIM;
+		uint id = min(first + r, n_own * a->n_tok - 1), t = id / n_own;
+		const global float *from = a->qkv + (size_t)t * a->stride + (begin + id % n_own) * HEAD_DIM;
 		load_rotated(q[r], from, a->rope + (size_t)(a->position + t) * ROPE_DIM, a->q_weight, a->eps);
 		for (uint i = 0; i < HEAD_VECS; i++) {
 			vstore16(vload16(i, q[r]) * (1.0f / sqrt((float)HEAD_DIM)), i, q[r]);
@@ -149,25 +142,25 @@ INLINE void attend(running *state, const attention_input *a, uint kv, own_querie
 }
 
 // out (n_tok, out_stride) = the rows that these queries' states, of all keys, make.
-INLINE void store_attended(running *state, const attention_input *a, own_queries own, uint first, global float *out,
+INLINE void store_attended(running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, global float *out,
                            uint out_stride, uint out_offset)
 {
-	for (uint r = 0; r < QUERIES && first + r < own.n_queries; r++) {
-		size_t t = (first + r) / own.n;
+	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
+		size_t t = (first + r) / n_own;
 		float sum = sum16(state[r].sum);
 		for (uint i = 0; i < HEAD_VECS; i++)
 			state[r].acc[i] /= sum;
-		store_head(out, t, out_stride, out_offset, own.begin + (first + r) % own.n, a->n_heads, state[r].acc);
+		store_head(out, t, out_stride, out_offset, begin + (first + r) % n_own, n_heads, state[r].acc);
 	}
 }
 
 // partial (n_splits, n_tok, n_heads, PARTIAL_ROW) = sums, maximum and denominator of the states of a part of the keys.
-INLINE void store_partial(const running *state, const attention_input *a, own_queries own, uint first, uint split,
+INLINE void store_partial(const running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, uint split,
                           global float *partial)
 {
-	for (uint r = 0; r < QUERIES && first + r < own.n_queries; r++) {
-		size_t t = (first + r) / own.n, h = own.begin + (first + r) % own.n;
-		global float *p = partial + (((size_t)split * a->n_tok + t) * a->n_heads + h) * PARTIAL_ROW;
+	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
+		size_t t = (first + r) / n_own, h = begin + (first + r) % n_own;
+		global float *p = partial + (((size_t)split * n_tok + t) * n_heads + h) * PARTIAL_ROW;
 		for (uint i = 0; i < HEAD_VECS; i++)
 			vstore16(state[r].acc[i], i, p);
 		p[HEAD_PAD] = state[r].top;
@@ -183,11 +176,11 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint out_stride, uint ou
 	const attention_input a = ATTENTION_INPUT;
 	uint kv = get_group_id(1), split = get_group_id(2), n_splits = get_num_groups(2), item = get_local_id(0);
 	uint first = (get_num_groups(0) - 1 - get_group_id(0)) * QUERIES; // the longest rows first
-	own_queries own = queries_of(&a, kv);
+	uint begin = own_begin(kv, first_head, first_kv), n_own = own_end(kv, first_head, first_kv, n_heads) - begin;
 	running state[QUERIES];
-	if (first >= own.n_queries)
+	if (first >= n_own * n_tok)
 		return;
-	attend(state, &a, kv, own, first, split, n_splits, item, appends);
+	attend(state, &a, kv, begin, n_own, first, split, n_splits, item, appends);
 #if ATTENTION_ITEMS > 1
 	local float tops[ATTENTION_ITEMS], sums[ATTENTION_ITEMS];
 	local float16 accs[ATTENTION_ITEMS][HEAD_VECS];
@@ -198,6 +191,13 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint out_stride, uint ou
 	barrier(CLK_LOCAL_MEM_FENCE);
 	if (item)
 		return;
+	// The first item's comes from there too: PoCL 3.1 keeps one copy for all items of a private array that is written
+	// through pointers alone and lives across a barrier.
+	state[0].top = tops[0];
+	state[0].sum = 0.0f;
+	state[0].sum.s0 = sums[0];
+	for (uint i = 0; i < HEAD_VECS; i++)
+		state[0].acc[i] = accs[0][i];
 	for (uint o = 1; o < ATTENTION_ITEMS; o++) {
 		float16 acc[HEAD_VECS];
 		for (uint i = 0; i < HEAD_VECS; i++)
@@ -206,9 +206,9 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint out_stride, uint ou
 	}
 #endif
 	if (n_splits == 1)
-		store_attended(state, &a, own, first, out, out_stride, out_offset);
+		store_attended(state, begin, n_own, first, n_tok, n_heads, out, out_stride, out_offset);
 	else
-		store_partial(state, &a, own, first, split, partial);
+		store_partial(state, begin, n_own, first, n_tok, n_heads, split, partial);
 }
 
 // Joins the splits in their order. Work-item (head, token).

@@ -15,12 +15,12 @@ void attention_half(ATTENTION_PARAMETERS, uint n_kv, global float *attended, uin
 	for (uint group = 0; group * TILES < in_tiles; group++)
 		multiply_rows(qkv, x, in, in_tile_steps, in_steps, in_tiles, group, 0);
 	for (uint kv = 0; kv < n_kv; kv++) {
-		own_queries own = queries_of(&a, kv);
+		uint begin = own_begin(kv, first_head, first_kv), n_own = own_end(kv, first_head, first_kv, n_heads) - begin;
 		append(&a, kv, 0);
-		for (uint first = 0; first < own.n; first += QUERIES) {
+		for (uint first = 0; first < n_own; first += QUERIES) {
 			running state[QUERIES];
-			attend(state, &a, kv, own, first, 0, 1, 0, 0);
-			store_attended(state, &a, own, first, attended, out_stride, out_offset);
+			attend(state, &a, kv, begin, n_own, first, 0, 1, 0, 0);
+			store_attended(state, begin, n_own, first, 1, n_heads, attended, out_stride, out_offset);
 		}
 	}
 	for (uint b = 0; b < out_stride / 32; b++)

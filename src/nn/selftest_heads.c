@@ -419,7 +419,7 @@ static const head_shape shapes[] = {
 	 .n_tok = 1},
 	{"32 in blocks",
 	 true,
-	 {HEAD(32, 32), .group = 2},
+	 {HEAD(32, 12), .group = 2},
 	 {LOCAL(2, 1), .position = 16},
 	 .n_tok = 1,
 	 .form = EVN_FORM_Q8,
