@@ -176,6 +176,10 @@ EVN_API void evn_model_metadata(const evn_model *m, uint32_t i, const char **key
  * texts of control tokens in `text` become those tokens. `text` may be any bytes; length in bytes. */
 EVN_API evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes, bool add_special,
 								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);
+/* The same for a text that is learned or scored, without special tokens: evn_tokenize leaves out what it has no token
+ * for, here that is EVN_ERR_UNSUPPORTED, which names the first such byte, its line and its offset, and the text `name`. */
+EVN_API evn_status evn_tokenize_whole(const evn_model *m, const char *name, const char *text, size_t text_bytes,
+									  int32_t **ids, size_t *n_ids, evn_error *err);
 /* Ids to text, malloc'd and NUL-terminated, exact bytes; unparse_special: control tokens as their text, else
  * nothing. An id outside the vocabulary is EVN_ERR_USAGE. */
 EVN_API evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, bool unparse_special,
@@ -429,6 +433,7 @@ typedef struct {
 	double loss, val_loss; /* mean -log p of a token; val_loss NAN where it was not computed at this step */
 	double worst_loss; /* of all tokens of the step: below log 2 every one was the likeliest */
 	double gradient_norm, rate, tok_s;
+	double product_gflops; /* arithmetic of matrix products over the time in them, all ranks, this run; 0: not known yet */
 } evn_train_step;
 
 typedef struct evn_trainer evn_trainer;

@@ -64,9 +64,10 @@ static void tell_beginning(const evn_trainer *t, const settings *s)
 static evn_status print_step(const evn_train_step *step, evn_error *err)
 {
 	json_t *line =
-		json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "step", (json_int_t)step->step, "loss", json_number(step->loss),
-				  "val_loss", json_number(step->val_loss), "tok_s", json_number(step->tok_s), "rate",
-				  json_number(step->rate), "gradient_norm", json_number(step->gradient_norm));
+		json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "step", (json_int_t)step->step, "loss",
+				  json_number(step->loss), "val_loss", json_number(step->val_loss), "tok_s", json_number(step->tok_s),
+				  "rate", json_number(step->rate), "gradient_norm", json_number(step->gradient_norm),
+				  "product_gflops", json_number(step->product_gflops > 0 ? step->product_gflops : (double)NAN));
 	evn_status status = json_print(line, err);
 	fflush(stdout);
 	return status;

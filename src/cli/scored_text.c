@@ -107,7 +107,7 @@ evn_status scored_text_read(scored_text *t, const evn_model *m, const settings *
 	if (status == EVN_OK)
 		status = prompt_read(s, true, &text, &bytes, err);
 	if (status == EVN_OK)
-		status = evn_tokenize(m, text, bytes, false, false, &ids, &n, err);
+		status = evn_tokenize_whole(m, t->name, text, bytes, &ids, &n, err);
 	if (status == EVN_OK)
 		status = cut(t, ids, n, bos, s, err);
 	free(ids);

@@ -349,7 +349,7 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 		EVN_TRY(time_passes(b, r, gemm_pass, n_tok, &gemm_ns, err));
 		if (gemm_ns < quantised_ns && (n_tok == GEMM_TOKENS || from == 2 * n_tok))
 			from = n_tok;
-		if (n_tok == GEMM_TOKENS && from)
+		if (n_tok == GEMM_TOKENS)
 			tell(b, rank, "gemm_gflops", layer_flops(r) * n_tok / gemm_ns);
 		if (evn_now_ns() - b->gemm_began_ns > GEMM_BUDGET_NS)
 			atomic_store(&b->gemm_enough, true);

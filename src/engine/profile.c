@@ -12,7 +12,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "8" /* of the lines; part of the key */
+#define LINE_FORMAT "9" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
@@ -271,7 +271,7 @@ evn_rates evn_profile_rates(const evn_rank_profile *r)
 	if (r->steps.gemv_gbs > 0 && r->steps.gemm_gflops > 0)
 		return r->steps;
 	return (evn_rates){.gemv_gbs = r->gemv_gbs,
-					   .gemm_gflops = r->gemm_gflops,
+					   .gemm_gflops = fmax(r->gemm_gflops, r->prompt_gflops),
 					   .vocab_gbs = r->gemv_gbs,
 					   .layer_us = LAUNCHES * r->launch_us,
 					   .token_us = LAUNCHES * r->launch_us / EVN_PLAN_PROMPT};

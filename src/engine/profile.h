@@ -13,7 +13,7 @@ typedef struct {
 	char fault[256];      /* not empty: a kernel gave wrong results or a driver failed; the device must not be used */
 	double gemv_gbs;      /* matrix-vector products: weight bytes read per second */
 	double prompt_gflops; /* prompts by the kernels that read quantised blocks */
-	double gemm_gflops;   /* prompts by dequantise + GEMM where that is faster, else prompt_gflops */
+	double gemm_gflops;   /* prompts by dequantise + GEMM, which is f32; prompt_gflops where that was not measured */
 	evn_dot dot;          /* how products with integer weights were measured */
 	uint32_t gemm_from;   /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
 	double launch_us, map_us;

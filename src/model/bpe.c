@@ -209,7 +209,7 @@ static int32_t find_word(const evn_bpe *b, const char *word, size_t n)
 
 /* Bytes without a token, rare control characters in some vocabularies, are left out, as llama.cpp does. */
 static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word, uint32_t n, evn_ids *out,
-							  size_t *n_lost, evn_error *err)
+							  evn_error *err)
 {
 	if (evn_pretokenizer_ignores_merges(b->pretokenizer)) {
 		int32_t id = find_word(b, word, n);
@@ -224,7 +224,7 @@ static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word,
 		if (m->symbols[i].id >= 0)
 			EVN_TRY(evn_ids_push(out, m->symbols[i].id, err));
 		else
-			++*n_lost;
+			out->n_lost++;
 	}
 	return EVN_OK;
 }
@@ -235,17 +235,14 @@ evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids 
 	evn_merger merger = {0};
 	evn_status status = evn_pretokenizer_split(b->pretokenizer, text, n, &words, err);
 	uint32_t begin = 0;
-	size_t n_lost = 0;
 	for (size_t i = 0; i < words.n && status == EVN_OK; i++) {
 		const char *word = text + begin;
 		uint32_t length = words.ends[i] - begin;
 		uint8_t first = (uint8_t)word[0];
 		bool broken = length == 1 && first >= 0x80 && b->byte_ids[first] < 0;
-		status = encode_word(b, &merger, broken ? REPLACEMENT : word, broken ? 3 : length, out, &n_lost, err);
+		status = encode_word(b, &merger, broken ? REPLACEMENT : word, broken ? 3 : length, out, err);
 		begin = words.ends[i];
 	}
-	if (n_lost > 0)
-		evn_log(EVN_LOG_WARN, "%s: %zu bytes of the text have no token and are left out", b->vocab->file, n_lost);
 	evn_words_clear(&words);
 	evn_merger_clear(&merger);
 	return status;

@@ -20,10 +20,15 @@ evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes,
 						int32_t **ids, size_t *n_ids, evn_error *err)
 {
 	const evn_tokenizer *t;
+	size_t n_lost;
 	*ids = NULL;
 	*n_ids = 0;
 	EVN_TRY(get_tokenizer(&t, m, err));
-	return evn_tokenizer_encode(t, text, text_bytes, add_special, parse_special, ids, n_ids, err);
+	EVN_TRY(evn_tokenizer_encode(t, text, text_bytes, add_special, parse_special, ids, n_ids, &n_lost, err));
+	if (n_lost > 0)
+		evn_log(EVN_LOG_WARN, "%s: %zu bytes of the text have no token and are left out",
+				evn_gguf_name(evn_model_gguf(m)), n_lost);
+	return EVN_OK;
 }
 
 evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, bool unparse_special, char **text,
@@ -35,6 +40,53 @@ evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, 
 	EVN_TRY(get_tokenizer(&t, m, err));
 	return evn_tokenizer_decode(t, ids, n_ids, unparse_special, text, text_bytes, err);
 }
+
+/* ---- texts that must be covered ------------------------------------------------------------------------------ */
+
+/* Where the text and what its tokens spell part; text_bytes: nowhere. */
+static size_t first_difference(const char *text, size_t text_bytes, const char *spelled, size_t n)
+{
+	size_t at = 0, skip = n == text_bytes + 1 && *spelled == ' '; /* SentencePiece puts a space in front */
+	while (at < text_bytes && at + skip < n && spelled[skip + at] == text[at])
+		at++;
+	return at;
+}
+
+static evn_status not_covered(const char *name, const char *text, size_t at, evn_error *err)
+{
+	size_t line = 1;
+	for (size_t i = 0; i < at; i++)
+		line += text[i] == '\n';
+	return evn_fail(err, EVN_ERR_UNSUPPORTED,
+					"%s: line %zu: the model's vocabulary has no token for byte 0x%02x at offset %zu", name, line,
+					(unsigned char)text[at], at);
+}
+
+evn_status evn_tokenize_whole(const evn_model *m, const char *name, const char *text, size_t text_bytes,
+							  int32_t **ids, size_t *n_ids, evn_error *err)
+{
+	const evn_tokenizer *t;
+	char *spelled = NULL;
+	size_t n, at = 0;
+	*ids = NULL;
+	*n_ids = 0;
+	EVN_TRY(get_tokenizer(&t, m, err));
+	EVN_TRY(evn_tokenizer_encode(t, text, text_bytes, false, false, ids, n_ids, NULL, err));
+	evn_status status = evn_tokenizer_decode(t, *ids, *n_ids, true, &spelled, &n, err);
+	if (status == EVN_OK)
+		at = first_difference(text, text_bytes, spelled, n);
+	if (status == EVN_OK && at < text_bytes)
+		status = not_covered(name, text, at, err);
+	free(spelled);
+	if (status != EVN_OK) {
+		free(*ids);
+		*ids = NULL;
+		*n_ids = 0;
+	}
+	return status;
+}
+
+/* ---- streams ------------------------------------------------------------------------------------------------- */
 
 bool evn_token_ends_generation(const evn_model *m, int32_t id)
 {

@@ -140,7 +140,7 @@ static evn_status encode(const evn_tokenizer *t, const char *text, size_t n, boo
 }
 
 evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t text_bytes, bool add_special,
-								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err)
+								bool parse_special, int32_t **ids, size_t *n_ids, size_t *n_lost, evn_error *err)
 {
 	evn_ids out = {0};
 	evn_status status = encode(t, text, text_bytes, add_special, parse_special, &out, err);
@@ -150,6 +150,8 @@ evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t
 	}
 	*ids = out.data;
 	*n_ids = out.n;
+	if (n_lost)
+		*n_lost = out.n_lost;
 	return status;
 }
 

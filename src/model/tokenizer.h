@@ -15,9 +15,9 @@ void evn_tokenizer_free(evn_tokenizer *t);
 
 bool evn_tokenizer_ends_generation(const evn_tokenizer *t, int32_t id);
 
-/* *ids is malloc'd; any bytes are text. */
+/* *ids is malloc'd; any bytes are text. *n_lost (may be NULL): bytes that have no token and are left out. */
 evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t text_bytes, bool add_special,
-								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);
+								bool parse_special, int32_t **ids, size_t *n_ids, size_t *n_lost, evn_error *err);
 /* *text is malloc'd and NUL-terminated. SPM: the space that encode puts before a text goes. */
 evn_status evn_tokenizer_decode(const evn_tokenizer *t, const int32_t *ids, size_t n_ids, bool unparse_special,
 								char **text, size_t *text_bytes, evn_error *err);

@@ -42,6 +42,7 @@ int evn_token_byte(evn_str text);
 typedef struct {
 	int32_t *data;
 	size_t n, capacity;
+	size_t n_lost; /* bytes of the text that have no token and are left out */
 } evn_ids;
 evn_status evn_ids_push(evn_ids *list, int32_t id, evn_error *err);
 

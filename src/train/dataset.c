@@ -6,28 +6,6 @@
 
 #define TEXT_LIMIT ((size_t)1 << 30)
 
-/* A tokenizer leaves out what it has no token for; SentencePiece adds a space in front. */
-static evn_status check_covered(const evn_dataset *d, const evn_model *m, const char *path, const char *text,
-								size_t size, evn_error *err)
-{
-	char *back;
-	size_t n, at = 0;
-	EVN_TRY(evn_detokenize(m, d->ids, d->n, true, &back, &n, err));
-	const char *start = back;
-	if (n == size + 1 && *start == ' ') {
-		start++;
-		n--;
-	}
-	while (at < size && at < n && start[at] == text[at])
-		at++;
-	bool same = n == size && at == size;
-	free(back);
-	if (same)
-		return EVN_OK;
-	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: the model's vocabulary has no token for byte 0x%02x at offset %zu",
-					path, at < size ? (unsigned char)text[at] : 0, at);
-}
-
 static evn_status check_length(const evn_dataset *d, const char *path, evn_error *err)
 {
 	uint64_t least = d->n_ctx + 1;
@@ -47,10 +25,8 @@ static evn_status fill(evn_dataset *d, const evn_model *m, const char *path, dou
 	char *text;
 	size_t size, n = 0;
 	EVN_TRY(evn_read_file(&text, &size, path, TEXT_LIMIT, err));
-	evn_status s = evn_tokenize(m, text, size, false, false, &d->ids, &n, err);
+	evn_status s = evn_tokenize_whole(m, path, text, size, &d->ids, &n, err);
 	d->n = n;
-	if (s == EVN_OK)
-		s = check_covered(d, m, path, text, size, err);
 	free(text);
 	EVN_TRY(s);
 	d->n_train = d->n - (uint64_t)((double)d->n * held_out);

@@ -5,6 +5,7 @@
 
 #include "nn/ops.h"
 #include "train/param.h"
+#include "train/product_times.h"
 
 /* y[:, y_offset ...] += scale (x A^T) B^T. A (rank, in), B (out, rank). */
 typedef struct {
@@ -27,6 +28,7 @@ typedef struct {
 	evn_queue *q;
 	evn_ops *ops;
 	evn_buf *low, *d_low; /* (n_tok, padded LoRA rank), or NULL */
+	evn_product_times *times;
 } evn_products;
 
 evn_status evn_linear_forward(const evn_linear *l, const evn_products *p, evn_buf *y, uint32_t y_stride,

@@ -43,6 +43,7 @@ typedef struct {
 	evn_queue *q;
 	evn_group *group;
 	evn_products products;
+	evn_product_times times; /* of the products */
 	evn_backward *backward;
 	const evn_hparams *h;
 	evn_trained trained;

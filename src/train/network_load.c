@@ -352,6 +352,7 @@ evn_status evn_network_load(evn_network **out, evn_queue *q, evn_group *g, const
 	if (!n)
 		return evn_fail_memory(err, "network", sizeof *n);
 	n->q = n->products.q = q;
+	n->products.times = &n->times;
 	n->group = g;
 	n->h = evn_model_hparams(m);
 	n->trained = *trained;

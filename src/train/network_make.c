@@ -260,5 +260,6 @@ void evn_network_free(evn_network *n)
 		evn_buf_free(bufs[i]);
 	evn_backward_free(n->backward);
 	evn_ops_free(n->products.ops);
+	evn_product_times_clear(&n->times);
 	free(n);
 }

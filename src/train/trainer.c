@@ -40,6 +40,7 @@ struct evn_trainer {
 	float gradient_scale;
 	evn_adamw adamw;
 	double norm;
+	bool warm;    /* a step has been made: whatever kernels need compiling are compiled */
 	bool created; /* the checkpoint of step 0, by this run */
 };
 
@@ -363,6 +364,7 @@ static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
 		const uint64_t at = (uint64_t)i * t->n_tok;
 		const evn_batch batch = {t->ids + at, t->targets + at,
 								 t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL};
+		n->times.wanted = t->warm && t->gradient_scale > 0 && i == 0;
 		EVN_TRY(evn_network_pass(n, &batch, t->gradient_scale, rank == 0 ? t->losses + at : NULL, err));
 	}
 	return EVN_OK;
@@ -373,6 +375,7 @@ static evn_status run_update(void *arg, uint32_t rank, evn_error *err)
 	evn_trainer *t = arg;
 	double norm;
 	EVN_TRY(evn_network_update(t->networks[rank], &t->adamw, (float)t->o.clip, &norm, err));
+	evn_product_times_add(&t->networks[rank]->times);
 	if (rank == 0)
 		t->norm = norm; /* the same on every rank */
 	return EVN_OK;
@@ -415,6 +418,22 @@ static void set_adamw(evn_trainer *t)
 						   .unbias2 = (float)(1 / (1 - pow(BETA2, step + 1.0)))};
 }
 
+static double gflops(const evn_product_sum *s) { return s->ns > 0 ? s->flops / s->ns : 0; }
+
+static double product_gflops(const evn_trainer *t)
+{
+	double rate = 0;
+	for (uint32_t i = 0; i < t->n_ranks; i++) {
+		evn_product_sum all = {0};
+		for (int kind = 0; kind < EVN_PRODUCT_KINDS; kind++) {
+			all.flops += t->networks[i]->times.sums[kind].flops;
+			all.ns += t->networks[i]->times.sums[kind].ns;
+		}
+		rate += gflops(&all);
+	}
+	return rate;
+}
+
 static evn_status not_finite(const evn_trainer *t, const char *what, double value, evn_error *err)
 {
 	return evn_fail(err, EVN_ERR_UNSUPPORTED,
@@ -445,6 +464,8 @@ static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
 		return not_finite(t, "gradient's norm", t->norm, err);
 	out->rate = (double)t->adamw.rate;
 	out->gradient_norm = t->norm;
+	out->product_gflops = product_gflops(t);
+	t->warm = true;
 	return EVN_OK;
 }
 
@@ -515,8 +536,20 @@ evn_status evn_trainer_save(evn_trainer *t, evn_error *err)
 	return evn_checkpoint_write(t->checkpoint_path, t->state.gguf, t->networks, t->n_ranks, &t->progress, err);
 }
 
+static void tell_products(const evn_trainer *t)
+{
+	for (uint32_t i = 0; i < t->n_ranks && t->warm; i++) {
+		const evn_product_sum *s = t->networks[i]->times.sums;
+		evn_log(EVN_LOG_INFO,
+				"%s: products: forward %.0f GFLOP/s, gradients of inputs %.0f, gradients of weights %.0f",
+				evn_device_id(t->devices[i]), gflops(&s[EVN_FORWARD]), gflops(&s[EVN_BACK_INPUT]),
+				gflops(&s[EVN_BACK_WEIGHT]));
+	}
+}
+
 evn_status evn_trainer_finish(evn_trainer *t, evn_error *err)
 {
+	tell_products(t);
 	EVN_TRY(evn_checkpoint_write(t->o.output_path, t->state.gguf, t->networks, t->n_ranks, NULL, err));
 	unlink(t->checkpoint_path);
 	return EVN_OK;

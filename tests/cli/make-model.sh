@@ -1,17 +1,9 @@
 #!/usr/bin/env bash
 # make-model.sh EVENER REPO - scripts/make-model: files of random weights are as asked for, load and run.
-set -u
-evener=$1 repo=$2
+. "$(dirname "$0")/lib.sh"
 model=${EVENER_TEST_MODEL:-$repo/models/smollm2-135m-instruct-q4_1.gguf}
-[ -f "$model" ] || { echo "skipped: no model at $model"; exit 77; }
-python3 -c 'import numpy' 2>/dev/null || { echo 'skipped: python3 has no numpy'; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-bad=0
-fail() {
-	printf '%s\n' "$*"
-	bad=1
-}
+[ -f "$model" ] || skip "no model at $model"
+python3 -c 'import numpy' 2>/dev/null || skip 'python3 has no numpy'
 
 # types FILE: "TYPE TENSORS" of each, and the sizes.
 types() {
@@ -33,7 +25,7 @@ assert d["prompt_ids"] == [504, 3575, 282, 4649, 314] and len(d["ids"]) == 8, d'
 
 # The same arguments, the same bytes; a file without a tokenizer is refused.
 "$repo/scripts/make-model" --shape tiny --type q4_0 --tokenizer "$model" "$dir/again.gguf"
-cmp "$dir/q4_0.gguf" "$dir/again.gguf" || bad=1
+cmp "$dir/q4_0.gguf" "$dir/again.gguf" || fail 'the same arguments made other bytes'
 "$repo/scripts/make-model" --shape tiny --tokenizer "$repo/README.md" "$dir/no.gguf" 2>"$dir/err" && fail 'README.md taken'
 grep -q 'README.md: not a GGUF file' "$dir/err" || fail "wrong message: $(cat "$dir/err")"
-exit $bad
+finish

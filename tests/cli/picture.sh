@@ -1,18 +1,7 @@
 #!/usr/bin/env bash
 # picture.sh EVENER REPO - configs/simple-lm.yaml as a user runs it: its logits, its picture, and what cannot be drawn.
-set -u
-evener=$(realpath "$1")
-repo=$(realpath "$2")
+. "$(dirname "$0")/lib.sh"
 config=$repo/configs/simple-lm.yaml
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failures=0
-
-fail() {
-	printf 'FAILED: %s\n' "$*"
-	failures=$((failures + 1))
-}
 
 # logits FILE ARGS...: the printed logits.
 logits() {
@@ -22,10 +11,7 @@ logits() {
 	[ ! -s err ] || fail "logits $*: something on stderr: $(head -c 300 err)"
 }
 
-"$evener" devices --no-measure -q 2>/dev/null | grep -q 0:0 || {
-	echo 'skipped: no OpenCL device'
-	exit 77
-}
+"$evener" devices --no-measure -q 2>/dev/null | grep -q 0:0 || skip 'no OpenCL device'
 "$evener" logits "$config" >/dev/null 2>&1 # measures where nothing is known yet
 
 logits two --image two.png
@@ -44,18 +30,8 @@ import json, sys
 d = json.load(open("json"))
 sys.exit(not (len(d["ids"]) == len(d["logits"]) == 10 and all(0 <= i < 10 for i in d["ids"])))' || fail 'JSON is not as said'
 
-# refuse CODE CULPRIT ARGS...: one line, and the picture that was there stays.
-refuse() {
-	local code=$1 culprit=$2 got
-	shift 2
-	"$evener" "$@" >out 2>err </dev/null
-	got=$?
-	[ "$got" = "$code" ] || fail "$*: exit $got, expected $code ($(head -c 200 err))"
-	[ "$(wc -l <err)" = 1 ] || fail "$*: $(wc -l <err) lines on stderr: $(head -c 400 err)"
-	grep -qF -- "$culprit" err || fail "$*: '$culprit' is not named in: $(head -c 200 err)"
-}
-refuse 1 'nowhere/p.png: could not write' logits "$config" --image nowhere/p.png
-refuse 1 'No space left on device' logits "$config" --image /dev/full
+tells 1 'nowhere/p.png: could not write' logits "$config" --image nowhere/p.png
+tells 1 'No space left on device' logits "$config" --image /dev/full
 refuse 2 'token id 10' logits "$config" --ids 10
 refuse 2 'architecture "lm" cannot be made: expected simple-lm, gpt2 or llama' logits "$config" --architecture lm
 refuse 2 'with dim 0' logits "$config" --dim 0
@@ -67,5 +43,4 @@ YAML
 refuse 2 'not both' logits both.yaml
 "$evener" config check "$config" >out 2>&1 || fail "config check: $(cat out)"
 
-[ "$failures" = 0 ] && echo 'all as expected'
-[ "$failures" = 0 ]
+finish

@@ -1,31 +1,7 @@
 #!/usr/bin/env bash
 # refuse.sh EVENER REPO - wrong use and bad files, told to the built program: each ends with its exit code, nothing on
 # stdout and exactly one line on stderr, which names the culprit.
-set -u
-evener=$(realpath "$1")
-repo=$(realpath "$2")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failures=0
-
-fail() {
-	printf 'FAILED: %s\n' "$*"
-	failures=$((failures + 1))
-}
-
-# refuse CODE CULPRIT ARGS...
-refuse() {
-	local code=$1 culprit=$2 got
-	shift 2
-	"$evener" "$@" >out 2>err </dev/null
-	got=$?
-	[ "$got" = "$code" ] || fail "$*: exit $got, expected $code ($(head -c 200 err))"
-	[ "$(wc -l <err)" = 1 ] || fail "$*: $(wc -l <err) lines on stderr, expected 1: $(head -c 400 err)"
-	grep -q '^evener: ' err || fail "$*: stderr does not begin with 'evener: ': $(head -c 200 err)"
-	grep -qF -- "$culprit" err || fail "$*: '$culprit' is not named in: $(head -c 200 err)"
-	[ ! -s out ] || fail "$*: something on stdout: $(head -c 200 out)"
-}
+. "$(dirname "$0")/lib.sh"
 
 accept() {
 	"$evener" "$@" >out 2>err </dev/null || fail "$*: exit $? ($(head -c 200 err))"
@@ -135,5 +111,4 @@ for file in "$repo"/configs/*.yaml; do
 done
 [ "$configs" -gt 0 ] || fail 'no example configs found'
 
-[ "$failures" = 0 ] && echo 'all as expected'
-[ "$failures" = 0 ]
+finish

@@ -1,34 +1,8 @@
 #!/usr/bin/env bash
-# results.sh EVENER - what the commands print with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): JSON with the
+# results.sh EVENER REPO - what the commands print with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): JSON with the
 # keys scripts rely on and nothing else on stdout, text as it comes, and Ctrl-C ending in time. Exit 77 without the model.
-set -u
-evener=$(realpath "$1")
-model=${EVENER_TEST_MODEL-}
-[ -e "$model" ] || {
-	echo "skipped: EVENER_TEST_MODEL names no file"
-	exit 77
-}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-failures=0
-
-fail() {
-	printf 'FAILED: %s\n' "$*"
-	failures=$((failures + 1))
-}
-
-# holds PYTHON ARGS...: the command succeeds, is quiet on stderr, and PYTHON is true of its JSON d.
-holds() {
-	local condition=$1
-	shift
-	"$evener" "$@" --json >"$dir/out" 2>"$dir/err" </dev/null || fail "$*: exit $? ($(head -c 300 "$dir/err"))"
-	[ ! -s "$dir/err" ] || fail "$*: something on stderr: $(head -c 300 "$dir/err")"
-	python3 -c "
-import json, sys
-d = json.load(open(sys.argv[1]), parse_constant=lambda c: sys.exit('not JSON: ' + c))
-sys.exit(0 if ($condition) else 'got ' + json.dumps(d)[:600])" "$dir/out" || fail "$*: not so: $condition"
-}
-
+. "$(dirname "$0")/lib.sh"
+need_model
 run=(run -m "$model" -d pocl -c 256)
 text='The capital of France is'
 
@@ -56,21 +30,21 @@ holds 'd["alone"] == [] and d["efficiency"]["decode"] is None and d["depth"] == 
 	bench -m "$model" -d pocl/1+1 --depth 40 -p 8 -n 4 -r 1 --no-alone
 
 # Plain output: the text alone on stdout, the rest on stderr, and with -q nothing there.
-"$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >"$dir/out" 2>"$dir/err" || fail 'run from stdin failed'
-[ "$(cat "$dir/out")" = "$(printf ' Paris.\n\nThe answer is:')" ] || fail "run: printed $(cat "$dir/out")"
-grep -q 'tokens/s' "$dir/err" || fail 'run: no statistics on stderr'
-"$evener" "${run[@]}" -q -n 1 -p "$text" >"$dir/out" 2>"$dir/err"
-[ ! -s "$dir/err" ] || fail "run -q: $(cat "$dir/err")"
+"$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >out 2>err || fail 'run from stdin failed'
+[ "$(cat out)" = "$(printf ' Paris.\n\nThe answer is:')" ] || fail "run: printed $(cat out)"
+grep -q 'tokens/s' err || fail 'run: no statistics on stderr'
+"$evener" "${run[@]}" -q -n 1 -p "$text" >out 2>err
+[ ! -s err ] || fail "run -q: $(cat err)"
 
 # A context that the prompt does not fit, and an empty prompt (this model has no BOS).
-"$evener" run -m "$model" -d pocl -c 4 -p "$text" -q 2>"$dir/err" >"$dir/out"
-[ $? = 1 ] && grep -q 'context of 4' "$dir/err" || fail "prompt larger than the context: $(cat "$dir/err")"
-"$evener" "${run[@]}" -q -p '' 2>"$dir/err" >"$dir/out"
-[ $? = 2 ] && grep -q 'prompt is empty' "$dir/err" || fail "empty prompt: $(cat "$dir/err")"
+"$evener" run -m "$model" -d pocl -c 4 -p "$text" -q 2>err >out
+[ $? = 1 ] && grep -q 'context of 4' err || fail "prompt larger than the context: $(cat err)"
+"$evener" "${run[@]}" -q -p '' 2>err >out
+[ $? = 2 ] && grep -q 'prompt is empty' err || fail "empty prompt: $(cat err)"
 
 # Interrupted in the middle: 130 within two seconds, and what was generated is there.
 for signal in INT TERM; do
-	env -u BASH_ENV "$evener" "${run[@]}" -p "$text" --ignore-eos --temp 0 -c 4096 --json >"$dir/out" 2>"$dir/err" &
+	env -u BASH_ENV "$evener" "${run[@]}" -p "$text" --ignore-eos --temp 0 -c 4096 --json >out 2>err &
 	pid=$!
 	sleep 4
 	began=$(date +%s%N)
@@ -81,8 +55,7 @@ for signal in INT TERM; do
 	[ "$code" = 130 ] || fail "SIG$signal: exit $code, expected 130"
 	[ "$took" -lt 2500 ] || fail "SIG$signal: ended after $took ms"
 	python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.exit(d["finish"] != "interrupted")' \
-		"$dir/out" || fail "SIG$signal: no result with finish interrupted"
+		out || fail "SIG$signal: no result with finish interrupted"
 done
 
-[ "$failures" = 0 ] && echo 'all as expected'
-[ "$failures" = 0 ]
+finish

@@ -1,48 +1,10 @@
 #!/usr/bin/env bash
 # score.sh EVENER REPO [long] - evener score with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): llama-perplexity's
 # figures under every split, a killed run that goes on, and bad texts. long: all 32 windows. Exit 77 without the model.
-set -u
-evener=$(realpath "$1") repo=$(realpath "$2")
-model=${EVENER_TEST_MODEL-}
-[ -e "$model" ] || {
-	echo "skipped: EVENER_TEST_MODEL names no file"
-	exit 77
-}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
+. "$(dirname "$0")/lib.sh"
+need_model
 text=$repo/tests/data/persuasion-20k.txt
 f32=(score -m "$model" --activations f32)
-failures=0
-
-fail() {
-	printf 'FAILED: %s\n' "$*"
-	failures=$((failures + 1))
-}
-
-# holds PYTHON ARGS...: the command succeeds, is quiet on stderr, and PYTHON is true of its JSON d.
-holds() {
-	local condition=$1
-	shift
-	"$evener" "$@" --json >out 2>err </dev/null || fail "$*: exit $? ($(head -c 300 err))"
-	[ ! -s err ] || fail "$*: something on stderr: $(head -c 300 err)"
-	python3 -c "
-import json, math, sys
-d = json.load(open('out'), parse_constant=lambda c: sys.exit('not JSON: ' + c))
-sys.exit(0 if ($condition) else 'got ' + json.dumps(d)[:600])" || fail "$*: not so: $condition"
-}
-
-# refuse CODE CULPRIT ARGS...: ends with the code and one line on stderr that names the culprit.
-refuse() {
-	local code=$1 culprit=$2 got
-	shift 2
-	"$evener" "$@" >out 2>err </dev/null
-	got=$?
-	[ "$got" = "$code" ] || fail "$*: exit $got, expected $code ($(head -c 200 err))"
-	[ "$(wc -l <err)" = 1 ] || fail "$*: $(wc -l <err) lines on stderr, expected 1: $(head -c 400 err)"
-	grep -qF -- "$culprit" err || fail "$*: '$culprit' is not named in: $(head -c 200 err)"
-	[ ! -s out ] || fail "$*: something on stdout: $(head -c 200 out)"
-}
 
 # Within 0.1 % of what llama-perplexity says of the same weights in F32.
 agrees() {
@@ -58,8 +20,7 @@ if [ "${3-}" = long ]; then
 		[ "$way" != "${ways[0]}" ] || first=$(python3 -c 'import json; print(json.load(open("out"))["perplexity"])')
 		holds "abs(d['perplexity'] / $first - 1) < 1e-4" "${f32[@]}" -f "$text" --ctx 512 --windows 32 $way
 	done
-	[ "$failures" = 0 ]
-	exit
+	finish
 fi
 
 first=
@@ -135,5 +96,4 @@ holds 'd["split"] == "tensor" and d["predicted"]["sequence_tok_s"] is None' scor
 "$evener" "${f32[@]}" -d pocl -p 'The capital of France' -q --image nowhere/x.png >out 2>err
 [ $? = 1 ] && grep -q 'nowhere/x.png' err && grep -q '^perplexity' out || fail "image that cannot be written: $(cat err)"
 
-[ "$failures" = 0 ] && echo 'all as expected'
-[ "$failures" = 0 ]
+finish

@@ -2,29 +2,11 @@
 # evener train: a tiny model learns, stops, resumes to the same bits, changes its split; and what goes wrong is one line
 # that leaves what was there.
 #   train.sh EVENER REPO
-evener=$1 repo=$2
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failed=0
-fail() {
-	printf 'FAILED: %s\n' "$*"
-	failed=1
-}
-# refuses CODE PATTERN ARGUMENTS...: ends with the code and says one line that matches.
-refuses() {
-	local code=$1 pattern=$2 got
-	shift 2
-	"$evener" train "$@" -q >out 2>err
-	got=$?
-	[ "$got" = "$code" ] || fail "train $*: exit $got, expected $code: $(cat err)"
-	grep -qE -- "$pattern" err || fail "train $*: '$(cat err)' does not match '$pattern'"
-	[ "$(wc -l <err)" -le 1 ] || fail "train $*: more than one line: $(cat err)"
-}
+. "$(dirname "$0")/lib.sh"
 platforms=$("$evener" devices --no-measure --json | grep -c '"pocl"')
 [ "$platforms" -gt 0 ] || {
-	[ "$CI" = true ] && exit 1
-	exit 77
+	[ "${CI-}" = true ] && exit 1
+	skip 'no device of PoCL'
 }
 text=$repo/tests/data/persuasion-20k.txt
 cat >tiny.yaml <<END
@@ -44,7 +26,7 @@ tail -1 whole.json | grep -q '"val_loss": null' && fail "no held-out loss at the
 # killed some steps after the seventh, by writing where nobody reads: the rest of the run has the same losses and weights
 "${train[@]}" --output again.gguf --json 2>/dev/null | head -7 >/dev/null
 [ -e again.gguf.checkpoint ] || fail "no checkpoint after a kill"
-refuses 2 'left from a run that ended after step' tiny.yaml -d pocl --output again.gguf
+refuse 2 'left from a run that ended after step' train tiny.yaml -d pocl --output again.gguf
 "${train[@]}" --output again.gguf --resume --json >rest.json 2>err || fail "resume: $(cat err)"
 losses() { sed 's/.*"loss": \([^,]*\),.*/\1/' "$1"; }
 [ "$(losses rest.json | tail -2)" = "$(losses whole.json | tail -2)" ] || fail "resumed losses differ"
@@ -72,8 +54,8 @@ grep -q 'the sequence is predicted' out || fail "simple-lm: $(cat out)"
 next=$("$evener" logits -m simple.gguf --ids 3,1,4,5,9,2,6,8,7 -q |
 	awk '{most = 1; for (i = 2; i <= NF; i++) if ($i > $most) most = i; printf "%d ", most - 1}')
 [ "$next" = "1 4 5 9 2 6 8 7 0 " ] || fail "simple-lm predicts $next"
-refuses 2 '2 at least' "$repo/configs/simple-lm.yaml" --ids 5 -o x.gguf
-refuses 2 'token id 10' "$repo/configs/simple-lm.yaml" --ids 5,10 -o x.gguf
+refuse 2 '2 at least' train "$repo/configs/simple-lm.yaml" --ids 5 -o x.gguf
+refuse 2 'token id 10' train "$repo/configs/simple-lm.yaml" --ids 5,10 -o x.gguf
 
 # an adapter for the tiny model changes what it says, scaled by nothing it does not; another model's is refused
 "$evener" train -m tiny.gguf -d pocl --data "$text" -o adapter.gguf --lora-rank 4 --steps 5 --learning-rate 0.05 -c 32 \
@@ -86,29 +68,55 @@ sed 's/dim: 48/dim: 96/' tiny.yaml >wide.yaml
 "$evener" run -m wide.gguf --lora adapter.gguf -d pocl -p x -n 1 -q >out 2>err && fail "another model's adapter is taken"
 grep -q 'adapter.gguf: tensor .* does not have the shape' err || fail "mismatched adapter: $(cat err)"
 "$evener" run -m wide.gguf --lora tiny.gguf -d pocl -p x -n 1 -q >out 2>err && fail "a model is taken for an adapter"
-refuses 2 "target 'attn_x'" -m tiny.gguf -d pocl --data "$text" -o x.gguf --lora-rank 4 -c 32 --lora-targets attn_x
+refuse 2 "target 'attn_x'" train -m tiny.gguf -d pocl --data "$text" -o x.gguf --lora-rank 4 -c 32 --lora-targets attn_x
 
 printf 'short' >short.txt
 : >empty.txt
-refuses 2 'short.txt: [0-9]+ tokens to learn from' tiny.yaml -d pocl --data short.txt --output x.gguf
-refuses 1 'empty.txt: is empty' tiny.yaml -d pocl --data empty.txt --output x.gguf
-refuses 1 'missing.txt' tiny.yaml -d pocl --data missing.txt --output x.gguf
+refuse 2 'short.txt: 5 tokens to learn from' train tiny.yaml -d pocl --data short.txt --output x.gguf
+refuse 1 'empty.txt: is empty' train tiny.yaml -d pocl --data empty.txt --output x.gguf
+refuse 1 'missing.txt' train tiny.yaml -d pocl --data missing.txt --output x.gguf
 [ -e x.gguf.checkpoint ] && fail "a run that did not begin leaves a checkpoint"
-refuses 2 'no checkpoint to resume' tiny.yaml -d pocl --output x.gguf --resume
-refuses 2 'multiple of 16' tiny.yaml -d pocl --output x.gguf -c 30
-refuses 2 'no model' --data "$text" -o x.gguf
-refuses 1 'step [0-9]+: the (loss|gradient.s norm) is -?(nan|inf)' tiny.yaml -d pocl --output nan.gguf \
-	--learning-rate 1e30 --clip 0 --warmup 0 --save-every 1
+refuse 2 'no checkpoint to resume' train tiny.yaml -d pocl --output x.gguf --resume
+refuse 2 'multiple of 16' train tiny.yaml -d pocl --output x.gguf -c 30
+refuse 2 'no model' train --data "$text" -o x.gguf
+refuse 1 'holds the last good state' train tiny.yaml -d pocl --output nan.gguf --learning-rate 1e30 --clip 0 --warmup 0 \
+	--save-every 1 -q
+grep -qE "step [0-9]+: the (loss|gradient's norm) is -?(nan|inf)" err || fail "loss that is not a number: $(cat err)"
 [ -e nan.gguf ] && fail "a model was written in spite of a loss that is not a number"
 [ -e nan.gguf.checkpoint ] || fail "the last good checkpoint is gone"
-refuses 2 'dim 48, but 96' wide.yaml -d pocl --output nan.gguf --resume
-refuses 1 'nowhere' tiny.yaml -d pocl --output nowhere/x.gguf
+refuse 2 'dim 48, but 96' train wide.yaml -d pocl --output nan.gguf --resume
+refuse 1 'nowhere' train tiny.yaml -d pocl --output nowhere/x.gguf
 (
 	trap '' XFSZ # a write beyond the limit fails, as on a full disk
 	ulimit -f 100
-	refuses 1 'x.gguf.checkpoint: could not write' tiny.yaml -d pocl --output x.gguf
-	exit "$failed"
-) || failed=1
+	refuse 1 'x.gguf.checkpoint: could not write' train tiny.yaml -d pocl --output x.gguf
+	exit "$failures"
+) || failures=1
 head -c 3000 nan.gguf.checkpoint >cut.gguf.checkpoint
-refuses 1 'cut.gguf.checkpoint' tiny.yaml -d pocl --output cut.gguf --resume
-exit "$failed"
+refuse 1 'cut.gguf.checkpoint' train tiny.yaml -d pocl --output cut.gguf --resume
+
+# A text that the vocabulary does not cover: the tiny model's, without its token for the byte Q.
+python3 - tiny.gguf hole.gguf <<'END'
+import sys
+
+def entry(text):
+    return len(text).to_bytes(8, "little") + text
+
+data = open(sys.argv[1], "rb").read()
+assert data.count(entry(b"P") + entry(b"Q")) == 1
+open(sys.argv[2], "wb").write(data.replace(entry(b"P") + entry(b"Q"), entry(b"P") + entry(b"\1")))
+END
+{
+	head -n 2 "$text" | tr -d Q
+	echo 'A Quiet line'
+} >q.txt
+where="q.txt: line 3: the model's vocabulary has no token for byte 0x51 at offset $(($(head -n 2 q.txt | wc -c) + 2))"
+echo kept >x.gguf
+refuse 1 "$where" train -m hole.gguf -d pocl --data q.txt -o x.gguf -c 32 -q
+refuse 1 "$where" train -m hole.gguf -d pocl --data q.txt -o x.gguf -c 32 --lora-rank 4 -q
+refuse 1 "$where" score -m hole.gguf -d pocl -f q.txt -q
+[ "$(ls x.gguf*)" = x.gguf ] && [ "$(cat x.gguf)" = kept ] || fail "a text that is not covered leaves $(ls x.gguf*)"
+printf 'version: 1\nmodel: {architecture: simple-lm, vocab: 10, dim: 5}\n' >simple.yaml
+refuse 1 'no vocabulary' train simple.yaml -d pocl --data q.txt -o y.gguf -q
+[ -e y.gguf.checkpoint ] && fail 'a run without a tokenizer leaves a checkpoint'
+finish

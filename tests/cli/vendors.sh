@@ -2,15 +2,9 @@
 # vendors.sh EVENER SOURCE plan|run|cores - three vendors' drivers on one chip: the planner keeps one of them and says why the
 # others stay out; an explicit list with shares works with all three and gives the reference's ids; two CPU drivers in
 # a list are each kept to a part of the cores. Exit 77 without the model or a driver.
-set -u
-evener=$(realpath "$1")
-reference=$2/tests/data/greedy-f32.json
-model=${EVENER_TEST_MODEL-}
-skip() {
-	echo "skipped: $*"
-	exit 77
-}
-[ -e "$model" ] || skip "EVENER_TEST_MODEL names no file"
+. "$(dirname "$0")/lib.sh"
+need_model
+reference=$repo/tests/data/greedy-f32.json
 devices=$("$evener" devices --json | python3 -c '
 import json, sys
 print(*sorted(d["platform"] for d in json.load(sys.stdin)["devices"] if d["usable"]))')
