@@ -218,6 +218,7 @@ typedef struct {
 	double share;           /* EVN_SHARE_AUTO, or a weight >= 0 divided over the ranks of this item */
 	uint64_t memory_bytes;  /* most this rank may hold; 0 = no limit of its own */
 	double memory_fraction; /* or a part of the device's memory, 0..1; 0 = default (0.9) */
+	const double *prompt_share; /* the feed-forward units' for prompts, divided likewise; NULL, EVN_SHARE_AUTO: as share */
 } evn_device_rule;
 
 typedef struct {
@@ -225,8 +226,9 @@ typedef struct {
 	size_t n_devices;
 	const double *shares; /* one weight per rank in list order; NULL: the rules' shares, else measured */
 	size_t n_shares;
-	uint32_t context; /* tokens the KV cache holds; 0 = the model's own */
-	uint32_t batch;   /* most prompt tokens computed at once; 0 = 512 */
+	const double *prompt_shares; /* with shares: of the feed-forward units for prompts; NULL, EVN_SHARE_AUTO: as shares */
+	uint32_t context;            /* tokens the KV cache holds; 0 = the model's own */
+	uint32_t batch;              /* most prompt tokens computed at once; 0 = 512 */
 	evn_reduce reduce;
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
@@ -243,7 +245,8 @@ typedef struct {
 	/* half-open ranges of the first layer; other layers differ by at most one grain, so that the whole model
 	 * keeps the asked ratio */
 	uint32_t heads[2], kv_heads[2], ff[2], vocab[2];
-	uint64_t bytes; /* weights + KV cache + scratch held on this device */
+	uint32_t prompt_ff[2]; /* feed-forward units for prompts; the device holds these, ff and what is between */
+	uint64_t bytes;        /* weights + KV cache + scratch held on this device */
 	double gemv_gbs, gemm_gflops, launch_us, map_us;
 } evn_plan_rank;
 

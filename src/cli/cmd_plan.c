@@ -12,13 +12,13 @@ static json_t *range_json(const uint32_t range[2])
 
 static json_t *rank_json(size_t i, const evn_plan_rank *r)
 {
-	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "rank", (json_int_t)i,
-					 "device", json_text(r->device), "name", json_text(r->name), "share_decode",
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "rank",
+					 (json_int_t)i, "device", json_text(r->device), "name", json_text(r->name), "share_decode",
 					 json_number(r->share_decode), "share_prefill", json_number(r->share_prefill), "heads",
-					 range_json(r->heads), "kv_heads", range_json(r->kv_heads), "ff", range_json(r->ff), "vocab",
-					 range_json(r->vocab), "bytes", (json_int_t)r->bytes, "gemv_gbs", json_number(r->gemv_gbs),
-					 "gemm_gflops", json_number(r->gemm_gflops), "launch_us", json_number(r->launch_us), "map_us",
-					 json_number(r->map_us));
+					 range_json(r->heads), "kv_heads", range_json(r->kv_heads), "ff", range_json(r->ff), "prompt_ff",
+					 range_json(r->prompt_ff), "vocab", range_json(r->vocab), "bytes", (json_int_t)r->bytes,
+					 "gemv_gbs", json_number(r->gemv_gbs), "gemm_gflops", json_number(r->gemm_gflops), "launch_us",
+					 json_number(r->launch_us), "map_us", json_number(r->map_us));
 }
 
 static evn_status print_json(const evn_plan_info *p, evn_error *err)
@@ -52,9 +52,9 @@ static const char *bar(double share, char *buffer)
 
 static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 {
-	static const char *const heads[] = {"rank",     "device",       "share",      "",      "prefill", "heads",
-										"KV heads", "feed-forward", "vocabulary", "holds", "name"};
-	table t = table_start("rlrlrrrrrrl");
+	static const char *const heads[] = {"rank",     "device",       "share",       "",           "prefill", "heads",
+										"KV heads", "feed-forward", "for prompts", "vocabulary", "holds",   "name"};
+	table t = table_start("rlrlrrrrrrrl");
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < p->n_ranks; i++) {
@@ -68,6 +68,7 @@ static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 		table_cell(&t, "%u-%u", r->heads[0], r->heads[1]);
 		table_cell(&t, "%u-%u", r->kv_heads[0], r->kv_heads[1]);
 		table_cell(&t, "%u-%u", r->ff[0], r->ff[1]);
+		table_cell(&t, "%u-%u", r->prompt_ff[0], r->prompt_ff[1]);
 		table_cell(&t, "%u-%u", r->vocab[0], r->vocab[1]);
 		table_cell(&t, "%s", text_bytes(r->bytes, bytes, sizeof bytes));
 		table_cell(&t, "%s", r->name);

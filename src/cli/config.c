@@ -208,15 +208,16 @@ static evn_status apply_devices(const config_values *v, const yaml_entries *y, s
 		const config_device *d = &v->devices[i];
 		memory_limit memory = {0};
 		double share = EVN_SHARE_AUTO;
+		s->prompt_shares[i] = EVN_SHARE_AUTO;
 		if (!*d->match || strchr(d->match, ',')) {
 			cli_fail(err, EVN_ERR_USAGE, "'%.60s': expected one item such as gpu, 0:1 or cpu/1+1", d->match);
 			return device_failed(y, i, "match", err);
 		}
-		if (d->share && parse_share(d->share, &share, err) != EVN_OK)
+		if (d->share && parse_share(d->share, &share, &s->prompt_shares[i], err) != EVN_OK)
 			return device_failed(y, i, "share", err);
 		if (d->memory && parse_memory(d->memory, &memory, err) != EVN_OK)
 			return device_failed(y, i, "memory", err);
-		s->rules[i] = (evn_device_rule){d->match, share, memory.bytes, memory.fraction};
+		s->rules[i] = (evn_device_rule){d->match, share, memory.bytes, memory.fraction, &s->prompt_shares[i]};
 		sum += share == EVN_SHARE_AUTO ? 1 : share;
 	}
 	s->n_rules = v->n_devices;

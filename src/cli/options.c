@@ -52,7 +52,7 @@ const option options[] = {
 	 "LIST", "devices to use, SELECTOR[/PARTS],...: gpu, cpu, all, 0:1, pocl, part of a name; cpu/1+1 is two "
 	 "sub-devices of one compute unit"},
 	{"shares", 0, OPTION_SHARES, CMD_MODEL, "devices.share", FIELD(shares), NULL, 0, 0, NULL,
-	 "3,1", "how much each rank holds, in proportion; left out: as measured"},
+	 "3,1", "how much each rank holds, in proportion; 3/30: 30 for prompts; left out: as measured"},
 	{"memory", 0, OPTION_MEMORY, CMD_MODEL, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
 	 "90%,6GiB", "most memory to use of each item of the device list, or one amount for all"},
 	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "auto", 0, 0, splits,

@@ -154,30 +154,44 @@ evn_status parse_memory_list(const char *text, memory_list *out, evn_error *err)
 	return EVN_OK;
 }
 
-evn_status parse_share(const char *text, double *out, evn_error *err)
+evn_status parse_share(const char *text, double *out, double *prompts, evn_error *err)
 {
-	double value = EVN_SHARE_AUTO;
-	if (strcmp(text, "auto") != 0 && (!number(text, &value) || value < 0 || value > 1e9))
-		return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is neither auto nor a number from 0 to 1e9", SHOWN, text);
+	char first[SHOWN + 1];
+	const size_t n = strcspn(text, "/");
+	double value = EVN_SHARE_AUTO, second = EVN_SHARE_AUTO;
+	snprintf(first, sizeof first, "%.*s", (int)(n < SHOWN ? n : SHOWN), text);
+	bool good = strcmp(first, "auto") == 0 || (number(first, &value) && value >= 0 && value <= 1e9);
+	if (text[n])
+		good &= number(text + n + 1, &second) && second >= 0 && second <= 1e9;
+	if (!good)
+		return cli_fail(
+			err, EVN_ERR_USAGE,
+			"'%.*s' is neither auto nor a number from 0 to 1e9, or two such as 3/30, the second for prompts", SHOWN,
+			text);
 	*out = value;
+	*prompts = second;
 	return EVN_OK;
 }
 
 evn_status parse_shares(const char *text, share_list *out, evn_error *err)
 {
 	char item[SHOWN + 1];
-	double sum = 0;
+	double sum = 0, prompt_sum = 0;
 	out->n = 0;
-	for (const char *rest = text; rest;) {
+	for (const char *rest = text; rest; out->n++) {
 		if (out->n == EVN_MAX_RANKS || !next_item(&rest, item, sizeof item))
 			return cli_fail(err, EVN_ERR_USAGE, "'%.*s': expected at most %d numbers such as 3,1", SHOWN, text,
 							EVN_MAX_RANKS);
-		evn_status status = parse_real(item, 0, 1e9, &out->values[out->n], err);
+		double *value = &out->values[out->n], *prompts = &out->prompts[out->n];
+		evn_status status = parse_share(item, value, prompts, err);
 		if (status != EVN_OK)
 			return status;
-		sum += out->values[out->n++];
+		if (*value == EVN_SHARE_AUTO)
+			return cli_fail(err, EVN_ERR_USAGE, "'%.*s': expected numbers such as 3,1", SHOWN, text);
+		sum += *value;
+		prompt_sum += *prompts == EVN_SHARE_AUTO ? *value : *prompts;
 	}
-	if (!(sum > 0))
+	if (!(sum > 0 && prompt_sum > 0))
 		return cli_fail(err, EVN_ERR_USAGE, "'%.*s': all shares are zero, so no device would hold the model", SHOWN,
 						text);
 	return EVN_OK;

@@ -19,6 +19,7 @@ typedef struct {
 
 typedef struct {
 	double values[EVN_MAX_RANKS];
+	double prompts[EVN_MAX_RANKS]; /* EVN_SHARE_AUTO: the same */
 	size_t n;
 } share_list;
 
@@ -30,7 +31,8 @@ evn_status parse_bool(const char *text, bool *out, evn_error *err);             
 evn_status parse_choice(const char *text, const char *const *names, int *out, evn_error *err);
 evn_status parse_memory(const char *text, memory_limit *out, evn_error *err); /* 6GiB, 500MB, 90% */
 evn_status parse_memory_list(const char *text, memory_list *out, evn_error *err);
-evn_status parse_share(const char *text, double *out, evn_error *err);      /* auto, or a number >= 0 */
+/* auto, or a number >= 0; and "3/30": that for prompts, else EVN_SHARE_AUTO. */
+evn_status parse_share(const char *text, double *out, double *prompts, evn_error *err);
 evn_status parse_shares(const char *text, share_list *out, evn_error *err); /* numbers, at least one > 0 */
 /* Comma-separated token ids; *ids malloc'd. At least one. */
 evn_status parse_ids(const char *text, int32_t **ids, size_t *n, evn_error *err);

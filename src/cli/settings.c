@@ -94,6 +94,7 @@ evn_options settings_engine_options(const settings *s)
 		.n_devices = s->n_rules,
 		.shares = s->shares.n ? s->shares.values : NULL,
 		.n_shares = s->shares.n,
+		.prompt_shares = s->shares.n ? s->shares.prompts : NULL,
 		.context = (uint32_t)s->context,
 		.batch = (uint32_t)s->batch,
 		.reduce = (evn_reduce)s->reduce,

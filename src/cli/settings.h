@@ -16,6 +16,7 @@ typedef struct {
 	share_list shares;   /* per rank, from --shares */
 	memory_list memory;  /* per item of the list, or one for all, from --memory */
 	evn_device_rule rules[EVN_MAX_RANKS];
+	double prompt_shares[EVN_MAX_RANKS]; /* of the rules */
 	size_t n_rules;
 	char *owned_list, *owned_paths[5]; /* what rules and the paths may point into */
 

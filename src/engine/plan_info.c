@@ -27,11 +27,13 @@ static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 	snprintf(p->rank_names[i], sizeof p->rank_names[i], "%s", evn_system_info(s->system, s->picks[i].device)->name);
 	r->device = p->rank_devices[i];
 	r->name = p->rank_names[i];
-	r->share_decode = r->share_prefill = evn_split_share(s->shape, s->split, i); /* one layout serves both */
+	r->share_decode = evn_split_share(s->shape, s->split, i, EVN_DECODE);
+	r->share_prefill = evn_split_share(s->shape, s->split, i, EVN_PROMPT);
 	put_range(r->heads, first->heads);
 	if (s->split->n_layers)
 		put_range(r->kv_heads, evn_kv_range(s->shape, first->heads));
-	put_range(r->ff, first->ff);
+	put_range(r->ff, first->ff[EVN_DECODE]);
+	put_range(r->prompt_ff, first->ff[EVN_PROMPT]);
 	put_range(r->vocab, s->split->vocab[i]);
 	r->bytes = evn_split_bytes(s->shape, s->split, i);
 	r->gemv_gbs = rates->gemv_gbs;

@@ -103,12 +103,14 @@ static uint64_t memory_limit(const decision *d, uint32_t i, uint32_t n_sharing_h
 }
 
 /* A rule's share is divided over its ranks by their compute units. */
-static double rule_share(const decision *d, uint32_t i)
+static double rule_share(const decision *d, uint32_t i, evn_phase phase)
 {
-	if (d->o->n_shares)
-		return d->o->shares[i];
 	const evn_device_rule *rule = rule_of(d, i);
-	if (!rule || rule->share < 0)
+	const double *given = phase == EVN_DECODE ? d->o->shares : d->o->prompt_shares;
+	if (d->o->n_shares)
+		return given ? given[i] : EVN_SHARE_AUTO;
+	const double *share = !rule ? NULL : phase == EVN_DECODE ? &rule->share : rule->prompt_share;
+	if (!share || *share < 0)
 		return EVN_SHARE_AUTO;
 	double units = 0, own = 0;
 	for (uint32_t k = 0; k < d->n_candidates; k++) {
@@ -119,7 +121,7 @@ static double rule_share(const decision *d, uint32_t i)
 		if (k == i)
 			own = u;
 	}
-	return units > 0 ? rule->share * own / units : rule->share;
+	return units > 0 ? *share * own / units : *share;
 }
 
 static evn_status make_candidates(decision *d)
@@ -134,7 +136,8 @@ static evn_status make_candidates(decision *d)
 		d->candidates[i] = (evn_plan_candidate){.name = d->usages[i].name,
 												.id = d->usages[i].name,
 												.memory_bytes = memory_limit(d, i, sharing),
-												.share = rule_share(d, i),
+												.share = rule_share(d, i, EVN_DECODE),
+												.prompt_share = rule_share(d, i, EVN_PROMPT),
 												.chip = evn_system_chip(d->p->system, device),
 												.driver = evn_system_platform(d->p->system, device),
 												.device = d->o->n_devices ? 0 : (int)device + 1,
@@ -160,7 +163,7 @@ static evn_status refuse_early(decision *d)
 	}
 	if (sum <= 0)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
-	evn_status s = evn_split_make(&trial, &d->p->shape, d->n_candidates, shares, memory, d->err);
+	evn_status s = evn_split_make(&trial, &d->p->shape, d->n_candidates, shares, NULL, memory, d->err);
 	evn_split_free(&trial);
 	return s;
 }
@@ -299,7 +302,7 @@ static evn_status split_shares(decision *d)
 {
 	evn_prepared *p = d->p;
 	evn_plan_candidate *ranks = p->ranks;
-	double shares[EVN_MAX_RANKS];
+	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
 		for (uint32_t part = 0; d->choice.taken[i] && part < d->usages[i].n; part++, k++) {
@@ -308,8 +311,12 @@ static evn_status split_shares(decision *d)
 			memory[k] = ranks[k].memory_bytes;
 		}
 	}
-	EVN_TRY(evn_plan_shares(shares, ranks, p->n, d->err));
-	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, d->err);
+	EVN_TRY(evn_plan_shares(shares, prompt_shares, ranks, p->n, d->err));
+	EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, d->err));
+	if (p->split.one_layout)
+		evn_log(EVN_LOG_WARN,
+				"memory is too short for prompts to have shares of their own: they have those of decoding");
+	return EVN_OK;
 }
 
 static evn_status describe(decision *d)
@@ -321,7 +328,8 @@ static evn_status describe(decision *d)
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		use_rates(&d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
 	for (uint32_t i = 0; i < d->n_candidates; i++)
-		d->candidates[i].share = EVN_SHARE_AUTO; /* alone, a device holds everything */
+		d->candidates[i].share = d->candidates[i].prompt_share =
+			EVN_SHARE_AUTO; /* alone, a device holds everything */
 	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, meeting, NULL) != EVN_OK)
 		best = d->choice;
 	evn_plan_summary s = {.system = p->system,
@@ -404,7 +412,7 @@ evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t 
 						  .ranks = {p->ranks[rank]},
 						  .profile = {.ranks = {p->profile.ranks[rank]}}};
 	EVN_TRY(evn_system_open(&out->system, err));
-	return evn_split_make(&out->split, &out->shape, 1, (double[]){1}, &out->ranks[0].memory_bytes, err);
+	return evn_split_make(&out->split, &out->shape, 1, (double[]){1}, NULL, &out->ranks[0].memory_bytes, err);
 }
 
 void evn_prepared_free(evn_prepared *p)

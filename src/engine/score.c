@@ -333,7 +333,7 @@ static evn_status set_quotas(run *r, evn_error *err)
 	}
 	if (!r->by_shares)
 		return EVN_OK;
-	EVN_TRY(evn_plan_shares(shares, s->prepared.ranks, s->n_workers, err));
+	EVN_TRY(evn_plan_shares(shares, NULL, s->prepared.ranks, s->n_workers, err));
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sum += shares[i];
 	for (uint32_t i = 0; i < s->n_workers; i++) {

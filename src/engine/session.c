@@ -162,7 +162,7 @@ static evn_status step(stepping *st, const int32_t *ids, evn_error *err)
 		return evn_fail(err, EVN_ERR_CANCELLED, "the prompt was stopped at token %zu of %zu", st->done, st->total);
 	}
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder);
+		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder, st->step.n_tok);
 	return status;
 }
 

@@ -63,13 +63,13 @@ static void give_up(void *arg)
 /* Shares as the planner gives them. */
 static evn_status split_by_rates(evn_steps *s, evn_error *err)
 {
-	double shares[EVN_MAX_RANKS];
+	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	for (uint32_t i = 0; i < s->n; i++)
 		memory[i] = UINT64_MAX;
 	evn_split_free(&s->split);
-	EVN_TRY(evn_plan_shares(shares, s->ranks, s->n, err));
-	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, shares, memory, err));
+	EVN_TRY(evn_plan_shares(shares, prompt_shares, s->ranks, s->n, err));
+	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, shares, prompt_shares, memory, err));
 	if (s->limits.n_layers)
 		s->split.n_layers = s->limits.n_layers;
 	return EVN_OK;
@@ -79,7 +79,8 @@ static evn_status cut_layers(evn_steps *s, evn_error *err)
 {
 	double all = 0, slowest_s = 0;
 	for (uint32_t i = 0; i < s->n; i++)
-		s->ranks[i] = (evn_plan_candidate){.share = EVN_SHARE_AUTO, .rates.gemv_gbs = s->as[i].gbs, .id = ""};
+		s->ranks[i] = (evn_plan_candidate){
+			.share = EVN_SHARE_AUTO, .prompt_share = EVN_SHARE_AUTO, .rates.gemv_gbs = s->as[i].gbs, .id = ""};
 	EVN_TRY(split_by_rates(s, err));
 	for (uint32_t i = 0; i < s->n; i++)
 		all += evn_split_work(&s->shape, &s->split, i).bytes / s->shape.n_layers;
@@ -189,9 +190,12 @@ static evn_status split_alone(evn_steps *s, uint32_t rank, uint32_t divisor, evn
 		return evn_fail_memory(err, "split", one->n_layers * sizeof *one->layers);
 	for (uint32_t i = 0; i < one->n_layers; i++) {
 		const evn_layer_split *l = &s->split.layers[(size_t)i * s->n + rank];
-		one->layers[i] = divisor == 1 ? *l
-									  : (evn_layer_split){.heads = first_part(l->heads, divisor, 1),
-														  .ff = first_part(l->ff, divisor, s->shape.ff_grain)};
+		one->layers[i] = *l;
+		if (divisor == 1)
+			continue;
+		one->layers[i].heads = first_part(l->heads, divisor, 1);
+		for (int phase = 0; phase < EVN_PHASES; phase++)
+			one->layers[i].ff[phase] = first_part(l->ff[phase], divisor, s->shape.ff_grain);
 	}
 	if (divisor == 1)
 		one->vocab[0] = s->split.vocab[rank];

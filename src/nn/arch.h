@@ -17,7 +17,7 @@ enum {
 };
 
 struct evn_decoder;
-struct evn_layer;
+struct evn_ff;
 
 /* Weights of a norm; the bias may be NULL. */
 typedef struct {
@@ -35,7 +35,7 @@ typedef struct {
 	const char *const *proofs;    /* known-answer cases of the kernels it has for itself; NULL behind the last */
 	evn_norm_kind norm;
 	/* d->gated, in the form asked for, = what the down projection reads, from d->normed. NULL without layers. */
-	evn_status (*expand)(struct evn_decoder *d, const struct evn_layer *y, evn_form form, uint32_t n_tok,
+	evn_status (*expand)(struct evn_decoder *d, const struct evn_ff *f, evn_form form, uint32_t n_tok,
 						 evn_error *err);
 } evn_arch;
 

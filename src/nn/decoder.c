@@ -82,24 +82,23 @@ static evn_status attention(evn_decoder *d, const evn_layer *y, const evn_kv *kv
 	return evn_op_add_bias(d->ops, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, step->n_tok, err);
 }
 
-static evn_status expand_and_contract(evn_decoder *d, const evn_layer *y, evn_buf *partial, uint32_t n,
-									  evn_error *err)
+static evn_status expand_and_contract(evn_decoder *d, const evn_ff *f, evn_buf *partial, uint32_t n, evn_error *err)
 {
-	const evn_half half = {.y = partial, .x = d->normed, .in = &y->gate_up, .out = &y->down};
-	if (y->up_offset && !y->gate_up_bias && evn_op_fuses(d->ops, &half, n))
-		return evn_op_feed_forward_half(d->ops, &half, y->up_offset, d->gated, d->gated_stride, err);
-	EVN_TRY(d->arch->expand(d, y, evn_op_form(d->ops, &y->down, n), n, err));
-	return evn_op_linear(d->ops, partial, d->dim_stride, d->gated, d->gated_stride, &y->down, n, err);
+	const evn_half half = {.y = partial, .x = d->normed, .in = &f->gate_up, .out = &f->down};
+	if (f->up_offset && !f->gate_up_bias && evn_op_fuses(d->ops, &half, n))
+		return evn_op_feed_forward_half(d->ops, &half, f->up_offset, d->gated, d->gated_stride, err);
+	EVN_TRY(d->arch->expand(d, f, evn_op_form(d->ops, &f->down, n), n, err));
+	return evn_op_linear(d->ops, partial, d->dim_stride, d->gated, d->gated_stride, &f->down, n, err);
 }
 
 /* This rank's units of the feed-forward network over d->normed; its part of the down projection is written to
  * partial. */
-static evn_status feed_forward(evn_decoder *d, const evn_layer *y, evn_buf *partial, uint32_t n, evn_error *err)
+static evn_status feed_forward(evn_decoder *d, const evn_ff *f, evn_buf *partial, uint32_t n, evn_error *err)
 {
-	EVN_TRY(expand_and_contract(d, y, partial, n, err));
-	if (!y->down_bias)
+	EVN_TRY(expand_and_contract(d, f, partial, n, err));
+	if (!f->down_bias)
 		return EVN_OK;
-	return evn_op_add_bias(d->ops, partial, d->dim_stride, y->down_bias, y->down.rows, n, err);
+	return evn_op_add_bias(d->ops, partial, d->dim_stride, f->down_bias, f->down.rows, n, err);
 }
 
 static evn_status all_reduce(evn_decoder *d, evn_group *g, uint32_t n_tok, uint32_t contributors,
@@ -164,14 +163,15 @@ static const evn_norm *norm_before(const evn_decoder *d, uint32_t layer, const e
 static evn_status layer(evn_decoder *d, uint32_t i, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
 {
 	const evn_layer *y = &d->layers[i];
+	const evn_ff *f = &y->ff[evn_phase_of(step->n_tok)];
 	uint32_t n = step->n_tok;
 	evn_norm norm;
 	if (evn_range_len(y->heads))
 		EVN_TRY(attention(d, y, kv, evn_group_partial(g, d->rank), step, err));
-	EVN_TRY(all_reduce(d, g, n, y->attn_contributors, norm_for(d, &y->gate_up, &y->ffn_norm, n, &norm), err));
-	if (evn_range_len(y->ff))
-		EVN_TRY(feed_forward(d, y, evn_group_partial(g, d->rank), n, err));
-	return all_reduce(d, g, n, y->ff_contributors, norm_before(d, i + 1, step, &norm), err);
+	EVN_TRY(all_reduce(d, g, n, y->attn_contributors, norm_for(d, &f->gate_up, &y->ffn_norm, n, &norm), err));
+	if (evn_range_len(f->units))
+		EVN_TRY(feed_forward(d, f, evn_group_partial(g, d->rank), n, err));
+	return all_reduce(d, g, n, f->contributors, norm_before(d, i + 1, step, &norm), err);
 }
 
 evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)

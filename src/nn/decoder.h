@@ -36,7 +36,7 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 							uint32_t rank, evn_decoder_limits limits, evn_load_progress *progress, evn_error *err);
 void evn_decoder_free(evn_decoder *d);
 evn_ops *evn_decoder_ops(const evn_decoder *d);
-uint64_t evn_decoder_weight_bytes(const evn_decoder *d); /* read for each token */
+uint64_t evn_decoder_weight_bytes(const evn_decoder *d, uint32_t n_tok); /* read by a step of so many tokens */
 
 evn_status evn_kv_create(evn_kv **out, const evn_decoder *d, evn_error *err);
 void evn_kv_free(evn_kv *kv);

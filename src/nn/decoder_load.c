@@ -156,36 +156,55 @@ static evn_status load_attention(const loader *l, evn_layer *y)
 	return evn_matrix_split_input(&y->attn_out, l->d->q, out, columns, l->err);
 }
 
-static evn_status load_feed_forward(const loader *l, evn_layer *y)
+/* The windows of one phase. Biases are loaded for each: they are short. */
+static evn_status take_window(const loader *l, const evn_layer *y, const stacking *held, evn_ff *f)
+{
+	const char *down_stem = l->d->arch->stacks[EVN_STACK_FF_OUT][0];
+	const uint32_t first = held->blocks[0].rows.begin;
+	const evn_range window = {f->units.begin - first, f->units.end - first};
+	stacking in = *held;
+	evn_matrix_view_output(&f->gate_up, &y->gate_up, held->offsets, held->n, window, in.offsets);
+	evn_matrix_view_input(&f->down, &y->down, window);
+	f->up_offset = in.offsets[in.n - 1];
+	for (uint32_t i = 0; i < in.n; i++)
+		in.blocks[i].rows = f->units;
+	EVN_TRY(load_stacked_bias(l, &in, &f->gate_up, &f->gate_up_bias));
+	return load_sum_bias(l, down_stem, f->contributors, &f->down_bias);
+}
+
+static evn_status load_feed_forward(const loader *l, evn_layer *y, evn_range units)
 {
 	const evn_hparams *h = l->d->h;
 	const evn_stack *stacks = l->d->arch->stacks;
-	const char *down_stem = stacks[EVN_STACK_FF_OUT][0];
 	const evn_tensor *down;
 	stacking in = {0};
 	EVN_TRY(load_norm(l, "ffn_norm", &y->ffn_norm));
 	for (; stacks[EVN_STACK_FF_IN][in.n]; in.n++) {
 		in.stems[in.n] = stacks[EVN_STACK_FF_IN][in.n];
 		EVN_TRY(need_matrix(l, in.stems[in.n], h->dim, h->ff_dim, &in.blocks[in.n].tensor));
-		in.blocks[in.n].rows = y->ff;
+		in.blocks[in.n].rows = units;
 	}
-	EVN_TRY(need_matrix(l, down_stem, h->ff_dim, h->dim, &down));
-	EVN_TRY(load_stack(l, &in, &y->gate_up, &y->gate_up_bias));
-	y->up_offset = in.offsets[in.n - 1];
-	EVN_TRY(load_sum_bias(l, down_stem, y->ff_contributors, &y->down_bias));
-	return evn_matrix_split_input(&y->down, l->d->q, down, y->ff, l->err);
+	EVN_TRY(need_matrix(l, stacks[EVN_STACK_FF_OUT][0], h->ff_dim, h->dim, &down));
+	EVN_TRY(evn_matrix_split_output(&y->gate_up, l->d->q, in.blocks, in.n, in.offsets, l->err));
+	EVN_TRY(evn_matrix_split_input(&y->down, l->d->q, down, units, l->err));
+	for (int phase = 0; phase < EVN_PHASES; phase++)
+		if (evn_range_len(y->ff[phase].units))
+			EVN_TRY(take_window(l, y, &in, &y->ff[phase]));
+	return EVN_OK;
 }
 
 static void take_ranges(evn_layer *y, const evn_split *split, uint32_t layer, uint32_t rank, uint32_t group)
 {
 	const evn_layer_split *of = &split->layers[layer * split->n_ranks];
 	y->heads = of[rank].heads;
-	y->ff = of[rank].ff;
 	if (evn_range_len(y->heads))
 		y->kv_heads = (evn_range){y->heads.begin / group, (y->heads.end + group - 1) / group};
-	for (uint32_t i = 0; i < split->n_ranks; i++) {
+	for (uint32_t i = 0; i < split->n_ranks; i++)
 		y->attn_contributors |= (evn_range_len(of[i].heads) > 0) * (1u << i);
-		y->ff_contributors |= (evn_range_len(of[i].ff) > 0) * (1u << i);
+	for (int phase = 0; phase < EVN_PHASES; phase++) {
+		y->ff[phase].units = of[rank].ff[phase];
+		for (uint32_t i = 0; i < split->n_ranks; i++)
+			y->ff[phase].contributors |= (evn_range_len(of[i].ff[phase]) > 0) * (1u << i);
 	}
 }
 
@@ -200,12 +219,14 @@ static evn_status load_layers(loader *l, const evn_split *split, evn_load_progre
 		take_ranges(y, split, l->layer, d->rank, d->h->n_heads / d->h->n_kv_heads);
 		if (evn_range_len(y->heads))
 			EVN_TRY(load_attention(l, y));
-		if (evn_range_len(y->ff))
-			EVN_TRY(load_feed_forward(l, y));
-		uint64_t bytes = y->qkv.bytes + y->attn_out.bytes + y->gate_up.bytes + y->down.bytes;
-		d->weight_bytes += bytes;
+		evn_range units = evn_ff_held(&split->layers[(size_t)l->layer * split->n_ranks + d->rank]);
+		if (evn_range_len(units))
+			EVN_TRY(load_feed_forward(l, y, units));
+		uint64_t bytes = y->qkv.bytes + y->attn_out.bytes;
+		for (int phase = 0; phase < EVN_PHASES; phase++)
+			d->weight_bytes[phase] += bytes + y->ff[phase].gate_up.bytes + y->ff[phase].down.bytes;
 		if (progress) {
-			atomic_fetch_add(&progress->done_bytes, bytes);
+			atomic_fetch_add(&progress->done_bytes, bytes + y->gate_up.bytes + y->down.bytes);
 			if (atomic_load(&progress->stop))
 				return evn_fail(l->err, EVN_ERR_CANCELLED, "loading was stopped");
 		}
@@ -245,7 +266,8 @@ static evn_status load_head(evn_decoder *d, const evn_model *m, const evn_split 
 		EVN_TRY(evn_model_need(m, "output.bias", d->h->vocab, 0, &t, err));
 		EVN_TRY(evn_vector_load(&d->head_bias, d->q, t, d->vocab, err));
 	}
-	d->weight_bytes += d->head.bytes;
+	for (int phase = 0; phase < EVN_PHASES; phase++)
+		d->weight_bytes[phase] += d->head.bytes;
 	if (progress)
 		atomic_fetch_add(&progress->done_bytes, d->head.bytes);
 	return EVN_OK;
@@ -287,8 +309,10 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 		const evn_layer *y = &d->layers[i];
 		grow(&d->qkv_stride, y->qkv.rows);
 		grow(&d->attended_stride, y->attn_out.columns);
-		grow(&d->gate_up_stride, y->gate_up.rows);
-		grow(&d->gated_stride, y->down.columns);
+		for (int phase = 0; phase < EVN_PHASES; phase++) {
+			grow(&d->gate_up_stride, y->ff[phase].gate_up.rows);
+			grow(&d->gated_stride, y->ff[phase].down.columns);
+		}
 	}
 	EVN_TRY(make_scratch(d, &d->x, n, d->dim_stride, "residual", err));
 	EVN_TRY(make_scratch(d, &d->normed, n, d->dim_stride, "normed", err));
@@ -337,14 +361,17 @@ evn_status evn_decoder_load(evn_decoder **out, evn_queue *q, const evn_model *m,
 static void free_layer(evn_layer *y)
 {
 	evn_buf *const vectors[] = {y->attn_norm.weight, y->attn_norm.bias, y->ffn_norm.weight, y->ffn_norm.bias,
-								y->qkv_bias,         y->q_norm,         y->k_norm,          y->attn_out_bias,
-								y->gate_up_bias,     y->down_bias};
+								y->qkv_bias,         y->q_norm,         y->k_norm,          y->attn_out_bias};
 	for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
 		evn_buf_free(vectors[i]);
 	evn_matrix_free(&y->qkv);
 	evn_matrix_free(&y->attn_out);
 	evn_matrix_free(&y->gate_up);
 	evn_matrix_free(&y->down);
+	for (int phase = 0; phase < EVN_PHASES; phase++) {
+		evn_buf_free(y->ff[phase].gate_up_bias);
+		evn_buf_free(y->ff[phase].down_bias);
+	}
 }
 
 void evn_decoder_free(evn_decoder *d)
@@ -365,7 +392,10 @@ void evn_decoder_free(evn_decoder *d)
 }
 
 evn_ops *evn_decoder_ops(const evn_decoder *d) { return d->ops; }
-uint64_t evn_decoder_weight_bytes(const evn_decoder *d) { return d->weight_bytes; }
+uint64_t evn_decoder_weight_bytes(const evn_decoder *d, uint32_t n_tok)
+{
+	return d->weight_bytes[evn_phase_of(n_tok)];
+}
 
 evn_status evn_kv_create(evn_kv **out, const evn_decoder *d, evn_error *err)
 {

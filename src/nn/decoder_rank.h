@@ -5,23 +5,31 @@
 #include "nn/arch.h"
 #include "nn/decoder.h"
 
+/* The feed-forward units that steps of a phase use: windows of those that the layer holds. */
+typedef struct evn_ff {
+	evn_range units;
+	evn_matrix gate_up;    /* or up alone */
+	evn_buf *gate_up_bias; /* (gate_up.rows) */
+	uint32_t up_offset;    /* 0: nothing is gated */
+	evn_matrix down;
+	evn_buf *down_bias;    /* only on the rank that adds it */
+	uint32_t contributors; /* bit per rank */
+} evn_ff;
+
 /* One layer's part on this rank; a rank without heads (or units) has empty matrices there and skips that half. Biases
  * are NULL where there are none. */
 typedef struct evn_layer {
-	evn_range heads, kv_heads, ff;
+	evn_range heads, kv_heads;
 	evn_norm_weights attn_norm, ffn_norm;
 	evn_matrix qkv;    /* q, k, v rows stacked */
 	evn_buf *qkv_bias; /* (qkv.rows) */
 	uint32_t k_offset, v_offset;
 	evn_buf *q_norm, *k_norm; /* (head_dim) or NULL */
 	evn_matrix attn_out;
-	evn_buf *attn_out_bias; /* only on the rank that adds it */
-	evn_matrix gate_up;     /* or up alone */
-	evn_buf *gate_up_bias;  /* (gate_up.rows) */
-	uint32_t up_offset;     /* 0: nothing is gated */
-	evn_matrix down;
-	evn_buf *down_bias;                          /* only on the rank that adds it */
-	uint32_t attn_contributors, ff_contributors; /* bit per rank */
+	evn_buf *attn_out_bias;     /* only on the rank that adds it */
+	uint32_t attn_contributors; /* bit per rank */
+	evn_matrix gate_up, down;   /* all that it holds */
+	evn_ff ff[EVN_PHASES];
 } evn_layer;
 
 struct evn_decoder {
@@ -40,7 +48,7 @@ struct evn_decoder {
 	evn_buf *head_bias; /* (head.rows) or NULL */
 	evn_range vocab;
 	evn_buf *rope;
-	uint64_t weight_bytes;
+	uint64_t weight_bytes[EVN_PHASES];
 	/* scratch (n_batch, stride) */
 	evn_buf *x, *normed, *qkv, *attended, *gate_up, *gated, *logits;
 	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride;

@@ -22,14 +22,14 @@ static evn_status sum_rows(const evn_model *m, const evn_arch *arch, int stack, 
 	return EVN_OK;
 }
 
-/* Units move in whole blocks of the down projection's columns. */
+/* Units move in whole steps of the down projection's columns. */
 static evn_status ff_grain(const evn_model *m, const evn_arch *arch, uint32_t *grain, evn_error *err)
 {
 	for (uint32_t i = 0; i < evn_model_hparams(m)->n_layers; i++) {
 		const evn_tensor *t;
 		EVN_TRY(evn_arch_matrix(m, i, arch->stacks[EVN_STACK_FF_OUT][0], &t, err));
-		if (t->quant->block_len > *grain)
-			*grain = t->quant->block_len;
+		if (t->quant->group_len > *grain)
+			*grain = t->quant->group_len;
 	}
 	return EVN_OK;
 }

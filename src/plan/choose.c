@@ -5,18 +5,25 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* A device whose share is automatic gets as much per GB/s as those whose share is given. */
-static evn_status share_per_gbs(double *out, const evn_plan_candidate *c, uint32_t n, evn_error *err)
+/* One phase's shares: what is given, and the rate that automatic ones follow. */
+typedef struct {
+	double given[EVN_MAX_RANKS], rates[EVN_MAX_RANKS];
+	const char *unit;
+} sharing;
+
+/* A device whose share is automatic gets as much per unit of speed as those whose share is given. */
+static evn_status share_per_rate(double *out, const sharing *s, uint32_t n, evn_error *err)
 {
-	double given = 0, given_gbs = 0;
+	double given = 0, rates = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		if (c[i].share <= 0)
+		if (s->given[i] <= 0)
 			continue;
-		given += c[i].share;
-		given_gbs += c[i].rates.gemv_gbs;
+		given += s->given[i];
+		rates += s->rates[i];
 	}
-	*out = given > 0 ? given / given_gbs : 1;
+	*out = given > 0 ? given / rates : 1;
 	if (!isfinite(*out) || *out <= 0)
 		return evn_fail(
 			err, EVN_ERR_USAGE,
@@ -25,29 +32,50 @@ static evn_status share_per_gbs(double *out, const evn_plan_candidate *c, uint32
 	return EVN_OK;
 }
 
-evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t n, evn_error *err)
+static evn_status share(double *shares, const sharing *s, const evn_plan_candidate *c, uint32_t n, evn_error *err)
 {
-	double per_gbs = 0, sum = 0;
+	double per_rate = 0, sum = 0;
 	bool automatic = false;
 	for (uint32_t i = 0; i < n; i++) {
-		bool is_auto = c[i].share == EVN_SHARE_AUTO;
+		bool is_auto = s->given[i] == EVN_SHARE_AUTO;
 		automatic |= is_auto;
-		if (!is_auto && (!isfinite(c[i].share) || c[i].share < 0))
+		if (!is_auto && (!isfinite(s->given[i]) || s->given[i] < 0))
 			return evn_fail(err, EVN_ERR_USAGE, "share of device %s is %g: expected a number of at least 0", c[i].id,
-							c[i].share);
-		if (is_auto && !(isfinite(c[i].rates.gemv_gbs) && c[i].rates.gemv_gbs > 0))
-			return evn_fail(err, EVN_ERR_USAGE,
-							"share of device %s is automatic, but its speed is not known (%g GB/s)", c[i].id,
-							c[i].rates.gemv_gbs);
+							s->given[i]);
+		if (is_auto && !(isfinite(s->rates[i]) && s->rates[i] > 0))
+			return evn_fail(err, EVN_ERR_USAGE, "share of device %s is automatic, but its speed is not known (%g %s)",
+							c[i].id, s->rates[i], s->unit);
 	}
 	if (automatic)
-		EVN_TRY(share_per_gbs(&per_gbs, c, n, err));
+		EVN_TRY(share_per_rate(&per_rate, s, n, err));
 	for (uint32_t i = 0; i < n; i++) {
-		shares[i] = c[i].share == EVN_SHARE_AUTO ? c[i].rates.gemv_gbs * per_gbs : c[i].share;
+		shares[i] = s->given[i] == EVN_SHARE_AUTO ? s->rates[i] * per_rate : s->given[i];
 		sum += shares[i];
 	}
 	if (sum <= 0)
 		return evn_fail(err, EVN_ERR_USAGE, "every device has a share of 0: at least one must have more");
+	return EVN_OK;
+}
+
+evn_status evn_plan_shares(double *shares, double *prompt_shares, const evn_plan_candidate *c, uint32_t n,
+						   evn_error *err)
+{
+	sharing decode = {.unit = "GB/s"}, prompt = {.unit = "GFLOP/s"};
+	bool known = true, automatic = false;
+	for (uint32_t i = 0; i < n; i++) {
+		decode.given[i] = c[i].share;
+		decode.rates[i] = c[i].rates.gemv_gbs;
+		prompt.given[i] = c[i].prompt_share == EVN_SHARE_AUTO ? c[i].share : c[i].prompt_share;
+		prompt.rates[i] = c[i].rates.gemm_gflops;
+		known &= isfinite(prompt.rates[i]) && prompt.rates[i] > 0;
+		automatic |= prompt.given[i] == EVN_SHARE_AUTO;
+	}
+	EVN_TRY(share(shares, &decode, c, n, err));
+	if (!prompt_shares)
+		return EVN_OK;
+	if (known || !automatic)
+		return share(prompt_shares, &prompt, c, n, err);
+	memcpy(prompt_shares, shares, n * sizeof *shares);
 	return EVN_OK;
 }
 
@@ -122,7 +150,7 @@ static evn_meeting meeting_of(const choosing *ch, uint32_t mask)
 static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, evn_error *err)
 {
 	evn_plan_candidate members[EVN_MAX_RANKS];
-	double shares[EVN_MAX_RANKS];
+	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	uint32_t n = 0;
 	bool all_work = true;
@@ -133,8 +161,8 @@ static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, 
 			members[n] = ch->c[i];
 			memory[n++] = ch->c[i].memory_bytes;
 		}
-	EVN_TRY(evn_plan_shares(shares, members, n, err));
-	EVN_TRY(evn_split_make(&split, ch->shape, n, shares, memory, err));
+	EVN_TRY(evn_plan_shares(shares, prompt_shares, members, n, err));
+	EVN_TRY(evn_split_make(&split, ch->shape, n, shares, prompt_shares, memory, err));
 	for (uint32_t r = 0; r < n; r++)
 		all_work &= evn_split_bytes(ch->shape, &split, r) > ch->shape->fixed_bytes;
 	if (all_work)

@@ -34,14 +34,23 @@ typedef struct {
 /* Query heads [begin,end) need the KV heads they attend to; a group that straddles two ranks is held by both. */
 evn_range evn_kv_range(const evn_plan_shape *s, evn_range heads);
 
+/* Steps of few tokens are bound by bytes, those of many by arithmetic: the feed-forward units of a rank, most of its
+ * work, differ between the two. Heads do not, because the cache lies where they are. */
+typedef enum { EVN_DECODE, EVN_PROMPT, EVN_PHASES } evn_phase;
+#define EVN_PROMPT_FROM 16u /* tokens of a step from which it is a prompt's: weights are decoded once for 8 */
+static inline evn_phase evn_phase_of(uint32_t n_tok) { return n_tok < EVN_PROMPT_FROM ? EVN_DECODE : EVN_PROMPT; }
+
 typedef struct {
-	evn_range heads, ff;
+	evn_range heads, ff[EVN_PHASES];
 } evn_layer_split;
+/* The units that a rank holds, of which a step uses those of its phase: from the first of either to the last. */
+evn_range evn_ff_held(const evn_layer_split *l);
 
 typedef struct {
 	uint32_t n_ranks, n_layers;
 	evn_layer_split *layers; /* [layer * n_ranks + rank] */
 	evn_range vocab[EVN_MAX_RANKS];
+	bool one_layout; /* memory was too short for prompts to have shares of their own, as was asked for */
 } evn_split;
 
 /* How fast a rank is, as seen in steps of a decoder: a step of its share takes work / rate and what is beside it. */
@@ -72,6 +81,7 @@ typedef struct {
 	evn_rates rates;
 	uint64_t memory_bytes; /* most it may hold */
 	double share;          /* EVN_SHARE_AUTO, or a weight >= 0 */
+	double prompt_share;   /* the same for prompts; EVN_SHARE_AUTO: as share where that is given */
 	int chip;              /* candidates with equal chip >= 0 are one piece of silicon through several drivers */
 	int driver;            /* ordinal of its platform; only different drivers of one chip exclude each other */
 	int device;            /* candidates with equal device > 0 are ways of using one device: at most one is taken */
@@ -79,24 +89,26 @@ typedef struct {
 	evn_meeting meeting;   /* of its own parts, where it has several */
 } evn_plan_candidate;
 
-/* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any).
+/* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any). prompt_shares: of
+ * the feed-forward units for prompts; NULL: the same.
  * Over the whole model each rank's part of heads, of ff and of vocab deviates from its share by at most one grain
- * per kind (remainders are spread over layers). Where a rank's memory cannot hold its share it gets less and the
- * others more, in proportion; a rank that cannot hold even fixed_bytes gets nothing. Where that is not enough, heads
- * move by whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the model
- * (says how much is missing). */
+ * per kind and phase (remainders are spread over layers). Where what the ranks would hold of both phases does not
+ * fit, prompts have the shares of decoding. Where a rank's memory cannot hold its share it gets less and the others
+ * more, in proportion; a rank that cannot hold even fixed_bytes gets nothing. Where that is not enough, heads move by
+ * whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the model (says how
+ * much is missing). */
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
-						  const uint64_t *memory, evn_error *err);
+						  const double *prompt_shares, const uint64_t *memory, evn_error *err);
 void evn_split_free(evn_split *split);
 uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
-/* Fraction of all weight bytes that the rank reads per token. */
-double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
+/* Fraction of all weight bytes that the rank reads in a step. */
+double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank, evn_phase phase);
 
 typedef struct {
 	double decode_tok_s, prefill_tok_s;
 } evn_prediction;
 
-/* A rank's work: weight bytes read for a token, multiply-adds of one, query heads; all layers. */
+/* A rank's work: weight bytes read for a token, multiply-adds of one of a prompt, query heads; all layers. */
 typedef struct {
 	double bytes, macs, heads, vocab_bytes;
 } evn_work;
@@ -133,8 +145,10 @@ evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan
  * cost. */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
 						   evn_meeting meeting, evn_error *err);
-/* Share vector that minimises predicted decode time for these ranks: in proportion to gemv_gbs where automatic, else
- * the given ones; where both kinds meet, an automatic one gets what the given ones have on average per GB/s. */
-evn_status evn_plan_shares(double *shares, const evn_plan_candidate *c, uint32_t n, evn_error *err);
+/* Share vectors that minimise predicted times for these ranks: in proportion to gemv_gbs, for prompts (may be NULL)
+ * to gemm_gflops where automatic, else the given ones; where both kinds meet, an automatic one gets what the given
+ * ones have on average per GB/s. Where not every gemm_gflops is known, prompts have the shares of decoding. */
+evn_status evn_plan_shares(double *shares, double *prompt_shares, const evn_plan_candidate *c, uint32_t n,
+						   evn_error *err);
 
 #endif

@@ -47,19 +47,19 @@ typedef struct {
 	double attention, ff; /* bytes or multiply-adds */
 } work;
 
-static work read_bytes(const evn_plan_shape *s, const evn_layer_split *l)
+static work read_bytes(const evn_plan_shape *s, const evn_layer_split *l, evn_phase phase)
 {
 	return (work){.attention = (double)evn_range_len(l->heads) * (double)s->head_bytes +
 							   (double)evn_range_len(evn_kv_range(s, l->heads)) * (double)s->kv_head_bytes,
-				  .ff = (double)evn_range_len(l->ff) * (double)s->ff_unit_bytes};
+				  .ff = (double)evn_range_len(l->ff[phase]) * (double)s->ff_unit_bytes};
 }
 
 /* Weight elements, each one multiply-add per token. */
-static work elements(const evn_plan_shape *s, const evn_layer_split *l)
+static work elements(const evn_plan_shape *s, const evn_layer_split *l, evn_phase phase)
 {
 	double head = 2.0 * s->head_dim * s->dim; /* q and out, or k and v */
 	uint32_t n_heads = evn_range_len(l->heads) + evn_range_len(evn_kv_range(s, l->heads));
-	return (work){.attention = n_heads * head, .ff = (double)s->ff_unit_lines * s->dim * evn_range_len(l->ff)};
+	return (work){.attention = n_heads * head, .ff = (double)s->ff_unit_lines * s->dim * evn_range_len(l->ff[phase])};
 }
 
 evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
@@ -67,7 +67,7 @@ evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_
 	evn_work sum = {.vocab_bytes = (double)evn_range_len(split->vocab[rank]) * (double)s->vocab_row_bytes};
 	for (uint32_t i = 0; i < split->n_layers; i++) {
 		const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + rank];
-		work b = read_bytes(s, l), e = elements(s, l);
+		work b = read_bytes(s, l, EVN_DECODE), e = elements(s, l, EVN_PROMPT);
 		sum.bytes += b.attention + b.ff;
 		sum.macs += e.attention + e.ff;
 		sum.heads += evn_range_len(l->heads);
@@ -78,7 +78,7 @@ evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_
 static bool takes_part(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
 {
 	evn_work w = evn_split_work(s, split, rank);
-	return w.bytes > 0 || w.vocab_bytes > 0;
+	return w.bytes > 0 || w.macs > 0 || w.vocab_bytes > 0;
 }
 
 static bool several_take_part(const evn_plan_shape *s, const evn_split *split)
@@ -103,7 +103,7 @@ static work layer_s(const evn_plan_shape *s, const evn_layer_split *l, const evn
 {
 	double n = n_tok, keys = n * evn_range_len(l->heads) * (position + n / 2);
 	bool one = n_tok == 1;
-	work w = one ? read_bytes(s, l) : elements(s, l);
+	work w = one ? read_bytes(s, l, evn_phase_of(n_tok)) : elements(s, l, evn_phase_of(n_tok));
 	double rate = one ? r->gemv_gbs * 1e9 : r->gemm_gflops * 1e9 / 2 / n;
 	double half = (one ? r->layer_us : n * r->token_us) * 1e-6 / 2;
 	double attention = keys * (one ? r->key_ns : r->prompt_key_ns) * 1e-9;
@@ -147,7 +147,7 @@ evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, cons
 static evn_status whole_tok_s(double *out, const evn_plan_shape *s, const evn_plan_candidate *c, evn_error *err)
 {
 	evn_split whole;
-	EVN_TRY(evn_split_make(&whole, s, 1, (double[]){1}, (uint64_t[]){UINT64_MAX}, err));
+	EVN_TRY(evn_split_make(&whole, s, 1, (double[]){1}, NULL, (uint64_t[]){UINT64_MAX}, err));
 	*out = evn_predict(s, &whole, c, (evn_meeting){0}).prefill_tok_s;
 	evn_split_free(&whole);
 	return EVN_OK;
@@ -171,13 +171,17 @@ evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan
 	return EVN_OK;
 }
 
-double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
+double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank, evn_phase phase)
 {
 	double mine = 0, all = 0;
 	for (uint32_t r = 0; r < split->n_ranks; r++) {
-		evn_work w = evn_split_work(s, split, r);
-		all += w.bytes + w.vocab_bytes;
-		mine += r == rank ? w.bytes + w.vocab_bytes : 0;
+		double bytes = evn_split_work(s, split, r).vocab_bytes;
+		for (uint32_t i = 0; i < split->n_layers; i++) {
+			work w = read_bytes(s, &split->layers[(size_t)i * split->n_ranks + r], phase);
+			bytes += w.attention + w.ff;
+		}
+		all += bytes;
+		mine += r == rank ? bytes : 0;
 	}
 	return all > 0 ? mine / all : 0;
 }

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
 	uint32_t n_layers, size, grain; /* per layer: `size` elements in units of `grain`, the last may be shorter */
@@ -42,26 +43,44 @@ static evn_range range_in_layer(line l, uint64_t begin, uint64_t end, uint32_t l
 	return (evn_range){cut_in_layer(l, begin, layer), cut_in_layer(l, end, layer)};
 }
 
-/* Shares need not sum to 1. A share of 0 cuts twice in the same place: nothing of any kind. */
-static void cut_ranges(evn_split *split, const lines *l, const double *shares)
+/* Where rank r's part of a line begins and ends. Shares need not sum to 1. A share of 0 cuts twice in the same place:
+ * nothing of any kind. */
+typedef struct {
+	uint64_t begin, end;
+} cut;
+
+static cut cut_of(line l, const double *shares, uint32_t n, uint32_t r)
 {
 	double sum = 0, upto = 0;
-	uint64_t heads = 0, ff = 0, vocab = 0;
-	for (uint32_t r = 0; r < split->n_ranks; r++)
-		sum += shares[r];
-	for (uint32_t r = 0; r < split->n_ranks; r++) {
-		upto += shares[r];
-		uint64_t heads_end = line_cut(l->heads, upto / sum);
-		uint64_t ff_end = line_cut(l->ff, upto / sum);
-		uint64_t vocab_end = line_cut(l->vocab, upto / sum);
-		for (uint32_t i = 0; i < split->n_layers; i++)
-			split->layers[(size_t)i * split->n_ranks + r] = (evn_layer_split){
-				.heads = range_in_layer(l->heads, heads, heads_end, i), .ff = range_in_layer(l->ff, ff, ff_end, i)};
-		split->vocab[r] = range_in_layer(l->vocab, vocab, vocab_end, 0);
-		heads = heads_end;
-		ff = ff_end;
-		vocab = vocab_end;
+	for (uint32_t i = 0; i < n; i++) {
+		sum += shares[i];
+		upto += i < r ? shares[i] : 0;
 	}
+	return (cut){line_cut(l, upto / sum), line_cut(l, (upto + shares[r]) / sum)};
+}
+
+static void cut_ranges(evn_split *split, const lines *l, const double *shares, const double *prompt_shares)
+{
+	const uint32_t n = split->n_ranks;
+	for (uint32_t r = 0; r < n; r++) {
+		const cut heads = cut_of(l->heads, shares, n, r), vocab = cut_of(l->vocab, shares, n, r);
+		const cut ff[EVN_PHASES] = {cut_of(l->ff, shares, n, r), cut_of(l->ff, prompt_shares, n, r)};
+		for (uint32_t i = 0; i < split->n_layers; i++) {
+			evn_layer_split *y = &split->layers[(size_t)i * n + r];
+			y->heads = range_in_layer(l->heads, heads.begin, heads.end, i);
+			for (int phase = 0; phase < EVN_PHASES; phase++)
+				y->ff[phase] = range_in_layer(l->ff, ff[phase].begin, ff[phase].end, i);
+		}
+		split->vocab[r] = range_in_layer(l->vocab, vocab.begin, vocab.end, 0);
+	}
+}
+
+evn_range evn_ff_held(const evn_layer_split *l)
+{
+	evn_range a = l->ff[EVN_DECODE], b = l->ff[EVN_PROMPT];
+	if (a.begin == a.end || b.begin == b.end)
+		return a.begin == a.end ? b : a;
+	return (evn_range){a.begin < b.begin ? a.begin : b.begin, a.end > b.end ? a.end : b.end};
 }
 
 evn_range evn_kv_range(const evn_plan_shape *s, evn_range heads)
@@ -90,7 +109,7 @@ uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32
 		const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + rank];
 		n_heads += evn_range_len(l->heads);
 		n_kv += evn_range_len(evn_kv_range(s, l->heads));
-		n_ff += evn_range_len(l->ff);
+		n_ff += evn_range_len(evn_ff_held(l));
 	}
 	add_bytes(&sum, n_heads, s->head_bytes);
 	add_bytes(&sum, n_kv, s->kv_head_bytes);
@@ -211,7 +230,7 @@ static evn_status fit(evn_split *split, const lines *l, fitting *f, evn_error *e
 	do {
 		if (!share_rest(f))
 			return does_not_fit(f, err);
-		cut_ranges(split, l, f->shares);
+		cut_ranges(split, l, f->shares, f->shares);
 	} while (shrink_shares(f, split));
 	return EVN_OK;
 }
@@ -259,13 +278,25 @@ static double most_units(const evn_plan_shape *s)
 	return fmax(fmax(heads, ff), (double)s->vocab / s->vocab_grain);
 }
 
-evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
-						  const uint64_t *memory, evn_error *err)
+/* Both layouts as asked for, if there is room. */
+static bool fit_both(evn_split *split, const lines *l, const fitting *f, const double *prompt_weights)
 {
-	double weights[EVN_MAX_RANKS];
+	bool fits = true;
+	cut_ranges(split, l, f->weights, prompt_weights);
+	for (uint32_t r = 0; r < f->n_ranks; r++)
+		fits &= evn_split_bytes(f->shape, split, r) <= f->memory[r];
+	split->one_layout = !fits;
+	return fits;
+}
+
+evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
+						  const double *prompt_shares, const uint64_t *memory, evn_error *err)
+{
+	double weights[EVN_MAX_RANKS], prompt_weights[EVN_MAX_RANKS];
 	*out = (evn_split){0};
 	EVN_TRY(check_shape(s, err));
 	EVN_TRY(check_shares(weights, n_ranks, shares, err));
+	EVN_TRY(check_shares(prompt_weights, n_ranks, prompt_shares ? prompt_shares : shares, err));
 	evn_split split = {.n_ranks = n_ranks, .n_layers = s->n_layers};
 	split.layers = calloc((size_t)n_ranks * s->n_layers + 1, sizeof *split.layers); /* there may be none */
 	if (!split.layers)
@@ -275,7 +306,8 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 	lines l = {{s->n_layers, s->n_heads, 1},
 			   {s->n_layers, s->ff_dim, s->ff_grain ? s->ff_grain : 1},
 			   {1, s->vocab, s->vocab_grain}};
-	evn_status status = fit(&split, &l, &f, err);
+	bool differ = memcmp(weights, prompt_weights, n_ranks * sizeof *weights) != 0;
+	evn_status status = differ && fit_both(&split, &l, &f, prompt_weights) ? EVN_OK : fit(&split, &l, &f, err);
 	if (status == EVN_ERR_LIMIT && n_ranks > 1 &&
 		s->n_layers) { /* whole groups: no KV head and its cache is held twice */
 		l.heads.grain = s->n_heads / s->n_kv_heads;

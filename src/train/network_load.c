@@ -229,11 +229,11 @@ static void take_ranges(const loader *l, evn_train_layer *y)
 	const evn_plan_shape shape = {.n_heads = n->h->n_heads, .n_kv_heads = n->h->n_kv_heads};
 	const evn_layer_split *of = &l->split->layers[(size_t)l->layer * n->n_ranks];
 	y->heads = of[n->rank].heads;
-	y->ff = of[n->rank].ff;
+	y->ff = of[n->rank].ff[EVN_PROMPT];
 	y->kv_heads = evn_kv_range(&shape, y->heads);
 	for (uint32_t i = 0; i < n->n_ranks; i++) {
 		y->attn_contributors |= (evn_range_len(of[i].heads) > 0) * (1u << i);
-		y->ff_contributors |= (evn_range_len(of[i].ff) > 0) * (1u << i);
+		y->ff_contributors |= (evn_range_len(of[i].ff[EVN_PROMPT]) > 0) * (1u << i);
 	}
 }
 

@@ -226,7 +226,7 @@ static evn_status split_by_gemm(evn_trainer *t, const evn_options *o, evn_error 
 	if (!measured)
 		return EVN_OK;
 	evn_split_free(&p->split);
-	return evn_split_make(&p->split, &p->shape, p->n, shares, memory, err);
+	return evn_split_make(&p->split, &p->shape, p->n, shares, NULL, memory, err);
 }
 
 static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)

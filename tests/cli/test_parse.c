@@ -117,18 +117,27 @@ static void test_shares(void **state)
 	static const char *const bad[] = {"",     "0",     "0,0", "1,",   ",1",  "1,,1",
 									  "-1,2", "1,nan", "1;1", "auto", "1 1", "1,1,1,1,1,1,1,1,1"};
 	share_list list;
-	double share;
+	double share, prompts;
 	evn_error err;
 	assert_int_equal(parse_shares("3, 1,0", &list, &err), EVN_OK);
 	assert_int_equal(list.n, 3);
 	assert_true(list.values[0] == 3 && list.values[1] == 1 && list.values[2] == 0);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		assert_int_equal(parse_shares(bad[i], &list, &err), EVN_ERR_USAGE);
-	assert_int_equal(parse_share("auto", &share, &err), EVN_OK);
+	assert_int_equal(parse_share("auto", &share, &prompts, &err), EVN_OK);
 	assert_true(share == EVN_SHARE_AUTO);
-	assert_int_equal(parse_share("0", &share, &err), EVN_OK);
-	assert_true(share == 0);
-	assert_int_equal(parse_share("-1", &share, &err),
+	assert_int_equal(parse_share("0", &share, &prompts, &err), EVN_OK);
+	assert_true(share == 0 && prompts == EVN_SHARE_AUTO);
+	assert_int_equal(parse_share("3/0", &share, &prompts, &err), EVN_OK);
+	assert_true(share == 3 && prompts == 0);
+	assert_int_equal(parse_share("auto/30", &share, &prompts, &err), EVN_OK);
+	assert_true(share == EVN_SHARE_AUTO && prompts == 30);
+	assert_int_equal(parse_share("3/", &share, &prompts, &err), EVN_ERR_USAGE);
+	assert_int_equal(parse_share("3/4/5", &share, &prompts, &err), EVN_ERR_USAGE);
+	assert_int_equal(parse_shares("3/30,1", &list, &err), EVN_OK);
+	assert_true(list.n == 2 && list.prompts[0] == 30 && list.values[1] == 1 && list.prompts[1] == EVN_SHARE_AUTO);
+	assert_int_equal(parse_shares("3/0,1/0", &list, &err), EVN_ERR_USAGE);
+	assert_int_equal(parse_share("-1", &share, &prompts, &err),
 					 EVN_ERR_USAGE); /* EVN_SHARE_AUTO's own number is not a way to say it */
 }
 

@@ -59,7 +59,7 @@ static inline void require_ok_(evn_status s, const evn_error *err, const char *c
 /* One way of running: "pocl,pocl" with shares {5, 3}. */
 typedef struct {
 	const char *devices; /* items with commas between them */
-	const double *shares;
+	const double *shares, *prompt_shares;
 	size_t n_shares;
 	uint32_t context, batch;
 	evn_reduce reduce;
@@ -78,6 +78,7 @@ static inline evn_status way_open(evn_engine **out, const evn_model *m, const wa
 	evn_options o = {.devices = rules,
 					 .shares = w->shares,
 					 .n_shares = w->n_shares,
+					 .prompt_shares = w->prompt_shares,
 					 .context = w->context,
 					 .batch = w->batch,
 					 .reduce = w->reduce,

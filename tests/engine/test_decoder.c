@@ -21,17 +21,17 @@
 typedef struct {
 	const char *devices;
 	uint32_t n_ranks;
-	double shares[EVN_MAX_RANKS];
+	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	evn_reduce reduce;
 	uint32_t gemm_from, prefill; /* tokens */
 } cut;
 
 static const cut on_one_driver[] = {
-	{"pocl", 1, {1}, EVN_REDUCE_HOST, NEVER, 36},
-	{"pocl", 1, {1}, EVN_REDUCE_HOST, 1, 7},
-	{"pocl,pocl", 2, {5, 3}, EVN_REDUCE_EVENTS, NEVER, 36},
-	{"pocl,pocl,pocl", 3, {1, 5, 2}, EVN_REDUCE_HOST, 2, 13},
-	{"pocl,pocl,pocl", 3, {3, 0, 4}, EVN_REDUCE_EVENTS, 2, 36},
+	{"pocl", 1, {1}, {1}, EVN_REDUCE_HOST, NEVER, 36},
+	{"pocl", 1, {1}, {1}, EVN_REDUCE_HOST, 1, 7},
+	{"pocl,pocl", 2, {5, 3}, {1, 9}, EVN_REDUCE_EVENTS, NEVER, 36},
+	{"pocl,pocl,pocl", 3, {1, 5, 2}, {1, 5, 2}, EVN_REDUCE_HOST, 2, 13},
+	{"pocl,pocl,pocl", 3, {3, 0, 4}, {0, 5, 1}, EVN_REDUCE_EVENTS, 2, 36},
 };
 
 static cut one_cut[2];
@@ -132,7 +132,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c)
 	for (uint32_t i = 0; i < r->n; i++)
 		memory[i] = UINT64_MAX;
 	require_ok(evn_decoder_shape(m, r->limits, &shape, &err));
-	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, memory, &err));
+	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, c->prompt_shares, memory, &err));
 	require_ok(evn_group_create(&r->group, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
 								evn_decoder_message_floats(m, r->limits), &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
@@ -240,8 +240,8 @@ static void use_cuts(int argc, char **argv)
 	uint32_t n = 1;
 	for (const char *c = argv[2]; *c; c++)
 		n += *c == ',';
-	one_cut[0] = (cut){argv[2], n, {3, 5, 2}, EVN_REDUCE_HOST, NEVER, prefill};
-	one_cut[1] = (cut){argv[2], n, {5, 2, 4}, EVN_REDUCE_HOST, 2, prefill / 2};
+	one_cut[0] = (cut){argv[2], n, {3, 5, 2}, {4, 1, 1}, EVN_REDUCE_HOST, NEVER, prefill};
+	one_cut[1] = (cut){argv[2], n, {5, 2, 4}, {0, 1, 3}, EVN_REDUCE_HOST, 2, prefill / 2};
 	cuts = one_cut;
 	n_cuts = 2;
 }

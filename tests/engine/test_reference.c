@@ -1,9 +1,10 @@
 /* test_reference.c - the ids and log-probabilities that llama.cpp gives for SmolLM2-135M-Instruct in f32.
- *   test_reference [DEVICES [FORMAT [MOST-CASES [MOST-TOKENS [KV-CACHE]]]]]
- * FORMAT is q4_1 or f32: the two files hold the same weights. The rule: ids are equal; where they first part, the
- * reference's two best candidates lay within MARGIN; up to there log-probabilities agree to TOLERANCE. With a KV
- * cache that rounds (f16, q8_0) the reference's ids are followed to the end: nine of ten are the best here too, and
- * no probability moves further than the cache may move it. */
+ *   test_reference [DEVICES [FORMAT [MOST-CASES [MOST-TOKENS [KV-CACHE [SHARES]]]]]]
+ * SHARES are of two ranks, for decoding and for prompts: "1,1/3,1". FORMAT is q4_1 or f32: the two files hold the
+ * same weights. The rule: ids are equal; where they first part, the reference's two best candidates lay within
+ * MARGIN; up to there log-probabilities agree to TOLERANCE. With a KV cache that rounds (f16, q8_0) the reference's
+ * ids are followed to the end: nine of ten are the best here too, and no probability moves further than the cache may
+ * move it. */
 #include "engine/harness.h"
 
 #include <jansson.h>
@@ -21,6 +22,8 @@ static const struct {
 static evn_kv_cache kv_cache = EVN_KV_F32;
 
 static const char *devices = "pocl", *format = "q4_1";
+static double shares[2], prompt_shares[2];
+static size_t n_shares;
 static size_t most_cases = SIZE_MAX, most_tokens = SIZE_MAX;
 
 typedef struct {
@@ -148,7 +151,14 @@ static int setup(void **at)
 	static state s;
 	s.reference = json_load_file(EVN_TEST_DATA "/greedy-f32.json", 0, NULL);
 	assert_non_null(s.reference);
-	s.run = start(model_path(), &(way){.devices = devices, .context = 600, .kv_cache = kv_cache});
+	s.run = start(model_path(), &(way){.devices = devices,
+									   .shares = n_shares ? shares : NULL,
+									   .prompt_shares = n_shares ? prompt_shares : NULL,
+									   .n_shares = n_shares,
+									   .context = 600,
+									   .kv_cache = kv_cache});
+	const evn_plan_rank *first = evn_engine_plan(s.run.engine)->ranks;
+	assert_true(!n_shares || first->ff[1] != first->prompt_ff[1]);
 	*at = &s;
 	return 0;
 }
@@ -170,6 +180,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 5 && i < sizeof kv_caches / sizeof *kv_caches; i++)
 		if (!strcmp(argv[5], kv_caches[i].name))
 			kv_cache = (evn_kv_cache)i;
+	if (argc > 6 &&
+		sscanf(argv[6], "%lf,%lf/%lf,%lf", &shares[0], &shares[1], &prompt_shares[0], &prompt_shares[1]) == 4)
+		n_shares = 2;
 	if (!file_exists(model_path()))
 		return missing(model_path());
 	if (!driver_exists("pocl") || (strstr(devices, "intel") && !driver_exists("intel")))

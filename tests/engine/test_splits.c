@@ -140,6 +140,44 @@ static void test_four_ranks_over_three_kv_heads(void **at)
 	compare_ways("pocl,pocl,pocl,pocl", (double[]){1, 1, 1, 1}, 4, EVN_REDUCE_EVENTS);
 }
 
+/* Prompts cut as prompt_shares say, decoding as shares do: a prompt at once and in pieces, of which the last is short
+ * enough to be cut as decoding is, then tokens one by one over what each left in the cache. */
+static void compare_phases(const char *devices, const double *shares, const double *prompt_shares, uint32_t batch)
+{
+	evn_error err = {0};
+	running r = start(model_file, &(way){.devices = devices,
+										 .shares = shares,
+										 .prompt_shares = prompt_shares,
+										 .n_shares = 2,
+										 .context = 64,
+										 .batch = batch});
+	const evn_plan_info *plan = evn_engine_plan(r.engine);
+	float *all = malloc((size_t)N_IDS * r.vocab * sizeof *all);
+	assert_non_null(all);
+	assert_int_not_equal(plan->ranks[0].ff[1], plan->ranks[0].prompt_ff[1]);
+	require_ok(evn_session_eval(r.session, ids, N_IDS, all, &err));
+	assert_close(all, one_rank, (size_t)N_IDS * r.vocab);
+	require_ok(evn_session_rewind(r.session, 18, &err));
+	for (size_t i = 18; i < N_IDS; i++)
+		require_ok(evn_session_eval(r.session, ids + i, 1, all + i * r.vocab, &err));
+	assert_close(all, one_rank, (size_t)N_IDS * r.vocab);
+	require_ok(evn_session_eval(r.session, ids, N_IDS, all, &err)); /* a prompt behind decoded tokens */
+	require_ok(evn_session_rewind(r.session, 0, &err));
+	require_ok(evn_session_eval(r.session, ids, N_IDS, all, &err));
+	assert_close(all, one_rank, (size_t)N_IDS * r.vocab);
+	free(all);
+	stop(&r);
+}
+
+static void test_prompts_with_shares_of_their_own(void **at)
+{
+	(void)at;
+	compare_phases("pocl/1+1", (double[]){1, 1}, (double[]){3, 1}, 0);
+	compare_phases("pocl/1+1", (double[]){1, 1}, (double[]){1, 0}, 17);
+	compare_phases("pocl,pocl", (double[]){1, 0}, (double[]){1, 3}, 17);
+	compare_phases("pocl,pocl", (double[]){1, 5}, (double[]){5, 1}, 0);
+}
+
 static void test_two_runs_are_the_same(void **at)
 {
 	uint32_t vocab;
@@ -304,6 +342,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_halves),
 		cmocka_unit_test(test_three),
 		cmocka_unit_test(test_four_ranks_over_three_kv_heads),
+		cmocka_unit_test(test_prompts_with_shares_of_their_own),
 		cmocka_unit_test(test_two_runs_are_the_same),
 		cmocka_unit_test(test_prompt_pieces),
 		cmocka_unit_test(test_rewind),

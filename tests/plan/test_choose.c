@@ -12,6 +12,7 @@ static evn_plan_candidate device(const char *name, double gbs, int chip, int dri
 								.rates = {.gemv_gbs = gbs, .gemm_gflops = 5 * gbs, .vocab_gbs = gbs, .layer_us = 10},
 								.memory_bytes = GIB,
 								.share = EVN_SHARE_AUTO,
+								.prompt_share = EVN_SHARE_AUTO,
 								.chip = chip,
 								.driver = driver};
 }
@@ -290,8 +291,8 @@ static double decode_of(const evn_plan_shape *s, const evn_plan_candidate *c, ui
 			memory[n_members] = c[i].memory_bytes;
 			members[n_members++] = c[i];
 		}
-	assert_int_equal(evn_plan_shares(shares, members, n_members, NULL), EVN_OK);
-	if (evn_split_make(&split, s, n_members, shares, memory, NULL) != EVN_OK)
+	assert_int_equal(evn_plan_shares(shares, NULL, members, n_members, NULL), EVN_OK);
+	if (evn_split_make(&split, s, n_members, shares, NULL, memory, NULL) != EVN_OK)
 		return 0;
 	double tok_s = evn_predict(s, &split, members, meeting_of(us)).decode_tok_s;
 	evn_split_free(&split);
@@ -364,21 +365,46 @@ static void given_shares_are_kept_and_others_measured(void **state)
 	evn_plan_candidate c[] = {device("0:0", 10, -1, 0), device("1:0", 30, -1, 1), device("2:0", 5, -1, 2)};
 	double shares[3];
 	evn_error err;
-	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, NULL), EVN_OK);
 	assert_true(shares[1] == 3 * shares[0] && shares[0] == 2 * shares[2]);
 	c[1].share = 6; /* 0.2 per GB/s */
-	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, NULL), EVN_OK);
 	assert_true(shares[0] == 2 && shares[1] == 6 && shares[2] == 1);
 	c[1].share = 0;
-	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, NULL), EVN_OK);
 	assert_true(shares[1] == 0 && shares[0] == 2 * shares[2]);
 	c[0].share = 5;
 	c[0].rates.gemv_gbs = 0;
-	assert_int_equal(evn_plan_shares(shares, c, 3, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "some shares are given and some automatic"));
 	c[2].share = 1; /* nothing automatic: no rate is needed */
-	assert_int_equal(evn_plan_shares(shares, c, 3, NULL), EVN_OK);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, NULL), EVN_OK);
 	assert_true(shares[0] == 5 && shares[1] == 0 && shares[2] == 1);
+}
+
+static void prompts_follow_arithmetic(void **state)
+{
+	(void)state;
+	evn_plan_candidate c[] = {device("0:0", 10, -1, 0), device("1:0", 30, -1, 1)};
+	double shares[2], prompts[2];
+	c[0].rates.gemm_gflops = 50;
+	c[1].rates.gemm_gflops = 500;
+	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
+	assert_true(shares[1] == 3 * shares[0] && prompts[1] == 10 * prompts[0]);
+	c[0].prompt_share = 2; /* 0.04 per GFLOP/s */
+	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
+	assert_true(shares[1] == 3 * shares[0] && prompts[0] == 2 && prompts[1] == 20);
+	c[0].prompt_share = EVN_SHARE_AUTO;
+	c[0].share = c[1].share = 4; /* given once: for both */
+	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
+	assert_true(shares[0] == shares[1] && prompts[0] == prompts[1]);
+	c[1].prompt_share = 0;
+	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
+	assert_true(shares[0] == shares[1] && prompts[0] == 4 && prompts[1] == 0);
+	c[0].share = c[1].share = c[1].prompt_share = EVN_SHARE_AUTO;
+	c[1].rates.gemm_gflops = 0; /* not known: as decoding */
+	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
+	assert_true(prompts[0] == shares[0] && prompts[1] == shares[1]);
 }
 
 static void wrong_shares_are_refused(void **state)
@@ -387,13 +413,13 @@ static void wrong_shares_are_refused(void **state)
 	evn_plan_candidate c[] = {device("0:0", 10, -1, 0), device("1:0", 0, -1, 1)};
 	double shares[2];
 	evn_error err;
-	assert_int_equal(evn_plan_shares(shares, c, 2, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 2, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "device 1:0 is automatic, but its speed is not known"));
 	c[1].share = NAN;
-	assert_int_equal(evn_plan_shares(shares, c, 2, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 2, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "device 1:0 is "));
 	c[0].share = c[1].share = 0;
-	assert_int_equal(evn_plan_shares(shares, c, 2, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 2, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "every device has a share of 0"));
 }
 
@@ -413,6 +439,7 @@ int main(void)
 		cmocka_unit_test(at_most_eight_ranks_of_sixteen_candidates),
 		cmocka_unit_test(the_choice_is_the_best_allowed_set),
 		cmocka_unit_test(given_shares_are_kept_and_others_measured),
+		cmocka_unit_test(prompts_follow_arithmetic),
 		cmocka_unit_test(wrong_shares_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

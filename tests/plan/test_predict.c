@@ -25,7 +25,7 @@ static evn_prediction predict(const evn_plan_shape *s, double share0, double sha
 							  double all_reduce_us)
 {
 	evn_split split;
-	assert_int_equal(evn_split_make(&split, s, 2, (double[]){share0, share1}, any_memory, NULL), EVN_OK);
+	assert_int_equal(evn_split_make(&split, s, 2, (double[]){share0, share1}, NULL, any_memory, NULL), EVN_OK);
 	evn_prediction p = evn_predict(s, &split, c, meeting_of(all_reduce_us));
 	evn_split_free(&split);
 	return p;
@@ -84,7 +84,7 @@ static void attention_grows_with_what_is_cached(void **state)
 	c[0].rates.key_ns = c[1].rates.key_ns = 20;
 	c[0].rates.prompt_key_ns = c[1].rates.prompt_key_ns = 10;
 	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
 	double early = evn_predict_layers_s(&s, &split, c, 1, 0, meeting_of(0));
 	double late = evn_predict_layers_s(&s, &split, c, 1, 1000, meeting_of(0));
 	assert_close(late - early, 10 * 2 * 1000 * 20e-9); /* layers, heads of a rank, positions */
@@ -103,7 +103,7 @@ static void hastened_rates_make_steps_shorter(void **state)
 	c[0].rates.key_ns = c[1].rates.key_ns = 20;
 	c[0].rates.prompt_key_ns = c[1].rates.prompt_key_ns = 10;
 	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
 	double token = evn_predict_layers_s(&s, &split, c, 1, 50, meeting_of(0));
 	double prompt = evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0));
 	double vocab = evn_predict_vocab_s(&s, &split, c);
@@ -115,6 +115,25 @@ static void hastened_rates_make_steps_shorter(void **state)
 	for (int i = 0; i < 2; i++)
 		evn_rates_hasten(&c[i].rates, 100, 1.25);
 	assert_close(evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0)), prompt / 1.25);
+	evn_split_free(&split);
+}
+
+/* Decoding takes what its units take, prompts what theirs do: here rank 1 has none in the one and all in the other.
+ */
+static void each_phase_has_its_own_shares(void **state)
+{
+	(void)state;
+	evn_plan_shape s = even_shape();
+	evn_plan_candidate c[2] = {rank_of(2, 8, 0), rank_of(1, 16, 0)};
+	evn_split split;
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 0}, (double[]){0, 1}, any_memory, NULL), EVN_OK);
+	evn_prediction p = evn_predict(&s, &split, c, meeting_of(25));
+	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
+	assert_close(1 / p.decode_tok_s, bytes / 2e9 + 20 * 25e-6);
+	double heads = 2.0 * 10 * (4 * 2 * 256 * 64 + 4 * 2 * 256 * 64), ff = 2.0 * 10 * 1000 * 3 * 256;
+	assert_close(1 / p.prefill_tok_s, heads / 8e9 + ff / 16e9 + (20 * 2500e-6 + 2000 * 100 / 2e9) / 512);
+	assert_close(evn_split_share(&s, &split, 1, EVN_DECODE), 0);
+	assert_close(evn_split_share(&s, &split, 1, EVN_PROMPT), 10 * 1000 * 500 / bytes);
 	evn_split_free(&split);
 }
 
@@ -135,11 +154,11 @@ static void a_straddling_kv_head_is_read_twice(void **state)
 	evn_plan_shape s = even_shape();
 	s.n_kv_heads = 1;
 	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, any_memory, NULL), EVN_OK);
+	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
 	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
 	assert_close(1 / evn_predict(&s, &split, c, meeting_of(0)).decode_tok_s,
 				 (10 * (2 * 20000 + 30000 + 500 * 500) + 1000 * 100) / 1e9);
-	assert_close(evn_split_share(&s, &split, 0), 0.5);
+	assert_close(evn_split_share(&s, &split, 0, EVN_DECODE), 0.5);
 	evn_split_free(&split);
 }
 
@@ -161,7 +180,7 @@ static void shares_in_proportion_to_speed_are_the_best(void **state)
 	for (uint32_t i = 0; i < 2; i++)
 		c[i].share = EVN_SHARE_AUTO;
 	double shares[2];
-	assert_int_equal(evn_plan_shares(shares, c, 2, NULL), EVN_OK);
+	assert_int_equal(evn_plan_shares(shares, NULL, c, 2, NULL), EVN_OK);
 	double best = predict(&s, shares[0], shares[1], c, 10).decode_tok_s;
 	for (int k = 1; k < 20; k++)
 		assert_true(best >= predict(&s, k, 20 - k, c, 10).decode_tok_s);
@@ -202,6 +221,7 @@ int main(void)
 		cmocka_unit_test(the_slowest_rank_sets_the_pace),
 		cmocka_unit_test(attention_grows_with_what_is_cached),
 		cmocka_unit_test(hastened_rates_make_steps_shorter),
+		cmocka_unit_test(each_phase_has_its_own_shares),
 		cmocka_unit_test(each_phase_has_its_own_slowest_rank),
 		cmocka_unit_test(a_straddling_kv_head_is_read_twice),
 		cmocka_unit_test(a_rank_without_a_known_rate_never_ends),

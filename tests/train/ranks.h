@@ -66,7 +66,7 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 	}
 	evn_decoder_limits limits = {.n_ctx = r->shape.n_ctx, .n_batch = r->shape.n_ctx * r->shape.n_sequences};
 	require_ok(evn_decoder_shape(r->model, limits, &shape, &err));
-	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, memory, &err));
+	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, NULL, memory, &err));
 	require_ok(evn_network_check(r->model, &r->shape, &err));
 	require_ok(evn_group_create(&r->group, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
 								evn_network_message(r->model, &r->trained, &r->shape, r->n), &err));
