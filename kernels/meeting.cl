@@ -7,7 +7,7 @@
 #define FLAG_WORDS 16       // a cache line apart
 #define LATE_SLOT MAX_RANKS // behind the counts
 
-#define MEETING volatile global uint *shared, uint rank, uint n_ranks, uint limit
+#define MEETING volatile global uint *shared, uint rank, uint n_ranks, uint limit, uint linger
 
 // Says that this rank has come to its next meeting and waits until all have. What the queue ran before is in memory by
 // then: kernels of a queue run in order. Counts may wrap. After `limit` looks it names the rank that did not come.
@@ -27,6 +27,13 @@ INLINE void wait_for_all(volatile global uint *shared, uint rank, uint n_ranks, 
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
 }
 
+// Looks a number of times and goes: ranks of one driver do not leave a meeting at the same moment.
+INLINE void stay(volatile global uint *shared, uint looks)
+{
+	for (uint i = 0; i < looks; i++)
+		(void)shared[0];
+}
+
 // The partial sums of those that contribute (a bit for each rank): rank 0's begin `first`, the next rank's `apart` behind
 // it, both counted in sixteens of floats. Returns how many they are.
 INLINE uint find_partials(const global uchar **p, const global uchar *shared, uint first, uint apart, uint contributors)
@@ -39,7 +46,11 @@ INLINE uint find_partials(const global uchar **p, const global uchar *shared, ui
 }
 
 // One work-item.
-kernel void meet(MEETING) { wait_for_all(shared, rank, n_ranks, limit); }
+kernel void meet(MEETING)
+{
+	wait_for_all(shared, rank, n_ranks, limit);
+	stay(shared, linger);
+}
 
 // The meeting, then x += partials over 16 * n_vectors columns, as add_partials does. One work-item.
 kernel IN_VECTORS void meet_and_add(MEETING, uint apart, global float *x, uint n_vectors, uint first, uint contributors)
@@ -49,6 +60,7 @@ kernel IN_VECTORS void meet_and_add(MEETING, uint apart, global float *x, uint n
 	wait_for_all(shared, rank, n_ranks, limit);
 	for (uint i = 0; i < n_vectors; i++)
 		add_vector(x, i, p, n);
+	stay(shared, linger);
 }
 
 // The meeting, then what add_norm does for n_tok rows. One work-item.
@@ -61,4 +73,5 @@ kernel IN_VECTORS void meet_and_norm(MEETING, uint apart, global float *x, uint 
 	wait_for_all(shared, rank, n_ranks, limit);
 	for (uint t = 0; t < n_tok; t++)
 		add_norm_row(y, t, x, p, n, w, bias, stride, dim, eps, (local float *)0);
+	stay(shared, linger);
 }

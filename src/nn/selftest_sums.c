@@ -43,6 +43,7 @@ static void meeting_args(evn_args *a, const evn_case_array *shared, uint32_t n_r
 	evn_arg_u32(a, 0);
 	evn_arg_u32(a, n_ranks);
 	evn_arg_u32(a, 100); /* looks */
+	evn_arg_u32(a, 3);   /* more before it goes */
 }
 
 /* The kernels of kernels/reduce.cl and kernels/meeting.cl: by groups of their own or by the one item that has met the
