@@ -47,7 +47,7 @@ holds 'd["tokens"] == 4 and [t["text"] for t in d["token_logprobs"]] == [" capit
 "$evener" "${f32[@]}" -d pocl -p 'The capital of France is' --tokens -q >out 2>err || fail "tokens: $(cat err)"
 grep -qE '^ *3 +4649 +-[0-9.]+  ␣France$' out || fail "tokens: $(cat out)"
 tail -1 out | grep -q '^perplexity [0-9.]*, ' || fail "no perplexity at the end: $(tail -1 out)"
-printf 'bytes \xff\xfe that are no text' >bytes.txt
+printf 'bytes \xe2\x82 that are no text' >bytes.txt
 holds 'd["tokens"] > 4 and math.isfinite(d["nll"])' "${f32[@]}" -d pocl -f bytes.txt --tokens
 "$evener" "${f32[@]}" -d pocl -f bytes.txt -q --image surprise.png >out 2>err || fail "image: $(cat err)"
 [ "$(head -c 4 surprise.png | tail -c 3)" = PNG ] || fail 'image: no PNG'
@@ -84,6 +84,8 @@ printf 'some words, but no window' >short.txt
 refuse 1 missing.txt score -m "$model" -f missing.txt
 refuse 1 "$dir" score -m "$model" -f "$dir"
 refuse 2 'empty.txt: 0 tokens, at least 2 are needed' score -m "$model" -f empty.txt
+printf 'a line\nbytes \xff\xfe without a token' >hole.txt
+refuse 1 "hole.txt: line 2: the model's vocabulary has no token for byte 0xff at offset 13" score -m "$model" -f hole.txt
 refuse 2 'one.txt: 1 tokens, at least 2 are needed' score -m "$model" -f one.txt
 refuse 2 'short.txt: 6 tokens, at least 512 are needed for a window' score -m "$model" -f short.txt --ctx 512
 refuse 2 '--ctx: 8193 tokens, but the model was trained for a context of 8192' score -m "$model" -f one.txt --ctx 8193
