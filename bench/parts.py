@@ -118,11 +118,10 @@ def _metric(phase, shot):
 def measure_speed(bench):
     """Programs and sets in turn, round after round, so that a machine that slows down slows all alike. After deep
     contexts, which take long to fill, there are two rounds with repetitions inside."""
-    shots = bench.plan["shots"]
-    for (name, path), shot in itertools.product(bench.models.items(), shots):
-        if shot is shots[0]:
+    models = [(name, path, _by_plan(bench, name, path)) for name, path in bench.models.items()]
+    for shot, (name, path, groups) in itertools.product(bench.plan["shots"], models):
+        if name == models[0][0]:
             measure_machine(bench)
-            groups = _by_plan(bench, name, path)
         rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
         samples, memory, answers = {}, {}, {}
         for turn in range(rounds):
