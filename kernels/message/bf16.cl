@@ -8,7 +8,7 @@ INLINE float16 message_load(const global uchar *m, size_t i)
 INLINE ushort16 upper_bits(float16 v)
 {
 	uint16 bits = as_uint16(v);
-	return convert_ushort16(bits + (uint16)0x7fff + (bits >> (uint16)16 & (uint16)1) >> (uint16)16);
+	return convert_ushort16((bits + (uint16)0x7fff + (bits >> (uint16)16 & (uint16)1)) >> (uint16)16);
 }
 
 INLINE void message_store(global uchar *m, size_t block, float16 lo, float16 hi)
