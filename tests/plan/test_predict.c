@@ -76,15 +76,24 @@ static void the_slowest_rank_sets_the_pace(void **state)
 	assert_close(1 / p.prefill_tok_s, flops / 2 / 8e9 + (20 * 2500e-6 + 2000 * 100 / 2 / 1e9) / 512);
 }
 
+/* Two equal ranks whose attention takes 20 ns a key for one token, 10 ns for a prompt; c[2]. */
+static evn_split attending_halves(const evn_plan_shape *s, evn_plan_candidate *c)
+{
+	evn_split split;
+	c[0] = rank_of(2, 8, 3);
+	c[0].rates.key_ns = 20;
+	c[0].rates.prompt_key_ns = 10;
+	c[1] = c[0];
+	assert_int_equal(evn_split_make(&split, s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
+	return split;
+}
+
 static void attention_grows_with_what_is_cached(void **state)
 {
 	(void)state;
 	evn_plan_shape s = even_shape();
-	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(2, 8, 3)};
-	c[0].rates.key_ns = c[1].rates.key_ns = 20;
-	c[0].rates.prompt_key_ns = c[1].rates.prompt_key_ns = 10;
-	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
+	evn_plan_candidate c[2];
+	evn_split split = attending_halves(&s, c);
 	double early = evn_predict_layers_s(&s, &split, c, 1, 0, meeting_of(0));
 	double late = evn_predict_layers_s(&s, &split, c, 1, 1000, meeting_of(0));
 	assert_close(late - early, 10 * 2 * 1000 * 20e-9); /* layers, heads of a rank, positions */
@@ -99,11 +108,8 @@ static void hastened_rates_make_steps_shorter(void **state)
 {
 	(void)state;
 	evn_plan_shape s = even_shape();
-	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(2, 8, 3)};
-	c[0].rates.key_ns = c[1].rates.key_ns = 20;
-	c[0].rates.prompt_key_ns = c[1].rates.prompt_key_ns = 10;
-	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
+	evn_plan_candidate c[2];
+	evn_split split = attending_halves(&s, c);
 	double token = evn_predict_layers_s(&s, &split, c, 1, 50, meeting_of(0));
 	double prompt = evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0));
 	double vocab = evn_predict_vocab_s(&s, &split, c);
