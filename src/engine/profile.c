@@ -12,7 +12,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "9" /* of the lines; part of the key */
+#define LINE_FORMAT "10" /* of the lines; part of the key */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",

@@ -7,13 +7,13 @@
 
 #define WEIGHT_BYTES                                                                                                 \
 	((uint64_t)256 << 20) /* layers to go through, all ranks together: more than servers' caches hold */
-#define PROMPT_TOKENS 128u
+#define PROMPT_TOKENS 256u
 #define CONTEXT (2 * PROMPT_TOKENS)
-#define SLOW_S 0.5          /* a token that takes so long is not waited for again and again */
-#define WINDOW_NS 400000000 /* a figure is the median of the steps of so long */
-#define SLICE_NS 40000000   /* taken in slices, between those of other figures: a machine's speed wanders */
+#define SLOW_S 0.25         /* a token that takes so long is not waited for again and again */
+#define WINDOW_NS 500000000 /* for a kind of step at least, in slices between those of other kinds */
+#define SLICE_NS 100000000  /* has a mean, with the stalls that a text meets too; a figure is the median of these */
 #define MIN_ROUNDS 3u
-#define MAX_STEPS 256u
+#define MAX_SLICES 64u
 
 typedef struct {
 	evn_decoder *decoder;
@@ -22,13 +22,13 @@ typedef struct {
 	uint64_t done_ns; /* when its step was done */
 } walker;
 
-/* One kind of step, and how long each took. */
+/* One kind of step, and how long it took on each rank: means of slices. */
 typedef struct {
 	uint32_t n_tok, position;
 	bool logits;
 	evn_group *together; /* NULL: each rank by itself, all at once */
 	uint32_t n;
-	double ns[EVN_MAX_RANKS][MAX_STEPS];
+	double ns[EVN_MAX_RANKS][MAX_SLICES];
 } timing;
 
 struct evn_steps {
@@ -226,8 +226,8 @@ static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-/* As a session takes it: from the caller's thread, which waits for all. */
-static evn_status time_step(evn_steps *s, timing *t, bool counts, evn_error *err)
+/* As a session takes it: from the caller's thread, which waits for all. Adds to sums. */
+static evn_status time_step(evn_steps *s, const timing *t, double *sums, evn_error *err)
 {
 	s->step = (evn_step){.embeddings = s->embeddings,
 						 .n_tok = t->n_tok,
@@ -237,33 +237,36 @@ static evn_status time_step(evn_steps *s, timing *t, bool counts, evn_error *err
 	s->together = t->together;
 	uint64_t began = evn_now_ns();
 	EVN_TRY(evn_team_run(s->team, take_step, s, NULL, NULL, err));
-	for (uint32_t i = 0; i < s->n && counts; i++)
-		t->ns[i][t->n] = (double)((t->together ? evn_now_ns() : s->walkers[i].done_ns) - began);
-	t->n += counts;
+	for (uint32_t i = 0; i < s->n; i++)
+		sums[i] += (double)((t->together ? evn_now_ns() : s->walkers[i].done_ns) - began);
 	return EVN_OK;
 }
 
-/* A token's first step after other work finds its weights further away. */
 static evn_status time_slice(evn_steps *s, timing *t, evn_error *err)
 {
-	if (t->n_tok == 1)
-		EVN_TRY(time_step(s, t, false, err));
+	double sums[EVN_MAX_RANKS] = {0}, ignored[EVN_MAX_RANKS] = {0};
+	uint32_t n_steps = 0;
+	if (t->n_tok == 1) /* after other work it finds its weights further away */
+		EVN_TRY(time_step(s, t, ignored, err));
 	uint64_t began = evn_now_ns();
-	do
-		EVN_TRY(time_step(s, t, true, err));
-	while (evn_now_ns() - began < SLICE_NS && t->n < MAX_STEPS);
+	for (; n_steps == 0 || evn_now_ns() - began < SLICE_NS; n_steps++)
+		EVN_TRY(time_step(s, t, sums, err));
+	for (uint32_t i = 0; i < s->n; i++)
+		t->ns[i][t->n] = sums[i] / n_steps;
+	t->n++;
 	return EVN_OK;
 }
 
 static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
 {
+	double ignored[EVN_MAX_RANKS] = {0};
 	for (uint32_t i = 0; i < n; i++) /* kernels are built */
-		EVN_TRY(time_step(s, &t[i], false, err));
+		EVN_TRY(time_step(s, &t[i], ignored, err));
 	uint64_t began = evn_now_ns();
-	for (uint32_t round = 0; round < MIN_ROUNDS || evn_now_ns() - began < (uint64_t)n * WINDOW_NS; round++)
+	for (uint32_t round = 0;
+		 round < MIN_ROUNDS || (round < MAX_SLICES && evn_now_ns() - began < (uint64_t)n * WINDOW_NS); round++)
 		for (uint32_t i = 0; i < n; i++)
-			if (t[i].n < MAX_STEPS)
-				EVN_TRY(time_slice(s, &t[i], err));
+			EVN_TRY(time_slice(s, &t[i], err));
 	return EVN_OK;
 }
 
