@@ -410,7 +410,7 @@ EVN_API size_t evn_windows_load(const char *path, evn_window *windows, size_t n)
 
 /* Zero-initialise, then set what you need. Paths are kept, not copied. */
 typedef struct {
-	const char *model_path; /* a model to go on from; NULL: a new one by spec (gpt2 is not trained) */
+	const char *model_path; /* a model to go on from; NULL: a new one by spec */
 	evn_model_spec spec;
 	const char *data_path;   /* the text to learn */
 	const int32_t *ids;      /* or n_ids tokens, learned as one sequence; context, batch, held_out are not looked at */
@@ -425,7 +425,8 @@ typedef struct {
 	double decay, clip;              /* of AdamW; largest norm of a gradient, 0 = any */
 	double held_out;                 /* fraction of the text, its end, that is not learned but tested on */
 	uint32_t eval_every, save_every; /* steps; 0 = at the end only */
-	uint64_t seed;                   /* of the initial weights and of the order in which the text is learned */
+	double dropout; /* fraction of what the embedding and a layer's halves add that is dropped while learning */
+	uint64_t seed;  /* of an adapter's initial weights, of the order in which the text is learned, of what is dropped */
 	uint32_t lora_rank;              /* > 0: the model stays as it is and low-rank additions are trained (LoRA) */
 	double lora_alpha;
 	const char *lora_targets; /* "attn_q,attn_v": which matrices get additions */

@@ -44,6 +44,20 @@ kernel IN_VECTORS void swiglu_backward(global float *dgu, const global float *gu
 	vstore16(d * gate * sigmoid, 0, dgu + at + up_offset);
 }
 
+// db[i] += sum over tokens of dy[t][i], i < width: the gradient of a bias. Work-item: 16 columns; beyond width dy may hold
+// another layer's.
+kernel IN_VECTORS void bias_gradient(global float *db, const global float *dy, uint stride, uint width, uint n_tok)
+{
+	uint i = get_global_id(0) * 16;
+	float16 sum = 0.0f;
+	float lanes[16];
+	for (uint t = 0; t < n_tok; t++)
+		sum += vload16(0, dy + (size_t)t * stride + i);
+	vstore16(sum, 0, lanes);
+	for (uint k = 0; k < 16 && i + k < width; k++)
+		db[i + k] += lanes[k];
+}
+
 // Rotates n_heads query heads at column 0 and the key heads after k_offset in place, by the angle of the token's
 // position in its sequence, or back (direction -1: the transpose, which is the gradient). Work-item (head, token).
 #ifdef HEAD_DIM

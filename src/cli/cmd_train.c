@@ -40,6 +40,7 @@ static evn_train_options train_options(const settings *s, const int32_t *ids, si
 		.warmup = (uint32_t)s->warmup,
 		.decay = s->weight_decay,
 		.clip = s->clip,
+		.dropout = s->dropout,
 		.held_out = s->held_out,
 		.eval_every = (uint32_t)s->eval_every,
 		.save_every = (uint32_t)s->save_every,

@@ -38,7 +38,7 @@ typedef struct {
 
 typedef struct {
 	char *data, *ids, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup, *weight_decay;
-	char *clip, *held_out, *eval_every, *save_every, *seed;
+	char *clip, *dropout, *held_out, *eval_every, *save_every, *seed;
 } config_train;
 
 typedef struct {

@@ -76,6 +76,7 @@ static const cyaml_schema_field_t train_fields[] = {
 	TEXT(config_train, warmup),
 	TEXT(config_train, weight_decay),
 	TEXT(config_train, clip),
+	TEXT(config_train, dropout),
 	TEXT(config_train, held_out),
 	TEXT(config_train, eval_every),
 	TEXT(config_train, save_every),

@@ -35,7 +35,7 @@ typedef struct {
 	const char *data_path, *output_path, *image_path, *train_ids;
 	bool resume;
 	int64_t steps, sequences, accumulate, warmup, eval_every, save_every, train_seed;
-	double learning_rate, min_rate, weight_decay, clip, held_out;
+	double learning_rate, min_rate, weight_decay, clip, dropout, held_out;
 	int64_t lora_rank;
 	double lora_alpha;
 	const char *lora_targets;

@@ -10,7 +10,9 @@ struct evn_backward {
 	float attention_scale;
 	evn_kernel *rmsnorm, *rmsnorm_weight, *swiglu, *rope, *embed, *embed_back;
 	evn_kernel *attention, *attention_queries, *attention_keys;
-	evn_kernel *stats, *loss, *adamw, *squares;
+	evn_kernel *stats, *loss, *adamw, *squares, *bias;
+	/* built at first use */
+	evn_kernel *layernorm, *layernorm_weight, *gelu, *positions, *positions_back, *dropout;
 };
 
 evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err)
@@ -20,31 +22,33 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_atten
 		return evn_fail_memory(err, "kernels", sizeof *b);
 	b->q = q;
 	b->attention_scale = heads->head_dim ? 1.0f / sqrtf((float)heads->head_dim) : 0;
+	const bool has_heads = heads->head_dim > 0;
 	char defines[96] = "";
-	if (heads->head_dim)
+	if (has_heads)
 		snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u%s", heads->head_dim, heads->rope_dim,
 				 heads->rope_neox ? " -DROPE_NEOX" : "");
 	const struct {
 		evn_kernel **kernel;
 		const char *file, *name;
-		bool of_heads;
+		bool wanted;
 	} kernels[] = {
-		{&b->rmsnorm, "backward.cl", "rmsnorm_backward", false},
-		{&b->rmsnorm_weight, "backward.cl", "rmsnorm_weight_gradient", false},
-		{&b->swiglu, "backward.cl", "swiglu_backward", false},
-		{&b->rope, "backward.cl", "rope_rows", true},
-		{&b->embed, "backward.cl", "embed", false},
-		{&b->embed_back, "backward.cl", "embed_backward", false},
-		{&b->attention, "attention_train.cl", "attention_forward", true},
-		{&b->attention_queries, "attention_train.cl", "attention_backward_queries", true},
-		{&b->attention_keys, "attention_train.cl", "attention_backward_keys", true},
-		{&b->stats, "loss.cl", "loss_stats", false},
-		{&b->loss, "loss.cl", "loss_gradient", false},
-		{&b->adamw, "adamw.cl", "adamw", false},
-		{&b->squares, "adamw.cl", "sum_squares", false},
+		{&b->rmsnorm, "backward.cl", "rmsnorm_backward", true},
+		{&b->rmsnorm_weight, "backward.cl", "rmsnorm_weight_gradient", true},
+		{&b->swiglu, "backward.cl", "swiglu_backward", true},
+		{&b->rope, "backward.cl", "rope_rows", heads->rope_dim > 0},
+		{&b->embed, "backward.cl", "embed", true},
+		{&b->embed_back, "backward.cl", "embed_backward", true},
+		{&b->attention, "attention_train.cl", "attention_forward", has_heads},
+		{&b->attention_queries, "attention_train.cl", "attention_backward_queries", has_heads},
+		{&b->attention_keys, "attention_train.cl", "attention_backward_keys", has_heads},
+		{&b->stats, "loss.cl", "loss_stats", true},
+		{&b->loss, "loss.cl", "loss_gradient", true},
+		{&b->adamw, "adamw.cl", "adamw", true},
+		{&b->squares, "adamw.cl", "sum_squares", true},
+		{&b->bias, "backward.cl", "bias_gradient", true},
 	};
 	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-		if (heads->head_dim || !kernels[i].of_heads)
+		if (kernels[i].wanted)
 			EVN_TRY(evn_kernel_get(kernels[i].kernel, q, kernels[i].file, kernels[i].name, defines, err));
 	return EVN_OK;
 }
@@ -80,6 +84,64 @@ evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, ev
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, n_tok);
 	return launch(b, &a, 1, (size_t[]){stride / 16}, err);
+}
+
+/* A kernel that not every network needs. */
+static evn_status need(const evn_backward *b, evn_kernel **k, const char *file, const char *name, evn_error *err)
+{
+	return *k ? EVN_OK : evn_kernel_get(k, b->q, file, name, "", err);
+}
+
+evn_status evn_op_bias_gradient(evn_backward *b, evn_buf *db, const evn_buf *dy, uint32_t stride, uint32_t width,
+								uint32_t n_tok, evn_error *err)
+{
+	evn_args a = evn_args_begin(b->bias);
+	evn_arg_buf(&a, db);
+	evn_arg_buf(&a, dy);
+	evn_arg_u32(&a, stride);
+	evn_arg_u32(&a, width);
+	evn_arg_u32(&a, n_tok);
+	return launch(b, &a, 1, (size_t[]){(width + 15) / 16}, err);
+}
+
+evn_status evn_op_layernorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *db, evn_buf *moments,
+									 const evn_buf *dy, const evn_buf *x, const evn_buf *w, uint32_t n_tok,
+									 uint32_t stride, uint32_t dim, float eps, evn_error *err)
+{
+	EVN_TRY(need(b, &b->layernorm, "backward_gpt2.cl", "layernorm_backward", err));
+	EVN_TRY(need(b, &b->layernorm_weight, "backward_gpt2.cl", "layernorm_weight_gradient", err));
+	evn_args a = evn_args_begin(b->layernorm);
+	evn_arg_buf(&a, dx);
+	evn_arg_buf(&a, moments);
+	evn_arg_buf(&a, dy);
+	evn_arg_buf(&a, x);
+	evn_arg_buf(&a, w);
+	evn_arg_u32(&a, stride);
+	evn_arg_u32(&a, dim);
+	evn_arg_f32(&a, eps);
+	EVN_TRY(launch(b, &a, 1, (size_t[]){n_tok}, err));
+	a = evn_args_begin(b->layernorm_weight);
+	evn_arg_buf(&a, dw);
+	evn_arg_buf(&a, dy);
+	evn_arg_buf(&a, x);
+	evn_arg_buf(&a, moments);
+	evn_arg_u32(&a, stride);
+	evn_arg_u32(&a, n_tok);
+	EVN_TRY(launch(b, &a, 1, (size_t[]){stride / 16}, err));
+	return evn_op_bias_gradient(b, db, dy, stride, dim, n_tok, err);
+}
+
+evn_status evn_op_gelu_backward(evn_backward *b, evn_buf *dx, const evn_buf *x, uint32_t x_stride, const evn_buf *dy,
+								uint32_t y_stride, uint32_t width, uint32_t n_tok, evn_error *err)
+{
+	EVN_TRY(need(b, &b->gelu, "backward_gpt2.cl", "gelu_backward", err));
+	evn_args a = evn_args_begin(b->gelu);
+	evn_arg_buf(&a, dx);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, x_stride);
+	evn_arg_buf(&a, dy);
+	evn_arg_u32(&a, y_stride);
+	return launch(b, &a, 2, (size_t[]){width / 16, n_tok}, err);
 }
 
 evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *gu, uint32_t gu_stride,
@@ -193,6 +255,48 @@ evn_status evn_op_embed_backward(evn_backward *b, evn_buf *dtable, const evn_buf
 	evn_arg_buf(&a, order);
 	evn_arg_u32(&a, stride);
 	return launch(b, &a, 2, (size_t[]){stride / 16, n}, err);
+}
+
+evn_status evn_op_add_positions(evn_backward *b, evn_buf *x, const evn_buf *table, const evn_positions *p,
+								evn_error *err)
+{
+	EVN_TRY(need(b, &b->positions, "backward_gpt2.cl", "add_positions", err));
+	evn_args a = evn_args_begin(b->positions);
+	evn_arg_buf(&a, x);
+	evn_arg_buf(&a, table);
+	evn_arg_u32(&a, p->stride);
+	evn_arg_u32(&a, p->first);
+	evn_arg_u32(&a, p->n);
+	evn_arg_u32(&a, p->n_ctx);
+	return launch(b, &a, 2, (size_t[]){p->stride / 16, p->n_tok}, err);
+}
+
+evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_positions *p,
+									 evn_error *err)
+{
+	EVN_TRY(need(b, &b->positions_back, "backward_gpt2.cl", "positions_backward", err));
+	evn_args a = evn_args_begin(b->positions_back);
+	evn_arg_buf(&a, dtable);
+	evn_arg_buf(&a, dx);
+	evn_arg_u32(&a, p->stride);
+	evn_arg_u32(&a, p->first);
+	evn_arg_u32(&a, p->n_ctx);
+	evn_arg_u32(&a, p->n_tok);
+	return launch(b, &a, 2, (size_t[]){p->stride / 16, p->n}, err);
+}
+
+evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d,
+						  evn_error *err)
+{
+	EVN_TRY(need(b, &b->dropout, "dropout.cl", "dropout", err));
+	evn_args a = evn_args_begin(b->dropout);
+	evn_arg_buf(&a, y);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, (uint32_t)((double)d->fraction * 0x1p32));
+	evn_arg_f32(&a, 1 / (1 - d->fraction));
+	evn_arg_u32(&a, (uint32_t)d->key);
+	evn_arg_u32(&a, (uint32_t)(d->key >> 32));
+	return launch(b, &a, 1, (size_t[]){(size_t)n / 16}, err);
 }
 
 evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *logits, const evn_buf *targets,

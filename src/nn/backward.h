@@ -7,7 +7,8 @@
 
 typedef struct evn_backward evn_backward;
 
-/* Kernels of one queue for one shape of heads without norms of their own; head_dim 0: of a model without heads. */
+/* Kernels of one queue for one shape of heads without norms of their own; head_dim 0: of a model without heads,
+ * rope_dim 0: nothing rotates. */
 evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err);
 void evn_backward_free(evn_backward *b);
 
@@ -15,10 +16,20 @@ void evn_backward_free(evn_backward *b);
 evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *scales, const evn_buf *dy,
 								   const evn_buf *x, const evn_buf *w, uint32_t n_tok, uint32_t stride, uint32_t dim,
 								   float eps, evn_error *err);
+/* The same for a LayerNorm, with db (stride) += the gradient of its bias. moments (n_tok, 2): scratch. */
+evn_status evn_op_layernorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *db, evn_buf *moments,
+									 const evn_buf *dy, const evn_buf *x, const evn_buf *w, uint32_t n_tok,
+									 uint32_t stride, uint32_t dim, float eps, evn_error *err);
+/* db[i] += sum over the tokens of dy[t][i], i < width; db and stride reach to the next multiple of 16. */
+evn_status evn_op_bias_gradient(evn_backward *b, evn_buf *db, const evn_buf *dy, uint32_t stride, uint32_t width,
+								uint32_t n_tok, evn_error *err);
 /* dgu = gradient of evn_op_swiglu's gu from dy; columns outside gate and up are left alone. */
 evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *gu, uint32_t gu_stride,
 								  uint32_t up_offset, const evn_buf *dy, uint32_t y_stride, uint32_t width,
 								  uint32_t n_tok, evn_error *err);
+/* dx = gradient of evn_op_gelu's x from dy, in columns [0, width), a multiple of 16. */
+evn_status evn_op_gelu_backward(evn_backward *b, evn_buf *dx, const evn_buf *x, uint32_t x_stride, const evn_buf *dy,
+								uint32_t y_stride, uint32_t width, uint32_t n_tok, evn_error *err);
 
 /* Where one rank's heads lie in stacked projections of whole sequences. */
 typedef struct {
@@ -32,7 +43,8 @@ typedef struct {
 
 #define EVN_SEQUENCE_GRAIN 16
 
-/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as evn_rope_table makes it. */
+/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as evn_rope_table makes
+ * it. */
 evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
 							evn_error *err);
 /* out = causal attention over rotated qkv; lse (n_tok, n_heads): log of the sum of exponentials, for the gradient. */
@@ -49,6 +61,24 @@ evn_status evn_op_embed(evn_backward *b, evn_buf *x, const evn_buf *table, const
 /* dtable (n, stride) += dx of the tokens of each row: order[starts[row]] .. order[starts[row + 1] - 1]. */
 evn_status evn_op_embed_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_buf *starts,
 								 const evn_buf *order, uint32_t n, uint32_t stride, evn_error *err);
+/* Learned positions, cut by rows too: sequences of n_ctx tokens, a table of n rows that begins with that of position
+ * `first`. x (n_tok, stride) += the rows held here; dtable (n, stride) += dx of the tokens at each position. */
+typedef struct {
+	uint32_t first, n, n_ctx, n_tok, stride;
+} evn_positions;
+evn_status evn_op_add_positions(evn_backward *b, evn_buf *x, const evn_buf *table, const evn_positions *p,
+								evn_error *err);
+evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_positions *p,
+									 evn_error *err);
+
+/* A fraction of the elements, each drawn by its place and the key alone, becomes zeros; the others count the more. */
+typedef struct {
+	float fraction; /* in [0, 1) */
+	uint64_t key;
+} evn_dropout;
+/* y (n values, a multiple of 16) from x, which may be y. The same function of dy is the gradient. */
+evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d,
+						  evn_error *err);
 
 /* Cross-entropy of vocabulary rows split over ranks: a piece of n_tok tokens from token `offset` on. */
 typedef struct {

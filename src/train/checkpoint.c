@@ -133,22 +133,28 @@ static void put_tensor(writing *w, const char *name, const evn_quant *quant, uin
 	evn_gguf_put_tensor(w->w, name, quant, n_dims, shape, data);
 }
 
-/* Piece k of parameter i, put together from its owners. */
-static evn_status put_piece(writing *w, uint32_t i, uint32_t k, evn_param_part part)
+/* The tensor that begins with piece k of parameter i, put together from its pieces and their owners. */
+static evn_status put_pieces(writing *w, uint32_t i, uint32_t k, evn_param_part part)
 {
-	const evn_piece *piece = &w->networks[0]->params[i]->pieces[k];
-	const uint64_t shape[2] = {piece->cols, piece->rows}, bytes = shape[0] * shape[1] * sizeof(float);
-	bool vector = piece->rows == 1 && !w->networks[0]->trained.lora_rank;
+	const evn_param *first = w->networks[0]->params[i];
+	const evn_piece *piece = &first->pieces[k];
+	const uint64_t bytes = (uint64_t)piece->rows * piece->cols * sizeof(float);
+	const uint64_t matrix[2] = {piece->cols, piece->rows}, vector[1] = {piece->rows};
+	uint32_t end = k + 1;
+	while (end < first->n_pieces && evn_piece_continues(first, end))
+		end++;
 	char name[96];
 	snprintf(name, sizeof name, "%s%s", prefixes[part], piece->name);
 	float *whole = malloc(bytes);
 	evn_status s = whole ? EVN_OK : evn_fail_memory(w->err, name, bytes);
-	for (uint32_t r = 0; r < w->n_ranks && s == EVN_OK; r++) {
-		const evn_param *p = w->networks[r]->params[i];
-		s = evn_piece_download(p, &p->pieces[k], w->networks[r]->q, part, whole, w->err);
-	}
+	for (uint32_t r = 0; r < w->n_ranks; r++)
+		for (uint32_t at = k; at < end && s == EVN_OK; at++) {
+			const evn_param *p = w->networks[r]->params[i];
+			s = evn_piece_download(p, &p->pieces[at], w->networks[r]->q, part, whole, w->err);
+		}
 	if (s == EVN_OK)
-		put_tensor(w, name, evn_quant_by_name("F32"), vector ? 1 : 2, shape, whole, bytes);
+		put_tensor(w, name, evn_quant_by_name("F32"), first->vector ? 1 : 2, first->vector ? vector : matrix, whole,
+				   bytes);
 	free(whole);
 	return s;
 }
@@ -158,7 +164,8 @@ static evn_status put_params(writing *w, evn_param_part part)
 	const evn_network *n = w->networks[0];
 	for (uint32_t i = 0; i < n->n_params; i++)
 		for (uint32_t k = 0; k < n->params[i]->n_pieces; k++)
-			EVN_TRY(put_piece(w, i, k, part));
+			if (!evn_piece_continues(n->params[i], k))
+				EVN_TRY(put_pieces(w, i, k, part));
 	return EVN_OK;
 }
 

@@ -75,8 +75,8 @@ static double frozen_flops(const evn_linear *l, uint32_t n_tok)
 	return 2.0 * n_tok * l->frozen.rows * l->frozen.columns;
 }
 
-evn_status evn_linear_forward(const evn_linear *l, const evn_products *p, evn_buf *y, uint32_t y_stride,
-							  const evn_buf *x, uint32_t x_stride, uint32_t n_tok, evn_error *err)
+static evn_status product(const evn_linear *l, const evn_products *p, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+						  uint32_t x_stride, uint32_t n_tok, evn_error *err)
 {
 	const columns from = {x, x_stride, l->x_shift};
 	if (l->weight.rows)
@@ -92,6 +92,15 @@ evn_status evn_linear_forward(const evn_linear *l, const evn_products *p, evn_bu
 						err));
 	}
 	return EVN_OK;
+}
+
+evn_status evn_linear_forward(const evn_linear *l, const evn_products *p, evn_buf *y, uint32_t y_stride,
+							  const evn_buf *x, uint32_t x_stride, uint32_t n_tok, evn_error *err)
+{
+	EVN_TRY(product(l, p, y, y_stride, x, x_stride, n_tok, err));
+	if (!l->bias.value)
+		return EVN_OK;
+	return evn_op_add_bias(p->ops, y, y_stride, l->bias.value, (uint32_t)evn_param_floats(&l->bias), n_tok, err);
 }
 
 static evn_status lora_backward(const evn_linear *l, const evn_products *p, const evn_lora *r, evn_buf *dx, columns x,
@@ -111,6 +120,8 @@ evn_status evn_linear_backward(const evn_linear *l, const evn_products *p, evn_b
 							   evn_error *err)
 {
 	const columns from = {x, x_stride, l->x_shift}, d_out = {dy, y_stride, 0};
+	if (l->bias.gradient)
+		EVN_TRY(evn_op_bias_gradient(p->backward, l->bias.gradient, dy, y_stride, l->bias.rows, n_tok, err));
 	if (l->weight.rows) {
 		EVN_TRY(backward_weight(p, &l->weight, d_out, from, l->in, n_tok, 1, err));
 		return backward_input(p, dx, from, d_out, &l->weight, l->in, n_tok, 1, 0, err);
@@ -126,6 +137,7 @@ evn_status evn_linear_backward(const evn_linear *l, const evn_products *p, evn_b
 void evn_linear_free(evn_linear *l)
 {
 	evn_param_free(&l->weight);
+	evn_param_free(&l->bias);
 	evn_matrix_free(&l->frozen);
 	for (uint32_t i = 0; i < l->n_lora; i++) {
 		evn_param_free(&l->lora[i].a);

@@ -1,8 +1,9 @@
-/* linear.h - one matrix of a layer as training needs it: y = x W^T and its gradients, W either trained in f32 or
- * frozen in the file's quantised blocks with low-rank additions that are trained (LoRA, Hu et al. 2021). */
+/* linear.h - one matrix of a layer as training needs it: y = x W^T + bias and its gradients, W either trained in f32
+ * or frozen in the file's quantised blocks with low-rank additions that are trained (LoRA, Hu et al. 2021). */
 #ifndef EVN_LINEAR_H
 #define EVN_LINEAR_H
 
+#include "nn/backward.h"
 #include "nn/ops.h"
 #include "train/param.h"
 #include "train/product_times.h"
@@ -18,6 +19,7 @@ typedef struct {
 	uint32_t x_shift; /* see evn_matrix */
 	evn_param weight; /* trained; no pieces where W is frozen */
 	evn_matrix frozen;
+	evn_param bias; /* no buffer where this rank adds none */
 	evn_lora lora[EVN_MATRIX_PARTS];
 	uint32_t n_lora, lora_rank;
 	float lora_scale;
@@ -27,6 +29,7 @@ typedef struct {
 typedef struct {
 	evn_queue *q;
 	evn_ops *ops;
+	evn_backward *backward;
 	evn_buf *low, *d_low; /* (n_tok, padded LoRA rank), or NULL */
 	evn_product_times *times;
 } evn_products;

@@ -2,31 +2,13 @@
  * at a time; three numbers a token are exchanged, so no rank ever holds the logits matrix. */
 #include "train/network.h"
 
-/* The bias's gradient: the sum of the logits' over the tokens. */
-static evn_status bias_back(evn_network *n, const evn_loss *l, evn_error *err)
-{
-	const evn_product p = {.m = 1,
-						   .n = l->n,
-						   .k = l->n_tok,
-						   .a_transposed = true,
-						   .lda = 1,
-						   .ldb = l->stride,
-						   .ldc = n->head_bias.stride,
-						   .alpha = 1,
-						   .beta = 1};
-	return evn_multiply(n->q, &p, n->ones, n->logits, n->head_bias.gradient, err);
-}
-
 /* The partial sum this rank gives to the gradient of x. */
 static evn_status give_gradient(evn_network *n, evn_error *err)
 {
 	evn_buf *partial = evn_group_partial(n->group, n->rank);
-	const evn_hparams *h = n->h;
-	if (!n->out_norm.n_pieces)
-		return evn_copy(n->q, partial, 0, n->d_normed, 0, (uint64_t)n->n_tok * n->dim_stride * sizeof(float), err);
-	return evn_op_rmsnorm_backward(n->backward, partial, n->out_norm.gradient ? n->out_norm.gradient : n->sink,
-								   n->scales, n->d_normed, n->x, n->out_norm.value, n->n_tok, n->dim_stride, h->dim,
-								   h->norm_eps, err);
+	if (n->arch->out_norm)
+		return evn_network_norm_back(n, n->x, &n->out_norm, err);
+	return evn_copy(n->q, partial, 0, n->d_normed, 0, (uint64_t)n->n_tok * n->dim_stride * sizeof(float), err);
 }
 
 /* Logits of tokens [first, first + count) and what follows from them. */
@@ -40,25 +22,22 @@ static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed
 						.n_tok = count,
 						.rank = n->rank,
 						.n_ranks = n->n_ranks};
-	const evn_linear head = {
-		.in = n->h->dim, .weight = n->tied ? n->embedding : n->head.weight, .frozen = n->head.frozen};
+	const evn_linear head = {.in = n->h->dim,
+							 .weight = n->tied ? n->embedding : n->head.weight,
+							 .frozen = n->head.frozen,
+							 .bias = n->head.bias};
 	const uint64_t bytes = (uint64_t)count * n->dim_stride * sizeof(float);
 	const uint64_t at = (uint64_t)first * n->dim_stride * sizeof(float);
 	const uint32_t everybody = (uint32_t)((1ull << n->n_ranks) - 1);
 	EVN_TRY(evn_copy(n->q, n->x_piece, 0, normed, at, bytes, err));
 	if (l.n)
 		EVN_TRY(evn_linear_forward(&head, &n->products, n->logits, l.stride, n->x_piece, n->dim_stride, count, err));
-	if (n->head_bias.value)
-		EVN_TRY(evn_op_add_bias(n->products.ops, n->logits, l.stride, n->head_bias.value, n->head_bias.stride, count,
-								err));
 	EVN_TRY(evn_op_loss_stats(n->backward, evn_group_partial(n->group, n->rank), n->logits, n->targets, &l, err));
 	EVN_TRY(evn_fill_zero(n->q, n->stats, err));
 	EVN_TRY(evn_all_reduce(n->group, n->rank, n->stats, evn_loss_floats(count, n->n_ranks), everybody, err));
 	EVN_TRY(evn_op_loss_gradient(n->backward, n->losses, n->logits, n->stats, n->targets, &l, gradient_scale, err));
 	if (!l.n || gradient_scale <= 0)
 		return EVN_OK;
-	if (n->head_bias.gradient)
-		EVN_TRY(bias_back(n, &l, err));
 	EVN_TRY(evn_linear_backward(&head, &n->products, n->d_piece, n->x_piece, n->dim_stride, n->logits, l.stride,
 								count, err));
 	return evn_copy(n->q, d_normed, at, n->d_piece, 0, bytes, err);
@@ -66,11 +45,9 @@ static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed
 
 evn_status evn_network_loss(evn_network *n, float gradient_scale, evn_error *err)
 {
-	const evn_hparams *h = n->h;
-	const evn_norm norm = {.y = n->normed, .w = n->out_norm.value, .dim = h->dim, .eps = h->norm_eps};
-	if (n->out_norm.n_pieces)
-		EVN_TRY(evn_op_norm(n->products.ops, &norm, n->x, 0, n->n_tok, n->dim_stride, err));
-	const evn_buf *normed = n->out_norm.n_pieces ? n->normed : n->x;
+	if (n->arch->out_norm)
+		EVN_TRY(evn_network_norm(n, n->normed, n->x, &n->out_norm, err));
+	const evn_buf *normed = n->arch->out_norm ? n->normed : n->x;
 	for (uint32_t first = 0; first < n->n_tok; first += n->loss_tokens) {
 		uint32_t count = n->n_tok - first < n->loss_tokens ? n->n_tok - first : n->loss_tokens;
 		EVN_TRY(piece(n, normed, n->d_normed, first, count, gradient_scale, err));

@@ -1,6 +1,6 @@
-/* network.h - a decoder of the Llama family, or one without layers, on one rank, as training needs it: parameters
- * with their gradients, the activations that the backward walk reads, and the two walks. It is cut exactly as
- * inference cuts it. */
+/* network.h - a decoder of the Llama family, GPT-2 or one without layers, on one rank, as training needs it:
+ * parameters with their gradients, the activations that the backward walk reads, and the two walks. It is cut exactly
+ * as inference cuts it. */
 #ifndef EVN_NETWORK_H
 #define EVN_NETWORK_H
 
@@ -29,9 +29,14 @@ typedef struct {
 	evn_buf *attn_normed, *qkv, *attended, *lse, *ffn_normed, *gate_up, *gated;
 } evn_activations;
 
+/* Nothing in what the architecture does not have. */
+typedef struct {
+	evn_param weight, bias;
+} evn_train_norm;
+
 typedef struct {
 	evn_range heads, kv_heads, ff;
-	evn_param attn_norm, ffn_norm;
+	evn_train_norm attn_norm, ffn_norm;
 	evn_linear qkv, attn_out, gate_up, down;
 	uint32_t k_offset, v_offset, up_offset;
 	uint32_t attn_contributors, ff_contributors; /* bit per rank */
@@ -46,6 +51,7 @@ typedef struct {
 	evn_product_times times; /* of the products */
 	evn_backward *backward;
 	const evn_hparams *h;
+	const evn_arch *arch;
 	evn_trained trained;
 	evn_pass_shape shape;
 	uint32_t rank, n_ranks, n_tok;
@@ -54,22 +60,24 @@ typedef struct {
 	uint32_t n_layers;
 	evn_range vocab;
 	uint32_t vocab_contributors, loss_tokens; /* logits are computed for at most loss_tokens at once */
-	evn_param embedding, out_norm;            /* the embedding is not held where it is not trained */
-	evn_linear head;                          /* its weight is the embedding's where the two are tied */
-	evn_param head_bias;                      /* no pieces where there is none, as out_norm */
+	evn_param embedding, positions;           /* not held where they are not trained */
+	evn_train_norm out_norm;
+	evn_linear head; /* its weight is the embedding's where the two are tied */
 	bool tied;
 	evn_param **params; /* all that are trained, in one order on every rank */
 	uint32_t n_params;
 	evn_buf *rope;
+	evn_dropout dropout; /* of the pass that runs */
 	/* scratch */
 	evn_activations shared;
-	evn_buf *x, *normed, *dx, *d_normed, *d_qkv, *d_attended, *d_gate_up, *d_gated, *scales, *delta, *sink;
-	evn_buf *logits, *x_piece, *d_piece, *ones, *stats, *losses, *ids, *targets, *starts, *order, *message, *squares,
-		*total;
+	evn_buf *x, *normed, *dx, *d_normed, *d_qkv, *d_attended, *d_gate_up, *d_gated, *moments, *delta, *sink;
+	evn_buf *logits, *x_piece, *d_piece, *stats, *losses, *ids, *targets, *starts, *order, *message, *squares, *total;
 } evn_network;
 
-/* What training can do with this model, else EVN_ERR_UNSUPPORTED. */
-evn_status evn_network_check(const evn_model *m, const evn_pass_shape *shape, evn_error *err);
+/* What training can do with this model, else EVN_ERR_UNSUPPORTED, or EVN_ERR_USAGE where another `trained` or shape
+ * would do. */
+evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
+							 evn_error *err);
 /* Floats of the longest sum over ranks: needed before the group, and so before the network. */
 uint64_t evn_network_message(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
 							 uint32_t n_ranks);
@@ -83,16 +91,24 @@ evn_status evn_network_load(evn_network **out, evn_queue *q, evn_group *g, const
 							const evn_pass_shape *shape, evn_error *err);
 void evn_network_free(evn_network *n);
 
-/* Tokens of one pass, on the host. embeddings (n_tok, stride): only where the embedding is not trained. */
+/* Tokens of one pass, on the host. embeddings (n_tok, stride), positions added: only where they are not trained. */
 typedef struct {
 	const uint32_t *ids, *targets; /* (n_tok) */
 	const float *embeddings;
+	/* After the embedding, attention and feed-forward, before they are added to the residual; fraction 0 for none.
+	 * The key of a pass gives the masks, whatever the cut. */
+	evn_dropout dropout;
 } evn_batch;
 
 /* Forward, and where gradient_scale > 0 backward with the loss of each token counted so often. losses (n_tok): on the
  * host, may be NULL. Every rank calls it. */
 evn_status evn_network_pass(evn_network *n, const evn_batch *batch, float gradient_scale, float *losses,
 							evn_error *err);
+
+/* walk.c: y = the norm of x, and back: the partial sum this rank gives to dx from d_normed, the gradients of the
+ * norm's parameters. y's columns from dim on are zeros. */
+evn_status evn_network_norm(evn_network *n, evn_buf *y, const evn_buf *x, const evn_train_norm *norm, evn_error *err);
+evn_status evn_network_norm_back(evn_network *n, const evn_buf *x, const evn_train_norm *norm, evn_error *err);
 
 /* loss.c: logits and loss of all tokens from x, piece by piece; with a gradient_scale also dx and the gradients of
  * head and output norm. */

@@ -9,11 +9,11 @@
 
 const char *const evn_target_names[EVN_TARGETS] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
 												   "ffn_gate", "ffn_up", "ffn_down"};
-enum { TARGET_Q, TARGET_K, TARGET_V, TARGET_OUT, TARGET_GATE, TARGET_UP, TARGET_DOWN };
 
 typedef struct {
 	evn_network *n;
 	const evn_model *m;
+	const evn_arch *arch;
 	const evn_split *split;
 	evn_error *err;
 	uint32_t layer;
@@ -29,6 +29,21 @@ typedef struct {
 static uint32_t all_ranks(const evn_network *n) { return (uint32_t)((1ull << n->n_ranks) - 1); }
 static evn_range scaled(evn_range r, uint32_t by) { return (evn_range){r.begin * by, r.end * by}; }
 static part alone(evn_range r) { return (part){.held = r, .owned = r}; }
+
+/* The same rows of a tensor in which others stand before them. */
+static part behind(part p, uint32_t first)
+{
+	p.held = (evn_range){first + p.held.begin, first + p.held.end};
+	p.owned = (evn_range){first + p.owned.begin, first + p.owned.end};
+	return p;
+}
+
+/* A vector that is added to a sum over ranks, once: by the first that contributes. */
+static part added_once(const evn_network *n, uint32_t length, uint32_t contributors)
+{
+	uint32_t first = contributors & (~contributors + 1);
+	return alone((evn_range){0, first == 1u << n->rank ? length : 0});
+}
 
 /* Held whole by every rank, owned by the first. */
 static part replicated(const evn_network *n, uint32_t length)
@@ -67,14 +82,14 @@ static part kv_part(const loader *l)
 	return p;
 }
 
-/* One matrix among those stacked in a linear. */
+/* One matrix among those stacked in a linear: part of a tensor rows x cols. */
 typedef struct {
-	int target;
+	const char *stem; /* "attn_q" */
 	uint32_t rows, cols;
 	part row, col;
 } block;
 
-static evn_piece piece_of(const loader *l, const char *suffix, const block *b)
+static evn_piece piece_of(const loader *l, const char *ending, const block *b)
 {
 	evn_piece p = {.rows = b->rows,
 				   .cols = b->cols,
@@ -84,29 +99,93 @@ static evn_piece piece_of(const loader *l, const char *suffix, const block *b)
 				   .shared = b->row.shared,
 				   .holders = b->row.holders,
 				   .owners = b->row.owners};
-	snprintf(p.name, sizeof p.name, "blk.%u.%s.weight%s", l->layer, evn_target_names[b->target], suffix);
+	snprintf(p.name, sizeof p.name, "blk.%u.%s.%s", l->layer, b->stem, ending);
 	return p;
+}
+
+static evn_piece vector_of(const char *name, uint32_t length, const part *row)
+{
+	evn_piece p = {.rows = length,
+				   .cols = 1,
+				   .row = row->held,
+				   .col = {0, 1},
+				   .owned = row->owned,
+				   .shared = row->shared,
+				   .holders = row->holders,
+				   .owners = row->owners};
+	snprintf(p.name, sizeof p.name, "%s", name);
+	return p;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------- */
+
+static evn_status load_part(const loader *l, const evn_gguf *state, const evn_param *p, const evn_piece *piece,
+							evn_param_part which, const char *prefix, bool needed)
+{
+	char name[96];
+	snprintf(name, sizeof name, "%s%s", prefix, piece->name);
+	const evn_tensor *t = evn_gguf_find_tensor(state, name);
+	const uint32_t cols = p->vector ? piece->rows : piece->cols, rows = p->vector ? 1 : piece->rows;
+	if (!t && !needed)
+		return EVN_OK;
+	if (!t || t->shape[0] != cols || t->shape[1] != rows)
+		return evn_fail(l->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" %s, expected [%u, %u]", evn_gguf_name(state), name,
+						t ? "has another shape" : "is missing", cols, rows);
+	if (!evn_param_floats(p))
+		return EVN_OK;
+	uint64_t bytes = (uint64_t)rows * cols * sizeof(float);
+	float *whole = malloc(bytes);
+	if (!whole)
+		return evn_fail_memory(l->err, name, bytes);
+	for (uint32_t r = 0; r < rows; r++)
+		evn_tensor_row(t, r, whole + (uint64_t)r * cols);
+	evn_status s = evn_piece_upload(p, piece, l->n->q, which, whole, l->err);
+	free(whole);
+	return s;
+}
+
+static evn_status load_values(const loader *l, const evn_gguf *state)
+{
+	for (uint32_t i = 0; i < l->n->n_params; i++) {
+		const evn_param *p = l->n->params[i];
+		for (uint32_t k = 0; k < p->n_pieces; k++) {
+			EVN_TRY(load_part(l, state, p, &p->pieces[k], EVN_PARAM_VALUE, "", true));
+			EVN_TRY(load_part(l, state, p, &p->pieces[k], EVN_PARAM_M, "adam_m.", false));
+			EVN_TRY(load_part(l, state, p, &p->pieces[k], EVN_PARAM_V, "adam_v.", false));
+		}
+	}
+	return EVN_OK;
 }
 
 /* ---- trained in f32 ---------------------------------------------------------------------------------------- */
 
-static evn_status finish_param(const loader *l, evn_param *p, bool decays)
+static evn_status finish_param(const loader *l, evn_param *p)
 {
-	p->decays = decays;
 	EVN_TRY(evn_param_create(p, l->n->q, true, l->err));
 	l->n->params[l->n->n_params++] = p;
+	return EVN_OK;
+}
+
+/* Trained with everything else, or as the model has it. */
+static evn_status finish_vector(const loader *l, evn_param *p)
+{
+	if (!l->n->trained.lora_rank)
+		return finish_param(l, p);
+	EVN_TRY(evn_param_create(p, l->n->q, false, l->err));
+	for (uint32_t k = 0; k < p->n_pieces; k++)
+		EVN_TRY(load_part(l, evn_model_gguf(l->m), p, &p->pieces[k], EVN_PARAM_VALUE, "", true));
 	return EVN_OK;
 }
 
 static evn_status train_whole(const loader *l, evn_linear *linear, const block *blocks, uint32_t n, uint32_t *offsets)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		evn_piece piece = piece_of(l, "", &blocks[i]);
+		evn_piece piece = piece_of(l, "weight", &blocks[i]);
 		offsets[i] = linear->weight.rows;
 		evn_param_add(&linear->weight, &piece);
 	}
 	linear->in = evn_range_len(blocks[0].col.held);
-	return finish_param(l, &linear->weight, true);
+	return finish_param(l, &linear->weight);
 }
 
 /* ---- frozen, with low-rank additions ------------------------------------------------------------------------ */
@@ -114,7 +193,7 @@ static evn_status train_whole(const loader *l, evn_linear *linear, const block *
 static evn_status find(const loader *l, const block *b, const evn_tensor **t)
 {
 	char name[80];
-	snprintf(name, sizeof name, "blk.%u.%s.weight", l->layer, evn_target_names[b->target]);
+	snprintf(name, sizeof name, "blk.%u.%s.weight", l->layer, b->stem);
 	return evn_model_need(l->m, name, b->cols, b->rows, t, l->err);
 }
 
@@ -141,86 +220,137 @@ static evn_status add_lora(const loader *l, evn_linear *linear, const block *b, 
 	const part low = replicated(l->n, rank), low_columns = alone((evn_range){0, rank});
 	evn_lora *r = &linear->lora[linear->n_lora++];
 	r->y_offset = y_offset;
-	block a = {b->target, rank, b->cols, low, b->col}, up = {b->target, b->rows, rank, b->row, low_columns};
+	block a = {b->stem, rank, b->cols, low, b->col}, up = {b->stem, b->rows, rank, b->row, low_columns};
 	if (split_input) {
 		a.row = alone((evn_range){0, rank});
 		up.row = replicated(l->n, b->rows);
 	}
-	evn_piece of_a = piece_of(l, ".lora_a", &a), of_b = piece_of(l, ".lora_b", &up);
+	evn_piece of_a = piece_of(l, "weight.lora_a", &a), of_b = piece_of(l, "weight.lora_b", &up);
 	evn_param_add(&r->a, &of_a);
 	evn_param_add(&r->b, &of_b);
-	EVN_TRY(finish_param(l, &r->a, true));
-	return finish_param(l, &r->b, true);
+	EVN_TRY(finish_param(l, &r->a));
+	return finish_param(l, &r->b);
 }
 
-/* A linear of n stacked matrices; offsets: where the rows of each begin in y. */
-static evn_status make_linear(const loader *l, evn_linear *linear, const block *blocks, uint32_t n, bool split_input,
-							  uint32_t *offsets)
+static bool gets_addition(const evn_trained *t, const char *stem)
+{
+	for (uint32_t i = 0; i < EVN_TARGETS; i++)
+		if (strcmp(evn_target_names[i], stem) == 0)
+			return t->lora_targets >> i & 1;
+	return false;
+}
+
+static evn_status freeze_with_additions(const loader *l, evn_linear *linear, const block *blocks, uint32_t n,
+										bool split_input, uint32_t *offsets)
 {
 	const evn_trained *t = &l->n->trained;
-	if (!t->lora_rank)
-		return train_whole(l, linear, blocks, n, offsets);
 	EVN_TRY(freeze(l, linear, blocks, n, split_input, offsets));
 	linear->in = evn_range_len(blocks[0].col.held);
 	linear->lora_rank = t->lora_rank;
 	linear->lora_scale = t->lora_alpha / (float)t->lora_rank;
 	for (uint32_t i = 0; i < n; i++)
-		if (t->lora_targets >> blocks[i].target & 1)
+		if (gets_addition(t, blocks[i].stem))
 			EVN_TRY(add_lora(l, linear, &blocks[i], split_input, offsets[i]));
 	return EVN_OK;
 }
 
-/* ---- layers ------------------------------------------------------------------------------------------------ */
+/* ---- a linear ---------------------------------------------------------------------------------------------- */
 
-static evn_status make_norm(const loader *l, evn_param *p, const char *name)
+/* Biases of stacked rows, where they begin in y; all of them or none. */
+static evn_status make_bias(const loader *l, evn_param *p, const block *blocks, uint32_t n, const uint32_t *offsets)
 {
-	const part row = replicated(l->n, 1);
-	evn_piece piece = {.rows = 1,
-					   .cols = l->n->h->dim,
-					   .row = row.held,
-					   .col = {0, l->n->h->dim},
-					   .owned = row.owned,
-					   .shared = row.shared,
-					   .holders = row.holders,
-					   .owners = row.owners};
-	snprintf(piece.name, sizeof piece.name, "%s", name);
-	evn_param_add(p, &piece);
-	if (!l->n->trained.lora_rank)
-		return finish_param(l, p, false);
-	const evn_tensor *t;
-	EVN_TRY(evn_model_need(l->m, name, l->n->h->dim, 0, &t, l->err));
-	return evn_vector_load(&p->value, l->n->q, t, (evn_range){0, l->n->h->dim}, l->err);
+	p->vector = true;
+	for (uint32_t i = 0; i < n; i++) {
+		char name[80];
+		snprintf(name, sizeof name, "blk.%u.%s.bias", l->layer, blocks[i].stem);
+		if (!l->arch->biased && !evn_model_find(l->m, name))
+			return EVN_OK;
+		evn_piece piece = vector_of(name, blocks[i].rows, &blocks[i].row);
+		p->rows = offsets[i]; /* behind the padding of frozen rows */
+		evn_param_add(p, &piece);
+	}
+	return finish_vector(l, p);
 }
 
-static evn_status make_layer_norm(const loader *l, evn_param *p, const char *which)
+/* A linear of n stacked matrices; offsets: where the rows of each begin in y. contributors: bit per rank, where it is
+ * split by input; else 0. */
+static evn_status make_linear(const loader *l, evn_linear *linear, const block *blocks, uint32_t n,
+							  uint32_t contributors, uint32_t *offsets)
 {
-	char name[64];
-	snprintf(name, sizeof name, "blk.%u.%s.weight", l->layer, which);
-	return make_norm(l, p, name);
+	if (l->n->trained.lora_rank)
+		EVN_TRY(freeze_with_additions(l, linear, blocks, n, contributors != 0, offsets));
+	else
+		EVN_TRY(train_whole(l, linear, blocks, n, offsets));
+	if (!contributors)
+		return make_bias(l, &linear->bias, blocks, n, offsets);
+	block once = blocks[0];
+	once.row = added_once(l->n, once.rows, contributors);
+	return make_bias(l, &linear->bias, &once, 1, offsets);
+}
+
+/* ---- layers ------------------------------------------------------------------------------------------------ */
+
+/* stem: "output_norm" */
+static evn_status make_norm(const loader *l, evn_train_norm *norm, const char *stem)
+{
+	evn_param *const params[] = {&norm->weight, &norm->bias};
+	static const char *const endings[] = {"weight", "bias"};
+	const part row = replicated(l->n, l->n->h->dim);
+	for (int i = 0; i < (l->arch->biased ? 2 : 1); i++) {
+		char name[80];
+		snprintf(name, sizeof name, "%s.%s", stem, endings[i]);
+		evn_piece piece = vector_of(name, l->n->h->dim, &row);
+		params[i]->vector = true;
+		evn_param_add(params[i], &piece);
+		EVN_TRY(finish_vector(l, params[i]));
+	}
+	return EVN_OK;
+}
+
+static evn_status make_layer_norm(const loader *l, evn_train_norm *norm, const char *which)
+{
+	char stem[64];
+	snprintf(stem, sizeof stem, "blk.%u.%s", l->layer, which);
+	return make_norm(l, norm, stem);
+}
+
+/* Rows of q, of k and of v: of three tensors, or of one in which they follow each other. */
+static void stack_qkv(const loader *l, const evn_train_layer *y, block out[3])
+{
+	const evn_hparams *h = l->n->h;
+	const char *const *names = l->arch->stacks[EVN_STACK_QKV];
+	const uint32_t rows[3] = {h->n_heads * h->head_dim, h->n_kv_heads * h->head_dim, h->n_kv_heads * h->head_dim};
+	const part kv = kv_part(l), parts[3] = {alone(scaled(y->heads, h->head_dim)), kv, kv};
+	const bool fused = !names[1];
+	for (uint32_t i = 0, first = 0; i < 3; first += fused ? rows[i] : 0, i++)
+		out[i] = (block){.stem = names[fused ? 0 : i],
+						 .rows = fused ? rows[0] + rows[1] + rows[2] : rows[i],
+						 .cols = h->dim,
+						 .row = behind(parts[i], first),
+						 .col = alone((evn_range){0, h->dim})};
 }
 
 static evn_status make_layer(const loader *l, evn_train_layer *y)
 {
 	const evn_hparams *h = l->n->h;
-	const part whole = alone((evn_range){0, h->dim}), kv = kv_part(l);
-	const part heads = alone(scaled(y->heads, h->head_dim)), ff = alone(y->ff);
-	const uint32_t q_rows = h->n_heads * h->head_dim, kv_rows = h->n_kv_heads * h->head_dim;
-	const block qkv[] = {{TARGET_Q, q_rows, h->dim, heads, whole},
-						 {TARGET_K, kv_rows, h->dim, kv, whole},
-						 {TARGET_V, kv_rows, h->dim, kv, whole}};
-	const block out = {TARGET_OUT, h->dim, q_rows, whole, heads};
-	const block gate_up[] = {{TARGET_GATE, h->ff_dim, h->dim, ff, whole}, {TARGET_UP, h->ff_dim, h->dim, ff, whole}};
-	const block down = {TARGET_DOWN, h->dim, h->ff_dim, whole, ff};
-	uint32_t at[EVN_MATRIX_PARTS] = {0};
+	const evn_stack *stacks = l->arch->stacks;
+	const part whole = alone((evn_range){0, h->dim}), heads = alone(scaled(y->heads, h->head_dim)), ff = alone(y->ff);
+	const block out = {stacks[EVN_STACK_ATTN_OUT][0], h->dim, h->n_heads * h->head_dim, whole, heads};
+	const block down = {stacks[EVN_STACK_FF_OUT][0], h->dim, h->ff_dim, whole, ff};
+	block qkv[3], in[EVN_MATRIX_PARTS];
+	uint32_t at[EVN_MATRIX_PARTS] = {0}, n_in = 0;
+	stack_qkv(l, y, qkv);
+	for (; stacks[EVN_STACK_FF_IN][n_in]; n_in++)
+		in[n_in] = (block){stacks[EVN_STACK_FF_IN][n_in], h->ff_dim, h->dim, ff, whole};
 	EVN_TRY(make_layer_norm(l, &y->attn_norm, "attn_norm"));
-	EVN_TRY(make_linear(l, &y->qkv, qkv, 3, false, at));
+	EVN_TRY(make_linear(l, &y->qkv, qkv, 3, 0, at));
 	y->k_offset = at[1];
 	y->v_offset = at[2];
-	EVN_TRY(make_linear(l, &y->attn_out, &out, 1, true, at));
+	EVN_TRY(make_linear(l, &y->attn_out, &out, 1, y->attn_contributors, at));
 	EVN_TRY(make_layer_norm(l, &y->ffn_norm, "ffn_norm"));
-	EVN_TRY(make_linear(l, &y->gate_up, gate_up, 2, false, at));
-	y->up_offset = at[1];
-	return make_linear(l, &y->down, &down, 1, true, at);
+	EVN_TRY(make_linear(l, &y->gate_up, in, n_in, 0, at));
+	y->up_offset = at[n_in - 1];
+	return make_linear(l, &y->down, &down, 1, y->ff_contributors, at);
 }
 
 static void take_ranges(const loader *l, evn_train_layer *y)
@@ -239,22 +369,36 @@ static void take_ranges(const loader *l, evn_train_layer *y)
 
 /* ---- embedding and head ------------------------------------------------------------------------------------- */
 
-static evn_status make_table(const loader *l, evn_param *p, const char *name)
+static evn_status make_table(const loader *l, evn_param *p, const char *name, uint32_t rows, evn_range row)
 {
-	const evn_hparams *h = l->n->h;
-	evn_piece piece = {.rows = h->vocab, .cols = h->dim, .row = l->n->vocab, .col = {0, h->dim}};
-	piece.owned = piece.row;
+	evn_piece piece = {.rows = rows, .cols = l->n->h->dim, .row = row, .col = {0, l->n->h->dim}, .owned = row};
 	snprintf(piece.name, sizeof piece.name, "%s", name);
 	evn_param_add(p, &piece);
-	return finish_param(l, p, true);
+	return finish_param(l, p);
 }
 
-static evn_status make_bias(const loader *l, evn_param *p, const char *name)
+/* Learned positions are cut as the vocabulary is, so that who looks up tokens adds them to the same partial sum. */
+static evn_status make_positions(const loader *l)
 {
-	evn_piece piece = {.rows = 1, .cols = l->n->h->vocab, .row = {0, 1}, .col = l->n->vocab, .owned = {0, 1}};
-	snprintf(piece.name, sizeof piece.name, "%s", name);
+	evn_network *n = l->n;
+	const evn_tensor *t = evn_model_find(l->m, "position_embd.weight");
+	if (!t)
+		return EVN_OK;
+	const uint64_t rows = t->shape[1], vocab = n->h->vocab;
+	const evn_range row = {(uint32_t)(rows * n->vocab.begin / vocab), (uint32_t)(rows * n->vocab.end / vocab)};
+	return make_table(l, &n->positions, "position_embd.weight", (uint32_t)rows, row);
+}
+
+static evn_status make_head_bias(const loader *l)
+{
+	evn_param *p = &l->n->head.bias;
+	const part row = alone(l->n->vocab);
+	if (!evn_model_find(l->m, "output.bias"))
+		return EVN_OK;
+	evn_piece piece = vector_of("output.bias", l->n->h->vocab, &row);
+	p->vector = true;
 	evn_param_add(p, &piece);
-	return finish_param(l, p, false);
+	return finish_vector(l, p);
 }
 
 static evn_status make_ends(const loader *l)
@@ -264,8 +408,9 @@ static evn_status make_ends(const loader *l)
 	for (uint32_t i = 0; i < n->n_ranks; i++)
 		n->vocab_contributors |= (evn_range_len(l->split->vocab[i]) > 0) * (1u << i);
 	const char *head = evn_model_find(l->m, "output.weight") ? "output.weight" : "token_embd.weight";
-	if (n->n_layers)
-		EVN_TRY(make_norm(l, &n->out_norm, "output_norm.weight"));
+	if (l->arch->out_norm)
+		EVN_TRY(make_norm(l, &n->out_norm, l->arch->out_norm));
+	EVN_TRY(make_head_bias(l));
 	n->head.in = n->h->dim;
 	if (n->trained.lora_rank) {
 		const evn_tensor *t;
@@ -274,49 +419,9 @@ static evn_status make_ends(const loader *l)
 		return evn_matrix_split_output(&n->head.frozen, n->q, &rows, 1, NULL, l->err);
 	}
 	n->tied = strcmp(head, "token_embd.weight") == 0;
-	EVN_TRY(make_table(l, &n->embedding, "token_embd.weight"));
-	if (!n->tied)
-		EVN_TRY(make_table(l, &n->head.weight, head));
-	return evn_model_find(l->m, "output.bias") ? make_bias(l, &n->head_bias, "output.bias") : EVN_OK;
-}
-
-/* ---- values ------------------------------------------------------------------------------------------------- */
-
-static evn_status load_part(const loader *l, const evn_gguf *state, const evn_param *p, const evn_piece *piece,
-							evn_param_part which, const char *prefix, bool needed)
-{
-	char name[96];
-	snprintf(name, sizeof name, "%s%s", prefix, piece->name);
-	const evn_tensor *t = evn_gguf_find_tensor(state, name);
-	if (!t && !needed)
-		return EVN_OK;
-	if (!t || t->shape[0] != piece->cols || t->shape[1] != piece->rows)
-		return evn_fail(l->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" %s, expected [%u, %u]", evn_gguf_name(state), name,
-						t ? "has another shape" : "is missing", piece->cols, piece->rows);
-	if (!evn_param_floats(p))
-		return EVN_OK;
-	uint64_t bytes = (uint64_t)piece->rows * piece->cols * sizeof(float);
-	float *whole = malloc(bytes);
-	if (!whole)
-		return evn_fail_memory(l->err, name, bytes);
-	for (uint32_t r = 0; r < piece->rows; r++)
-		evn_tensor_row(t, r, whole + (uint64_t)r * piece->cols);
-	evn_status s = evn_piece_upload(p, piece, l->n->q, which, whole, l->err);
-	free(whole);
-	return s;
-}
-
-static evn_status load_values(const loader *l, const evn_gguf *state)
-{
-	for (uint32_t i = 0; i < l->n->n_params; i++) {
-		const evn_param *p = l->n->params[i];
-		for (uint32_t k = 0; k < p->n_pieces; k++) {
-			EVN_TRY(load_part(l, state, p, &p->pieces[k], EVN_PARAM_VALUE, "", true));
-			EVN_TRY(load_part(l, state, p, &p->pieces[k], EVN_PARAM_M, "adam_m.", false));
-			EVN_TRY(load_part(l, state, p, &p->pieces[k], EVN_PARAM_V, "adam_v.", false));
-		}
-	}
-	return EVN_OK;
+	EVN_TRY(make_table(l, &n->embedding, "token_embd.weight", n->h->vocab, n->vocab));
+	EVN_TRY(make_positions(l));
+	return n->tied ? EVN_OK : make_table(l, &n->head.weight, head, n->h->vocab, n->vocab);
 }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------- */
@@ -324,14 +429,15 @@ static evn_status load_values(const loader *l, const evn_gguf *state)
 static evn_status load(loader *l, const evn_gguf *state)
 {
 	evn_network *n = l->n;
-	const evn_arch *arch;
-	EVN_TRY(evn_arch_find(l->m, &arch, l->err));
+	EVN_TRY(evn_arch_find(l->m, &l->arch, l->err));
+	n->arch = l->arch;
 	const evn_attention_config heads = {
-		.head_dim = n->h->head_dim, .rope_dim = n->h->rope_dim, .rope_neox = arch->rope_neox};
+		.head_dim = n->h->head_dim, .rope_dim = n->h->rope_dim, .rope_neox = l->arch->rope_neox};
 	EVN_TRY(evn_ops_create(&n->products.ops, n->q, &(evn_ops_config){0}, l->err));
 	EVN_TRY(evn_backward_create(&n->backward, n->q, &heads, l->err));
+	n->products.backward = n->backward;
 	n->layers = calloc(n->n_layers + 1u, sizeof *n->layers);
-	n->params = calloc((size_t)n->n_layers * 2 * EVN_TARGETS + 5, sizeof(evn_param *));
+	n->params = calloc((size_t)n->n_layers * 2 * EVN_TARGETS + 6, sizeof(evn_param *));
 	if (!n->layers || !n->params)
 		return evn_fail_memory(l->err, "layers", n->n_layers * sizeof *n->layers);
 	EVN_TRY(make_ends(l));

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "nn/embed.h"
 #include "nn/rope.h"
 
 #define LOGITS_BYTES ((uint64_t)32 << 20) /* of a whole vocabulary's logits, for as many tokens as fit */
@@ -15,30 +16,49 @@ static uint32_t loss_tokens(const evn_hparams *h, uint32_t n_tok)
 	return fit >= n_tok ? n_tok : fit ? (uint32_t)fit : 1;
 }
 
-evn_status evn_network_check(const evn_model *m, const evn_pass_shape *shape, evn_error *err)
+/* What the kernels cannot do. */
+static evn_status check_model(const evn_model *m, const evn_hparams *h, evn_error *err)
 {
-	static const char *const unknown[] = {"attn_q.bias", "attn_output.bias", "attn_q_norm.weight", "ffn_up.bias"};
-	const evn_hparams *h;
-	EVN_TRY(evn_model_require_hparams(m, &h, err));
 	const char *name = evn_gguf_name(evn_model_gguf(m));
-	for (size_t i = 0; i < sizeof unknown / sizeof *unknown && h->n_layers; i++) {
-		const evn_tensor *t;
-		if (evn_model_get_in_layer(m, 0, unknown[i], &t, NULL) == EVN_OK && t)
-			return evn_fail(
-				err, EVN_ERR_UNSUPPORTED,
-				"%s: a model with \"blk.0.%s\" cannot be trained, only those without biases and head norms", name,
-				unknown[i]);
-	}
-	if (h->n_layers && !h->rope_dim)
-		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: a %.*s model cannot be trained, only those with rotary positions", name,
-						(int)h->arch.length, h->arch.text);
+	const evn_arch *arch;
+	EVN_TRY(evn_arch_find(m, &arch, err));
+	if (arch->qk_norm)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a %s model cannot be trained, only those without head norms",
+						name, arch->name);
 	if (h->ff_dim % EVN_TILE_ROWS)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: %u feed-forward units, training needs a multiple of %d", name,
 						h->ff_dim, EVN_TILE_ROWS);
+	return EVN_OK;
+}
+
+static evn_status check_targets(const evn_model *m, const evn_trained *trained, evn_error *err)
+{
+	for (uint32_t i = 0; i < EVN_TARGETS && trained->lora_rank; i++) {
+		const evn_tensor *t = NULL;
+		if (trained->lora_targets >> i & 1 && evn_model_hparams(m)->n_layers)
+			EVN_TRY(evn_arch_matrix(m, 0, evn_target_names[i], &t, err));
+		if (trained->lora_targets >> i & 1 && !t)
+			return evn_fail(err, EVN_ERR_USAGE, "%s: LoRA target \"%s\" is not a matrix of this model",
+							evn_gguf_name(evn_model_gguf(m)), evn_target_names[i]);
+	}
+	return EVN_OK;
+}
+
+evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
+							 evn_error *err)
+{
+	const evn_hparams *h;
+	evn_embedding embedding;
+	EVN_TRY(evn_model_require_hparams(m, &h, err));
+	EVN_TRY(check_model(m, h, err));
+	EVN_TRY(check_targets(m, trained, err));
 	if (!shape->n_ctx || (h->n_layers && shape->n_ctx % EVN_SEQUENCE_GRAIN))
 		return evn_fail(err, EVN_ERR_USAGE, "context %u: training needs a multiple of %d", shape->n_ctx,
 						EVN_SEQUENCE_GRAIN);
+	EVN_TRY(evn_embedding_find(&embedding, m, err));
+	if (shape->n_ctx > embedding.n_positions)
+		return evn_fail(err, EVN_ERR_USAGE, "context %u: %s has learned %u positions", shape->n_ctx,
+						evn_gguf_name(evn_model_gguf(m)), embedding.n_positions);
 	return EVN_OK;
 }
 
@@ -48,7 +68,9 @@ uint64_t evn_network_message(const evn_model *m, const evn_trained *trained, con
 	const evn_hparams *h = evn_model_hparams(m);
 	uint32_t n_tok = shape->n_ctx * shape->n_sequences;
 	uint64_t wide = h->ff_dim > h->dim ? h->ff_dim : h->dim; /* of LoRA's replicated halves */
-	uint64_t kv = trained->lora_rank ? 0 : (uint64_t)h->n_kv_heads * h->head_dim * padded(h->dim);
+	bool shares =
+		!trained->lora_rank && h->n_kv_heads < h->n_heads; /* KV heads; their rows may lie behind those of q */
+	uint64_t kv = shares ? (uint64_t)(h->n_heads + 2 * h->n_kv_heads) * h->head_dim * padded(h->dim) : 0;
 	const uint64_t sizes[] = {(uint64_t)n_tok * padded(h->dim), evn_loss_floats(loss_tokens(h, n_tok), n_ranks), kv,
 							  padded((uint32_t)wide) * (uint64_t)padded(trained->lora_rank + 1)};
 	uint64_t most = 0;
@@ -161,13 +183,12 @@ static evn_status make_scratch(evn_network *n, evn_error *err)
 		{&n->d_attended, t * n->attended_stride},
 		{&n->d_gate_up, t * n->gate_up_stride},
 		{&n->d_gated, t * n->gated_stride},
-		{&n->scales, t},
+		{&n->moments, 2 * t},
 		{&n->delta, t * n->h->n_heads},
 		{&n->sink, n->dim_stride},
 		{&n->logits, (uint64_t)n->loss_tokens * (n->logits_stride ? n->logits_stride : 1)},
 		{&n->x_piece, (uint64_t)n->loss_tokens * n->dim_stride},
 		{&n->d_piece, (uint64_t)n->loss_tokens * n->dim_stride},
-		{&n->ones, n->head_bias.n_pieces ? n->loss_tokens : 0},
 		{&n->stats, evn_loss_floats(n->loss_tokens, n->n_ranks)},
 		{&n->losses, t},
 		{&n->ids, t},
@@ -197,23 +218,12 @@ static evn_status make_rope(evn_network *n, evn_error *err)
 	return evn_unmap(n->q, n->rope, table, err);
 }
 
-static evn_status fill_ones(evn_network *n, evn_error *err)
-{
-	uint64_t bytes = n->loss_tokens * sizeof(float);
-	void *ones;
-	EVN_TRY(evn_map(n->q, n->ones, bytes, EVN_MAP_OVERWRITE, true, &ones, err));
-	for (uint32_t i = 0; i < n->loss_tokens; i++)
-		((float *)ones)[i] = 1;
-	return evn_unmap(n->q, n->ones, ones, err);
-}
-
 evn_status evn_network_make_buffers(evn_network *n, evn_error *err)
 {
 	find_strides(n);
 	EVN_TRY(make_layers(n, err));
 	EVN_TRY(make_rope(n, err));
-	EVN_TRY(make_scratch(n, err));
-	return n->ones ? fill_ones(n, err) : EVN_OK;
+	return make_scratch(n, err);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------ */
@@ -225,13 +235,19 @@ static void free_activations(evn_activations *a)
 		evn_buf_free(bufs[i]);
 }
 
+static void free_norm(evn_train_norm *norm)
+{
+	evn_param_free(&norm->weight);
+	evn_param_free(&norm->bias);
+}
+
 static void free_layer(const evn_network *n, evn_train_layer *y)
 {
 	evn_linear *const linears[] = {&y->qkv, &y->attn_out, &y->gate_up, &y->down};
 	for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
 		evn_linear_free(linears[i]);
-	evn_param_free(&y->attn_norm);
-	evn_param_free(&y->ffn_norm);
+	free_norm(&y->attn_norm);
+	free_norm(&y->ffn_norm);
 	evn_buf_free(y->input);
 	evn_buf_free(y->middle);
 	if (!n->shape.recompute)
@@ -248,14 +264,14 @@ void evn_network_free(evn_network *n)
 	free(n->params);
 	free_activations(&n->shared);
 	evn_param_free(&n->embedding);
-	evn_param_free(&n->out_norm);
-	evn_param_free(&n->head_bias);
+	evn_param_free(&n->positions);
+	free_norm(&n->out_norm);
 	evn_linear_free(&n->head);
 	evn_buf *const bufs[] = {
-		n->rope,      n->x,       n->normed,  n->dx,     n->d_normed,     n->d_qkv,         n->d_attended,
-		n->d_gate_up, n->d_gated, n->scales,  n->delta,  n->sink,         n->logits,        n->x_piece,
-		n->ones,      n->d_piece, n->stats,   n->losses, n->ids,          n->targets,       n->starts,
-		n->order,     n->message, n->squares, n->total,  n->products.low, n->products.d_low};
+		n->rope,      n->x,       n->normed,  n->dx,           n->d_normed,      n->d_qkv,  n->d_attended,
+		n->d_gate_up, n->d_gated, n->moments, n->delta,        n->sink,          n->logits, n->x_piece,
+		n->d_piece,   n->stats,   n->losses,  n->ids,          n->targets,       n->starts, n->order,
+		n->message,   n->squares, n->total,   n->products.low, n->products.d_low};
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		evn_buf_free(bufs[i]);
 	evn_backward_free(n->backward);

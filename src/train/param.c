@@ -10,7 +10,12 @@ void evn_param_add(evn_param *p, const evn_piece *piece)
 	*to = *piece;
 	to->at = p->rows;
 	p->rows += evn_range_len(piece->row);
-	p->stride = (uint32_t)evn_round_up(evn_range_len(piece->col), EVN_PAD);
+	p->stride = p->vector ? 1 : (uint32_t)evn_round_up(evn_range_len(piece->col), EVN_PAD);
+}
+
+bool evn_piece_continues(const evn_param *p, uint32_t k)
+{
+	return k > 0 && strcmp(p->pieces[k].name, p->pieces[k - 1].name) == 0;
 }
 
 evn_buf *evn_param_buf(const evn_param *p, evn_param_part part)
@@ -85,7 +90,10 @@ evn_status evn_piece_download(const evn_param *p, const evn_piece *piece, evn_qu
 	return transfer(p, piece, piece->owned, q, evn_param_buf(p, part), whole, false, err);
 }
 
-uint64_t evn_piece_message(const evn_param *p, const evn_piece *piece) { return (uint64_t)piece->rows * p->stride; }
+uint64_t evn_piece_message(const evn_param *p, const evn_piece *piece)
+{
+	return evn_round_up((uint64_t)piece->rows * p->stride, EVN_PAD);
+}
 
 evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_sharing what, evn_group *g, uint32_t rank,
 						   evn_queue *q, evn_buf *scratch, evn_error *err)
@@ -94,7 +102,7 @@ evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_shari
 	bool values = what == EVN_TAKE_VALUES;
 	evn_range give = values ? piece->owned : piece->row;
 	evn_buf *buf = values ? p->value : p->gradient, *partial = evn_group_partial(g, rank);
-	if (evn_range_len(give) < piece->rows)
+	if ((uint64_t)evn_range_len(give) * p->stride < evn_piece_message(p, piece))
 		EVN_TRY(evn_fill_zero(q, partial, err));
 	if (evn_range_len(give))
 		EVN_TRY(evn_copy(q, partial, give.begin * row_bytes, buf,

@@ -13,7 +13,8 @@
 
 #define EVN_PIECES 3
 
-/* Rows `row`, columns `col` of a tensor of rows x cols; a vector is one row. */
+/* Rows `row`, columns `col` of a tensor of rows x cols; a vector is one column. Neighbours of one name are parts of
+ * one tensor. */
 typedef struct {
 	char name[80];
 	uint32_t rows, cols;
@@ -27,8 +28,8 @@ typedef struct {
 typedef struct {
 	evn_piece pieces[EVN_PIECES];
 	uint32_t n_pieces;
+	bool vector; /* a norm's weights or a bias: one column, not padded, to which weight decay does not apply */
 	uint32_t rows, stride; /* of the buffers; stride: columns padded to EVN_PAD with zeros */
-	bool decays;           /* weight decay applies: matrices, not norms */
 	/* NULL where this rank holds none of it; the last three also where the parameter is not trained */
 	evn_buf *value, *gradient, *m, *v;
 } evn_param;
@@ -38,7 +39,13 @@ void evn_param_add(evn_param *p, const evn_piece *piece);
 /* Makes the buffers, zeroed. */
 evn_status evn_param_create(evn_param *p, evn_queue *q, bool trained, evn_error *err);
 void evn_param_free(evn_param *p);
-static inline uint64_t evn_param_floats(const evn_param *p) { return (uint64_t)p->rows * p->stride; }
+/* Of a buffer, with zeros up to a multiple of EVN_PAD. */
+static inline uint64_t evn_param_floats(const evn_param *p)
+{
+	return evn_round_up((uint64_t)p->rows * p->stride, EVN_PAD);
+}
+/* Piece k has more rows of the tensor of the piece before it. */
+bool evn_piece_continues(const evn_param *p, uint32_t k);
 
 /* Which of the four buffers. */
 typedef enum { EVN_PARAM_VALUE, EVN_PARAM_M, EVN_PARAM_V, EVN_PARAM_GRADIENT, EVN_PARAM__COUNT } evn_param_part;

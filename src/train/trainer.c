@@ -8,6 +8,7 @@
 
 #include "engine/prepare.h"
 #include "engine/team.h"
+#include "nn/embed.h"
 #include "train/checkpoint.h"
 #include "train/dataset.h"
 
@@ -35,8 +36,9 @@ struct evn_trainer {
 	float *loss, *val_loss; /* (o.steps) */
 	/* of the passes that run */
 	uint32_t n_tok, n_passes;
-	uint32_t *ids, *targets; /* (accumulate, n_tok) */
-	float *losses, *embeddings;
+	uint32_t *ids, *targets;               /* (accumulate, n_tok) */
+	float *losses, *embeddings, *position; /* position: scratch of one row */
+	evn_embedding embedding;
 	float gradient_scale;
 	evn_adamw adamw;
 	double norm;
@@ -79,6 +81,8 @@ static evn_status check_options(evn_trainer *t, evn_error *err)
 		return evn_fail(err, EVN_ERR_USAGE, "LoRA adds to a model, and none is given");
 	if (!o->steps || !o->batch || !o->accumulate || !o->context)
 		return evn_fail(err, EVN_ERR_USAGE, "training needs at least one step, sequence, pass and token of context");
+	if (!(o->dropout >= 0 && o->dropout < 1))
+		return evn_fail(err, EVN_ERR_USAGE, "dropout %g: expected a fraction below 1", o->dropout);
 	t->trained = (evn_trained){.lora_rank = o->lora_rank, .lora_alpha = (float)o->lora_alpha};
 	if (o->lora_rank)
 		EVN_TRY(read_targets(o->lora_targets, &t->trained.lora_targets, err));
@@ -133,7 +137,7 @@ static evn_status open_files(evn_trainer *t, evn_error *err)
 	if (o->lora_rank)
 		EVN_TRY(evn_model_open(&t->model, o->model_path, err));
 	if (o->lora_rank)
-		EVN_TRY(evn_network_check(t->model, &t->shape, err));
+		EVN_TRY(evn_network_check(t->model, &t->trained, &t->shape, err));
 	if (!o->resume && !goes_on) {
 		EVN_TRY(create_state(t, err));
 		t->created = true;
@@ -142,7 +146,7 @@ static evn_status open_files(evn_trainer *t, evn_error *err)
 	EVN_TRY(evn_state_open(&t->state, state, err));
 	if (!o->lora_rank)
 		EVN_TRY(evn_model_open(&t->model, state, err));
-	return evn_network_check(t->model, &t->shape, err);
+	return evn_network_check(t->model, &t->trained, &t->shape, err);
 }
 
 static evn_status check_same(const evn_trainer *t, const char *what, uint32_t has, uint32_t asked, evn_error *err)
@@ -280,9 +284,10 @@ static evn_status make_batches(evn_trainer *t, evn_error *err)
 	t->targets = calloc(n, sizeof *t->targets);
 	t->losses = calloc(n, sizeof *t->losses);
 	t->embeddings = calloc(floats, sizeof *t->embeddings);
-	if (!t->ids || !t->targets || !t->losses || !t->embeddings)
+	t->position = calloc(evn_model_hparams(t->model)->dim, sizeof *t->position);
+	if (!t->ids || !t->targets || !t->losses || !t->embeddings || !t->position)
 		return evn_fail_memory(err, "batches", (3 * n + floats) * sizeof(float));
-	return EVN_OK;
+	return evn_embedding_find(&t->embedding, t->model, err);
 }
 
 static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
@@ -341,17 +346,28 @@ void evn_trainer_close(evn_trainer *t)
 	free(t->targets);
 	free(t->losses);
 	free(t->embeddings);
+	free(t->position);
 	free(t);
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
 
+/* Where the embedding is not trained it is not on the devices. */
 static void look_up(evn_trainer *t)
 {
-	const evn_tensor *table = evn_model_find(t->model, "token_embd.weight");
-	uint64_t n = (uint64_t)t->n_tok * t->n_passes;
-	for (uint64_t i = 0; i < n && t->trained.lora_rank; i++)
-		evn_tensor_row(table, t->ids[i], t->embeddings + i * t->networks[0]->dim_stride);
+	const uint32_t n_ctx = t->o.context, stride = t->networks[0]->dim_stride;
+	const uint64_t n = (uint64_t)t->n_tok * t->n_passes;
+	for (uint64_t i = 0; i < n && t->trained.lora_rank; i += n_ctx)
+		evn_embed(&t->embedding, (const int32_t *)(t->ids + i), n_ctx, 0, t->embeddings + i * stride, stride,
+				  t->position);
+}
+
+/* Nothing is dropped while a loss is only measured. Masks follow from seed, step and pass. */
+static evn_dropout dropout_of(const evn_trainer *t, uint32_t pass)
+{
+	const uint64_t place[3] = {t->o.seed, t->progress.step, pass};
+	return (evn_dropout){.fraction = t->gradient_scale > 0 ? (float)t->o.dropout : 0,
+						 .key = evn_hash(EVN_HASH_START, place, sizeof place)};
 }
 
 static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
@@ -362,8 +378,10 @@ static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
 		EVN_TRY(evn_network_zero_gradients(n, err));
 	for (uint32_t i = 0; i < t->n_passes; i++) {
 		const uint64_t at = (uint64_t)i * t->n_tok;
-		const evn_batch batch = {t->ids + at, t->targets + at,
-								 t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL};
+		const evn_batch batch = {.ids = t->ids + at,
+								 .targets = t->targets + at,
+								 .embeddings = t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL,
+								 .dropout = dropout_of(t, i)};
 		n->times.wanted = t->warm && t->gradient_scale > 0 && i == 0;
 		EVN_TRY(evn_network_pass(n, &batch, t->gradient_scale, rank == 0 ? t->losses + at : NULL, err));
 	}
@@ -512,7 +530,8 @@ uint64_t evn_trainer_parameters(const evn_trainer *t)
 	uint64_t sum = 0;
 	for (uint32_t i = 0; i < n->n_params; i++)
 		for (uint32_t k = 0; k < n->params[i]->n_pieces; k++)
-			sum += (uint64_t)n->params[i]->pieces[k].rows * n->params[i]->pieces[k].cols;
+			if (!evn_piece_continues(n->params[i], k))
+				sum += (uint64_t)n->params[i]->pieces[k].rows * n->params[i]->pieces[k].cols;
 	return sum;
 }
 

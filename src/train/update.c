@@ -84,7 +84,7 @@ static evn_status step(evn_network *n, const evn_adamw *adamw, float clip, doubl
 	a.gradient_scale = clip > 0 && *norm > (double)clip ? (float)((double)clip / *norm) : 1;
 	for (uint32_t i = 0; i < n->n_params; i++) {
 		const evn_param *p = n->params[i];
-		a.decay = p->decays ? adamw->decay : 0;
+		a.decay = p->vector ? 0 : adamw->decay;
 		if (p->gradient)
 			EVN_TRY(evn_op_adamw(n->backward, p->value, p->m, p->v, p->gradient, evn_param_floats(p), &a, err));
 	}

@@ -20,23 +20,65 @@ static evn_sequences sequences(const evn_network *n, const evn_train_layer *y)
 						   .out_offset = y->attn_out.x_shift};
 }
 
-static evn_status norm(evn_network *n, evn_buf *y, const evn_buf *x, const evn_param *w, evn_error *err)
+evn_status evn_network_norm(evn_network *n, evn_buf *y, const evn_buf *x, const evn_train_norm *norm, evn_error *err)
 {
-	const evn_norm norm = {.y = y, .w = w->value, .dim = n->h->dim, .eps = n->h->norm_eps};
-	return evn_op_norm(n->products.ops, &norm, x, 0, n->n_tok, n->dim_stride, err);
+	const evn_norm of = {.kind = n->arch->norm,
+						 .y = y,
+						 .w = norm->weight.value,
+						 .bias = norm->bias.value,
+						 .dim = n->h->dim,
+						 .eps = n->h->norm_eps};
+	return evn_op_norm(n->products.ops, &of, x, 0, n->n_tok, n->dim_stride, err);
 }
 
-/* The partial sum this rank gives to dx from that of a norm's output, and the gradient of the norm's weight. */
-static evn_status norm_back(evn_network *n, const evn_buf *x, const evn_param *w, evn_error *err)
+evn_status evn_network_norm_back(evn_network *n, const evn_buf *x, const evn_train_norm *norm, evn_error *err)
 {
-	evn_buf *dw = w->gradient ? w->gradient : n->sink;
-	return evn_op_rmsnorm_backward(n->backward, evn_group_partial(n->group, n->rank), dw, n->scales, n->d_normed, x,
-								   w->value, n->n_tok, n->dim_stride, n->h->dim, n->h->norm_eps, err);
+	evn_buf *dw = norm->weight.gradient ? norm->weight.gradient : n->sink;
+	evn_buf *db = norm->bias.gradient ? norm->bias.gradient : n->sink;
+	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	if (n->arch->norm == EVN_NORM_LAYER)
+		return evn_op_layernorm_backward(n->backward, partial, dw, db, n->moments, n->d_normed, x, norm->weight.value,
+										 n->n_tok, n->dim_stride, n->h->dim, n->h->norm_eps, err);
+	return evn_op_rmsnorm_backward(n->backward, partial, dw, n->moments, n->d_normed, x, norm->weight.value, n->n_tok,
+								   n->dim_stride, n->h->dim, n->h->norm_eps, err);
 }
 
 static evn_status add_partials(evn_network *n, evn_buf *x, uint32_t contributors, evn_error *err)
 {
 	return evn_all_reduce(n->group, n->rank, x, (uint64_t)n->n_tok * n->dim_stride, contributors, err);
+}
+
+/* ---- dropout ----------------------------------------------------------------------------------------------- */
+
+/* Where it acts, one number each. A sum over ranks with a mask is the sum of the parts with that mask: every rank
+ * drops from its own partial sum, and no message is needed. */
+enum { SITE_EMBEDDING };
+static uint32_t site_attention(const evn_network *n, const evn_train_layer *y)
+{
+	return 1 + 2 * (uint32_t)(y - n->layers);
+}
+static uint32_t site_feed_forward(const evn_network *n, const evn_train_layer *y) { return 1 + site_attention(n, y); }
+
+static evn_status drop(evn_network *n, evn_buf *to, const evn_buf *x, uint32_t site, evn_error *err)
+{
+	const uint64_t places[2] = {n->dropout.key, site};
+	const evn_dropout here = {n->dropout.fraction, evn_hash(EVN_HASH_START, places, sizeof places)};
+	if (here.fraction <= 0)
+		return EVN_OK;
+	return evn_op_dropout(n->backward, to, x, (uint64_t)n->n_tok * n->dim_stride, &here, err);
+}
+
+static evn_status drop_partial(evn_network *n, uint32_t site, evn_error *err)
+{
+	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	return drop(n, partial, partial, site, err);
+}
+
+/* dx as it was before the branch's dropout; x, which the walk back does not need, has room for it. */
+static evn_status branch_gradient(evn_network *n, uint32_t site, const evn_buf **out, evn_error *err)
+{
+	*out = n->dropout.fraction > 0 ? n->x : n->dx;
+	return drop(n, n->x, n->dx, site, err);
 }
 
 /* ---- forward ----------------------------------------------------------------------------------------------- */
@@ -46,23 +88,30 @@ static evn_status attend(evn_network *n, const evn_train_layer *y, evn_error *er
 {
 	const evn_activations *a = &y->kept;
 	const evn_sequences s = sequences(n, y);
-	EVN_TRY(norm(n, a->attn_normed, y->input, &y->attn_norm, err));
+	EVN_TRY(evn_network_norm(n, a->attn_normed, y->input, &y->attn_norm, err));
 	EVN_TRY(evn_linear_forward(&y->qkv, &n->products, a->qkv, n->qkv_stride, a->attn_normed, n->dim_stride, n->n_tok,
 							   err));
-	EVN_TRY(evn_op_rope_rows(n->backward, a->qkv, &s, n->rope, false, err));
+	if (n->rope)
+		EVN_TRY(evn_op_rope_rows(n->backward, a->qkv, &s, n->rope, false, err));
 	if (n->shape.recompute) /* another layer's heads may have stood where this one must have zeros */
 		EVN_TRY(evn_fill_zero(n->q, a->attended, err));
 	return evn_op_attention_forward(n->backward, a->attended, a->lse, a->qkv, &s, err);
 }
 
-static evn_status gate(evn_network *n, const evn_train_layer *y, evn_error *err)
+/* Gate and up are joined by SwiGLU; up alone is followed by GELU. */
+static bool gated(const evn_network *n) { return n->arch->stacks[EVN_STACK_FF_IN][1] != NULL; }
+
+static evn_status expand(evn_network *n, const evn_train_layer *y, evn_error *err)
 {
 	const evn_activations *a = &y->kept;
-	EVN_TRY(norm(n, a->ffn_normed, y->middle, &y->ffn_norm, err));
+	EVN_TRY(evn_network_norm(n, a->ffn_normed, y->middle, &y->ffn_norm, err));
 	EVN_TRY(evn_linear_forward(&y->gate_up, &n->products, a->gate_up, n->gate_up_stride, a->ffn_normed, n->dim_stride,
 							   n->n_tok, err));
-	return evn_op_swiglu(n->products.ops, EVN_FORM_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride, y->up_offset,
-						 evn_range_len(y->ff), n->n_tok, err);
+	if (!gated(n))
+		return evn_op_gelu(n->products.ops, EVN_FORM_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride,
+						   evn_range_len(y->ff), n->n_tok, err);
+	return evn_op_swiglu(n->products.ops, EVN_FORM_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride,
+						 y->up_offset, evn_range_len(y->ff), n->n_tok, err);
 }
 
 /* This rank's product goes to its partial sum, whose padding other messages may have used. */
@@ -87,31 +136,44 @@ static evn_status layer_forward(evn_network *n, const evn_train_layer *y, evn_er
 	if (evn_range_len(y->heads)) {
 		EVN_TRY(attend(n, y, err));
 		EVN_TRY(give_product(n, &y->attn_out, a->attended, n->attended_stride, err));
+		EVN_TRY(drop_partial(n, site_attention(n, y), err));
 	}
 	EVN_TRY(add_partials(n, n->x, y->attn_contributors, err));
 	EVN_TRY(keep(n, y->middle, err));
 	if (evn_range_len(y->ff)) {
-		EVN_TRY(gate(n, y, err));
+		EVN_TRY(expand(n, y, err));
 		EVN_TRY(give_product(n, &y->down, a->gated, n->gated_stride, err));
+		EVN_TRY(drop_partial(n, site_feed_forward(n, y), err));
 	}
 	return add_partials(n, n->x, y->ff_contributors, err);
 }
 
 /* ---- backward ---------------------------------------------------------------------------------------------- */
 
+static evn_status expand_back(evn_network *n, const evn_train_layer *y, evn_error *err)
+{
+	const uint32_t width = evn_range_len(y->ff);
+	if (!gated(n))
+		return evn_op_gelu_backward(n->backward, n->d_gate_up, y->kept.gate_up, n->gate_up_stride, n->d_gated,
+									n->gated_stride, width, n->n_tok, err);
+	return evn_op_swiglu_backward(n->backward, n->d_gate_up, y->kept.gate_up, n->gate_up_stride, y->up_offset,
+								  n->d_gated, n->gated_stride, width, n->n_tok, err);
+}
+
 static evn_status feed_forward_back(evn_network *n, const evn_train_layer *y, evn_error *err)
 {
 	const evn_activations *a = &y->kept;
 	const evn_products *p = &n->products;
+	const evn_buf *dy;
 	if (n->shape.recompute)
-		EVN_TRY(gate(n, y, err));
+		EVN_TRY(expand(n, y, err));
+	EVN_TRY(branch_gradient(n, site_feed_forward(n, y), &dy, err));
 	EVN_TRY(
-		evn_linear_backward(&y->down, p, n->d_gated, a->gated, n->gated_stride, n->dx, n->dim_stride, n->n_tok, err));
-	EVN_TRY(evn_op_swiglu_backward(n->backward, n->d_gate_up, a->gate_up, n->gate_up_stride, y->up_offset, n->d_gated,
-								   n->gated_stride, evn_range_len(y->ff), n->n_tok, err));
+		evn_linear_backward(&y->down, p, n->d_gated, a->gated, n->gated_stride, dy, n->dim_stride, n->n_tok, err));
+	EVN_TRY(expand_back(n, y, err));
 	EVN_TRY(evn_linear_backward(&y->gate_up, p, n->d_normed, a->ffn_normed, n->dim_stride, n->d_gate_up,
 								n->gate_up_stride, n->n_tok, err));
-	return norm_back(n, y->middle, &y->ffn_norm, err);
+	return evn_network_norm_back(n, y->middle, &y->ffn_norm, err);
 }
 
 static evn_status attention_back(evn_network *n, const evn_train_layer *y, evn_error *err)
@@ -119,16 +181,19 @@ static evn_status attention_back(evn_network *n, const evn_train_layer *y, evn_e
 	const evn_activations *a = &y->kept;
 	const evn_products *p = &n->products;
 	const evn_sequences s = sequences(n, y);
+	const evn_buf *dy;
 	if (n->shape.recompute)
 		EVN_TRY(attend(n, y, err));
-	EVN_TRY(evn_linear_backward(&y->attn_out, p, n->d_attended, a->attended, n->attended_stride, n->dx, n->dim_stride,
+	EVN_TRY(branch_gradient(n, site_attention(n, y), &dy, err));
+	EVN_TRY(evn_linear_backward(&y->attn_out, p, n->d_attended, a->attended, n->attended_stride, dy, n->dim_stride,
 								n->n_tok, err));
 	EVN_TRY(evn_op_attention_backward(n->backward, n->d_qkv, n->delta, a->qkv, a->attended, n->d_attended, a->lse, &s,
 									  err));
-	EVN_TRY(evn_op_rope_rows(n->backward, n->d_qkv, &s, n->rope, true, err));
+	if (n->rope)
+		EVN_TRY(evn_op_rope_rows(n->backward, n->d_qkv, &s, n->rope, true, err));
 	EVN_TRY(evn_linear_backward(&y->qkv, p, n->d_normed, a->attn_normed, n->dim_stride, n->d_qkv, n->qkv_stride,
 								n->n_tok, err));
-	return norm_back(n, y->input, &y->attn_norm, err);
+	return evn_network_norm_back(n, y->input, &y->attn_norm, err);
 }
 
 static evn_status layer_backward(evn_network *n, const evn_train_layer *y, evn_error *err)
@@ -143,20 +208,42 @@ static evn_status layer_backward(evn_network *n, const evn_train_layer *y, evn_e
 
 /* ---- embedding --------------------------------------------------------------------------------------------- */
 
+static evn_positions positions(const evn_network *n)
+{
+	return (evn_positions){.first = n->positions.pieces[0].row.begin,
+						   .n = n->positions.rows,
+						   .n_ctx = n->shape.n_ctx,
+						   .n_tok = n->n_tok,
+						   .stride = n->dim_stride};
+}
+
+/* The partial sum of a rank that has rows of the vocabulary. */
+static evn_status give_embedding(evn_network *n, evn_error *err)
+{
+	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	const evn_positions p = positions(n);
+	EVN_TRY(evn_op_embed(n->backward, partial, n->embedding.value, n->ids, n->vocab.begin, evn_range_len(n->vocab),
+						 n->dim_stride, n->n_tok, err));
+	if (p.n)
+		EVN_TRY(evn_op_add_positions(n->backward, partial, n->positions.value, &p, err));
+	return drop_partial(n, SITE_EMBEDDING, err);
+}
+
 static evn_status embed(evn_network *n, const evn_batch *batch, evn_error *err)
 {
 	uint64_t bytes = (uint64_t)n->n_tok * n->dim_stride * sizeof(float);
-	if (batch->embeddings)
-		return evn_write(n->q, n->x, 0, batch->embeddings, bytes, err);
+	if (batch->embeddings) {
+		EVN_TRY(evn_write(n->q, n->x, 0, batch->embeddings, bytes, err));
+		return drop(n, n->x, n->x, SITE_EMBEDDING, err);
+	}
 	EVN_TRY(evn_fill_zero(n->q, n->x, err));
 	if (evn_range_len(n->vocab))
-		EVN_TRY(evn_op_embed(n->backward, evn_group_partial(n->group, n->rank), n->embedding.value, n->ids,
-							 n->vocab.begin, evn_range_len(n->vocab), n->dim_stride, n->n_tok, err));
+		EVN_TRY(give_embedding(n, err));
 	return add_partials(n, n->x, n->vocab_contributors, err);
 }
 
 /* Tokens sorted by the vocabulary row they look up, in their own order within a row: sums have one order. */
-static evn_status embed_back(evn_network *n, const evn_batch *batch, evn_error *err)
+static evn_status tokens_back(evn_network *n, const evn_batch *batch, evn_error *err)
 {
 	uint32_t rows = evn_range_len(n->vocab), first = n->vocab.begin;
 	if (!rows || !n->embedding.rows)
@@ -186,11 +273,21 @@ static evn_status embed_back(evn_network *n, const evn_batch *batch, evn_error *
 	return s;
 }
 
+static evn_status embed_back(evn_network *n, const evn_batch *batch, evn_error *err)
+{
+	const evn_positions p = positions(n);
+	EVN_TRY(drop(n, n->dx, n->dx, SITE_EMBEDDING, err));
+	if (p.n)
+		EVN_TRY(evn_op_positions_backward(n->backward, n->positions.gradient, n->dx, &p, err));
+	return tokens_back(n, batch, err);
+}
+
 /* ---- the pass ---------------------------------------------------------------------------------------------- */
 
 static evn_status walk(evn_network *n, const evn_batch *batch, float gradient_scale, evn_error *err)
 {
 	uint64_t id_bytes = (uint64_t)n->n_tok * sizeof(uint32_t);
+	n->dropout = batch->dropout;
 	EVN_TRY(evn_write(n->q, n->ids, 0, batch->ids, id_bytes, err));
 	EVN_TRY(evn_write(n->q, n->targets, 0, batch->targets, id_bytes, err));
 	EVN_TRY(embed(n, batch, err));

@@ -1,0 +1,24 @@
+// dropout.cl - a random part of an activation matrix becomes zeros while a network learns (Srivastava et al. 2014). The
+// random numbers are counted, not drawn one after the other: each element's follows from its place and a key alone, so
+// that every rank and the walk back find the same.
+
+// Philox2x32-10 (Salmon et al. 2011) of the counters (low, high) with a key: the first word of each pair.
+INLINE uint16 philox(uint16 low, uint16 high, uint key)
+{
+	for (uint round = 0; round < 10; round++, key += 0x9E3779B9u) {
+		uint16 product = mul_hi(low, (uint16)0xD256D193u);
+		uint16 next = low * (uint16)0xD256D193u;
+		low = product ^ (uint16)key ^ high;
+		high = next;
+	}
+	return low;
+}
+
+// y[i] = scale x[i] where the i-th random number is at least `below`, else 0. y may be x. Work-item: 16 values.
+kernel IN_VECTORS void dropout(global float *y, const global float *x, uint below, float scale, uint key, uint stream)
+{
+	size_t i = get_global_id(0);
+	uint16 places = (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (uint16)((uint)i * 16);
+	int16 stays = philox(places, (uint16)stream, key) >= (uint16)below;
+	vstore16(select((float16)0.0f, vload16(i, x) * scale, stays), i, y);
+}
