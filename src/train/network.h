@@ -29,7 +29,7 @@ typedef struct {
 	evn_buf *attn_normed, *qkv, *attended, *lse, *ffn_normed, *gate_up, *gated;
 } evn_activations;
 
-/* Nothing in what the architecture does not have. */
+/* The bias has no pieces where there is none, the weight neither in a network without norms. */
 typedef struct {
 	evn_param weight, bias;
 } evn_train_norm;

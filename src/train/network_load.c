@@ -263,7 +263,7 @@ static evn_status make_bias(const loader *l, evn_param *p, const block *blocks, 
 	for (uint32_t i = 0; i < n; i++) {
 		char name[80];
 		snprintf(name, sizeof name, "blk.%u.%s.bias", l->layer, blocks[i].stem);
-		if (!l->arch->biased && !evn_model_find(l->m, name))
+		if (i == 0 && !l->arch->biased && !evn_model_find(l->m, name))
 			return EVN_OK;
 		evn_piece piece = vector_of(name, blocks[i].rows, &blocks[i].row);
 		p->rows = offsets[i]; /* behind the padding of frozen rows */

@@ -74,7 +74,7 @@ static evn_status drop_partial(evn_network *n, uint32_t site, evn_error *err)
 	return drop(n, partial, partial, site, err);
 }
 
-/* dx as it was before the branch's dropout; x, which the walk back does not need, has room for it. */
+/* What of dx comes through the dropout behind a branch; it is put into x, which the walk back does not need. */
 static evn_status branch_gradient(evn_network *n, uint32_t site, const evn_buf **out, evn_error *err)
 {
 	*out = n->dropout.fraction > 0 ? n->x : n->dx;
