@@ -48,6 +48,31 @@ done
 [ "$(paste <(losses curve.json) <(losses curve312.json) | awk 'NF == 2 {d = $1 - $2; if (d < 1e-3 && d > -1e-3) n++} END {print n}')" = 200 ] ||
 	fail "loss curves of one and three ranks part"
 
+# GPT-2 with dropout: resumed to the same bits, on three ranks nearly the same losses, tested without dropout
+sed 's/llama/gpt2/; s/ kv_heads: 1,//; s/steps: 30/dropout: 0.2, steps: 30/' tiny.yaml >gpt2.yaml
+gpt2=("$evener" train gpt2.yaml -d pocl --output gpt2.gguf)
+"${gpt2[@]}" --json >gpt2.json 2>err || fail "gpt2: $(cat err)"
+"${gpt2[@]}" --output gpt2-again.gguf --json 2>/dev/null | head -7 >/dev/null
+[ -e gpt2-again.gguf.checkpoint ] || fail "gpt2: no checkpoint after a kill"
+"${gpt2[@]}" --output gpt2-again.gguf --resume -q >out 2>err || fail "gpt2, resume: $(cat err)"
+cmp -s gpt2.gguf gpt2-again.gguf || fail "gpt2: the resumed model has other bits"
+"$evener" train gpt2.yaml -d pocl,pocl,pocl --shares 3,1,2 --output gpt2-cut.gguf --json >gpt2-cut.json 2>err ||
+	fail "gpt2 on three ranks: $(cat err)"
+"${gpt2[@]}" --output gpt2-whole.gguf --dropout 0 --json >gpt2-whole.json 2>err || fail "gpt2 without dropout: $(cat err)"
+[ "$(paste <(losses gpt2.json) <(losses gpt2-cut.json) | awk 'NF == 2 {d = $1 - $2; if (d < 1e-3 && d > -1e-3) n++} END {print n}')" = 30 ] ||
+	fail "gpt2: loss curves of one and three ranks part"
+[ "$(head -1 gpt2.json)" = "$(head -1 gpt2-whole.json)" ] && fail "dropout changes nothing"
+"$evener" run -m gpt2.gguf -d pocl -p 'The ' -n 8 --temp 0 -q >text 2>err || fail "run does not load gpt2: $(cat err)"
+# one more step, of a rate of nothing: what is tested is the model, without dropout and whatever it was trained with
+for fraction in 0 0.5; do
+	"$evener" train -m gpt2.gguf -d pocl --data "$text" -o still.gguf -c 32 --steps 1 --warmup 0 --learning-rate 0 --min-rate 0 \
+		--held-out 0.01 --dropout $fraction --json 2>err | sed 's/.*"val_loss": \([^,]*\),.*/\1/' >"still$fraction"
+	[ -s "still$fraction" ] || fail "gpt2, a step that changes nothing: $(cat err)"
+done
+cmp -s still0 still0.5 || fail "the held-out text is tested with dropout"
+refuse 2 'has learned 32 positions' train -m gpt2.gguf -d pocl --data "$text" -o x.gguf -c 64
+refuse 2 'LoRA target "attn_q" is not a matrix' train -m gpt2.gguf -d pocl --data "$text" -o x.gguf --lora-rank 4 -c 32
+
 # the example without layers learns its sequence, over two ranks
 "$evener" train "$repo/configs/simple-lm.yaml" -o simple.gguf >out 2>err || fail "simple-lm: $(cat err)"
 grep -q 'the sequence is predicted' out || fail "simple-lm: $(cat out)"

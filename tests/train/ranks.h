@@ -1,4 +1,4 @@
-/* ranks.h - a small Llama-style model in memory with a network on each of several ranks, for the training tests. */
+/* ranks.h - a small model in memory with a network on each of several ranks, for the training tests. */
 #ifndef EVN_TEST_RANKS_H
 #define EVN_TEST_RANKS_H
 
@@ -67,7 +67,7 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 	evn_decoder_limits limits = {.n_ctx = r->shape.n_ctx, .n_batch = r->shape.n_ctx * r->shape.n_sequences};
 	require_ok(evn_decoder_shape(r->model, limits, &shape, &err));
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, NULL, memory, &err));
-	require_ok(evn_network_check(r->model, &r->shape, &err));
+	require_ok(evn_network_check(r->model, &r->trained, &r->shape, &err));
 	require_ok(evn_group_create(&r->group, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
 								evn_network_message(r->model, &r->trained, &r->shape, r->n), &err));
 	require_ok(evn_team_create(&r->team, r->n, ranks_give_up, r, &err));
@@ -127,7 +127,7 @@ static inline void ranks_update(ranks *r, float rate)
 		assert_true(r->norms[i] == r->norms[0]);
 }
 
-/* Piece k of parameter i, whole, put together from its owners. malloc'd. */
+/* The tensor that piece k of parameter i is of, whole, put together from its pieces and their owners. malloc'd. */
 static inline float *ranks_gather(ranks *r, uint32_t i, uint32_t k, evn_param_part part, uint64_t *n)
 {
 	evn_error err = {0};
@@ -138,7 +138,9 @@ static inline float *ranks_gather(ranks *r, uint32_t i, uint32_t k, evn_param_pa
 		whole[at] = NAN; /* a row that nobody owns is seen */
 	for (uint32_t rank = 0; rank < r->n; rank++) {
 		const evn_param *p = r->networks[rank]->params[i];
-		require_ok(evn_piece_download(p, &p->pieces[k], r->queues[rank], part, whole, &err));
+		for (uint32_t at = 0; at < p->n_pieces; at++)
+			if (strcmp(p->pieces[at].name, piece->name) == 0)
+				require_ok(evn_piece_download(p, &p->pieces[at], r->queues[rank], part, whole, &err));
 	}
 	return whole;
 }

@@ -1,5 +1,7 @@
 /* test_gradients.c - the whole network's gradients: along each parameter's own gradient the loss must grow as fast as
  * its norm says, and every cut over ranks must give the same gradients, parameters and losses as one rank. */
+#include "model/gguf_write.h"
+#include "nn/embed.h"
 #include "train/checkpoint.h"
 #include "train/ranks.h"
 
@@ -10,22 +12,89 @@
 
 static evn_system *drivers;
 
-/* Nine query heads over three KV heads: shares of 4 to 5 cut a KV head's group in two. */
-static evn_model *make_model(void)
+/* What is trained, and with what dropout. */
+typedef struct {
+	const char *architecture;
+	float dropout;
+} network_case;
+
+static const network_case cases[] = {{"llama", 0}, {"gpt2", 0}, {"gpt2", 0.25f}};
+#define N_CASES (sizeof cases / sizeof *cases)
+
+static void put_random(evn_gguf_writer *w, const char *name, uint64_t length, double mean, evn_random *random)
+{
+	float *values = test_malloc(length * sizeof *values);
+	for (uint64_t i = 0; i < length; i++)
+		values[i] = (float)(mean + 0.1 * evn_random_normal(random));
+	evn_gguf_put_tensor(w, name, evn_quant_by_name("F32"), 1, &length, values);
+	test_free(values);
+}
+
+/* Random numbers for norms and biases, which a made model has as ones and zeros. */
+static void put_tensors(evn_gguf_writer *w, const evn_gguf *g, evn_random *random)
+{
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
+		const evn_tensor *t = evn_gguf_tensor_at(g, i);
+		char name[64];
+		snprintf(name, sizeof name, "%.*s", (int)t->name.length, t->name.text);
+		if (t->n_dims == 1)
+			put_random(w, name, t->shape[0], strstr(name, ".bias") ? 0 : 1, random);
+		else
+			evn_gguf_put_tensor(w, name, t->quant, t->n_dims, t->shape, t->data);
+	}
+}
+
+/* As Qwen 2 has them, each as long as its matrix has rows. */
+static void put_qkv_biases(evn_gguf_writer *w, const evn_hparams *h, evn_random *random)
+{
+	static const char *const names[] = {"q", "k", "v"};
+	for (uint32_t layer = 0; layer < h->n_layers; layer++)
+		for (int i = 0; i < 3; i++) {
+			char name[64];
+			snprintf(name, sizeof name, "blk.%u.attn_%s.bias", layer, names[i]);
+			put_random(w, name, (uint64_t)(i ? h->n_kv_heads : h->n_heads) * h->head_dim, 0, random);
+		}
+}
+
+static evn_model *dressed(evn_model *made)
+{
+	const evn_gguf *g = evn_model_gguf(made);
+	const evn_hparams *h = evn_model_hparams(made);
+	evn_error err = {0};
+	evn_random random = {.state = 3};
+	evn_gguf_writer *w;
+	evn_model *m;
+	uint8_t *file;
+	size_t size;
+	require_ok(evn_gguf_writer_create(&w, &err));
+	for (uint32_t i = 0; i < evn_gguf_n_values(g); i++)
+		evn_gguf_put_value(w, evn_gguf_value_at(g, i));
+	put_tensors(w, g, &random);
+	if (evn_str_is(h->arch, "llama"))
+		put_qkv_biases(w, h, &random);
+	require_ok(evn_gguf_finish(w, &file, &size, &err));
+	require_ok(evn_model_from_memory(&m, "dressed", file, size, &err));
+	evn_gguf_writer_free(w);
+	evn_model_close(made);
+	return m;
+}
+
+/* Llama: nine query heads over three KV heads: shares of 4 to 5 cut a KV head's group in two. */
+static evn_model *make_model(const char *architecture)
 {
 	evn_error err = {0};
 	evn_model *m;
-	const evn_model_spec spec = {.architecture = "llama",
+	const evn_model_spec spec = {.architecture = architecture,
 								 .vocab = VOCAB,
 								 .dim = 72,
 								 .context = N_CTX,
 								 .n_layers = 2,
 								 .n_heads = 9,
-								 .n_kv_heads = 3,
+								 .n_kv_heads = strcmp(architecture, "llama") ? 9 : 3,
 								 .ff_dim = 112,
 								 .seed = 5};
 	require_ok(evn_model_create(&m, &spec, &err));
-	return m;
+	return dressed(m);
 }
 
 static void make_batch(uint32_t *ids, uint32_t *targets)
@@ -36,13 +105,14 @@ static void make_batch(uint32_t *ids, uint32_t *targets)
 	}
 }
 
-static ranks open_cut(evn_model *m, const ranks_cut *c, const uint32_t *ids, const uint32_t *targets, bool recompute)
+static ranks open_cut(evn_model *m, const ranks_cut *c, const uint32_t *ids, const uint32_t *targets, bool recompute,
+					  float dropout)
 {
 	ranks r = {.drivers = drivers,
 			   .model = m,
 			   .state = evn_model_gguf(m),
 			   .shape = {N_CTX, N_SEQUENCES, recompute},
-			   .batch = {ids, targets, NULL}};
+			   .batch = {.ids = ids, .targets = targets, .dropout = {dropout, 11}}};
 	ranks_open(&r, c);
 	return r;
 }
@@ -83,12 +153,34 @@ static void loss_grows_along_gradients(void **state)
 	const ranks_cut one = {"pocl", {1}, EVN_REDUCE_HOST};
 	uint32_t ids[N_TOK], targets[N_TOK];
 	make_batch(ids, targets);
-	evn_model *m = make_model();
-	ranks r = open_cut(m, &one, ids, targets, false);
-	double loss = ranks_pass(&r, true);
-	assert_true(fabs(loss - log(VOCAB)) < 0.3);
-	for (uint32_t i = 0; i < r.networks[0]->n_params; i++)
-		check_slope(&r, i);
+	for (size_t c = 0; c < N_CASES; c++) {
+		evn_model *m = make_model(cases[c].architecture);
+		ranks r = open_cut(m, &one, ids, targets, false, cases[c].dropout);
+		double loss = ranks_pass(&r, true);
+		assert_true(fabs(loss - log(VOCAB)) < 0.3);
+		for (uint32_t i = 0; i < r.networks[0]->n_params; i++)
+			check_slope(&r, i);
+		ranks_close(&r);
+		evn_model_close(m);
+	}
+}
+
+/* Another key drops other elements, the same key the same ones, and without dropout the loss is another. */
+static void masks_follow_their_key(void **state)
+{
+	(void)state;
+	const ranks_cut one = {"pocl", {1}, EVN_REDUCE_HOST};
+	uint32_t ids[N_TOK], targets[N_TOK];
+	make_batch(ids, targets);
+	evn_model *m = make_model("gpt2");
+	ranks r = open_cut(m, &one, ids, targets, false, 0.25f);
+	const double first = ranks_pass(&r, false), again = ranks_pass(&r, false);
+	r.batch.dropout.key++;
+	const double other = ranks_pass(&r, false);
+	r.batch.dropout.fraction = 0;
+	const double whole = ranks_pass(&r, false);
+	assert_true(first == again);
+	assert_true(fabs(first - other) > 1e-4 && fabs(first - whole) > 1e-4);
 	ranks_close(&r);
 	evn_model_close(m);
 }
@@ -132,12 +224,13 @@ static void check_copies(ranks *r)
 		}
 }
 
-static void compare_cut(evn_model *m, const ranks_cut *c, bool recompute)
+static void compare_cut(evn_model *m, const ranks_cut *c, bool recompute, float dropout)
 {
 	const ranks_cut single = {"pocl", {1}, EVN_REDUCE_HOST};
 	uint32_t ids[N_TOK], targets[N_TOK];
 	make_batch(ids, targets);
-	ranks one = open_cut(m, &single, ids, targets, false), cut = open_cut(m, c, ids, targets, recompute);
+	ranks one = open_cut(m, &single, ids, targets, false, dropout);
+	ranks cut = open_cut(m, c, ids, targets, recompute, dropout);
 	double a = ranks_pass(&one, true), b = ranks_pass(&cut, true);
 	assert_true(fabs(a - b) < 1e-5);
 	ranks_update(&one, 0);
@@ -164,17 +257,20 @@ static void cuts_agree(void **state)
 		{"pocl,pocl", {5, 4}, EVN_REDUCE_EVENTS},
 		{"pocl,pocl,pocl", {2, 5, 3}, EVN_REDUCE_HOST},
 		{"pocl,pocl,pocl", {3, 0, 1}, EVN_REDUCE_EVENTS},
+		{"pocl,pocl,pocl", {0, 3, 1}, EVN_REDUCE_HOST},
 		{"intel,pocl", {4, 5}, EVN_REDUCE_HOST},
 		{"pocl,intel,pocl", {2, 4, 3}, EVN_REDUCE_HOST},
 	};
-	evn_model *m = make_model();
-	for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-		if (strstr(cuts[i].devices, "intel") && !driver_exists("intel"))
-			print_message("not tested, no Intel runtime: %s\n", cuts[i].devices);
-		else
-			compare_cut(m, &cuts[i], i % 2 == 0);
+	for (size_t c = 0; c < N_CASES; c++) {
+		evn_model *m = make_model(cases[c].architecture);
+		for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+			if (strstr(cuts[i].devices, "intel") && !driver_exists("intel"))
+				print_message("not tested, no Intel runtime: %s\n", cuts[i].devices);
+			else
+				compare_cut(m, &cuts[i], i % 2 == 0, cases[c].dropout);
+		}
+		evn_model_close(m);
 	}
-	evn_model_close(m);
 }
 
 /* The piece of this name among the parameters of the network of one rank. */
@@ -195,13 +291,14 @@ static float *gradient_of(ranks *r, const char *name, size_t length, uint64_t *r
 }
 
 /* Where W + 2 B A stands for W, dA = 2 B^T dW and dB = 2 dW A^T: in the same model trained whole, adapter merged. */
-static void compare_with_merged(ranks *r, const char *adapter, const uint32_t *ids, const uint32_t *targets)
+static void compare_with_merged(ranks *r, const char *architecture, const char *adapter, const uint32_t *ids,
+								const uint32_t *targets)
 {
 	const ranks_cut one = {"pocl", {1}, EVN_REDUCE_HOST};
 	evn_error err = {0};
-	evn_model *m = make_model();
+	evn_model *m = make_model(architecture);
 	require_ok(evn_model_apply_adapter(m, adapter, 1, &err));
-	ranks whole = open_cut(m, &one, ids, targets, false);
+	ranks whole = open_cut(m, &one, ids, targets, false, 0);
 	assert_true(fabs(ranks_pass(&whole, true) - ranks_pass(r, false)) < 1e-5);
 	for (uint32_t i = 0; i < r->networks[0]->n_params; i += 2) {
 		const char *name = r->networks[0]->params[i]->pieces[0].name;
@@ -240,16 +337,17 @@ static void compare_with_merged(ranks *r, const char *adapter, const uint32_t *i
 
 /* Low-rank additions to a model that stays as it is. B begins as zeros, so A has a gradient from the second pass on.
  */
-static void additions_agree(void **state)
+static void compare_additions(const char *architecture, uint32_t targets_of_lora)
 {
-	(void)state;
 	const ranks_cut cuts[] = {{"pocl", {1}, EVN_REDUCE_HOST}, {"pocl,pocl,pocl", {2, 5, 3}, EVN_REDUCE_HOST}};
-	const evn_trained trained = {.lora_rank = 3, .lora_alpha = 6, .lora_targets = (1u << EVN_TARGETS) - 1};
+	const evn_trained trained = {.lora_rank = 3, .lora_alpha = 6, .lora_targets = targets_of_lora};
 	char path[] = "/tmp/evener-adapter-XXXXXX";
 	int fd = mkstemp(path);
 	evn_error err = {0};
 	uint32_t ids[N_TOK], targets[N_TOK];
-	evn_model *m = make_model();
+	evn_model *m = make_model(architecture);
+	evn_embedding embedding;
+	float position[96];
 	evn_state adapter;
 	ranks r[2];
 	assert_true(fd >= 0);
@@ -258,15 +356,16 @@ static void additions_agree(void **state)
 	require_ok(evn_adapter_create(path, m, &trained, 7, &err));
 	require_ok(evn_state_open(&adapter, path, &err));
 	float *embeddings = test_calloc((size_t)N_TOK * 96, sizeof *embeddings);
-	for (uint32_t t = 0; t < N_TOK; t++)
-		evn_tensor_row(evn_model_find(m, "token_embd.weight"), ids[t], embeddings + (size_t)t * 96);
+	require_ok(evn_embedding_find(&embedding, m, &err));
+	for (uint32_t t = 0; t < N_TOK; t += N_CTX)
+		evn_embed(&embedding, (const int32_t *)ids + t, N_CTX, 0, embeddings + (size_t)t * 96, 96, position);
 	for (int i = 0; i < 2; i++) {
 		r[i] = (ranks){.drivers = drivers,
 					   .model = m,
 					   .state = adapter.gguf,
 					   .trained = trained,
 					   .shape = {N_CTX, N_SEQUENCES, i == 1},
-					   .batch = {ids, targets, embeddings}};
+					   .batch = {.ids = ids, .targets = targets, .embeddings = embeddings}};
 		ranks_open(&r[i], &cuts[i]);
 		ranks_pass(&r[i], true);
 		r[i].eps = 1e-2f; /* steps in proportion to the gradient, not to its sign, which roundings may turn */
@@ -276,7 +375,7 @@ static void additions_agree(void **state)
 	for (int i = 0; i < 2; i++)
 		ranks_update(&r[i], 0);
 	require_ok(evn_checkpoint_write(path, adapter.gguf, r[0].networks, 1, NULL, &err));
-	compare_with_merged(&r[0], path, ids, targets);
+	compare_with_merged(&r[0], architecture, path, ids, targets);
 	for (uint32_t i = 0; i < r[0].networks[0]->n_params; i++)
 		compare_piece(&r[0], &r[1], i, 0, EVN_PARAM_GRADIENT, 1e-4);
 	check_copies(&r[1]);
@@ -288,9 +387,21 @@ static void additions_agree(void **state)
 	unlink(path);
 }
 
+/* GPT-2's q, k and v are one matrix, which no target names. */
+static void additions_agree(void **state)
+{
+	(void)state;
+	uint32_t of_gpt2 = 0;
+	for (uint32_t i = 0; i < EVN_TARGETS; i++)
+		of_gpt2 |= (uint32_t)(strstr("attn_output ffn_up ffn_down", evn_target_names[i]) != NULL) << i;
+	compare_additions("llama", (1u << EVN_TARGETS) - 1);
+	compare_additions("gpt2", of_gpt2);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(loss_grows_along_gradients), cmocka_unit_test(cuts_agree),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(loss_grows_along_gradients),
+									   cmocka_unit_test(masks_follow_their_key), cmocka_unit_test(cuts_agree),
 									   cmocka_unit_test(additions_agree)};
 	evn_error err = {0};
 	if (!driver_exists("pocl"))
