@@ -5,7 +5,7 @@
 // Philox2x32-10 (Salmon et al. 2011) of the counters (low, high) with a key: the first word of each pair.
 INLINE uint16 philox(uint16 low, uint16 high, uint key)
 {
-	for (uint round = 0; round < 10; round++, key += 0x9E3779B9u) {
+	for (uint i = 0; i < 10; i++, key += 0x9E3779B9u) {
 		uint16 product = mul_hi(low, (uint16)0xD256D193u);
 		uint16 next = low * (uint16)0xD256D193u;
 		low = product ^ (uint16)key ^ high;

@@ -68,8 +68,8 @@ uint64_t evn_network_message(const evn_model *m, const evn_trained *trained, con
 	const evn_hparams *h = evn_model_hparams(m);
 	uint32_t n_tok = shape->n_ctx * shape->n_sequences;
 	uint64_t wide = h->ff_dim > h->dim ? h->ff_dim : h->dim; /* of LoRA's replicated halves */
-	bool shares =
-		!trained->lora_rank && h->n_kv_heads < h->n_heads; /* KV heads; their rows may lie behind those of q */
+	/* Two ranks may hold a KV head; its rows may lie behind those of q. */
+	bool shares = !trained->lora_rank && h->n_kv_heads < h->n_heads;
 	uint64_t kv = shares ? (uint64_t)(h->n_heads + 2 * h->n_kv_heads) * h->head_dim * padded(h->dim) : 0;
 	const uint64_t sizes[] = {(uint64_t)n_tok * padded(h->dim), evn_loss_floats(loss_tokens(h, n_tok), n_ranks), kv,
 							  padded((uint32_t)wide) * (uint64_t)padded(trained->lora_rank + 1)};

@@ -170,6 +170,9 @@ static evn_status check_resumed(evn_trainer *t, evn_error *err)
 			return evn_fail(err, EVN_ERR_USAGE, "%s: an adapter with alpha %g, but %g is asked for",
 							t->checkpoint_path, (double)alpha, (double)t->trained.lora_alpha);
 	} else if (!t->o.model_path) {
+		if (s->architecture && !evn_str_is(h->arch, s->architecture))
+			return evn_fail(err, EVN_ERR_USAGE, "%s: a %.*s model, but %s is asked for", t->checkpoint_path,
+							(int)h->arch.length, h->arch.text, s->architecture);
 		EVN_TRY(check_same(t, "layers", h->n_layers, s->n_layers, err));
 		EVN_TRY(check_same(t, "dim", h->dim, s->dim, err));
 		EVN_TRY(check_same(t, "heads", h->n_heads, s->n_heads, err));

@@ -49,8 +49,8 @@ done
 	fail "loss curves of one and three ranks part"
 
 # GPT-2 with dropout: resumed to the same bits, on three ranks nearly the same losses, tested without dropout
-sed 's/llama/gpt2/; s/ kv_heads: 1,//; s/steps: 30/dropout: 0.2, steps: 30/' tiny.yaml >gpt2.yaml
-gpt2=("$evener" train gpt2.yaml -d pocl --output gpt2.gguf)
+sed 's/llama/gpt2/; s/ kv_heads: 1,//; s/steps: 30/dropout: 0.2, steps: 30/; s/tiny.gguf/gpt2.gguf/' tiny.yaml >gpt2.yaml
+gpt2=("$evener" train gpt2.yaml -d pocl)
 "${gpt2[@]}" --json >gpt2.json 2>err || fail "gpt2: $(cat err)"
 "${gpt2[@]}" --output gpt2-again.gguf --json 2>/dev/null | head -7 >/dev/null
 [ -e gpt2-again.gguf.checkpoint ] || fail "gpt2: no checkpoint after a kill"
@@ -110,6 +110,7 @@ grep -qE "step [0-9]+: the (loss|gradient's norm) is -?(nan|inf)" err || fail "l
 [ -e nan.gguf ] && fail "a model was written in spite of a loss that is not a number"
 [ -e nan.gguf.checkpoint ] || fail "the last good checkpoint is gone"
 refuse 2 'dim 48, but 96' train wide.yaml -d pocl --output nan.gguf --resume
+refuse 2 'a llama model, but gpt2' train gpt2.yaml -d pocl --output nan.gguf --resume
 refuse 1 'nowhere' train tiny.yaml -d pocl --output nowhere/x.gguf
 (
 	trap '' XFSZ # a write beyond the limit fails, as on a full disk
