@@ -413,7 +413,7 @@ typedef struct {
 	const char *model_path; /* a model to go on from; NULL: a new one by spec */
 	evn_model_spec spec;
 	const char *data_path;   /* the text to learn */
-	const int32_t *ids; /* or n_ids tokens, learned as one sequence; context, batch, held_out are not looked at */
+	const int32_t *ids;      /* or n_ids tokens, learned as one sequence; context, batch, held_out are not looked at */
 	size_t n_ids;
 	const char *output_path; /* the GGUF file to write; while training runs its state is at output_path.checkpoint */
 	bool resume;             /* go on from that checkpoint; without it an unfinished run is an error */
@@ -426,8 +426,7 @@ typedef struct {
 	double held_out;                 /* fraction of the text, its end, that is not learned but tested on */
 	uint32_t eval_every, save_every; /* steps; 0 = at the end only */
 	double dropout; /* fraction of what the embedding and a layer's halves add that is dropped while learning */
-	uint64_t
-		seed; /* of an adapter's initial weights, of the order in which the text is learned, of what is dropped */
+	uint64_t seed;  /* of the order in which the text is learned, of what is dropped, of an adapter's first weights */
 	uint32_t lora_rank; /* > 0: the model stays as it is and low-rank additions are trained (LoRA) */
 	double lora_alpha;
 	const char *lora_targets; /* "attn_q,attn_v": which matrices get additions */
