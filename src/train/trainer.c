@@ -81,7 +81,7 @@ static evn_status check_options(evn_trainer *t, evn_error *err)
 		return evn_fail(err, EVN_ERR_USAGE, "LoRA adds to a model, and none is given");
 	if (!o->steps || !o->batch || !o->accumulate || !o->context)
 		return evn_fail(err, EVN_ERR_USAGE, "training needs at least one step, sequence, pass and token of context");
-	if (!(o->dropout >= 0 && o->dropout < 1))
+	if (!(o->dropout >= 0 && (float)o->dropout < 1))
 		return evn_fail(err, EVN_ERR_USAGE, "dropout %g: expected a fraction below 1", o->dropout);
 	t->trained = (evn_trained){.lora_rank = o->lora_rank, .lora_alpha = (float)o->lora_alpha};
 	if (o->lora_rank)

@@ -30,7 +30,20 @@ static void put_random(evn_gguf_writer *w, const char *name, uint64_t length, do
 	test_free(values);
 }
 
-/* Random numbers for norms and biases, which a made model has as ones and zeros. */
+static void put_scaled(evn_gguf_writer *w, const char *name, const evn_tensor *t, float by)
+{
+	const uint64_t columns = t->shape[0], rows = t->shape[1];
+	float *values = test_malloc(columns * rows * sizeof *values);
+	for (uint64_t r = 0; r < rows; r++)
+		evn_tensor_row(t, r, values + r * columns);
+	for (uint64_t i = 0; i < columns * rows; i++)
+		values[i] *= by;
+	evn_gguf_put_tensor(w, name, evn_quant_by_name("F32"), 2, t->shape, values);
+	test_free(values);
+}
+
+/* Random numbers for norms and biases, which a made model has as ones and zeros, and matrices that matter: with those
+ * of a made model attention is the same for all keys, and its gradients are lost in the roundings of the loss. */
 static void put_tensors(evn_gguf_writer *w, const evn_gguf *g, evn_random *random)
 {
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
@@ -40,7 +53,7 @@ static void put_tensors(evn_gguf_writer *w, const evn_gguf *g, evn_random *rando
 		if (t->n_dims == 1)
 			put_random(w, name, t->shape[0], strstr(name, ".bias") ? 0 : 1, random);
 		else
-			evn_gguf_put_tensor(w, name, t->quant, t->n_dims, t->shape, t->data);
+			put_scaled(w, name, t, 3);
 	}
 }
 
