@@ -34,10 +34,9 @@ static evn_status check_model(const evn_model *m, const evn_hparams *h, evn_erro
 static evn_status check_targets(const evn_model *m, const evn_trained *trained, evn_error *err)
 {
 	for (uint32_t i = 0; i < EVN_TARGETS && trained->lora_rank; i++) {
-		const evn_tensor *t = NULL;
-		if (trained->lora_targets >> i & 1 && evn_model_hparams(m)->n_layers)
-			EVN_TRY(evn_arch_matrix(m, 0, evn_target_names[i], &t, err));
-		if (trained->lora_targets >> i & 1 && !t)
+		const evn_tensor *t;
+		bool wanted = trained->lora_targets >> i & 1;
+		if (wanted && evn_arch_matrix(m, 0, evn_target_names[i], &t, NULL) != EVN_OK)
 			return evn_fail(err, EVN_ERR_USAGE, "%s: LoRA target \"%s\" is not a matrix of this model",
 							evn_gguf_name(evn_model_gguf(m)), evn_target_names[i]);
 	}
