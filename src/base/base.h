@@ -48,6 +48,17 @@ double evn_median(double *values, size_t n);
 
 uint64_t evn_now_ns(void); /* monotonic */
 
+/* Processor time in core-seconds: of the whole machine, and of this process with the children it has waited for. */
+typedef struct {
+	double busy_s, own_s;
+	uint64_t at_ns;
+} evn_cpu_time;
+evn_cpu_time evn_cpu_time_now(void);
+/* Cores that other programs kept busy since then, on average; 0 where the system does not tell. */
+double evn_cpu_others(const evn_cpu_time *since);
+/* Threads that ran or wanted to in the last minute, our own among them; INFINITY where the system does not tell. */
+double evn_cpu_wanted(void);
+
 /* A file mapped for reading. Regular files only; an empty file is an error. */
 typedef struct {
 	const uint8_t *data;

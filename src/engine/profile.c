@@ -13,6 +13,7 @@
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
 #define LINE_FORMAT "10" /* of the lines; part of the key */
+#define OTHERS 0.25      /* cores: what an idle desktop does is not worth a word */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
@@ -62,6 +63,7 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 				 {"host_us", &p->host_us},
 				 {"events_us", &p->events_us},
 				 {"flags_us", &p->flags_us},
+				 {"others", &p->others},
 				 {"host_prompt_us", &p->host_prompt_us},
 				 {"events_prompt_us", &p->events_prompt_us},
 				 {"step_gbs", &r->steps.gemv_gbs},
@@ -172,13 +174,19 @@ static evn_status measure(char **lines, const evn_system *s, const evn_pick *pic
 		return evn_fail(err, EVN_ERR_FILE, "evener-probe, which measures devices, is not installed beside evener");
 	for (uint32_t i = 0; i < n; i++)
 		evn_pick_name(s, &picks[i], names[i], sizeof names[i]);
+	evn_cpu_time began = evn_cpu_time_now();
 	evn_status status = run_helper(&child, helper, names, n, m, o, err);
 	if (status == EVN_OK) {
-		char *end = ending(&child);
+		char *end = ending(&child), busy[64] = "";
+		double others = evn_cpu_others(&began);
+		if (others > OTHERS) {
+			evn_log(EVN_LOG_INFO, "%s was measured while other programs kept %.1f cores busy", names[0], others);
+			snprintf(busy, sizeof busy, "0\tothers\t%.2f\n", others);
+		}
 		if (end)
 			evn_log(EVN_LOG_WARN, "%s%s: %.*s", names[0], n > 1 ? " and others together" : "",
 					(int)strcspn(end + 8, "\n"), end + 8);
-		*lines = evn_format("%s%s", child.output, end ? end : "");
+		*lines = evn_format("%s%s%s", child.output, busy, end ? end : "");
 		free(end);
 		if (!*lines)
 			status = evn_fail_memory(err, "profile", strlen(child.output));
@@ -207,22 +215,33 @@ static void even_out(evn_profile *p, const evn_pick *picks, uint32_t n)
 	}
 }
 
+/* Reads what is known; not where it was measured on a busy machine that has become quiet. */
+static bool read_cache(evn_profile *out, uint32_t n, const char *file)
+{
+	char *lines;
+	size_t size;
+	if (evn_read_file(&lines, &size, file, FILE_LIMIT, NULL) != EVN_OK)
+		return false;
+	parse(out, n, lines);
+	free(lines);
+	return out->others == 0 || evn_cpu_wanted() > out->others / 2;
+}
+
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 						   const evn_model *m, const evn_profile_options *o, evn_error *err)
 {
 	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
 	char *cache = cache_file(s, picks, n, m, o->activations), *lines = NULL;
-	size_t size;
 	evn_status status = EVN_OK;
-	if (o->remeasure || !cache || evn_read_file(&lines, &size, cache, FILE_LIMIT, NULL) != EVN_OK) {
+	if (o->remeasure || !cache || !read_cache(out, n, cache)) {
 		status = measure(&lines, s, picks, n, m, o, err);
 		if (status == EVN_OK && cache)
 			evn_write_file(cache, lines, strlen(lines), NULL);
+		if (status == EVN_OK)
+			parse(out, n, lines);
 	}
-	if (status == EVN_OK) {
-		parse(out, n, lines);
+	if (status == EVN_OK)
 		even_out(out, picks, n);
-	}
 	free(lines);
 	free(cache);
 	return status;

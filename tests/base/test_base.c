@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -201,6 +203,26 @@ static void test_cache_folders_are_made(void **state)
 	free(a);
 }
 
+/* A child keeps a processor busy: as long as nobody has waited for it, it is another program. */
+static void test_other_programs_are_seen_at_work(void **state)
+{
+	(void)state;
+	evn_cpu_time began = evn_cpu_time_now();
+	pid_t child = fork();
+	if (child == 0)
+		for (;;)
+			;
+	assert_true(child > 0);
+	usleep(400000);
+	double others = evn_cpu_others(&began);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	evn_cpu_time ended = evn_cpu_time_now();
+	assert_true(others > 0.2);
+	assert_true(ended.own_s - began.own_s > 0.08); /* waited for, it is ours */
+	assert_true(evn_cpu_wanted() >= 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +237,7 @@ int main(void)
 		cmocka_unit_test(test_a_file_that_cannot_be_written_stays_as_it_was),
 		cmocka_unit_test(test_links_and_devices_are_not_replaced),
 		cmocka_unit_test(test_cache_folders_are_made),
+		cmocka_unit_test(test_other_programs_are_seen_at_work),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
