@@ -19,3 +19,8 @@ set_tests_properties(cli/share_cores PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS $
 add_test(NAME cli/score_long COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/score.sh $<TARGET_FILE:evener_cli>
 	${CMAKE_SOURCE_DIR} long)
 set_tests_properties(cli/score_long PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS ${EVN_BOTH_CORES} TIMEOUT 1800 LABELS long)
+
+# Speeds: nothing else may run beside it.
+add_test(NAME cli/proposed COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/proposed.sh $<TARGET_FILE:evener_cli>
+	${CMAKE_SOURCE_DIR})
+set_tests_properties(cli/proposed PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 1800 LABELS long)

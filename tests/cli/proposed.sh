@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# proposed.sh EVENER SOURCE - what the planner proposes of the devices that it is shown is not slower than any of them alone,
+# decoding and with prompts: of one driver, of PoCL and Intel's runtime, and of three vendors; in turn, medians of the rounds.
+. "$(dirname "$0")/lib.sh"
+need_model
+rounds=3
+noise=0.04 # medians of three of one set were seen so far apart
+
+# vendors NAME...: the drivers to be seen.
+vendors() {
+	local name
+	export OCL_ICD_VENDORS=$dir/vendors-${*// /-}
+	mkdir -p "$OCL_ICD_VENDORS"
+	for name; do
+		[ -e "$all/$name.icd" ] || skip "no driver $name"
+		cp "$all/$name.icd" "$OCL_ICD_VENDORS/"
+	done
+}
+
+# speed LIST: a line of one measurement: LIST, prefill, decode; "planned" is what the planner chooses.
+speed() {
+	local list=()
+	[ "$1" = planned ] || list=(-d "$1")
+	"$evener" bench -m "$model" -c 1024 -p 512 -n 64 -r 1 --no-alone --json "${list[@]}" 2>err | python3 -c '
+import json, sys
+together = json.load(sys.stdin)["together"]
+print(sys.argv[1], together["prefill_tok_s"], together["decode_tok_s"])' "$1"
+}
+
+compare() {
+	python3 -c '
+import statistics, sys
+noise, speeds, slower = float(sys.argv[1]), {}, False
+for line in open("speeds"):
+    name, prefill, decode = line.split()
+    speeds.setdefault(name, []).append((float(prefill), float(decode)))
+for column, phase in enumerate(("prefill", "decode")):
+    medians = {name: statistics.median(v[column] for v in values) for name, values in speeds.items()}
+    planned = medians.pop("planned")
+    for name, alone in medians.items():
+        print(f"  {phase}: planned {planned:.1f}, {name} alone {alone:.1f} tokens/s")
+        slower |= planned < (1 - noise) * alone
+sys.exit(slower)' "$noise"
+}
+
+# not_slower NAME...: with these drivers, beside each of their devices that is worth its while.
+not_slower() {
+	local devices device i
+	vendors "$@"
+	devices=$("$evener" devices --no-measure --json | python3 -c '
+import json, sys
+print(*(d["id"] for d in json.load(sys.stdin)["devices"] if d["usable"] and d["platform"] != "rusticl"))')
+	rm -f speeds
+	for ((i = 0; i < rounds; i++)); do
+		for device in planned $devices; do
+			speed "$device" >>speeds || fail "$*: $device could not be measured: $(tail -n 1 err)"
+		done
+	done
+	echo "$*:"
+	compare || fail "$*: what was planned is slower than a device alone"
+}
+
+all=${OCL_ICD_VENDORS-}
+[ -d "$all" ] || skip 'OCL_ICD_VENDORS names no folder of drivers'
+not_slower pocl
+not_slower intel
+not_slower pocl intel
+not_slower pocl intel rusticl
+finish
