@@ -128,7 +128,8 @@ static cl_program from_binary(evn_device *d, const char *path, const char *sourc
 	return NULL;
 }
 
-/* Asked of a program that may stand for several devices of the context: the binary of ours is picked out. */
+/* Asked of a program that may stand for several devices of the context: the binary of ours is picked out. Of one device
+ * it is ours whatever its name: PoCL 3.1 names the whole device where the program is a sub-device's. */
 static void save_binary(const evn_device *d, cl_program p, const char *path)
 {
 	cl_device_id devices[EVN_MAX_RANKS];
@@ -145,7 +146,7 @@ static void save_binary(const evn_device *d, cl_program p, const char *path)
 			ok &= (binaries[i] = malloc(sizes[i])) != NULL;
 	if (ok && clGetProgramInfo(p, CL_PROGRAM_BINARIES, n * sizeof *binaries, binaries, NULL) == CL_SUCCESS)
 		for (cl_uint i = 0; i < n; i++)
-			if (devices[i] == d->cl && sizes[i])
+			if ((n == 1 || devices[i] == d->cl) && sizes[i])
 				evn_write_file(path, binaries[i], sizes[i], NULL);
 	for (cl_uint i = 0; i < n; i++)
 		free(binaries[i]);
