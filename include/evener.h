@@ -449,6 +449,7 @@ EVN_API evn_status evn_trainer_open(evn_trainer **out, const evn_train_options *
 EVN_API evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err);
 EVN_API evn_status evn_trainer_save(evn_trainer *t, evn_error *err);   /* the checkpoint */
 EVN_API evn_status evn_trainer_finish(evn_trainer *t, evn_error *err); /* output_path; removes the checkpoint */
+/* Its prefill speeds are those of training, as far as products go. */
 EVN_API const evn_plan_info *evn_trainer_plan(const evn_trainer *t);
 EVN_API uint64_t evn_trainer_parameters(const evn_trainer *t);                 /* that are trained */
 EVN_API uint64_t evn_trainer_tokens(const evn_trainer *t, uint64_t *held_out); /* of the text */

@@ -78,7 +78,7 @@ evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_optio
 {
 	*out = NULL;
 	evn_prepared p;
-	evn_status s = evn_prepare(&p, m, o, err);
+	evn_status s = evn_prepare(&p, m, o, EVN_FOR_TEXT, err);
 	if (s != EVN_OK) {
 		evn_prepared_free(&p);
 		return s;

@@ -9,6 +9,7 @@
 #include "engine/profile.h"
 #include "engine/steps.h"
 #include "engine/team.h"
+#include "engine/training_products.h"
 #include "group/group.h"
 #include "nn/arch.h"
 #include "nn/ops.h"
@@ -39,6 +40,7 @@ typedef struct {
 	double prompt_ns;       /* of so many through a layer, by the quantised kernels */
 	double gbs;
 	uint32_t gemm_from;
+	evn_training_products training;
 } bench_rank;
 
 typedef struct {
@@ -46,6 +48,7 @@ typedef struct {
 	evn_system *system;
 	const evn_model *model;
 	evn_activation_type activations;
+	evn_purpose purpose;
 	uint8_t *general_blocks; /* weights of the general shape */
 	evn_tensor general;
 	uint32_t n;
@@ -359,6 +362,28 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
+static evn_status training_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
+{
+	(void)n_tok;
+	return evn_training_products_run(&r->training, err);
+}
+
+static evn_status measure_training(void *arg, uint32_t rank, evn_error *err)
+{
+	bench *b = arg;
+	bench_rank *r = &b->ranks[rank];
+	uint32_t n = r->n_matrices < LAYER_MATRICES ? r->n_matrices : LAYER_MATRICES;
+	double ns;
+	for (uint32_t i = 0; i < b->n; i++)
+		if (b->ranks[i].prompt_tokens < GEMM_TOKENS)
+			return EVN_OK; /* on every rank: one is too slow to be tried, as for GEMM */
+	EVN_TRY(evn_training_products_create(&r->training, r->queue, r->matrices, n, err));
+	EVN_TRY(training_pass(r, 0, err)); /* compiles */
+	EVN_TRY(time_passes(b, r, training_pass, 0, &ns, err));
+	tell(b, rank, "training_gflops", evn_training_products_flops(&r->training) / ns);
+	return EVN_OK;
+}
+
 static const char *reduce_key(evn_reduce way)
 {
 	return way == EVN_REDUCE_FLAGS ? "flags_us" : way == EVN_REDUCE_EVENTS ? "events_us" : "host_us";
@@ -452,12 +477,12 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 		if (with_group(b, queues, EVN_REDUCE_FLAGS, measure_reduce, &why) != EVN_OK)
 			evn_log(EVN_LOG_INFO, "%s", why.text);
 	}
-	/* Alone only, and last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is known by
-	 * now stays known. */
-	if (b->n > 1)
-		return EVN_OK;
+	/* GEMM alone only, and last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is
+	 * known by now stays known. */
 	b->gemm_began_ns = evn_now_ns();
-	return with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err);
+	if (b->n == 1)
+		EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err));
+	return b->purpose == EVN_FOR_TRAINING ? with_group(b, queues, EVN_REDUCE_HOST, measure_training, err) : EVN_OK;
 }
 
 static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
@@ -517,6 +542,7 @@ static void bench_free(bench *b)
 		for (int form = 0; form < EVN_FORMS; form++)
 			evn_buf_free(r->x[form]);
 		evn_buf_free(r->y);
+		evn_training_products_free(&r->training);
 		evn_ops_free(r->ops);
 		evn_queue_free(r->queue);
 	}
@@ -527,7 +553,7 @@ static void bench_free(bench *b)
 }
 
 evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
-							   evn_activation_type activations, evn_error *err)
+							   evn_activation_type activations, evn_purpose purpose, evn_error *err)
 {
 	bench *b = calloc(1, sizeof *b);
 	evn_model *m = NULL;
@@ -536,6 +562,7 @@ evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, con
 		return evn_fail_memory(err, "measuring", sizeof *b);
 	b->fd = fd;
 	b->activations = activations;
+	b->purpose = purpose;
 	evn_status s = model_path ? evn_model_open(&m, model_path, err) : EVN_OK;
 	b->model = m;
 	if (s == EVN_OK)

@@ -171,12 +171,21 @@ static evn_status refuse_early(decision *d)
 /* ---- rates --------------------------------------------------------------------------------------------------------
  */
 
+/* A token that is learned takes three products where one that is read takes one. */
+static evn_rates rates_of(const decision *d, const evn_rank_profile *r)
+{
+	evn_rates rates = evn_profile_rates(r);
+	if (d->profile_options.purpose == EVN_FOR_TRAINING)
+		rates.gemm_gflops = r->training_gflops / 3;
+	return rates;
+}
+
 /* Ranks that are equal parts of one device: their mean. */
-static void use_rates(evn_plan_candidate *c, const evn_rank_profile *ranks, uint32_t n)
+static void use_rates(const decision *d, evn_plan_candidate *c, const evn_rank_profile *ranks, uint32_t n)
 {
 	evn_rates sum = {0};
 	for (uint32_t i = 0; i < n; i++) {
-		evn_rates r = evn_profile_rates(&ranks[i]);
+		evn_rates r = rates_of(d, &ranks[i]);
 		evn_rates_add(&sum, &r);
 	}
 	c->rates = evn_rates_scaled(sum, 1.0 / n);
@@ -209,7 +218,7 @@ static evn_status measure_apart(decision *d)
 		EVN_TRY(evn_profile_get(&d->profiles[i], d->p->system, u->picks, u->n, d->m, &d->profile_options, d->err));
 		if (u->n > 1)
 			complete_parts(d, i);
-		use_rates(&d->candidates[i], d->profiles[i].ranks, u->n);
+		use_rates(d, &d->candidates[i], d->profiles[i].ranks, u->n);
 		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].meeting);
 	}
 	return EVN_OK;
@@ -267,9 +276,14 @@ static void explain_faults(decision *d)
 			snprintf(d->choice.reason[i], sizeof d->choice.reason[i], "%.200s", fault_of(d, i));
 }
 
+static evn_phase chosen_by(const decision *d)
+{
+	return d->profile_options.purpose == EVN_FOR_TRAINING ? EVN_PROMPT : EVN_DECODE;
+}
+
 static evn_status choose(decision *d, evn_meeting meeting)
 {
-	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, meeting, d->err));
+	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, chosen_by(d), meeting, d->err));
 	explain_faults(d);
 	collect_picks(d);
 	return EVN_OK;
@@ -286,7 +300,7 @@ static evn_status choose_and_measure(decision *d)
 		return EVN_OK;
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++)
 		if (d->choice.taken[i]) {
-			use_rates(&d->candidates[i], &d->p->profile.ranks[k], d->usages[i].n);
+			use_rates(d, &d->candidates[i], &d->p->profile.ranks[k], d->usages[i].n);
 			k += d->usages[i].n;
 		}
 	evn_profile_reduce(&d->p->profile, d->o->reduce, &meeting);
@@ -307,7 +321,7 @@ static evn_status split_shares(decision *d)
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
 		for (uint32_t part = 0; d->choice.taken[i] && part < d->usages[i].n; part++, k++) {
 			ranks[k] = d->candidates[i];
-			use_rates(&ranks[k], &p->profile.ranks[k], 1);
+			use_rates(d, &ranks[k], &p->profile.ranks[k], 1);
 			memory[k] = ranks[k].memory_bytes;
 		}
 	}
@@ -326,11 +340,11 @@ static evn_status describe(decision *d)
 	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &meeting) : EVN_REDUCE_AUTO;
 	evn_choice best;
 	for (uint32_t i = 0; i < d->n_candidates; i++)
-		use_rates(&d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
+		use_rates(d, &d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->candidates[i].share = d->candidates[i].prompt_share =
 			EVN_SHARE_AUTO; /* alone, a device holds everything */
-	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, meeting, NULL) != EVN_OK)
+	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, chosen_by(d), meeting, NULL) != EVN_OK)
 		best = d->choice;
 	evn_plan_summary s = {.system = p->system,
 						  .shape = &p->shape,
@@ -387,7 +401,8 @@ static evn_status decide(decision *d)
 	return EVN_OK;
 }
 
-evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_error *err)
+evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
+					   evn_error *err)
 {
 	*out = (evn_prepared){0};
 	decision *d = calloc(1, sizeof *d);
@@ -397,7 +412,7 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 	d->m = m;
 	d->o = o;
 	d->err = err;
-	d->profile_options = (evn_profile_options){o->remeasure, o->activations, o->progress, o->progress_user};
+	d->profile_options = (evn_profile_options){o->remeasure, o->activations, purpose, o->progress, o->progress_user};
 	evn_status s = decide(d);
 	free(d);
 	return s;
@@ -426,7 +441,7 @@ void evn_prepared_free(evn_prepared *p)
 evn_status evn_plan_make(evn_plan **out, const evn_model *m, const evn_options *o, evn_error *err)
 {
 	evn_prepared p;
-	evn_status s = evn_prepare(&p, m, o, err);
+	evn_status s = evn_prepare(&p, m, o, EVN_FOR_TEXT, err);
 	*out = s == EVN_OK ? p.plan : NULL;
 	if (s == EVN_OK)
 		p.plan = NULL; /* now the caller's */

@@ -19,7 +19,10 @@ typedef struct {
 	evn_plan *plan; /* what the user is shown */
 } evn_prepared;
 
-evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_error *err);
+/* For training, devices are chosen by what training's products reach, and what is predicted for prompts is training's
+ * own speed. */
+evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
+					   evn_error *err);
 /* The same for one rank of `p` that holds the whole model; nothing to show. */
 evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err);
 void evn_prepared_free(evn_prepared *p);

@@ -21,7 +21,7 @@ static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL
 											  "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
 
 static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-						evn_activation_type activations)
+						const evn_profile_options *o)
 {
 	uint64_t h = evn_hash_str(EVN_HASH_START, LINE_FORMAT);
 	h = evn_hash_str(h, evn_version());
@@ -36,7 +36,9 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 			evn_gemm_params_text(&gemm, text);
 		h = evn_hash_str(h, text);
 	}
-	h = evn_hash(h, &activations, sizeof activations);
+	h = evn_hash(h, &o->activations, sizeof o->activations);
+	if (o->purpose != EVN_FOR_TEXT)
+		h = evn_hash(h, &o->purpose, sizeof o->purpose);
 	uint64_t model = m ? evn_model_fingerprint(m) : 0;
 	h = evn_hash(h, &model, sizeof model);
 	for (size_t i = 0; i < sizeof driver_settings / sizeof *driver_settings; i++) {
@@ -58,6 +60,7 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 	} slots[] = {{"gemv_gbs", &r->gemv_gbs},
 				 {"gemm_gflops", &r->gemm_gflops},
 				 {"prompt_gflops", &r->prompt_gflops},
+				 {"training_gflops", &r->training_gflops},
 				 {"launch_us", &r->launch_us},
 				 {"map_us", &r->map_us},
 				 {"host_us", &p->host_us},
@@ -109,6 +112,8 @@ static void parse(evn_profile *p, uint32_t n, const char *text)
 		evn_rank_profile *r = &p->ranks[i];
 		if (r->gemm_gflops == 0)
 			r->gemm_gflops = r->prompt_gflops;
+		if (r->training_gflops == 0)
+			r->training_gflops = r->gemm_gflops;
 		if (r->gemv_gbs > 0)
 			r->fault[0] = '\0';
 		else if (!r->fault[0])
@@ -136,12 +141,14 @@ static evn_status run_helper(evn_child *child, const char *helper, char names[][
 {
 	child->argv[0] = helper;
 	child->argv[1] = "measure";
-	char activations[8];
+	char activations[8], purpose[8];
 	snprintf(activations, sizeof activations, "%d", (int)o->activations);
+	snprintf(purpose, sizeof purpose, "%d", (int)o->purpose);
 	child->argv[2] = activations;
-	child->argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+	child->argv[3] = purpose;
+	child->argv[4] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
 	for (uint32_t i = 0; i < n; i++)
-		child->argv[4 + i] = names[i];
+		child->argv[5 + i] = names[i];
 	waiting w = {.o = o};
 	snprintf(w.what, sizeof w.what, "measuring %.95s%s", names[0], n > 1 ? " and others together" : "");
 	evn_children_run(child, 1, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
@@ -201,17 +208,19 @@ static void even_out(evn_profile *p, const evn_pick *picks, uint32_t n)
 {
 	const evn_profile measured = *p;
 	for (uint32_t i = 0; i < n; i++) {
-		double gemv_gbs = 0, prompt_gflops = 0, n_alike = 0;
+		double gemv_gbs = 0, prompt_gflops = 0, training_gflops = 0, n_alike = 0;
 		for (uint32_t k = 0; k < n; k++) {
 			const evn_rank_profile *r = &measured.ranks[k];
 			if (!evn_picks_alike(&picks[i], &picks[k]))
 				continue;
 			gemv_gbs += r->gemv_gbs;
 			prompt_gflops += r->prompt_gflops;
+			training_gflops += r->training_gflops;
 			n_alike++;
 		}
 		p->ranks[i].gemv_gbs = gemv_gbs / n_alike;
 		p->ranks[i].prompt_gflops = prompt_gflops / n_alike;
+		p->ranks[i].training_gflops = training_gflops / n_alike;
 	}
 }
 
@@ -231,7 +240,7 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 						   const evn_model *m, const evn_profile_options *o, evn_error *err)
 {
 	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
-	char *cache = cache_file(s, picks, n, m, o->activations), *lines = NULL;
+	char *cache = cache_file(s, picks, n, m, o), *lines = NULL;
 	evn_status status = EVN_OK;
 	if (o->remeasure || !cache || !read_cache(out, n, cache)) {
 		status = measure(&lines, s, picks, n, m, o, err);

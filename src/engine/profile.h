@@ -15,7 +15,8 @@ typedef struct {
 	double prompt_gflops; /* prompts by the kernels that read quantised blocks */
 	double gemm_gflops;   /* prompts by dequantise + GEMM, which is f32; prompt_gflops where that was not measured */
 	evn_dot dot;          /* how products with integer weights were measured */
-	uint32_t gemm_from;   /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
+	double training_gflops; /* training's products, where it was asked for; else gemm_gflops */
+	uint32_t gemm_from;     /* tokens from which GEMM is faster; UINT32_MAX: never. Measured alone only */
 	double launch_us, map_us;
 	evn_rates steps; /* as decoders; zeros where it was not measured */
 } evn_rank_profile;
@@ -38,9 +39,13 @@ evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meetin
 /* What the planner reckons with: as decoders, or from products where no steps could be measured. */
 evn_rates evn_profile_rates(const evn_rank_profile *r);
 
+/* What the devices are wanted for: training needs figures of its own. */
+typedef enum { EVN_FOR_TEXT, EVN_FOR_TRAINING } evn_purpose;
+
 typedef struct {
 	bool remeasure; /* do not read the cache */
 	evn_activation_type activations;
+	evn_purpose purpose;
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_profile_options;
@@ -57,6 +62,6 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 /* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
  * measured before a crash counts. */
 evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
-							   evn_activation_type activations, evn_error *err);
+							   evn_activation_type activations, evn_purpose purpose, evn_error *err);
 
 #endif

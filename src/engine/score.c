@@ -162,7 +162,7 @@ static void stop_others(void *arg)
 
 static evn_status open_scorer(evn_scorer *s, evn_split_mode split, uint64_t n_windows, evn_error *err)
 {
-	EVN_TRY(evn_prepare(&s->prepared, s->model, &s->options, err));
+	EVN_TRY(evn_prepare(&s->prepared, s->model, &s->options, EVN_FOR_TEXT, err));
 	EVN_TRY(choose(s, split, n_windows, err));
 	take_fingerprint(s);
 	uint64_t rows = LOGITS_BYTES / (evn_model_hparams(s->model)->vocab * sizeof(float)) + 1;

@@ -86,12 +86,13 @@ typedef struct {
 	const evn_plan_shape *shape;
 	const evn_plan_candidate *c;
 	uint32_t n;
+	evn_phase by;
 	evn_meeting meeting; /* between candidates */
 	uint32_t eligible;
 	evn_prediction *predicted; /* [mask]; 0 tokens/s where the set is not possible */
 } choosing;
 
-#define NEAR_TIE 0.99 /* decode speeds this close are equal; prefill decides */
+#define NEAR_TIE 0.99 /* speeds this close are equal; the other phase decides */
 #define WORTH_IT 1.02 /* what several devices must gain over the best alone */
 
 static uint32_t count_bits(uint32_t mask)
@@ -183,6 +184,17 @@ static evn_status weigh_all(choosing *ch, evn_error *err)
 	return EVN_OK;
 }
 
+/* Tokens/s of what is chosen by, and of the other phase. */
+static double speed(const choosing *ch, const evn_prediction *p)
+{
+	return ch->by == EVN_DECODE ? p->decode_tok_s : p->prefill_tok_s;
+}
+
+static double other_speed(const choosing *ch, const evn_prediction *p)
+{
+	return ch->by == EVN_DECODE ? p->prefill_tok_s : p->decode_tok_s;
+}
+
 /* The best set of one rank or of several, 0 where none can hold the model. Equal sets: the fewer ranks, then those
  * that come first. */
 static uint32_t best_set(const choosing *ch, bool several)
@@ -191,13 +203,13 @@ static uint32_t best_set(const choosing *ch, bool several)
 	double fastest = 0;
 	for (uint32_t mask = 1; mask < 1u << ch->n; mask++)
 		if ((count_ranks(ch, mask) > 1) == several)
-			fastest = fmax(fastest, ch->predicted[mask].decode_tok_s);
+			fastest = fmax(fastest, speed(ch, &ch->predicted[mask]));
 	for (uint32_t mask = 1; mask < 1u << ch->n && fastest > 0; mask++) {
 		const evn_prediction *p = &ch->predicted[mask], *b = &ch->predicted[best];
-		if ((count_ranks(ch, mask) > 1) != several || p->decode_tok_s < fastest * NEAR_TIE)
+		if ((count_ranks(ch, mask) > 1) != several || speed(ch, p) < fastest * NEAR_TIE)
 			continue;
-		bool smaller = p->prefill_tok_s >= b->prefill_tok_s && count_ranks(ch, mask) < count_ranks(ch, best);
-		if (!best || p->prefill_tok_s > b->prefill_tok_s || smaller)
+		bool smaller = other_speed(ch, p) >= other_speed(ch, b) && count_ranks(ch, mask) < count_ranks(ch, best);
+		if (!best || other_speed(ch, p) > other_speed(ch, b) || smaller)
 			best = mask;
 	}
 	return best;
@@ -225,6 +237,9 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 
 typedef char reason_text[256];
 
+static const char *const verbs[EVN_PHASES] = {[EVN_DECODE] = "decode", [EVN_PROMPT] = "compute prompts"};
+static const char *const nouns[EVN_PHASES] = {[EVN_DECODE] = "decoding", [EVN_PROMPT] = "prompts"};
+
 /* The set with candidate i in place of those that exclude it. */
 static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
 {
@@ -241,14 +256,14 @@ static void explain_form(reason_text out, const choosing *ch, uint32_t taken, ui
 	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];
 	const char *name = ch->c[other].name;
 	const char *form = parts_of(&ch->c[i]) > 1 ? "in parts" : "whole";
-	if (with->decode_tok_s <= 0)
+	if (speed(ch, with) <= 0)
 		snprintf(out, sizeof(reason_text), "%s it cannot hold its part of the model, as %s it can", form, name);
-	else if (with->decode_tok_s < without->decode_tok_s)
-		snprintf(out, sizeof(reason_text), "%s it would decode slower: %.1f tokens/s, %.1f as %s", form,
-				 with->decode_tok_s, without->decode_tok_s, name);
+	else if (speed(ch, with) < speed(ch, without))
+		snprintf(out, sizeof(reason_text), "%s it would %s slower: %.1f tokens/s, %.1f as %s", form, verbs[ch->by],
+				 speed(ch, with), speed(ch, without), name);
 	else
-		snprintf(out, sizeof(reason_text), "%s it would decode as fast, but not prompts: %.1f tokens/s, %.1f as %s",
-				 form, with->prefill_tok_s, without->prefill_tok_s, name);
+		snprintf(out, sizeof(reason_text), "%s it would %s as fast, but not %s: %.1f tokens/s, %.1f as %s", form,
+				 verbs[ch->by], verbs[!ch->by], other_speed(ch, with), other_speed(ch, without), name);
 }
 
 static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t twin)
@@ -256,24 +271,25 @@ static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, ui
 	const evn_prediction *mine = &ch->predicted[1u << i], *its = &ch->predicted[1u << twin];
 	uint32_t swapped = swap(ch, taken, i);
 	const char *name = ch->c[twin].name;
-	if (mine->decode_tok_s < its->decode_tok_s)
+	if (speed(ch, mine) < speed(ch, its))
 		snprintf(out, sizeof(reason_text), "same chip as %s, which is faster: %.1f against %.1f tokens/s alone", name,
-				 its->decode_tok_s, mine->decode_tok_s);
-	else if (ch->predicted[swapped].decode_tok_s < ch->predicted[taken].decode_tok_s)
+				 speed(ch, its), speed(ch, mine));
+	else if (speed(ch, &ch->predicted[swapped]) < speed(ch, &ch->predicted[taken]))
 		snprintf(out, sizeof(reason_text),
 				 "same chip as %s, with which the set is faster: %.1f against %.1f tokens/s", name,
-				 ch->predicted[taken].decode_tok_s, ch->predicted[swapped].decode_tok_s);
+				 speed(ch, &ch->predicted[taken]), speed(ch, &ch->predicted[swapped]));
 	else
 		snprintf(out, sizeof(reason_text),
-				 "same chip as %s, which decodes as fast and is not slower with prompts: %.1f against %.1f tokens/s",
-				 name, ch->predicted[taken].prefill_tok_s, ch->predicted[swapped].prefill_tok_s);
+				 "same chip as %s, which would %s as fast, and %s not slower: %.1f against %.1f tokens/s", name,
+				 verbs[ch->by], verbs[!ch->by], other_speed(ch, &ch->predicted[taken]),
+				 other_speed(ch, &ch->predicted[swapped]));
 }
 
 /* Candidate i excludes one that is taken. */
 static void explain_excluded(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
 {
 	uint32_t swapped = swap(ch, taken, i);
-	double with = ch->predicted[swapped].decode_tok_s, without = ch->predicted[taken].decode_tok_s;
+	double with = speed(ch, &ch->predicted[swapped]), without = speed(ch, &ch->predicted[taken]);
 	if (with > without && count_ranks(ch, taken) == 1 && count_ranks(ch, swapped) > 1)
 		snprintf(out, sizeof(reason_text),
 				 "would gain less than the 2 %% that several ranks must: %.1f tokens/s, %.1f with %s alone", with,
@@ -293,19 +309,19 @@ static void explain_loser(reason_text out, const choosing *ch, uint32_t taken, u
 	evn_error err = {0};
 	if (ch->c[i].memory_bytes < ch->shape->fixed_bytes && weigh(ch, 1u << i, &alone, &err) != EVN_OK)
 		snprintf(out, sizeof(reason_text), "%.*s", (int)sizeof(reason_text) - 1, err.text);
-	else if (with->decode_tok_s <= 0)
+	else if (speed(ch, with) <= 0)
 		snprintf(out, sizeof(reason_text), "%s is too slow beside the others: no whole part of the model falls to it",
 				 name);
-	else if (with->decode_tok_s < without->decode_tok_s)
-		snprintf(out, sizeof(reason_text), "%s would make decoding slower: %.1f tokens/s with it, %.1f without", name,
-				 with->decode_tok_s, without->decode_tok_s);
+	else if (speed(ch, with) < speed(ch, without))
+		snprintf(out, sizeof(reason_text), "%s would make %s slower: %.1f tokens/s with it, %.1f without", name,
+				 nouns[ch->by], speed(ch, with), speed(ch, without));
 	else if (count_bits(taken) > 1)
-		snprintf(out, sizeof(reason_text), "%s would make prompts slower: %.1f tokens/s with it, %.1f without", name,
-				 with->prefill_tok_s, without->prefill_tok_s);
+		snprintf(out, sizeof(reason_text), "%s would make %s slower: %.1f tokens/s with it, %.1f without", name,
+				 nouns[!ch->by], other_speed(ch, with), other_speed(ch, without));
 	else
 		snprintf(out, sizeof(reason_text),
 				 "%s would gain less than the 2 %% that several devices must: %.1f tokens/s with it, %.1f without",
-				 name, with->decode_tok_s, without->decode_tok_s);
+				 name, speed(ch, with), speed(ch, without));
 }
 
 static void explain(reason_text out, const choosing *ch, uint32_t taken, uint32_t i)
@@ -344,7 +360,7 @@ static evn_status choose(evn_choice *out, choosing *ch, evn_error *err)
 	uint32_t single = best_set(ch, false), several = best_set(ch, true);
 	if (!single && !several)
 		return nothing_fits(ch, err);
-	bool gains = ch->predicted[several].decode_tok_s > ch->predicted[single].decode_tok_s * WORTH_IT;
+	bool gains = speed(ch, &ch->predicted[several]) > speed(ch, &ch->predicted[single]) * WORTH_IT;
 	uint32_t taken = gains ? several : single;
 	for (uint32_t i = 0; i < ch->n; i++) {
 		out->taken[i] = taken >> i & 1;
@@ -358,13 +374,13 @@ static evn_status choose(evn_choice *out, choosing *ch, evn_error *err)
 }
 
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-						   evn_meeting meeting, evn_error *err)
+						   evn_phase by, evn_meeting meeting, evn_error *err)
 {
 	*out = (evn_choice){0};
 	if (n < 1 || n > EVN_MAX_CANDIDATES)
 		return evn_fail(err, EVN_ERR_USAGE, "cannot choose among %u devices: expected 1 to %d", n,
 						EVN_MAX_CANDIDATES);
-	choosing ch = {.shape = s, .c = c, .n = n, .meeting = meeting};
+	choosing ch = {.shape = s, .c = c, .n = n, .by = by, .meeting = meeting};
 	for (uint32_t i = 0; i < n; i++)
 		if (c[i].share != 0 && is_rate(c[i].rates.gemv_gbs) && is_rate(c[i].rates.gemm_gflops))
 			ch.eligible |= 1u << i;

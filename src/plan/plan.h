@@ -138,13 +138,12 @@ typedef struct {
 evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan_shape *s,
 								 const evn_plan_candidate *c, uint32_t n_ranks, uint64_t n, evn_error *err);
 
-/* Picks the subset with the least predicted decode time (within 1 % prefill decides). At most one driver of a chip
- * and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not known; a
- * subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=
- * EVN_MAX_CANDIDATES. meeting: between candidates; the parts of one candidate alone meet at its own
- * cost. */
+/* Picks the subset with the least predicted time of phase `by` (within 1 % the other decides). At most one driver of
+ * a chip and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not
+ * known; a subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=
+ * EVN_MAX_CANDIDATES. meeting: between candidates; the parts of one candidate alone meet at its own cost. */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-						   evn_meeting meeting, evn_error *err);
+						   evn_phase by, evn_meeting meeting, evn_error *err);
 /* Share vectors that minimise predicted times for these ranks: in proportion to gemv_gbs, for prompts (may be NULL)
  * to gemm_gflops where automatic, else the given ones; where both kinds meet, an automatic one gets what the given
  * ones have on average per GB/s. Where not every gemm_gflops is known, prompts have the shares of decoding. */

@@ -41,11 +41,12 @@ static evn_status meet_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure ACTIVATIONS MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
+/* "measure ACTIVATIONS PURPOSE MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
 static evn_status measure(int report, int argc, char **argv, evn_error *err)
 {
-	return evn_profile_measure(report, (const char *const *)(argv + 4), (uint32_t)(argc - 4),
-							   strcmp(argv[3], "-") ? argv[3] : NULL, (evn_activation_type)atoi(argv[2]), err);
+	return evn_profile_measure(report, (const char *const *)(argv + 5), (uint32_t)(argc - 5),
+							   strcmp(argv[4], "-") ? argv[4] : NULL, (evn_activation_type)atoi(argv[2]),
+							   (evn_purpose)atoi(argv[3]), err);
 }
 
 /* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see engine/tune.h. */
@@ -57,12 +58,13 @@ static evn_status try_gemm(int report, int argc, char **argv, evn_error *err)
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
-	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure"),
+	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 5 && !strcmp(argv[1], "measure"),
 		 gemm = argc > 4 && !strcmp(argv[1], "gemm"), selects = argc > 2 && !strcmp(argv[1], "select");
 	if (!devices && !measures && !gemm && !selects) {
-		fprintf(stderr,
-				"usage: evener-probe devices LIBRARY | select ITEM... | measure ACTIVATIONS MODEL DEVICE... | "
-				"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
+		fprintf(
+			stderr,
+			"usage: evener-probe devices LIBRARY | select ITEM... | measure ACTIVATIONS PURPOSE MODEL DEVICE... | "
+			"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -216,8 +216,8 @@ static evn_status take_progress(evn_trainer *t, evn_error *err)
 
 /* ---- ranks --------------------------------------------------------------------------------------------------- */
 
-/* Training is products of many tokens: where shares are measured, they follow GEMM rates, not decoding's. */
-static evn_status split_by_gemm(evn_trainer *t, const evn_options *o, evn_error *err)
+/* Where shares are measured, they follow what training's products reach, not decoding's rates. */
+static evn_status split_by_products(evn_trainer *t, const evn_options *o, evn_error *err)
 {
 	evn_prepared *p = &t->prepared;
 	double shares[EVN_MAX_RANKS];
@@ -226,7 +226,7 @@ static evn_status split_by_gemm(evn_trainer *t, const evn_options *o, evn_error 
 	for (size_t i = 0; i < o->n_devices; i++)
 		measured = measured && o->devices[i].share < 0 && !o->devices[i].memory_bytes;
 	for (uint32_t i = 0; i < p->n; i++) {
-		shares[i] = p->profile.ranks[i].gemm_gflops;
+		shares[i] = p->profile.ranks[i].training_gflops;
 		memory[i] = UINT64_MAX;
 		measured = measured && shares[i] > 0;
 	}
@@ -241,13 +241,13 @@ static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 	evn_options with = *o;
 	with.context = t->shape.n_ctx;
 	with.batch = t->n_tok;
-	EVN_TRY(evn_prepare(&t->prepared, t->model, &with, err));
+	EVN_TRY(evn_prepare(&t->prepared, t->model, &with, EVN_FOR_TRAINING, err));
 	uint64_t bytes = evn_network_activation_bytes(evn_model_hparams(t->model), &t->shape);
 	for (uint32_t i = 0; i < t->prepared.n; i++) {
 		const evn_device_info *info = evn_system_info(t->prepared.system, t->prepared.picks[i].device);
 		t->shape.recompute |= (double)bytes > KEPT_FRACTION * (double)info->memory_bytes;
 	}
-	return split_by_gemm(t, o, err);
+	return split_by_products(t, o, err);
 }
 
 static void release_waiting(void *arg)

@@ -34,17 +34,37 @@ static void the_twin_driver_and_the_slow_device_are_dropped(void **state)
 	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 9, 0, 1),
 							  device("2:0 llvmpipe", 0.1, -1, 2), device("3:0 other", 10, 1, 3)};
 	evn_choice ch;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
 	assert_true(ch.taken[0]);
 	assert_says(&ch, 1, "same chip as 0:0 pthread, which is faster: ");
 	assert_says(&ch, 2, "2:0 llvmpipe would make decoding slower: ");
 	assert_int_equal(ch.best_single, 0);
 	assert_memory_equal(&ch.predicted, &ch.best_single_predicted, sizeof ch.predicted);
 
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 4, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 4, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
 	assert_true(ch.taken[0] && !ch.taken[1] && !ch.taken[2] && ch.taken[3]);
 	assert_true(ch.predicted.decode_tok_s > 1.5 * ch.best_single_predicted.decode_tok_s);
 	assert_int_equal(ch.reason[0][0], 0);
+}
+
+/* What decodes fastest need not be what computes prompts fastest, or learns. */
+static void one_phase_or_the_other_counts(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 8, 0, 1)};
+	evn_choice ch;
+	c[1].rates.gemm_gflops = 100;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
+	assert_true(ch.taken[0]);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_PROMPT, meeting_of(20), NULL), EVN_OK);
+	assert_true(ch.taken[1]);
+	assert_int_equal(ch.best_single, 1);
+	assert_says(&ch, 0, "same chip as 1:0 intel, which is faster: ");
+
+	c[0].device = c[1].device = 1;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_PROMPT, meeting_of(20), NULL), EVN_OK);
+	assert_says(&ch, 0, "whole it would compute prompts slower: ");
 }
 
 static void reasons_carry_the_figures(void **state)
@@ -54,8 +74,8 @@ static void reasons_carry_the_figures(void **state)
 	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 8, 0, 1)};
 	evn_choice ch, alone;
 	char expected[256];
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(20), NULL), EVN_OK);
-	assert_int_equal(evn_plan_choose(&alone, &s, c + 1, 1, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&alone, &s, c + 1, 1, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
 	snprintf(expected, sizeof expected, "same chip as 0:0 pthread, which is faster: %.1f against %.1f tokens/s alone",
 			 ch.predicted.decode_tok_s, alone.predicted.decode_tok_s);
 	assert_string_equal(ch.reason[1], expected);
@@ -67,7 +87,7 @@ static void parts_of_one_device_may_work_together(void **state)
 	evn_plan_shape s = small_shape(2048);
 	evn_plan_candidate c[] = {device("0:0/1@0", 10, 0, 0), device("0:0/1@1", 10, 0, 0)};
 	evn_choice ch;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[0] && ch.taken[1]);
 }
 
@@ -88,7 +108,7 @@ static void a_device_is_used_whole_or_in_parts(void **state)
 	evn_plan_candidate c[3];
 	evn_choice ch;
 	whole_and_parts(c, 1.5, 2);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(0), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_says(&ch, 0, "whole it would decode slower: ");
 	assert_int_equal(ch.best_single, 0);
@@ -96,22 +116,22 @@ static void a_device_is_used_whole_or_in_parts(void **state)
 
 	double alone = ch.predicted.decode_tok_s;
 	c[1].meeting.token_us = 35; /* its own meetings count though no candidates meet */
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(0), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_true(fabs(1e6 / ch.predicted.decode_tok_s - 1e6 / alone - 2 * s.n_layers * 30) < 1e-3);
 	c[1].meeting.token_us = 500;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(0), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[0]);
 	assert_says(&ch, 1, "in parts it would decode slower: ");
 
 	whole_and_parts(c, 1.5, 2);
 	c[2] = device("1:0 other", 10, -1, 1);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
 	assert_true(!ch.taken[0] && ch.taken[1] && ch.taken[2]);
 
 	c[2].chip = 0; /* a twin: the best whole device is what the parts must beat, and nothing joins them */
 	c[2].rates.gemv_gbs = c[2].rates.vocab_gbs = 30;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[2]);
 	assert_says(&ch, 1, "same chip as 1:0 other, which is faster: ");
 }
@@ -125,7 +145,7 @@ static void parts_must_gain_two_percent_too(void **state)
 	bool seen = false;
 	for (double gain = 0.9; gain < 1.5; gain += 0.005) {
 		whole_and_parts(c, gain, 2);
-		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(0), NULL), EVN_OK);
+		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
 		assert_true(ch.taken[0] != ch.taken[1]);
 		if (ch.taken[1])
 			assert_true(ch.predicted.decode_tok_s > 1.02 * ch.best_single_predicted.decode_tok_s);
@@ -148,7 +168,7 @@ static void parts_count_as_ranks(void **state)
 	c[1].chip = 1;
 	c[2].device = 3;
 	c[2].chip = 2;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(1), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1), NULL), EVN_OK);
 	assert_false(ch.taken[1] && ch.taken[2]); /* twelve ranks */
 	assert_true(ch.taken[1] || ch.taken[2]);
 	assert_says(&ch, ch.taken[1] ? 2 : 1, "at most 8 devices take part");
@@ -163,7 +183,7 @@ static void several_must_gain_two_percent(void **state)
 	double single, gain, all_reduce_us = 0;
 	bool seen = false;
 	for (; all_reduce_us < 200; all_reduce_us += 0.5) {
-		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, meeting_of(all_reduce_us), NULL), EVN_OK);
+		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(all_reduce_us), NULL), EVN_OK);
 		single = ch.best_single_predicted.decode_tok_s;
 		gain = ch.predicted.decode_tok_s / single;
 		if (!ch.taken[1]) {
@@ -185,18 +205,19 @@ static void shares_of_zero_and_unknown_speeds_stay_out(void **state)
 	evn_choice ch;
 	evn_error err;
 	c[0].share = 0;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_says(&ch, 0, "given a share of 0");
 	assert_says(&ch, 2, "its speed is not known");
 	c[1].share = 0;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "none of 3 devices"));
 	c[1].share = -2;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "1:0 b is -2"));
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 0, meeting_of(5), &err), EVN_ERR_USAGE);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES + 1, meeting_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 0, EVN_DECODE, meeting_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES + 1, EVN_DECODE, meeting_of(5), &err),
+					 EVN_ERR_USAGE);
 }
 
 static void a_model_too_large_for_one_takes_two(void **state)
@@ -209,16 +230,16 @@ static void a_model_too_large_for_one_takes_two(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		c[i].memory_bytes = 120 * MIB;
 	c[2].memory_bytes = s.fixed_bytes / 2;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(1000), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), NULL), EVN_OK);
 	assert_true(ch.taken[0] && ch.taken[1]);
 	assert_true(ch.best_single_predicted.decode_tok_s == 0);
 	assert_says(&ch, 2, "1.0 MiB are needed on each device");
 	c[0].memory_bytes = c[1].memory_bytes = 60 * MIB;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(1000), &err), EVN_ERR_LIMIT);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), &err), EVN_ERR_LIMIT);
 	assert_non_null(strstr(err.text, "2 devices may hold 118.0 MiB"));
 
 	c[1].memory_bytes = GIB; /* the slow one can hold it alone, the fast one cannot */
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(1000), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), NULL), EVN_OK);
 	assert_int_equal(ch.best_single, 1);
 }
 
@@ -228,7 +249,7 @@ static void a_device_too_slow_for_one_part_is_dropped(void **state)
 	evn_plan_shape s = small_shape(2048);
 	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1), device("2:0 c", 1e-4, -1, 2)};
 	evn_choice ch;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[0] && ch.taken[1]);
 	assert_says(&ch, 2, "2:0 c is too slow beside the others: no whole part of the model falls to it");
 }
@@ -247,7 +268,7 @@ static void at_most_eight_ranks_of_sixteen_candidates(void **state)
 		c[i] = device("dev", i % 2 ? 10 : 9, -1, i);
 		c[i].rates.layer_us = 0;
 	}
-	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES, meeting_of(0), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
 	for (uint32_t i = 0; i < EVN_MAX_CANDIDATES; i++) {
 		assert_int_equal(ch.taken[i], i % 2);
 		n_taken += ch.taken[i];
@@ -344,7 +365,7 @@ static void the_choice_is_the_best_allowed_set(void **state)
 			c[i].device = (int)random_in(&random, 0, 3);
 		}
 		evn_choice ch;
-		evn_status status = evn_plan_choose(&ch, &s, c, n, meeting_of(us), NULL);
+		evn_status status = evn_plan_choose(&ch, &s, c, n, EVN_DECODE, meeting_of(us), NULL);
 		if (status == EVN_ERR_LIMIT)
 			continue;
 		assert_int_equal(status, EVN_OK);
@@ -427,6 +448,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_twin_driver_and_the_slow_device_are_dropped),
+		cmocka_unit_test(one_phase_or_the_other_counts),
 		cmocka_unit_test(reasons_carry_the_figures),
 		cmocka_unit_test(parts_of_one_device_may_work_together),
 		cmocka_unit_test(a_device_is_used_whole_or_in_parts),
