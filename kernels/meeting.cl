@@ -9,13 +9,19 @@
 
 #define MEETING volatile global uint *shared, uint rank, uint n_ranks, uint limit, uint linger
 
-// Says that this rank has come to its next meeting and waits until all have. What the queue ran before is in memory by
-// then: kernels of a queue run in order. Counts may wrap. After `limit` looks it names the rank that did not come.
-INLINE void wait_for_all(volatile global uint *shared, uint rank, uint n_ranks, uint limit)
+// Says that this rank has come to its next meeting, and returns which that is. What the queue ran before is in memory by
+// then: kernels of a queue run in order. Counts may wrap.
+INLINE uint come(volatile global uint *shared, uint rank)
 {
 	uint round = shared[rank * FLAG_WORDS] + 1;
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
 	shared[rank * FLAG_WORDS] = round;
+	return round;
+}
+
+// Waits until all have come to a meeting. After `limit` looks it names the rank that did not come.
+INLINE void wait_for_all(volatile global uint *shared, uint round, uint n_ranks, uint limit)
+{
 	if (shared[LATE_SLOT * FLAG_WORDS])
 		return; // the step is lost already: do not wait again
 	for (uint r = 0; r < n_ranks; r++)
@@ -46,9 +52,12 @@ INLINE uint find_partials(const global uchar **p, const global uchar *shared, ui
 }
 
 // One work-item.
-kernel void meet(MEETING)
+kernel void arrive(volatile global uint *shared, uint rank) { come(shared, rank); }
+
+// For the meeting that this rank came to `since` meetings ago. One work-item.
+kernel void await(MEETING, uint since)
 {
-	wait_for_all(shared, rank, n_ranks, limit);
+	wait_for_all(shared, shared[rank * FLAG_WORDS] - since, n_ranks, limit);
 	stay(shared, linger);
 }
 
@@ -57,7 +66,7 @@ kernel IN_VECTORS void meet_and_add(MEETING, uint apart, global float *x, uint n
 {
 	const global uchar *p[MAX_RANKS];
 	uint n = find_partials(p, (const global uchar *)shared, first, apart, contributors);
-	wait_for_all(shared, rank, n_ranks, limit);
+	wait_for_all(shared, come(shared, rank), n_ranks, limit);
 	for (uint i = 0; i < n_vectors; i++)
 		add_vector(x, i, p, n);
 	stay(shared, linger);
@@ -70,7 +79,7 @@ kernel IN_VECTORS void meet_and_norm(MEETING, uint apart, global float *x, uint 
 {
 	const global uchar *p[MAX_RANKS];
 	uint n = find_partials(p, (const global uchar *)shared, first, apart, contributors);
-	wait_for_all(shared, rank, n_ranks, limit);
+	wait_for_all(shared, come(shared, rank), n_ranks, limit);
 	for (uint t = 0; t < n_tok; t++)
 		add_norm_row(y, t, x, p, n, w, bias, stride, dim, eps, (local float *)0);
 	stay(shared, linger);

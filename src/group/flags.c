@@ -23,22 +23,23 @@
 
 static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }
 
-/* Where the partial of rank 0 begins; the others' follow. */
-static uint64_t first_partial(const evn_group *g, uint32_t turn)
+/* Where the partial of rank 0 begins; the others' follow. The second lane's lie behind the first's. */
+static uint64_t first_partial(const evn_group *g, uint32_t slot)
 {
-	return FLAG_BYTES + turn * g->n_ranks * partial_bytes(g);
+	return FLAG_BYTES + slot * g->n_ranks * partial_bytes(g);
 }
 
 static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
 {
 	evn_device *d = evn_queue_device(m->queue);
 	EVN_TRY(evn_buf_wrap(&m->shared, d, g->shared, g->shared_bytes, "flags", err));
-	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
+	for (uint32_t slot = 0; slot < EVN_LANES * EVN_TURNS; slot++)
 		for (uint32_t i = 0; i < g->n_ranks; i++)
-			EVN_TRY(evn_buf_wrap(&m->partials.bufs[turn][i], d,
-								 g->shared + first_partial(g, turn) + i * partial_bytes(g), partial_bytes(g),
+			EVN_TRY(evn_buf_wrap(&m->partials.bufs[slot][i], d,
+								 g->shared + first_partial(g, slot) + i * partial_bytes(g), partial_bytes(g),
 								 "partial sums", err));
-	EVN_TRY(evn_sum_kernel_get(&m->meet, m->queue, m->partials.format, NULL, MEETING, "meet", 1, err));
+	EVN_TRY(evn_sum_kernel_get(&m->arrive, m->queue, m->partials.format, NULL, MEETING, "arrive", 1, err));
+	EVN_TRY(evn_sum_kernel_get(&m->await, m->queue, m->partials.format, NULL, MEETING, "await", 1, err));
 	return evn_sum_kernel_get(&m->meet_and_add, m->queue, m->partials.format, NULL, MEETING, "meet_and_add", 1, err);
 }
 
@@ -49,7 +50,7 @@ evn_status evn_flags_create(evn_group *g, evn_error *err)
 			return evn_fail(err, EVN_ERR_UNSUPPORTED,
 							"reduce: flags needs devices that work in the host's memory, %s does not",
 							evn_device_name(evn_queue_device(g->ranks[i].queue)));
-	g->shared_bytes = FLAG_BYTES + EVN_TURNS * g->n_ranks * partial_bytes(g);
+	g->shared_bytes = FLAG_BYTES + EVN_LANES * EVN_TURNS * g->n_ranks * partial_bytes(g);
 	g->shared = aligned_alloc(4096, g->shared_bytes);
 	if (!g->shared)
 		return evn_fail_memory(err, "partial sums", g->shared_bytes);
@@ -95,6 +96,22 @@ static void meeting_args(evn_args *a, const evn_group *g, const evn_member *m, u
 	evn_arg_u32(a, linger_looks(g, rank));
 }
 
+static bool is_fused(const evn_sum *s) { return (uint64_t)s->n_tok * s->stride <= FUSED_FLOATS; }
+
+/* A fused meeting arrives where it waits. */
+evn_status evn_arrive_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	evn_member *m = &g->ranks[rank];
+	if (is_fused(s))
+		return EVN_OK;
+	evn_args a = evn_args_begin(m->arrive);
+	evn_arg_buf(&a, m->shared);
+	evn_arg_u32(&a, rank);
+	m->at[s->lane] = ++m->begun;
+	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
+	return evn_queue_flush(m->queue, err); /* the others spin until this rank's count comes */
+}
+
 /* One kernel that meets and adds; where a norm follows, that too. */
 static evn_status meet_and_add(evn_group *g, uint32_t rank, const evn_sum *s, evn_exchange *exchange, evn_error *err)
 {
@@ -107,7 +124,7 @@ static evn_status meet_and_add(evn_group *g, uint32_t rank, const evn_sum *s, ev
 	evn_arg_u32(&a, (uint32_t)(partial_bytes(g) / SIXTEEN));
 	evn_arg_buf(&a, s->x);
 	evn_arg_u32(&a, s->then ? s->n_tok : s->n_tok * s->stride / 16);
-	evn_arg_u32(&a, (uint32_t)(first_partial(g, m->turn) / SIXTEEN));
+	evn_arg_u32(&a, (uint32_t)(first_partial(g, m->turn[0]) / SIXTEEN));
 	evn_arg_u32(&a, s->contributors);
 	if (s->then)
 		evn_arg_norm(&a, s->then, s->stride);
@@ -121,11 +138,12 @@ evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, ev
 		return evn_fail(err, EVN_ERR_LIMIT, "more than %d meetings in one step", EVN_MAX_EXCHANGES);
 	evn_exchange *exchange = &m->exchanges[m->n_exchanges++];
 	*exchange = (evn_exchange){0};
-	if ((uint64_t)s->n_tok * s->stride <= FUSED_FLOATS) {
+	if (is_fused(s)) {
 		EVN_TRY(meet_and_add(g, rank, s, exchange, err));
 	} else {
-		evn_args a = evn_args_begin(m->meet);
+		evn_args a = evn_args_begin(m->await);
 		meeting_args(&a, g, m, rank);
+		evn_arg_u32(&a, m->begun - m->at[s->lane]);
 		EVN_TRY(evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, &exchange->resumed, err));
 		EVN_TRY(evn_enqueue_sum(g, rank, &m->partials, s, err));
 	}

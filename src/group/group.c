@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "group/ways.h"
 
@@ -11,10 +12,10 @@
 bool evn_is_long(const evn_sum *s) { return (uint64_t)s->n_tok * s->stride > SMALL_FLOATS; }
 
 static const evn_way ways[] = {
-	[EVN_REDUCE_AUTO] = {EVN_REDUCE_AUTO, "none", NULL},
-	[EVN_REDUCE_HOST] = {EVN_REDUCE_HOST, "host", evn_reduce_on_host},
-	[EVN_REDUCE_EVENTS] = {EVN_REDUCE_EVENTS, "events", evn_reduce_by_events},
-	[EVN_REDUCE_FLAGS] = {EVN_REDUCE_FLAGS, "flags", evn_reduce_by_flags},
+	[EVN_REDUCE_AUTO] = {.name = "none"},
+	[EVN_REDUCE_HOST] = {EVN_REDUCE_HOST, "host", evn_reduce_on_host, NULL},
+	[EVN_REDUCE_EVENTS] = {EVN_REDUCE_EVENTS, "events", evn_reduce_by_events, NULL},
+	[EVN_REDUCE_FLAGS] = {EVN_REDUCE_FLAGS, "flags", evn_reduce_by_flags, evn_arrive_by_flags},
 };
 
 const char *evn_reduce_name(evn_reduce r) { return ways[r].name; }
@@ -83,10 +84,10 @@ void evn_group_free(evn_group *g)
 		return;
 	evn_group_reset(g);
 	for (uint32_t i = 0; i < g->n_ranks; i++) {
-		for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
+		for (uint32_t slot = 0; slot < EVN_LANES * EVN_TURNS; slot++)
 			for (uint32_t k = 0; k < g->n_ranks; k++)
 				if (k == i || g->shared)
-					evn_buf_free(g->ranks[i].partials.bufs[turn][k]);
+					evn_buf_free(g->ranks[i].partials.bufs[slot][k]);
 		evn_buf_free(g->ranks[i].shared);
 	}
 	evn_packed_free(g);
@@ -108,9 +109,23 @@ bool evn_group_fall_back(evn_group *g)
 	return falls;
 }
 
-evn_buf *evn_group_partial(const evn_group *g, uint32_t rank)
+evn_buf *evn_group_partial(const evn_group *g, uint32_t rank) { return evn_group_partial_of(g, rank, 0); }
+
+evn_buf *evn_group_partial_of(const evn_group *g, uint32_t rank, uint32_t lane)
 {
-	return g->ranks[rank].partials.bufs[g->ranks[rank].turn][rank];
+	return g->ranks[rank].partials.bufs[evn_slot(&g->ranks[rank], lane)][rank];
+}
+
+/* Only flags let messages pass without the host. */
+bool evn_group_overlaps(const evn_group *g, uint64_t n_floats)
+{
+	return g->small->begin && !g->packing && n_floats > SMALL_FLOATS && n_floats <= g->max_floats / 2;
+}
+
+/* Long messages go by flags where two of them are on their way at once. */
+static const evn_way *way_of(const evn_group *g, const evn_sum *s)
+{
+	return evn_is_long(s) && !s->overlaps ? g->large : g->small;
 }
 
 static evn_status cancelled(evn_error *err) { return evn_fail(err, EVN_ERR_CANCELLED, "the step was given up"); }
@@ -127,9 +142,20 @@ evn_status evn_group_check(evn_group *g, evn_error *err)
 
 evn_status evn_all_reduce_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
 {
-	const evn_way *way = evn_is_long(s) ? g->large : g->small;
-	EVN_TRY(way->all_reduce(g, rank, s, err));
-	g->ranks[rank].turn ^= 1;
+	EVN_TRY(evn_all_reduce_begin(g, rank, s, err));
+	return evn_all_reduce_end(g, rank, s, err);
+}
+
+evn_status evn_all_reduce_begin(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	const evn_way *way = way_of(g, s);
+	return way->begin ? way->begin(g, rank, s, err) : EVN_OK;
+}
+
+evn_status evn_all_reduce_end(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	EVN_TRY(way_of(g, s)->all_reduce(g, rank, s, err));
+	g->ranks[rank].turn[s->lane] ^= 1;
 	return EVN_OK;
 }
 
@@ -162,7 +188,7 @@ void evn_group_reset(evn_group *g)
 			evn_forget_mapping(m, turn);
 		evn_queue_finish(m->queue, NULL);
 		forget_exchanges(m);
-		m->turn = 0;
+		memset(m->turn, 0, sizeof m->turn);
 	}
 	evn_flags_reset(g);
 	evn_meeting_reset(&g->meeting);

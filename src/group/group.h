@@ -31,17 +31,27 @@ const char *evn_reduce_name(evn_reduce r);
 /* Where rank writes its partial sum before the next all_reduce. Two buffers alternate, so a rank may write the next
  * partial while others still read this one. */
 evn_buf *evn_group_partial(const evn_group *g, uint32_t rank);
+evn_buf *evn_group_partial_of(const evn_group *g, uint32_t rank, uint32_t lane);
 
 typedef struct {
 	evn_buf *x; /* (n_tok, stride) */
 	uint32_t n_tok, stride;
 	uint32_t contributors; /* bit per rank */
+	uint32_t lane;         /* of messages on their way at once: 0, or 1 */
+	bool overlaps;         /* evn_group_overlaps allows it: one of two that are on their way at once */
 	const evn_norm *then;  /* of the summed rows, which are at hand here; may be NULL, and differ from rank to rank */
 } evn_sum;
 
 /* x += sum over the contributors of their partials, then the norm; stride a multiple of 32. Ranks that do not
  * contribute take part all the same. */
 evn_status evn_all_reduce_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+/* The same in two parts, between which a rank may work on another message: its partial is complete; and the others'
+ * are waited for and added. */
+evn_status evn_all_reduce_begin(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+evn_status evn_all_reduce_end(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+/* Whether two messages of so many floats may be on their way at once, lane 1's begun before lane 0's has ended. */
+bool evn_group_overlaps(const evn_group *g, uint64_t n_floats);
+
 /* The sum alone, of n_floats: a multiple of 16. */
 evn_status evn_all_reduce(evn_group *g, uint32_t rank, evn_buf *x, uint64_t n_floats, uint32_t contributors,
 						  evn_error *err);

@@ -23,8 +23,8 @@ void evn_forget_mapping(evn_member *m, uint32_t turn)
  * they reach the next meeting. */
 static evn_status show(evn_member *m, evn_buf *message, uint64_t bytes, bool has_one, evn_error *err)
 {
-	m->mapped_buf[m->turn] = message;
-	return has_one ? evn_map(m->queue, message, bytes, EVN_MAP_READ, false, &m->mapped[m->turn], err) : EVN_OK;
+	m->mapped_buf[m->turn[0]] = message;
+	return has_one ? evn_map(m->queue, message, bytes, EVN_MAP_READ, false, &m->mapped[m->turn[0]], err) : EVN_OK;
 }
 
 /* The queue has been waited for: the device worked until now and waits until all are here. */
@@ -54,13 +54,13 @@ static evn_status sum(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *
 	evn_member *m = &g->ranks[rank];
 	uint64_t n_floats = (uint64_t)s->n_tok * s->stride, bytes = n_floats * sizeof(float);
 	void *x_host;
-	EVN_TRY(show(m, m->partials.bufs[m->turn][rank], bytes, s->contributors >> rank & 1, err));
+	EVN_TRY(show(m, m->partials.bufs[m->turn[0]][rank], bytes, s->contributors >> rank & 1, err));
 	EVN_TRY(evn_map(m->queue, s->x, bytes, EVN_MAP_UPDATE, true, &x_host, err));
 	evn_status met = meet(g, m, err);
 	if (met == EVN_OK)
-		add_partials(g, m->turn, x_host, n_floats, s->contributors);
+		add_partials(g, m->turn[0], x_host, n_floats, s->contributors);
 	evn_status unmapped = evn_unmap(m->queue, s->x, x_host, met == EVN_OK ? err : NULL);
-	evn_forget_mapping(m, m->turn ^ 1);
+	evn_forget_mapping(m, m->turn[0] ^ 1);
 	if (met != EVN_OK || unmapped != EVN_OK)
 		return met != EVN_OK ? met : unmapped;
 	return evn_enqueue_norm(g, rank, s, err);
@@ -72,13 +72,14 @@ static evn_status hand_over(evn_group *g, uint32_t rank, const evn_sum *s, evn_e
 	evn_member *m = &g->ranks[rank];
 	uint64_t bytes = evn_packed_bytes(g, s);
 	EVN_TRY(evn_pack(g, rank, s, err));
-	EVN_TRY(show(m, m->packed.bufs[m->turn][rank], bytes, s->contributors >> rank & 1, err));
+	EVN_TRY(show(m, m->packed.bufs[m->turn[0]][rank], bytes, s->contributors >> rank & 1, err));
 	EVN_TRY(evn_queue_finish(m->queue, err));
 	EVN_TRY(meet(g, m, err));
 	for (uint32_t i = 0; i < g->n_ranks; i++)
 		if (i != rank && s->contributors >> i & 1)
-			EVN_TRY(evn_write(m->queue, m->packed.bufs[m->turn][i], 0, g->ranks[i].mapped[m->turn], bytes, err));
-	evn_forget_mapping(m, m->turn ^ 1);
+			EVN_TRY(
+				evn_write(m->queue, m->packed.bufs[m->turn[0]][i], 0, g->ranks[i].mapped[m->turn[0]], bytes, err));
+	evn_forget_mapping(m, m->turn[0] ^ 1);
 	return evn_enqueue_sum(g, rank, &m->packed, s, err);
 }
 

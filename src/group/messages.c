@@ -66,7 +66,7 @@ evn_status evn_pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *er
 		EVN_TRY(evn_kernel_get(&m->pack, m->queue, sources, "pack", "", err));
 	}
 	evn_args a = evn_args_begin(m->pack);
-	evn_arg_buf(&a, m->packed.bufs[m->turn][rank]);
-	evn_arg_buf(&a, m->partials.bufs[m->turn][rank]);
+	evn_arg_buf(&a, m->packed.bufs[m->turn[0]][rank]);
+	evn_arg_buf(&a, m->partials.bufs[m->turn[0]][rank]);
 	return evn_launch(&a, 1, (size_t[]){(size_t)s->n_tok * s->stride / 32}, (size_t[]){1}, err);
 }

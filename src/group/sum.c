@@ -16,7 +16,7 @@ evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_
  */
 static void arg_parts(evn_args *a, const evn_group *g, uint32_t rank, const evn_parts *parts, const evn_sum *s)
 {
-	evn_buf *const *bufs = parts->bufs[g->ranks[rank].turn], *list[EVN_MAX_RANKS];
+	evn_buf *const *bufs = parts->bufs[evn_slot(&g->ranks[rank], s->lane)], *list[EVN_MAX_RANKS];
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
 		list[i] = bufs[rank];

@@ -6,6 +6,7 @@
 #include "group/meeting.h"
 
 #define EVN_TURNS 2            /* exchange buffers that alternate */
+#define EVN_LANES 2            /* messages that may be on their way at once */
 #define EVN_MAX_EXCHANGES 1024 /* of one step, kept until its end for their times */
 
 /* How long messages are written: blocks of 32 columns. A format is a row of formats[] in messages.c and a file in
@@ -17,11 +18,11 @@ typedef struct {
 	double error;         /* most that a value moves, as a fraction of the largest magnitude in its block */
 } evn_message_format;
 
-/* Partial sums of each rank as one context knows them, in one format; [turn][rank]. Only its own where contexts
+/* Partial sums of each rank as one context knows them, in one format; [evn_slot()][rank]. Only its own where contexts
  * differ and the memory is not shared host memory. */
 typedef struct {
 	const evn_message_format *format;
-	evn_buf *bufs[EVN_TURNS][EVN_MAX_RANKS];
+	evn_buf *bufs[EVN_LANES * EVN_TURNS][EVN_MAX_RANKS];
 	evn_kernel *add, *add_norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
 } evn_parts;
 
@@ -32,7 +33,7 @@ typedef struct {
 
 typedef struct {
 	evn_queue *queue;
-	uint32_t turn; /* which exchange buffer comes next */
+	uint32_t turn[EVN_LANES]; /* which exchange buffer comes next */
 	evn_parts partials;
 	evn_parts
 		packed; /* of long messages in a shorter format than f32; everybody's in every context, maybe as copies */
@@ -46,8 +47,9 @@ typedef struct {
 	void *mapped[EVN_TURNS]; /* that one, this rank's message, as the host sees it while mapped; else NULL */
 	uint64_t since_ns;       /* when the device began to work */
 	/* flags */
-	evn_kernel *meet, *meet_and_add, *meet_and_norm[EVN_NORM_KINDS][EVN_FORMS];
-	evn_buf *shared; /* the group's */
+	evn_kernel *arrive, *await, *meet_and_add, *meet_and_norm[EVN_NORM_KINDS][EVN_FORMS];
+	evn_buf *shared;               /* the group's */
+	uint32_t begun, at[EVN_LANES]; /* messages begun in a kernel of their own; how many when the lane's last was */
 } evn_member;
 
 typedef struct evn_way evn_way;
@@ -67,11 +69,16 @@ struct evn_way {
 	evn_reduce reduce;
 	const char *name;
 	evn_status (*all_reduce)(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+	evn_status (*begin)(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err); /* NULL: nothing to do */
 };
+
+/* Where the next message of a lane lies among a rank's buffers. */
+static inline uint32_t evn_slot(const evn_member *m, uint32_t lane) { return lane * EVN_TURNS + m->turn[lane]; }
 
 evn_status evn_reduce_on_host(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 evn_status evn_reduce_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+evn_status evn_arrive_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 
 /* Messages up to so many floats are those of few tokens, where latency is all; flags are for them. */
 bool evn_is_long(const evn_sum *s);

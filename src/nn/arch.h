@@ -34,9 +34,9 @@ typedef struct {
 	const char *out_norm;         /* before the output matrix; NULL: none */
 	const char *const *proofs;    /* known-answer cases of the kernels it has for itself; NULL behind the last */
 	evn_norm_kind norm;
-	/* d->gated, in the form asked for, = what the down projection reads, from d->normed. NULL without layers. */
-	evn_status (*expand)(struct evn_decoder *d, const struct evn_ff *f, evn_form form, uint32_t n_tok,
-						 evn_error *err);
+	/* d->gated, in the form asked for, = what the down projection reads, from normed rows. NULL without layers. */
+	evn_status (*expand)(struct evn_decoder *d, const struct evn_ff *f, evn_form form, const evn_buf *normed,
+						 uint32_t n_tok, evn_error *err);
 } evn_arch;
 
 extern const evn_arch evn_arch_llama, evn_arch_qwen2, evn_arch_qwen3, evn_arch_gpt2, evn_arch_simple_lm;

@@ -1,5 +1,6 @@
-/* decoder.c - the layer walk. Every rank's thread runs it; the two all_reduce calls of a layer are where they meet,
- * and each also makes the norm that comes next.
+/* decoder.c - the layer walk. Every rank's thread runs it; the two sums of a layer are where they meet, and each also
+ * makes the norm that comes next. Where messages can overlap, a prompt's step goes in two pieces, half a layer of the
+ * one after half a layer of the other: the partial sums of one are on their way while the device works on the other.
  */
 #include "nn/decoder.h"
 
@@ -13,15 +14,51 @@ uint64_t evn_decoder_message_floats(const evn_model *m, evn_decoder_limits limit
 	return evn_round_up(evn_model_hparams(m)->dim, EVN_PAD) * limits.n_batch;
 }
 
+/* Tokens of a step that go through the layers together. */
+typedef struct {
+	evn_step step;
+	uint32_t lane;
+	bool overlaps; /* there is another piece */
+	evn_buf *x, *normed;
+} piece;
+
+#define MAX_PIECES EVN_DECODER_LANES
+
+static piece make_piece(const evn_decoder *d, const evn_step *step, uint32_t lane, bool overlaps)
+{
+	return (piece){*step, lane, overlaps, d->lanes[lane].x, d->lanes[lane].normed};
+}
+
+/* The step's pieces in order; returns how many. */
+static uint32_t cut_step(const evn_decoder *d, const evn_group *g, const evn_step *step, piece pieces[MAX_PIECES])
+{
+	uint32_t first = (uint32_t)evn_round_up((step->n_tok + 1) / 2, EVN_PAD), rest = step->n_tok - first;
+	if (first >= step->n_tok || !evn_group_overlaps(g, (uint64_t)rest * d->dim_stride)) {
+		pieces[0] = make_piece(d, step, 0, false);
+		return 1;
+	}
+	evn_step a = *step, b = *step;
+	b.n_tok = rest;
+	b.position += first;
+	b.embeddings += (uint64_t)first * d->dim_stride;
+	b.n_logits = step->n_logits < rest ? step->n_logits : rest;
+	a.n_tok = first;
+	a.n_logits = step->n_logits - b.n_logits;
+	b.logits += (uint64_t)a.n_logits * d->h->vocab;
+	pieces[0] = make_piece(d, &a, 0, true);
+	pieces[1] = make_piece(d, &b, 1, true);
+	return 2;
+}
+
 /* The norm of the residual as the product with m reads it; NULL where this rank has no such product. */
-static const evn_norm *norm_for(const evn_decoder *d, const evn_matrix *m, const evn_norm_weights *w, uint32_t n_tok,
-								evn_norm *out)
+static const evn_norm *norm_for(const evn_decoder *d, const piece *p, const evn_matrix *m, const evn_norm_weights *w,
+								uint32_t n_tok, evn_norm *out)
 {
 	if (!m->n_parts)
 		return NULL;
 	*out = (evn_norm){.kind = d->arch->norm,
 					  .form = evn_op_form(d->ops, m, n_tok),
-					  .y = d->normed,
+					  .y = p->normed,
 					  .w = w->weight,
 					  .bias = w->bias,
 					  .dim = d->h->dim,
@@ -29,10 +66,10 @@ static const evn_norm *norm_for(const evn_decoder *d, const evn_matrix *m, const
 	return out;
 }
 
-static evn_status norm_rows(const evn_decoder *d, const evn_norm *norm, uint32_t first, uint32_t n_tok,
-							evn_error *err)
+static evn_status norm_rows(const evn_decoder *d, const piece *p, const evn_norm *norm, uint32_t first,
+							uint32_t n_tok, evn_error *err)
 {
-	return norm ? evn_op_norm(d->ops, norm, d->x, first, n_tok, d->dim_stride, err) : EVN_OK;
+	return norm ? evn_op_norm(d->ops, norm, p->x, first, n_tok, d->dim_stride, err) : EVN_OK;
 }
 
 static evn_attention attention_of(const evn_decoder *d, const evn_layer *y, const evn_kv *kv, uint32_t position)
@@ -56,14 +93,15 @@ static evn_attention attention_of(const evn_decoder *d, const evn_layer *y, cons
 						   .v_cache = kv->v[i]};
 }
 
-static evn_status attend(evn_decoder *d, const evn_layer *y, const evn_attention *a, evn_buf *partial, uint32_t n,
+static evn_status attend(evn_decoder *d, const evn_layer *y, const piece *p, const evn_attention *a, evn_buf *partial,
 						 evn_error *err)
 {
-	const evn_half half = {.y = partial, .x = d->normed, .in = &y->qkv, .out = &y->attn_out};
+	const uint32_t n = p->step.n_tok;
+	const evn_half half = {.y = partial, .x = p->normed, .in = &y->qkv, .out = &y->attn_out};
 	evn_ops *o = d->ops;
 	if (!y->qkv_bias && evn_op_fuses(o, &half, n))
 		return evn_op_attention_half(o, d->attention_ops, &half, a, d->attended, d->attended_stride, err);
-	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, d->normed, d->dim_stride, &y->qkv, n, err));
+	EVN_TRY(evn_op_linear(o, d->qkv, d->qkv_stride, p->normed, d->dim_stride, &y->qkv, n, err));
 	if (y->qkv_bias)
 		EVN_TRY(evn_op_add_bias(o, d->qkv, d->qkv_stride, y->qkv_bias, y->qkv.rows, n, err));
 	EVN_TRY(evn_op_attention(d->attention_ops, evn_op_form(o, &y->attn_out, n), d->attended, d->attended_stride,
@@ -71,41 +109,36 @@ static evn_status attend(evn_decoder *d, const evn_layer *y, const evn_attention
 	return evn_op_linear(o, partial, d->dim_stride, d->attended, d->attended_stride, &y->attn_out, n, err);
 }
 
-/* This rank's heads of attention over d->normed; its part of the output projection is written to partial. */
-static evn_status attention(evn_decoder *d, const evn_layer *y, const evn_kv *kv, evn_buf *partial,
-							const evn_step *step, evn_error *err)
+/* This rank's heads of attention over normed rows; its part of the output projection is written to partial. */
+static evn_status attention(evn_decoder *d, const evn_layer *y, const evn_kv *kv, evn_buf *partial, const piece *p,
+							evn_error *err)
 {
-	const evn_attention a = attention_of(d, y, kv, step->position);
-	EVN_TRY(attend(d, y, &a, partial, step->n_tok, err));
+	const evn_attention a = attention_of(d, y, kv, p->step.position);
+	EVN_TRY(attend(d, y, p, &a, partial, err));
 	if (!y->attn_out_bias)
 		return EVN_OK;
-	return evn_op_add_bias(d->ops, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, step->n_tok, err);
+	return evn_op_add_bias(d->ops, partial, d->dim_stride, y->attn_out_bias, y->attn_out.rows, p->step.n_tok, err);
 }
 
-static evn_status expand_and_contract(evn_decoder *d, const evn_ff *f, evn_buf *partial, uint32_t n, evn_error *err)
+static evn_status expand_and_contract(evn_decoder *d, const evn_ff *f, evn_buf *partial, const piece *p,
+									  evn_error *err)
 {
-	const evn_half half = {.y = partial, .x = d->normed, .in = &f->gate_up, .out = &f->down};
+	const uint32_t n = p->step.n_tok;
+	const evn_half half = {.y = partial, .x = p->normed, .in = &f->gate_up, .out = &f->down};
 	if (f->up_offset && !f->gate_up_bias && evn_op_fuses(d->ops, &half, n))
 		return evn_op_feed_forward_half(d->ops, &half, f->up_offset, d->gated, d->gated_stride, err);
-	EVN_TRY(d->arch->expand(d, f, evn_op_form(d->ops, &f->down, n), n, err));
+	EVN_TRY(d->arch->expand(d, f, evn_op_form(d->ops, &f->down, n), p->normed, n, err));
 	return evn_op_linear(d->ops, partial, d->dim_stride, d->gated, d->gated_stride, &f->down, n, err);
 }
 
-/* This rank's units of the feed-forward network over d->normed; its part of the down projection is written to
+/* This rank's units of the feed-forward network over normed rows; its part of the down projection is written to
  * partial. */
-static evn_status feed_forward(evn_decoder *d, const evn_ff *f, evn_buf *partial, uint32_t n, evn_error *err)
+static evn_status feed_forward(evn_decoder *d, const evn_ff *f, evn_buf *partial, const piece *p, evn_error *err)
 {
-	EVN_TRY(expand_and_contract(d, f, partial, n, err));
+	EVN_TRY(expand_and_contract(d, f, partial, p, err));
 	if (!f->down_bias)
 		return EVN_OK;
-	return evn_op_add_bias(d->ops, partial, d->dim_stride, f->down_bias, f->down.rows, n, err);
-}
-
-static evn_status all_reduce(evn_decoder *d, evn_group *g, uint32_t n_tok, uint32_t contributors,
-							 const evn_norm *then, evn_error *err)
-{
-	const evn_sum sum = {d->x, n_tok, d->dim_stride, contributors, then};
-	return evn_all_reduce_norm(g, d->rank, &sum, err);
+	return evn_op_add_bias(d->ops, partial, d->dim_stride, f->down_bias, f->down.rows, p->step.n_tok, err);
 }
 
 /* Of few tokens whose logits are all wanted, the last layer's sum makes the head's norm too. */
@@ -115,13 +148,12 @@ static bool head_norm_is_made(const evn_step *step)
 }
 
 /* This rank's columns of the logits of tokens [first, first + n), read into the host matrix. */
-static evn_status logits_chunk(evn_decoder *d, const evn_step *step, uint32_t first, uint32_t n, float *out,
-							   evn_error *err)
+static evn_status logits_chunk(evn_decoder *d, const piece *p, uint32_t first, uint32_t n, float *out, evn_error *err)
 {
 	evn_norm norm;
-	if (!head_norm_is_made(step))
-		EVN_TRY(norm_rows(d, norm_for(d, &d->head, &d->out_norm, n, &norm), first, n, err));
-	EVN_TRY(evn_op_linear(d->ops, d->logits, d->head.rows, d->normed, d->dim_stride, &d->head, n, err));
+	if (!head_norm_is_made(&p->step))
+		EVN_TRY(norm_rows(d, p, norm_for(d, p, &d->head, &d->out_norm, n, &norm), first, n, err));
+	EVN_TRY(evn_op_linear(d->ops, d->logits, d->head.rows, p->normed, d->dim_stride, &d->head, n, err));
 	if (d->head_bias)
 		EVN_TRY(evn_op_add_bias(d->ops, d->logits, d->head.rows, d->head_bias, d->head.rows, n, err));
 	uint64_t width = evn_range_len(d->vocab);
@@ -131,13 +163,14 @@ static evn_status logits_chunk(evn_decoder *d, const evn_step *step, uint32_t fi
 	return EVN_OK;
 }
 
-static evn_status all_logits(evn_decoder *d, const evn_step *step, evn_error *err)
+static evn_status all_logits(evn_decoder *d, const piece *p, evn_error *err)
 {
+	const evn_step *step = &p->step;
 	if (!evn_range_len(d->vocab))
 		return EVN_OK;
 	for (uint32_t done = 0; done < step->n_logits; done += EVN_LOGITS_TOKENS) {
 		uint32_t n = step->n_logits - done < EVN_LOGITS_TOKENS ? step->n_logits - done : EVN_LOGITS_TOKENS;
-		EVN_TRY(logits_chunk(d, step, step->n_tok - step->n_logits + done, n,
+		EVN_TRY(logits_chunk(d, p, step->n_tok - step->n_logits + done, n,
 							 step->logits + (uint64_t)done * d->h->vocab, err));
 	}
 	return EVN_OK;
@@ -152,38 +185,86 @@ static evn_status pause(evn_decoder *d, evn_group *g, uint32_t n_tok, evn_error 
 	return evn_group_check(g, err);
 }
 
-/* The norm that follows the last layer of those before `layer`. */
-static const evn_norm *norm_before(const evn_decoder *d, uint32_t layer, const evn_step *step, evn_norm *out)
+/* ---- half-layers --------------------------------------------------------------------------------------------------
+ * 2 i is the attention of layer i, 2 i + 1 its feed-forward network.
+ */
+
+static const evn_ff *ff_of(const evn_layer *y, const piece *p) { return &y->ff[evn_phase_of(p->step.n_tok)]; }
+
+/* The norm that half-layer `half` reads; behind the last, the head's. */
+static const evn_norm *norm_before(const evn_decoder *d, uint32_t half, const piece *p, evn_norm *out)
 {
-	if (layer < d->n_layers)
-		return norm_for(d, &d->layers[layer].qkv, &d->layers[layer].attn_norm, step->n_tok, out);
-	return head_norm_is_made(step) ? norm_for(d, &d->head, &d->out_norm, step->n_tok, out) : NULL;
+	const evn_layer *y = &d->layers[half / 2];
+	const uint32_t n = p->step.n_tok;
+	if (half < 2 * d->n_layers)
+		return half % 2 ? norm_for(d, p, &ff_of(y, p)->gate_up, &y->ffn_norm, n, out)
+						: norm_for(d, p, &y->qkv, &y->attn_norm, n, out);
+	return head_norm_is_made(&p->step) ? norm_for(d, p, &d->head, &d->out_norm, n, out) : NULL;
 }
 
-static evn_status layer(evn_decoder *d, uint32_t i, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
+/* The sum that follows the half-layer, and the norm that comes then. */
+static evn_sum sum_behind(const evn_decoder *d, uint32_t half, const piece *p, evn_norm *norm)
 {
-	const evn_layer *y = &d->layers[i];
-	const evn_ff *f = &y->ff[evn_phase_of(step->n_tok)];
-	uint32_t n = step->n_tok;
+	const evn_layer *y = &d->layers[half / 2];
+	return (evn_sum){.x = p->x,
+					 .n_tok = p->step.n_tok,
+					 .stride = d->dim_stride,
+					 .contributors = half % 2 ? ff_of(y, p)->contributors : y->attn_contributors,
+					 .lane = p->lane,
+					 .overlaps = p->overlaps,
+					 .then = norm_before(d, half + 1, p, norm)};
+}
+
+/* What comes before half-layer `half` is ended, the half computed, and its sum begun. */
+static evn_status half_layer(evn_decoder *d, uint32_t half, evn_kv *kv, evn_group *g, const piece *p, evn_error *err)
+{
+	const evn_layer *y = &d->layers[half / 2];
 	evn_norm norm;
-	if (evn_range_len(y->heads))
-		EVN_TRY(attention(d, y, kv, evn_group_partial(g, d->rank), step, err));
-	EVN_TRY(all_reduce(d, g, n, y->attn_contributors, norm_for(d, &f->gate_up, &y->ffn_norm, n, &norm), err));
-	if (evn_range_len(f->units))
-		EVN_TRY(feed_forward(d, f, evn_group_partial(g, d->rank), n, err));
-	return all_reduce(d, g, n, f->contributors, norm_before(d, i + 1, step, &norm), err);
+	if (half) {
+		const evn_sum before = sum_behind(d, half - 1, p, &norm);
+		EVN_TRY(evn_all_reduce_end(g, d->rank, &before, err));
+	}
+	evn_buf *partial = evn_group_partial_of(g, d->rank, p->lane);
+	if (half % 2 == 0 && evn_range_len(y->heads))
+		EVN_TRY(attention(d, y, kv, partial, p, err));
+	if (half % 2 && evn_range_len(ff_of(y, p)->units))
+		EVN_TRY(feed_forward(d, ff_of(y, p), partial, p, err));
+	const evn_sum after = sum_behind(d, half, p, &norm);
+	return evn_all_reduce_begin(g, d->rank, &after, err);
+}
+
+static evn_status begin_piece(evn_decoder *d, const piece *p, evn_error *err)
+{
+	evn_norm norm;
+	EVN_TRY(
+		evn_write(d->q, p->x, 0, p->step.embeddings, (uint64_t)p->step.n_tok * d->dim_stride * sizeof(float), err));
+	return norm_rows(d, p, norm_before(d, 0, p, &norm), 0, p->step.n_tok, err);
+}
+
+static evn_status end_piece(evn_decoder *d, evn_group *g, const piece *p, evn_error *err)
+{
+	evn_norm norm;
+	if (d->n_layers) {
+		const evn_sum last = sum_behind(d, 2 * d->n_layers - 1, p, &norm);
+		EVN_TRY(evn_all_reduce_end(g, d->rank, &last, err));
+	}
+	return all_logits(d, p, err);
 }
 
 evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
 {
-	evn_norm norm;
+	piece pieces[MAX_PIECES];
 	evn_group_step_begin(g, d->rank);
-	EVN_TRY(evn_write(d->q, d->x, 0, step->embeddings, (uint64_t)step->n_tok * d->dim_stride * sizeof(float), err));
-	EVN_TRY(norm_rows(d, norm_before(d, 0, step, &norm), 0, step->n_tok, err));
-	for (uint32_t i = 0; i < d->n_layers; i++) {
-		EVN_TRY(layer(d, i, kv, g, step, err));
-		EVN_TRY(pause(d, g, step->n_tok, err));
+	const uint32_t n = cut_step(d, g, step, pieces);
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(begin_piece(d, &pieces[i], err));
+	for (uint32_t half = 0; half < 2 * d->n_layers; half++) {
+		for (uint32_t i = 0; i < n; i++)
+			EVN_TRY(half_layer(d, half, kv, g, &pieces[i], err));
+		if (half % 2)
+			EVN_TRY(pause(d, g, step->n_tok, err));
 	}
-	EVN_TRY(all_logits(d, step, err));
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(end_piece(d, g, &pieces[i], err));
 	return evn_group_step_end(g, d->rank, err);
 }

@@ -314,8 +314,12 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 			grow(&d->gated_stride, y->ff[phase].down.columns);
 		}
 	}
-	EVN_TRY(make_scratch(d, &d->x, n, d->dim_stride, "residual", err));
-	EVN_TRY(make_scratch(d, &d->normed, n, d->dim_stride, "normed", err));
+	for (uint32_t lane = 0; lane < EVN_DECODER_LANES; lane++) {
+		EVN_TRY(make_scratch(d, &d->lanes[lane].x, n, d->dim_stride, "residual", err));
+		EVN_TRY(make_scratch(d, &d->lanes[lane].normed, n, d->dim_stride, "normed", err));
+		n = (n + 1) / 2; /* the second lane has half a step's tokens at most */
+	}
+	n = d->limits.n_batch;
 	EVN_TRY(make_scratch(d, &d->qkv, n, d->qkv_stride, "qkv", err));
 	EVN_TRY(make_scratch(d, &d->attended, n, d->attended_stride, "attention output", err));
 	EVN_TRY(make_scratch(d, &d->gate_up, n, d->gate_up_stride, "gate and up", err));
@@ -382,7 +386,11 @@ void evn_decoder_free(evn_decoder *d)
 		free_layer(&d->layers[i]);
 	free(d->layers);
 	evn_matrix_free(&d->head);
-	evn_buf *const buffers[] = {d->out_norm.weight, d->out_norm.bias, d->head_bias, d->rope,  d->x, d->normed, d->qkv,
+	for (uint32_t lane = 0; lane < EVN_DECODER_LANES; lane++) {
+		evn_buf_free(d->lanes[lane].x);
+		evn_buf_free(d->lanes[lane].normed);
+	}
+	evn_buf *const buffers[] = {d->out_norm.weight, d->out_norm.bias, d->head_bias, d->rope,  d->qkv,
 								d->attended,        d->gate_up,       d->gated,     d->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);

@@ -32,6 +32,13 @@ typedef struct evn_layer {
 	evn_ff ff[EVN_PHASES];
 } evn_layer;
 
+/* Rows that outlive a half-layer, one set for each piece of a step that may be under way. */
+typedef struct {
+	evn_buf *x, *normed;
+} evn_lane;
+
+#define EVN_DECODER_LANES 2u
+
 struct evn_decoder {
 	evn_queue *q;
 	evn_ops *ops;
@@ -50,7 +57,8 @@ struct evn_decoder {
 	evn_buf *rope;
 	uint64_t weight_bytes[EVN_PHASES];
 	/* scratch (n_batch, stride) */
-	evn_buf *x, *normed, *qkv, *attended, *gate_up, *gated, *logits;
+	evn_lane lanes[EVN_DECODER_LANES];
+	evn_buf *qkv, *attended, *gate_up, *gated, *logits;
 	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride;
 };
 

@@ -2,9 +2,10 @@
  * one tensor. */
 #include "nn/decoder_rank.h"
 
-static evn_status expand(evn_decoder *d, const evn_ff *f, evn_form form, uint32_t n_tok, evn_error *err)
+static evn_status expand(evn_decoder *d, const evn_ff *f, evn_form form, const evn_buf *normed, uint32_t n_tok,
+						 evn_error *err)
 {
-	EVN_TRY(evn_op_linear(d->ops, d->gate_up, d->gate_up_stride, d->normed, d->dim_stride, &f->gate_up, n_tok, err));
+	EVN_TRY(evn_op_linear(d->ops, d->gate_up, d->gate_up_stride, normed, d->dim_stride, &f->gate_up, n_tok, err));
 	if (f->gate_up_bias)
 		EVN_TRY(evn_op_add_bias(d->ops, d->gate_up, d->gate_up_stride, f->gate_up_bias, f->gate_up.rows, n_tok, err));
 	return evn_op_gelu(d->ops, form, d->gated, d->gated_stride, d->gate_up, d->gate_up_stride, f->gate_up.rows, n_tok,

@@ -183,19 +183,29 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	return evn_case_check(c, &x, "x", err);
 }
 
-/* Three ranks, of which *shape have come: rank 0 either goes on or names the first that did not come. */
+/* Three ranks, of which *shape have come to the meeting that rank 0 came to before its last: rank 0 either goes on or
+ * names the first that did not come. */
 static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
 	evn_case_array flags;
-	evn_kernel *k;
-	EVN_TRY(evn_norm_kernel_get(&k, c->q, EVN_NORM_NONE, EVN_FORM_F32, "message/f32.cl reduce.cl meeting.cl", "meet",
-								1, err));
+	static const char *const sources = "message/f32.cl reduce.cl meeting.cl";
+	evn_kernel *arrive, *await;
+	EVN_TRY(evn_norm_kernel_get(&arrive, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "arrive", 1, err));
+	EVN_TRY(evn_norm_kernel_get(&await, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "await", 1, err));
 	EVN_TRY(make_shared(c, &flags, present, round, 0, err));
+	flags.want[0] = (double)float_of_bits(round + 1);
+	for (int i = 0; i < 2; i++) {
+		evn_args a = evn_args_begin(arrive);
+		evn_arg_buf(&a, flags.buf);
+		evn_arg_u32(&a, 0);
+		EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
+	}
 	if (present < 3)
 		flags.want[LATE_SLOT * FLAG_WORDS] = (double)float_of_bits(present + 1);
-	evn_args a = evn_args_begin(k);
+	evn_args a = evn_args_begin(await);
 	meeting_args(&a, &flags, 3);
+	evn_arg_u32(&a, 1);
 	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	return evn_case_check(c, &flags, "flags", err);
 }
