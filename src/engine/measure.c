@@ -389,6 +389,13 @@ static const char *reduce_key(evn_reduce way)
 	return way == EVN_REDUCE_FLAGS ? "flags_us" : way == EVN_REDUCE_EVENTS ? "events_us" : "host_us";
 }
 
+static const char *prompt_key(evn_reduce way)
+{
+	return way == EVN_REDUCE_FLAGS    ? "flags_prompt_us"
+		   : way == EVN_REDUCE_EVENTS ? "events_prompt_us"
+									  : "host_prompt_us";
+}
+
 static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 {
 	enum { TIMES = 7 };
@@ -503,8 +510,7 @@ static void tell_meetings(bench *b, const evn_meeting *meetings)
 		if (!b->fit[way])
 			continue;
 		tell(b, 0, reduce_key(way), meetings[way].token_us);
-		if (way != EVN_REDUCE_FLAGS) /* its long messages go by another way */
-			tell(b, 0, way == EVN_REDUCE_EVENTS ? "events_prompt_us" : "host_prompt_us", meetings[way].prompt_us);
+		tell(b, 0, prompt_key(way), meetings[way].prompt_us);
 	}
 }
 

@@ -12,7 +12,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "10" /* of the lines; part of the key */
+#define LINE_FORMAT "11" /* of the lines; part of the key */
 #define OTHERS 0.25      /* cores: what an idle desktop does is not worth a word */
 
 /* Settings that change what a driver does with the machine. */
@@ -69,6 +69,7 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 				 {"others", &p->others},
 				 {"host_prompt_us", &p->host_prompt_us},
 				 {"events_prompt_us", &p->events_prompt_us},
+				 {"flags_prompt_us", &p->flags_prompt_us},
 				 {"step_gbs", &r->steps.gemv_gbs},
 				 {"step_gflops", &r->steps.gemm_gflops},
 				 {"vocab_gbs", &r->steps.vocab_gbs},
@@ -287,9 +288,10 @@ evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meetin
 	for (evn_reduce other = EVN_REDUCE_EVENTS; asked == EVN_REDUCE_AUTO && other <= EVN_REDUCE_FLAGS; other++)
 		if (token_us[other] > 0 && token_us[other] <= token_us[way])
 			way = other;
-	/* Long messages go by events where those are possible and not refused. */
-	bool by_events = way != EVN_REDUCE_HOST && p->events_us > 0;
-	*cost = (evn_meeting){token_us[way], by_events ? p->events_prompt_us : p->host_prompt_us};
+	const double prompt_us[] = {[EVN_REDUCE_HOST] = p->host_prompt_us,
+								[EVN_REDUCE_EVENTS] = p->events_prompt_us,
+								[EVN_REDUCE_FLAGS] = p->flags_prompt_us};
+	*cost = (evn_meeting){token_us[way], prompt_us[way]};
 	return way;
 }
 

@@ -23,9 +23,9 @@ typedef struct {
 
 typedef struct {
 	evn_rank_profile ranks[EVN_MAX_RANKS];
-	double host_us, events_us, flags_us;     /* a meeting for one token; 0: not possible or one rank */
-	double host_prompt_us, events_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
-	double others;                           /* cores that other programs kept busy meanwhile; 0: hardly any */
+	double host_us, events_us, flags_us; /* a meeting for one token; 0: not possible or one rank */
+	double host_prompt_us, events_prompt_us, flags_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
+	double others; /* cores that other programs kept busy meanwhile; 0: hardly any */
 } evn_profile;
 
 /* Ranks that are equally many cores of one device are equally fast. */

@@ -6,8 +6,8 @@
  *           memory nothing is copied. Packed messages it hands over, and kernels add.
  *   events  ranks of one context: each queue waits for the others' events and a kernel reads all partials. The host
  *           only enqueues.
- *   flags   devices that work in the host's memory: a kernel counts and spins (flags.c). For messages of few tokens;
- *           longer ones go by events or host.
+ *   flags   devices that work in the host's memory: a kernel counts and spins (flags.c). For messages of few tokens,
+ *           and longer ones two at once; others go by events or host.
  * Messages of many tokens, more than 256 KiB as f32, may be packed into a shorter format: each rank's by a kernel,
  * and all ranks add what was packed, in f32. Largest error of a partial sum: f16 2^-11 of it (2^-25 in all for values
  * below 2^-14; beyond 65504 it is that), bf16 2^-8 of it, q8 1/252 of the largest magnitude in its block of 32. */
