@@ -6,10 +6,9 @@
 INLINE uint16 philox(uint16 low, uint16 high, uint key)
 {
 	for (uint i = 0; i < 10; i++, key += 0x9E3779B9u) {
-		uint16 product = mul_hi(low, (uint16)0xD256D193u);
-		uint16 next = low * (uint16)0xD256D193u;
-		low = product ^ (uint16)key ^ high;
-		high = next;
+		ulong16 product = convert_ulong16(low) * 0xD256D193ul; // PoCL 3.1 makes one multiplication of it, of mul_hi several
+		low = convert_uint16(product >> 32) ^ (uint16)key ^ high;
+		high = convert_uint16(product);
 	}
 	return low;
 }
