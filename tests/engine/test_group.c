@@ -1,7 +1,7 @@
 /* test_group.c - all_reduce by every way against plain sums, bit for bit, over many rounds in which ranks come late
  * by random times and take turns in contributing; packed messages, which are the same bits on every rank and within
- * what their format may round; and a rank that fails in the middle. test_group [DEVICES [packed]]   of several
- * drivers: what works between any two, or packed messages alone */
+ * what their format may round; two long messages on their way at once; and a rank that fails in the middle.
+ * test_group [DEVICES [packed]]   of several drivers: what works between any two, or packed messages alone */
 #include "engine/harness.h"
 
 #include <math.h>
@@ -50,13 +50,12 @@ static uint32_t contributors_of(uint32_t round, uint32_t n) { return 1 + mixed(r
 
 static void give_up(void *arg) { evn_group_give_up(((ranks *)arg)->group); }
 
-static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_message_type messages)
+static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_message_type messages, uint32_t most)
 {
 	evn_error err = {0};
 	evn_pick picks[EVN_MAX_RANKS];
 	char list[128], *rest = list;
 	size_t n = 0;
-	uint32_t most = messages == EVN_MESSAGES_F32 ? MOST_FLOATS : MOST_PACKED;
 	*r = (ranks){0};
 	snprintf(list, sizeof list, "%s", devices);
 	for (char *item; (item = strsep(&rest, ","));)
@@ -72,6 +71,11 @@ static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_messag
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	if (how != EVN_REDUCE_AUTO)
 		assert_int_equal(evn_group_reduce(r->group), how);
+}
+
+static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_message_type messages)
+{
+	open_ranks_for(r, devices, how, messages, messages == EVN_MESSAGES_F32 ? MOST_FLOATS : MOST_PACKED);
 }
 
 static void close_ranks(ranks *r)
@@ -152,6 +156,114 @@ static void check_sums(const char *devices, evn_reduce how)
 	require_ok(evn_team_run(r.team, run_rounds, &r, NULL, NULL, &err));
 	check_x(&r);
 	close_ranks(&r);
+}
+
+/* ---- two long messages on their way at once, each with an x of its own --------------------------------------------
+ */
+
+enum { LANES = 2, LANE_ROUNDS = 5, LANE_FLOATS = LONG_FLOATS + 96 };
+
+typedef struct {
+	ranks r;
+	evn_buf *x[LANES][EVN_MAX_RANKS];
+	float partial[EVN_MAX_RANKS][LANE_FLOATS];
+} lanes;
+
+static evn_sum lane_sum(const lanes *l, uint32_t rank, uint32_t lane, uint32_t round)
+{
+	return (evn_sum){.x = l->x[lane][rank],
+					 .n_tok = 1,
+					 .stride = LANE_FLOATS,
+					 .contributors = contributors_of(round * LANES + lane, l->r.n),
+					 .lane = lane,
+					 .overlaps = true};
+}
+
+static evn_status end_lane(lanes *l, uint32_t rank, uint32_t lane, uint32_t round, evn_error *err)
+{
+	const evn_sum sum = lane_sum(l, rank, lane, round);
+	return evn_all_reduce_end(l->r.group, rank, &sum, err);
+}
+
+static evn_status begin_lane(lanes *l, uint32_t rank, uint32_t lane, uint32_t round, evn_error *err)
+{
+	const evn_sum sum = lane_sum(l, rank, lane, round);
+	float *partial = l->partial[rank];
+	for (uint32_t i = 0; i < LANE_FLOATS; i++)
+		partial[i] = sum.contributors >> rank & 1 ? value(round * LANES + lane, rank, i) : 1e30f;
+	EVN_TRY(evn_write(l->r.queues[rank], evn_group_partial_of(l->r.group, rank, lane), 0, partial,
+					  LANE_FLOATS * sizeof *partial, err));
+	return evn_all_reduce_begin(l->r.group, rank, &sum, err);
+}
+
+static evn_status run_lanes(void *arg, uint32_t rank, evn_error *err)
+{
+	lanes *l = arg;
+	evn_group_step_begin(l->r.group, rank);
+	for (uint32_t round = 0; round <= LANE_ROUNDS; round++)
+		for (uint32_t lane = 0; lane < LANES; lane++) {
+			nanosleep(&(struct timespec){0, 100000 * (long)(mixed(round, rank, lane) % 8)}, NULL);
+			if (round)
+				EVN_TRY(end_lane(l, rank, lane, round - 1, err));
+			if (round < LANE_ROUNDS)
+				EVN_TRY(begin_lane(l, rank, lane, round, err));
+		}
+	return evn_group_step_end(l->r.group, rank, err);
+}
+
+static float lane_want(const lanes *l, uint32_t lane, uint32_t i)
+{
+	float x = 0;
+	for (uint32_t round = 0; round < LANE_ROUNDS; round++) {
+		float sum = 0;
+		for (uint32_t k = 0; k < l->r.n; k++)
+			if (contributors_of(round * LANES + lane, l->r.n) >> k & 1)
+				sum += value(round * LANES + lane, k, i);
+		x += sum;
+	}
+	return x;
+}
+
+static void check_lane(lanes *l, uint32_t rank, uint32_t lane)
+{
+	evn_error err = {0};
+	float *got = l->partial[rank];
+	require_ok(evn_read(l->r.queues[rank], l->x[lane][rank], 0, got, LANE_FLOATS * sizeof *got, &err));
+	for (uint32_t i = 0; i < LANE_FLOATS; i++) {
+		float want = lane_want(l, lane, i);
+		if (memcmp(&got[i], &want, sizeof want))
+			fail_msg("rank %u, message %u: x[%u] is %.9g, expected %.9g", rank, lane, i, (double)got[i],
+					 (double)want);
+	}
+}
+
+static void test_two_at_once(void **at)
+{
+	evn_error err = {0};
+	lanes *l = calloc(1, sizeof *l);
+	(void)at;
+	assert_non_null(l);
+	open_ranks_for(&l->r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F32,
+				   LANES * LANE_FLOATS);
+	assert_true(evn_group_overlaps(l->r.group, LANE_FLOATS));
+	assert_false(evn_group_overlaps(l->r.group, LANE_FLOATS + 32)); /* no room for two */
+	assert_false(evn_group_overlaps(l->r.group, LONG_FLOATS));      /* short ones take their time in one */
+	for (uint32_t lane = 0; lane < LANES; lane++)
+		for (uint32_t k = 0; k < l->r.n; k++) {
+			require_ok(evn_buf_create(&l->x[lane][k], l->r.devices[k], LANE_FLOATS * sizeof(float), EVN_BUF_DEVICE,
+									  "x", &err));
+			require_ok(evn_fill_zero(l->r.queues[k], l->x[lane][k], &err));
+		}
+	require_ok(evn_team_run(l->r.team, run_lanes, l, NULL, NULL, &err));
+	for (uint32_t lane = 0; lane < LANES; lane++)
+		for (uint32_t k = 0; k < l->r.n; k++) {
+			check_lane(l, k, lane);
+			evn_buf_free(l->x[lane][k]);
+		}
+	assert_true(evn_group_fall_back(l->r.group));
+	assert_false(evn_group_overlaps(l->r.group, LANE_FLOATS)); /* the host would have to wait */
+	close_ranks(&l->r);
+	free(l);
 }
 
 /* ---- packed messages: odd numbers of blocks of 32, and short ones between them ------------------------------------
@@ -361,17 +473,15 @@ int main(int argc, char **argv)
 	if (evn_system_open(&drivers, &err) != EVN_OK)
 		return fprintf(stderr, "%s\n", err.text), 1;
 	const struct CMUnitTest one[] = {
-		cmocka_unit_test(test_host),
-		cmocka_unit_test(test_events),
-		cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_one_rank),
-		cmocka_unit_test(test_a_rank_fails),
-		cmocka_unit_test(test_packed),
-		cmocka_unit_test(test_trial_of_packed),
+		cmocka_unit_test(test_host),     cmocka_unit_test(test_events),
+		cmocka_unit_test(test_flags),    cmocka_unit_test(test_two_at_once),
+		cmocka_unit_test(test_one_rank), cmocka_unit_test(test_a_rank_fails),
+		cmocka_unit_test(test_packed),   cmocka_unit_test(test_trial_of_packed),
 	};
 	const struct CMUnitTest several[] = {
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_two_at_once),
 		cmocka_unit_test(test_a_rank_fails),
 		cmocka_unit_test(test_events_need_one_platform),
 	};
