@@ -62,13 +62,14 @@ static evn_status launch(const evn_backward *b, evn_args *a, uint32_t dims, cons
 	return evn_launch(a, dims, items, evn_device_is_cpu(evn_queue_device(b->q)) ? ones : NULL, err);
 }
 
-evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *scales, const evn_buf *dy,
-								   const evn_buf *x, const evn_buf *w, uint32_t n_tok, uint32_t stride, uint32_t dim,
-								   float eps, evn_error *err)
+/* Both norms: dx and what the rows were scaled by, from which dw is summed. */
+static evn_status norm_backward(evn_backward *b, evn_kernel *input, evn_kernel *weight, evn_buf *dx, evn_buf *dw,
+								evn_buf *moments, const evn_buf *dy, const evn_buf *x, const evn_buf *w,
+								uint32_t n_tok, uint32_t stride, uint32_t dim, float eps, evn_error *err)
 {
-	evn_args a = evn_args_begin(b->rmsnorm);
+	evn_args a = evn_args_begin(input);
 	evn_arg_buf(&a, dx);
-	evn_arg_buf(&a, scales);
+	evn_arg_buf(&a, moments);
 	evn_arg_buf(&a, dy);
 	evn_arg_buf(&a, x);
 	evn_arg_buf(&a, w);
@@ -76,14 +77,21 @@ evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, ev
 	evn_arg_u32(&a, dim);
 	evn_arg_f32(&a, eps);
 	EVN_TRY(launch(b, &a, 1, (size_t[]){n_tok}, err));
-	a = evn_args_begin(b->rmsnorm_weight);
+	a = evn_args_begin(weight);
 	evn_arg_buf(&a, dw);
 	evn_arg_buf(&a, dy);
 	evn_arg_buf(&a, x);
-	evn_arg_buf(&a, scales);
+	evn_arg_buf(&a, moments);
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, n_tok);
 	return launch(b, &a, 1, (size_t[]){stride / 16}, err);
+}
+
+evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *scales, const evn_buf *dy,
+								   const evn_buf *x, const evn_buf *w, uint32_t n_tok, uint32_t stride, uint32_t dim,
+								   float eps, evn_error *err)
+{
+	return norm_backward(b, b->rmsnorm, b->rmsnorm_weight, dx, dw, scales, dy, x, w, n_tok, stride, dim, eps, err);
 }
 
 /* A kernel that not every network needs. */
@@ -110,24 +118,8 @@ evn_status evn_op_layernorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, 
 {
 	EVN_TRY(need(b, &b->layernorm, "backward_gpt2.cl", "layernorm_backward", err));
 	EVN_TRY(need(b, &b->layernorm_weight, "backward_gpt2.cl", "layernorm_weight_gradient", err));
-	evn_args a = evn_args_begin(b->layernorm);
-	evn_arg_buf(&a, dx);
-	evn_arg_buf(&a, moments);
-	evn_arg_buf(&a, dy);
-	evn_arg_buf(&a, x);
-	evn_arg_buf(&a, w);
-	evn_arg_u32(&a, stride);
-	evn_arg_u32(&a, dim);
-	evn_arg_f32(&a, eps);
-	EVN_TRY(launch(b, &a, 1, (size_t[]){n_tok}, err));
-	a = evn_args_begin(b->layernorm_weight);
-	evn_arg_buf(&a, dw);
-	evn_arg_buf(&a, dy);
-	evn_arg_buf(&a, x);
-	evn_arg_buf(&a, moments);
-	evn_arg_u32(&a, stride);
-	evn_arg_u32(&a, n_tok);
-	EVN_TRY(launch(b, &a, 1, (size_t[]){stride / 16}, err));
+	EVN_TRY(
+		norm_backward(b, b->layernorm, b->layernorm_weight, dx, dw, moments, dy, x, w, n_tok, stride, dim, eps, err));
 	return evn_op_bias_gradient(b, db, dy, stride, dim, n_tok, err);
 }
 
