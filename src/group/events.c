@@ -6,9 +6,8 @@
 evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
-	bool packed = g->packing && evn_is_long(s);
-	if (packed)
-		EVN_TRY(evn_pack(g, rank, s, err));
+	evn_parts *parts;
+	EVN_TRY(evn_message(g, rank, s, &parts, err));
 	if (g->n_ranks > 1) {
 		if (m->n_exchanges == EVN_MAX_EXCHANGES)
 			return evn_fail(err, EVN_ERR_LIMIT, "more than %d meetings in one step", EVN_MAX_EXCHANGES);
@@ -24,5 +23,5 @@ evn_status evn_reduce_by_events(evn_group *g, uint32_t rank, const evn_sum *s, e
 				others[n++] = g->ranks[i].exchanges[at].arrived;
 		EVN_TRY(evn_queue_wait(m->queue, others, n, &m->exchanges[at].resumed, err));
 	}
-	return evn_enqueue_sum(g, rank, packed ? &m->packed : &m->partials, s, err);
+	return evn_enqueue_sum(g, rank, parts, s, err);
 }

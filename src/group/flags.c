@@ -32,6 +32,7 @@ static uint64_t first_partial(const evn_group *g, uint32_t slot)
 static evn_status wrap(evn_group *g, evn_member *m, evn_error *err)
 {
 	evn_device *d = evn_queue_device(m->queue);
+	m->partials.format = evn_message_format_of(EVN_MESSAGES_F32);
 	EVN_TRY(evn_buf_wrap(&m->shared, d, g->shared, g->shared_bytes, "flags", err));
 	for (uint32_t slot = 0; slot < EVN_LANES * EVN_TURNS; slot++)
 		for (uint32_t i = 0; i < g->n_ranks; i++)

@@ -20,30 +20,12 @@ static const evn_way ways[] = {
 
 const char *evn_reduce_name(evn_reduce r) { return ways[r].name; }
 
-static bool one_context(const evn_group *g)
+bool evn_one_context(const evn_group *g)
 {
 	for (uint32_t i = 1; i < g->n_ranks; i++)
 		if (!evn_devices_share_context(evn_queue_device(g->ranks[0].queue), evn_queue_device(g->ranks[i].queue)))
 			return false;
 	return true;
-}
-
-/* Buffers of the devices' own; ranks of one context know each other's. */
-static evn_status make_partials(evn_group *g, bool shared_context, evn_error *err)
-{
-	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
-		for (uint32_t i = 0; i < g->n_ranks; i++) {
-			evn_member *m = &g->ranks[i];
-			EVN_TRY(evn_buf_create(&m->partials.bufs[turn][i], evn_queue_device(m->queue),
-								   g->max_floats * sizeof(float), EVN_BUF_HOST_VISIBLE, "partial sums", err));
-			/* Rows are written up to the weights' width only; the padding behind them must be zeros. */
-			EVN_TRY(evn_fill_zero(m->queue, m->partials.bufs[turn][i], err));
-			for (uint32_t k = 0; k < g->n_ranks && shared_context; k++)
-				g->ranks[k].partials.bufs[turn][i] = m->partials.bufs[turn][i];
-		}
-	for (uint32_t i = 0; i < g->n_ranks; i++)
-		EVN_TRY(evn_queue_finish(g->ranks[i].queue, err));
-	return EVN_OK;
 }
 
 static evn_status choose_ways(evn_group *g, evn_reduce reduce, bool shared_context, evn_error *err)
@@ -65,17 +47,16 @@ evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t 
 	evn_meeting_init(&g->meeting, n_ranks);
 	g->n_ranks = n_ranks;
 	g->max_floats = max_floats;
-	for (uint32_t i = 0; i < n_ranks; i++) {
+	for (uint32_t i = 0; i < n_ranks; i++)
 		g->ranks[i].queue = queues[i];
-		g->ranks[i].partials.format = evn_message_format_of(EVN_MESSAGES_F32);
-	}
-	bool shared_context = one_context(g);
-	EVN_TRY(choose_ways(g, reduce, shared_context, err));
-	EVN_TRY(g->small->reduce == EVN_REDUCE_FLAGS ? evn_flags_create(g, err) : make_partials(g, shared_context, err));
+	EVN_TRY(choose_ways(g, reduce, evn_one_context(g), err));
+	EVN_TRY(g->small->reduce == EVN_REDUCE_FLAGS
+				? evn_flags_create(g, err)
+				: evn_parts_create(g, evn_message_format_of(EVN_MESSAGES_F32), false, err));
 	if (messages == EVN_MESSAGES_F32 || n_ranks == 1)
 		return EVN_OK;
 	g->packing = evn_message_format_of(messages);
-	return evn_packed_create(g, err);
+	return evn_parts_create(g, g->packing, true, err);
 }
 
 void evn_group_free(evn_group *g)
@@ -83,14 +64,10 @@ void evn_group_free(evn_group *g)
 	if (!g)
 		return;
 	evn_group_reset(g);
-	for (uint32_t i = 0; i < g->n_ranks; i++) {
-		for (uint32_t slot = 0; slot < EVN_LANES * EVN_TURNS; slot++)
-			for (uint32_t k = 0; k < g->n_ranks; k++)
-				if (k == i || g->shared)
-					evn_buf_free(g->ranks[i].partials.bufs[slot][k]);
+	evn_parts_free(g, false);
+	evn_parts_free(g, true);
+	for (uint32_t i = 0; i < g->n_ranks; i++)
 		evn_buf_free(g->ranks[i].shared);
-	}
-	evn_packed_free(g);
 	free(g->shared);
 	evn_meeting_destroy(&g->meeting);
 	free(g);
@@ -182,6 +159,8 @@ static void forget_exchanges(evn_member *m)
 
 void evn_group_reset(evn_group *g)
 {
+	for (uint32_t i = 0; i < g->n_ranks && g->ranks[i].queue; i++)
+		evn_queue_finish(g->ranks[i].queue, NULL); /* copies read what others have mapped */
 	for (uint32_t i = 0; i < g->n_ranks && g->ranks[i].queue; i++) {
 		evn_member *m = &g->ranks[i];
 		for (uint32_t turn = 0; turn < EVN_TURNS; turn++)

@@ -2,8 +2,8 @@
  * thread makes the same calls in the same order (as in MPI); a collective is where they meet.
  *
  * Sums are f32 and in rank order, so the same plan gives the same bits every run and on every way:
- *   host    each thread maps all partial sums and its own x, adds, unmaps. Works between any drivers; on unified
- *           memory nothing is copied. Packed messages it hands over, and kernels add.
+ *   host    each thread waits for its device and maps its message, brings its device copies of the others', and a
+ *           kernel adds. Works between any drivers; devices that see each other's memory need no copies.
  *   events  ranks of one context: each queue waits for the others' events and a kernel reads all partials. The host
  *           only enqueues.
  *   flags   devices that work in the host's memory: a kernel counts and spins (flags.c). For messages of few tokens,

@@ -1,6 +1,5 @@
 /* messages.c - long messages in a shorter format than f32. Every rank packs its partial sums by a kernel, and all add
- * what was packed, each its own too: so all hold equal sums. Device memory of other contexts gets copies by the host.
- */
+ * what was packed, each its own too: so all hold equal sums. And the buffers that messages of any format lie in. */
 #include <stdio.h>
 
 #include "group/ways.h"
@@ -16,50 +15,61 @@ static const evn_message_format formats[] = {
 
 const evn_message_format *evn_message_format_of(evn_message_type type) { return &formats[type]; }
 
-static uint64_t bytes_of(const evn_group *g, uint64_t n_floats) { return n_floats / 32 * g->packing->block_bytes; }
-
-uint64_t evn_packed_bytes(const evn_group *g, const evn_sum *s)
+uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats)
 {
-	return bytes_of(g, (uint64_t)s->n_tok * s->stride);
+	return evn_round_up(n_floats, 32) / 32 * f->block_bytes;
 }
 
-/* Ranks that wait for each other's events read each other's buffers; the others have copies. */
-static bool has_copies(const evn_group *g) { return g->large->reduce != EVN_REDUCE_EVENTS; }
-
-evn_status evn_packed_create(evn_group *g, evn_error *err)
+static evn_parts *parts_of(evn_group *g, uint32_t rank, bool packed)
 {
+	return packed ? &g->ranks[rank].packed : &g->ranks[rank].partials;
+}
+
+/* Zeros: of partial sums rows are written up to the weights' width only, and the padding behind them must be. */
+static evn_status create_one(evn_buf **out, evn_queue *q, uint64_t bytes, evn_error *err)
+{
+	EVN_TRY(evn_buf_create(out, evn_queue_device(q), bytes, EVN_BUF_HOST_VISIBLE, "messages", err));
+	return evn_fill_zero(q, *out, err);
+}
+
+evn_status evn_parts_create(evn_group *g, const evn_message_format *f, bool packed, evn_error *err)
+{
+	uint64_t bytes = evn_message_bytes(f, g->max_floats);
+	for (uint32_t k = 0; k < g->n_ranks; k++) {
+		evn_parts *parts = parts_of(g, k, packed);
+		parts->format = f;
+		parts->copies = !evn_one_context(g);
+	}
 	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
 		for (uint32_t k = 0; k < g->n_ranks; k++)
 			for (uint32_t i = 0; i < g->n_ranks; i++) {
-				evn_member *m = &g->ranks[k];
-				m->packed.format = g->packing;
-				if (i != k && !has_copies(g))
-					continue;
-				EVN_TRY(evn_buf_create(&m->packed.bufs[turn][i], evn_queue_device(m->queue),
-									   bytes_of(g, evn_round_up(g->max_floats, 32)), EVN_BUF_HOST_VISIBLE, "messages",
-									   err));
+				evn_parts *parts = parts_of(g, k, packed);
+				if (i == k || parts->copies)
+					EVN_TRY(create_one(&parts->bufs[turn][i], g->ranks[k].queue, bytes, err));
 			}
-	for (uint32_t turn = 0; turn < EVN_TURNS && !has_copies(g); turn++)
+	for (uint32_t turn = 0; turn < EVN_TURNS; turn++)
 		for (uint32_t k = 0; k < g->n_ranks; k++)
-			for (uint32_t i = 0; i < g->n_ranks; i++)
-				g->ranks[k].packed.bufs[turn][i] = g->ranks[i].packed.bufs[turn][i];
+			for (uint32_t i = 0; i < g->n_ranks && !parts_of(g, k, packed)->copies; i++)
+				parts_of(g, k, packed)->bufs[turn][i] = parts_of(g, i, packed)->bufs[turn][i];
+	for (uint32_t k = 0; k < g->n_ranks; k++)
+		EVN_TRY(evn_queue_finish(g->ranks[k].queue, err));
 	return EVN_OK;
 }
 
-void evn_packed_free(evn_group *g)
+void evn_parts_free(evn_group *g, bool packed)
 {
-	for (uint32_t turn = 0; turn < EVN_TURNS && g->packing; turn++)
-		for (uint32_t k = 0; k < g->n_ranks; k++)
-			for (uint32_t i = 0; i < g->n_ranks; i++)
-				if (i == k || has_copies(g))
-					evn_buf_free(g->ranks[k].packed.bufs[turn][i]);
+	for (uint32_t k = 0; k < g->n_ranks; k++)
+		for (uint32_t slot = 0; slot < EVN_LANES * EVN_TURNS; slot++)
+			for (uint32_t i = 0; i < g->n_ranks; i++) {
+				const evn_parts *parts = parts_of(g, k, packed);
+				if (i == k || parts->copies || (g->shared && !packed))
+					evn_buf_free(parts->bufs[slot][i]);
+			}
 }
 
-evn_status evn_pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
+static evn_status pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	evn_member *m = &g->ranks[rank];
-	if (!(s->contributors >> rank & 1))
-		return EVN_OK;
 	if (!m->pack) {
 		char sources[48];
 		snprintf(sources, sizeof sources, "message/%s.cl pack.cl", g->packing->kernel);
@@ -69,4 +79,11 @@ evn_status evn_pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *er
 	evn_arg_buf(&a, m->packed.bufs[m->turn[0]][rank]);
 	evn_arg_buf(&a, m->partials.bufs[m->turn[0]][rank]);
 	return evn_launch(&a, 1, (size_t[]){(size_t)s->n_tok * s->stride / 32}, (size_t[]){1}, err);
+}
+
+evn_status evn_message(evn_group *g, uint32_t rank, const evn_sum *s, evn_parts **out, evn_error *err)
+{
+	bool packed = g->packing && evn_is_long(s);
+	*out = parts_of(g, rank, packed);
+	return packed && s->contributors >> rank & 1 ? pack(g, rank, s, err) : EVN_OK;
 }

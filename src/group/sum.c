@@ -43,18 +43,6 @@ static evn_status add_norm(evn_group *g, uint32_t rank, evn_parts *parts, const 
 	return evn_launch(&a, 1, (size_t[]){s->n_tok}, (size_t[]){items_of(m)}, err);
 }
 
-evn_status evn_enqueue_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err)
-{
-	evn_member *m = &g->ranks[rank];
-	if (!s->then)
-		return EVN_OK;
-	evn_kernel **k = &m->norm[s->then->kind][s->then->form];
-	if (!*k)
-		EVN_TRY(evn_norm_kernel_get(k, m->queue, s->then->kind, s->then->form, "norm_rows.cl", "norm_rows",
-									items_of(m), err));
-	return evn_norm_launch(*k, items_of(m), s->then, s->x, 0, s->n_tok, s->stride, err);
-}
-
 evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
 {
 	if (s->then)

@@ -18,10 +18,10 @@ typedef struct {
 	double error;         /* most that a value moves, as a fraction of the largest magnitude in its block */
 } evn_message_format;
 
-/* Partial sums of each rank as one context knows them, in one format; [evn_slot()][rank]. Only its own where contexts
- * differ and the memory is not shared host memory. */
+/* Every rank's messages as one context knows them, in one format; [evn_slot()][rank]. */
 typedef struct {
 	const evn_message_format *format;
+	bool copies; /* the others' are copies, which the host brings: contexts differ and the memory is not shared */
 	evn_buf *bufs[EVN_LANES * EVN_TURNS][EVN_MAX_RANKS];
 	evn_kernel *add, *add_norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
 } evn_parts;
@@ -35,9 +35,8 @@ typedef struct {
 	evn_queue *queue;
 	uint32_t turn[EVN_LANES]; /* which exchange buffer comes next */
 	evn_parts partials;
-	evn_parts
-		packed; /* of long messages in a shorter format than f32; everybody's in every context, maybe as copies */
-	evn_kernel *pack, *norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
+	evn_parts packed; /* long messages in a shorter format than f32 */
+	evn_kernel *pack; /* built at first use */
 	evn_exchange exchanges[EVN_MAX_EXCHANGES];
 	uint32_t n_exchanges;
 	evn_event *step_begin;
@@ -83,19 +82,20 @@ evn_status evn_arrive_by_flags(evn_group *g, uint32_t rank, const evn_sum *s, ev
 /* Messages up to so many floats are those of few tokens, where latency is all; flags are for them. */
 bool evn_is_long(const evn_sum *s);
 
+bool evn_one_context(const evn_group *g);
+
 /* messages.c */
 const evn_message_format *evn_message_format_of(evn_message_type type);
-/* Buffers for every rank's packed messages in every context. */
-evn_status evn_packed_create(evn_group *g, evn_error *err);
-void evn_packed_free(evn_group *g);
-uint64_t evn_packed_bytes(const evn_group *g, const evn_sum *s);
-/* Packs rank's partial sums, if it contributes, into its packed buffer of this turn. */
-evn_status evn_pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
+uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats);
+/* Buffers for the packed messages, or for the partial sums themselves. */
+evn_status evn_parts_create(evn_group *g, const evn_message_format *f, bool packed, evn_error *err);
+void evn_parts_free(evn_group *g, bool packed);
+/* What goes on its way: the partial sums, or, of a long message where there is a format for it, those packed into
+ * this turn's buffer, if rank contributes. */
+evn_status evn_message(evn_group *g, uint32_t rank, const evn_sum *s, evn_parts **out, evn_error *err);
 
 /* sum.c: x += parts in rank order and what follows, by one kernel on rank's queue. */
 evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err);
-/* What follows alone: x is summed already. */
-evn_status evn_enqueue_norm(evn_group *g, uint32_t rank, const evn_sum *s, evn_error *err);
 /* The kernel `name` of kernels/<rest>, which adds messages of this format and makes the norm (NULL: none). */
 evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_format *format, const evn_norm *then,
 							  const char *rest, const char *name, uint32_t items, evn_error *err);

@@ -68,6 +68,12 @@ evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueWriteBuffer", NULL, code);
 }
 
+evn_status evn_write_later(evn_queue *q, evn_buf *b, const void *data, uint64_t bytes, evn_error *err)
+{
+	cl_int code = clEnqueueWriteBuffer(q->cl, b->cl, CL_FALSE, 0, (size_t)bytes, data, 0, NULL, NULL);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueWriteBuffer", NULL, code);
+}
+
 evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err)
 {
 	cl_int code = clEnqueueReadBuffer(q->cl, b->cl, CL_TRUE, (size_t)offset, (size_t)bytes, data, 0, NULL, NULL);

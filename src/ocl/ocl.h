@@ -104,6 +104,8 @@ evn_status evn_queue_finish(evn_queue *q, evn_error *err);
 /* Blocking copies between host memory and a buffer. */
 evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err);
 evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err);
+/* Queued: data must stay until the queue has come past it. */
+evn_status evn_write_later(evn_queue *q, evn_buf *b, const void *data, uint64_t bytes, evn_error *err);
 evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err); /* queued */
 /* Queued; offsets and size in bytes, two buffers of the queue's device. */
 evn_status evn_copy(evn_queue *q, evn_buf *to, uint64_t to_offset, const evn_buf *from, uint64_t from_offset,
