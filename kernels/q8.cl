@@ -5,15 +5,37 @@
 INLINE float q8_scale(const global uchar *block) { return *(const global float *)(block + 32); }
 INLINE int q8_sum(const global uchar *block, uint half_block) { return ((const global int *)(block + 36))[half_block]; }
 
+// The largest magnitude: those of floats order as their bits do as integers, and comparing integers is one instruction
+// where fmax, which minds NaNs, is several.
+INLINE float magnitude(float16 lo, float16 hi)
+{
+	uint16 a = max(as_uint16(lo) & (uint16)0x7fffffffu, as_uint16(hi) & (uint16)0x7fffffffu);
+	uint8 b = max(a.lo, a.hi);
+	uint4 c = max(b.lo, b.hi);
+	uint2 d = max(c.lo, c.hi);
+	return as_float(max(d.x, d.y));
+}
+
+// The nearest integers, ties to even, of magnitudes below 2^22: where 1.5 * 2^23 has been added the lowest bits are the
+// integer, and rint is a call for each lane in PoCL 3.1.
+INLINE int16 nearest(float16 v) { return as_int16(v + 12582912.0f) - (int16)0x4b400000; }
+
+INLINE int sum_of(int16 v)
+{
+	int8 a = v.lo + v.hi;
+	int4 b = a.lo + a.hi;
+	int2 c = b.lo + b.hi;
+	return c.x + c.y;
+}
+
 // Rounded to the nearest multiple of the scale, which is the largest magnitude / 127.
 INLINE void q8_store(global uchar *block, float16 lo, float16 hi)
 {
-	float top = max16(fmax(fabs(lo), fabs(hi)));
+	float top = magnitude(lo, hi);
 	float inverse = top > 0.0f ? 127.0f / top : 0.0f;
-	lo = rint(lo * inverse);
-	hi = rint(hi * inverse);
-	vstore16(convert_char16(convert_int16(lo)), 0, (global char *)block);
-	vstore16(convert_char16(convert_int16(hi)), 1, (global char *)block);
+	int16 a = nearest(lo * inverse), b = nearest(hi * inverse);
+	vstore16(convert_char16(a), 0, (global char *)block);
+	vstore16(convert_char16(b), 1, (global char *)block);
 	*(global float *)(block + 32) = top / 127.0f;
-	vstore2((int2)((int)sum16(lo), (int)sum16(hi)), 0, (global int *)(block + 36));
+	vstore2((int2)(sum_of(a), sum_of(b)), 0, (global int *)(block + 36));
 }
