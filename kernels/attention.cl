@@ -111,8 +111,8 @@ INLINE uint own_end(uint kv, uint first_head, uint first_kv, uint n_heads)
 }
 
 // state = what QUERIES queries from `first` on of n_own heads from `begin` on, rotated here, find in the item-th of every
-// ATTENTION_ITEMS tiles of a part of the keys. appends: the newest k and v, of one token, are appended here too, by the item that reads them: only where
-// one block holds all queries of a KV head.
+// ATTENTION_ITEMS tiles of a part of the keys. appends: the newest k and v, of one token, are appended here too, by the
+// item that reads them: only where one block holds all queries of a KV head.
 INLINE void attend(running *state, const attention_input *a, uint kv, uint begin, uint n_own, uint first, uint split,
                    uint n_splits, uint item, uint appends)
 {
@@ -132,12 +132,12 @@ INLINE void attend(running *state, const attention_input *a, uint kv, uint begin
 	}
 	uint n_keys = limits[QUERIES - 1], used = (n_keys + TILE - 1) / TILE;
 	uint from = used * split / n_splits, to = used * (split + 1) / n_splits;
-	const global uchar *keys = tiles_of(a->k_cache, a, kv), *values = tiles_of(a->v_cache, a, kv);
 	if (appends && split == n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
 		append(a, kv, 0);
 	for (uint tile = from + item; tile < to; tile += ATTENTION_ITEMS) {
-		size_t at = (size_t)tile * KV_TILE_BYTES;
-		add_tile(state, q, keys + at, values + at, tile * TILE, limits, min(n_keys - tile * TILE, (uint)TILE));
+		size_t at = tile_begin(a, kv, tile);
+		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * TILE, limits,
+		         min(n_keys - tile * TILE, (uint)TILE));
 	}
 }
 

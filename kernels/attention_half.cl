@@ -5,7 +5,7 @@
 // qkv = W_in x; attended (stride columns, f32) = attention over it, k and v appended; stored = attended in the form that
 // the second product reads; y = W_out stored. The matrices' windows as in matvec. One work-item.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
-void attention_half(ATTENTION_PARAMETERS, uint n_kv, global float *attended, uint out_offset, uint in_tiles, uint out_tiles,
+void attention_half(ATTENTION_PARAMETERS, global float *attended, uint out_offset, uint in_tiles, uint out_tiles,
                     global float *y, const global uchar *x, const global uchar *w_in, uint in_begin, uint in_tile_steps,
                     uint in_steps, global float *stored, uint out_stride, const global uchar *w_out, uint out_begin,
                     uint out_tile_steps, uint out_steps)

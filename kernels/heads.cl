@@ -1,8 +1,10 @@
 // heads.cl - heads of queries, keys and values as the products leave them: norm, rotary embedding (Su et al. 2021), and
-// the append to the KV cache, whose tiles of 16 positions have a format of kv/.
+// the append to the KV cache, whose tiles of 16 positions have a format of kv/. Sixteen tiles are a block, and the
+// blocks of the KV heads lie side by side: a cache that fills slowly touches its memory in order, whatever its heads.
 // Defines from the host: GROUP, query heads to a KV head; HEAD_DIM; HEAD_VECS, vectors of 16 to a head; ROPE_DIM (even, <= HEAD_DIM); ROPE_NEOX for
 // pairs (i, i + ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM where queries and keys have a norm of their own.
 #define TILE 16
+#define BLOCK_TILES 16
 
 // The first ROPE_DIM elements of x in place. angles: cosines, then sines.
 INLINE void rotate(float *x, const global float *angles)
@@ -62,30 +64,30 @@ INLINE void load_rotated(float *x, const global float *from, const global float 
 
 // What one rank's attention works on, as every kernel is told it.
 //   qkv (n_tok, stride)  q heads at column 0, k heads at k_offset, v heads at v_offset, HEAD_DIM apart
-//   caches (n_kv, n_tiles, tile); rope (n_ctx, 2, ROPE_DIM / 2): cosines and sines
+//   caches (n_blocks, n_kv, BLOCK_TILES, tile); rope (n_ctx, 2, ROPE_DIM / 2): cosines and sines
 //   position             of the first of n_tok tokens
 //   q_weight, k_weight   of the heads' norms; read with QK_NORM only
 // Head h uses KV head (first_head + h) / GROUP - first_kv.
 #define ATTENTION_PARAMETERS                                                                                             \
-	global float *qkv, uint stride, uint k_offset, uint v_offset, global uchar *k_cache, global uchar *v_cache, uint n_tiles, \
+	global float *qkv, uint stride, uint k_offset, uint v_offset, global uchar *k_cache, global uchar *v_cache, uint n_kv, \
 		uint position, uint n_tok, const global float *rope, const global float *q_weight, const global float *k_weight,      \
 		float eps, uint n_heads, uint first_head, uint first_kv
 #define ATTENTION_INPUT                                                                                                  \
-	{qkv, stride, k_offset, v_offset, k_cache, v_cache, n_tiles, position, n_tok, rope, q_weight, k_weight, eps, n_heads, first_head, first_kv}
+	{qkv, stride, k_offset, v_offset, k_cache, v_cache, n_kv, position, n_tok, rope, q_weight, k_weight, eps, n_heads, first_head, first_kv}
 typedef struct {
 	const global float *qkv;
 	uint stride, k_offset, v_offset;
 	global uchar *k_cache, *v_cache;
-	uint n_tiles, position, n_tok;
+	uint n_kv, position, n_tok;
 	const global float *rope, *q_weight, *k_weight;
 	float eps;
 	uint n_heads, first_head, first_kv;
 } attention_input;
 
-// The tiles of a KV head in a cache.
-INLINE global uchar *tiles_of(global uchar *cache, const attention_input *a, uint kv)
+// Where a tile of a KV head begins in a cache.
+INLINE size_t tile_begin(const attention_input *a, uint kv, uint tile)
 {
-	return cache + (size_t)kv * a->n_tiles * KV_TILE_BYTES;
+	return ((size_t)(tile / BLOCK_TILES * a->n_kv + kv) * BLOCK_TILES + tile % BLOCK_TILES) * KV_TILE_BYTES;
 }
 
 // k and v of one token and KV head to the cache.
@@ -94,11 +96,11 @@ INLINE void append(const attention_input *a, uint kv, uint t)
 	float x[HEAD_PAD];
 	uint position = a->position + t;
 	const global float *row = a->qkv + (size_t)t * a->stride + kv * HEAD_DIM;
-	size_t tile = (size_t)(position / TILE) * KV_TILE_BYTES;
+	size_t tile = tile_begin(a, kv, position / TILE);
 	load_rotated(x, row + a->k_offset, a->rope + (size_t)position * ROPE_DIM, a->k_weight, a->eps);
-	k_store(tiles_of(a->k_cache, a, kv) + tile, position % TILE, x);
+	k_store(a->k_cache + tile, position % TILE, x);
 	load_head(x, row + a->v_offset);
-	v_store(tiles_of(a->v_cache, a, kv) + tile, position % TILE, x);
+	v_store(a->v_cache + tile, position % TILE, x);
 }
 
 // Work-item (KV head, token).

@@ -13,7 +13,7 @@
 #include "group/group.h"
 #include "nn/arch.h"
 #include "nn/ops.h"
-#include "nn/selftest.h"
+#include "nn/proof.h"
 
 #define WINDOW_NS 250000000u             /* a figure is taken over so long, or one pass where that is longer */
 #define SLOW_NS 1000000000u              /* a pass this long is figure enough */
@@ -30,7 +30,9 @@ typedef struct {
 	evn_queue *queue;
 	evn_ops *ops;
 	uint32_t kind; /* the first rank that is as many units of the same device */
-	evn_dot dot;
+	bool is_part;  /* a sub-device */
+	uint32_t dots; /* to choose from; bits 1 << evn_dot */
+	evn_dot dot;   /* chosen */
 	evn_matrix *matrices;
 	uint32_t n_matrices;
 	uint64_t bytes;
@@ -47,8 +49,7 @@ typedef struct {
 	int fd;
 	evn_system *system;
 	const evn_model *model;
-	evn_activation_type activations;
-	evn_purpose purpose;
+	const evn_workload *workload;
 	uint8_t *general_blocks; /* weights of the general shape */
 	evn_tensor general;
 	uint32_t n;
@@ -152,36 +153,23 @@ static evn_status multiply(bench_rank *r, const evn_matrix *m, uint32_t n_tok, e
 	return evn_op_quantised(r->ops, r->y, r->y_stride, form, r->x[form], r->x_stride, m, n_tok, err);
 }
 
-/* ---- known answers -----------------------------------------------------------------------------------------------
- */
+/* ---- the way of multiplying ---------------------------------------------------------------------------------- */
 
-/* Every kernel this model needs, against known answers: a device that computes wrongly must not be measured, let
- * alone used. In a set each device has been proved alone before. */
-static evn_status prove(const bench *b, bench_rank *r, const char *const *kernels, size_t n, bool tiny,
-						evn_error *err)
+static evn_dot lowest_dot(uint32_t dots)
 {
-	for (size_t i = 0; i < n && b->n == 1; i++)
-		EVN_TRY(
-			evn_selftest_run(r->device, &(evn_selftest_options){.only = kernels[i], .tiny = tiny}, NULL, NULL, err));
-	return EVN_OK;
+	evn_dot dot = EVN_DOT_NONE;
+	while (dot < EVN_DOT_COUNT - 1 && !(dots >> dot & 1))
+		dot++;
+	return dot;
 }
 
-/* "<kind> <format>" for each format among the model's matrices. */
-static evn_status prove_formats(const bench *b, bench_rank *r, const char *kind, bool tiny, evn_error *err)
+/* Of ranks that are unlike, one may have a choice where another has none; all measure as often, for they meet. */
+static bool has_choice(const bench *b)
 {
-	for (size_t f = 0; f < evn_quant_count(); f++) {
-		const evn_quant *q = evn_quant_at(f);
-		/* models that are no files hold f32 */
-		bool used = !b->model && (q == b->general.quant || !strcmp(q->name, "F32"));
-		const evn_gguf *g = b->model ? evn_model_gguf(b->model) : NULL;
-		for (uint32_t i = 0; g && i < evn_gguf_n_tensors(g) && !used; i++)
-			used = evn_gguf_tensor_at(g, i)->quant == q && evn_gguf_tensor_at(g, i)->n_dims == 2;
-		char name[48];
-		snprintf(name, sizeof name, "%s %s", kind, q->kernel);
-		if (used)
-			EVN_TRY(prove(b, r, &(const char *){name}, 1, tiny, err));
-	}
-	return EVN_OK;
+	bool choice = false;
+	for (uint32_t i = 0; i < b->n; i++)
+		choice |= (b->ranks[i].dots & (b->ranks[i].dots - 1)) != 0;
+	return choice;
 }
 
 /* From now on the rank multiplies so. */
@@ -197,6 +185,16 @@ static evn_status use_dot(bench_rank *r, evn_dot dot, evn_error *err)
 	return evn_queue_finish(r->queue, err);
 }
 
+/* A device that computes wrongly must not be measured, let alone used. In a set each has been proved alone before,
+ * but for what only parts run. */
+static evn_status prove(const bench *b, uint32_t rank, evn_error *err)
+{
+	const bench_rank *r = &b->ranks[rank];
+	if (b->n == 1)
+		return evn_prove_kernels(r->device, b->model, r->dots, err);
+	return r->kind == rank && r->is_part ? evn_prove_part(r->device, b->model, r->dots, err) : EVN_OK;
+}
+
 static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
@@ -204,20 +202,14 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 	r->matrices = calloc(MAX_MATRICES, sizeof *r->matrices);
 	if (!r->matrices)
 		return evn_fail_memory(err, "matrices", MAX_MATRICES * sizeof *r->matrices);
-	static const char *const others[] = {"add_", "attention"};
-	const evn_arch *arch = &evn_arch_llama;
-	if (b->model)
-		EVN_TRY(evn_arch_find(b->model, &arch, err));
-	for (const char *const *proof = arch->proofs; *proof; proof++)
-		EVN_TRY(prove(b, r, proof, 1, true, err));
-	EVN_TRY(prove(b, r, others, sizeof others / sizeof *others, true, err));
-	EVN_TRY(prove_formats(b, r, "matvec", false, err));
+	r->dots = evn_dots_possible(b->workload->activations, r->device);
+	EVN_TRY(prove(b, rank, err));
 	if (b->model)
 		EVN_TRY(add_model_matrices(r, b->model, err));
 	while (!b->model && r->bytes < WORKING_SET / 2)
 		EVN_TRY(add_matrix(r, &(const evn_tensor *){&b->general}, 1, err));
 	EVN_TRY(fill_ones(r, err));
-	return use_dot(r, b->activations == EVN_ACTIVATIONS_Q8 ? evn_dot_best(r->device) : EVN_DOT_NONE, err);
+	return use_dot(r, lowest_dot(r->dots), err);
 }
 
 /* ---- figures -----------------------------------------------------------------------------------------------------
@@ -271,16 +263,16 @@ static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	double ns, ns_q8;
+	double ns, other_ns;
+	const evn_dot first = r->dot;
 	EVN_TRY(time_passes(b, r, whole_pass, 1, &ns, err));
-	evn_dot best = evn_dot_best(r->device);
-	if (b->activations == EVN_ACTIVATIONS_AUTO) { /* all ranks do both: they meet in between */
-		EVN_TRY(use_dot(r, best > EVN_DOT_PLAIN ? best : EVN_DOT_NONE, err));
-		EVN_TRY(time_passes(b, r, whole_pass, 1, &ns_q8, err));
-		if (ns_q8 < ns)
-			ns = ns_q8;
-		else
-			EVN_TRY(use_dot(r, EVN_DOT_NONE, err));
+	if (has_choice(b)) {
+		const uint32_t rest = r->dots & ~(1u << first);
+		EVN_TRY(use_dot(r, rest ? lowest_dot(rest) : first, err));
+		EVN_TRY(time_passes(b, r, whole_pass, 1, &other_ns, err));
+		if (other_ns >= ns)
+			EVN_TRY(use_dot(r, first, err));
+		ns = fmin(ns, other_ns);
 	}
 	tell(b, rank, "dot", r->dot);
 	r->gbs = (double)r->bytes / ns;
@@ -342,7 +334,9 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 	uint32_t from = 0;
 	if (r->prompt_tokens < GEMM_TOKENS)
 		return EVN_OK; /* so slow that building CLBlast's kernels alone would try the user's patience */
-	EVN_TRY(prove_formats(b, r, "gemm", false, err));
+	if (b->workload->purpose == EVN_FOR_TEXT && evn_dots_suffice(b->model, r->dots))
+		return EVN_OK;
+	EVN_TRY(evn_prove_gemm(r->device, b->model, err));
 	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
 		EVN_TRY(evn_group_meet(b->group, err));
 		if (atomic_load(&b->gemm_enough))
@@ -441,7 +435,9 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 	b->n = n;
 	for (uint32_t i = 0; i < n; i++) {
 		b->ranks[i].device = devices[i];
+		evn_device_build_throwaway(devices[i], evn_device_slow_binaries(devices[i]));
 		b->ranks[i].gemm_from = UINT32_MAX;
+		b->ranks[i].is_part = chosen[i].n_units > 0;
 		while (!evn_picks_alike(&chosen[b->ranks[i].kind], &chosen[i]))
 			b->ranks[i].kind++;
 	}
@@ -489,7 +485,8 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 	b->gemm_began_ns = evn_now_ns();
 	if (b->n == 1)
 		EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err));
-	return b->purpose == EVN_FOR_TRAINING ? with_group(b, queues, EVN_REDUCE_HOST, measure_training, err) : EVN_OK;
+	return b->workload->purpose == EVN_FOR_TRAINING ? with_group(b, queues, EVN_REDUCE_HOST, measure_training, err)
+													: EVN_OK;
 }
 
 static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
@@ -559,7 +556,7 @@ static void bench_free(bench *b)
 }
 
 evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
-							   evn_activation_type activations, evn_purpose purpose, evn_error *err)
+							   const evn_workload *workload, evn_error *err)
 {
 	bench *b = calloc(1, sizeof *b);
 	evn_model *m = NULL;
@@ -567,8 +564,7 @@ evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, con
 	if (!b)
 		return evn_fail_memory(err, "measuring", sizeof *b);
 	b->fd = fd;
-	b->activations = activations;
-	b->purpose = purpose;
+	b->workload = workload;
 	evn_status s = model_path ? evn_model_open(&m, model_path, err) : EVN_OK;
 	b->model = m;
 	if (s == EVN_OK)

@@ -175,7 +175,7 @@ static evn_status refuse_early(decision *d)
 static evn_rates rates_of(const decision *d, const evn_rank_profile *r)
 {
 	evn_rates rates = evn_profile_rates(r);
-	if (d->profile_options.purpose == EVN_FOR_TRAINING)
+	if (d->profile_options.workload.purpose == EVN_FOR_TRAINING)
 		rates.gemm_gflops = r->training_gflops / 3;
 	return rates;
 }
@@ -278,7 +278,7 @@ static void explain_faults(decision *d)
 
 static evn_phase chosen_by(const decision *d)
 {
-	return d->profile_options.purpose == EVN_FOR_TRAINING ? EVN_PROMPT : EVN_DECODE;
+	return d->profile_options.workload.purpose == EVN_FOR_TRAINING ? EVN_PROMPT : EVN_DECODE;
 }
 
 static evn_status choose(decision *d, evn_meeting meeting)
@@ -412,7 +412,8 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 	d->m = m;
 	d->o = o;
 	d->err = err;
-	d->profile_options = (evn_profile_options){o->remeasure, o->activations, purpose, o->progress, o->progress_user};
+	d->profile_options =
+		(evn_profile_options){o->remeasure, {purpose, o->activations}, o->progress, o->progress_user};
 	evn_status s = decide(d);
 	free(d);
 	return s;

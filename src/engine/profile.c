@@ -36,9 +36,7 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 			evn_gemm_params_text(&gemm, text);
 		h = evn_hash_str(h, text);
 	}
-	h = evn_hash(h, &o->activations, sizeof o->activations);
-	if (o->purpose != EVN_FOR_TEXT)
-		h = evn_hash(h, &o->purpose, sizeof o->purpose);
+	h = evn_hash(h, &o->workload, sizeof o->workload);
 	uint64_t model = m ? evn_model_fingerprint(m) : 0;
 	h = evn_hash(h, &model, sizeof model);
 	for (size_t i = 0; i < sizeof driver_settings / sizeof *driver_settings; i++) {
@@ -142,14 +140,12 @@ static evn_status run_helper(evn_child *child, const char *helper, char names[][
 {
 	child->argv[0] = helper;
 	child->argv[1] = "measure";
-	char activations[8], purpose[8];
-	snprintf(activations, sizeof activations, "%d", (int)o->activations);
-	snprintf(purpose, sizeof purpose, "%d", (int)o->purpose);
-	child->argv[2] = activations;
-	child->argv[3] = purpose;
-	child->argv[4] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+	char workload[32];
+	snprintf(workload, sizeof workload, "%d,%d", (int)o->workload.purpose, (int)o->workload.activations);
+	child->argv[2] = workload;
+	child->argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
 	for (uint32_t i = 0; i < n; i++)
-		child->argv[5 + i] = names[i];
+		child->argv[4 + i] = names[i];
 	waiting w = {.o = o};
 	snprintf(w.what, sizeof w.what, "measuring %.95s%s", names[0], n > 1 ? " and others together" : "");
 	evn_children_run(child, 1, TIME_LIMIT_NS, &(evn_patience){go_on, &w});

@@ -43,9 +43,13 @@ evn_rates evn_profile_rates(const evn_rank_profile *r);
 typedef enum { EVN_FOR_TEXT, EVN_FOR_TRAINING } evn_purpose;
 
 typedef struct {
-	bool remeasure; /* do not read the cache */
-	evn_activation_type activations;
 	evn_purpose purpose;
+	evn_activation_type activations;
+} evn_workload;
+
+typedef struct {
+	bool remeasure; /* do not read the cache */
+	evn_workload workload;
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_profile_options;
@@ -62,6 +66,6 @@ evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick
 /* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
  * measured before a crash counts. */
 evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
-							   evn_activation_type activations, evn_purpose purpose, evn_error *err);
+							   const evn_workload *workload, evn_error *err);
 
 #endif

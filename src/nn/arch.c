@@ -39,3 +39,13 @@ evn_status evn_arch_matrix(const evn_model *m, uint32_t layer, const char *stem,
 	snprintf(part, sizeof part, "%s.weight", stem);
 	return evn_model_get_in_layer(m, layer, part, out, err);
 }
+
+evn_attention_config evn_arch_heads(const evn_arch *arch, const evn_hparams *h, evn_kv_cache kv_cache)
+{
+	return (evn_attention_config){.head_dim = h->head_dim,
+								  .rope_dim = h->rope_dim,
+								  .group = h->n_heads / h->n_kv_heads,
+								  .kv_cache = kv_cache,
+								  .rope_neox = arch->rope_neox,
+								  .qk_norm = arch->qk_norm};
+}

@@ -5,6 +5,7 @@
 
 #include "model/model.h"
 #include "nn/matrix.h"
+#include "nn/ops_attention.h"
 
 /* Matrices of a layer that read the same input, stacked: their names without ".weight", NULL behind the last. */
 typedef const char *evn_stack[EVN_MATRIX_PARTS + 1];
@@ -46,5 +47,7 @@ evn_status evn_arch_find(const evn_model *m, const evn_arch **out, evn_error *er
 /* The matrix of a stack in a layer, of any shape. */
 evn_status evn_arch_matrix(const evn_model *m, uint32_t layer, const char *stem, const evn_tensor **out,
 						   evn_error *err);
+/* How its heads attend; h->n_layers > 0. */
+evn_attention_config evn_arch_heads(const evn_arch *arch, const evn_hparams *h, evn_kv_cache kv_cache);
 
 #endif

@@ -79,7 +79,6 @@ static evn_attention attention_of(const evn_decoder *d, const evn_layer *y, cons
 						   .n_kv = evn_range_len(y->kv_heads),
 						   .first_head = y->heads.begin,
 						   .first_kv = y->kv_heads.begin,
-						   .n_ctx = d->limits.n_ctx,
 						   .position = position,
 						   .qkv = d->qkv,
 						   .qkv_stride = d->qkv_stride,

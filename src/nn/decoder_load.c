@@ -330,12 +330,7 @@ static evn_status make_all_scratch(evn_decoder *d, evn_error *err)
 
 static evn_status make_attention(evn_decoder *d, evn_error *err)
 {
-	const evn_attention_config heads = {.head_dim = d->h->head_dim,
-										.rope_dim = d->h->rope_dim,
-										.group = d->h->n_heads / d->h->n_kv_heads,
-										.kv_cache = d->limits.kv_cache,
-										.rope_neox = d->arch->rope_neox,
-										.qk_norm = d->arch->qk_norm};
+	const evn_attention_config heads = evn_arch_heads(d->arch, d->h, d->limits.kv_cache);
 	return evn_attention_ops_create(&d->attention_ops, d->q, &heads, err);
 }
 

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE 16u /* positions; TILE of kernels/heads.cl */
+#define TILE 16u        /* positions; TILE of kernels/heads.cl */
+#define BLOCK_TILES 16u /* of kernels/heads.cl */
 #define MAX_SPLITS 64u
 #define MIN_SPLIT_KEYS                                                                                               \
 	256u                   /* fewer are attended to in less time than it takes to launch the kernel that joins them */
@@ -48,7 +49,7 @@ static uint32_t head_vecs(uint32_t head_dim) { return (head_dim + 15) / 16; }
 uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_ctx)
 {
 	const kv_format *f = &formats[format];
-	uint64_t vecs = head_vecs(head_dim), tiles = ((uint64_t)n_ctx + TILE - 1) / TILE;
+	uint64_t vecs = head_vecs(head_dim), tiles = evn_round_up(n_ctx, TILE * BLOCK_TILES) / TILE;
 	return tiles * (vecs * f->vec_bytes + (vecs + 1) / 2 * f->scales_bytes);
 }
 
@@ -168,7 +169,7 @@ void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok)
 	evn_arg_u32(a, at->v_offset);
 	evn_arg_buf(a, at->k_cache);
 	evn_arg_buf(a, at->v_cache);
-	evn_arg_u32(a, (at->n_ctx + TILE - 1) / TILE);
+	evn_arg_u32(a, at->n_kv);
 	evn_arg_u32(a, at->position);
 	evn_arg_u32(a, n_tok);
 	evn_arg_buf(a, at->rope);

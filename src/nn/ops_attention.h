@@ -18,7 +18,7 @@ typedef struct {
 		splits; /* parts of the keys that are attended to side by side; 0: as suits the device and their number */
 } evn_attention_config;
 
-/* Bytes of the keys, or of the values, of one KV head: tiles of 16 positions (kernels/kv). */
+/* Bytes of the keys, or of the values, of one KV head: whole blocks of 256 positions (kernels/heads.cl). */
 uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_ctx);
 
 evn_status evn_attention_ops_create(evn_attention_ops **out, evn_queue *q, const evn_attention_config *config,
@@ -29,7 +29,7 @@ void evn_attention_ops_free(evn_attention_ops *ops);
 typedef struct {
 	uint32_t n_heads, n_kv;        /* local */
 	uint32_t first_head, first_kv; /* global index of the first local one */
-	uint32_t n_ctx, position;      /* of the first token of the batch */
+	uint32_t position;             /* of the first token of the batch */
 	const evn_buf *qkv;            /* (n_tok, qkv_stride): heads of q at column 0, head_dim apart */
 	uint32_t qkv_stride, k_offset, v_offset;
 	const evn_buf *rope;            /* table as evn_rope_table makes it */

@@ -57,7 +57,6 @@ evn_status evn_op_attention_half(evn_ops *o, evn_attention_ops *attention_ops, c
 	EVN_TRY(half_kernel(o, k, h, rest, "attention_half", defines, err));
 	evn_args a = evn_args_begin(*k);
 	evn_arg_attention(&a, at, 1);
-	evn_arg_u32(&a, at->n_kv);
 	evn_arg_buf(&a, rows);
 	evn_arg_u32(&a, h->out->x_shift);
 	evn_arg_u32(&a, h->in->parts[0].rows / EVN_TILE_ROWS);

@@ -12,7 +12,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 		return evn_fail_memory(err, "self-test", sizeof *c);
 	*c = (evn_cases){.options = *options, .fn = fn, .user = user};
 	evn_status s = evn_queue_create(&c->q, d, err);
-	evn_device_build_throwaway(d, true);
+	const bool before = evn_device_build_throwaway(d, true);
 	if (s == EVN_OK) {
 		evn_selftest_matrices(c);
 		evn_selftest_rows(c);
@@ -24,7 +24,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 			s = evn_fail(err, EVN_ERR_DEVICE, "%s: %u of %u known-answer tests failed, first %s", evn_device_name(d),
 						 c->n_failed, c->n_run, c->first_failure);
 	}
-	evn_device_build_throwaway(d, false);
+	evn_device_build_throwaway(d, before);
 	evn_queue_free(c->q);
 	free(c);
 	return s;

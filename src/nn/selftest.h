@@ -3,13 +3,17 @@
 #ifndef EVN_SELFTEST_H
 #define EVN_SELFTEST_H
 
-#include "ocl/ocl.h"
+#include "nn/ops_attention.h"
 
 typedef struct {
 	const char *only; /* runs what has this in its name; NULL: everything */
 	uint32_t items;   /* as in evn_ops_config; 0: as the device likes */
 	bool tiny;        /* shapes small enough for an interpreter, no GEMM */
-	bool tiny_heads;  /* such shapes of attention alone: Mesa 22.3's llvmpipe compiles each variant for 10 s */
+	bool few_formats; /* one weight format of each kind: formats of a kind differ in how they are read alone */
+	bool tiny_heads;  /* such shapes of attention alone, no halves of layers: Mesa 22.3's llvmpipe compiles each
+						 variant for 10 s */
+	uint32_t dots;    /* ways of multiplying, as bits 1 << evn_dot; 0: as many as tell something new */
+	const evn_attention_config *heads; /* attention of such heads instead of many others */
 } evn_selftest_options;
 
 /* One call of fn (may be NULL) per kernel and variant. EVN_ERR_DEVICE names the first that failed. */

@@ -114,7 +114,7 @@ static evn_status run_attention(evn_cases *c, half_data *d, evn_attention_run *r
 								evn_error *err)
 {
 	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &d->m_in, .out = &d->m_out};
-	EVN_TRY(evn_attention_run_fill(c, ops, r, err));
+	EVN_TRY(evn_attention_run_fill(c, ops, r, d->form, err));
 	EVN_TRY(evn_op_attention_half(d->ops, ops, &half, &r->at, r->out.buf, r->out_stride, err));
 	EVN_TRY(check_qkv(c, d, &r->qkv, err));
 	EVN_TRY(evn_attention_run_read(c, r, err));
@@ -237,34 +237,74 @@ static const ff_shape feed_forwards[] = {
 	{"F32", false, 100, {0, 77}, .window = {0, 77}},    {"Q6_K", false, 256, {256, 512}, .window = {0, 256}},
 };
 
-/* As f32 activations are multiplied, and as the device would multiply. A K format's f32 kernels take one tile. */
-static bool runs(const evn_cases *c, const evn_quant *q, bool tiny, evn_dot dot)
+static void attention_of(evn_cases *c, attention_shape s, evn_dot dot)
+{
+	s.dot = dot;
+	evn_case_run(c, attention_case, &s, "attention half %s %s %s", evn_quant_by_name(s.quant)->kernel,
+				 evn_dot_name(dot), s.name);
+}
+
+static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
+{
+	s.dot = dot;
+	evn_case_run(c, feed_forward_case, &s, "feed-forward half %s %s", evn_quant_by_name(s.quant)->kernel,
+				 evn_dot_name(dot));
+}
+
+/* A K format's f32 kernels take one tile. */
+static bool has_halves(const evn_quant *q, evn_dot dot)
+{
+	return dot == EVN_DOT_NONE ? q->group_len == 32 : q->block_len > 1;
+}
+
+/* As f32 activations are multiplied, and as the device would multiply. */
+static bool runs(const evn_cases *c, const char *quant, bool tiny, evn_dot dot)
 {
 	const evn_dot best = evn_dot_best(evn_queue_device(c->q));
-	if (!tiny && (c->options.tiny || c->options.tiny_heads))
+	if (!tiny && c->options.tiny)
 		return false;
-	if (dot == EVN_DOT_NONE)
-		return q->group_len == 32;
-	return q->block_len > 1 && dot == (c->options.tiny ? EVN_DOT_PLAIN : best);
+	return has_halves(evn_quant_by_name(quant), dot) &&
+		   (dot == EVN_DOT_NONE || dot == (c->options.tiny ? EVN_DOT_PLAIN : best));
+}
+
+/* Of every format, with the heads asked for. */
+static void halves_of_model(evn_cases *c, evn_dot dot)
+{
+	const evn_attention_config *heads = c->options.heads;
+	for (size_t i = 0; i < evn_quant_count(); i++) {
+		const evn_quant *q = evn_quant_at(i);
+		const uint32_t step = q->group_len;
+		if (!has_halves(q, dot) || !(c->options.dots >> dot & 1))
+			continue;
+		attention_of(c,
+					 (attention_shape){"of the model",
+									   q->name,
+									   false,
+									   *heads,
+									   {LOCAL(2 * heads->group, 2), .position = 259},
+									   .dim = 2 * step},
+					 dot);
+		feed_forward_of(c, (ff_shape){q->name, false, 2 * step, {step, 4 * step}, .window = {0, 2 * step}}, dot);
+	}
 }
 
 /* For devices whose work-items do not share rows. */
 void evn_selftest_halves(evn_cases *c)
 {
-	if (c->options.items > 1 || (!c->options.items && evn_device_row_items(evn_queue_device(c->q)) > 1))
+	const evn_device *d = evn_queue_device(c->q);
+	if (c->options.tiny_heads || c->options.items > 1 || (!c->options.items && evn_device_row_items(d) > 1))
 		return;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
-		for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++) {
-			attention_shape s = attentions[i];
-			s.dot = dot;
-			if (runs(c, evn_quant_by_name(s.quant), s.tiny, dot))
-				evn_case_run(c, attention_case, &s, "attention half %s %s %s", s.quant, evn_dot_name(dot), s.name);
+		if (c->options.heads) {
+			if (evn_device_units(d) == 1) /* others run the parts */
+				halves_of_model(c, dot);
+			continue;
 		}
-		for (size_t i = 0; i < sizeof feed_forwards / sizeof *feed_forwards; i++) {
-			ff_shape s = feed_forwards[i];
-			s.dot = dot;
-			if (runs(c, evn_quant_by_name(s.quant), s.tiny, dot))
-				evn_case_run(c, feed_forward_case, &s, "feed-forward half %s %s", s.quant, evn_dot_name(dot));
-		}
+		for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)
+			if (runs(c, attentions[i].quant, attentions[i].tiny, dot))
+				attention_of(c, attentions[i], dot);
+		for (size_t i = 0; i < sizeof feed_forwards / sizeof *feed_forwards; i++)
+			if (runs(c, feed_forwards[i].quant, feed_forwards[i].tiny, dot))
+				feed_forward_of(c, feed_forwards[i], dot);
 	}
 }

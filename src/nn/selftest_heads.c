@@ -7,7 +7,7 @@
 
 #define FIRST_COLUMN 7 /* heads begin here in the attention's output, to see that an offset is heeded */
 #define FIRST_BLOCK 32 /* the same where they are stored in blocks */
-#define MAX_HEAD 256
+#define MAX_HEAD 1024
 
 typedef struct {
 	const char *name;
@@ -109,8 +109,8 @@ static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t 
 /* The tile of position t of a KV head. */
 static const uint8_t *tile_at(const evn_attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
 {
-	const uint64_t tile_bytes = evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, 16);
-	return tiles + kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->at.n_ctx) + t / 16 * tile_bytes;
+	const uint64_t block_bytes = evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, 256);
+	return tiles + (t / 256 * r->at.n_kv + kv) * block_bytes + t / 16 % 16 * (block_bytes / 16);
 }
 
 static double key(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
@@ -164,7 +164,7 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 			}
 		}
 	}
-	for (uint32_t t = r->n_keys; t < r->at.n_ctx; t++)
+	for (uint32_t t = r->n_keys; t < r->n_ctx; t++)
 		for (uint32_t i = 0; i < r->at.n_kv * dim; i++)
 			if (!isnan(key(r, i / dim, t, i % dim)) || !isnan(value(r, i / dim, t, i % dim)))
 				evn_case_compare(c, "cache beyond the last token", t, 1, 0, 0, 1);
@@ -256,7 +256,7 @@ static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_
 /* Bytes of 0xff: a NaN in every format. */
 static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attention_run *r, evn_error *err)
 {
-	uint64_t bytes = r->at.n_kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->at.n_ctx);
+	uint64_t bytes = r->at.n_kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->n_ctx);
 	EVN_TRY(evn_case_array_make(c, a, bytes / sizeof *a->values, err));
 	memset(a->values, 0xff, bytes);
 	return evn_case_upload(c, a, err);
@@ -267,13 +267,13 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 	const uint32_t dim = r->config.head_dim;
 	void *weights;
 	r->n_keys = r->at.position + r->n_tok;
-	r->at.n_ctx = r->n_keys + 3;
+	r->n_ctx = r->n_keys + 3;
 	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->at.n_heads * dim, EVN_PAD);
 	EVN_TRY(evn_case_memory(c, &weights, r->n_keys * sizeof(double), err));
 	r->weights = weights;
 	EVN_TRY(make_qkv(c, &r->past, r, r->at.position ? r->at.position : 1, err));
 	EVN_TRY(make_qkv(c, &r->qkv, r, r->n_tok, err));
-	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->at.n_ctx * r->config.rope_dim + 1, err));
+	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->n_ctx * r->config.rope_dim + 1, err));
 	EVN_TRY(evn_case_array_make(c, &r->q_weight, dim, err));
 	for (uint32_t i = 0; i < dim; i++)
 		r->q_weight.values[i] *= 4;
@@ -291,7 +291,8 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
 }
 
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_error *err)
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_form form,
+								  evn_error *err)
 {
 	evn_attention fill = r->at;
 	evn_case_array out;
@@ -300,7 +301,7 @@ evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const ev
 	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->at.position * r->out_stride, err));
 	fill.qkv = r->past.buf;
 	fill.position = 0;
-	return evn_op_attention(ops, EVN_FORM_F32, out.buf, r->out_stride, r->out_offset, &fill, r->at.position, err);
+	return evn_op_attention(ops, form, out.buf, r->out_stride, r->out_offset, &fill, r->at.position, err);
 }
 
 static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
@@ -320,7 +321,7 @@ evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error 
 
 static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form, evn_error *err)
 {
-	EVN_TRY(evn_attention_run_fill(c, ops, r, err));
+	EVN_TRY(evn_attention_run_fill(c, ops, r, form, err));
 	EVN_TRY(evn_op_attention(ops, form, r->out.buf, r->out_stride, r->out_offset, &r->at, r->n_tok, err));
 	return evn_attention_run_read(c, r, err);
 }
@@ -331,6 +332,8 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 	const uint32_t dim = s->config.head_dim;
 	evn_attention_run r = {.config = s->config, .at = s->at, .n_tok = s->n_tok};
 	evn_attention_ops *ops;
+	if (dim > MAX_HEAD)
+		return evn_fail(err, EVN_ERR_LIMIT, "heads of %u dimensions, answers are known of %d at most", dim, MAX_HEAD);
 	r.config.items = c->options.items;
 	r.out_offset = s->first_block ? s->first_block : FIRST_COLUMN;
 	r.at.k_offset = r.at.n_heads * dim + 5;
@@ -356,8 +359,9 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 #define F16 .kv_cache = EVN_KV_F16
 #define Q8_0 .kv_cache = EVN_KV_Q8_0
 
-/* Keys at the borders of tiles (16) and of splits; one token appends in the kernel that attends, several before it;
- * heads of one KV head that are fewer here than in the model, and more than a work-group takes (8). */
+/* Keys at the borders of tiles (16), of blocks (256) and of splits; one token appends in the kernel that attends,
+ * several before it; heads of one KV head that are fewer here than in the model, and more than a work-group takes
+ * (8). */
 static const head_shape shapes[] = {
 	{"20 partly norm, qk_norm",
 	 true,
@@ -375,7 +379,7 @@ static const head_shape shapes[] = {
 	{"64, heads 4-8 of 9 over 3",
 	 false,
 	 {HEAD(64, 64), .group = 3},
-	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 30},
+	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 255},
 	 .n_tok = 3},
 	{"64, 700 keys, 3 splits",
 	 false,
@@ -440,8 +444,34 @@ static const head_shape shapes[] = {
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 
+/* The three kinds of steps: a token, a prompt, a token whose keys are split. */
+static void heads_of_model(evn_cases *c, evn_form form)
+{
+	static const struct {
+		const char *name;
+		uint32_t position, n_tok, splits;
+	} steps[] = {{"a token on 259", 259, 1, 0}, {"37 tokens on 33", 33, 37, 0}, {"a token in 2 splits", 33, 1, 2}};
+	const evn_attention_config *heads = c->options.heads;
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		head_shape s = {.config = *heads,
+						.at = {LOCAL(2 * heads->group, 2), .position = steps[i].position},
+						.n_tok = steps[i].n_tok,
+						.form = form,
+						.first_block = form == EVN_FORM_Q8 ? FIRST_BLOCK : 0};
+		s.config.splits = steps[i].splits;
+		evn_case_run(c, run, &s, "attention of the model, %s, %s", form == EVN_FORM_Q8 ? "q8" : "f32", steps[i].name);
+	}
+}
+
 void evn_selftest_heads(evn_cases *c)
 {
+	if (c->options.heads) {
+		if (c->options.dots & 1u << EVN_DOT_NONE)
+			heads_of_model(c, EVN_FORM_F32);
+		if (c->options.dots >> EVN_DOT_PLAIN)
+			heads_of_model(c, EVN_FORM_Q8);
+		return;
+	}
 	const head_shape *s = shapes;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++, s++)
 		if (s->tiny || !(c->options.tiny || c->options.tiny_heads))

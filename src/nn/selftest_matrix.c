@@ -410,21 +410,29 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	evn_case_run(c, gate_up_case, &s, "matvec %s %s gate and up", k, how);
 }
 
+static bool stands_for_its_kind(const evn_quant *q)
+{
+	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0"};
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (!strcmp(q->kernel, kinds[i]))
+			return true;
+	return false;
+}
+
 /* Every format with f32 activations and with the way of multiplying bytes that the device would use; the others,
- * whose decoders are the same, with one format of each kind. Work-items that share tiles are a GPU's, x86's
- * instruction is not. */
+ * whose decoders are the same, with one format of each kind; or the ways asked for. Work-items that share tiles are a
+ * GPU's, x86's instruction is not. */
 static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 {
-	static const char *const kinds[] = {"q4_1", "q6_k", "q8_0"};
 	const evn_device *d = evn_queue_device(c->q);
-	bool kind = false, shared = c->options.items > 1;
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		kind |= !strcmp(q->kernel, kinds[i]);
+	const bool shared = c->options.items > 1;
+	if (c->options.dots && !(c->options.dots >> dot & 1))
+		return false;
 	if (dot == EVN_DOT_NONE)
 		return true;
 	if (q->block_len == 1 || !evn_dot_possible(dot, d) || (shared && dot >= EVN_DOT_VNNI256))
 		return false;
-	return kind || (dot != EVN_DOT_PLAIN && dot == evn_dot_best(d));
+	return stands_for_its_kind(q) || c->options.dots || (dot != EVN_DOT_PLAIN && dot == evn_dot_best(d));
 }
 
 static void format_cases(evn_cases *c, const evn_quant *q)
@@ -452,7 +460,8 @@ void evn_selftest_matrices(evn_cases *c)
 		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second is empty */
 	};
 	for (size_t i = 0; i < evn_quant_count(); i++)
-		format_cases(c, evn_quant_at(i));
+		if (!c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))
+			format_cases(c, evn_quant_at(i));
 	for (size_t i = 0; !c->options.tiny && i < sizeof stacks / sizeof *stacks; i++)
 		for (int plain = 0; plain < 2; plain++) {
 			stack_shape s = stacks[i];

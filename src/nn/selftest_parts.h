@@ -44,6 +44,7 @@ typedef struct {
 	evn_attention at;
 	uint32_t n_tok, n_keys, out_stride, out_offset;
 	evn_case_array past, qkv, rope, q_weight, k_weight, k_cache, v_cache, out;
+	uint32_t n_ctx;                   /* positions that the caches are for */
 	const uint8_t *k_tiles, *v_tiles; /* the caches as the device left them */
 	double *weights;                  /* one query's, over all keys */
 } evn_attention_run;
@@ -51,7 +52,8 @@ typedef struct {
 /* Inputs and buffers of a run whose config, heads, position, columns of qkv, n_tok and out_offset are set. */
 evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error *err);
 /* The first `position` tokens. */
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_error *err);
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_form form,
+								  evn_error *err);
 /* The caches, when the other tokens have been looked at. */
 evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error *err);
 /* Every position of the cache holds its token's k and v; the positions no token has yet are untouched. */

@@ -115,6 +115,7 @@ evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n
 	return status;
 }
 
+bool evn_device_slow_binaries(const evn_device *d) { return evn_system_slow_binaries(d->system, d->index); }
 const char *evn_device_name(const evn_device *d) { return d->name; }
 const char *evn_device_id(const evn_device *d) { return d->id; }
 bool evn_device_is_cpu(const evn_device *d) { return !strcmp(d->info->type, "cpu"); }

@@ -48,6 +48,7 @@ struct evn_system {
 };
 
 cl_platform_id evn_system_cl_platform(const evn_system *s, size_t i);
+bool evn_system_slow_binaries(const evn_system *s, size_t i);
 cl_device_id evn_system_cl_device(const evn_system *s, size_t i);
 
 /* What this process's drivers offer, without meeting them in a child first: for that child itself. */
@@ -72,6 +73,8 @@ unsigned evn_quirk_features(const evn_found *f, unsigned features);
 const char *evn_quirk_sub_devices(const evn_found *f);
 /* Sub-devices of f share all its cores: parts of it gain nothing. */
 bool evn_quirk_no_own_cores(const evn_found *f);
+/* A program's binary costs as much as building it, and the driver keeps what it builds by itself. */
+bool evn_quirk_slow_binaries(const evn_found *f);
 
 /* ---- reports of the child that met a driver (report.c) --------------------------------------------------------- */
 

@@ -19,6 +19,7 @@ typedef struct {
 typedef struct evn_program {
 	char *sources, *defines; /* key */
 	cl_program cl;
+	char *unsaved; /* where its binary is kept when the device is closed; NULL: it is there, or not wanted */
 	struct evn_program *next;
 } evn_program;
 

@@ -66,8 +66,10 @@ uint32_t evn_device_row_items(const evn_device *d);
 bool evn_device_unified_memory(const evn_device *d);
 uint32_t evn_device_units(const evn_device *d);
 /* Whether programs built from now on are for one use, as in self-tests: then their binaries are not kept on disk.
- * PoCL 3.1 compiles every kernel a second time, for any work-group size, where it is asked for a binary. */
-void evn_device_build_throwaway(evn_device *d, bool throwaway);
+ * Returns what held before. */
+bool evn_device_build_throwaway(evn_device *d, bool throwaway);
+/* A binary costs as much as a build, and the driver keeps its builds by itself: worth it for what runs again only. */
+bool evn_device_slow_binaries(const evn_device *d);
 double evn_device_build_s(evn_device *d); /* spent on programs so far: read from the cache, or compiled */
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);

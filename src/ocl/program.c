@@ -1,10 +1,12 @@
 /* program.c - kernel sources to programs: composed from the embedded files, built once per device and define set, and
- * kept as binaries on disk. A binary that a driver refuses is rebuilt from source; the cache can only save time. */
+ * kept as binaries on disk. A binary that a driver refuses is rebuilt from source; the cache can only save time.
+ * Binaries are asked for when the device is closed: in the middle of a step ranks would wait for each other's. */
 #include "ocl/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ocl/kernel_sources.h"
 
@@ -128,15 +130,15 @@ static cl_program from_binary(evn_device *d, const char *path, const char *sourc
 	return NULL;
 }
 
-/* Asked of a program that may stand for several devices of the context: the binary of ours is picked out. Of one device
- * it is ours whatever its name: PoCL 3.1 names the whole device where the program is a sub-device's. */
+/* Asked of a program that may stand for several devices of the context: the binary of ours is picked out. Of one
+ * device it is ours whatever its name: PoCL 3.1 names the whole device where the program is a sub-device's. */
 static void save_binary(const evn_device *d, cl_program p, const char *path)
 {
 	cl_device_id devices[EVN_MAX_RANKS];
 	size_t sizes[EVN_MAX_RANKS];
 	unsigned char *binaries[EVN_MAX_RANKS] = {NULL};
 	cl_uint n = 0;
-	if (!path || clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > EVN_MAX_RANKS ||
+	if (clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > EVN_MAX_RANKS ||
 		clGetProgramInfo(p, CL_PROGRAM_DEVICES, n * sizeof *devices, devices, NULL) != CL_SUCCESS ||
 		clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, n * sizeof *sizes, sizes, NULL) != CL_SUCCESS)
 		return;
@@ -152,9 +154,9 @@ static void save_binary(const evn_device *d, cl_program p, const char *path)
 		free(binaries[i]);
 }
 
-static evn_status make_program(evn_device *d, const char *sources, const char *defines, cl_program *out,
-							   evn_error *err)
+static evn_status make_program(evn_device *d, evn_program *entry, evn_error *err)
 {
+	const char *sources = entry->sources, *defines = entry->defines;
 	char *texts[MAX_SOURCES] = {NULL};
 	cl_uint n;
 	cl_int code;
@@ -173,14 +175,16 @@ static evn_status make_program(evn_device *d, const char *sources, const char *d
 		goto done;
 	}
 	s = build(d, p, sources, defines, err);
-	if (s == EVN_OK && !d->throwaway)
-		save_binary(d, p, path);
+	if (s == EVN_OK && !d->throwaway) {
+		entry->unsaved = path;
+		path = NULL;
+	}
 done:
 	free_sources(texts, MAX_SOURCES);
 	free(path);
 	if (s != EVN_OK && p)
 		clReleaseProgram(p);
-	*out = s == EVN_OK ? p : NULL;
+	entry->cl = s == EVN_OK ? p : NULL;
 	return s;
 }
 
@@ -194,7 +198,7 @@ static evn_status add_program(evn_device *d, const char *sources, const char *de
 	d->programs = entry;
 	if (!entry->sources || !entry->defines)
 		return evn_fail_memory(err, sources, strlen(sources) + strlen(defines));
-	EVN_TRY(make_program(d, sources, defines, &entry->cl, err));
+	EVN_TRY(make_program(d, entry, err));
 	*out = entry->cl;
 	return EVN_OK;
 }
@@ -219,11 +223,13 @@ evn_status evn_program_get(evn_device *d, const char *sources, const char *defin
 	return s;
 }
 
-void evn_device_build_throwaway(evn_device *d, bool throwaway)
+bool evn_device_build_throwaway(evn_device *d, bool throwaway)
 {
 	pthread_mutex_lock(&d->lock);
+	const bool before = d->throwaway;
 	d->throwaway = throwaway;
 	pthread_mutex_unlock(&d->lock);
+	return before;
 }
 
 double evn_device_build_s(evn_device *d)
@@ -239,8 +245,11 @@ void evn_programs_free(evn_device *d)
 	while (d->programs) {
 		evn_program *p = d->programs;
 		d->programs = p->next;
+		if (p->unsaved && access(p->unsaved, F_OK) != 0) /* else another rank has saved it */
+			save_binary(d, p->cl, p->unsaved);
 		if (p->cl)
 			clReleaseProgram(p->cl);
+		free(p->unsaved);
 		free(p->sources);
 		free(p->defines);
 		free(p);

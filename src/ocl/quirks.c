@@ -11,15 +11,19 @@ typedef struct {
 	unsigned hidden;      /* features that pass their trial and are still not to be used */
 	bool sub_devices;     /* the symptom is one of sub-devices */
 	bool no_own_cores;    /* sub-devices do not run on cores of their own */
+	bool slow_binaries;   /* a program's binary costs as much as its build, and the driver keeps builds itself */
 	const char *symptom;
 } quirk;
 
 static const quirk quirks[] = {
-	{"intel", "", "cpu", 0, true, true,
-	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
-	{"pocl", "", "cpu", 0, true, false,
-	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
-	 "them"},
+	{"intel", "", "cpu", .sub_devices = true, .no_own_cores = true,
+	 .symptom = "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
+	{"pocl", "3", "cpu", .slow_binaries = true,
+	 .symptom = "asked for a binary it compiles every kernel a second time, for any work-group size"},
+	{"pocl", "", "cpu", .sub_devices = true,
+	 .symptom = "workers outside a sub-device wake for its commands too; beside another driver "
+				"POCL_MAX_PTHREAD_COUNT limits "
+				"them"},
 };
 
 static bool applies(const quirk *q, const evn_found *f)
@@ -44,6 +48,14 @@ const char *evn_quirk_sub_devices(const evn_found *f)
 		if (quirks[i].sub_devices && applies(&quirks[i], f))
 			return quirks[i].symptom;
 	return NULL;
+}
+
+bool evn_quirk_slow_binaries(const evn_found *f)
+{
+	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
+		if (quirks[i].slow_binaries && applies(&quirks[i], f))
+			return true;
+	return false;
 }
 
 bool evn_quirk_no_own_cores(const evn_found *f)

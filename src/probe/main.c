@@ -32,6 +32,14 @@ static int keep_stdout(void)
 	return report;
 }
 
+/* Read where the parent lets stderr through, which is at EVENER_LOG=debug. */
+static void take_log(void *user, evn_log_level level, const char *text)
+{
+	(void)user;
+	(void)level;
+	fprintf(stderr, "evener-probe: %s\n", text);
+}
+
 /* "devices LIBRARY": first contact with the one driver that OCL_ICD_VENDORS names. */
 static evn_status meet_driver(int report, const char *library, evn_error *err)
 {
@@ -41,12 +49,15 @@ static evn_status meet_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure ACTIVATIONS PURPOSE MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
+/* "measure PURPOSE,ACTIVATIONS MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
 static evn_status measure(int report, int argc, char **argv, evn_error *err)
 {
-	return evn_profile_measure(report, (const char *const *)(argv + 5), (uint32_t)(argc - 5),
-							   strcmp(argv[4], "-") ? argv[4] : NULL, (evn_activation_type)atoi(argv[2]),
-							   (evn_purpose)atoi(argv[3]), err);
+	int purpose = 0, activations = 0;
+	if (sscanf(argv[2], "%d,%d", &purpose, &activations) != 2)
+		return evn_fail(err, EVN_ERR_USAGE, "%s: not a workload", argv[2]);
+	const evn_workload workload = {(evn_purpose)purpose, (evn_activation_type)activations};
+	return evn_profile_measure(report, (const char *const *)(argv + 4), (uint32_t)(argc - 4),
+							   strcmp(argv[3], "-") ? argv[3] : NULL, &workload, err);
 }
 
 /* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see engine/tune.h. */
@@ -58,16 +69,15 @@ static evn_status try_gemm(int report, int argc, char **argv, evn_error *err)
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
-	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 5 && !strcmp(argv[1], "measure"),
+	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure"),
 		 gemm = argc > 4 && !strcmp(argv[1], "gemm"), selects = argc > 2 && !strcmp(argv[1], "select");
 	if (!devices && !measures && !gemm && !selects) {
-		fprintf(
-			stderr,
-			"usage: evener-probe devices LIBRARY | select ITEM... | measure ACTIVATIONS PURPOSE MODEL DEVICE... | "
-			"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
+		fprintf(stderr, "usage: evener-probe devices LIBRARY | select ITEM... | measure WORKLOAD MODEL DEVICE... | "
+						"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	evn_set_log(take_log, NULL);
 	crash_plainly();
 	int report = keep_stdout();
 	if (report < 0) {

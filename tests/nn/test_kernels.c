@@ -1,6 +1,8 @@
 /* Every kernel on every usable device, as the device likes it and with work-groups as on GPUs.
- *   test_kernels            of every platform but those that have a run of their own, as their compilers take long
- *   test_kernels PLATFORM   of this one
+ *   test_kernels            of every platform but those that have a run of their own, as their compilers take long;
+ *                           work-groups as on GPUs with one weight format of each kind
+ *   test_kernels PLATFORM   of this one, with one weight format of each kind
+ *   test_kernels PLATFORM all   with every weight format
  *   test_kernels --tiny     small shapes and no GEMM, for interpreters
  * OCL_ICD_VENDORS picks the drivers. */
 #include <setjmp.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/dot.h"
 #include "nn/selftest.h"
 
 #define MAX_TESTS 64
@@ -49,7 +52,7 @@ static void kernels_know_their_answers(void **state)
 	evn_device_close(d);
 	if (s != EVN_OK)
 		fail_msg("%s", err.text);
-	assert_true(t->n_results > 13 * 4);
+	assert_true(t->n_results > (t->options.few_formats ? 4 : 13) * 4);
 }
 
 static void a_name_part_selects(void **state)
@@ -66,13 +69,55 @@ static void a_name_part_selects(void **state)
 	assert_int_equal(only.n_results, 1);
 }
 
-static void add(size_t device, uint32_t items, bool tiny)
+/* What is proved before a model runs: products in the way asked for alone, and attention with heads of its own. */
+typedef struct {
+	const char *how;
+	uint32_t n_products, n_heads;
+} model_results;
+
+static void take_model_result(void *user, const evn_selftest_result *r)
+{
+	model_results *m = user;
+	if (!r->passed)
+		print_message("%s %s: %s\n", r->device, r->kernel, r->reason);
+	assert_true(r->passed);
+	m->n_heads += strstr(r->kernel, "of the model") != NULL;
+	if (!strncmp(r->kernel, "matvec q4_1 ", 12)) {
+		m->n_products++;
+		assert_non_null(strstr(r->kernel, m->how));
+	}
+}
+
+static void only_what_a_model_runs(void **state)
+{
+	const test *t = *state;
+	const evn_attention_config heads = {.head_dim = 48, .rope_dim = 32, .group = 5, .kv_cache = EVN_KV_F16};
+	const char *const parts[] = {"matvec q4_1 ", "attention of the model", "half q4_1 "};
+	const evn_pick pick = {.device = t->device};
+	evn_error err = {0};
+	evn_device *d = NULL;
+	if (evn_devices_open(sys, &pick, 1, &d, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	const evn_dot best = evn_dot_best(d);
+	model_results m = {.how = evn_dot_name(best)};
+	evn_selftest_options options = {.dots = 1u << best, .heads = &heads};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		options.only = parts[i];
+		assert_int_equal(evn_selftest_run(d, &options, take_model_result, &m, &err), EVN_OK);
+	}
+	const bool halves = evn_device_row_items(d) == 1 && evn_device_units(d) == 1;
+	evn_device_close(d);
+	assert_true(m.n_products >= 5);
+	assert_int_equal(m.n_heads, halves ? 4 : 3);
+}
+
+static void add(size_t device, uint32_t items, bool tiny, bool few_formats)
 {
 	const evn_device_info *info = evn_system_info(sys, device);
 	if (n_tests == MAX_TESTS)
 		return;
 	test *t = &tests[n_tests++];
-	*t = (test){.device = device, .options = {.items = items, .tiny = tiny}};
+	*t = (test){.device = device, .options = {.items = items, .tiny = tiny, .few_formats = few_formats}};
 	snprintf(t->name, sizeof t->name, items ? "%s (%s), %u items" : "%s (%s)", info->platform, info->id, items);
 }
 
@@ -81,16 +126,16 @@ static bool has_its_own_run(const char *platform)
 	return !strcmp(platform, "intel") || !strcmp(platform, "rusticl");
 }
 
-static void find_tests(const char *platform, bool tiny)
+static void find_tests(const char *platform, bool tiny, bool every_format)
 {
 	for (size_t i = 0; i < evn_system_count(sys); i++) {
 		const evn_device_info *info = evn_system_info(sys, i);
 		if (!info->usable || (platform ? strcmp(info->platform, platform) != 0 : has_its_own_run(info->platform)))
 			continue;
-		add(i, tiny ? 1 : 0, tiny);
+		add(i, tiny ? 1 : 0, tiny, platform && !every_format);
 		tests[n_tests - 1].options.tiny_heads = tiny || !strcmp(info->platform, "rusticl");
 		if (tiny || !strcmp(info->platform, "pocl"))
-			add(i, tiny ? 4 : 32, tiny);
+			add(i, tiny ? 4 : 32, tiny, !tiny && !every_format);
 	}
 }
 
@@ -104,16 +149,18 @@ int main(int argc, char **argv)
 		print_error("%s\n", err.text);
 		return 1;
 	}
-	find_tests(tiny ? NULL : choice, tiny);
+	find_tests(tiny ? NULL : choice, tiny, argc > 2 && !strcmp(argv[2], "all"));
 	if (!n_tests) {
 		print_message("skipped: no usable OpenCL device%s%s\n", choice ? " of " : "", choice ? choice : "");
 		return 77;
 	}
-	struct CMUnitTest units[MAX_TESTS + 1] = {{0}};
+	struct CMUnitTest units[MAX_TESTS + 2] = {{0}};
 	for (size_t i = 0; i < n_tests; i++)
 		units[i] = (struct CMUnitTest){tests[i].name, kernels_know_their_answers, NULL, NULL, &tests[i]};
 	units[n_tests] = (struct CMUnitTest){"a name part selects", a_name_part_selects, NULL, NULL, &tests[0]};
-	int failed = _cmocka_run_group_tests("kernels", units, n_tests + 1, NULL, NULL);
+	units[n_tests + 1] = (struct CMUnitTest){"only what a model runs", only_what_a_model_runs, NULL, NULL, &tests[0]};
+	size_t n_units = tests[0].options.tiny_heads ? n_tests + 1 : n_tests + 2;
+	int failed = _cmocka_run_group_tests("kernels", units, n_units, NULL, NULL);
 	evn_system_close(sys);
 	return failed;
 }
