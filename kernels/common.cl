@@ -26,6 +26,22 @@ INLINE float max16(float16 v)
 	return fmax(c.x, c.y);
 }
 
+INLINE int sum16_int(int16 v)
+{
+	int8 a = v.lo + v.hi;
+	int4 b = a.lo + a.hi;
+	int2 c = b.lo + b.hi;
+	return c.x + c.y;
+}
+
+INLINE uint max16_uint(uint16 v)
+{
+	uint8 a = max(v.lo, v.hi);
+	uint4 b = max(a.lo, a.hi);
+	uint2 c = max(b.lo, b.hi);
+	return max(c.x, c.y);
+}
+
 // The halfs of 16 rows at p, as f32. vload_half is in the baseline, half arithmetic is not.
 INLINE float16 load_halfs(const global uchar *p) { return vload_half16(0, (const global half *)p); }
 

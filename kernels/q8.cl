@@ -9,24 +9,13 @@ INLINE int q8_sum(const global uchar *block, uint half_block) { return ((const g
 // where fmax, which minds NaNs, is several.
 INLINE float magnitude(float16 lo, float16 hi)
 {
-	uint16 a = max(as_uint16(lo) & (uint16)0x7fffffffu, as_uint16(hi) & (uint16)0x7fffffffu);
-	uint8 b = max(a.lo, a.hi);
-	uint4 c = max(b.lo, b.hi);
-	uint2 d = max(c.lo, c.hi);
-	return as_float(max(d.x, d.y));
+	const uint16 unsigned_bits = 0x7fffffffu;
+	return as_float(max16_uint(max(as_uint16(lo) & unsigned_bits, as_uint16(hi) & unsigned_bits)));
 }
 
 // The nearest integers, ties to even, of magnitudes below 2^22: where 1.5 * 2^23 has been added the lowest bits are the
 // integer, and rint is a call for each lane in PoCL 3.1.
 INLINE int16 nearest(float16 v) { return as_int16(v + 12582912.0f) - (int16)0x4b400000; }
-
-INLINE int sum_of(int16 v)
-{
-	int8 a = v.lo + v.hi;
-	int4 b = a.lo + a.hi;
-	int2 c = b.lo + b.hi;
-	return c.x + c.y;
-}
 
 // Rounded to the nearest multiple of the scale, which is the largest magnitude / 127.
 INLINE void q8_store(global uchar *block, float16 lo, float16 hi)
@@ -37,5 +26,5 @@ INLINE void q8_store(global uchar *block, float16 lo, float16 hi)
 	vstore16(convert_char16(a), 0, (global char *)block);
 	vstore16(convert_char16(b), 1, (global char *)block);
 	*(global float *)(block + 32) = top / 127.0f;
-	vstore2((int2)(sum_of(a), sum_of(b)), 0, (global int *)(block + 36));
+	vstore2((int2)(sum16_int(a), sum16_int(b)), 0, (global int *)(block + 36));
 }

@@ -15,7 +15,8 @@
 #include "nn/ops.h"
 #include "nn/proof.h"
 
-#define WINDOW_NS 250000000u             /* a figure is taken over so long, or one pass where that is longer */
+#define WINDOW_NS 250000000u             /* a figure is taken over so long, or one pass where that is longer, */
+#define ENOUGH_PASSES 64u                /* or so many where they take less */
 #define SLOW_NS 1000000000u              /* a pass this long is figure enough */
 #define PROMPT_NS 4000000000u            /* a prompt token by token may take so long, else fewer tokens must do */
 #define GEMM_BUDGET_NS 3000000000u       /* no further GEMM sizes are tried after so long */
@@ -254,7 +255,7 @@ static evn_status time_passes(bench *b, bench_rank *r, pass_fn pass, uint32_t n_
 		EVN_TRY(pass(r, n_tok, err));
 		now = evn_now_ns();
 		n++;
-	} while (now - began < WINDOW_NS);
+	} while (now - began < WINDOW_NS && n < ENOUGH_PASSES);
 	*ns = (double)(now - began) / (double)n;
 	return EVN_OK;
 }

@@ -10,10 +10,11 @@
 #define PROMPT_TOKENS 256u
 #define CONTEXT (2 * PROMPT_TOKENS)
 #define SLOW_S 0.25         /* a token that takes so long is not waited for again and again */
-#define WINDOW_NS 500000000 /* for a kind of step at least, in slices between those of other kinds */
 #define SLICE_NS 100000000  /* has a mean, with the stalls that a text meets too; a figure is the median of these */
-#define MIN_ROUNDS 3u
-#define MAX_SLICES 64u
+#define SLICE_STEPS 20u     /* are enough for a mean where they take less */
+#define WINDOW_NS 500000000 /* for a kind of step, in slices between those of other kinds */
+#define MIN_SLICES 3u
+#define MAX_SLICES 5u
 
 typedef struct {
 	evn_decoder *decoder;
@@ -249,7 +250,7 @@ static evn_status time_slice(evn_steps *s, timing *t, evn_error *err)
 	if (t->n_tok == 1) /* after other work it finds its weights further away */
 		EVN_TRY(time_step(s, t, ignored, err));
 	uint64_t began = evn_now_ns();
-	for (; n_steps == 0 || evn_now_ns() - began < SLICE_NS; n_steps++)
+	for (; n_steps == 0 || (n_steps < SLICE_STEPS && evn_now_ns() - began < SLICE_NS); n_steps++)
 		EVN_TRY(time_step(s, t, sums, err));
 	for (uint32_t i = 0; i < s->n; i++)
 		t->ns[i][t->n] = sums[i] / n_steps;
@@ -264,7 +265,7 @@ static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
 		EVN_TRY(time_step(s, &t[i], ignored, err));
 	uint64_t began = evn_now_ns();
 	for (uint32_t round = 0;
-		 round < MIN_ROUNDS || (round < MAX_SLICES && evn_now_ns() - began < (uint64_t)n * WINDOW_NS); round++)
+		 round < MIN_SLICES || (round < MAX_SLICES && evn_now_ns() - began < (uint64_t)n * WINDOW_NS); round++)
 		for (uint32_t i = 0; i < n; i++)
 			EVN_TRY(time_slice(s, &t[i], err));
 	return EVN_OK;

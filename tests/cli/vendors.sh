@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 need_model
 reference=$repo/tests/data/greedy-f32.json
-devices=$("$evener" devices --json | python3 -c '
+devices=$("$evener" devices --no-measure --json | python3 -c '
 import json, sys
 print(*sorted(d["platform"] for d in json.load(sys.stdin)["devices"] if d["usable"]))')
 for driver in intel pocl rusticl; do
@@ -38,9 +38,10 @@ ranks = run["stats"]["ranks"]
 assert len(ranks) == 3 and all(abs(r["share"] - s / 13) < 0.02 for r, s in zip(ranks, (6, 6, 1))), ranks' "$reference"
 }
 
-# limits LIST: the settings that evener makes for a list, as "VARIABLE=N of CORES ".
+# limits LIST: the settings that evener makes for a list, as "VARIABLE=N of CORES ". Too little memory is refused after
+# that and before anything is measured.
 limits() {
-	EVENER_LOG=info "$evener" plan -m "$model" -c 512 -d "$1" 2>&1 >/dev/null |
+	EVENER_LOG=info "$evener" plan -m "$model" -c 512 -d "$1" --memory 1MiB 2>&1 >/dev/null |
 		sed -n 's/.* is kept to \([0-9]*\) of \([0-9]*\) cores (\([A-Z_]*\)).*/\3=\1 of \2/p' | sort | tr '\n' ' '
 }
 

@@ -55,4 +55,5 @@ engine_run(test_decoder_vendors "" 300 test_decoder ${cases} pocl,intel)
 engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,rusticl)
 set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES
 	FIXTURES_REQUIRED decoder_cases)
+set_tests_properties(engine/test_decoder_vendors PROPERTIES PROCESSORS 1) # compiling, most of the time
 unset(ENGINE_ENV)

@@ -13,15 +13,17 @@ trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/vendors"
 echo "$library" >"$folder/vendors/oclgrind.icd"
 cp -r "$2" "$folder/kernels"
-# Oclgrind 21.10 takes the operand that a shuffle leaves unused for uninitialised data: here the two functions that
+# Oclgrind 21.10 takes the operand that a shuffle leaves unused for uninitialised data: here the functions that
 # shuffle go lane by lane. Optimised code has more such shuffles, and some make Oclgrind crash.
-lane_by_lane() { # NAME STEP: a function of 16 lanes, as STEP for each lane after the first
+lane_by_lane() { # TYPE NAME STEP: a function of 16 lanes of a type, as STEP for each lane after the first
 	body=
-	for lane in 1 2 3 4 5 6 7 8 9 a b c d e f; do body="$body $(printf "$2" $lane)"; done
-	sed -i "/^INLINE float $1(/,/^}/c\\INLINE float $1(float16 v) { float x = v.s0; $body return x; }" "$folder/kernels/common.cl"
+	for lane in 1 2 3 4 5 6 7 8 9 a b c d e f; do body="$body $(printf "$3" $lane)"; done
+	sed -i "/^INLINE $1 $2(/,/^}/c\\INLINE $1 $2(${1}16 v) { $1 x = v.s0; $body return x; }" "$folder/kernels/common.cl"
 }
-lane_by_lane sum16 "x += v.s%s;"
-lane_by_lane max16 "x = fmax(x, v.s%s);"
+lane_by_lane float sum16 "x += v.s%s;"
+lane_by_lane float max16 "x = fmax(x, v.s%s);"
+lane_by_lane int sum16_int "x += v.s%s;"
+lane_by_lane uint max16_uint "x = max(x, v.s%s);"
 # What is inlined by force holds an intrinsic that Oclgrind 21.10 does not know.
 sed -i 's/^#define INLINE .*/#define INLINE inline/' "$folder/kernels/common.cl"
 export OCL_ICD_VENDORS=$folder/vendors EVENER_CACHE_DIR=$folder/cache EVENER_KERNEL_DIR=$folder/kernels

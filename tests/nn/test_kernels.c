@@ -133,7 +133,7 @@ static void find_tests(const char *platform, bool tiny, bool every_format)
 		if (!info->usable || (platform ? strcmp(info->platform, platform) != 0 : has_its_own_run(info->platform)))
 			continue;
 		add(i, tiny ? 1 : 0, tiny, platform && !every_format);
-		tests[n_tests - 1].options.tiny_heads = tiny || !strcmp(info->platform, "rusticl");
+		tests[n_tests - 1].options.tiny_heads = !strcmp(info->platform, "rusticl");
 		if (tiny || !strcmp(info->platform, "pocl"))
 			add(i, tiny ? 4 : 32, tiny, !tiny && !every_format);
 	}
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
 		units[i] = (struct CMUnitTest){tests[i].name, kernels_know_their_answers, NULL, NULL, &tests[i]};
 	units[n_tests] = (struct CMUnitTest){"a name part selects", a_name_part_selects, NULL, NULL, &tests[0]};
 	units[n_tests + 1] = (struct CMUnitTest){"only what a model runs", only_what_a_model_runs, NULL, NULL, &tests[0]};
-	size_t n_units = tests[0].options.tiny_heads ? n_tests + 1 : n_tests + 2;
+	size_t n_units = tiny || tests[0].options.tiny_heads ? n_tests + 1 : n_tests + 2;
 	int failed = _cmocka_run_group_tests("kernels", units, n_units, NULL, NULL);
 	evn_system_close(sys);
 	return failed;
