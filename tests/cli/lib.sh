@@ -25,6 +25,13 @@ finish() {
 	exit
 }
 
+# For commands that measure every driver: this one takes a minute. vendors.sh is about it.
+without_rusticl() {
+	[ -d "${OCL_ICD_VENDORS-}" ] || return 0
+	cp -r "$OCL_ICD_VENDORS" drivers && rm -f drivers/rusticl.icd
+	export OCL_ICD_VENDORS=$PWD/drivers
+}
+
 # Sets `model`: SmolLM2-135M-Instruct.
 need_model() {
 	model=${EVENER_TEST_MODEL-}

@@ -3,11 +3,7 @@
 # keys scripts rely on and nothing else on stdout, text as it comes, and Ctrl-C ending in time. Exit 77 without the model.
 . "$(dirname "$0")/lib.sh"
 need_model
-# Without rusticl, which takes a minute to be measured: vendors.sh is about it.
-[ ! -d "${OCL_ICD_VENDORS-}" ] || {
-	cp -r "$OCL_ICD_VENDORS" drivers && rm -f drivers/rusticl.icd
-	export OCL_ICD_VENDORS=$PWD/drivers
-}
+without_rusticl
 run=(run -m "$model" -d pocl -c 256)
 text='The capital of France is'
 

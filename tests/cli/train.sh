@@ -8,6 +8,7 @@ platforms=$("$evener" devices --no-measure --json | grep -c '"pocl"')
 	[ "${CI-}" = true ] && exit 1
 	skip 'no device of PoCL'
 }
+without_rusticl
 text=$repo/tests/data/persuasion-20k.txt
 cat >tiny.yaml <<END
 version: 1
