@@ -51,11 +51,16 @@ grep -q 'tokens/s' err || fail 'run: no statistics on stderr'
 "$evener" "${run[@]}" -q -p '' 2>err >out
 [ $? = 2 ] && grep -q 'prompt is empty' err || fail "empty prompt: $(cat err)"
 
-# Interrupted in the middle: 130 within two seconds, and what was generated is there.
+# Interrupted in the middle of the text, and not while devices are measured again: 130 within two seconds, and what was
+# generated is there.
 for signal in INT TERM; do
-	env -u BASH_ENV "$evener" "${run[@]}" -p "$text" --ignore-eos --temp 0 -c 4096 --json >out 2>err &
+	env -u BASH_ENV EVENER_LOG=info "$evener" "${run[@]}" -p "$text" --ignore-eos --temp 0 -c 4096 --json >out 2>err &
 	pid=$!
-	sleep 4
+	for _ in $(seq 600); do
+		grep -q 'tokens computed' err && break
+		sleep 0.1
+	done
+	sleep 1
 	began=$(date +%s%N)
 	kill -s "$signal" "$pid"
 	wait "$pid"
