@@ -4,26 +4,29 @@
 
 #include <string.h>
 
+enum {
+	SUB_DEVICES = 1,   /* the symptom is one of sub-devices */
+	NO_OWN_CORES = 2,  /* sub-devices do not run on cores of their own */
+	SLOW_BINARIES = 4, /* a program's binary costs as much as its build, and the driver keeps builds itself */
+};
+
 typedef struct {
 	const char *platform; /* short name */
 	const char *driver;   /* start of its version; "" = any */
 	const char *type;     /* "cpu", "gpu"; "" = any */
 	unsigned hidden;      /* features that pass their trial and are still not to be used */
-	bool sub_devices;     /* the symptom is one of sub-devices */
-	bool no_own_cores;    /* sub-devices do not run on cores of their own */
-	bool slow_binaries;   /* a program's binary costs as much as its build, and the driver keeps builds itself */
+	unsigned kinds;       /* of those above */
 	const char *symptom;
 } quirk;
 
 static const quirk quirks[] = {
-	{"intel", "", "cpu", .sub_devices = true, .no_own_cores = true,
-	 .symptom = "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
-	{"pocl", "3", "cpu", .slow_binaries = true,
-	 .symptom = "asked for a binary it compiles every kernel a second time, for any work-group size"},
-	{"pocl", "", "cpu", .sub_devices = true,
-	 .symptom = "workers outside a sub-device wake for its commands too; beside another driver "
-				"POCL_MAX_PTHREAD_COUNT limits "
-				"them"},
+	{"intel", "", "cpu", 0, SUB_DEVICES | NO_OWN_CORES,
+	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
+	{"pocl", "3", "cpu", 0, SLOW_BINARIES,
+	 "asked for a binary it compiles every kernel a second time, for any work-group size"},
+	{"pocl", "", "cpu", 0, SUB_DEVICES,
+	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
+	 "them"},
 };
 
 static bool applies(const quirk *q, const evn_found *f)
@@ -42,26 +45,20 @@ unsigned evn_quirk_features(const evn_found *f, unsigned features)
 	return features;
 }
 
-const char *evn_quirk_sub_devices(const evn_found *f)
+/* The first quirk of a kind that f has; NULL: none. */
+static const quirk *find(const evn_found *f, unsigned kind)
 {
 	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
-		if (quirks[i].sub_devices && applies(&quirks[i], f))
-			return quirks[i].symptom;
+		if ((quirks[i].kinds & kind) && applies(&quirks[i], f))
+			return &quirks[i];
 	return NULL;
 }
 
-bool evn_quirk_slow_binaries(const evn_found *f)
+const char *evn_quirk_sub_devices(const evn_found *f)
 {
-	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
-		if (quirks[i].slow_binaries && applies(&quirks[i], f))
-			return true;
-	return false;
+	const quirk *q = find(f, SUB_DEVICES);
+	return q ? q->symptom : NULL;
 }
 
-bool evn_quirk_no_own_cores(const evn_found *f)
-{
-	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
-		if (quirks[i].no_own_cores && applies(&quirks[i], f))
-			return true;
-	return false;
-}
+bool evn_quirk_no_own_cores(const evn_found *f) { return find(f, NO_OWN_CORES); }
+bool evn_quirk_slow_binaries(const evn_found *f) { return find(f, SLOW_BINARIES); }
