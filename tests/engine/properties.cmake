@@ -37,15 +37,11 @@ set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
 set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 600 FIXTURES_REQUIRED decoder_cases
 	PROCESSORS 1 ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
-set(ENGINE_ENV EVENER_TEST_CASES=${cases} EVENER_TEST_EVERY_WAY=1)
-engine_run(test_decoder_every_way long 900 test_decoder)
-set_tests_properties(engine/test_decoder_every_way PROPERTIES FIXTURES_REQUIRED decoder_cases)
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
 
 # Two vendors on one CPU, a core each.
-set(two_vendors POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1 EVENER_TEST_CASES=${cases})
-set(ENGINE_ENV ${two_vendors})
+set(ENGINE_ENV POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1 EVENER_TEST_CASES=${cases})
 engine_run(test_errors_vendors "" 120 test_errors vendors)
 engine_run(test_reference_vendors "" 300 test_reference pocl,intel q4_1 3)
 engine_run(test_reference_vendors_shares "" 300 test_reference pocl,intel q4_1 3 24 f32 1,1/3,0)
@@ -56,11 +52,8 @@ engine_run(test_group_vendors "" 120 test_group pocl,intel)
 engine_run(test_group_vendors_packed "" 120 test_group pocl,intel packed)
 engine_run(test_group_three_vendors_packed "" 120 test_group pocl,intel,rusticl packed)
 engine_run(test_decoder_vendors "" 300 test_decoder ${cases} pocl,intel)
-set(ENGINE_ENV ${two_vendors} EVENER_TEST_EVERY_WAY=1)
-engine_run(test_decoder_vendors_every_way long 600 test_decoder ${cases} pocl,intel)
 engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,rusticl)
-set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors engine/test_decoder_vendors_every_way
-	engine/test_decoder_three_vendors PROPERTIES
+set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES
 	FIXTURES_REQUIRED decoder_cases)
 set_tests_properties(engine/test_decoder_vendors PROPERTIES PROCESSORS 1) # compiling, most of the time
 unset(ENGINE_ENV)

@@ -2,8 +2,7 @@
  * architecture, head layout and rope scaling that decoder_cases.py makes, cut over ranks in several ways.
  *   test_decoder [FOLDER [DEVICES [PREFILL]]]
  * FOLDER left out: EVENER_TEST_CASES. DEVICES of several drivers (pocl,intel) replace the ways on one; PREFILL:
- * tokens of a prompt piece. A case goes one way, another case another; with EVENER_TEST_EVERY_WAY set each goes all.
- */
+ * tokens of a prompt piece. */
 #include "engine/harness.h"
 
 #include <dirent.h>
@@ -37,7 +36,6 @@ static const cut on_one_driver[] = {
 
 static cut one_cut[2];
 static const cut *cuts = on_one_driver;
-static bool every_way;
 static size_t n_cuts = sizeof on_one_driver / sizeof *on_one_driver;
 static evn_system *drivers;
 
@@ -199,13 +197,9 @@ static void test_case(void **at)
 	char *expected_path = evn_format("%.*s.expected", (int)(strlen(path) - strlen(".gguf")), path);
 	expected e = read_expected(expected_path);
 	require_ok(evn_model_open(&m, path, &err));
-	static size_t n_before;
-	const size_t turn = n_before++ % n_cuts;
 	size_t n_wrong = 0;
 	for (size_t i = 0; i < n_cuts; i++) {
 		ranks r;
-		if (!every_way && i != turn)
-			continue;
 		open_ranks(&r, m, &cuts[i]);
 		float *got = walk(&r, &e, cuts[i].prefill);
 		double worst = compare(got, &e);
@@ -262,7 +256,6 @@ int main(int argc, char **argv)
 	size_t n = find_cases(folder, tests);
 	if (!n)
 		return missing("the folder holds no cases: python3 has no numpy");
-	every_way = getenv("EVENER_TEST_EVERY_WAY");
 	if (argc > 2)
 		use_cuts(argc, argv);
 	for (size_t i = 0; i < n_cuts; i++)
