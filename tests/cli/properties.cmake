@@ -2,7 +2,7 @@
 foreach(script refuse results picture train score make-model)
 	add_test(NAME cli/${script} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
-	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS ${EVN_BOTH_CORES} TIMEOUT 300
+	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
 		ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
 endforeach()
 
@@ -10,17 +10,21 @@ endforeach()
 foreach(what plan run)
 	add_test(NAME cli/vendors_${what} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/vendors.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} ${what})
-	set_tests_properties(cli/vendors_${what} PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS ${EVN_BOTH_CORES} TIMEOUT 600 LABELS long)
+	set_tests_properties(cli/vendors_${what} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS long)
 endforeach()
 
 add_test(NAME cli/share_cores COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/vendors.sh
 	$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} cores)
-set_tests_properties(cli/share_cores PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS ${EVN_BOTH_CORES} TIMEOUT 300)
+set_tests_properties(cli/share_cores PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME cli/score_long COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/score.sh $<TARGET_FILE:evener_cli>
 	${CMAKE_SOURCE_DIR} long)
-set_tests_properties(cli/score_long PROPERTIES SKIP_RETURN_CODE 77 PROCESSORS ${EVN_BOTH_CORES} TIMEOUT 1800 LABELS long)
+set_tests_properties(cli/score_long PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 LABELS long)
 
 # Speeds: nothing else may run beside it.
 add_test(NAME cli/proposed COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/proposed.sh $<TARGET_FILE:evener_cli>
 	${CMAKE_SOURCE_DIR})
 set_tests_properties(cli/proposed PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 1800 LABELS long)
+
+set_tests_properties(cli/score PROPERTIES COST 100)
+set_tests_properties(cli/train PROPERTIES COST 90)
+set_tests_properties(cli/results PROPERTIES COST 70)

@@ -57,7 +57,7 @@ holds 'd["tokens"] > 4 and math.isfinite(d["nll"])' "${f32[@]}" -d pocl -f bytes
 cp -r "${EVENER_CACHE_DIR:-$HOME/.cache/evener}" cache 2>/dev/null || mkdir cache
 export EVENER_CACHE_DIR=$dir/cache
 rm -rf cache/scores
-run=("${f32[@]}" -f "$text" --ctx 32 --windows 60 -d pocl/1)
+run=("${f32[@]}" -f "$text" --ctx 32 --windows 30 -d pocl/1)
 "$evener" "${run[@]}" -q >out 2>err &
 pid=$!
 for _ in $(seq 600); do
@@ -69,7 +69,7 @@ wait "$pid" 2>/dev/null
 rm -f cache/scores/*.tmp
 [ -n "$(ls cache/scores)" ] || fail 'killed: nothing was kept'
 cp -r cache/scores kept
-holds '0 < d["resumed_windows"] < 60 and d["windows"] == 60' "${run[@]}"
+holds '0 < d["resumed_windows"] < 30 and d["windows"] == 30' "${run[@]}"
 mv out resumed
 [ -z "$(ls cache/scores)" ] || fail 'resumed: what was kept is still there'
 holds "d['resumed_windows'] == 0 and d['nll'] == json.load(open('resumed'))['nll']" "${run[@]}"
@@ -92,10 +92,10 @@ refuse 2 'short.txt: 6 tokens, at least 512 are needed for a window' score -m "$
 refuse 2 '--ctx: 8193 tokens, but the model was trained for a context of 8192' score -m "$model" -f one.txt --ctx 8193
 refuse 2 'context: 9000 tokens' score -m "$model" -f one.txt -c 9000
 refuse 2 '--ctx: 2:' score -m "$model" -f one.txt --ctx 2
-refuse 1 'split: sequence needs the whole model on every device' score -m "$model" -f "$text" --ctx 512 --windows 2 \
-	-d pocl,pocl --memory 130MB --split sequence
-holds 'd["split"] == "tensor" and d["predicted"]["sequence_tok_s"] is None' score -m "$model" -f "$text" --ctx 64 --windows 4 \
-	-d pocl,pocl --memory 105MB --split auto
+refuse 1 'split: sequence needs the whole model on every device' "${f32[@]}" -f "$text" --ctx 512 --windows 2 \
+	-d pocl/1+1 --memory 130MB --split sequence
+holds 'd["split"] == "tensor" and d["predicted"]["sequence_tok_s"] is None' "${f32[@]}" -f "$text" --ctx 64 --windows 4 \
+	-d pocl/1+1 --memory 105MB --split auto
 "$evener" "${f32[@]}" -d pocl -p 'The capital of France' -q --image nowhere/x.png >out 2>err
 [ $? = 1 ] && grep -q 'nowhere/x.png' err && grep -q '^perplexity' out || fail "image that cannot be written: $(cat err)"
 

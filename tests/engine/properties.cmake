@@ -9,7 +9,7 @@ set(LEAKS LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_
 # engine_run NAME LABEL SECONDS PROGRAM ARGS...: one more run of a test program; ENGINE_ENV adds to its environment.
 function(engine_run name label seconds program)
 	add_test(NAME engine/${name} COMMAND ${program} ${ARGN})
-	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} PROCESSORS ${EVN_BOTH_CORES} LABELS "${label}"
+	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} LABELS "${label}"
 		ENVIRONMENT "${LEAKS};${ENGINE_ENV}")
 endfunction()
 
@@ -28,7 +28,7 @@ set_tests_properties(engine/test_splits PROPERTIES TIMEOUT 300)
 engine_run(test_splits_f32 long 1200 test_splits ${CMAKE_SOURCE_DIR}/models/smollm2-135m-instruct-f32.gguf)
 
 # Tiny models and what they must give, made by Python; in several ways on one driver, then over drivers.
-foreach(kind cases long)
+foreach(kind cases few long)
 	add_test(NAME engine/decoder_${kind} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/engine/decoder_cases.py
 		${CMAKE_BINARY_DIR}/tests/decoder-${kind} ${kind})
 	set_tests_properties(engine/decoder_${kind} PROPERTIES FIXTURES_SETUP decoder_${kind} SKIP_RETURN_CODE 77 TIMEOUT 300)
@@ -36,7 +36,7 @@ endforeach()
 set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
 set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 600 FIXTURES_REQUIRED decoder_cases
-	PROCESSORS 1 ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
+	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
 
@@ -51,9 +51,15 @@ engine_run(test_reference_vendors_f32_long long 1200 test_reference pocl,intel f
 engine_run(test_group_vendors "" 120 test_group pocl,intel)
 engine_run(test_group_vendors_packed "" 120 test_group pocl,intel packed)
 engine_run(test_group_three_vendors_packed "" 120 test_group pocl,intel,rusticl packed)
-engine_run(test_decoder_vendors "" 300 test_decoder ${cases} pocl,intel)
+engine_run(test_decoder_vendors "" 300 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-few pocl,intel)
+engine_run(test_decoder_vendors_all long 600 test_decoder ${cases} pocl,intel)
 engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,rusticl)
-set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors engine/test_decoder_three_vendors PROPERTIES
+set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors_all engine/test_decoder_three_vendors PROPERTIES
 	FIXTURES_REQUIRED decoder_cases)
-set_tests_properties(engine/test_decoder_vendors PROPERTIES PROCESSORS 1) # compiling, most of the time
+set_tests_properties(engine/test_decoder_vendors PROPERTIES FIXTURES_REQUIRED decoder_few)
 unset(ENGINE_ENV)
+
+set_tests_properties(engine/test_decoder PROPERTIES COST 60)
+set_tests_properties(engine/test_reference_vendors PROPERTIES COST 50)
+set_tests_properties(engine/test_splits PROPERTIES COST 40)
+set_tests_properties(engine/test_reference_f32_halves engine/test_decoder_vendors PROPERTIES COST 30)

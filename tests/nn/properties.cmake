@@ -1,7 +1,7 @@
-# Every kernel of every format on PoCL, on the others a format of each kind; the rest is labelled long. The first run
-# builds the kernels: one core's work for minutes.
+# Every kernel with a weight format of each kind; all formats, one core's work of compiling for minutes, are labelled
+# long (engine/test_decoder meets every format too).
 add_dependencies(test_kernels evener_probe)
-set_tests_properties(nn/test_kernels PROPERTIES TIMEOUT 600)
+set_tests_properties(nn/test_kernels PROPERTIES TIMEOUT 600 COST 80)
 foreach(platform intel rusticl)
 	add_test(NAME nn/test_kernels_${platform} COMMAND test_kernels ${platform})
 	set_tests_properties(nn/test_kernels_${platform} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
@@ -13,3 +13,4 @@ endforeach()
 add_test(NAME nn/oclgrind COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/nn/oclgrind.sh $<TARGET_FILE:test_kernels>
 	${CMAKE_SOURCE_DIR}/kernels)
 set_tests_properties(nn/oclgrind PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 240)
+set_tests_properties(nn/test_kernels_intel PROPERTIES COST 45)

@@ -1,7 +1,7 @@
 /* Every kernel on every usable device, as the device likes it and with work-groups as on GPUs.
  *   test_kernels            of every platform but those that have a run of their own, as their compilers take long;
- *                           work-groups as on GPUs with one weight format of each kind
- *   test_kernels PLATFORM   of this one, with one weight format of each kind
+ *                           with one weight format of each kind
+ *   test_kernels PLATFORM   of this one, the same
  *   test_kernels PLATFORM all   with every weight format
  *   test_kernels --tiny     small shapes and no GEMM, for interpreters
  * OCL_ICD_VENDORS picks the drivers. */
@@ -132,10 +132,12 @@ static void find_tests(const char *platform, bool tiny, bool every_format)
 		const evn_device_info *info = evn_system_info(sys, i);
 		if (!info->usable || (platform ? strcmp(info->platform, platform) != 0 : has_its_own_run(info->platform)))
 			continue;
-		add(i, tiny ? 1 : 0, tiny, platform && !every_format);
+		add(i, tiny ? 1 : 0, tiny, !tiny && !every_format);
 		tests[n_tests - 1].options.tiny_heads = !strcmp(info->platform, "rusticl");
-		if (tiny || !strcmp(info->platform, "pocl"))
-			add(i, tiny ? 4 : 32, tiny, !tiny && !every_format);
+		if (!tiny && strcmp(info->platform, "pocl") != 0)
+			continue;
+		add(i, tiny ? 4 : 32, tiny, !tiny && !every_format);
+		tests[n_tests - 1].options.tiny_heads = !every_format;
 	}
 }
 
