@@ -26,10 +26,8 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 	uint64_t h = evn_hash_str(EVN_HASH_START, LINE_FORMAT);
 	h = evn_hash_str(h, evn_version());
 	for (uint32_t i = 0; i < n; i++) {
-		char name[96];
-		evn_pick_name(s, &picks[i], name, sizeof name);
-		uint64_t device = evn_pick_fingerprint(s, &picks[i]);
-		h = evn_hash_str(evn_hash(h, &device, sizeof device), name);
+		uint64_t device = evn_pick_fingerprint(s, &picks[i]); /* not its id: other drivers come and go */
+		h = evn_hash(h, &device, sizeof device);
 		evn_gemm_params gemm; /* other parameters, other rates */
 		char text[EVN_GEMM_TEXT] = "";
 		if (evn_gemm_params_of(s, picks[i].device, &gemm))

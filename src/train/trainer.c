@@ -271,8 +271,11 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	evn_reduce reduce = p->reduce == EVN_REDUCE_FLAGS ? EVN_REDUCE_AUTO : p->reduce;
 	EVN_TRY(evn_devices_open(p->system, p->picks, p->n, t->devices, err));
 	t->n_ranks = p->n;
-	for (uint32_t i = 0; i < t->n_ranks; i++)
+	for (uint32_t i = 0; i < t->n_ranks; i++) {
+		/* A run is long: what a binary would save of its start is not worth as much again at its end. */
+		evn_device_build_throwaway(t->devices[i], evn_device_slow_binaries(t->devices[i]));
 		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
+	}
 	EVN_TRY(evn_group_create(&t->group, t->queues, t->n_ranks, reduce, EVN_MESSAGES_F32,
 							 evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks), err));
 	EVN_TRY(evn_team_create(&t->team, t->n_ranks, release_waiting, t, err));

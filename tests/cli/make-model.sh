@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # make-model.sh EVENER REPO - scripts/make-model: files of random weights are as asked for, load and run.
 . "$(dirname "$0")/lib.sh"
+without rusticl intel
 model=${EVENER_TEST_MODEL:-$repo/models/smollm2-135m-instruct-q4_1.gguf}
 [ -f "$model" ] || skip "no model at $model"
 python3 -c 'import numpy' 2>/dev/null || skip 'python3 has no numpy'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # picture.sh EVENER REPO - configs/simple-lm.yaml as a user runs it: its logits, its picture, and what cannot be drawn.
 . "$(dirname "$0")/lib.sh"
+without rusticl intel
 config=$repo/configs/simple-lm.yaml
 
 # logits FILE ARGS...: the printed logits.

@@ -3,7 +3,7 @@
 # keys scripts rely on and nothing else on stdout, text as it comes, and Ctrl-C ending in time. Exit 77 without the model.
 . "$(dirname "$0")/lib.sh"
 need_model
-without_rusticl
+without rusticl
 run=(run -m "$model" -d pocl -c 256)
 text='The capital of France is'
 

@@ -3,6 +3,7 @@
 # figures under every split, a killed run that goes on, and bad texts. long: all 32 windows. Exit 77 without the model.
 . "$(dirname "$0")/lib.sh"
 need_model
+without rusticl intel
 text=$repo/tests/data/persuasion-20k.txt
 f32=(score -m "$model" --activations f32)
 

@@ -8,7 +8,7 @@ platforms=$("$evener" devices --no-measure --json | grep -c '"pocl"')
 	[ "${CI-}" = true ] && exit 1
 	skip 'no device of PoCL'
 }
-without_rusticl
+without rusticl intel
 # The first run of several ranks on one device may fail: in PoCL 3.1 two workers that compile the same kernel at the same
 # time can abort the process (common.c: pocl_release_dlhandle_cache). Compiled once, kernels are found in PoCL's cache.
 compile_for() {

@@ -20,7 +20,6 @@ engine_run(test_reference_shares "" 300 test_reference pocl/1+1 q4_1 3 24 f32 1,
 engine_run(test_reference_kv_f16 "" 300 test_reference pocl/1+1 q4_1 3 24 f16)
 engine_run(test_reference_kv_q8_0 "" 300 test_reference pocl/1+1 q4_1 3 24 q8_0)
 engine_run(test_reference_f32 "" 300 test_reference pocl f32 2 16)
-engine_run(test_reference_f32_halves "" 300 test_reference pocl/1+1 f32 2 16)
 engine_run(test_reference_f32_long long 1200 test_reference pocl f32)
 engine_run(test_reference_f32_halves_long long 1200 test_reference pocl/1+1 f32)
 
@@ -62,4 +61,4 @@ unset(ENGINE_ENV)
 set_tests_properties(engine/test_decoder PROPERTIES COST 60)
 set_tests_properties(engine/test_reference_vendors PROPERTIES COST 50)
 set_tests_properties(engine/test_splits PROPERTIES COST 40)
-set_tests_properties(engine/test_reference_f32_halves engine/test_decoder_vendors PROPERTIES COST 30)
+set_tests_properties(engine/test_decoder_vendors PROPERTIES COST 30)
