@@ -3,7 +3,11 @@
  * The units of one kind (heads, feed-forward, vocabulary) of all layers lie on one line: the first unit of every
  * layer, then the second of every layer, and so on. The shares, summed up in rank order, cut the line at its nearest
  * whole units. In each layer that leaves ranges which are contiguous, in rank order and cover it; a rank's ranges
- * differ between layers by at most one unit, and its total is its share to within one (half a unit at either end). */
+ * differ between layers by at most one unit, and its total is its share to within one (half a unit at either end).
+ *
+ * Which layers hold the unit more is spread evenly: a rank that has much to do in one layer catches up in the next,
+ * where ranks may be a little apart. So layers come to the line in van der Corput's order, by their indices with the
+ * bits reversed (0, 4, 2, 6, 1, ...), of which any number are evenly spread. */
 #include "plan/plan.h"
 
 #include <math.h>
@@ -17,7 +21,24 @@ typedef struct {
 
 typedef struct {
 	line heads, ff, vocab;
+	const uint32_t *turns; /* of the layers on a line */
 } lines;
+
+/* turns[layer] = how many layers come before it. */
+static void spread(uint32_t *turns, uint32_t n_layers)
+{
+	uint32_t size = 1;
+	while (size < n_layers)
+		size *= 2;
+	for (uint32_t i = 0, layer = 0, turn = 0; i < size; i++) {
+		if (layer < n_layers)
+			turns[layer] = turn++;
+		uint32_t bit = size / 2; /* counts in reversed bits */
+		for (; layer & bit; bit /= 2)
+			layer ^= bit;
+		layer ^= bit;
+	}
+}
 
 /* Whole units of the line that lie before a fraction of its elements. Short units, if any, are at its end. */
 static uint64_t line_cut(line l, double fraction)
@@ -30,17 +51,17 @@ static uint64_t line_cut(line l, double fraction)
 	return n_full + (uint64_t)round((at - full_end) / (l.size % l.grain));
 }
 
-/* Elements of one layer that lie before the cut: unit u of the layer is unit u * n_layers + layer of the line. */
-static uint32_t cut_in_layer(line l, uint64_t cut, uint32_t layer)
+/* Elements of one layer that lie before the cut: its unit u is unit u * n_layers + turn of the line. */
+static uint32_t cut_in_layer(line l, uint64_t cut, uint32_t turn)
 {
-	uint64_t n_units = (cut + l.n_layers - 1 - layer) / l.n_layers;
+	uint64_t n_units = (cut + l.n_layers - 1 - turn) / l.n_layers;
 	uint64_t end = n_units * l.grain;
 	return end < l.size ? (uint32_t)end : l.size;
 }
 
-static evn_range range_in_layer(line l, uint64_t begin, uint64_t end, uint32_t layer)
+static evn_range range_in_layer(line l, uint64_t begin, uint64_t end, uint32_t turn)
 {
-	return (evn_range){cut_in_layer(l, begin, layer), cut_in_layer(l, end, layer)};
+	return (evn_range){cut_in_layer(l, begin, turn), cut_in_layer(l, end, turn)};
 }
 
 /* Where rank r's part of a line begins and ends. Shares need not sum to 1. A share of 0 cuts twice in the same place:
@@ -67,9 +88,9 @@ static void cut_ranges(evn_split *split, const lines *l, const double *shares, c
 		const cut ff[EVN_PHASES] = {cut_of(l->ff, shares, n, r), cut_of(l->ff, prompt_shares, n, r)};
 		for (uint32_t i = 0; i < split->n_layers; i++) {
 			evn_layer_split *y = &split->layers[(size_t)i * n + r];
-			y->heads = range_in_layer(l->heads, heads.begin, heads.end, i);
+			y->heads = range_in_layer(l->heads, heads.begin, heads.end, l->turns[i]);
 			for (int phase = 0; phase < EVN_PHASES; phase++)
-				y->ff[phase] = range_in_layer(l->ff, ff[phase].begin, ff[phase].end, i);
+				y->ff[phase] = range_in_layer(l->ff, ff[phase].begin, ff[phase].end, l->turns[i]);
 		}
 		split->vocab[r] = range_in_layer(l->vocab, vocab.begin, vocab.end, 0);
 	}
@@ -299,13 +320,19 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 	EVN_TRY(check_shares(prompt_weights, n_ranks, prompt_shares ? prompt_shares : shares, err));
 	evn_split split = {.n_ranks = n_ranks, .n_layers = s->n_layers};
 	split.layers = calloc((size_t)n_ranks * s->n_layers + 1, sizeof *split.layers); /* there may be none */
-	if (!split.layers)
+	uint32_t *turns = calloc((size_t)s->n_layers + 1, sizeof *turns);
+	if (!split.layers || !turns) {
+		free(split.layers);
+		free(turns);
 		return evn_fail_memory(err, "plan", (uint64_t)n_ranks * s->n_layers * sizeof *split.layers);
+	}
+	spread(turns, s->n_layers);
 
 	fitting f = {.shape = s, .memory = memory, .weights = weights, .n_ranks = n_ranks, .step = 1 / most_units(s)};
 	lines l = {{s->n_layers, s->n_heads, 1},
 			   {s->n_layers, s->ff_dim, s->ff_grain ? s->ff_grain : 1},
-			   {1, s->vocab, s->vocab_grain}};
+			   {1, s->vocab, s->vocab_grain},
+			   turns};
 	bool differ = memcmp(weights, prompt_weights, n_ranks * sizeof *weights) != 0;
 	evn_status status = differ && fit_both(&split, &l, &f, prompt_weights) ? EVN_OK : fit(&split, &l, &f, err);
 	if (status == EVN_ERR_LIMIT && n_ranks > 1 &&
@@ -313,6 +340,7 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 		l.heads.grain = s->n_heads / s->n_kv_heads;
 		status = fit(&split, &l, &f, err);
 	}
+	free(turns);
 	if (status != EVN_OK)
 		evn_split_free(&split);
 	*out = split;
