@@ -60,5 +60,5 @@ unset(ENGINE_ENV)
 
 set_tests_properties(engine/test_decoder PROPERTIES COST 60)
 set_tests_properties(engine/test_reference_vendors PROPERTIES COST 50)
-set_tests_properties(engine/test_splits PROPERTIES COST 40)
+set_tests_properties(engine/test_splits engine/test_reference_vendors_f32 PROPERTIES COST 40)
 set_tests_properties(engine/test_decoder_vendors PROPERTIES COST 30)
