@@ -2,9 +2,11 @@
 
 // One step on the gradient times g_scale; unbias1 = 1 / (1 - beta1^step), unbias2 likewise. Work-item: 16 values.
 kernel IN_VECTORS void adamw(global float *w, global float *m, global float *v, const global float *g, float g_scale, float rate,
-                             float beta1, float beta2, float eps, float decay, float unbias1, float unbias2)
+                             float beta1, float beta2, float eps, float decay, float unbias1, float unbias2, uint n_items)
 {
-	size_t i = get_global_id(0);
+	size_t i = flat_id();
+	if (i >= n_items)
+		return;
 	float16 d = vload16(i, g) * g_scale;
 	float16 m1 = fma(d - vload16(i, m), (float16)(1.0f - beta1), vload16(i, m));
 	float16 v1 = fma(d * d - vload16(i, v), (float16)(1.0f - beta2), vload16(i, v));

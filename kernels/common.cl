@@ -10,6 +10,9 @@
 // Left to itself a compiler makes large helpers called several times into functions, which costs a third of the speed.
 #define INLINE inline __attribute__((always_inline))
 
+// The number of a work-item among those of evn_launch_items.
+INLINE size_t flat_id(void) { return get_global_id(1) * get_global_size(0) + get_global_id(0); }
+
 INLINE float sum16(float16 v)
 {
 	float8 a = v.lo + v.hi;

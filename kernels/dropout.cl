@@ -14,9 +14,11 @@ INLINE uint16 philox(uint16 low, uint16 high, uint key)
 }
 
 // y[i] = scale x[i] where the i-th random number is at least `below`, else 0. y may be x. Work-item: 16 values.
-kernel IN_VECTORS void dropout(global float *y, const global float *x, uint below, float scale, uint key, uint stream)
+kernel IN_VECTORS void dropout(global float *y, const global float *x, uint below, float scale, uint key, uint stream, uint n_items)
 {
-	size_t i = get_global_id(0);
+	size_t i = flat_id();
+	if (i >= n_items)
+		return;
 	uint16 places = (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (uint16)((uint)i * 16);
 	int16 stays = philox(places, (uint16)stream, key) >= (uint16)below;
 	vstore16(select((float16)0.0f, vload16(i, x) * scale, stays), i, y);

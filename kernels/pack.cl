@@ -1,8 +1,10 @@
 // pack.cl - a rank's partial sums as a message in another format than f32. Comes after the format (kernels/message/).
 
 // Work-item: a block of 32 columns.
-kernel IN_VECTORS void pack(global uchar *m, const global float *partial)
+kernel IN_VECTORS void pack(global uchar *m, const global float *partial, uint n_items)
 {
-	size_t i = get_global_id(0);
+	size_t i = flat_id();
+	if (i >= n_items)
+		return;
 	message_store(m, i, vload16(2 * i, partial), vload16(2 * i + 1, partial));
 }

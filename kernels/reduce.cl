@@ -31,10 +31,11 @@ INLINE void add_norm_row(global float *y, size_t t, global float *x, const globa
 }
 
 // x += p0 + p1 + .... Work-item: 16 columns.
-kernel IN_VECTORS void add_partials(global float *x, uint n, PARTIALS)
+kernel IN_VECTORS void add_partials(global float *x, uint n, PARTIALS, uint n_items)
 {
 	const global uchar *p[] = PARTIALS_LIST;
-	add_vector(x, get_global_id(0), p, n);
+	if (flat_id() < n_items)
+		add_vector(x, flat_id(), p, n);
 }
 
 // Work-group t: row t of x += p0 + p1 + ..., and y[t] = norm of x[t].

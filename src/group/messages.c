@@ -78,7 +78,7 @@ static evn_status pack(evn_group *g, uint32_t rank, const evn_sum *s, evn_error 
 	evn_args a = evn_args_begin(m->pack);
 	evn_arg_buf(&a, m->packed.bufs[m->turn[0]][rank]);
 	evn_arg_buf(&a, m->partials.bufs[m->turn[0]][rank]);
-	return evn_launch(&a, 1, (size_t[]){(size_t)s->n_tok * s->stride / 32}, (size_t[]){1}, err);
+	return evn_launch_items(&a, s->n_tok * s->stride / 32, err);
 }
 
 evn_status evn_message(evn_group *g, uint32_t rank, const evn_sum *s, evn_parts **out, evn_error *err)

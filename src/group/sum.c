@@ -52,5 +52,5 @@ evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_parts *parts, const 
 								   "add_partials", 1, err));
 	evn_args a = evn_args_begin(parts->add);
 	arg_parts(&a, g, rank, parts, s);
-	return evn_launch(&a, 1, (size_t[]){(size_t)s->n_tok * s->stride / 16}, (size_t[]){1}, err);
+	return evn_launch_items(&a, s->n_tok * s->stride / 16, err);
 }

@@ -288,7 +288,7 @@ evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_
 	evn_arg_f32(&a, 1 / (1 - d->fraction));
 	evn_arg_u32(&a, (uint32_t)d->key);
 	evn_arg_u32(&a, (uint32_t)(d->key >> 32));
-	return launch(b, &a, 1, (size_t[]){(size_t)n / 16}, err);
+	return evn_launch_items(&a, (uint32_t)(n / 16), err);
 }
 
 evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *logits, const evn_buf *targets,
@@ -335,7 +335,7 @@ evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, con
 	const float values[] = {o->gradient_scale, o->rate, o->beta1, o->beta2, o->eps, o->decay, o->unbias1, o->unbias2};
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
 		evn_arg_f32(&a, values[i]);
-	return launch(b, &a, 1, (size_t[]){(size_t)n / 16}, err);
+	return evn_launch_items(&a, (uint32_t)(n / 16), err);
 }
 
 evn_status evn_op_sum_squares(evn_backward *b, evn_buf *sums, const evn_buf *g, uint64_t n, evn_error *err)

@@ -106,7 +106,9 @@ static uint32_t items_of(const evn_cases *c, const sum_shape *s)
 
 static evn_status launch_sum(evn_cases *c, const sum_shape *s, evn_args *a, evn_error *err)
 {
-	size_t groups = s->meets ? 1 : s->norms ? N_TOK : N_TOK * STRIDE / 16;
+	if (!s->meets && !s->norms)
+		return evn_launch_items(a, N_TOK * STRIDE / 16, err);
+	size_t groups = s->meets ? 1 : N_TOK;
 	return evn_launch(a, 1, &groups, (size_t[]){items_of(c, s)}, err);
 }
 
@@ -262,7 +264,7 @@ static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 		evn_args a = evn_args_begin(pack);
 		evn_arg_buf(&a, packed[i].buf);
 		evn_arg_buf(&a, partials[i].buf);
-		EVN_TRY(evn_launch(&a, 1, (size_t[]){N / 32}, (size_t[]){1}, err));
+		EVN_TRY(evn_launch_items(&a, N / 32, err));
 	}
 	for (int i = 0; i < N; i++) /* what adds up may be a unit larger than the sum */
 		x.bound[i] += evn_roundings(2) * (fabs((double)x.values[i]) + fabs((double)partials[0].values[i]) +
@@ -272,7 +274,7 @@ static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 	evn_arg_u32(&a, 2);
 	for (int i = 0; i < EVN_MAX_RANKS; i++)
 		evn_arg_buf(&a, packed[i % 2].buf);
-	EVN_TRY(evn_launch(&a, 1, (size_t[]){N / 16}, (size_t[]){1}, err));
+	EVN_TRY(evn_launch_items(&a, N / 16, err));
 	return evn_case_check(c, &x, "x", err);
 }
 

@@ -265,6 +265,7 @@ size_t evn_system_problem_count(const evn_system *s) { return s->n_problems; }
 evn_driver_problem evn_system_problem(const evn_system *s, size_t i) { return s->problems[i]; }
 int evn_system_chip(const evn_system *s, size_t i) { return s->devices[i].chip; }
 bool evn_system_slow_binaries(const evn_system *s, size_t i) { return evn_quirk_slow_binaries(&s->devices[i]); }
+bool evn_system_loses_count(const evn_system *s, size_t i) { return evn_quirk_loses_count(&s->devices[i]); }
 int evn_system_platform(const evn_system *s, size_t i) { return s->devices[i].platform_index; }
 cl_platform_id evn_system_cl_platform(const evn_system *s, size_t i) { return s->devices[i].cl_platform; }
 cl_device_id evn_system_cl_device(const evn_system *s, size_t i) { return s->devices[i].cl_device; }

@@ -49,6 +49,7 @@ struct evn_system {
 
 cl_platform_id evn_system_cl_platform(const evn_system *s, size_t i);
 bool evn_system_slow_binaries(const evn_system *s, size_t i);
+bool evn_system_loses_count(const evn_system *s, size_t i);
 cl_device_id evn_system_cl_device(const evn_system *s, size_t i);
 
 /* What this process's drivers offer, without meeting them in a child first: for that child itself. */
@@ -75,6 +76,8 @@ const char *evn_quirk_sub_devices(const evn_found *f);
 bool evn_quirk_no_own_cores(const evn_found *f);
 /* A program's binary costs as much as building it, and the driver keeps what it builds by itself. */
 bool evn_quirk_slow_binaries(const evn_found *f);
+/* The driver loses count of a kernel's users when it is launched wider than before (widest.c). */
+bool evn_quirk_loses_count(const evn_found *f);
 
 /* ---- reports of the child that met a driver (report.c) --------------------------------------------------------- */
 

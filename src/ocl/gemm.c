@@ -7,7 +7,8 @@
 #include "ocl/gemm_params.h"
 
 /* CLBlast up to 1.6.0 races in its program cache when two threads call it: calls only enqueue, so one lock is cheap.
- * It also guards the devices' parameters. */
+ * It also guards the devices' parameters. Where a kernel must not be launched wider than before while others run it
+ * (widest.c) products are made one after the other, and the lock is held until the product is there. */
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* CLBlast writes products of vectors out lane by lane, and not every compiler makes vectors of them again: PoCL
@@ -125,8 +126,13 @@ static evn_status multiply(evn_queue *q, const evn_product *p, const evn_buf *a,
 evn_status evn_multiply(evn_queue *q, const evn_product *p, const evn_buf *a, const evn_buf *b, evn_buf *c,
 						evn_error *err)
 {
+	const bool alone = evn_widest_needed(q->device);
+	if (alone) /* not under the lock: what is queued before may wait for other ranks */
+		EVN_TRY(evn_queue_finish(q, err));
 	pthread_mutex_lock(&clblast_lock);
 	evn_status s = multiply(q, p, a, b, c, err);
+	if (alone && s == EVN_OK)
+		s = evn_queue_finish(q, err);
 	pthread_mutex_unlock(&clblast_lock);
 	return s;
 }

@@ -52,7 +52,18 @@ static void free_sources(char **texts, cl_uint n)
 		free(texts[i]);
 }
 
-static evn_status load_sources(const char *sources, char **texts, cl_uint *n, evn_error *err)
+static evn_status fit_source(const evn_device *d, char **text, evn_error *err)
+{
+	if (!d->loses_count)
+		return EVN_OK;
+	char *plain = *text;
+	*text = evn_widest_source(plain);
+	evn_status s = *text ? EVN_OK : evn_fail_memory(err, "kernel source", strlen(plain));
+	free(plain);
+	return s;
+}
+
+static evn_status load_sources(const evn_device *d, const char *sources, char **texts, cl_uint *n, evn_error *err)
 {
 	*n = 0;
 	EVN_TRY(load_source("common.cl", strlen("common.cl"), &texts[(*n)++], err));
@@ -62,7 +73,7 @@ static evn_status load_sources(const char *sources, char **texts, cl_uint *n, ev
 			return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: more than %d files in one program", sources,
 							MAX_SOURCES);
 		EVN_TRY(load_source(p, length, &texts[*n], err));
-		(*n)++;
+		EVN_TRY(fit_source(d, &texts[(*n)++], err));
 		p += length;
 		p += strspn(p, " ");
 	}
@@ -162,7 +173,7 @@ static evn_status make_program(evn_device *d, evn_program *entry, evn_error *err
 	cl_int code;
 	char *path = NULL;
 	cl_program p = NULL;
-	evn_status s = load_sources(sources, texts, &n, err);
+	evn_status s = load_sources(d, sources, texts, &n, err);
 	if (s != EVN_OK)
 		goto done;
 	path = binary_path(d, texts, n, defines);

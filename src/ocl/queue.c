@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST_ITEMS_WIDE ((size_t)4096)
+
 evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err)
 {
 	evn_queue *q = *out = calloc(1, sizeof *q);
@@ -124,7 +126,7 @@ static evn_status finish_named(const evn_kernel *k, evn_error *err)
 static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, cl_event *event,
 						 evn_error *err)
 {
-	const evn_kernel *k = a->kernel;
+	evn_kernel *k = a->kernel;
 	evn_queue *q = k->queue;
 	if (a->code != CL_SUCCESS)
 		return evn_cl_fail(err, q->device, "clSetKernelArg", k->name, a->code);
@@ -136,6 +138,7 @@ static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const
 		if (!global[i])
 			return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: empty launch (dimension %u)", k->name, i);
 	}
+	EVN_TRY(evn_widest_first(k, dims, global, locals, err));
 	cl_int code = clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, event);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, q->device, "clEnqueueNDRangeKernel", k->name, code);
@@ -145,6 +148,15 @@ static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err)
 {
 	return launch(a, dims, groups, locals, NULL, err);
+}
+
+evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err)
+{
+	static const size_t ones[] = {1, 1}; /* on a CPU an item fills the core's vectors */
+	const size_t width = n && n < MOST_ITEMS_WIDE ? n : MOST_ITEMS_WIDE;
+	evn_arg_u32(a, n);
+	return evn_launch(a, 2, (size_t[]){width, (n + width - 1) / width},
+					  evn_device_is_cpu(a->kernel->queue->device) ? ones : NULL, err);
 }
 
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,

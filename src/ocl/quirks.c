@@ -2,17 +2,19 @@
  * one, say the symptom you saw, with the driver's version. */
 #include "ocl/found.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
 	SUB_DEVICES = 1,   /* the symptom is one of sub-devices */
 	NO_OWN_CORES = 2,  /* sub-devices do not run on cores of their own */
 	SLOW_BINARIES = 4, /* a program's binary costs as much as its build, and the driver keeps builds itself */
+	LOSES_COUNT = 8,   /* of who runs a kernel, when it is launched wider than before */
 };
 
 typedef struct {
 	const char *platform; /* short name */
-	const char *driver;   /* start of its version; "" = any */
+	unsigned before;      /* the first major version without it; 0: none is known */
 	const char *type;     /* "cpu", "gpu"; "" = any */
 	unsigned hidden;      /* features that pass their trial and are still not to be used */
 	unsigned kinds;       /* of those above */
@@ -20,18 +22,21 @@ typedef struct {
 } quirk;
 
 static const quirk quirks[] = {
-	{"intel", "", "cpu", 0, SUB_DEVICES | NO_OWN_CORES,
+	{"intel", 0, "cpu", 0, SUB_DEVICES | NO_OWN_CORES,
 	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
-	{"pocl", "3", "cpu", 0, SLOW_BINARIES,
+	{"pocl", 4, "cpu", 0, SLOW_BINARIES,
 	 "asked for a binary it compiles every kernel a second time, for any work-group size"},
-	{"pocl", "", "cpu", 0, SUB_DEVICES,
+	{"pocl", 6, "cpu", 0, LOSES_COUNT,
+	 "a kernel launched wider than before while two other queues run it aborts the process (3.1 and 5.0: common.c, "
+	 "pocl_release_dlhandle_cache)"},
+	{"pocl", 0, "cpu", 0, SUB_DEVICES,
 	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
 	 "them"},
 };
 
 static bool applies(const quirk *q, const evn_found *f)
 {
-	return !strcmp(q->platform, f->platform) && !strncmp(f->driver, q->driver, strlen(q->driver)) &&
+	return !strcmp(q->platform, f->platform) && (!q->before || strtoul(f->driver, NULL, 10) < q->before) &&
 		   (!q->type[0] || !strcmp(q->type, f->info.type));
 }
 
@@ -62,3 +67,4 @@ const char *evn_quirk_sub_devices(const evn_found *f)
 
 bool evn_quirk_no_own_cores(const evn_found *f) { return find(f, NO_OWN_CORES); }
 bool evn_quirk_slow_binaries(const evn_found *f) { return find(f, SLOW_BINARIES); }
+bool evn_quirk_loses_count(const evn_found *f) { return find(f, LOSES_COUNT); }
