@@ -9,7 +9,7 @@ INLINE void multiply_rows(global float *y, const global uchar *x, const global u
 #pragma unroll
 	for (uint i = 0; i < TILES; i++)
 		tiles[i] = min(group * TILES + i, n_tiles - 1); // the last group may do the last tile again
-	multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, part);
+	multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, TILES, part);
 	if (get_local_id(0))
 		return;
 #pragma unroll

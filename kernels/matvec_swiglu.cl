@@ -12,7 +12,7 @@ INLINE void gate_block(global float *y, size_t token, uint y_stride, const globa
 	if (tile < n_tiles) {
 		uint next = min(tile + 1, n_tiles - 1); // of an odd number of tiles the last has no partner
 		uint tiles[TILES] = {tile, next, up + tile, up + next};
-		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, part);
+		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2, part);
 		lo = acc[0] / (1.0f + exp(-acc[0])) * acc[2];
 		if (tile + 1 < n_tiles)
 			hi = acc[1] / (1.0f + exp(-acc[1])) * acc[3];

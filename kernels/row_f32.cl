@@ -11,8 +11,10 @@ INLINE float group_sum(const global float *x)
 	return sum16(sum);
 }
 
-// acc[i] += the tile at blocks[i] times row, over steps first, first + SLICES, ... below n_steps.
-INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint first, uint n_steps)
+// acc[i] += the tile at blocks[i] times row, over steps first, first + SLICES, ... below n_steps. `next` as in row_q8.cl; not
+// read, since weights without blocks come as fast as memory gives them anyway.
+INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint first, uint n_steps,
+                         uint next)
 {
 	for (uint s = first; s < n_steps; s += SLICES) {
 #pragma unroll

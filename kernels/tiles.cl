@@ -20,9 +20,9 @@ INLINE void add_slices(float16 *acc, local float16 *part)
 #endif
 }
 
-// The first n_steps of each tile of tile_steps.
+// The first n_steps of each tile of tile_steps. The tiles multiplied next lie `next` tiles behind these.
 INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *row, const global uchar *w, uint tile_steps,
-                           uint n_steps, local float16 *part)
+                           uint n_steps, uint next, local float16 *part)
 {
 	const global uchar *blocks[TILES];
 #pragma unroll
@@ -30,6 +30,6 @@ INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *
 		blocks[i] = STEP(w, (size_t)tiles[i] * tile_steps);
 		acc[i] = 0.0f;
 	}
-	multiply_row(acc, blocks, row, get_local_id(0), n_steps);
+	multiply_row(acc, blocks, row, get_local_id(0), n_steps, next * tile_steps);
 	add_slices(acc, part);
 }
