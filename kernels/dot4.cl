@@ -2,7 +2,10 @@
 // the one instruction for it in plain C, so the host defines which they can be given, after trying it in a child process:
 //   DOT_VNNI512, DOT_VNNI256  x86's vpdpbusd as inline assembly (AVX512-VNNI; AVX-VNNI), where a CPU driver passes it on
 //   DOT_KHR                   cl_khr_integer_dot_product, a lane at a time
-// Without any: products of single bytes.
+// Without any: products of single bytes. X86_ASSEMBLY: the compiler takes it, so it can be given more.
+#if defined(DOT_VNNI512) || defined(DOT_VNNI256)
+#define X86_ASSEMBLY
+#endif
 
 #if defined(DOT_VNNI512)
 INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)

@@ -44,7 +44,7 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 #define FETCH_STEPS (256 / STEP_LEN)
 INLINE void fetch_ahead(const global uchar *const *blocks, uint s, uint n_steps, uint next)
 {
-#ifdef PREFETCH
+#ifdef X86_ASSEMBLY
 	uint then = s + min((uint)FETCH_STEPS, n_steps);
 	size_t step = (then < n_steps ? then : then - n_steps + next) * (size_t)(STEP_BYTES * TILE_ROWS);
 #pragma unroll

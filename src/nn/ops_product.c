@@ -34,12 +34,11 @@ evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernel
 evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form, const char *rest,
 							  const char *name, uint32_t tiles, const char *more, evn_error *err)
 {
-	const bool q8 = form == EVN_FORM_Q8;
-	char sources[256], defines[112 + EVN_ATTENTION_DEFINES];
-	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl %s%s", quant->kernel, q8 ? "dot4.cl q8.cl " : "", rest);
-	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s%s %s", o->items, BLOCK_TOKENS, tiles,
-			 q8 ? evn_dot_defines(o->config.dot) : "",
-			 q8 && evn_device_has(evn_queue_device(o->q), "prefetch") ? " -DPREFETCH" : "", more);
+	char sources[256], defines[96 + EVN_ATTENTION_DEFINES];
+	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl %s%s", quant->kernel,
+			 form == EVN_FORM_Q8 ? "dot4.cl q8.cl " : "", rest);
+	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s %s", o->items, BLOCK_TOKENS, tiles,
+			 form == EVN_FORM_Q8 ? evn_dot_defines(o->config.dot) : "", more);
 	return evn_kernel_get(out, o->q, sources, name, defines, err);
 }
 

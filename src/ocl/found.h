@@ -21,13 +21,10 @@ enum {
 	EVN_FEATURE_INT_DOT = 1 << 3,
 	EVN_FEATURE_SVM_FINE = 1 << 4,
 	EVN_FEATURE_COMMAND_BUFFER = 1 << 5,
-	EVN_FEATURE_VNNI256 = 1 << 6,  /* x86's vpdpbusd as inline assembly: AVX-VNNI */
-	EVN_FEATURE_VNNI512 = 1 << 7,  /* AVX512-VNNI */
-	EVN_FEATURE_PREFETCH = 1 << 8, /* x86's prefetcht1 as inline assembly */
+	EVN_FEATURE_VNNI256 = 1 << 6, /* x86's vpdpbusd as inline assembly: AVX-VNNI */
+	EVN_FEATURE_VNNI512 = 1 << 7, /* AVX512-VNNI */
 };
-#define EVN_FEATURE_COUNT 9
-/* Those that no driver claims: whether its compiler passes assembly on is for the trial to show. */
-#define EVN_FEATURES_UNCLAIMED (EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512 | EVN_FEATURE_PREFETCH)
+#define EVN_FEATURE_COUNT 8
 extern const char *const evn_feature_names[EVN_FEATURE_COUNT];
 
 /* Strings live in the struct: an evn_found must not move once its info is handed out. */

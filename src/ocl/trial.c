@@ -157,11 +157,9 @@ static bool has_avx_vnni(const trial *t)
 }
 
 static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx512vnni"); }
-static bool has_prefetch(const trial *t) { return is_cpu(t); }
 #else
 static bool has_avx_vnni(const trial *t) { return is_cpu(t) && false; }
 static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && false; }
-static bool has_prefetch(const trial *t) { return is_cpu(t) && false; }
 #endif
 
 static bool claims_subgroups(const trial *t)
@@ -203,9 +201,6 @@ static const struct {
 			"100, 2, -1)));\n"
 			"\t__asm__(\"vpdpbusd %2, %1, %0\" : \"+v\"(acc) : \"v\"(w), \"v\"(v));\n"
 			"\tys[i] = 2.0f * x + 1.0f + (float)(acc.s0 + acc.sf - 2 * (7 - 600 + 100 + 2 * (int)i - 255));\n")},
-	{EVN_FEATURE_PREFETCH, has_prefetch,
-	 "a kernel with a prefetch", /* of what may lie outside, as kernels/tile.cl does */
-	 KERNEL("\t__asm__ volatile(\"prefetcht1 %0\" : : \"m\"(xs[i + 0x1000000]));\n\tys[i] = 2.0f * x + 1.0f;\n")},
 };
 
 /* ---- abilities of the host's side ------------------------------------------------------------------------------ */
@@ -302,7 +297,7 @@ static void try_features(const trial *t, unsigned *claimed, unsigned *features)
 		char reason[200];
 		if (!language_trials[i].claimed(t))
 			continue;
-		if (!(language_trials[i].feature & EVN_FEATURES_UNCLAIMED))
+		if (!(language_trials[i].feature & (EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512))) /* no driver claims these */
 			*claimed |= language_trials[i].feature;
 		if (passes(t, language_trials[i].what, language_trials[i].source, language(t), reason, sizeof reason))
 			*features |= language_trials[i].feature;
