@@ -76,7 +76,7 @@ static evn_status copy_rows(member *m, evn_error *err)
 	return expect(m, (3 * ROUNDS - 2) * STRIDE, 3, err);
 }
 
-/* y[0..n) = x[0..16) . w[16, n) for ever more columns: no bound on how CLBlast lays out the work. */
+/* 16 rows of x times w for ever more columns, of which each makes CLBlast launch wider. */
 static evn_status multiply(member *m, evn_error *err)
 {
 	EVN_TRY(fill(m, m->x, 16 * MOST_COLUMNS, 1, err));
