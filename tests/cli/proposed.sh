@@ -17,23 +17,29 @@ vendors() {
 	done
 }
 
-# speed LIST: a line of one measurement: LIST, prefill, decode; "planned" is what the planner chooses.
+# speed LIST: a line of one measurement: LIST, prefill, decode, the devices; "planned" is what the planner chooses.
 speed() {
 	local list=()
 	[ "$1" = planned ] || list=(-d "$1")
 	"$evener" bench -m "$model" -c 1024 -p 512 -n 64 -r 1 --no-alone --json "${list[@]}" 2>err | python3 -c '
 import json, sys
-together = json.load(sys.stdin)["together"]
-print(sys.argv[1], together["prefill_tok_s"], together["decode_tok_s"])' "$1"
+d = json.load(sys.stdin)
+print(sys.argv[1], d["together"]["prefill_tok_s"], d["together"]["decode_tok_s"], "+".join(d["devices"]))' "$1"
 }
 
+# A device that was planned in every round is measured twice, not compared with itself.
 compare() {
 	python3 -c '
 import statistics, sys
-noise, speeds, slower = float(sys.argv[1]), {}, False
+noise, speeds, chosen, slower = float(sys.argv[1]), {}, set(), False
 for line in open("speeds"):
-    name, prefill, decode = line.split()
+    name, prefill, decode, devices = line.split()
     speeds.setdefault(name, []).append((float(prefill), float(decode)))
+    if name == "planned":
+        chosen.add(devices)
+print("  planned:", *chosen)
+if len(chosen) == 1:
+    speeds["planned"] += speeds.pop(*chosen, [])
 for column, phase in enumerate(("prefill", "decode")):
     medians = {name: statistics.median(v[column] for v in values) for name, values in speeds.items()}
     planned = medians.pop("planned")
