@@ -1,5 +1,6 @@
 """The sets of devices that are compared, and evener run on one of them."""
 
+import glob
 import os
 from dataclasses import dataclass, field
 
@@ -43,6 +44,12 @@ class Evener:
         self._drivers = drivers
         self._caches = {"EVENER_CACHE_DIR": os.path.join(WORK, "cache"),
                         "POCL_CACHE_DIR": os.path.join(WORK, "pocl-cache")}
+
+    def forget_profiles(self):
+        """What devices were measured to do in another run, beside other noise; what tuning found stays."""
+        for path in glob.glob(os.path.join(self._caches["EVENER_CACHE_DIR"], "profiles", "*.txt")):
+            if not os.path.basename(path).startswith("gemm"):
+                os.remove(path)
 
     def environment(self, devices, caches=None):
         folder = os.path.join(WORK, "vendors", "-".join(devices.vendors))

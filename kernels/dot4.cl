@@ -1,10 +1,17 @@
 // dot4.cl - acc + the four bytes of w (unsigned) times the four at x (signed), in each of 16 lanes. Compilers do not find
-// the one instruction for it in plain C, so the host defines which they can be given, after trying it in a child process:
+// the instructions for it in plain C, so the host defines which they can be given, after trying it in a child process:
 //   DOT_VNNI512, DOT_VNNI256  x86's vpdpbusd as inline assembly (AVX512-VNNI; AVX-VNNI), where a CPU driver passes it on
+//   DOT_AVX2                  vpmaddubsw and vpmaddwd, for the x86 CPUs before those; bytes of w are below 128, or ZERO is
 //   DOT_KHR                   cl_khr_integer_dot_product, a lane at a time
-// Without any: products of single bytes. X86_ASSEMBLY: the compiler takes it, so it can be given more.
-#if defined(DOT_VNNI512) || defined(DOT_VNNI256)
+// Without any: products of single bytes. X86_ASSEMBLY: the compiler takes it, so it can be given more. Comes after a
+// format; DOT_ZERO of its ZERO is not yet taken off the bytes that have been multiplied.
+#if defined(DOT_VNNI512) || defined(DOT_VNNI256) || defined(DOT_AVX2)
 #define X86_ASSEMBLY
+#endif
+#if defined(DOT_AVX2) && ZERO == 128
+#define DOT_ZERO 0
+#else
+#define DOT_ZERO ZERO
 #endif
 
 #if defined(DOT_VNNI512)
@@ -21,6 +28,29 @@ INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
 	__asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(lo) : "x"(w.lo), "x"(xs));
 	__asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(hi) : "x"(w.hi), "x"(xs));
 	return (int16)(lo, hi);
+}
+#elif defined(DOT_AVX2)
+// Two products are added to 16 bits, which saturate: 2 * 127 * 127 fits, but not twice 255 * 127. Bytes that are 128 too
+// large are multiplied without those, as magnitudes times the others with their signs: 2 * 128 * 127.
+INLINE int8 dot4_eight(int8 acc, uint8 w, uint8 xs)
+{
+	const uint8 ones = 0x00010001u;
+	int8 pairs, sums;
+#if ZERO == 128
+	uint8 bytes = w ^ (uint8)0x80808080u, signed_xs;
+	__asm__("vpabsb %1, %0" : "=x"(w) : "x"(bytes));
+	__asm__("vpsignb %2, %1, %0" : "=x"(signed_xs) : "x"(xs), "x"(bytes));
+	xs = signed_xs;
+#endif
+	__asm__("vpmaddubsw %2, %1, %0" : "=x"(pairs) : "x"(w), "x"(xs));
+	__asm__("vpmaddwd %2, %1, %0" : "=x"(sums) : "x"(pairs), "x"(ones));
+	return acc + sums;
+}
+
+INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
+{
+	uint8 xs = (uint8)*x;
+	return (int16)(dot4_eight(acc.lo, w.lo, xs), dot4_eight(acc.hi, w.hi, xs));
 }
 #elif defined(DOT_KHR)
 #define DOT_LANE(i) dot_acc_sat_4x8packed_us_int(w.s##i, *x, acc.s##i)

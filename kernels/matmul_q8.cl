@@ -23,7 +23,7 @@ void matmul(global float *y, uint y_stride, uint y_offset, const global uchar *x
 			for (uint t = 0; t < TOKENS; t++) {
 				const global uchar *bt = block + t * row_bytes;
 				byte_sums[t] = GROUP_LEN == 32 ? q8_sum(bt, 0) + q8_sum(bt, 1) : q8_sum(bt, column / 16 % 2);
-				dots[t] = (int16)(-ZERO * byte_sums[t]);
+				dots[t] = (int16)(-DOT_ZERO * byte_sums[t]);
 			}
 #pragma unroll
 			for (uint i = 0; i < GROUP_LEN / 4; i++) {

@@ -25,7 +25,7 @@ INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 // acc + the group of the tile at b times x. The integers are exact: the only roundings are those of scale and offset.
 INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_group x)
 {
-	int16 dot = (int16)(-ZERO * x.sum);
+	int16 dot = (int16)(-DOT_ZERO * x.sum);
 #pragma unroll
 	for (uint i = 0; i < GROUP_LEN / 4; i++)
 		dot = dot4(dot, tile_word(b, g, i), &x.words[i]);

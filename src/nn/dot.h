@@ -8,6 +8,7 @@ typedef enum {
 	EVN_DOT_NONE,  /* activations stay f32 */
 	EVN_DOT_PLAIN, /* products of single bytes: right everywhere, fast nowhere */
 	EVN_DOT_KHR,
+	EVN_DOT_AVX2, /* from here on x86 instructions */
 	EVN_DOT_VNNI256,
 	EVN_DOT_VNNI512,
 	EVN_DOT_COUNT

@@ -6,7 +6,7 @@
 #include "nn/arch.h"
 #include "nn/selftest.h"
 
-#define HAS_INSTRUCTION(dots) ((dots) >> EVN_DOT_VNNI256 != 0)
+#define HAS_INSTRUCTION(dots) ((dots) >> EVN_DOT_AVX2 != 0)
 
 uint32_t evn_dots_possible(evn_activation_type activations, const evn_device *d)
 {

@@ -430,7 +430,7 @@ static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 		return false;
 	if (dot == EVN_DOT_NONE)
 		return true;
-	if (q->block_len == 1 || !evn_dot_possible(dot, d) || (shared && dot >= EVN_DOT_VNNI256))
+	if (q->block_len == 1 || !evn_dot_possible(dot, d) || (shared && dot >= EVN_DOT_AVX2))
 		return false;
 	return stands_for_its_kind(q) || c->options.dots || (dot != EVN_DOT_PLAIN && dot == evn_dot_best(d));
 }

@@ -12,8 +12,8 @@
 #define CONTACT_LIMIT_NS 20000000000u /* a slow compiler under load needs a few seconds */
 #define PLATFORM_NOT_FOUND (-1001)    /* the loader's answer when there is no driver at all */
 
-const char *const evn_feature_names[EVN_FEATURE_COUNT] = {"fp16",     "fp64",           "subgroups", "int_dot",
-														  "svm_fine", "command_buffer", "vnni256",   "vnni512"};
+const char *const evn_feature_names[EVN_FEATURE_COUNT] = {
+	"fp16", "fp64", "subgroups", "int_dot", "svm_fine", "command_buffer", "vnni256", "vnni512", "avx2"};
 
 static evn_status add_problem(evn_system *s, const char *driver, const char *reason, evn_error *err)
 {

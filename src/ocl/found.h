@@ -23,8 +23,11 @@ enum {
 	EVN_FEATURE_COMMAND_BUFFER = 1 << 5,
 	EVN_FEATURE_VNNI256 = 1 << 6, /* x86's vpdpbusd as inline assembly: AVX-VNNI */
 	EVN_FEATURE_VNNI512 = 1 << 7, /* AVX512-VNNI */
+	EVN_FEATURE_AVX2 = 1 << 8,    /* vpmaddubsw */
 };
-#define EVN_FEATURE_COUNT 8
+#define EVN_FEATURE_COUNT 9
+/* No driver claims that its compiler passes assembly on. */
+#define EVN_FEATURES_UNCLAIMED (EVN_FEATURE_AVX2 | EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512)
 extern const char *const evn_feature_names[EVN_FEATURE_COUNT];
 
 /* Strings live in the struct: an evn_found must not move once its info is handed out. */

@@ -150,6 +150,8 @@ static bool is_cpu(const trial *t)
 }
 
 #if defined(__x86_64__)
+static bool has_avx2(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx2"); }
+
 static bool has_avx_vnni(const trial *t)
 {
 	unsigned a = 0, b, c, d; /* leaf 7.1: bit 4 of EAX. The operating system keeps what AVX2 needs. */
@@ -158,6 +160,7 @@ static bool has_avx_vnni(const trial *t)
 
 static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx512vnni"); }
 #else
+static bool has_avx2(const trial *t) { return is_cpu(t) && false; }
 static bool has_avx_vnni(const trial *t) { return is_cpu(t) && false; }
 static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && false; }
 #endif
@@ -191,6 +194,13 @@ static const struct {
 			"\tint sum = -4 * c - 2 * c - 3 * c - 100 * c;\n"
 			"\tys[i] = 2.0f * x + 1.0f + (float)(dot(a, b) - sum)\n"
 			"\t\t+ (float)(dot_4x8packed_ss_int(as_uint(a), as_uint(b)) - sum);\n")},
+	{EVN_FEATURE_AVX2, has_avx2, "a kernel with AVX2",
+	 KERNEL("\tint8 pairs, sums, w = (int8)(as_int((uchar4)(100, 1, (uchar)i, 127))), v = (int8)(as_int((char4)(-3, "
+			"100, "
+			"2, -1))), ones = 0x00010001;\n"
+			"\t__asm__(\"vpmaddubsw %2, %1, %0\" : \"=x\"(pairs) : \"x\"(w), \"x\"(v));\n"
+			"\t__asm__(\"vpmaddwd %2, %1, %0\" : \"=x\"(sums) : \"x\"(pairs), \"x\"(ones));\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(sums.s7 + sums.s0 - 2 * (-300 + 100 + 2 * (int)i - 127));\n")},
 	{EVN_FEATURE_VNNI256, has_avx_vnni, "a kernel with AVX-VNNI",
 	 KERNEL("\tint8 acc = 7, w = (int8)(as_int((uchar4)(200, 1, (uchar)i, 255))), v = (int8)(as_int((char4)(-3, 100, "
 			"2, -1)));\n"
@@ -297,8 +307,7 @@ static void try_features(const trial *t, unsigned *claimed, unsigned *features)
 		char reason[200];
 		if (!language_trials[i].claimed(t))
 			continue;
-		if (!(language_trials[i].feature & (EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512))) /* no driver claims these */
-			*claimed |= language_trials[i].feature;
+		*claimed |= language_trials[i].feature & ~(unsigned)EVN_FEATURES_UNCLAIMED;
 		if (passes(t, language_trials[i].what, language_trials[i].source, language(t), reason, sizeof reason))
 			*features |= language_trials[i].feature;
 	}
