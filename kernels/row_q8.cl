@@ -46,12 +46,12 @@ INLINE void fetch_ahead(const global uchar *const *blocks, uint s, uint n_steps,
 {
 #ifdef X86_ASSEMBLY
 	uint then = s + min((uint)FETCH_STEPS, n_steps);
-	size_t step = (then < n_steps ? then : then - n_steps + next) * (size_t)(STEP_BYTES * TILE_ROWS);
+	then += then < n_steps ? 0 : next - n_steps;
 #pragma unroll
 	for (uint i = 0; i < TILES; i++)
 #pragma unroll
 		for (uint line = 0; line < STEP_BYTES * TILE_ROWS; line += 64)
-			__asm__ volatile("prefetcht1 %0" : : "m"(blocks[i][step + line]));
+			__asm__ volatile("prefetcht1 %0" : : "m"(STEP(blocks[i], then)[line]));
 #endif
 }
 

@@ -55,17 +55,10 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_atten
 
 void evn_backward_free(evn_backward *b) { free(b); } /* kernels go with their queue */
 
-/* One item a group on a CPU, where an item fills the core's vectors; elsewhere the driver makes groups. */
-static evn_status launch(const evn_backward *b, evn_args *a, uint32_t dims, const size_t *items, evn_error *err)
-{
-	static const size_t ones[3] = {1, 1, 1};
-	return evn_launch(a, dims, items, evn_device_is_cpu(evn_queue_device(b->q)) ? ones : NULL, err);
-}
-
 /* Both norms: dx and what the rows were scaled by, from which dw is summed. */
-static evn_status norm_backward(evn_backward *b, evn_kernel *input, evn_kernel *weight, evn_buf *dx, evn_buf *dw,
-								evn_buf *moments, const evn_buf *dy, const evn_buf *x, const evn_buf *w,
-								uint32_t n_tok, uint32_t stride, uint32_t dim, float eps, evn_error *err)
+static evn_status norm_backward(evn_kernel *input, evn_kernel *weight, evn_buf *dx, evn_buf *dw, evn_buf *moments,
+								const evn_buf *dy, const evn_buf *x, const evn_buf *w, uint32_t n_tok,
+								uint32_t stride, uint32_t dim, float eps, evn_error *err)
 {
 	evn_args a = evn_args_begin(input);
 	evn_arg_buf(&a, dx);
@@ -76,7 +69,7 @@ static evn_status norm_backward(evn_backward *b, evn_kernel *input, evn_kernel *
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, dim);
 	evn_arg_f32(&a, eps);
-	EVN_TRY(launch(b, &a, 1, (size_t[]){n_tok}, err));
+	EVN_TRY(evn_launch_vectors(&a, 1, (size_t[]){n_tok}, err));
 	a = evn_args_begin(weight);
 	evn_arg_buf(&a, dw);
 	evn_arg_buf(&a, dy);
@@ -84,14 +77,14 @@ static evn_status norm_backward(evn_backward *b, evn_kernel *input, evn_kernel *
 	evn_arg_buf(&a, moments);
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, n_tok);
-	return launch(b, &a, 1, (size_t[]){stride / 16}, err);
+	return evn_launch_vectors(&a, 1, (size_t[]){stride / 16}, err);
 }
 
 evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *scales, const evn_buf *dy,
 								   const evn_buf *x, const evn_buf *w, uint32_t n_tok, uint32_t stride, uint32_t dim,
 								   float eps, evn_error *err)
 {
-	return norm_backward(b, b->rmsnorm, b->rmsnorm_weight, dx, dw, scales, dy, x, w, n_tok, stride, dim, eps, err);
+	return norm_backward(b->rmsnorm, b->rmsnorm_weight, dx, dw, scales, dy, x, w, n_tok, stride, dim, eps, err);
 }
 
 /* A kernel that not every network needs. */
@@ -109,7 +102,7 @@ evn_status evn_op_bias_gradient(evn_backward *b, evn_buf *db, const evn_buf *dy,
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, width);
 	evn_arg_u32(&a, n_tok);
-	return launch(b, &a, 1, (size_t[]){(width + 15) / 16}, err);
+	return evn_launch_vectors(&a, 1, (size_t[]){(width + 15) / 16}, err);
 }
 
 evn_status evn_op_layernorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *db, evn_buf *moments,
@@ -119,7 +112,7 @@ evn_status evn_op_layernorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, 
 	EVN_TRY(need(b, &b->layernorm, "backward_gpt2.cl", "layernorm_backward", err));
 	EVN_TRY(need(b, &b->layernorm_weight, "backward_gpt2.cl", "layernorm_weight_gradient", err));
 	EVN_TRY(
-		norm_backward(b, b->layernorm, b->layernorm_weight, dx, dw, moments, dy, x, w, n_tok, stride, dim, eps, err));
+		norm_backward(b->layernorm, b->layernorm_weight, dx, dw, moments, dy, x, w, n_tok, stride, dim, eps, err));
 	return evn_op_bias_gradient(b, db, dy, stride, dim, n_tok, err);
 }
 
@@ -133,7 +126,7 @@ evn_status evn_op_gelu_backward(evn_backward *b, evn_buf *dx, const evn_buf *x, 
 	evn_arg_u32(&a, x_stride);
 	evn_arg_buf(&a, dy);
 	evn_arg_u32(&a, y_stride);
-	return launch(b, &a, 2, (size_t[]){width / 16, n_tok}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){width / 16, n_tok}, err);
 }
 
 evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *gu, uint32_t gu_stride,
@@ -147,7 +140,7 @@ evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *
 	evn_arg_u32(&a, up_offset);
 	evn_arg_buf(&a, dy);
 	evn_arg_u32(&a, y_stride);
-	return launch(b, &a, 2, (size_t[]){width / 16, n_tok}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){width / 16, n_tok}, err);
 }
 
 evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
@@ -161,7 +154,7 @@ evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *
 	evn_arg_buf(&a, rope);
 	evn_arg_u32(&a, s->n_ctx);
 	evn_arg_f32(&a, back ? -1.0f : 1.0f);
-	return launch(b, &a, 2, (size_t[]){s->n_heads + s->n_kv, (size_t)s->n_ctx * s->n_sequences}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){s->n_heads + s->n_kv, (size_t)s->n_ctx * s->n_sequences}, err);
 }
 
 static void heads_args(const evn_backward *b, evn_args *a, const evn_sequences *s)
@@ -191,7 +184,7 @@ evn_status evn_op_attention_forward(evn_backward *b, evn_buf *out, evn_buf *lse,
 	qkv_args(&a, qkv, s);
 	evn_arg_u32(&a, s->n_ctx);
 	heads_args(b, &a, s);
-	return launch(b, &a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err);
+	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err);
 }
 
 evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *delta, const evn_buf *qkv,
@@ -209,7 +202,7 @@ evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *de
 	evn_arg_buf(&a, lse);
 	evn_arg_u32(&a, s->n_ctx);
 	heads_args(b, &a, s);
-	EVN_TRY(launch(b, &a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err));
+	EVN_TRY(evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err));
 	a = evn_args_begin(b->attention_keys);
 	evn_arg_buf(&a, dqkv);
 	evn_arg_buf(&a, delta);
@@ -221,7 +214,7 @@ evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *de
 	evn_arg_u32(&a, s->n_ctx);
 	evn_arg_u32(&a, s->n_heads);
 	heads_args(b, &a, s);
-	return launch(b, &a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_kv, s->n_sequences}, err);
+	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_kv, s->n_sequences}, err);
 }
 
 evn_status evn_op_embed(evn_backward *b, evn_buf *x, const evn_buf *table, const evn_buf *ids, uint32_t first,
@@ -234,7 +227,7 @@ evn_status evn_op_embed(evn_backward *b, evn_buf *x, const evn_buf *table, const
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, first);
 	evn_arg_u32(&a, n);
-	return launch(b, &a, 2, (size_t[]){stride / 16, n_tok}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){stride / 16, n_tok}, err);
 }
 
 evn_status evn_op_embed_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_buf *starts,
@@ -246,7 +239,7 @@ evn_status evn_op_embed_backward(evn_backward *b, evn_buf *dtable, const evn_buf
 	evn_arg_buf(&a, starts);
 	evn_arg_buf(&a, order);
 	evn_arg_u32(&a, stride);
-	return launch(b, &a, 2, (size_t[]){stride / 16, n}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){stride / 16, n}, err);
 }
 
 evn_status evn_op_add_positions(evn_backward *b, evn_buf *x, const evn_buf *table, const evn_positions *p,
@@ -260,7 +253,7 @@ evn_status evn_op_add_positions(evn_backward *b, evn_buf *x, const evn_buf *tabl
 	evn_arg_u32(&a, p->first);
 	evn_arg_u32(&a, p->n);
 	evn_arg_u32(&a, p->n_ctx);
-	return launch(b, &a, 2, (size_t[]){p->stride / 16, p->n_tok}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){p->stride / 16, p->n_tok}, err);
 }
 
 evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_positions *p,
@@ -274,7 +267,7 @@ evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn
 	evn_arg_u32(&a, p->first);
 	evn_arg_u32(&a, p->n_ctx);
 	evn_arg_u32(&a, p->n_tok);
-	return launch(b, &a, 2, (size_t[]){p->stride / 16, p->n}, err);
+	return evn_launch_vectors(&a, 2, (size_t[]){p->stride / 16, p->n}, err);
 }
 
 evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d,
@@ -304,7 +297,7 @@ evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *log
 	evn_arg_u32(&a, l->offset);
 	evn_arg_u32(&a, l->rank);
 	evn_arg_u32(&a, l->n_ranks);
-	return launch(b, &a, 1, (size_t[]){l->n_tok}, err);
+	return evn_launch_vectors(&a, 1, (size_t[]){l->n_tok}, err);
 }
 
 evn_status evn_op_loss_gradient(evn_backward *b, evn_buf *losses, evn_buf *logits, const evn_buf *stats,
@@ -321,7 +314,7 @@ evn_status evn_op_loss_gradient(evn_backward *b, evn_buf *losses, evn_buf *logit
 	evn_arg_u32(&a, l->offset);
 	evn_arg_u32(&a, l->n_ranks);
 	evn_arg_f32(&a, scale);
-	return launch(b, &a, 1, (size_t[]){l->n_tok}, err);
+	return evn_launch_vectors(&a, 1, (size_t[]){l->n_tok}, err);
 }
 
 evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, const evn_buf *g, uint64_t n,
@@ -344,5 +337,5 @@ evn_status evn_op_sum_squares(evn_backward *b, evn_buf *sums, const evn_buf *g, 
 	evn_arg_buf(&a, sums);
 	evn_arg_buf(&a, g);
 	evn_arg_u32(&a, (uint32_t)n);
-	return launch(b, &a, 1, (size_t[]){(size_t)((n + EVN_SQUARES_PIECE - 1) / EVN_SQUARES_PIECE)}, err);
+	return evn_launch_vectors(&a, 1, (size_t[]){(size_t)((n + EVN_SQUARES_PIECE - 1) / EVN_SQUARES_PIECE)}, err);
 }

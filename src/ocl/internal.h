@@ -103,6 +103,7 @@ void evn_widest_closed(const evn_device *d);
 bool evn_widest_needed(const evn_device *d);
 /* malloc'd: the text of a file of kernels that return at once where they are launched EVN_WIDEST groups wide. */
 char *evn_widest_source(const char *text);
+size_t evn_widest_guards(const char *text); /* kernels of it that do */
 /* To be called before each launch with what is launched: refuses what is too wide, and begins the kernel at its
  * widest if this queue has not yet. */
 evn_status evn_widest_first(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals, evn_error *err);

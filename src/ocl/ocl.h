@@ -142,8 +142,11 @@ void evn_arg_f32(evn_args *a, float v);
  */
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err);
 
-/* n work-items that the kernel numbers by flat_id(), in two dimensions, as one alone may not be long enough; n is set
- * as the last argument, and those beyond it do nothing. */
+/* Work-items of vectors: one a group on a CPU, where it fills the core's, else as many as the driver likes. */
+evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, evn_error *err);
+
+/* n such work-items that the kernel numbers by flat_id(), in two dimensions, as one alone may not be long enough; n is
+ * set as the last argument, and those beyond it do nothing. */
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err);
 
 /* evn_launch with an event of the kernel's run. */

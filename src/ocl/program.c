@@ -122,6 +122,25 @@ static evn_status build(evn_device *d, cl_program p, const char *sources, const 
 					evn_cl_error_name(code), code, d->name, log);
 }
 
+/* A kernel without the guard would run its first launch in earnest, far beyond its buffers. */
+static evn_status check_guards(const evn_device *d, cl_program p, char **texts, cl_uint n, const char *sources,
+							   evn_error *err)
+{
+	size_t kernels = 0, guards = 0;
+	if (!d->loses_count)
+		return EVN_OK;
+	for (cl_uint i = 0; i < n; i++)
+		guards += evn_widest_guards(texts[i]);
+	cl_int code = clGetProgramInfo(p, CL_PROGRAM_NUM_KERNELS, sizeof kernels, &kernels, NULL);
+	if (code != CL_SUCCESS)
+		return evn_cl_fail(err, d, "clGetProgramInfo", sources, code);
+	if (guards < kernels) /* more, where the preprocessor takes a kernel out */
+		return evn_fail(err, EVN_ERR_BUILD,
+						"kernels/%s: %zu kernels, but only %zu begin a line with \"kernel \"; all must for %s", sources,
+						kernels, guards, d->name);
+	return EVN_OK;
+}
+
 static cl_program from_binary(evn_device *d, const char *path, const char *sources, const char *defines)
 {
 	char *data = NULL;
@@ -186,6 +205,8 @@ static evn_status make_program(evn_device *d, evn_program *entry, evn_error *err
 		goto done;
 	}
 	s = build(d, p, sources, defines, err);
+	if (s == EVN_OK)
+		s = check_guards(d, p, texts, n, sources, err);
 	if (s == EVN_OK && !d->throwaway) {
 		entry->unsaved = path;
 		path = NULL;

@@ -150,13 +150,17 @@ evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const si
 	return launch(a, dims, groups, locals, NULL, err);
 }
 
+evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, evn_error *err)
+{
+	static const size_t ones[] = {1, 1, 1};
+	return evn_launch(a, dims, items, evn_device_is_cpu(a->kernel->queue->device) ? ones : NULL, err);
+}
+
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err)
 {
-	static const size_t ones[] = {1, 1}; /* on a CPU an item fills the core's vectors */
 	const size_t width = n && n < MOST_ITEMS_WIDE ? n : MOST_ITEMS_WIDE;
 	evn_arg_u32(a, n);
-	return evn_launch(a, 2, (size_t[]){width, (n + width - 1) / width},
-					  evn_device_is_cpu(a->kernel->queue->device) ? ones : NULL, err);
+	return evn_launch_vectors(a, 2, (size_t[]){width, (n + width - 1) / width}, err);
 }
 
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,

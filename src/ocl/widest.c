@@ -52,6 +52,14 @@ char *evn_widest_source(const char *text)
 	return out;
 }
 
+size_t evn_widest_guards(const char *text)
+{
+	size_t n = 0;
+	for (; (text = strstr(text, EVN_WIDEST_RETURN)); text++)
+		n++;
+	return n;
+}
+
 evn_status evn_widest_first(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals, evn_error *err)
 {
 	const evn_device *d = k->queue->device;

@@ -154,9 +154,10 @@ static void test_sources(void **state)
 		text, "// kernel of\n#define X\n\nkernel IN __attribute__((a(1)))\nvoid f(global int *x)\n{" EVN_WIDEST_RETURN
 			  "\n\tx[0] = 1;\n}\n"
 			  "INLINE void g(void) { }\nkernel void h(int y) {" EVN_WIDEST_RETURN " if (y) { } }\n");
+	assert_int_equal(evn_widest_guards(text), 2);
 	free(text);
-	text = evn_widest_source("INLINE void g(void) { }\n");
-	assert_string_equal(text, "INLINE void g(void) { }\n");
+	text = evn_widest_source("INLINE void g(void) { }\n/* not at the beginning */ kernel void h(void) { }\n");
+	assert_int_equal(evn_widest_guards(text), 0);
 	free(text);
 }
 
