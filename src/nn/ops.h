@@ -11,6 +11,7 @@ typedef struct evn_ops evn_ops;
 typedef struct {
 	evn_dot dot;    /* how products with integer weights multiply; EVN_DOT_NONE: activations stay f32 */
 	uint32_t items; /* work-items that share a row or tile, a power of two; 0: as suits the device */
+	bool runs;      /* blocks of tokens in runs (kernels/blocks.cl) over any weights, not only those beyond a cache */
 } evn_ops_config;
 
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);

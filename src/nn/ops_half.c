@@ -25,7 +25,7 @@ static evn_status half_kernel(evn_ops *o, evn_kernel **k, const evn_half *h, con
 	char files[192];
 	if (*k)
 		return EVN_OK;
-	snprintf(files, sizeof files, "%s tiles.cl %s matvec.cl %s", evn_row_source(form),
+	snprintf(files, sizeof files, "%s %s matvec.cl %s", evn_row_files(form),
 			 form == EVN_FORM_Q8 ? "store_q8.cl" : "store_f32.cl", rest);
 	return evn_product_kernel(o, k, h->in->parts[0].quant, form, files, name, TILES, more, err);
 }

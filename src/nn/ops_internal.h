@@ -12,8 +12,9 @@
 /* Products with the weights of one format. */
 typedef struct {
 	evn_kernel *matvec[EVN_FORMS][EVN_TILE_CHOICES]; /* [form of x][tiles of an item] */
-	evn_kernel *swiglu[EVN_FORMS][EVN_FORMS];        /* [form of x][form of y] */
 	evn_kernel *matmul[EVN_FORMS];                   /* [form of x] */
+	evn_kernel *matvec_swiglu[EVN_FORMS][EVN_FORMS]; /* [form of x][form of y] */
+	evn_kernel *matmul_swiglu[EVN_FORMS][EVN_FORMS];
 	evn_kernel *dequantize;
 	evn_kernel *feed_forward_half[EVN_FORMS];                   /* [form of x] */
 	evn_kernel *attention_half[EVN_FORMS][EVN_MAX_QUERIES + 1]; /* [form of x][queries] */
@@ -36,7 +37,7 @@ evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernel
 /* Builds the kernel `name` of the files `rest`, which read activations in this form; `more` defines, or "". */
 evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form, const char *rest,
 							  const char *name, uint32_t tiles, const char *more, evn_error *err);
-const char *evn_row_source(evn_form form);
+const char *evn_row_files(evn_form form); /* by which a kernel multiplies rows one by one */
 /* Whether several tiles of the format to a work-item leave the kernel small enough. */
 bool evn_takes_tiles(const evn_quant *quant, evn_form form);
 

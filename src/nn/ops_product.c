@@ -8,6 +8,8 @@
 #define SCRATCH_BYTES ((uint64_t)32 << 20)
 #define ITEMS_PER_UNIT 3u /* fewer would leave compute units idle at the end of a launch */
 #define BLOCK_TOKENS 8u   /* TOKENS of kernels/matmul.cl: 8 sums and a weight fill half of 32 vector registers */
+#define RUN_BLOCKS 4u     /* blocks of tokens that follow each other over the same weights (kernels/blocks.cl) */
+#define CORE_CACHE_BYTES ((uint64_t)1 << 20)
 #define SWIGLU_TILES 4u
 
 static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
@@ -77,7 +79,16 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 	return a;
 }
 
-const char *evn_row_source(evn_form form) { return form == EVN_FORM_Q8 ? "row_q8.cl" : "row_f32.cl"; }
+/* The kernels' files for tokens one by one, and for blocks of them. */
+const char *evn_row_files(evn_form form)
+{
+	return form == EVN_FORM_Q8 ? "row_q8.cl tiles.cl" : "row_f32.cl tiles.cl";
+}
+
+static const char *block_files(evn_form form)
+{
+	return form == EVN_FORM_Q8 ? "block_q8.cl blocks.cl" : "block_f32.cl blocks.cl";
+}
 
 static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t first, uint32_t n_tok, evn_error *err)
@@ -88,7 +99,7 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 	evn_kernel **k = &of->matvec[form][choice];
 	if (!*k) {
 		char files[48];
-		snprintf(files, sizeof files, "%s tiles.cl matvec.cl", evn_row_source(form));
+		snprintf(files, sizeof files, "%s matvec.cl", evn_row_files(form));
 		EVN_TRY(evn_product_kernel(o, k, p->quant, form, files, "matvec", tiles, "", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
@@ -100,21 +111,40 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 /* Blocks of tokens at once are for CPUs, whose registers hold the sums. */
 static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok) { return o->items == 1 ? n_tok / BLOCK_TOKENS : 0; }
 
+/* Work-groups (block of a run, columns, run) of all blocks of tokens. Weights that stay in a core's cache need no
+ * runs, and then short prompts are a few percent faster without. */
+static evn_status launch_blocks(const evn_ops *o, evn_args *a, const evn_matrix_part *p, uint32_t n_columns,
+								uint32_t n_blocks, evn_error *err)
+{
+	const uint64_t n_weights = (uint64_t)p->rows * p->n_steps * p->quant->group_len;
+	const bool runs = o->config.runs || n_weights / p->quant->block_len * p->quant->block_bytes > CORE_CACHE_BYTES;
+	const uint32_t run = !runs ? 1 : n_blocks < RUN_BLOCKS ? n_blocks : RUN_BLOCKS;
+	evn_arg_u32(a, n_blocks);
+	return evn_launch(a, 3, (size_t[]){run, n_columns, (n_blocks + run - 1) / run}, (size_t[]){1, 1, 1}, err);
+}
+
+static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+						 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_blocks, evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
+	evn_kernel **k = &of->matmul[form];
+	if (!*k) {
+		char files[48];
+		snprintf(files, sizeof files, "%s matmul.cl", block_files(form));
+		EVN_TRY(evn_product_kernel(o, k, p->quant, form, files, "matmul", 1, "", err));
+	}
+	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
+	return launch_blocks(o, &a, p, p->rows / EVN_TILE_ROWS, n_blocks, err);
+}
+
 /* Whole blocks of tokens at once, the others one by one. */
 static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * BLOCK_TOKENS;
-	if (n_blocks) {
-		evn_product_kernels *of;
-		EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
-		evn_kernel **k = &of->matmul[form];
-		if (!*k)
-			EVN_TRY(evn_product_kernel(o, k, p->quant, form, form == EVN_FORM_Q8 ? "matmul_q8.cl" : "matmul.cl",
-									   "matmul", 1, "", err));
-		evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
-		EVN_TRY(evn_launch2(&a, p->rows / EVN_TILE_ROWS, n_blocks, 1, err));
-	}
+	if (n_blocks)
+		EVN_TRY(matmul(o, y, y_stride, form, x, x_stride, p, n_blocks, err));
 	return done == n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
 }
 
@@ -228,40 +258,85 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset)
 	return (ups->begin - gates->begin) / gates->tile_steps + (up_offset - ups->y_offset) / EVN_TILE_ROWS;
 }
 
-static evn_status matvec_swiglu(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, evn_form form,
-								const evn_buf *x, uint32_t x_stride, const evn_matrix_part *gates, uint32_t up,
-								uint32_t n_tiles, uint32_t n_tok, evn_error *err)
+/* Both products of rows of x and what joins them. */
+typedef struct {
+	evn_form form, y_form; /* of x and of y */
+	evn_buf *y;
+	uint32_t y_stride;
+	const evn_buf *x;
+	uint32_t x_stride;
+	const evn_matrix_part *gates;
+	uint32_t up, n_tiles; /* as in kernels/matvec_swiglu.cl */
+} gated_rows;
+
+static evn_status swiglu_kernel(evn_ops *o, evn_kernel **k, const gated_rows *g, const char *product,
+								const char *name, uint32_t tiles, evn_error *err)
+{
+	char files[96];
+	if (*k)
+		return EVN_OK;
+	snprintf(files, sizeof files, "%s %s %s.cl", product,
+			 g->form == g->y_form && g->form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(g->y_form), name);
+	return evn_product_kernel(o, k, g->gates->quant, g->form, files, name, tiles, "", err);
+}
+
+static evn_args swiglu_args(evn_kernel *k, const gated_rows *g)
+{
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, g->y);
+	evn_arg_u32(&a, g->y_stride);
+	evn_arg_buf(&a, g->x);
+	evn_arg_u32(&a, g->x_stride);
+	evn_arg_tiles(&a, g->gates);
+	evn_arg_u32(&a, g->up);
+	evn_arg_u32(&a, g->n_tiles);
+	return a;
+}
+
+static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first, uint32_t n_tok, evn_error *err)
 {
 	evn_product_kernels *of;
-	EVN_TRY(evn_kernels_of(o, gates->quant, &of, err));
-	evn_kernel **k = &of->swiglu[form][y_form];
-	if (!*k) {
-		char files[96];
-		snprintf(files, sizeof files, "%s tiles.cl %s matvec_swiglu.cl", evn_row_source(form),
-				 form == y_form && form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(y_form));
-		EVN_TRY(evn_product_kernel(o, k, gates->quant, form, files, "matvec_swiglu", SWIGLU_TILES, "", err));
-	}
-	evn_args a = evn_args_begin(*k);
-	evn_arg_buf(&a, y);
-	evn_arg_u32(&a, y_stride);
-	evn_arg_buf(&a, x);
-	evn_arg_u32(&a, x_stride);
-	evn_arg_tiles(&a, gates);
-	evn_arg_u32(&a, up);
-	evn_arg_u32(&a, n_tiles);
-	evn_arg_u32(&a, 0);
-	return evn_launch2(&a, y_stride / 32, n_tok, o->items, err);
+	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
+	evn_kernel **k = &of->matvec_swiglu[g->form][g->y_form];
+	EVN_TRY(swiglu_kernel(o, k, g, evn_row_files(g->form), "matvec_swiglu", SWIGLU_TILES, err));
+	evn_args a = swiglu_args(*k, g);
+	evn_arg_u32(&a, first);
+	return evn_launch2(&a, g->y_stride / 32, n_tok, o->items, err);
+}
+
+static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_blocks, evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
+	evn_kernel **k = &of->matmul_swiglu[g->form][g->y_form];
+	EVN_TRY(swiglu_kernel(o, k, g, block_files(g->form), "matmul_swiglu", 1, err));
+	evn_args a = swiglu_args(*k, g);
+	return launch_blocks(o, &a, g->gates, g->y_stride / 32, n_blocks, err);
+}
+
+static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
+{
+	const uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * BLOCK_TOKENS;
+	if (n_blocks)
+		EVN_TRY(matmul_swiglu(o, g, n_blocks, err));
+	return done == n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);
 }
 
 evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, uint32_t n_tok, evn_error *err)
 {
-	evn_form form = evn_op_form(o, m, n_tok);
-	const evn_matrix_part *gates = &m->parts[0];
-	if (evn_in_one_buffer(m) && evn_takes_tiles(gates->quant, form) && n_tok < o->gemm_from && !blocks_of(o, n_tok))
-		return matvec_swiglu(o, y_form, y, y_stride, form, x, x_stride, gates, evn_up_tile(m, up_offset),
-							 up_offset / EVN_TILE_ROWS, n_tok, err);
+	const gated_rows g = {.form = evn_op_form(o, m, n_tok),
+						  .y_form = y_form,
+						  .y = y,
+						  .y_stride = y_stride,
+						  .x = x,
+						  .x_stride = x_stride,
+						  .gates = &m->parts[0],
+						  .up = evn_up_tile(m, up_offset),
+						  .n_tiles = up_offset / EVN_TILE_ROWS};
+	if (evn_in_one_buffer(m) && evn_takes_tiles(g.gates->quant, g.form) && n_tok < o->gemm_from)
+		return gate(o, &g, n_tok, err);
 	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, n_tok, err));
 	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, n_tok, err);
 }

@@ -222,7 +222,7 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 static evn_status multiply(evn_cases *c, const evn_matrix *m, const evn_row_product *products, uint32_t n,
 						   uint32_t n_tok, way how, evn_error *err)
 {
-	const evn_ops_config config = {.dot = how.dot, .items = c->options.items};
+	const evn_ops_config config = {.dot = how.dot, .items = c->options.items, .runs = true};
 	evn_ops *ops;
 	evn_status s = evn_ops_create(&ops, c->q, &config, err);
 	if (s == EVN_OK)
@@ -324,11 +324,12 @@ void evn_expect_gated(double g, double dg, double u, double du, double *want, do
 			 fabs(g * u) * 0x1p-127;
 }
 
-/* Gate and up rows in one launch. Of all rows or a window of them. */
+/* Gate and up rows in one launch, of blocks of tokens and of one more. Of all rows or a window of them. */
 static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const evn_weights *w, evn_range window,
 						  const uint32_t *y_offsets, evn_form y_form, evn_error *err)
 {
-	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0], n_tok = 2;
+	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0];
+	const uint32_t n_tok = c->options.tiny ? 9 : 41; /* the last of five blocks begins a run of its own */
 	uint32_t offsets[2];
 	evn_matrix view, *m = &view;
 	evn_matrix_view_output(m, whole, y_offsets, 2, window, offsets);
@@ -360,7 +361,7 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
-	const evn_ops_config config = {.dot = s->dot, .items = c->options.items};
+	const evn_ops_config config = {.dot = s->dot, .items = c->options.items, .runs = true};
 	evn_weights w[2];
 	evn_matrix m = {0};
 	evn_ops *ops = NULL;
@@ -390,7 +391,10 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	const char *k = q->kernel, *how = evn_dot_name(dot);
 	const linear_shape products[] = {
 		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
-		{.quant = q, .rows = 17, .columns = 3 * step, .n_tok = tiny ? 9 : 11}, /* a block of tokens and a few more */
+		{.quant = q,
+		 .rows = 17,
+		 .columns = 3 * step,
+		 .n_tok = tiny ? 9 : 43}, /* blocks of tokens, in two runs, and a few more */
 		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
 		{.quant = q,
 		 .rows = 40 * 16 + 5,

@@ -1,0 +1,33 @@
+// block_f32.cl - a tile times TOKENS rows of f32 activations at once: a group of weights is decoded once and multiplied by
+// all, so decoding costs little and the sums stay in registers. Comes after tile.cl.
+#define ROW_BYTES(columns) ((columns) * 4)
+
+// sums[t] = the first n_steps of the tile times row t of those at x.
+INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_bytes, const global uchar *tile, uint n_steps)
+{
+	const global float *xs = (const global float *)x;
+	size_t x_stride = row_bytes / 4;
+	float16 acc[TOKENS];
+#pragma unroll
+	for (uint t = 0; t < TOKENS; t++)
+		acc[t] = 0.0f;
+	for (uint s = 0; s < n_steps; s++) {
+		const global uchar *b = STEP(tile, s);
+#pragma unroll
+		for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++, xs += GROUP_LEN) {
+			float16 weights[GROUP_LEN], scale, offset = 0.0f;
+			tile_scale(b, g, &scale, &offset);
+#pragma unroll
+			for (uint k = 0; k < GROUP_LEN; k++)
+				weights[k] = fma(scale, tile_quant(b, g, k), offset);
+			for (uint k = 0; k < GROUP_LEN; k++) {
+#pragma unroll
+				for (uint t = 0; t < TOKENS; t++)
+					acc[t] = fma(weights[k], (float16)xs[t * x_stride + k], acc[t]);
+			}
+		}
+	}
+#pragma unroll
+	for (uint t = 0; t < TOKENS; t++)
+		sums[t] = acc[t];
+}
