@@ -1,41 +1,15 @@
-// row_q8.cl - tiles times a row of 8-bit activations (blocks as in q8.cl): integer dot products of four bytes at once.
-// Comes after tile.cl, dot4.cl and q8.cl.
-#define ROW_BYTES(columns) ((columns) / 32 * Q8_BYTES)
+// row_q8.cl - tiles times a row of 8-bit activations: integer dot products of four bytes at once. Comes after group_q8.cl.
 
-// A group of the activations: its words, their scale, the sum of its bytes.
-typedef struct {
-	const global uint *words;
-	float scale;
-	int sum;
-} q8_group;
-
-INLINE q8_group load_group(const global uchar *row, uint s, uint g)
-{
-	uint column = s * STEP_LEN + g * GROUP_LEN;
-	const global uchar *block = row + column / 32 * Q8_BYTES;
-	q8_group x = {(const global uint *)(block + column % 32), q8_scale(block), 0};
-#if GROUP_LEN == 32
-	x.sum = q8_sum(block, 0) + q8_sum(block, 1);
-#else
-	x.sum = q8_sum(block, column / 16 % 2);
-#endif
-	return x;
-}
-
-// acc + the group of the tile at b times x. The integers are exact: the only roundings are those of scale and offset.
+// acc + the group of the tile at b times x.
 INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_group x)
 {
-	int16 dot = (int16)(-DOT_ZERO * x.sum);
+	int16 dot = begin_group(x);
 #pragma unroll
 	for (uint i = 0; i < GROUP_LEN / 4; i++)
 		dot = dot4(dot, tile_word(b, g, i), &x.words[i]);
 	float16 scale, offset;
 	tile_scale(b, g, &scale, &offset);
-	acc = fma(scale * x.scale, convert_float16(dot), acc);
-#ifdef HAS_OFFSET
-	acc = fma(offset, (float16)(x.scale * (float)x.sum), acc);
-#endif
-	return acc;
+	return end_group(acc, dot, scale, offset, x);
 }
 
 // Asks for the bytes of the tiles at blocks that are multiplied some steps after step s: of the same tiles or, beyond their

@@ -38,7 +38,7 @@ evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *qua
 {
 	char sources[256], defines[96 + EVN_ATTENTION_DEFINES];
 	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl %s%s", quant->kernel,
-			 form == EVN_FORM_Q8 ? "dot4.cl q8.cl " : "", rest);
+			 form == EVN_FORM_Q8 ? "dot4.cl q8.cl group_q8.cl " : "", rest);
 	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s %s", o->items, BLOCK_TOKENS, tiles,
 			 form == EVN_FORM_Q8 ? evn_dot_defines(o->config.dot) : "", more);
 	return evn_kernel_get(out, o->q, sources, name, defines, err);

@@ -108,8 +108,9 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
 typedef struct {
 	int8_t bytes[32];
 	float scale;
-	int32_t sums[2];
-	int32_t unused;
+	int32_t sum;
+	int16_t half_sums[2];
+	float scaled_sum;
 } q8_block;
 
 static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, const q8_block **out, evn_error *err)
@@ -122,14 +123,18 @@ static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, c
 
 static void check_sums(evn_cases *c, const q8_block *b, uint64_t at, const char *what)
 {
-	for (int half = 0; half < 2; half++) {
-		int32_t sum = 0;
-		for (int k = 0; k < 16; k++)
-			sum += b->bytes[half * 16 + k];
-		if (sum != b->sums[half] && !c->reason[0])
-			snprintf(c->reason, sizeof c->reason, "%s: block %llu says its bytes sum to %d, they sum to %d", what,
-					 (unsigned long long)at, b->sums[half], sum);
-	}
+	int32_t sums[2] = {0};
+	for (int k = 0; k < 32; k++)
+		sums[k / 16] += b->bytes[k];
+	const double scaled = (double)b->scale * (sums[0] + sums[1]);
+	const bool right = b->half_sums[0] == sums[0] && b->half_sums[1] == sums[1] && b->sum == sums[0] + sums[1] &&
+					   fabs((double)b->scaled_sum - scaled) <= EVN_UNIT * fabs(scaled);
+	if (!right && !c->reason[0])
+		snprintf(
+			c->reason, sizeof c->reason,
+			"%s: block %llu says that its bytes sum to %d + %d = %d, scaled %.9g; they sum to %d + %d, scaled %.9g",
+			what, (unsigned long long)at, b->half_sums[0], b->half_sums[1], b->sum, (double)b->scaled_sum, sums[0],
+			sums[1], scaled);
 }
 
 /* Half a step of the scale, which itself has a division's error; so has the inverse that bytes are made with, and the
