@@ -7,6 +7,16 @@
 #define ATTENTION_ITEMS 1 // work-items that share a work-group's keys; a power of two
 #endif
 #define PARTIAL_ROW (HEAD_PAD + 2)
+// Vectors of a head whose sums for all queries are made at once: they take half of 32 vector registers.
+#if QUERIES * HEAD_VECS <= 16
+#define VECS_AT_ONCE HEAD_VECS
+#elif QUERIES <= 4 && HEAD_VECS % 4 == 0
+#define VECS_AT_ONCE 4
+#elif QUERIES <= 8 && HEAD_VECS % 2 == 0
+#define VECS_AT_ONCE 2
+#else
+#define VECS_AT_ONCE 1
+#endif
 #define HIDDEN (-INFINITY)
 #define LOWEST (-FLT_MAX) // below every score, and finite: exp(HIDDEN - LOWEST) is 0
 
@@ -48,6 +58,31 @@ typedef struct {
 	float16 acc[HEAD_VECS];
 } running;
 
+// acc += weights * values of the tile, in vectors from `first` on.
+INLINE void add_values(running *state, const float (*weights)[TILE], const global uchar *values, uint first, uint n)
+{
+	float16 acc[VECS_AT_ONCE][QUERIES];
+#pragma unroll
+	for (uint i = 0; i < VECS_AT_ONCE; i++)
+#pragma unroll
+		for (uint r = 0; r < QUERIES; r++)
+			acc[i][r] = state[r].acc[first + i];
+	for (uint j = 0; j < n; j++) {
+#pragma unroll
+		for (uint i = 0; i < VECS_AT_ONCE; i++) {
+			float16 v = v_load(values, j, first + i);
+#pragma unroll
+			for (uint r = 0; r < QUERIES; r++)
+				acc[i][r] = fma((float16)weights[r][j], v, acc[i][r]);
+		}
+	}
+#pragma unroll
+	for (uint i = 0; i < VECS_AT_ONCE; i++)
+#pragma unroll
+		for (uint r = 0; r < QUERIES; r++)
+			state[r].acc[first + i] = acc[i][r];
+}
+
 // One tile, of which a query sees the positions below its limit; from n on no query sees any.
 INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uchar *keys, const global uchar *values,
                      uint base, const uint *limits, uint n)
@@ -80,15 +115,9 @@ INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uc
 		state[r].sum += w;
 		vstore16(w, 0, weights[r]);
 	}
-	for (uint j = 0; j < n; j++) {
 #pragma unroll
-		for (uint i = 0; i < HEAD_VECS; i++) {
-			float16 v = v_load(values, j, i);
-#pragma unroll
-			for (uint r = 0; r < QUERIES; r++)
-				state[r].acc[i] = fma((float16)weights[r][j], v, state[r].acc[i]);
-		}
-	}
+	for (uint first = 0; first < HEAD_VECS; first += VECS_AT_ONCE)
+		add_values(state, weights, values, first, n);
 }
 
 // Joins what another work-item or split has added up.

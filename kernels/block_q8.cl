@@ -11,25 +11,22 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 	for (uint s = 0; s < n_steps; s++) {
 		const global uchar *b = STEP(tile, s);
 		for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++) {
-			q8_group xs[TOKENS];
-			int16 dots[TOKENS];
+			int16 dots[TOKENS]; // groups of x are looked up anew: Mesa 22.3's compiler crashes on an array of them
 #pragma unroll
-			for (uint t = 0; t < TOKENS; t++) {
-				xs[t] = load_group(x + t * row_bytes, s, g);
-				dots[t] = begin_group(xs[t]);
-			}
+			for (uint t = 0; t < TOKENS; t++)
+				dots[t] = begin_group(load_group(x + t * row_bytes, s, g));
 #pragma unroll
 			for (uint i = 0; i < GROUP_LEN / 4; i++) {
 				uint16 word = tile_word(b, g, i);
 #pragma unroll
 				for (uint t = 0; t < TOKENS; t++)
-					dots[t] = dot4(dots[t], word, &xs[t].words[i]);
+					dots[t] = dot4(dots[t], word, load_group(x + t * row_bytes, s, g).words + i);
 			}
 			float16 scale, offset;
 			tile_scale(b, g, &scale, &offset);
 #pragma unroll
 			for (uint t = 0; t < TOKENS; t++)
-				acc[t] = end_group(acc[t], dots[t], scale, offset, xs[t]);
+				acc[t] = end_group(acc[t], dots[t], scale, offset, load_group(x + t * row_bytes, s, g));
 		}
 	}
 #pragma unroll
