@@ -192,9 +192,8 @@ static evn_status prove(const bench *b, uint32_t rank, evn_error *err)
 {
 	const bench_rank *r = &b->ranks[rank];
 	if (b->n == 1)
-		return evn_prove_kernels(r->device, b->model, r->dots, b->workload->kv_cache, err);
-	return r->kind == rank && r->is_part ? evn_prove_part(r->device, b->model, r->dots, b->workload->kv_cache, err)
-										 : EVN_OK;
+		return evn_prove_kernels(r->device, b->model, r->dots, err);
+	return r->kind == rank && r->is_part ? evn_prove_part(r->device, b->model, r->dots, err) : EVN_OK;
 }
 
 static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
@@ -525,7 +524,7 @@ static evn_status measure_steps(bench *b, evn_error *err)
 		const bench_rank *r = &b->ranks[i];
 		ranks[i] = (evn_step_rank){r->queue, r->gbs, r->kind, r->dot, r->gemm_from};
 	}
-	evn_status s = evn_steps_create(&steps, b->model, b->workload->kv_cache, ranks, b->n, err);
+	evn_status s = evn_steps_create(&steps, b->model, ranks, b->n, err);
 	if (s == EVN_OK)
 		s = evn_steps_measure(steps, b->fit, rates, meetings, err);
 	for (uint32_t i = 0; s == EVN_OK && i < b->n; i++)

@@ -428,7 +428,7 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 	d->o = o;
 	d->err = err;
 	d->profile_options =
-		(evn_profile_options){o->remeasure, {purpose, o->activations, o->kv_cache}, o->progress, o->progress_user};
+		(evn_profile_options){o->remeasure, {purpose, o->activations}, o->progress, o->progress_user};
 	evn_status s = decide(d);
 	free(d);
 	return s;

@@ -139,8 +139,7 @@ static evn_status run_helper(evn_child *child, const char *helper, char names[][
 	child->argv[0] = helper;
 	child->argv[1] = "measure";
 	char workload[32];
-	snprintf(workload, sizeof workload, "%d,%d,%d", (int)o->workload.purpose, (int)o->workload.activations,
-			 (int)o->workload.kv_cache);
+	snprintf(workload, sizeof workload, "%d,%d", (int)o->workload.purpose, (int)o->workload.activations);
 	child->argv[2] = workload;
 	child->argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
 	for (uint32_t i = 0; i < n; i++)

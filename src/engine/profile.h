@@ -45,7 +45,6 @@ typedef enum { EVN_FOR_TEXT, EVN_FOR_TRAINING } evn_purpose;
 typedef struct {
 	evn_purpose purpose;
 	evn_activation_type activations;
-	evn_kv_cache kv_cache;
 } evn_workload;
 
 typedef struct {

@@ -100,7 +100,7 @@ static evn_status create(evn_steps *s, evn_error *err)
 	EVN_TRY(evn_model_require_hparams(s->model, &h, err));
 	if (h->n_layers == 0)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a model without layers takes no steps through them");
-	s->limits.n_ctx = CONTEXT < h->n_ctx_train ? CONTEXT : h->n_ctx_train;
+	s->limits = (evn_decoder_limits){.n_ctx = CONTEXT < h->n_ctx_train ? CONTEXT : h->n_ctx_train};
 	s->limits.n_batch = s->limits.n_ctx / 2;
 	if (s->limits.n_batch < 2)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a context of %u tokens is too short", h->n_ctx_train);
@@ -116,14 +116,13 @@ static evn_status create(evn_steps *s, evn_error *err)
 	return evn_team_create(&s->team, s->n, give_up, s, err);
 }
 
-evn_status evn_steps_create(evn_steps **out, const evn_model *m, evn_kv_cache kv_cache, const evn_step_rank *ranks,
-							uint32_t n, evn_error *err)
+evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_rank *ranks, uint32_t n,
+							evn_error *err)
 {
 	evn_steps *s = *out = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "steps", sizeof *s);
 	s->model = m;
-	s->limits.kv_cache = kv_cache;
 	s->n = n;
 	for (uint32_t i = 0; i < n; i++) {
 		s->as[i] = ranks[i];

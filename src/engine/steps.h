@@ -20,8 +20,8 @@ typedef struct {
 
 /* Queues and model are borrowed.
  * EVN_ERR_UNSUPPORTED where a model has no layers or a rank is so slow that steps would try the user's patience. */
-evn_status evn_steps_create(evn_steps **out, const evn_model *m, evn_kv_cache kv_cache, const evn_step_rank *ranks,
-							uint32_t n, evn_error *err);
+evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_rank *ranks, uint32_t n,
+							evn_error *err);
 void evn_steps_free(evn_steps *s);
 
 /* rates[n] of every rank by itself, all at once; and where there are several, of steps that they take together by

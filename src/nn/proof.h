@@ -15,9 +15,9 @@ bool evn_dots_suffice(const evn_model *m, uint32_t dots);
 
 /* m NULL: for models that are no files, which hold F32, and for products of Q4_0. EVN_ERR_DEVICE names the first
  * kernel that failed. */
-evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, evn_kv_cache kv_cache, evn_error *err);
+evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err);
 /* Those that a part of the device runs and the whole does not. */
-evn_status evn_prove_part(evn_device *d, const evn_model *m, uint32_t dots, evn_kv_cache kv_cache, evn_error *err);
+evn_status evn_prove_part(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err);
 /* Those of dequantise + CLBlast. */
 evn_status evn_prove_gemm(evn_device *d, const evn_model *m, evn_error *err);
 

@@ -1,0 +1,95 @@
+// attention_tile.cl - what a tile of 16 keys and values adds to the attention of several queries. Comes after heads.cl.
+#define HIDDEN (-INFINITY)
+#define LOWEST (-FLT_MAX) // below every score, and finite: exp(HIDDEN - LOWEST) is 0
+
+// Vectors of a head whose sums for all queries are made at once: they take half of 32 vector registers.
+#if QUERIES * HEAD_VECS <= 16
+#define VECS_AT_ONCE HEAD_VECS
+#elif QUERIES <= 4 && HEAD_VECS % 4 == 0
+#define VECS_AT_ONCE 4
+#elif QUERIES <= 8 && HEAD_VECS % 2 == 0
+#define VECS_AT_ONCE 2
+#else
+#define VECS_AT_ONCE 1
+#endif
+
+// Softmax with a running maximum (Milakov & Gimelshein 2018): what the tiles so far add up to.
+typedef struct {
+	float top;   // highest score
+	float16 sum; // of exp(score - top), by lane
+	float16 acc[HEAD_VECS];
+} running;
+
+// acc += weights * values of the tile, in vectors from `first` on.
+INLINE void add_values(running *state, const float (*weights)[TILE], const global uchar *values, uint first, uint n)
+{
+	float16 acc[VECS_AT_ONCE][QUERIES];
+#pragma unroll
+	for (uint i = 0; i < VECS_AT_ONCE; i++)
+#pragma unroll
+		for (uint r = 0; r < QUERIES; r++)
+			acc[i][r] = state[r].acc[first + i];
+	for (uint j = 0; j < n; j++) {
+#pragma unroll
+		for (uint i = 0; i < VECS_AT_ONCE; i++) {
+			float16 v = v_load(values, j, first + i);
+#pragma unroll
+			for (uint r = 0; r < QUERIES; r++)
+				acc[i][r] = fma((float16)weights[r][j], v, acc[i][r]);
+		}
+	}
+#pragma unroll
+	for (uint i = 0; i < VECS_AT_ONCE; i++)
+#pragma unroll
+		for (uint r = 0; r < QUERIES; r++)
+			state[r].acc[first + i] = acc[i][r];
+}
+
+// One tile, of which a query sees the positions below its limit; from n on no query sees any.
+INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uchar *keys, const global uchar *values,
+                     uint base, const uint *limits, uint n)
+{
+	float16 scores[QUERIES];
+	float weights[QUERIES][TILE];
+	for (uint r = 0; r < QUERIES; r++)
+		scores[r] = 0.0f;
+	for (uint i = 0; i < HEAD_DIM; i++) {
+		float16 k = k_load(keys, i);
+#pragma unroll
+		for (uint r = 0; r < QUERIES; r++)
+			scores[r] = fma((float16)q[r][i], k, scores[r]);
+	}
+#pragma unroll
+	for (uint r = 0; r < QUERIES; r++) {
+		if (base + TILE > limits[r]) {
+			int16 at = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int16)((int)base);
+			scores[r] = select((float16)HIDDEN, scores[r], at < (int16)((int)limits[r]));
+		}
+		float top = max16(scores[r]);
+		if (top > state[r].top) {
+			float keep = exp(state[r].top - top);
+			state[r].top = top;
+			state[r].sum *= keep;
+			for (uint i = 0; i < HEAD_VECS; i++)
+				state[r].acc[i] *= keep;
+		}
+		float16 w = exp(scores[r] - state[r].top);
+		state[r].sum += w;
+		vstore16(w, 0, weights[r]);
+	}
+#pragma unroll
+	for (uint first = 0; first < HEAD_VECS; first += VECS_AT_ONCE)
+		add_values(state, weights, values, first, n);
+}
+
+// Joins what another work-item or split has added up.
+INLINE void join(running *a, float top, float sum, const float16 *acc)
+{
+	float both = fmax(a->top, top);
+	float mine = exp(a->top - both), other = exp(top - both);
+	a->top = both;
+	a->sum = a->sum * mine;
+	a->sum.s0 += sum * other;
+	for (uint i = 0; i < HEAD_VECS; i++)
+		a->acc[i] = fma(a->acc[i], (float16)mine, acc[i] * other);
+}
