@@ -94,7 +94,8 @@ void evn_attention_program(const evn_attention_ops *o, uint32_t queries, char so
 {
 	const evn_attention_config *c = &o->config;
 	uint32_t vecs = head_vecs(c->head_dim);
-	snprintf(sources, EVN_ATTENTION_SOURCES, "kv/%s.cl heads.cl attention_tile.cl attention.cl", formats[c->kv_cache].kernel);
+	snprintf(sources, EVN_ATTENTION_SOURCES, "kv/%s.cl heads.cl attention_tile.cl attention.cl",
+			 formats[c->kv_cache].kernel);
 	snprintf(
 		defines, EVN_ATTENTION_DEFINES,
 		"-DHEAD_DIM=%u -DHEAD_VECS=%u -DHEAD_PAD=%u -DROPE_DIM=%u -DGROUP=%u -DQUERIES=%u -DATTENTION_ITEMS=%u%s%s",
