@@ -45,6 +45,9 @@ INLINE uint max16_uint(uint16 v)
 	return max(c.x, c.y);
 }
 
+// Sigmoid linear unit: x times its logistic function (Hendrycks & Gimpel 2016).
+INLINE float16 silu16(float16 x) { return x / (1.0f + exp(-x)); }
+
 // The halfs of 16 rows at p, as f32. vload_half is in the baseline, half arithmetic is not.
 INLINE float16 load_halfs(const global uchar *p) { return vload_half16(0, (const global half *)p); }
 

@@ -13,9 +13,9 @@ INLINE void gate_block(global float *y, size_t token, uint y_stride, const globa
 		uint next = min(tile + 1, n_tiles - 1); // of an odd number of tiles the last has no partner
 		uint tiles[TILES] = {tile, next, up + tile, up + next};
 		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2, part);
-		lo = acc[0] / (1.0f + exp(-acc[0])) * acc[2];
+		lo = silu16(acc[0]) * acc[2];
 		if (tile + 1 < n_tiles)
-			hi = acc[1] / (1.0f + exp(-acc[1])) * acc[3];
+			hi = silu16(acc[1]) * acc[3];
 	}
 	if (get_local_id(0) == 0)
 		store_block(y, token, y_stride, block, lo, hi);

@@ -12,21 +12,29 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 	return end_group(acc, dot, scale, offset, x);
 }
 
-// Asks for the bytes of the tiles at blocks that are multiplied some steps after step s: of the same tiles or, beyond their
-// n_steps, of the tiles that follow, `next` steps after these. The processor's own guesses read 17 to 19 GB/s of Q8_0 on two
-// Zen 4 cores, these 21 to 23. Into the second cache: asked into the first they make decoding slower by a fifth.
-#define FETCH_STEPS (256 / STEP_LEN)
-INLINE void fetch_ahead(const global uchar *const *blocks, uint s, uint n_steps, uint next)
+// Asks for a group's part of the bytes of a step that is multiplied later, group by group: all at once would fill the
+// queue of what memory still owes (a step of Q6_K has 53 lines; its decoding took twice as long). The processor's own
+// guesses read 17 to 19 GB/s of Q8_0 on two Zen 4 cores, these 21 to 23. Into the second cache: asked into the first they
+// make decoding slower by a fifth.
+#define LINE 64 // bytes
+#define STEP_GROUPS (STEP_LEN / GROUP_LEN)
+#define GROUP_LINES ((STEP_BYTES * TILE_ROWS + STEP_GROUPS * LINE - 1) / (STEP_GROUPS * LINE))
+INLINE void fetch_group(const global uchar *b, uint g)
 {
 #ifdef X86_ASSEMBLY
-	uint then = s + min((uint)FETCH_STEPS, n_steps);
-	then += then < n_steps ? 0 : next - n_steps;
 #pragma unroll
-	for (uint i = 0; i < TILES; i++)
-#pragma unroll
-		for (uint line = 0; line < STEP_BYTES * TILE_ROWS; line += 64)
-			__asm__ volatile("prefetcht1 %0" : : "m"(STEP(blocks[i], then)[line]));
+	for (uint i = 0; i < GROUP_LINES; i++)
+		__asm__ volatile("prefetcht1 %0" : : "m"(b[(g * GROUP_LINES + i) * LINE]));
 #endif
+}
+
+// The step to fetch while step s is multiplied: some steps after it or, beyond n_steps, one of the tiles that follow, which
+// begin `next` steps after these.
+#define FETCH_STEPS (256 / STEP_LEN)
+INLINE uint step_ahead(uint s, uint n_steps, uint next)
+{
+	uint then = s + min((uint)FETCH_STEPS, n_steps);
+	return then < n_steps ? then : then + next - n_steps;
 }
 
 // acc[i] += the tile at blocks[i] times row, over steps first, first + SLICES, ... below n_steps. What is multiplied after
@@ -35,13 +43,14 @@ INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const 
                          uint next)
 {
 	for (uint s = first; s < n_steps; s += SLICES) {
-		fetch_ahead(blocks, s, n_steps, next);
-		size_t step = (size_t)s * (STEP_BYTES * TILE_ROWS);
-		for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++) { // not unrolled: a K format's step would be thousands of instructions
+		const size_t step_bytes = STEP_BYTES * TILE_ROWS, step = s * step_bytes, ahead = step_ahead(s, n_steps, next) * step_bytes;
+		for (uint g = 0; g < STEP_GROUPS; g++) { // not unrolled: a K format's step would be thousands of instructions
 			q8_group x = load_group(row, s, g);
 #pragma unroll
-			for (uint i = 0; i < TILES; i++)
+			for (uint i = 0; i < TILES; i++) {
+				fetch_group(blocks[i] + ahead, g);
 				acc[i] = multiply_group(acc[i], blocks[i] + step, g, x);
+			}
 		}
 	}
 }

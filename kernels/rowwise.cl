@@ -4,8 +4,7 @@
 
 INLINE float16 swiglu16(const global float *gate, uint up_offset)
 {
-	float16 g = vload16(0, gate);
-	return g / (1.0f + exp(-g)) * vload16(0, gate + up_offset);
+	return silu16(vload16(0, gate)) * vload16(0, gate + up_offset);
 }
 
 // y[t][i] = silu(gate[t][i]) * up[t][i] for i < width, 0 up to y_stride; gate at column 0 and up at column up_offset
