@@ -23,7 +23,7 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 					dots[t] = dot4(dots[t], word, load_group(x + t * row_bytes, s, g).words + i);
 			}
 			float16 scale, offset;
-			tile_scale(b, g, &scale, &offset);
+			group_scale(b, g, &scale, &offset);
 #pragma unroll
 			for (uint t = 0; t < TOKENS; t++)
 				acc[t] = end_group(acc[t], dots[t], scale, offset, load_group(x + t * row_bytes, s, g));

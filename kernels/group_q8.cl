@@ -5,7 +5,7 @@
 typedef struct {
 	const global uint *words; // of four bytes
 	float scale, scaled_sum;
-	int sum; // of the bytes
+	int sum; // of the bytes; of a group of 32
 } q8_group;
 
 // Group g of step s.
@@ -18,21 +18,32 @@ INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 	x.sum = q8_sum(block);
 	x.scaled_sum = q8_scaled_sum(block);
 #else
-	x.sum = q8_half_sum(block, column / 16 % 2);
-	x.scaled_sum = x.scale * (float)x.sum;
+	x.scaled_sum = q8_scaled_half_sum(block, column / 16 % 2);
 #endif
 	return x;
 }
 
-// What the dot products of the weights' bytes begin with, so that ZERO is off them in the end.
+// ZERO of a group of 32 is taken off the dot products, which begin below 0 by what it comes to and stay exact. Of a group of
+// 16, where that would be as much work as the products, it goes with the offset.
+#if GROUP_LEN == 32
 INLINE int16 begin_group(q8_group x) { return (int16)(-DOT_ZERO * x.sum); }
+#else
+INLINE int16 begin_group(q8_group x) { return 0; }
+#endif
 
-// acc + the group of the tile at b times x, from the dot products. The integers are exact: the only roundings are those of
-// scale and offset.
+INLINE void group_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+{
+	tile_scale(b, g, scale, offset);
+#if GROUP_LEN == 16 && !defined(HAS_OFFSET)
+	*offset = *scale * (float)-DOT_ZERO;
+#endif
+}
+
+// acc + a group's dot products times its scales, the only roundings.
 INLINE float16 end_group(float16 acc, int16 dot, float16 scale, float16 offset, q8_group x)
 {
 	acc = fma(scale * x.scale, convert_float16(dot), acc);
-#ifdef HAS_OFFSET
+#if GROUP_LEN == 16 || defined(HAS_OFFSET)
 	acc = fma(offset, (float16)x.scaled_sum, acc);
 #endif
 	return acc;

@@ -8,7 +8,7 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 	for (uint i = 0; i < GROUP_LEN / 4; i++)
 		dot = dot4(dot, tile_word(b, g, i), &x.words[i]);
 	float16 scale, offset;
-	tile_scale(b, g, &scale, &offset);
+	group_scale(b, g, &scale, &offset);
 	return end_group(acc, dot, scale, offset, x);
 }
 

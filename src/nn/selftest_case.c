@@ -109,8 +109,7 @@ typedef struct {
 	int8_t bytes[32];
 	float scale;
 	int32_t sum;
-	int16_t half_sums[2];
-	float scaled_sum;
+	float scaled_half_sums[2], scaled_sum;
 } q8_block;
 
 static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, const q8_block **out, evn_error *err)
@@ -121,20 +120,26 @@ static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, c
 	return evn_read(c->q, buf, 0, memory, n_blocks * sizeof(q8_block), err);
 }
 
+static bool is_scaled(float value, float scale, int32_t sum)
+{
+	const double scaled = (double)scale * sum;
+	return fabs((double)value - scaled) <= EVN_UNIT * fabs(scaled);
+}
+
 static void check_sums(evn_cases *c, const q8_block *b, uint64_t at, const char *what)
 {
 	int32_t sums[2] = {0};
 	for (int k = 0; k < 32; k++)
 		sums[k / 16] += b->bytes[k];
-	const double scaled = (double)b->scale * (sums[0] + sums[1]);
-	const bool right = b->half_sums[0] == sums[0] && b->half_sums[1] == sums[1] && b->sum == sums[0] + sums[1] &&
-					   fabs((double)b->scaled_sum - scaled) <= EVN_UNIT * fabs(scaled);
+	const bool right = b->sum == sums[0] + sums[1] && is_scaled(b->scaled_sum, b->scale, b->sum) &&
+					   is_scaled(b->scaled_half_sums[0], b->scale, sums[0]) &&
+					   is_scaled(b->scaled_half_sums[1], b->scale, sums[1]);
 	if (!right && !c->reason[0])
-		snprintf(
-			c->reason, sizeof c->reason,
-			"%s: block %llu says that its bytes sum to %d + %d = %d, scaled %.9g; they sum to %d + %d, scaled %.9g",
-			what, (unsigned long long)at, b->half_sums[0], b->half_sums[1], b->sum, (double)b->scaled_sum, sums[0],
-			sums[1], scaled);
+		snprintf(c->reason, sizeof c->reason,
+				 "%s: block %llu of scale %.9g says that its bytes sum to %d, scaled %.9g + %.9g = %.9g; they sum to "
+				 "%d + %d",
+				 what, (unsigned long long)at, (double)b->scale, b->sum, (double)b->scaled_half_sums[0],
+				 (double)b->scaled_half_sums[1], (double)b->scaled_sum, sums[0], sums[1]);
 }
 
 /* Half a step of the scale, which itself has a division's error; so has the inverse that bytes are made with, and the
