@@ -121,44 +121,61 @@ def _named(shot):
 
 
 def measure_speed(bench):
-    """Programs and sets in turn, round after round, so that a machine that slows down slows all alike. After deep
-    contexts, which take long to fill, there are two rounds with repetitions inside."""
+    """Every length of prompt and context for every file type."""
     models = [(name, path, _by_plan(bench, name, path)) for name, path in bench.models.items()]
-    for shot, (name, path, groups) in itertools.product(bench.plan["shots"], models):
-        if name == models[0][0]:
-            if time.monotonic() > bench.plan["until"]:
-                bench.notes.add(f"for lack of time not measured: {_named(shot)} and what follows")
-                break
-            measure_machine(bench)
-        rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
-        samples, memory, answers = {}, {}, {}
-        for turn in range(rounds):
-            for names, measure in _runners(bench, groups, path, shot, repeats):
-                got = bench.attempt((names[0], name), measure)
-                if not got:
-                    continue
-                speeds, peak, answer = got
-                for who in names:
-                    for phase, values in speeds.items():
-                        samples.setdefault((who, phase), []).append(median(values))
-                    memory.setdefault(who, []).append(peak)
-                    answers[who] = answer
-                told = ", ".join(f"{_metric(p, shot)} {median(v):.1f}" for p, v in speeds.items())
-                print(f"{name}  round {turn + 1} of {rounds}  {names[-1]}: {told} tokens/s", flush=True)
-        _add_speeds(bench, name, shot, samples)
-        _add_bytes(bench, name, shot, samples, answers)
-        if shot[0] == 512:
-            for who, peaks in memory.items():
-                bench.add("memory", name, who, "peak at prefill 512", "MB", [p / 1e6 for p in peaks], max(peaks) / 1e6)
+    for shot in bench.plan["shots"]:
+        if time.monotonic() > bench.plan["until"]:
+            bench.notes.add(f"for lack of time not measured: {_named(shot)} and what follows")
+            break
+        measure_machine(bench)
+        for name, path, groups in models:
+            samples, memory = _measure_shot(bench, shot, name, path, groups)
+            _add_speeds(bench, name, shot, samples, ("speed", "ratio"))
+            if shot[0] == 512:
+                for who, peaks in memory.items():
+                    bench.add("memory", name, who, "peak at prefill 512", "MB", [p / 1e6 for p in peaks], max(peaks) / 1e6)
 
 
-def _add_speeds(bench, name, shot, samples):
+def measure_large(bench):
+    """A larger model in formats whose blocks of 256 do not divide the rows of the others; prompt and decode of one shot."""
+    shot = bench.plan["shots"][0]
+    if bench.plan["large"]:
+        measure_machine(bench)
+    for name, path in bench.plan["large"].items():
+        samples, _ = _measure_shot(bench, shot, name, path, _by_plan(bench, name, path))
+        _add_speeds(bench, name, shot, samples, ("speed of 1B", "ratio of 1B"))
+
+
+def _measure_shot(bench, shot, name, path, groups):
+    """({(set, phase): speeds}, {set: peak bytes}). Programs and sets in turn, round after round, so that a machine that
+    slows down slows all alike. After deep contexts, which take long to fill, there are two rounds with repetitions inside."""
+    rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
+    samples, memory, answers = {}, {}, {}
+    for turn in range(rounds):
+        for names, measure in _runners(bench, groups, path, shot, repeats):
+            got = bench.attempt((names[0], name), measure)
+            if not got:
+                continue
+            speeds, peak, answer = got
+            for who in names:
+                for phase, values in speeds.items():
+                    samples.setdefault((who, phase), []).append(median(values))
+                memory.setdefault(who, []).append(peak)
+                answers[who] = answer
+            told = ", ".join(f"{_metric(p, shot)} {median(v):.1f}" for p, v in speeds.items())
+            print(f"{name}  round {turn + 1} of {rounds}  {names[-1]}: {told} tokens/s", flush=True)
+    _add_bytes(bench, name, shot, samples, answers)
+    return samples, memory
+
+
+def _add_speeds(bench, name, shot, samples, parts):
+    speed, ratio = parts
     for (who, phase), values in samples.items():
-        bench.add("speed", name, who, _metric(phase, shot), "tokens/s", values)
+        bench.add(speed, name, who, _metric(phase, shot), "tokens/s", values)
         peer = samples.get((PEER, phase))
         if peer and who != PEER:
             ratios = [own / other for own, other in zip(values, peer)]
-            bench.add("ratio", name, who, _metric(phase, shot), "of llama.cpp", ratios)
+            bench.add(ratio, name, who, _metric(phase, shot), "of llama.cpp", ratios)
 
 
 def _add_bytes(bench, name, shot, samples, answers):

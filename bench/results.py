@@ -10,6 +10,8 @@ NUMBERS = ("value", "low", "high")
 TABLES = [
     ("ratio", "Speed as a multiple of llama.cpp's, medians of pairs", ("model", "set"), "metric", None),
     ("speed", "Speed, tokens/s: median (least-most)", ("model", "set"), "metric", None),
+    ("ratio of 1B", "Random 1B model: speed as a multiple of llama.cpp's, medians of pairs", ("model", "set"), "metric", None),
+    ("speed of 1B", "Random 1B model: speed, tokens/s: median (least-most)", ("model", "set"), "metric", None),
     ("predicted", "Predicted ÷ measured", ("model", "set"), "metric", "of measured"),
     ("efficiency", "Efficiency: together ÷ sum of alone", ("model", "set"), "metric", "together / sum of alone"),
     ("efficiency", "Each rank's device alone, tokens/s", ("model", "set"), "metric", "tokens/s"),
@@ -43,7 +45,7 @@ def _number(x):
 
 def _cell(row, n_rows):
     text = _number(row["value"])
-    if row["part"] == "speed" or n_rows > 1:
+    if row["part"].startswith("speed") or n_rows > 1:
         text += f" ({_number(row['low'])}-{_number(row['high'])})"
     return text
 
