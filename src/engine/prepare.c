@@ -221,6 +221,26 @@ static const evn_profile *known_alike(const decision *d, uint32_t i)
 	return NULL;
 }
 
+/* Candidate i and those after it that are other ways of using its device: only one of them can be chosen. */
+static evn_status measure_ways_of_use(decision *d, uint32_t i)
+{
+	evn_profile_request requests[EVN_MAX_CANDIDATES];
+	uint32_t n = 0;
+	for (uint32_t k = i; k < d->n_candidates; k++)
+		if (k == i || (d->candidates[i].device && d->candidates[k].device == d->candidates[i].device))
+			requests[n++] = (evn_profile_request){&d->profiles[k], d->usages[k].picks, d->usages[k].n};
+	return evn_profiles_get(requests, n, d->p->system, d->m, &d->profile_options, d->err);
+}
+
+/* An earlier candidate is another way of using the device of candidate i. */
+static bool is_measured(const decision *d, uint32_t i)
+{
+	for (uint32_t k = 0; k < i; k++)
+		if (d->candidates[i].device && d->candidates[k].device == d->candidates[i].device)
+			return true;
+	return false;
+}
+
 static evn_status measure_apart(decision *d)
 {
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
@@ -228,9 +248,8 @@ static evn_status measure_apart(decision *d)
 		const evn_profile *known = known_alike(d, i);
 		if (known)
 			d->profiles[i] = *known;
-		else
-			EVN_TRY(
-				evn_profile_get(&d->profiles[i], d->p->system, u->picks, u->n, d->m, &d->profile_options, d->err));
+		else if (!is_measured(d, i))
+			EVN_TRY(measure_ways_of_use(d, i));
 		if (u->n > 1)
 			complete_parts(d, i);
 		use_rates(d, &d->candidates[i], d->profiles[i].ranks, u->n);

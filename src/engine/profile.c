@@ -12,7 +12,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "11" /* of the lines; part of the key */
+#define LINE_FORMAT "12" /* of the lines; part of the key */
 #define OTHERS 0.25      /* cores: what an idle desktop does is not worth a word */
 
 /* Settings that change what a driver does with the machine. */
@@ -63,6 +63,7 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 				 {"events_us", &p->events_us},
 				 {"flags_us", &p->flags_us},
 				 {"others", &p->others},
+				 {"late", &p->late},
 				 {"host_prompt_us", &p->host_prompt_us},
 				 {"events_prompt_us", &p->events_prompt_us},
 				 {"flags_prompt_us", &p->flags_prompt_us},
@@ -118,6 +119,17 @@ static void parse(evn_profile *p, uint32_t n, const char *text)
 	}
 }
 
+/* ---- measuring ------------------------------------------------------------------------------------------------ */
+
+/* One of the sets that are measured, and where it is remembered. */
+typedef struct {
+	const evn_profile_request *request;
+	char names[EVN_MAX_RANKS][96];
+	char *cache;     /* file; NULL: there is no folder */
+	uint32_t n_late; /* times that it was not ready within the limit */
+	evn_child child;
+} measuring;
+
 /* A caller that waits sees which device is measured, and may end it. */
 typedef struct {
 	const evn_profile_options *o;
@@ -133,67 +145,99 @@ static bool go_on(void *user)
 	return !w->stopped;
 }
 
-static evn_status run_helper(evn_child *child, const char *helper, char names[][96], uint32_t n, const evn_model *m,
-							 const evn_profile_options *o, evn_error *err)
+/* Several sets take turns, each in a helper of its own. */
+static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
+							  const evn_profile_options *o, evn_error *err)
 {
-	child->argv[0] = helper;
-	child->argv[1] = "measure";
+	evn_child children[EVN_MAX_CANDIDATES] = {0};
 	char workload[32];
-	snprintf(workload, sizeof workload, "%d,%d", (int)o->workload.purpose, (int)o->workload.activations);
-	child->argv[2] = workload;
-	child->argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
-	for (uint32_t i = 0; i < n; i++)
-		child->argv[4 + i] = names[i];
 	waiting w = {.o = o};
-	snprintf(w.what, sizeof w.what, "measuring %.95s%s", names[0], n > 1 ? " and others together" : "");
-	evn_children_run(child, 1, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
+	snprintf(workload, sizeof workload, "%d,%d,%d", (int)o->workload.purpose, (int)o->workload.activations,
+			 n_sets > 1);
+	snprintf(w.what, sizeof w.what, "measuring %.95s%s", sets[0].names[0],
+			 n_sets > 1               ? " whole and in parts"
+			 : sets[0].request->n > 1 ? " and others together"
+									  : "");
+	for (uint32_t i = 0; i < n_sets; i++) {
+		const char **argv = children[i].argv;
+		argv[0] = helper;
+		argv[1] = "measure";
+		argv[2] = workload;
+		argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+		for (uint32_t k = 0; k < sets[i].request->n; k++)
+			argv[4 + k] = sets[i].names[k];
+		children[i].in_turn = n_sets > 1;
+		free(sets[i].child.output);
+	}
+	evn_children_run(children, n_sets, TIME_LIMIT_NS * n_sets, &(evn_patience){go_on, &w});
+	bool started = true;
+	for (uint32_t i = 0; i < n_sets; i++) {
+		sets[i].child = children[i];
+		started &= children[i].started && children[i].output;
+	}
 	if (w.stopped)
 		return evn_fail(err, EVN_ERR_CANCELLED, "%s was stopped", w.what);
-	if (!child->started || !child->output)
-		return evn_fail(err, EVN_ERR_FILE, "%s: could not be started", helper);
+	return started ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not be started", helper);
+}
+
+/* One that hangs keeps the others from their turns, so then each is measured by itself. */
+static evn_status run_all(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
+						  const evn_profile_options *o, evn_error *err)
+{
+	EVN_TRY(run_helpers(sets, n_sets, helper, m, o, err));
+	for (uint32_t i = 0; i < n_sets && n_sets > 1; i++)
+		if (sets[i].child.timed_out)
+			EVN_TRY(run_helpers(&sets[i], 1, helper, m, o, err));
 	return EVN_OK;
 }
 
-/* How the helper ended, as a line of its own output: NULL when it came to its end. */
-static char *ending(const evn_child *c)
+/* How a helper ended, as lines of its own output: NULL when it came to its end. */
+static char *ending(const measuring *set)
 {
-	if (c->timed_out)
-		return evn_format("0\tfault\tmeasuring took more than %u s\n", (unsigned)(TIME_LIMIT_NS / 1000000000u));
-	if (WIFSIGNALED(c->status))
+	if (set->child.timed_out)
+		return evn_format("0\tfault\tmeasuring took more than %u s\n0\tlate\t%u\n",
+						  (unsigned)(TIME_LIMIT_NS / 1000000000u), set->n_late + 1);
+	if (WIFSIGNALED(set->child.status))
 		return evn_format("0\tfault\tthe driver crashed (%s) while it was measured\n",
-						  strsignal(WTERMSIG(c->status)));
+						  strsignal(WTERMSIG(set->child.status)));
 	return NULL;
 }
 
-/* The helper's lines and its ending, malloc'd. Failures of drivers are in the lines; they are kept as rates are. */
-static evn_status measure(char **lines, const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-						  const evn_profile_options *o, evn_error *err)
+/* The helper's lines, how it ended and how busy the machine was: remembered, and what the profile is made of.
+ * Failures of drivers are in the lines; they are kept as rates are. */
+static evn_status keep(measuring *set, double others, evn_error *err)
 {
-	char names[EVN_MAX_RANKS][96];
-	evn_child child = {0};
+	const uint32_t n = set->request->n;
+	char *end = ending(set), busy[64] = "";
+	if (others > OTHERS) {
+		evn_log(EVN_LOG_INFO, "%s was measured while other programs kept %.1f cores busy", set->names[0], others);
+		snprintf(busy, sizeof busy, "0\tothers\t%.2f\n", others);
+	}
+	if (end)
+		evn_log(EVN_LOG_WARN, "%s%s: %.*s", set->names[0], n > 1 ? " and others together" : "",
+				(int)strcspn(end + 8, "\n"), end + 8);
+	char *lines = evn_format("%s%s%s", set->child.output, busy, end ? end : "");
+	free(end);
+	if (!lines)
+		return evn_fail_memory(err, "profile", strlen(set->child.output));
+	if (set->cache)
+		evn_write_file(set->cache, lines, strlen(lines), NULL);
+	parse(set->request->out, n, lines);
+	free(lines);
+	return EVN_OK;
+}
+
+static evn_status measure(measuring *sets, uint32_t n_sets, const evn_model *m, const evn_profile_options *o,
+						  evn_error *err)
+{
 	char *helper = evn_find_probe();
 	if (!helper)
 		return evn_fail(err, EVN_ERR_FILE, "evener-probe, which measures devices, is not installed beside evener");
-	for (uint32_t i = 0; i < n; i++)
-		evn_pick_name(s, &picks[i], names[i], sizeof names[i]);
 	evn_cpu_time began = evn_cpu_time_now();
-	evn_status status = run_helper(&child, helper, names, n, m, o, err);
-	if (status == EVN_OK) {
-		char *end = ending(&child), busy[64] = "";
-		double others = evn_cpu_others(&began);
-		if (others > OTHERS) {
-			evn_log(EVN_LOG_INFO, "%s was measured while other programs kept %.1f cores busy", names[0], others);
-			snprintf(busy, sizeof busy, "0\tothers\t%.2f\n", others);
-		}
-		if (end)
-			evn_log(EVN_LOG_WARN, "%s%s: %.*s", names[0], n > 1 ? " and others together" : "",
-					(int)strcspn(end + 8, "\n"), end + 8);
-		*lines = evn_format("%s%s%s", child.output, busy, end ? end : "");
-		free(end);
-		if (!*lines)
-			status = evn_fail_memory(err, "profile", strlen(child.output));
-	}
-	free(child.output);
+	evn_status status = run_all(sets, n_sets, helper, m, o, err);
+	double others = evn_cpu_others(&began);
+	for (uint32_t i = 0; i < n_sets && status == EVN_OK; i++)
+		status = keep(&sets[i], others, err);
 	free(helper);
 	return status;
 }
@@ -219,36 +263,51 @@ static void even_out(evn_profile *p, const evn_pick *picks, uint32_t n)
 	}
 }
 
-/* Reads what is known; not where it was measured on a busy machine that has become quiet. */
-static bool read_cache(evn_profile *out, uint32_t n, const char *file)
+/* Reads what is known; not where it was measured on a busy machine that has become quiet, nor where a device was not
+ * ready in time for once: drivers that keep what they have compiled are, the next time. */
+static bool read_cache(measuring *set)
 {
 	char *lines;
 	size_t size;
-	if (evn_read_file(&lines, &size, file, FILE_LIMIT, NULL) != EVN_OK)
+	evn_profile *p = set->request->out;
+	if (!set->cache || evn_read_file(&lines, &size, set->cache, FILE_LIMIT, NULL) != EVN_OK)
 		return false;
-	parse(out, n, lines);
+	parse(p, set->request->n, lines);
 	free(lines);
-	return out->others == 0 || evn_cpu_wanted() > out->others / 2;
+	set->n_late = (uint32_t)p->late;
+	return p->late != 1 && (p->others == 0 || evn_cpu_wanted() > p->others / 2);
+}
+
+evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s, const evn_model *m,
+							const evn_profile_options *o, evn_error *err)
+{
+	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
+	measuring *sets = calloc(n, sizeof *sets);
+	bool known = !o->remeasure;
+	if (!sets)
+		return evn_fail_memory(err, "profiles", n * sizeof *sets);
+	for (uint32_t i = 0; i < n; i++) {
+		const evn_profile_request *r = sets[i].request = &requests[i];
+		sets[i].cache = cache_file(s, r->picks, r->n, m, o);
+		for (uint32_t k = 0; k < r->n; k++)
+			evn_pick_name(s, &r->picks[k], sets[i].names[k], sizeof sets[i].names[k]);
+		known = read_cache(&sets[i]) && known;
+	}
+	evn_status status = known ? EVN_OK : measure(sets, n, m, o, err);
+	for (uint32_t i = 0; i < n; i++) {
+		if (status == EVN_OK)
+			even_out(requests[i].out, requests[i].picks, requests[i].n);
+		free(sets[i].child.output);
+		free(sets[i].cache);
+	}
+	free(sets);
+	return status;
 }
 
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 						   const evn_model *m, const evn_profile_options *o, evn_error *err)
 {
-	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
-	char *cache = cache_file(s, picks, n, m, o), *lines = NULL;
-	evn_status status = EVN_OK;
-	if (o->remeasure || !cache || !read_cache(out, n, cache)) {
-		status = measure(&lines, s, picks, n, m, o, err);
-		if (status == EVN_OK && cache)
-			evn_write_file(cache, lines, strlen(lines), NULL);
-		if (status == EVN_OK)
-			parse(out, n, lines);
-	}
-	if (status == EVN_OK)
-		even_out(out, picks, n);
-	free(lines);
-	free(cache);
-	return status;
+	return evn_profiles_get(&(evn_profile_request){out, picks, n}, 1, s, m, o, err);
 }
 
 void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart, uint32_t n)

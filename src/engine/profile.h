@@ -26,6 +26,7 @@ typedef struct {
 	double host_us, events_us, flags_us; /* a meeting for one token; 0: not possible or one rank */
 	double host_prompt_us, events_prompt_us, flags_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
 	double others; /* cores that other programs kept busy meanwhile; 0: hardly any */
+	double late;   /* how often measuring took too long, if it did the last time */
 } evn_profile;
 
 /* Ranks that are equally many cores of one device are equally fast. */
@@ -62,6 +63,18 @@ void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart
  * or reads the cache. Drivers' failures are faults in *out, not errors of this call. */
 evn_status evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 						   const evn_model *m, const evn_profile_options *o, evn_error *err);
+
+/* A set of picks and where its profile goes. */
+typedef struct {
+	evn_profile *out;
+	const evn_pick *picks;
+	uint32_t n;
+} evn_profile_request;
+
+/* The same for n <= EVN_MAX_CANDIDATES sets that are to be compared, as one device whole and in parts: where one is not
+ * known all are measured, in turn and again, so that whatever slows the machine slows all alike. */
+evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s, const evn_model *m,
+							const evn_profile_options *o, evn_error *err);
 
 /* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
  * measured before a crash counts. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/team.h"
+#include "ocl/child.h"
 
 #define WEIGHT_BYTES                                                                                                 \
 	((uint64_t)256 << 20) /* layers to go through, all ranks together: more than servers' caches hold */
@@ -263,11 +264,15 @@ static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
 	double ignored[EVN_MAX_RANKS] = {0};
 	for (uint32_t i = 0; i < n; i++) /* kernels are built */
 		EVN_TRY(time_step(s, &t[i], ignored, err));
-	uint64_t began = evn_now_ns();
-	for (uint32_t round = 0;
-		 round < MIN_SLICES || (round < MAX_SLICES && evn_now_ns() - began < (uint64_t)n * WINDOW_NS); round++)
+	uint64_t spent_ns = 0;
+	for (uint32_t round = 0; round < MIN_SLICES || (round < MAX_SLICES && spent_ns < (uint64_t)n * WINDOW_NS);
+		 round++) {
+		evn_turn_pass();
+		uint64_t began = evn_now_ns();
 		for (uint32_t i = 0; i < n; i++)
 			EVN_TRY(time_slice(s, &t[i], err));
+		spent_ns += evn_now_ns() - began;
+	}
 	return EVN_OK;
 }
 
@@ -370,21 +375,24 @@ static double own_s(const evn_steps *s, uint32_t n_tok)
 	return vocab_s + evn_predict_layers_s(&s->shape, &s->split, s->ranks, n_tok, 0, (evn_meeting){0});
 }
 
-/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: a meeting of each. */
+/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: a meeting of each. A rank
+ * that is alone meets nobody. */
 static void work_out_meetings(evn_steps *s, uint32_t n_tok, const double *step_s, double *us)
 {
-	const double n_meetings = 2.0 * s->split.n_layers;
+	const double n_meetings = s->n > 1 ? 2.0 * s->split.n_layers : 0;
 	double fastest_s = INFINITY, own = own_s(s, n_tok);
-	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++)
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
 		fastest_s = step_s[way] > 0 ? fmin(fastest_s, step_s[way]) : fastest_s;
 	double most_s = fmax(fastest_s - n_meetings * LEAST_MEETING_US * 1e-6, fastest_s / 2);
-	for (uint32_t i = 0; own > most_s && i < s->n; i++)
+	for (uint32_t i = 0; (own > most_s || s->n == 1) && i < s->n; i++)
 		evn_rates_hasten(&s->ranks[i].rates, n_tok, own / most_s);
 	own = fmin(own, most_s);
-	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++)
-		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / n_meetings : 0;
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
+		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / fmax(n_meetings, 1) : 0;
 }
 
+/* A rank that is alone is timed once more too: ways of using a device are measured in turn, and what decides between
+ * them is what they did at the same time. */
 static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *ways, evn_meeting *out,
 								   evn_error *err)
 {
@@ -398,7 +406,7 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	if (known)
 		EVN_TRY(split_by_rates(s, err));
 	EVN_TRY(evn_team_run(s->team, load, s, NULL, NULL, err));
-	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++) {
 		if (!ways[way])
 			continue;
 		EVN_TRY(evn_group_create(&s->groups[way], s->queues, s->n, way, EVN_MESSAGES_F32, message_floats(s), err));
@@ -414,7 +422,7 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	}
 	work_out_meetings(s, s->limits.n_batch, prompt_s, prompt_us);
 	work_out_meetings(s, 1, token_s, token_us);
-	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++)
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
 		out[way] = (evn_meeting){token_us[way], prompt_us[way] * EVN_PLAN_PROMPT / s->limits.n_batch};
 	return EVN_OK;
 }
@@ -424,9 +432,10 @@ evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, e
 	timing *t = calloc(N_WHOLE + N_SMALL, sizeof *t);
 	if (!t)
 		return evn_fail_memory(err, "timings", (N_WHOLE + N_SMALL) * sizeof *t);
+	const bool alone[EVN_REDUCE_FLAGS + 1] = {[EVN_REDUCE_AUTO] = true};
 	evn_status status = measure_alone(s, t, t + N_WHOLE, err);
-	if (status == EVN_OK && s->n > 1)
-		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, ways, meetings, err);
+	if (status == EVN_OK)
+		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, s->n > 1 ? ways : alone, meetings, err);
 	unload(s);
 	for (uint32_t i = 0; i < s->n; i++)
 		rates[i] = s->ranks[i].rates;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -112,7 +113,8 @@ static bool set_attributes(posix_spawnattr_t *attributes)
 									POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) == 0;
 }
 
-static int spawn(running *r, int output, char **env)
+/* turns: what the child inherits as such, -1: nothing. */
+static int spawn(running *r, int output, int turns, char **env)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -126,6 +128,8 @@ static int spawn(running *r, int output, char **env)
 			code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 		if (code == 0)
 			code = posix_spawn_file_actions_adddup2(&actions, output, 1);
+		if (code == 0 && turns >= 0)
+			code = posix_spawn_file_actions_adddup2(&actions, turns, EVN_TURNS_FD);
 		if (code == 0 && !evn_log_wants(EVN_LOG_DEBUG))
 			code = posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
 		if (code == 0)
@@ -137,17 +141,17 @@ static int spawn(running *r, int output, char **env)
 	return code;
 }
 
-static bool start(running *r)
+static bool start(running *r, int turns)
 {
 	int ends[2] = {-1, -1};
 	char *vendors = r->child->vendors ? evn_format("OCL_ICD_VENDORS=%s", r->child->vendors) : NULL;
 	char **env = child_environment(vendors);
 	r->child->output = calloc(1, OUTPUT_LIMIT + 1);
-	int code = env && r->child->output ? 0 : ENOMEM;
+	int code = !env || !r->child->output ? ENOMEM : r->child->in_turn && turns < 0 ? EMFILE : 0;
 	if (code == 0 && pipe2(ends, O_CLOEXEC) != 0)
 		code = errno;
 	if (code == 0)
-		code = spawn(r, ends[1], env);
+		code = spawn(r, ends[1], r->child->in_turn ? turns : -1, env);
 	if (ends[1] >= 0)
 		close(ends[1]);
 	if (code != 0) {
@@ -230,10 +234,13 @@ void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const ev
 	running *all = calloc(n ? n : 1, sizeof *all);
 	struct pollfd *polled = calloc(n ? n : 1, sizeof *polled);
 	uint64_t deadline = evn_now_ns() + limit_ns;
+	int turns = memfd_create("turns", MFD_CLOEXEC);
 	for (size_t i = 0; all && polled && i < n; i++) {
 		all[i] = (running){.child = &children[i], .fd = -1};
-		children[i].started = children[i].argv[0] && start(&all[i]);
+		children[i].started = children[i].argv[0] && start(&all[i], turns);
 	}
+	if (turns >= 0)
+		close(turns);
 	if (all && polled)
 		read_all(all, n, polled, deadline, p);
 	for (size_t i = 0; all && polled && i < n; i++)

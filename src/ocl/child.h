@@ -7,6 +7,7 @@
 typedef struct {
 	const char *argv[16]; /* NULL-terminated; argv[0] NULL: nothing to run */
 	const char *vendors;  /* OCL_ICD_VENDORS for it; NULL: as this process has it */
+	bool in_turn;         /* it inherits the turns of all that are run with it as EVN_TURNS_FD */
 	char *output;         /* its stdout, NUL-terminated, cut at a limit; freed by the caller */
 	bool started, timed_out;
 	int status; /* as from waitpid */
@@ -22,5 +23,12 @@ typedef struct {
 void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const evn_patience *p);
 /* evener-probe beside this library or program, in libexec, or on PATH; malloc'd, NULL when there is none. */
 char *evn_find_probe(void);
+
+/* In a child that was started in_turn: waits for its first turn, which lasts until it is passed or the process ends.
+ * Another process that waits for its turn has it before evn_turn_pass returns; nothing happens in one that never
+ * joined. */
+#define EVN_TURNS_FD 3
+void evn_turns_join(void);
+void evn_turn_pass(void);
 
 #endif

@@ -49,12 +49,15 @@ static evn_status meet_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure PURPOSE,ACTIVATIONS MODEL DEVICE...": what these devices do together; MODEL "-" for a general shape. */
+/* "measure PURPOSE,ACTIVATIONS,IN_TURN MODEL DEVICE...": what these devices do together; MODEL "-" for a general
+ * shape. */
 static evn_status measure(int report, int argc, char **argv, evn_error *err)
 {
-	int purpose = 0, activations = 0;
-	if (sscanf(argv[2], "%d,%d", &purpose, &activations) != 2)
+	int purpose = 0, activations = 0, in_turn = 0;
+	if (sscanf(argv[2], "%d,%d,%d", &purpose, &activations, &in_turn) != 3)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: not a workload", argv[2]);
+	if (in_turn)
+		evn_turns_join();
 	const evn_workload workload = {(evn_purpose)purpose, (evn_activation_type)activations};
 	return evn_profile_measure(report, (const char *const *)(argv + 4), (uint32_t)(argc - 4),
 							   strcmp(argv[3], "-") ? argv[3] : NULL, &workload, err);

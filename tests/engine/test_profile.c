@@ -1,11 +1,18 @@
-/* Which way of meeting is taken from what was measured of each. */
+/* Which way of meeting is taken from what was measured of each; what is remembered of a device, and what is not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "engine/profile.h"
+
+static char folder[] = "/tmp/evener-profile-XXXXXX";
 
 static void expect(evn_reduce asked, double host, double events, double flags, evn_reduce way, double us)
 {
@@ -28,8 +35,73 @@ static void test_ways(void **state)
 	expect(EVN_REDUCE_HOST, 78, 33, 7, EVN_REDUCE_HOST, 78);
 }
 
+static evn_status get(evn_profile *out, const evn_system *s, const evn_pick *pick, evn_progress_fn progress)
+{
+	return evn_profile_get(out, s, pick, 1, NULL, &(evn_profile_options){.progress = progress}, NULL);
+}
+
+static bool stop_at_once(void *user, const char *what, uint64_t done, uint64_t total)
+{
+	(void)user;
+	(void)what;
+	(void)done;
+	(void)total;
+	return false;
+}
+
+/* What the one profile in the folder is from now on. */
+static void remember(const char *lines)
+{
+	char pattern[64];
+	glob_t found;
+	snprintf(pattern, sizeof pattern, "%s/profiles/*.txt", folder);
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	assert_int_equal(evn_write_file(found.gl_pathv[0], lines, strlen(lines), NULL), EVN_OK);
+	globfree(&found);
+}
+
+/* A device that took too long once, as with a cold cache of compiled kernels, is met again; twice, and it stays out.
+ */
+static void test_late(void **state)
+{
+	(void)state;
+	evn_system *s;
+	evn_error err = {0};
+	evn_pick pick;
+	size_t n = 0;
+	if (evn_system_open(&s, &err) != EVN_OK || evn_system_select(s, "pocl/1", 0, &pick, &n, 1, &err) != EVN_OK)
+		skip();
+	evn_profile p;
+	assert_int_equal(get(&p, s, &pick, NULL), EVN_OK);
+	assert_true(p.ranks[0].gemv_gbs > 0 && !p.ranks[0].fault[0] && p.late == 0);
+	remember("0\tfault\tmeasuring took more than 120 s\n0\tlate\t2\n");
+	assert_int_equal(get(&p, s, &pick, stop_at_once), EVN_OK);
+	assert_string_equal(p.ranks[0].fault, "measuring took more than 120 s");
+	assert_true(p.ranks[0].gemv_gbs == 0);
+	remember("0\tfault\tmeasuring took more than 120 s\n0\tlate\t1\n");
+	assert_int_equal(get(&p, s, &pick, stop_at_once), EVN_ERR_CANCELLED); /* for it was about to be measured */
+	evn_system_close(s);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	return setenv("EVENER_CACHE_DIR", folder, 1);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	char command[64];
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	return system(command);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_late)};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
