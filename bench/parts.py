@@ -66,17 +66,20 @@ def make_synthetic(shape, kind):
     return path
 
 
-def measure_machine(bench):
-    """The bounds: what the cores read and compute without OpenCL. Again before every long part: machines drift."""
+def machine_rates():
+    """{"read_gbs": .., "fma_gflops": ..}: what the cores read and compute now, without OpenCL."""
     program = os.path.join(WORK, "machine")
     source = os.path.join(ROOT, "bench", "machine.c")
     if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
         subprocess.run(["cc", "-O3", "-march=native", "-pthread", source, "-o", program], check=True)
-    lines = run([program]).output.split("\n")
-    for line in filter(None, lines):
-        metric, value = line.split()
+    return {metric: float(value) for metric, value in map(str.split, filter(None, run([program]).output.split("\n")))}
+
+
+def measure_machine(bench):
+    """The bounds. Again before every long part: machines drift."""
+    for metric, value in machine_rates().items():
         unit = {"read_gbs": "GB/s", "fma_gflops": "GFLOP/s"}[metric]
-        bench.add("machine", "", "", metric, unit, [float(value)])
+        bench.add("machine", "", "", metric, unit, [value])
 
 
 def bound(bench, metric):
@@ -121,15 +124,18 @@ def _named(shot):
 
 
 def measure_speed(bench):
-    """Every length of prompt and context for every file type."""
-    models = [(name, path, _by_plan(bench, name, path)) for name, path in bench.models.items()]
+    """Every length of prompt and context for every file type. Planned when it is first measured, not from profiles of
+    another hour: what is predicted is to be compared with it."""
+    bench.evener.forget_profiles()
+    groups = {}
     for shot in bench.plan["shots"]:
         if time.monotonic() > bench.plan["until"]:
             bench.notes.add(f"for lack of time not measured: {_named(shot)} and what follows")
             break
         measure_machine(bench)
-        for name, path, groups in models:
-            samples, memory = _measure_shot(bench, shot, name, path, groups)
+        for name, path in bench.models.items():
+            groups[name] = groups.get(name) or _by_plan(bench, name, path)
+            samples, memory = _measure_shot(bench, shot, name, path, groups[name])
             _add_speeds(bench, name, shot, samples, ("speed", "ratio"))
             if shot[0] == 512:
                 for who, peaks in memory.items():
@@ -150,8 +156,9 @@ def _measure_shot(bench, shot, name, path, groups):
     """({(set, phase): speeds}, {set: peak bytes}). Programs and sets in turn, round after round, so that a machine that
     slows down slows all alike. After deep contexts, which take long to fill, there are two rounds with repetitions inside."""
     rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
-    samples, memory, answers = {}, {}, {}
+    samples, memory, answers, reads_gbs = {}, {}, {}, []
     for turn in range(rounds):
+        reads_gbs.append(machine_rates()["read_gbs"])
         for names, measure in _runners(bench, groups, path, shot, repeats):
             got = bench.attempt((names[0], name), measure)
             if not got:
@@ -164,7 +171,7 @@ def _measure_shot(bench, shot, name, path, groups):
                 answers[who] = answer
             told = ", ".join(f"{_metric(p, shot)} {median(v):.1f}" for p, v in speeds.items())
             print(f"{name}  round {turn + 1} of {rounds}  {names[-1]}: {told} tokens/s", flush=True)
-    _add_bytes(bench, name, shot, samples, answers)
+    _add_bytes(bench, name, shot, samples, answers, reads_gbs)
     return samples, memory
 
 
@@ -178,15 +185,15 @@ def _add_speeds(bench, name, shot, samples, parts):
             bench.add(ratio, name, who, _metric(phase, shot), "of llama.cpp", ratios)
 
 
-def _add_bytes(bench, name, shot, samples, answers):
-    """Weight bytes that decoding reads in a second, against what the cores read at best."""
+def _add_bytes(bench, name, shot, samples, answers, reads_gbs):
+    """Weight bytes that decoding reads in a second, against what the cores read at best in the same round."""
     if shot[2] or not shot[1]:
         return
     for who, answer in answers.items():
         if answer and (who, "decode") in samples:
             gbs = [v * answer["decode_bytes"] * 1e-9 for v in samples[who, "decode"]]
             bench.add("bytes", name, who, "decode", "GB/s", gbs)
-            bench.add("bytes", name, who, "decode", "of read bandwidth", [v / bound(bench, "read_gbs") for v in gbs])
+            bench.add("bytes", name, who, "decode", "of read bandwidth", [own / best for own, best in zip(gbs, reads_gbs)])
 
 
 # ---- what evener says of itself ------------------------------------------------------------------------------------
