@@ -10,7 +10,7 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 		acc[t] = 0.0f;
 	for (uint s = 0; s < n_steps; s++) {
 		const global uchar *b = STEP(tile, s);
-		for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++) {
+		for (uint g = 0; g < STEP_GROUPS; g++) {
 			int16 dots[TOKENS]; // groups of x are looked up anew: Mesa 22.3's compiler crashes on an array of them
 #pragma unroll
 			for (uint t = 0; t < TOKENS; t++)

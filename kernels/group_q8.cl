@@ -1,6 +1,7 @@
 // group_q8.cl - a group of a row of 8-bit activations (blocks as in q8.cl) and its products with weights. Comes after tile.cl,
 // dot4.cl and q8.cl.
 #define ROW_BYTES(columns) ((columns) / 32 * Q8_BYTES)
+#define STEP_GROUPS (STEP_LEN / GROUP_LEN)
 
 typedef struct {
 	const global uint *words; // of four bytes

@@ -17,7 +17,6 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 // guesses read 17 to 19 GB/s of Q8_0 on two Zen 4 cores, these 21 to 23. Into the second cache: asked into the first they
 // make decoding slower by a fifth.
 #define LINE 64 // bytes
-#define STEP_GROUPS (STEP_LEN / GROUP_LEN)
 #define GROUP_LINES ((STEP_BYTES * TILE_ROWS + STEP_GROUPS * LINE - 1) / (STEP_GROUPS * LINE))
 INLINE void fetch_group(const global uchar *b, uint g)
 {

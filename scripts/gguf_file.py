@@ -30,6 +30,9 @@ FORMATS = {
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
+# (format of most matrices, of those that suffer more, file_type): types whose files mix formats, as llama.cpp makes them.
+MIXES = {"Q4_K_M": ("Q4_K", "Q6_K", 15), "Q5_K_M": ("Q5_K", "Q6_K", 17)}
+
 # What stands in for a K format where the rows are no multiple of 256.
 _FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
@@ -51,6 +54,22 @@ def weight_format(name, columns, wanted, pure=False):
     if name in _WIDE and not pure and wanted not in ("F32", "F16", "BF16"):
         wanted = "Q8_0"
     return fitting_format(wanted, columns)
+
+
+def mixed_format(name, columns, wanted, layer, n_layers, pure=False):
+    """weight_format where `wanted` may be a mix: there values and down projections of the first and last eighth of the
+    layers and of every third between have more bits, and so do the embedding and the output head."""
+    if wanted not in MIXES:
+        return weight_format(name, columns, wanted, pure)
+    most, better, _ = MIXES[wanted]
+    eighth = n_layers // 8
+    suffers = layer < eighth or layer >= 7 * n_layers // 8 or (layer - eighth) % 3 == 2
+    wide = name in _WIDE or (suffers and name.endswith(("attn_v.weight", "ffn_down.weight")))
+    return fitting_format(better if wide else most, columns)
+
+
+def file_type(wanted):
+    return MIXES[wanted][2] if wanted in MIXES else FORMATS[wanted][3]
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ types() {
 d = json.load(sys.stdin)
 print(*sorted(t["type"] + " " + str(t["tensors"]) for t in d["types"]), d["n_layers"], d["dim"], d["n_heads"], d["n_kv_heads"], d["vocab"], sep=", ")'
 }
-for case in 'q4_0 F32 5, Q4_0 14, Q8_0 1' 'q6_k F32 5, Q6_K 14, Q8_0 1' 'f16 F16 15, F32 5'; do
+for case in 'q4_0 F32 5, Q4_0 14, Q8_0 1' 'q6_k F32 5, Q6_K 14, Q8_0 1' 'f16 F16 15, F32 5' \
+	'q4_k_m F32 5, Q4_K 12, Q6_K 3'; do
 	type=${case%% *}
 	"$repo/scripts/make-model" --shape tiny --type "$type" --tokenizer "$model" "$dir/$type.gguf" || fail "$type: not made"
 	[ "$(types "$dir/$type.gguf")" = "${case#* }, 2, 256, 8, 4, 49152" ] || fail "$type: $(types "$dir/$type.gguf")"
