@@ -102,10 +102,3 @@ INLINE void append(const attention_input *a, uint kv, uint t)
 	load_head(x, row + a->v_offset);
 	v_store(a->v_cache + tile, position % TILE, x);
 }
-
-// Work-item (KV head, token).
-kernel IN_VECTORS void attention_append(ATTENTION_PARAMETERS)
-{
-	const attention_input a = ATTENTION_INPUT;
-	append(&a, get_global_id(0), get_global_id(1));
-}

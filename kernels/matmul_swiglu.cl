@@ -1,7 +1,7 @@
 // matmul_swiglu.cl - the gated half of a feed-forward network for many tokens: gate and up products and what joins them, so
 // that neither goes through memory. Comes after blocks.cl and store_f32.cl or store_q8.cl.
 
-// Tiles [0, n_tiles) of W are gates and [up, up + n_tiles) what they let through (Shazeer 2020), as in matvec_swiglu.cl:
+// Tiles [0, n_tiles) of W are gates and [up, up + n_tiles) what they let through (Shazeer 2020), as in gated.cl:
 //   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), zeros beyond the last, up to y_stride.
 // W begins with step `begin` of w. Work-groups as in blocks.cl, 32 columns of y.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))

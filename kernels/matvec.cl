@@ -1,22 +1,5 @@
 // matvec.cl - y = W x for one token, W in tiles of 16 rows in its file's own quantised blocks. Comes after tiles.cl.
 
-// The group-th TILES tiles of n_tiles: y[row] = W[row] . x, x of n_steps * STEP_LEN columns. A tile of w has tile_steps.
-INLINE void multiply_rows(global float *y, const global uchar *x, const global uchar *w, uint tile_steps, uint n_steps,
-                          uint n_tiles, uint group, local float16 *part)
-{
-	uint tiles[TILES];
-	float16 acc[TILES];
-#pragma unroll
-	for (uint i = 0; i < TILES; i++)
-		tiles[i] = min(group * TILES + i, n_tiles - 1); // the last group may do the last tile again
-	multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, TILES, part);
-	if (get_local_id(0))
-		return;
-#pragma unroll
-	for (uint i = 0; i < TILES; i++)
-		vstore16(acc[i], 0, y + tiles[i] * TILE_ROWS);
-}
-
 // y[token][y_offset + row] = W[row] . x[token]. W begins with step `begin` of w. Work-group (TILES tiles, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))
 void matvec(global float *y, uint y_stride, uint y_offset, const global uchar *x, uint x_stride, const global uchar *w,

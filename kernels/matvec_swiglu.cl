@@ -1,25 +1,4 @@
-// matvec_swiglu.cl - the gated half of a feed-forward network in one launch: gate and up products and what joins them.
-// Comes after tiles.cl with TILES 4 and store_f32.cl or store_q8.cl.
-
-// Tiles [0, n_tiles) of W are gates and [up, up + n_tiles) what they let through (Shazeer 2020); of the block-th 32 rows
-//   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), zeros beyond the last.
-// A tile of w has tile_steps.
-INLINE void gate_block(global float *y, size_t token, uint y_stride, const global uchar *x, const global uchar *w, uint tile_steps,
-                       uint n_steps, uint up, uint n_tiles, uint block, local float16 *part)
-{
-	uint tile = 2 * block;
-	float16 acc[TILES], lo = 0.0f, hi = 0.0f;
-	if (tile < n_tiles) {
-		uint next = min(tile + 1, n_tiles - 1); // of an odd number of tiles the last has no partner
-		uint tiles[TILES] = {tile, next, up + tile, up + next};
-		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2, part);
-		lo = silu16(acc[0]) * acc[2];
-		if (tile + 1 < n_tiles)
-			hi = silu16(acc[1]) * acc[3];
-	}
-	if (get_local_id(0) == 0)
-		store_block(y, token, y_stride, block, lo, hi);
-}
+// matvec_swiglu.cl - the gated half of a feed-forward network in one launch. Comes after gated.cl.
 
 // y[token] from x[token], up to y_stride. W begins with step `begin` of w. Work-group (32 columns of y, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))

@@ -33,3 +33,20 @@ INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *
 	multiply_row(acc, blocks, row, get_local_id(0), n_steps, next * tile_steps);
 	add_slices(acc, part);
 }
+
+// The group-th TILES tiles of n_tiles: y[row] = W[row] . x, x of n_steps * STEP_LEN columns. A tile of w has tile_steps.
+INLINE void multiply_rows(global float *y, const global uchar *x, const global uchar *w, uint tile_steps, uint n_steps,
+                          uint n_tiles, uint group, local float16 *part)
+{
+	uint tiles[TILES];
+	float16 acc[TILES];
+#pragma unroll
+	for (uint i = 0; i < TILES; i++)
+		tiles[i] = min(group * TILES + i, n_tiles - 1); // the last group may do the last tile again
+	multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, TILES, part);
+	if (get_local_id(0))
+		return;
+#pragma unroll
+	for (uint i = 0; i < TILES; i++)
+		vstore16(acc[i], 0, y + tiles[i] * TILE_ROWS);
+}

@@ -18,7 +18,7 @@
 #define LINGER 6000u      /* looks, about 2 us: what a driver does with its locks between two kernels */
 #define FUSED_FLOATS 8192 /* up to here the meeting's one work-item adds too: a launch less */
 
-#define MEETING "reduce.cl meeting.cl"
+#define MEETING "sum.cl meet.cl meeting.cl"
 #define SIXTEEN (16 * sizeof(float)) /* what kernels count places in */
 
 static uint64_t partial_bytes(const evn_group *g) { return evn_round_up(g->max_floats * sizeof(float), 4096); }
@@ -119,7 +119,8 @@ static evn_status meet_and_add(evn_group *g, uint32_t rank, const evn_sum *s, ev
 	evn_member *m = &g->ranks[rank];
 	evn_kernel **k = s->then ? &m->meet_and_norm[s->then->kind][s->then->form] : &m->meet_and_add;
 	if (!*k)
-		EVN_TRY(evn_sum_kernel_get(k, m->queue, m->partials.format, s->then, MEETING, "meet_and_norm", 1, err));
+		EVN_TRY(evn_sum_kernel_get(k, m->queue, m->partials.format, s->then, "sum.cl meet.cl meet_and_norm.cl",
+								   "meet_and_norm", 1, err));
 	evn_args a = evn_args_begin(*k);
 	meeting_args(&a, g, m, rank);
 	evn_arg_u32(&a, (uint32_t)(partial_bytes(g) / SIXTEEN));

@@ -36,7 +36,8 @@ static evn_status add_norm(evn_group *g, uint32_t rank, evn_parts *parts, const 
 	evn_member *m = &g->ranks[rank];
 	evn_kernel **k = &parts->add_norm[s->then->kind][s->then->form];
 	if (!*k)
-		EVN_TRY(evn_sum_kernel_get(k, m->queue, parts->format, s->then, "reduce.cl", "add_norm", items_of(m), err));
+		EVN_TRY(evn_sum_kernel_get(k, m->queue, parts->format, s->then, "sum.cl add_norm.cl", "add_norm", items_of(m),
+								   err));
 	evn_args a = evn_args_begin(*k);
 	arg_parts(&a, g, rank, parts, s);
 	evn_arg_norm(&a, s->then, s->stride);
@@ -48,7 +49,7 @@ evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_parts *parts, const 
 	if (s->then)
 		return add_norm(g, rank, parts, s, err);
 	if (!parts->add)
-		EVN_TRY(evn_sum_kernel_get(&parts->add, g->ranks[rank].queue, parts->format, NULL, "reduce.cl",
+		EVN_TRY(evn_sum_kernel_get(&parts->add, g->ranks[rank].queue, parts->format, NULL, "sum.cl add_partials.cl",
 								   "add_partials", 1, err));
 	evn_args a = evn_args_begin(parts->add);
 	arg_parts(&a, g, rank, parts, s);

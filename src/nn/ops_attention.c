@@ -94,7 +94,7 @@ void evn_attention_program(const evn_attention_ops *o, uint32_t queries, char so
 {
 	const evn_attention_config *c = &o->config;
 	uint32_t vecs = head_vecs(c->head_dim);
-	snprintf(sources, EVN_ATTENTION_SOURCES, "kv/%s.cl heads.cl attention_tile.cl attention.cl",
+	snprintf(sources, EVN_ATTENTION_SOURCES, "kv/%s.cl heads.cl attention_tile.cl attend.cl",
 			 formats[c->kv_cache].kernel);
 	snprintf(
 		defines, EVN_ATTENTION_DEFINES,
@@ -113,7 +113,8 @@ static evn_status kernel(evn_attention_ops *o, evn_kernel **k, const char *name,
 		return EVN_OK;
 	evn_attention_program(o, queries, own, own_defines);
 	const bool blocks = form != EVN_FORM_F32;
-	snprintf(sources, sizeof sources, "%s%s%s", blocks ? evn_store_sources(form) : "", blocks ? " " : "", own);
+	snprintf(sources, sizeof sources, "%s%s%s %s.cl", blocks ? evn_store_sources(form) : "", blocks ? " " : "", own,
+			 name);
 	snprintf(defines, sizeof defines, "%s%s", own_defines, blocks ? " -DHEAD_BLOCKS" : "");
 	return evn_kernel_get(k, o->q, sources, name, defines, err);
 }
@@ -247,7 +248,7 @@ static evn_status attend(evn_attention_ops *o, const rows *out, const evn_attent
 	if (!appends)
 		EVN_TRY(append(o, at, n_tok, err));
 	if (c.n_splits > 1) {
-		uint64_t row = head_vecs(o->config.head_dim) * 16 + 2; /* PARTIAL_ROW of kernels/attention.cl */
+		uint64_t row = head_vecs(o->config.head_dim) * 16 + 2; /* PARTIAL_ROW of kernels/attend.cl */
 		EVN_TRY(grow(o, &o->partial, row * c.n_splits * n_tok * at->n_heads, "attention's splits", err));
 	}
 	evn_kernel **k = &o->attention[out->form][c.queries];

@@ -5,7 +5,7 @@
 
 #include "nn/ops_internal.h"
 
-#define TILES 4u /* of a work-item in both products; matvec_swiglu.cl wants 4 */
+#define TILES 4u /* of a work-item in both products; gated.cl wants 4 */
 
 bool evn_op_fuses(const evn_ops *o, const evn_half *h, uint32_t n_tok)
 {
@@ -25,7 +25,7 @@ static evn_status half_kernel(evn_ops *o, evn_kernel **k, const evn_half *h, con
 	char files[192];
 	if (*k)
 		return EVN_OK;
-	snprintf(files, sizeof files, "%s %s matvec.cl %s", evn_row_files(form),
+	snprintf(files, sizeof files, "%s %s %s", evn_row_files(form),
 			 form == EVN_FORM_Q8 ? "store_q8.cl" : "store_f32.cl", rest);
 	return evn_product_kernel(o, k, h->in->parts[0].quant, form, files, name, TILES, more, err);
 }
@@ -70,7 +70,7 @@ evn_status evn_op_feed_forward_half(evn_ops *o, const evn_half *h, uint32_t up_o
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
 	evn_kernel **k = &of->feed_forward_half[evn_op_form(o, h->in, 1)];
-	EVN_TRY(half_kernel(o, k, h, "matvec_swiglu.cl feed_forward_half.cl", "feed_forward_half", "", err));
+	EVN_TRY(half_kernel(o, k, h, "gated.cl feed_forward_half.cl", "feed_forward_half", "", err));
 	evn_args a = evn_args_begin(*k);
 	evn_arg_u32(&a, evn_up_tile(h->in, up_offset));
 	evn_arg_u32(&a, up_offset / EVN_TILE_ROWS);

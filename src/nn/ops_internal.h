@@ -50,7 +50,7 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
 /* ops_attention.c */
 #define EVN_ATTENTION_SOURCES 64
 #define EVN_ATTENTION_DEFINES 192
-/* Files and defines of kernels/attention.cl for work-groups of so many queries. */
+/* Files and defines of kernels/attend.cl for work-groups of so many queries. */
 void evn_attention_program(const evn_attention_ops *ops, uint32_t queries, char sources[EVN_ATTENTION_SOURCES],
 						   char defines[EVN_ATTENTION_DEFINES]);
 uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, uint32_t n_tok);

@@ -266,17 +266,17 @@ typedef struct {
 	const evn_buf *x;
 	uint32_t x_stride;
 	const evn_matrix_part *gates;
-	uint32_t up, n_tiles; /* as in kernels/matvec_swiglu.cl */
+	uint32_t up, n_tiles; /* as in kernels/gated.cl */
 } gated_rows;
 
 static evn_status swiglu_kernel(evn_ops *o, evn_kernel **k, const gated_rows *g, const char *product,
-								const char *name, uint32_t tiles, evn_error *err)
+								const char *rest, const char *name, uint32_t tiles, evn_error *err)
 {
 	char files[96];
 	if (*k)
 		return EVN_OK;
-	snprintf(files, sizeof files, "%s %s %s.cl", product,
-			 g->form == g->y_form && g->form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(g->y_form), name);
+	snprintf(files, sizeof files, "%s %s %s", product,
+			 g->form == g->y_form && g->form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(g->y_form), rest);
 	return evn_product_kernel(o, k, g->gates->quant, g->form, files, name, tiles, "", err);
 }
 
@@ -298,7 +298,8 @@ static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first,
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
 	evn_kernel **k = &of->matvec_swiglu[g->form][g->y_form];
-	EVN_TRY(swiglu_kernel(o, k, g, evn_row_files(g->form), "matvec_swiglu", SWIGLU_TILES, err));
+	EVN_TRY(swiglu_kernel(o, k, g, evn_row_files(g->form), "gated.cl matvec_swiglu.cl", "matvec_swiglu", SWIGLU_TILES,
+						  err));
 	evn_args a = swiglu_args(*k, g);
 	evn_arg_u32(&a, first);
 	return evn_launch2(&a, g->y_stride / 32, n_tok, o->items, err);
@@ -309,7 +310,7 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
 	evn_kernel **k = &of->matmul_swiglu[g->form][g->y_form];
-	EVN_TRY(swiglu_kernel(o, k, g, block_files(g->form), "matmul_swiglu", 1, err));
+	EVN_TRY(swiglu_kernel(o, k, g, block_files(g->form), "matmul_swiglu.cl", "matmul_swiglu", 1, err));
 	evn_args a = swiglu_args(*k, g);
 	return launch_blocks(o, &a, g->gates, g->y_stride / 32, n_blocks, err);
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Words of the shared memory as meeting.cl lays it out: a count every FLAG_WORDS, behind the counts who was late;
+/* Words of the shared memory as meet.cl lays it out: a count every FLAG_WORDS, behind the counts who was late;
  * then, a multiple of sixteen words from the beginning, partials. */
 enum { FLAG_WORDS = 16, LATE_SLOT = EVN_MAX_RANKS, ALL_FLAGS = (EVN_MAX_RANKS + 1) * FLAG_WORDS };
 
@@ -46,7 +46,7 @@ static void meeting_args(evn_args *a, const evn_case_array *shared, uint32_t n_r
 	evn_arg_u32(a, 3);   /* more before it goes */
 }
 
-/* The kernels of kernels/reduce.cl and kernels/meeting.cl: by groups of their own or by the one item that has met the
+/* The kernels that sum partial results: by groups of their own or by the one item that has met the
  * other ranks; the sum alone or its norm too. */
 typedef struct {
 	uint32_t n_ranks, contributors; /* a bit for each rank */
@@ -114,12 +114,13 @@ static evn_status launch_sum(evn_cases *c, const sum_shape *s, evn_args *a, evn_
 
 static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, evn_error *err)
 {
-	const char *name = s->meets   ? s->norms ? "meet_and_norm" : "meet_and_add"
-					   : s->norms ? "add_norm"
-								  : "add_partials";
-	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form,
-							   s->meets ? "message/f32.cl reduce.cl meeting.cl" : "message/f32.cl reduce.cl", name,
-							   items_of(c, s), err);
+	static const char *const names[2][2] = {{"add_partials", "add_norm"}, {"meet_and_add", "meet_and_norm"}};
+	static const char *const files[2][2] = {{"add_partials.cl", "add_norm.cl"},
+											{"meet.cl meeting.cl", "meet.cl meet_and_norm.cl"}};
+	char sources[64];
+	snprintf(sources, sizeof sources, "message/f32.cl sum.cl %s", files[s->meets][s->norms]);
+	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form, sources, names[s->meets][s->norms], items_of(c, s),
+							   err);
 }
 
 /* The partials lie behind the flags. */
@@ -191,7 +192,7 @@ static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
 	evn_case_array flags;
-	static const char *const sources = "message/f32.cl reduce.cl meeting.cl";
+	static const char *const sources = "message/f32.cl sum.cl meet.cl meeting.cl";
 	evn_kernel *arrive, *await;
 	EVN_TRY(evn_norm_kernel_get(&arrive, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "arrive", 1, err));
 	EVN_TRY(evn_norm_kernel_get(&await, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "await", 1, err));
@@ -254,7 +255,7 @@ static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 	evn_case_array partials[2], packed[2], x;
 	snprintf(sources, sizeof sources, "message/%s.cl pack.cl", m->name);
 	EVN_TRY(evn_kernel_get(&pack, c->q, sources, "pack", "", err));
-	snprintf(sources, sizeof sources, "message/%s.cl reduce.cl", m->name);
+	snprintf(sources, sizeof sources, "message/%s.cl sum.cl add_partials.cl", m->name);
 	EVN_TRY(evn_norm_kernel_get(&add, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "add_partials", 1, err));
 	EVN_TRY(evn_case_output(c, &x, N, err));
 	for (int i = 0; i < 2; i++) {

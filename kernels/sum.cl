@@ -1,5 +1,5 @@
-// reduce.cl - sums of the ranks' partial results, alone or with the norm that comes next. Comes after the messages'
-// format (kernels/message/), norm.cl and the norm.
+// sum.cl - what adds the ranks' partial results, and makes the norm that comes next. Comes after the messages' format
+// (kernels/message/), norm.cl and the norm.
 
 #define MAX_RANKS 8
 
@@ -28,22 +28,4 @@ INLINE void add_norm_row(global float *y, size_t t, global float *x, const globa
 		add_vector(x, i + 1, p, n);
 	}
 	norm_row(y, t, x + t * stride, w, bias, stride, dim, eps, part);
-}
-
-// x += p0 + p1 + .... Work-item: 16 columns.
-kernel IN_VECTORS void add_partials(global float *x, uint n, PARTIALS, uint n_items)
-{
-	const global uchar *p[] = PARTIALS_LIST;
-	if (flat_id() < n_items)
-		add_vector(x, flat_id(), p, n);
-}
-
-// Work-group t: row t of x += p0 + p1 + ..., and y[t] = norm of x[t].
-kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))
-void add_norm(global float *x, uint n, PARTIALS, global float *y, const global float *w, const global float *bias, uint stride,
-              uint dim, float eps)
-{
-	local float part[NORM_ITEMS];
-	const global uchar *p[] = PARTIALS_LIST;
-	add_norm_row(y, get_group_id(0), x, p, n, w, bias, stride, dim, eps, part);
 }

@@ -1,0 +1,105 @@
+// attend.cl - causal attention over the KV cache, of one work-item. Comes after attention_tile.cl.
+// A work-group takes up to QUERIES queries of one KV head, so that a tile of 16 keys and values is read once for all of
+// them, and one of n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023).
+// Defines from the host: those of heads.cl; QUERIES, 1 where ATTENTION_ITEMS > 1; HEAD_BLOCKS where heads begin and end at
+// blocks of 32 columns and are stored in the form of the store_*.cl that comes before, else they are stored as f32.
+#ifndef ATTENTION_ITEMS
+#define ATTENTION_ITEMS 1 // work-items that share a work-group's keys; a power of two
+#endif
+#define PARTIAL_ROW (HEAD_PAD + 2)
+
+// Row t of out holds head h at column offset + h * HEAD_DIM and zeros beside the heads.
+#ifdef HEAD_BLOCKS
+INLINE void store_head(global float *out, size_t t, uint stride, uint offset, uint h, uint n_heads, const float16 *head)
+{
+	uint first = (offset + h * HEAD_DIM) / 32, end = first + HEAD_DIM / 32;
+	for (uint b = 0; h == 0 && b < first; b++)
+		store_block(out, t, stride, b, (float16)0.0f, (float16)0.0f);
+	for (uint b = first; b < end; b++)
+		store_block(out, t, stride, b, head[2 * (b - first)], head[2 * (b - first) + 1]);
+	for (uint b = end; h == n_heads - 1 && b < stride / 32; b++)
+		store_block(out, t, stride, b, (float16)0.0f, (float16)0.0f);
+}
+#else
+INLINE void store_head(global float *out, size_t t, uint stride, uint offset, uint h, uint n_heads, const float16 *head)
+{
+	global float *row = out + t * stride, *o = row + offset + h * HEAD_DIM;
+	for (uint i = 0; h == 0 && i < offset; i++)
+		row[i] = 0.0f;
+	for (uint i = offset + n_heads * HEAD_DIM; h == n_heads - 1 && i < stride; i++)
+		row[i] = 0.0f;
+	for (uint i = 0; i < HEAD_DIM / 16; i++)
+		vstore16(head[i], i, o);
+#if HEAD_DIM % 16
+	float lanes[16];
+	vstore16(head[HEAD_VECS - 1], 0, lanes);
+	for (uint i = HEAD_DIM / 16 * 16; i < HEAD_DIM; i++)
+		o[i] = lanes[i % 16];
+#endif
+}
+#endif
+
+// The query heads of KV head kv here begin with the first of these and end before the second.
+INLINE uint own_begin(uint kv, uint first_head, uint first_kv) { return max((first_kv + kv) * GROUP, first_head) - first_head; }
+INLINE uint own_end(uint kv, uint first_head, uint first_kv, uint n_heads)
+{
+	return min((first_kv + kv + 1) * GROUP - first_head, n_heads);
+}
+
+// state = what QUERIES queries from `first` on of n_own heads from `begin` on, rotated here, find in the item-th of every
+// ATTENTION_ITEMS tiles of a part of the keys. appends: the newest k and v, of one token, are appended here too, by the
+// item that reads them: only where one block holds all queries of a KV head.
+INLINE void attend(running *state, const attention_input *a, uint kv, uint begin, uint n_own, uint first, uint split,
+                   uint n_splits, uint item, uint appends)
+{
+	float q[QUERIES][HEAD_PAD];
+	uint limits[QUERIES];
+	for (uint r = 0; r < QUERIES; r++) {
+		uint id = min(first + r, n_own * a->n_tok - 1), t = id / n_own;
+		const global float *from = a->qkv + (size_t)t * a->stride + (begin + id % n_own) * HEAD_DIM;
+		load_rotated(q[r], from, a->rope + (size_t)(a->position + t) * ROPE_DIM, a->q_weight, a->eps);
+		for (uint i = 0; i < HEAD_VECS; i++) {
+			vstore16(vload16(i, q[r]) * (1.0f / sqrt((float)HEAD_DIM)), i, q[r]);
+			state[r].acc[i] = 0.0f;
+		}
+		limits[r] = a->position + t + 1;
+		state[r].top = LOWEST;
+		state[r].sum = 0.0f;
+	}
+	uint n_keys = limits[QUERIES - 1], used = (n_keys + TILE - 1) / TILE;
+	uint from = used * split / n_splits, to = used * (split + 1) / n_splits;
+	if (appends && split == n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
+		append(a, kv, 0);
+	for (uint tile = from + item; tile < to; tile += ATTENTION_ITEMS) {
+		size_t at = tile_begin(a, kv, tile);
+		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * TILE, limits,
+		         min(n_keys - tile * TILE, (uint)TILE));
+	}
+}
+
+// out (n_tok, out_stride) = the rows that these queries' states, of all keys, make.
+INLINE void store_attended(running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, global float *out,
+                           uint out_stride, uint out_offset)
+{
+	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
+		size_t t = (first + r) / n_own;
+		float sum = sum16(state[r].sum);
+		for (uint i = 0; i < HEAD_VECS; i++)
+			state[r].acc[i] /= sum;
+		store_head(out, t, out_stride, out_offset, begin + (first + r) % n_own, n_heads, state[r].acc);
+	}
+}
+
+// partial (n_splits, n_tok, n_heads, PARTIAL_ROW) = sums, maximum and denominator of the states of a part of the keys.
+INLINE void store_partial(const running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, uint split,
+                          global float *partial)
+{
+	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
+		size_t t = (first + r) / n_own, h = begin + (first + r) % n_own;
+		global float *p = partial + (((size_t)split * n_tok + t) * n_heads + h) * PARTIAL_ROW;
+		for (uint i = 0; i < HEAD_VECS; i++)
+			vstore16(state[r].acc[i], i, p);
+		p[HEAD_PAD] = state[r].top;
+		p[HEAD_PAD + 1] = sum16(state[r].sum);
+	}
+}

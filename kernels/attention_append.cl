@@ -1,0 +1,8 @@
+// attention_append.cl - keys and values to the KV cache. Comes after heads.cl.
+
+// Work-item (KV head, token).
+kernel IN_VECTORS void attention_append(ATTENTION_PARAMETERS)
+{
+	const attention_input a = ATTENTION_INPUT;
+	append(&a, get_global_id(0), get_global_id(1));
+}
