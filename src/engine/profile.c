@@ -169,7 +169,7 @@ static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *help
 		children[i].in_turn = n_sets > 1;
 		free(sets[i].child.output);
 	}
-	evn_children_run(children, n_sets, TIME_LIMIT_NS * n_sets, &(evn_patience){go_on, &w});
+	evn_children_run(children, n_sets, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
 	bool started = true;
 	for (uint32_t i = 0; i < n_sets; i++) {
 		sets[i].child = children[i];
