@@ -30,7 +30,8 @@ FORMATS = {
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
-# (format of most matrices, of those that suffer more, file_type): types whose files mix formats, as llama.cpp makes them.
+# (format of most matrices, of those that suffer more, file_type): types whose files mix formats, as llama.cpp makes
+# them but for the embedding of a model with an output head of its own, which has more bits here too.
 MIXES = {"Q4_K_M": ("Q4_K", "Q6_K", 15), "Q5_K_M": ("Q5_K", "Q6_K", 17)}
 
 # What stands in for a K format where the rows are no multiple of 256.

@@ -221,13 +221,18 @@ static const evn_profile *known_alike(const decision *d, uint32_t i)
 	return NULL;
 }
 
+static bool share_device(const decision *d, uint32_t i, uint32_t k)
+{
+	return evn_same_device(&d->candidates[i], &d->candidates[k]);
+}
+
 /* Candidate i and those after it that are other ways of using its device: only one of them can be chosen. */
 static evn_status measure_ways_of_use(decision *d, uint32_t i)
 {
 	evn_profile_request requests[EVN_MAX_CANDIDATES];
 	uint32_t n = 0;
 	for (uint32_t k = i; k < d->n_candidates; k++)
-		if (k == i || (d->candidates[i].device && d->candidates[k].device == d->candidates[i].device))
+		if (k == i || share_device(d, i, k))
 			requests[n++] = (evn_profile_request){&d->profiles[k], d->usages[k].picks, d->usages[k].n};
 	return evn_profiles_get(requests, n, d->p->system, d->m, &d->profile_options, d->err);
 }
@@ -236,7 +241,7 @@ static evn_status measure_ways_of_use(decision *d, uint32_t i)
 static bool is_measured(const decision *d, uint32_t i)
 {
 	for (uint32_t k = 0; k < i; k++)
-		if (d->candidates[i].device && d->candidates[k].device == d->candidates[i].device)
+		if (share_device(d, i, k))
 			return true;
 	return false;
 }

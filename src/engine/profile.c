@@ -125,8 +125,8 @@ static void parse(evn_profile *p, uint32_t n, const char *text)
 typedef struct {
 	const evn_profile_request *request;
 	char names[EVN_MAX_RANKS][96];
-	char *cache;     /* file; NULL: there is no folder */
-	uint32_t n_late; /* times that it was not ready within the limit */
+	char *cache;   /* file; NULL: there is no folder */
+	bool was_late; /* the last time it was not ready within the limit */
 	evn_child child;
 } measuring;
 
@@ -196,7 +196,7 @@ static char *ending(const measuring *set)
 {
 	if (set->child.timed_out)
 		return evn_format("0\tfault\tmeasuring took more than %u s\n0\tlate\t%u\n",
-						  (unsigned)(TIME_LIMIT_NS / 1000000000u), set->n_late + 1);
+						  (unsigned)(TIME_LIMIT_NS / 1000000000u), set->was_late ? 2u : 1u);
 	if (WIFSIGNALED(set->child.status))
 		return evn_format("0\tfault\tthe driver crashed (%s) while it was measured\n",
 						  strsignal(WTERMSIG(set->child.status)));
@@ -274,7 +274,7 @@ static bool read_cache(measuring *set)
 		return false;
 	parse(p, set->request->n, lines);
 	free(lines);
-	set->n_late = (uint32_t)p->late;
+	set->was_late = p->late > 0;
 	return p->late != 1 && (p->others == 0 || evn_cpu_wanted() > p->others / 2);
 }
 

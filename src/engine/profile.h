@@ -26,7 +26,7 @@ typedef struct {
 	double host_us, events_us, flags_us; /* a meeting for one token; 0: not possible or one rank */
 	double host_prompt_us, events_prompt_us, flags_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
 	double others; /* cores that other programs kept busy meanwhile; 0: hardly any */
-	double late;   /* how often measuring took too long, if it did the last time */
+	double late;   /* 1: the last time measuring took too long; 2: and the time before; 0: it did not */
 } evn_profile;
 
 /* Ranks that are equally many cores of one device are equally fast. */

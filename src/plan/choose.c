@@ -113,15 +113,10 @@ static uint32_t count_ranks(const choosing *ch, uint32_t mask)
 	return n;
 }
 
-static bool is_same_device(const evn_plan_candidate *a, const evn_plan_candidate *b)
-{
-	return a->device > 0 && a->device == b->device;
-}
-
 /* Two drivers of one chip, or two ways of using one device. */
 static bool excludes(const evn_plan_candidate *a, const evn_plan_candidate *b)
 {
-	return is_same_device(a, b) || (a->chip >= 0 && a->chip == b->chip && a->driver != b->driver);
+	return evn_same_device(a, b) || (a->chip >= 0 && a->chip == b->chip && a->driver != b->driver);
 }
 
 static bool is_allowed(const choosing *ch, uint32_t mask)
@@ -294,7 +289,7 @@ static void explain_excluded(reason_text out, const choosing *ch, uint32_t taken
 		snprintf(out, sizeof(reason_text),
 				 "would gain less than the 2 %% that several ranks must: %.1f tokens/s, %.1f with %s alone", with,
 				 without, ch->c[other].name);
-	else if (is_same_device(&ch->c[i], &ch->c[other]))
+	else if (evn_same_device(&ch->c[i], &ch->c[other]))
 		explain_form(out, ch, taken, i, other);
 	else
 		explain_twin(out, ch, taken, i, other);

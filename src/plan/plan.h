@@ -89,6 +89,11 @@ typedef struct {
 	evn_meeting meeting;   /* of its own parts, where it has several */
 } evn_plan_candidate;
 
+static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_candidate *b)
+{
+	return a->device > 0 && a->device == b->device;
+}
+
 /* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any). prompt_shares: of
  * the feed-forward units for prompts; NULL: the same.
  * Over the whole model each rank's part of heads, of ff and of vocab deviates from its share by at most one grain
