@@ -5,7 +5,7 @@
 #define EVN_CLI_H
 
 #include "evener.h"
-#include "cli/settings.h"
+#include "cli/config/settings.h"
 
 enum {
 	CMD_DEVICES = 1 << 0,

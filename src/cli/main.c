@@ -1,12 +1,12 @@
 /* main.c - picks the command, gathers its settings (defaults, config file, flags), and makes of its status one line
  * on stderr and the exit code. */
 #include "cli/cli.h"
-#include "cli/config.h"
-#include "cli/console.h"
-#include "cli/help.h"
+#include "cli/config/config.h"
+#include "cli/show/console.h"
+#include "cli/show/help.h"
 #include "cli/interrupt.h"
-#include "cli/options.h"
-#include "cli/text.h"
+#include "cli/config/options.h"
+#include "cli/show/text.h"
 
 #include <stdlib.h>
 #include <string.h>

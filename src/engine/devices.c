@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "engine/profile.h"
-#include "nn/selftest.h"
+#include "proof/selftest.h"
 
 struct evn_device_list {
 	evn_system *system;

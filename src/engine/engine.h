@@ -3,7 +3,7 @@
 #define EVN_ENGINE_H
 
 #include "engine/prepare.h"
-#include "engine/team.h"
+#include "group/team.h"
 #include "nn/embed.h"
 
 typedef struct {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "ocl/child.h"
+#include "base/child.h"
 #include "ocl/gemm_params.h"
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
@@ -26,7 +26,8 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 	uint64_t h = evn_hash_str(EVN_HASH_START, LINE_FORMAT);
 	h = evn_hash_str(h, evn_version());
 	for (uint32_t i = 0; i < n; i++) {
-		uint64_t device = evn_pick_fingerprint(s, &picks[i]); /* not its id: other drivers come and go */
+		uint64_t device =
+			evn_pick_fingerprint(s, &picks[i], evn_kernels_hash()); /* not its id: other drivers come and go */
 		h = evn_hash(h, &device, sizeof device);
 		evn_gemm_params gemm; /* other parameters, other rates */
 		char text[EVN_GEMM_TEXT] = "";

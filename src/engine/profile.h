@@ -76,9 +76,4 @@ typedef struct {
 evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s, const evn_model *m,
 							const evn_profile_options *o, evn_error *err);
 
-/* In the helper: measures and writes the profile as lines to fd, each as soon as it is known, so that what was
- * measured before a crash counts. */
-evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
-							   const evn_workload *workload, evn_error *err);
-
 #endif

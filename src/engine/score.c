@@ -101,7 +101,7 @@ static void take_fingerprint(evn_scorer *s)
 {
 	uint64_t h = hash_model(evn_hash_str(EVN_HASH_START, evn_version()), s->model);
 	for (uint32_t i = 0; i < s->prepared.n; i++) {
-		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i]);
+		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i], evn_kernels_hash());
 		h = evn_hash(h, &pick, sizeof pick);
 	}
 	const uint32_t how[] = {s->info.split, s->options.activations, s->options.kv_cache, s->options.messages,

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 
 #include "nn/arch.h"
-#include "ocl/child.h"
+#include "base/child.h"
 
 #define PROMPT_TOKENS 512u
 #define MAX_SHAPES EVN_STACKS

@@ -1,5 +1,5 @@
 /* tune.h - the search for a device's GEMM parameters: what is tried (tune_search.c), one trial in the helper program
- * (tune_trial.c), and the course of it (tune.c). */
+ * (probe/tune_trial.c), and the course of it (tune.c). */
 #ifndef EVN_ENGINE_TUNE_H
 #define EVN_ENGINE_TUNE_H
 
@@ -9,11 +9,6 @@
 typedef struct {
 	uint32_t n_tok, rows, columns;
 } evn_gemm_shape;
-
-/* In the helper: one set (a text, or "-" for CLBlast's own choice) on one device, over shapes "512x1536x576"; proved
- * against f64, timed, written to fd as "gflops<TAB>N" or "fault<TAB>why". */
-evn_status evn_tune_trial_run(int fd, const char *device, const char *parameters, const char *const *shapes,
-							  uint32_t n_shapes, evn_error *err);
 
 #define EVN_TUNE_MOST 512 /* sets tried of a device */
 

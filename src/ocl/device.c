@@ -5,6 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code)
+{
+	evn_status s = code == CL_OUT_OF_HOST_MEMORY ? EVN_ERR_MEMORY : EVN_ERR_DEVICE;
+	return evn_fail(err, s, "%s%s%s%s: %s (%d) on %s", call, what ? " [" : "", what ? what : "", what ? "]" : "",
+					evn_cl_error_name(code), code, d->name);
+}
+
 static void context_release(evn_context *c)
 {
 	if (c && --c->users == 0) {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ocl/found.h"
+#include "find/found.h"
 
 #define FILE_LIMIT 4096
 #define VALUE_LIMIT 4096

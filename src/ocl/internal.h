@@ -7,7 +7,7 @@
 #include <CL/cl.h>
 #include <pthread.h>
 
-#include "ocl/found.h"
+#include "find/found.h"
 #include "ocl/ocl.h"
 
 /* One per platform and evn_devices_open call, shared by its devices. */
@@ -85,7 +85,6 @@ struct evn_event {
 /* "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME", with `what` (may be NULL) in brackets after the call.
  */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
-const char *evn_cl_error_name(cl_int code);
 
 /* The program of kernels/<sources> (a space-separated list; common.cl comes first always) built for d. */
 evn_status evn_program_get(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err);

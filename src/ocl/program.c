@@ -136,8 +136,8 @@ static evn_status check_guards(const evn_device *d, cl_program p, char **texts, 
 		return evn_cl_fail(err, d, "clGetProgramInfo", sources, code);
 	if (guards < kernels) /* more, where the preprocessor takes a kernel out */
 		return evn_fail(err, EVN_ERR_BUILD,
-						"kernels/%s: %zu kernels, but only %zu begin a line with \"kernel \"; all must for %s", sources,
-						kernels, guards, d->name);
+						"kernels/%s: %zu kernels, but only %zu begin a line with \"kernel \"; all must for %s",
+						sources, kernels, guards, d->name);
 	return EVN_OK;
 }
 
@@ -288,15 +288,10 @@ void evn_programs_free(evn_device *d)
 	}
 }
 
-uint64_t evn_pick_fingerprint(const evn_system *s, const evn_pick *p)
+uint64_t evn_kernels_hash(void)
 {
-	const evn_device_info *info = evn_system_info(s, p->device);
-	const char *const parts[] = {BUILD_OPTIONS, info->platform_name, info->stable_id, info->name, info->driver};
-	uint64_t h = EVN_HASH_START;
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-		h = evn_hash_str(h, parts[i]);
+	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
 	for (size_t i = 0; i < evn_kernel_source_count; i++)
 		h = evn_hash(h, evn_kernel_sources[i].text, evn_kernel_sources[i].size);
-	h = evn_hash(h, &p->first_unit, sizeof p->first_unit);
-	return evn_hash(h, &p->n_units, sizeof p->n_units);
+	return h;
 }

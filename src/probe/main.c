@@ -1,9 +1,9 @@
 /* evener-probe - the program that meets OpenCL drivers first, and measures them. It may crash or hang in them; the
- * process that started it reads how far it came. Not for people: its output is read by src/ocl/contact.c,
+ * process that started it reads how far it came. Not for people: its output is read by src/find/contact.c,
  * src/engine/profile.c and src/engine/tune.c. */
-#include "engine/profile.h"
-#include "engine/tune.h"
-#include "ocl/found.h"
+#include "base/child.h"
+#include "find/found.h"
+#include "probe/probe.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -63,7 +63,7 @@ static evn_status measure(int report, int argc, char **argv, evn_error *err)
 							   strcmp(argv[3], "-") ? argv[3] : NULL, &workload, err);
 }
 
-/* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see engine/tune.h. */
+/* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see probe.h. */
 static evn_status try_gemm(int report, int argc, char **argv, evn_error *err)
 {
 	return evn_tune_trial_run(report, argv[2], argv[3], (const char *const *)(argv + 4), (uint32_t)(argc - 4), err);

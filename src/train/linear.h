@@ -3,7 +3,7 @@
 #ifndef EVN_LINEAR_H
 #define EVN_LINEAR_H
 
-#include "nn/backward.h"
+#include "train/backward.h"
 #include "nn/ops.h"
 #include "train/param.h"
 #include "train/product_times.h"

@@ -9,7 +9,7 @@
 
 #include "group/group.h"
 #include "model/model.h"
-#include "nn/backward.h"
+#include "train/backward.h"
 
 #define EVN_PIECES 3
 

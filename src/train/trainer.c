@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "engine/prepare.h"
-#include "engine/team.h"
+#include "group/team.h"
 #include "nn/embed.h"
 #include "train/checkpoint.h"
 #include "train/dataset.h"

@@ -1,8 +1,8 @@
 /* test_config.c - config files: what a good one sets, and that each kind of bad one gives one line that begins with
  * file:line:column and names the culprit. */
-#include "cli/config.h"
-#include "cli/options.h"
-#include "cli/text.h"
+#include "cli/config/config.h"
+#include "cli/config/options.h"
+#include "cli/show/text.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* test_options.c - the option table agrees with itself and with the config's schema, and the command line is read as
  * it says. */
 #include "cli/cli.h"
-#include "cli/config.h"
-#include "cli/options.h"
-#include "cli/text.h"
+#include "cli/config/config.h"
+#include "cli/config/options.h"
+#include "cli/show/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* test_parse.c - values as people write them: what is taken, and that everything else is refused with one message. */
-#include "cli/parse.h"
+#include "cli/config/parse.h"
 
 #include <math.h>
 #include <setjmp.h>

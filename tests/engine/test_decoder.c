@@ -8,7 +8,7 @@
 #include <dirent.h>
 #include <math.h>
 
-#include "engine/team.h"
+#include "group/team.h"
 #include "nn/decoder.h"
 #include "nn/embed.h"
 

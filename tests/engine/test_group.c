@@ -7,7 +7,7 @@
 #include <math.h>
 #include <time.h>
 
-#include "engine/team.h"
+#include "group/team.h"
 #include "group/group.h"
 
 #define MOST_FLOATS 4096u

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "engine/team.h"
+#include "group/team.h"
 #include "nn/decoder.h"
 #include "train/network.h"
 

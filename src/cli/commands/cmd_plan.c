@@ -1,0 +1,107 @@
+/* cmd_plan.c - evener plan: who would hold what, and what that promises. Loads no weights. */
+#include "cli/cli.h"
+#include "cli/show/console.h"
+#include "cli/show/json.h"
+#include "cli/show/table.h"
+#include "cli/show/text.h"
+
+static json_t *range_json(const uint32_t range[2])
+{
+	return json_pack("[I, I]", (json_int_t)range[0], (json_int_t)range[1]);
+}
+
+static json_t *rank_json(size_t i, const evn_plan_rank *r)
+{
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "rank",
+					 (json_int_t)i, "device", json_text(r->device), "name", json_text(r->name), "share_decode",
+					 json_number(r->share_decode), "share_prefill", json_number(r->share_prefill), "heads",
+					 range_json(r->heads), "kv_heads", range_json(r->kv_heads), "ff", range_json(r->ff), "prompt_ff",
+					 range_json(r->prompt_ff), "vocab", range_json(r->vocab), "bytes", (json_int_t)r->bytes,
+					 "gemv_gbs", json_number(r->gemv_gbs), "gemm_gflops", json_number(r->gemm_gflops), "launch_us",
+					 json_number(r->launch_us), "map_us", json_number(r->map_us));
+}
+
+static evn_status print_json(const evn_plan_info *p, evn_error *err)
+{
+	json_t *ranks = json_array(), *dropped = json_array();
+	for (size_t i = 0; i < p->n_ranks; i++)
+		json_push(&ranks, rank_json(i, &p->ranks[i]));
+	for (size_t i = 0; i < p->n_dropped; i++)
+		json_push(&dropped, json_pack("{s:o, s:o}", "device", json_text(p->dropped[i].device), "reason",
+									  json_text(p->dropped[i].reason)));
+	json_t *single = json_pack("{s:o, s:o, s:o}", "device", json_text(p->best_single_device), "decode_tok_s",
+							   json_number(p->best_single_decode_tok_s), "prefill_tok_s",
+							   json_number(p->best_single_prefill_tok_s));
+	json_t *predicted = json_pack("{s:o, s:o, s:o}", "decode_tok_s", json_number(p->decode_tok_s), "prefill_tok_s",
+								  json_number(p->prefill_tok_s), "best_single", single);
+	return json_print(json_pack("{s:o, s:o, s:o, s:o, s:o}", "ranks", ranks, "dropped", dropped, "predicted",
+								predicted, "reduce", json_text(p->reduce), "all_reduce_us",
+								json_number(p->all_reduce_us)),
+					  err);
+}
+
+static const char *bar(double share, char *buffer)
+{
+	enum { WIDTH = 20 };
+	int full = (int)(share * WIDTH + 0.5);
+	for (int i = 0; i < WIDTH; i++)
+		buffer[i] = i < full ? '#' : '.';
+	buffer[WIDTH] = 0;
+	return buffer;
+}
+
+static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
+{
+	static const char *const heads[] = {"rank",     "device",       "share",       "",           "prefill", "heads",
+										"KV heads", "feed-forward", "for prompts", "vocabulary", "holds",   "name"};
+	table t = table_start("rlrlrrrrrrrl");
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
+	for (size_t i = 0; i < p->n_ranks; i++) {
+		const evn_plan_rank *r = &p->ranks[i];
+		char drawn[32], bytes[32];
+		table_cell(&t, "%zu", i);
+		table_cell(&t, "%s", r->device);
+		table_cell(&t, "%.1f %%", 100 * r->share_decode);
+		table_cell(&t, "%s", bar(r->share_decode, drawn));
+		table_cell(&t, "%.1f %%", 100 * r->share_prefill);
+		table_cell(&t, "%u-%u", r->heads[0], r->heads[1]);
+		table_cell(&t, "%u-%u", r->kv_heads[0], r->kv_heads[1]);
+		table_cell(&t, "%u-%u", r->ff[0], r->ff[1]);
+		table_cell(&t, "%u-%u", r->prompt_ff[0], r->prompt_ff[1]);
+		table_cell(&t, "%u-%u", r->vocab[0], r->vocab[1]);
+		table_cell(&t, "%s", text_bytes(r->bytes, bytes, sizeof bytes));
+		table_cell(&t, "%s", r->name);
+	}
+	return table_print(&t, err);
+}
+
+static evn_status print_plan(const evn_plan_info *p, evn_error *err)
+{
+	evn_status status = print_ranks(p, err);
+	if (p->n_ranks > 1)
+		printf("\nranges are half-open, of the first layer; partial results meet by '%s', %.0f us for a token\n",
+			   p->reduce, p->all_reduce_us);
+	printf("\npredicted      decode %.1f tokens/s, prefill %.1f\n", p->decode_tok_s, p->prefill_tok_s);
+	printf("best alone     decode %.1f tokens/s, prefill %.1f, on %s\n", p->best_single_decode_tok_s,
+		   p->best_single_prefill_tok_s, p->best_single_device ? p->best_single_device : "none");
+	for (size_t i = 0; i < p->n_dropped; i++)
+		printf("left out       %s: %s\n", p->dropped[i].device, p->dropped[i].reason);
+	return status;
+}
+
+evn_status cmd_plan(const invocation *in, evn_error *err)
+{
+	evn_options o = settings_engine_options(&in->settings);
+	evn_model *model = NULL;
+	evn_plan *plan = NULL;
+	evn_status status = settings_open_model(&in->settings, &model, err);
+	if (status == EVN_OK)
+		status = evn_plan_make(&plan, model, &o, err);
+	console_progress_end();
+	if (status == EVN_OK)
+		status = in->settings.json ? print_json(evn_plan_get(plan), err) : print_plan(evn_plan_get(plan), err);
+	evn_plan_free(plan);
+	evn_model_close(model);
+	return status;
+}

@@ -1,0 +1,199 @@
+/* cmd_run.c - evener run: generates text. As in llama.cpp an end-of-generation token ends the text and belongs
+ * neither to its ids nor to its text; with --ignore-eos none is ever drawn. */
+#include "cli/cli.h"
+#include "cli/show/console.h"
+#include "cli/interrupt.h"
+#include "cli/show/json.h"
+#include "cli/commands/loaded.h"
+#include "cli/show/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+	const settings *settings;
+	loaded loaded;
+	evn_sampler *sampler;
+	evn_text_stream *stream;
+	int32_t *prompt_ids, *ids;
+	size_t n_prompt, n_ids, n_evals;
+	FILE *out; /* stdout, or under --json a stream into text */
+	char *text;
+	size_t text_bytes;
+	const char *finish;
+	double load_s, prefill_s, first_token_s, decode_s;
+} generation;
+
+static void note_plan(const evn_plan_info *p)
+{
+	char line[512] = "";
+	for (size_t i = 0; i < p->n_ranks; i++) {
+		const evn_plan_rank *r = &p->ranks[i];
+		size_t used = strlen(line);
+		snprintf(line + used, sizeof line - used, "%s%s (%s) %.0f %%", i ? ", " : "", r->device, r->name,
+				 100 * r->share_decode);
+	}
+	console_note("%s%s%s", line, p->n_ranks > 1 ? ", sums by " : "", p->n_ranks > 1 ? p->reduce : "");
+	for (size_t i = 0; i < p->n_dropped; i++)
+		console_note("left out %s: %s", p->dropped[i].device, p->dropped[i].reason);
+}
+
+static evn_status start(generation *g, evn_error *err)
+{
+	const settings *s = g->settings;
+	evn_sample_options sampling = settings_sample_options(s);
+	double began = clock_s();
+	evn_status status = loaded_open(&g->loaded, s, err);
+	if (status != EVN_OK)
+		return status;
+	g->load_s = clock_s() - began;
+	note_plan(evn_engine_plan(g->loaded.engine));
+	status = loaded_prompt_ids(&g->loaded, s, &g->prompt_ids, &g->n_prompt, err);
+	if (status == EVN_OK)
+		status = loaded_check_fits(&g->loaded, g->n_prompt, err);
+	if (status == EVN_OK)
+		status = evn_sampler_create(&g->sampler, &sampling, g->loaded.info.vocab, err);
+	if (status == EVN_OK)
+		status = evn_text_stream_create(&g->stream, g->loaded.model, err);
+	if (status != EVN_OK)
+		return status;
+	for (uint32_t id = 0; s->ignore_eos && id < g->loaded.info.vocab; id++)
+		if (evn_token_ends_generation(g->loaded.model, (int32_t)id))
+			evn_sampler_ban(g->sampler, (int32_t)id);
+	for (size_t i = 0; i < g->n_prompt; i++)
+		evn_sampler_accept(g->sampler, g->prompt_ids[i]);
+	g->out = s->json ? open_memstream(&g->text, &g->text_bytes) : stdout;
+	g->ids = calloc((size_t)evn_engine_context(g->loaded.engine) + 1, sizeof *g->ids);
+	return g->out && g->ids ? EVN_OK : cli_fail_memory(err, "the generated text");
+}
+
+/* Draws the next token and writes its text; false where the text ends. */
+static evn_status next_token(generation *g, bool *more, evn_error *err)
+{
+	int32_t id = 0;
+	evn_status status = evn_sampler_draw(g->sampler, evn_session_logits(g->loaded.session), &id, err);
+	*more = false;
+	if (status != EVN_OK)
+		return status;
+	evn_sampler_accept(g->sampler, id);
+	if (evn_token_ends_generation(g->loaded.model, id)) {
+		g->finish = "stop";
+		return EVN_OK;
+	}
+	g->ids[g->n_ids++] = id;
+	fputs(evn_text_stream_push(g->stream, id), g->out);
+	fflush(g->out);
+	*more = true;
+	return EVN_OK;
+}
+
+static evn_status generate(generation *g, evn_error *err)
+{
+	evn_session *session = g->loaded.session;
+	size_t limit = g->settings->n_predict < 0 ? SIZE_MAX : (size_t)g->settings->n_predict;
+	double began = clock_s();
+	evn_status status = evn_session_eval(session, g->prompt_ids, g->n_prompt, NULL, err);
+	console_progress_end();
+	if (status != EVN_OK)
+		return status;
+	g->prefill_s = clock_s() - began;
+	g->finish = "length";
+	bool more = limit > 0;
+	while (more) {
+		status = next_token(g, &more, err);
+		if (g->n_ids == 1 && g->first_token_s == 0.0)
+			g->first_token_s = clock_s() - began;
+		if (status != EVN_OK || !more || g->n_ids >= limit)
+			break;
+		if (evn_session_position(session) >= evn_engine_context(g->loaded.engine)) {
+			g->finish = "context";
+			break;
+		}
+		if (interrupted())
+			return cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
+		double step_began = clock_s();
+		status = evn_session_eval(session, &g->ids[g->n_ids - 1], 1, NULL, err);
+		if (status != EVN_OK)
+			break;
+		g->decode_s += clock_s() - step_began;
+		g->n_evals++;
+	}
+	return status;
+}
+
+static double per_second(size_t n, double seconds) { return n > 0 && seconds > 0 ? (double)n / seconds : NAN; }
+
+static void note_stats(const generation *g)
+{
+	const evn_plan_info *p = evn_engine_plan(g->loaded.engine);
+	console_note("load %.2f s; prompt %zu tokens in %.2f s, %.1f tokens/s", g->load_s, g->n_prompt, g->prefill_s,
+				 per_second(g->n_prompt, g->prefill_s));
+	if (g->n_evals > 0)
+		console_note("generated %zu tokens (%s), first after %.2f s, then %.1f tokens/s", g->n_ids, g->finish,
+					 g->first_token_s, per_second(g->n_evals, g->decode_s));
+	else
+		console_note("generated %zu tokens (%s)", g->n_ids, g->finish);
+	for (size_t i = 0; i < p->n_ranks; i++) {
+		evn_rank_stats r = evn_session_rank_stats(g->loaded.session, i);
+		console_note("%s: share %.1f %%, busy %.2f s, waited %.2f s, %.1f GB/s", p->ranks[i].device,
+					 100 * p->ranks[i].share_decode, r.busy_s, r.wait_s, r.gbs);
+	}
+}
+
+static json_t *stats_json(const generation *g)
+{
+	const evn_plan_info *p = evn_engine_plan(g->loaded.engine);
+	json_t *ranks = json_array();
+	for (size_t i = 0; i < p->n_ranks; i++) {
+		evn_rank_stats r = evn_session_rank_stats(g->loaded.session, i);
+		json_push(&ranks, json_pack("{s:o, s:o, s:o, s:o, s:o}", "device", json_text(p->ranks[i].device), "share",
+									json_number(p->ranks[i].share_decode), "busy_s", json_number(r.busy_s), "wait_s",
+									json_number(r.wait_s), "gbs", json_number(r.gbs)));
+	}
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "load_s", json_number(g->load_s), "first_token_s",
+					 json_number(g->n_ids > 0 ? g->first_token_s : NAN), "prefill_tok_s",
+					 json_number(per_second(g->n_prompt, g->prefill_s)), "decode_tok_s",
+					 json_number(per_second(g->n_evals, g->decode_s)), "ranks", ranks);
+}
+
+static evn_status report(generation *g, evn_error *err)
+{
+	fputs(evn_text_stream_flush(g->stream), g->out);
+	if (fflush(g->out) != 0)
+		return cli_fail(err, EVN_ERR_FILE, "the generated text cannot be written");
+	if (!g->settings->json) {
+		if (isatty(STDOUT_FILENO))
+			putchar('\n');
+		note_stats(g);
+		return EVN_OK;
+	}
+	return json_print(json_pack("{s:o, s:o, s:o, s:s, s:o, s:[]}", "prompt_ids", json_ids(g->prompt_ids, g->n_prompt),
+								"ids", json_ids(g->ids, g->n_ids), "text", json_bytes(g->text, g->text_bytes),
+								"finish", g->finish, "stats", stats_json(g), "events"),
+					  err);
+}
+
+evn_status cmd_run(const invocation *in, evn_error *err)
+{
+	generation g = {.settings = &in->settings};
+	evn_status status = start(&g, err);
+	if (status == EVN_OK) {
+		status = generate(&g, err);
+		bool stopped = status == EVN_ERR_CANCELLED && interrupted();
+		if (stopped)
+			g.finish = "interrupted";
+		if (status == EVN_OK || stopped)
+			status = report(&g, err);
+	}
+	if (g.out && g.out != stdout)
+		fclose(g.out);
+	free(g.text);
+	free(g.ids);
+	free(g.prompt_ids);
+	evn_text_stream_free(g.stream);
+	evn_sampler_free(g.sampler);
+	loaded_close(&g.loaded);
+	return status;
+}

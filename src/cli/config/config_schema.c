@@ -1,0 +1,142 @@
+/* config_schema.c - which keys a config has, as libcyaml wants it told. Types, ranges, defaults and descriptions of
+ * the values stand in the option table under the same key. */
+#include "cli/config/config.h"
+
+#include <string.h>
+
+#define OPTIONAL (CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER)
+#define TEXT(type, member) CYAML_FIELD_STRING_PTR(#member, OPTIONAL, type, member, 0, CYAML_UNLIMITED)
+#define SECTION(member) CYAML_FIELD_MAPPING(#member, CYAML_FLAG_OPTIONAL, config_values, member, member##_fields)
+
+static const cyaml_schema_field_t model_fields[] = {
+	TEXT(config_model, path),
+	TEXT(config_model, lora),
+	TEXT(config_model, context),
+	TEXT(config_model, architecture),
+	TEXT(config_model, vocab),
+	TEXT(config_model, dim),
+	TEXT(config_model, layers),
+	TEXT(config_model, heads),
+	TEXT(config_model, kv_heads),
+	TEXT(config_model, ff),
+	TEXT(config_model, seed),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t device_fields[] = {
+	CYAML_FIELD_STRING_PTR("match", CYAML_FLAG_POINTER, config_device, match, 0, CYAML_UNLIMITED),
+	TEXT(config_device, share),
+	TEXT(config_device, memory),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t split_fields[] = {
+	TEXT(config_split, mode),
+	TEXT(config_split, reduce),
+	TEXT(config_split, messages),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t compute_fields[] = {
+	TEXT(config_compute, activations),
+	TEXT(config_compute, batch),
+	TEXT(config_compute, kv_cache),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t sample_fields[] = {
+	TEXT(config_sample, temp),           TEXT(config_sample, top_k),
+	TEXT(config_sample, top_p),          TEXT(config_sample, min_p),
+	TEXT(config_sample, repeat_penalty), TEXT(config_sample, repeat_last_n),
+	TEXT(config_sample, seed),           CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t run_fields[] = {
+	TEXT(config_run, prompt),
+	TEXT(config_run, n),
+	TEXT(config_run, ignore_eos),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t logits_fields[] = {
+	TEXT(config_logits, random_ids),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t train_fields[] = {
+	TEXT(config_train, data),
+	TEXT(config_train, ids),
+	TEXT(config_train, output),
+	TEXT(config_train, image),
+	TEXT(config_train, steps),
+	TEXT(config_train, sequences),
+	TEXT(config_train, accumulate),
+	TEXT(config_train, learning_rate),
+	TEXT(config_train, min_rate),
+	TEXT(config_train, warmup),
+	TEXT(config_train, weight_decay),
+	TEXT(config_train, clip),
+	TEXT(config_train, dropout),
+	TEXT(config_train, held_out),
+	TEXT(config_train, eval_every),
+	TEXT(config_train, save_every),
+	TEXT(config_train, seed),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t lora_fields[] = {
+	TEXT(config_lora, rank),
+	TEXT(config_lora, alpha),
+	TEXT(config_lora, targets),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t device_schema = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, config_device, device_fields)};
+
+static const cyaml_schema_field_t config_fields[] = {
+	CYAML_FIELD_STRING_PTR("version", CYAML_FLAG_POINTER, config_values, version, 0, CYAML_UNLIMITED),
+	SECTION(model),
+	CYAML_FIELD_SEQUENCE_COUNT("devices", OPTIONAL, config_values, devices, n_devices, &device_schema, 1,
+							   EVN_MAX_RANKS),
+	SECTION(split),
+	SECTION(compute),
+	SECTION(sample),
+	SECTION(run),
+	SECTION(logits),
+	SECTION(train),
+	SECTION(lora),
+	CYAML_FIELD_END,
+};
+
+const cyaml_schema_value_t config_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, config_values, config_fields)};
+
+const char *config_section_help(const char *section)
+{
+	static const char *const help[][2] = {
+		{"version", "version of this file's format"},
+		{"model",
+		 "the model: a file (a relative path is relative to this one), or an architecture with random weights"},
+		{"devices", "who may take part, a rank for each device matched; left out: every usable device, with measured "
+					"shares, without those that would make the whole slower"},
+		{"split", "how the work is divided and how partial results meet"},
+		{"compute", "how the devices compute"},
+		{"sample", "how the next token is drawn"},
+		{"train", "what `evener train` learns, how, and where the result goes; paths are relative to this file"},
+		{"lora", "fine-tuning by low-rank additions, the model staying as it is"},
+		{"run", "what `evener run` does unless flags say otherwise"},
+		{"logits", "what `evener logits` does unless flags say otherwise"},
+	};
+	for (size_t i = 0; i < sizeof help / sizeof *help; i++)
+		if (strcmp(help[i][0], section) == 0)
+			return help[i][1];
+	return "";
+}
+
+const cyaml_schema_field_t *config_field(const cyaml_schema_field_t *fields, const char *key)
+{
+	for (const cyaml_schema_field_t *f = fields; f->key; f++)
+		if (strcmp(f->key, key) == 0)
+			return f;
+	return NULL;
+}

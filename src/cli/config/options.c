@@ -1,0 +1,317 @@
+/* options.c - see options.h. Letters and defaults are llama.cpp's where it has the option. */
+#include "cli/config/options.h"
+#include "cli/cli.h"
+#include "cli/show/text.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const splits[] = {"auto", "tensor", "sequence", NULL}; /* in evn_split_mode's order */
+static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};             /* in evn_kv_cache's order */
+static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
+static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL};  /* in evn_message_type's order */
+static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
+
+#define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
+#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
+#define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
+#define CONTEXT_MAX 16777216
+#define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the range's end is kept as a double */
+
+/* clang-format off */
+#define FIELD(f) offsetof(settings, f)
+const option options[] = {
+	{"model", 'm', OPTION_TEXT, MODEL_COMMANDS, "model.path", FIELD(model_path), NULL, 0, 0, NULL,
+	 "FILE", "model file (GGUF)"},
+	{"lora", 0, OPTION_TEXT, CMD_ENGINE, "model.lora", FIELD(lora), NULL, 0, 0, NULL,
+	 "FILE[:SCALE]", "add a LoRA adapter (GGUF) to the model's matrices, which become f32"},
+	{"ctx-size", 'c', OPTION_INT, CMD_MODEL, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens the KV cache holds, or of a sequence in training; 0 = as many as the model was trained for (training: 128)"},
+	{"batch-size", 'b', OPTION_INT, CMD_ENGINE, "compute.batch", FIELD(batch), "512", 1, 65536, NULL,
+	 "N", "most prompt tokens computed at once"},
+
+	{"architecture", 0, OPTION_TEXT, CMD_MODEL, "model.architecture", FIELD(architecture), NULL, 0, 0, NULL,
+	 "NAME", "make a model with random weights instead of reading one: simple-lm, gpt2, llama"},
+	{"vocab", 0, OPTION_INT, CMD_MODEL, "model.vocab", FIELD(vocab), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "vocabulary of a model that is made; 257 and more where it has layers: bytes and the end of text"},
+	{"dim", 0, OPTION_INT, CMD_MODEL, "model.dim", FIELD(dim), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "width of a model that is made"},
+	{"layers", 0, OPTION_INT, CMD_MODEL, "model.layers", FIELD(layers), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "layers of a model that is made; simple-lm has none"},
+	{"heads", 0, OPTION_INT, CMD_MODEL, "model.heads", FIELD(heads), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "query heads of a model that is made"},
+	{"kv-heads", 0, OPTION_INT, CMD_MODEL, "model.kv_heads", FIELD(kv_heads), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "key and value heads of a model that is made; 0 = as many as query heads"},
+	{"ff", 0, OPTION_INT, CMD_MODEL, "model.ff", FIELD(ff), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "feed-forward units of a model that is made; 0 = 4 for each of its width"},
+	{"init-seed", 0, OPTION_INT, CMD_MODEL, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
+	 "N", "seed of the random weights, and of --random-ids"},
+
+	{"devices", 'd', OPTION_TEXT, CMD_MODEL | CMD_SELFTEST | CMD_TUNE, "devices.match", FIELD(devices), NULL, 0, 0, NULL,
+	 "LIST", "devices to use, SELECTOR[/PARTS],...: gpu, cpu, all, 0:1, pocl, part of a name; cpu/1+1 is two "
+	 "sub-devices of one compute unit"},
+	{"shares", 0, OPTION_SHARES, CMD_MODEL, "devices.share", FIELD(shares), NULL, 0, 0, NULL,
+	 "3,1", "how much each rank holds, in proportion; 3/30: 30 for prompts; left out: as measured"},
+	{"memory", 0, OPTION_MEMORY, CMD_MODEL, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
+	 "90%,6GiB", "most memory to use of each item of the device list, or one amount for all"},
+	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "auto", 0, 0, splits,
+	 "MODE", "how the work is split: tensor (every matrix over all devices), sequence (score only: every device holds "
+	 "the model and computes parts of the text), auto"},
+	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
+	 "WAY", "how partial results meet: auto, host, events, flags"},
+	{"messages", 0, OPTION_CHOICE, CMD_ENGINE, "split.messages", FIELD(messages), "f32", 0, 0, message_types,
+	 "TYPE", "how partial results of long prompts travel between devices: f32, f16, bf16, q8"},
+	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
+	 activation_types, "TYPE", "activations in products with integer weights: auto, f32, q8"},
+	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
+	 "TYPE", "how keys and values of past tokens are kept: f32, f16, q8_0"},
+	{"remeasure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
+	 NULL, "measure the devices again instead of reading the cached profile"},
+	{"no-measure", 0, OPTION_FLAG, CMD_DEVICES, NULL, FIELD(no_measure), NULL, 0, 0, NULL,
+	 NULL, "list the devices without measuring those that are new"},
+
+	{"prompt", 'p', OPTION_TEXT, PROMPT_COMMANDS, "run.prompt", FIELD(prompt), NULL, 0, 0, NULL,
+	 "TEXT", "the prompt or text; left out: -f, else standard input when it is no terminal"},
+	{"file", 'f', OPTION_TEXT, PROMPT_COMMANDS, NULL, FIELD(prompt_file), NULL, 0, 0, NULL,
+	 "FILE", "read the prompt or text from a file"},
+	{"ids", 0, OPTION_TEXT, CMD_LOGITS | CMD_TOKENIZE, NULL, FIELD(ids), NULL, 0, 0, NULL,
+	 "1,2,3", "token ids instead of a text"},
+	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "without ids or a prompt: N ids of the vocabulary, drawn by --init-seed"},
+	{"image", 0, OPTION_TEXT, CMD_LOGITS | CMD_SCORE, NULL, FIELD(image), NULL, 0, 0, NULL,
+	 "FILE.png", "draw it, too: the logits as a heat map, or the surprise of each token along the text"},
+	{"ctx", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(window), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "windows of N tokens, the second half of each scored, as llama-perplexity does; 0 = pieces of the context's "
+	 "length, every token scored but the first"},
+	{"windows", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(n_windows), "0", 0, INT32_MAX, NULL,
+	 "N", "score the first N windows or pieces at most; 0 = all"},
+	{"tokens", 0, OPTION_FLAG, CMD_SCORE, NULL, FIELD(tokens), NULL, 0, 0, NULL,
+	 NULL, "print the log-probability of each token, too"},
+	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
+	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
+	{"predict", 'n', OPTION_INT, CMD_RUN, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
+	 "N", "tokens to generate; -1 = until end of generation or context"},
+	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
+	 NULL, "never draw an end-of-generation token, so that the text goes on"},
+
+	{"seed", 's', OPTION_INT, CMD_RUN, "sample.seed", FIELD(seed), "-1", -1, SEED_MAX, NULL,
+	 "N", "random seed; -1 = another each time"},
+	{"temp", 0, OPTION_REAL, CMD_RUN, "sample.temp", FIELD(temp), "0.8", 0, 1000, NULL,
+	 "T", "temperature; 0 = always the most likely token"},
+	{"top-k", 0, OPTION_INT, CMD_RUN, "sample.top_k", FIELD(top_k), "40", 0, INT32_MAX, NULL,
+	 "N", "draw from the N most likely tokens; 0 = off"},
+	{"top-p", 0, OPTION_REAL, CMD_RUN, "sample.top_p", FIELD(top_p), "0.95", 0, 1, NULL,
+	 "P", "draw from the likeliest tokens that together reach this probability; 1 = off"},
+	{"min-p", 0, OPTION_REAL, CMD_RUN, "sample.min_p", FIELD(min_p), "0.05", 0, 1, NULL,
+	 "P", "leave out tokens below this fraction of the likeliest one's probability; 0 = off"},
+	{"repeat-penalty", 0, OPTION_REAL, CMD_RUN, "sample.repeat_penalty", FIELD(repeat_penalty), "1", 0.01, 1000, NULL,
+	 "X", "divide the chances of tokens that occurred lately; 1 = off"},
+	{"repeat-last-n", 0, OPTION_INT, CMD_RUN, "sample.repeat_last_n", FIELD(repeat_last_n), "64", 0, CONTEXT_MAX, NULL,
+	 "N", "how many tokens back the repeat penalty looks"},
+
+	{"data", 0, OPTION_TEXT, CMD_TRAIN, "train.data", FIELD(data_path), NULL, 0, 0, NULL,
+	 "FILE", "the text to learn"},
+	{"ids", 0, OPTION_TEXT, CMD_TRAIN, "train.ids", FIELD(train_ids), NULL, 0, 0, NULL,
+	 "1,2,3", "token ids to learn instead of a text, as one sequence; training ends when each is predicted"},
+	{"output", 'o', OPTION_TEXT, CMD_TRAIN, "train.output", FIELD(output_path), NULL, 0, 0, NULL,
+	 "FILE", "the model to write (GGUF); its state while training runs is at FILE.checkpoint"},
+	{"image", 0, OPTION_TEXT, CMD_TRAIN, "train.image", FIELD(image_path), NULL, 0, 0, NULL,
+	 "FILE", "draw the loss curve (PNG)"},
+	{"resume", 0, OPTION_FLAG, CMD_TRAIN, NULL, FIELD(resume), NULL, 0, 0, NULL,
+	 NULL, "go on from the checkpoint of a run that did not end"},
+	{"steps", 0, OPTION_INT, CMD_TRAIN, "train.steps", FIELD(steps), "1000", 1, 100000000, NULL,
+	 "N", "steps of the optimizer"},
+	{"sequences", 0, OPTION_INT, CMD_TRAIN, "train.sequences", FIELD(sequences), "8", 1, 65536, NULL,
+	 "N", "sequences computed at once, each of the context's length (-c)"},
+	{"accumulate", 0, OPTION_INT, CMD_TRAIN, "train.accumulate", FIELD(accumulate), "1", 1, 65536, NULL,
+	 "N", "how many times as many sequences make one step"},
+	{"learning-rate", 0, OPTION_REAL, CMD_TRAIN, "train.learning_rate", FIELD(learning_rate), "0.001", 0, 1e30, NULL,
+	 "R", "learning rate after the warm-up"},
+	{"min-rate", 0, OPTION_REAL, CMD_TRAIN, "train.min_rate", FIELD(min_rate), "0.0001", 0, 1e30, NULL,
+	 "R", "learning rate at the end, after half a cosine"},
+	{"warmup", 0, OPTION_INT, CMD_TRAIN, "train.warmup", FIELD(warmup), "50", 0, 100000000, NULL,
+	 "N", "steps in which the rate rises"},
+	{"weight-decay", 0, OPTION_REAL, CMD_TRAIN, "train.weight_decay", FIELD(weight_decay), "0.1", 0, 1000, NULL,
+	 "D", "AdamW's decay of matrices"},
+	{"clip", 0, OPTION_REAL, CMD_TRAIN, "train.clip", FIELD(clip), "1", 0, 1e30, NULL,
+	 "C", "largest norm of a step's gradient; 0 = any"},
+	{"dropout", 0, OPTION_REAL, CMD_TRAIN, "train.dropout", FIELD(dropout), "0", 0, 0.99, NULL,
+	 "F", "fraction of what the embedding and each half of a layer add that is dropped at random while learning"},
+	{"held-out", 0, OPTION_REAL, CMD_TRAIN, "train.held_out", FIELD(held_out), "0.1", 0, 0.9, NULL,
+	 "F", "fraction of the text, its end, that is tested on and not learned"},
+	{"eval-every", 0, OPTION_INT, CMD_TRAIN, "train.eval_every", FIELD(eval_every), "100", 0, 100000000, NULL,
+	 "N", "steps between tests on the held-out text; 0 = at the end only"},
+	{"save-every", 0, OPTION_INT, CMD_TRAIN, "train.save_every", FIELD(save_every), "100", 0, 100000000, NULL,
+	 "N", "steps between checkpoints; 0 = only when interrupted"},
+	{"seed", 's', OPTION_INT, CMD_TRAIN, "train.seed", FIELD(train_seed), "1", 0, SEED_MAX, NULL,
+	 "N", "of the order in which the text is learned, and of dropout"},
+	{"lora-rank", 0, OPTION_INT, CMD_TRAIN, "lora.rank", FIELD(lora_rank), "0", 0, 4096, NULL,
+	 "N", "rank of the additions; 0 = train the model itself"},
+	{"lora-alpha", 0, OPTION_REAL, CMD_TRAIN, "lora.alpha", FIELD(lora_alpha), "16", 0, 1e6, NULL,
+	 "A", "additions count A / rank"},
+	{"lora-targets", 0, OPTION_TEXT, CMD_TRAIN, "lora.targets", FIELD(lora_targets),
+	 "attn_q,attn_k,attn_v,attn_output,ffn_gate,ffn_up,ffn_down", 0, 0, NULL,
+	 "LIST", "matrices that get additions"},
+
+	{"prompt-tokens", 'p', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_prompt), "512", 1, CONTEXT_MAX, NULL,
+	 "N", "tokens of the prefill measurement"},
+	{"decode-tokens", 'n', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_decode), "64", 1, CONTEXT_MAX, NULL,
+	 "N", "tokens of the decode measurement"},
+	{"depth", 0, OPTION_INT, CMD_BENCH, NULL, FIELD(bench_depth), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens that the context holds before either"},
+	{"no-alone", 0, OPTION_FLAG, CMD_BENCH, NULL, FIELD(no_alone), NULL, 0, 0, NULL,
+	 NULL, "measure all together only, not each device alone"},
+	{"repeats", 'r', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_repeats), "5", 1, 1000, NULL,
+	 "N", "interleaved repetitions; medians are reported"},
+
+	{"budget", 0, OPTION_TIME, CMD_TUNE, NULL, FIELD(budget_s), "120s", 1, 86400, NULL,
+	 "120s", "how long to search for each device"},
+
+	{"tensors", 0, OPTION_FLAG, CMD_INSPECT, NULL, FIELD(tensors), NULL, 0, 0, NULL,
+	 NULL, "list every tensor"},
+	{"json", 0, OPTION_FLAG, JSON_COMMANDS, NULL, FIELD(json), NULL, 0, 0, NULL,
+	 NULL, "print one JSON object (train: a line for each step)"},
+	{"quiet", 'q', OPTION_FLAG, CMD_ALL, NULL, FIELD(quiet), NULL, 0, 0, NULL,
+	 NULL, "no progress, plan or statistics on standard error"},
+	{0},
+};
+/* clang-format on */
+
+const option *option_by_key(const char *key)
+{
+	for (const option *o = options; o->name; o++)
+		if (o->key && strcmp(o->key, key) == 0)
+			return o;
+	return NULL;
+}
+
+evn_status option_set(const option *o, const char *text, settings *s, evn_error *err)
+{
+	void *field = (char *)s + o->field;
+	switch (o->kind) {
+	case OPTION_FLAG:
+		return parse_bool(text, field, err);
+	case OPTION_INT:
+		return parse_int(text, (int64_t)o->min, (int64_t)o->max, field, err);
+	case OPTION_REAL:
+		return parse_real(text, o->min, o->max, field, err);
+	case OPTION_TIME:
+		return parse_time(text, o->min, o->max, field, err);
+	case OPTION_CHOICE:
+		return parse_choice(text, o->choices, field, err);
+	case OPTION_SHARES:
+		return parse_shares(text, field, err);
+	case OPTION_MEMORY:
+		return parse_memory_list(text, field, err);
+	case OPTION_TEXT:
+		if (!*text && strcmp(o->name, "prompt") != 0)
+			return cli_fail(err, EVN_ERR_USAGE, "must not be empty");
+		*(const char **)field = text;
+		return EVN_OK;
+	}
+	return cli_fail(err, EVN_ERR_USAGE, "cannot be set");
+}
+
+enum { MAX_OPTIONS = 128, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
+
+/* The part of the table that one command takes, as getopt_long wants it: val is LONG_BASE + index in `options`. */
+typedef struct {
+	struct option longs[MAX_OPTIONS + 2];
+	char shorts[2 * MAX_OPTIONS + 4];
+	const char *names[MAX_OPTIONS + 2];
+} getopt_tables;
+
+static void make_tables(getopt_tables *t, unsigned bit)
+{
+	size_t n = 0, letters = 0;
+	t->shorts[letters++] = ':';
+	t->shorts[letters++] = 'h';
+	for (int i = 0; options[i].name && i < MAX_OPTIONS; i++) {
+		const option *o = &options[i];
+		if (!(o->commands & bit))
+			continue;
+		int takes_value = o->kind == OPTION_FLAG ? no_argument : required_argument;
+		t->names[n] = o->name;
+		t->longs[n++] = (struct option){o->name, takes_value, NULL, LONG_BASE + i};
+		if (o->letter)
+			t->shorts[letters++] = o->letter;
+		if (o->letter && takes_value)
+			t->shorts[letters++] = ':';
+	}
+	t->names[n] = "help";
+	t->longs[n] = (struct option){"help", no_argument, NULL, HELP};
+}
+
+static const option *by_value(int value, unsigned bit)
+{
+	if (value >= LONG_BASE)
+		return &options[value - LONG_BASE];
+	for (const option *o = options; o->name; o++)
+		if (o->letter == value && (o->commands & bit))
+			return o;
+	return NULL;
+}
+
+/* What getopt_long stumbled over: for ':' and for a value where none is taken optopt is the option's val, for an
+ * unknown letter the letter, for an unknown or ambiguous long name 0. */
+static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned bit, evn_error *err)
+{
+	const char *word = argv[optind - 1];
+	const option *o = optopt == 0 || optopt == HELP ? NULL : by_value(optopt, bit);
+	if (what == ':')
+		return cli_fail(err, EVN_ERR_USAGE, "%s: option %s needs a value", argv[0], word);
+	if (optopt == HELP || (o && o->kind == OPTION_FLAG && optopt >= LONG_BASE))
+		return cli_fail(err, EVN_ERR_USAGE, "%s: option %.*s takes no value", argv[0], (int)strcspn(word, "="), word);
+	if (optopt)
+		return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option -%c", argv[0], optopt);
+	char name[64];
+	snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
+	const char *nearest = text_nearest(name, t->names);
+	return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option --%s%s%s%s", argv[0], name,
+					nearest ? "; did you mean --" : "", nearest ? nearest : "", nearest ? "?" : "");
+}
+
+evn_status command_line_read(command_line *out, int argc, char **argv, unsigned bit, evn_error *err)
+{
+	getopt_tables tables = {0};
+	make_tables(&tables, bit);
+	*out = (command_line){0};
+	opterr = 0;
+	optind = 0; /* glibc: start afresh */
+	int got;
+	while ((got = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
+		if (got == 'h' || got == HELP) {
+			out->help = true;
+			continue;
+		}
+		if (got == '?' || got == ':')
+			return refuse(got, argv, &tables, bit, err);
+		if (out->n_flags == sizeof out->flags / sizeof *out->flags)
+			return cli_fail(err, EVN_ERR_USAGE, "%s: too many options", argv[0]);
+		out->flags[out->n_flags].option = by_value(got, bit);
+		out->flags[out->n_flags++].value = optarg ? optarg : "true";
+	}
+	out->arguments = (const char *const *)argv + optind;
+	out->n_arguments = (size_t)(argc - optind);
+	return EVN_OK;
+}
+
+evn_status command_line_apply(const command_line *line, settings *s, evn_error *err)
+{
+	const char *configured = s->prompt, *path = s->model_path, *architecture = s->architecture;
+	for (size_t i = 0; i < line->n_flags; i++) {
+		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
+		if (status != EVN_OK)
+			return cli_fail_within(err, "--%s", line->flags[i].option->name);
+	}
+	if (s->model_path != path && s->architecture == architecture)
+		s->architecture = NULL; /* the config's: the flag wins */
+	else if (s->architecture != architecture && s->model_path == path)
+		s->model_path = NULL;
+	if (s->prompt_file && s->prompt != configured)
+		return cli_fail(err, EVN_ERR_USAGE, "--prompt and --file exclude each other");
+	if (s->prompt_file)
+		s->prompt = NULL; /* the config's: the flag wins */
+	return EVN_OK;
+}

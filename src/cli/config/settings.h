@@ -1,0 +1,62 @@
+/* settings.h - the values every command works from: defaults, then the config file's, then the flags'. Fields are
+ * filled through the option table (options.h); strings are borrowed from argv, the environment and the config. */
+#ifndef EVN_CLI_SETTINGS_H
+#define EVN_CLI_SETTINGS_H
+
+#include "cli/config/parse.h"
+
+typedef struct {
+	const char *model_path;
+	const char *lora; /* FILE[:SCALE] or NULL */
+	const char *architecture; /* of a model to be made; NULL: it is read */
+	int64_t vocab, dim, layers, heads, kv_heads, ff, init_seed;
+	int64_t context, batch;
+
+	const char *devices; /* the list as -d gave it, or NULL */
+	share_list shares;   /* per rank, from --shares */
+	memory_list memory;  /* per item of the list, or one for all, from --memory */
+	evn_device_rule rules[EVN_MAX_RANKS];
+	double prompt_shares[EVN_MAX_RANKS]; /* of the rules */
+	size_t n_rules;
+	char *owned_list, *owned_paths[5]; /* what rules and the paths may point into */
+
+	int split, reduce, activations, kv_cache, messages; /* indices into the options' choices */
+	bool remeasure, no_measure;
+
+	double temp, top_p, min_p, repeat_penalty;
+	int64_t top_k, repeat_last_n, seed;
+
+	const char *prompt, *prompt_file, *ids, *image;
+	int64_t n_random_ids;
+	int64_t n_predict;
+	int64_t window, n_windows;
+	bool ignore_eos, special, tensors, tokens;
+
+	const char *data_path, *output_path, *image_path, *train_ids;
+	bool resume;
+	int64_t steps, sequences, accumulate, warmup, eval_every, save_every, train_seed;
+	double learning_rate, min_rate, weight_decay, clip, dropout, held_out;
+	int64_t lora_rank;
+	double lora_alpha;
+	const char *lora_targets;
+
+	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
+	bool no_alone;
+	double budget_s;
+	bool json, quiet;
+} settings;
+
+/* Every option at its default. */
+evn_status settings_init(settings *s, evn_error *err);
+/* After all sources have been applied: makes the device list's items into rules (flag, else config, else the
+ * EVENER_DEVICES variable) and checks what only the whole can tell. */
+evn_status settings_resolve(settings *s, evn_error *err);
+void settings_free(settings *s);
+
+/* For the library; borrows from s. Progress goes to the console. */
+evn_options settings_engine_options(const settings *s);
+evn_sample_options settings_sample_options(const settings *s);
+/* The model read, or made as described. */
+evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err);
+
+#endif

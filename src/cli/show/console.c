@@ -1,0 +1,178 @@
+/* console.c - see console.h. Ranks may log from their own threads, hence the lock. */
+#include "cli/show/console.h"
+#include "cli/interrupt.h"
+#include "cli/show/text.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SHOW_AFTER_S 2.0  /* shorter work shows nothing */
+#define JUDGE_AFTER_S 0.3 /* from then on the time left is estimated well enough to show the bar early */
+#define REDRAW_S 0.1
+#define BAR_WIDTH 24
+
+static struct {
+	pthread_mutex_t lock;
+	bool quiet, terminal, color;
+	char what[64], note[128];
+	double began_s, drawn_s;
+	uint64_t done;
+	int tenths; /* steps of 10 % already told, without a terminal */
+	bool on_screen;
+} console = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static double now_s(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void clear_bar(void)
+{
+	if (console.on_screen)
+		fputs("\r\033[K", stderr);
+	console.on_screen = false;
+}
+
+static void write_line(const char *kind, const char *text)
+{
+	char line[2048];
+	snprintf(line, sizeof line, "%s%s", kind, text);
+	text_printable(line);
+	pthread_mutex_lock(&console.lock);
+	clear_bar();
+	fprintf(stderr, "evener: %s\n", line);
+	pthread_mutex_unlock(&console.lock);
+}
+
+static void take_log(void *user, evn_log_level level, const char *line)
+{
+	static const char *const kinds[] = {"error: ", "warning: ", "", "debug: "};
+	(void)user;
+	write_line(kinds[level], line);
+}
+
+void console_start(bool quiet)
+{
+	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+	console.quiet = quiet;
+	console.terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+	console.color = !(no_color && *no_color);
+	evn_set_log(take_log, NULL);
+}
+
+void console_error(const char *text) { write_line("", text); }
+
+void console_note(const char *fmt, ...)
+{
+	if (console.quiet)
+		return;
+	char text[1024];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
+	write_line("", text);
+}
+
+/* 12345678 as "12.3 M". */
+static void short_count(double n, char *buffer, size_t size)
+{
+	static const char *const units[] = {"", " k", " M", " G"};
+	size_t unit = 0;
+	for (; n >= 1000 && unit < 3; unit++)
+		n /= 1000;
+	snprintf(buffer, size, n >= 100 || unit == 0 ? "%.0f%s" : "%.1f%s", n, units[unit]);
+}
+
+static void draw_bar(double fraction, double rate, double left_s)
+{
+	char bar[BAR_WIDTH + 1], pace[32];
+	int full = (int)(fraction * BAR_WIDTH);
+	memset(bar, '=', (size_t)full);
+	memset(bar + full, ' ', (size_t)(BAR_WIDTH - full));
+	bar[BAR_WIDTH] = 0;
+	short_count(rate, pace, sizeof pace);
+	fprintf(stderr, "\r\033[K%s [%s%s%s] %3.0f %%  %s%s  %.0f s left", console.what, console.color ? "\033[32m" : "",
+			bar, console.color ? "\033[0m" : "", 100 * fraction, *console.note ? console.note : pace,
+			*console.note ? "" : "/s", left_s);
+	console.on_screen = true;
+}
+
+static void draw_count(uint64_t done, double rate)
+{
+	char count[32], pace[32];
+	short_count((double)done, count, sizeof count);
+	short_count(rate, pace, sizeof pace);
+	fprintf(stderr, "\r\033[K%s: %s (%s/s)", console.what, count, pace);
+	console.on_screen = true;
+}
+
+static void show(uint64_t done, uint64_t total)
+{
+	double now = now_s(), elapsed = now - console.began_s;
+	double rate = elapsed > 0 ? (double)done / elapsed : 0;
+	double fraction = total ? (double)done / (double)total : 0;
+	double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
+	/* what a bar shows early can be taken back, a line cannot */
+	bool foreseen = console.terminal && elapsed >= JUDGE_AFTER_S && elapsed + left > SHOW_AFTER_S;
+	if (elapsed < SHOW_AFTER_S && !foreseen && !console.on_screen)
+		return;
+	if (console.terminal && now - console.drawn_s >= REDRAW_S) {
+		console.drawn_s = now;
+		if (total)
+			draw_bar(fraction > 1 ? 1 : fraction, rate, left);
+		else
+			draw_count(done, rate);
+	} else if (!console.terminal && total && (int)(fraction * 10) > console.tenths) {
+		console.tenths = (int)(fraction * 10);
+		fprintf(stderr, "evener: %s %d %%%s%s\n", console.what, 10 * console.tenths, *console.note ? "  " : "",
+				console.note);
+	}
+}
+
+bool console_progress(void *user, const char *what, uint64_t done, uint64_t total)
+{
+	(void)user;
+	if (console.quiet)
+		return !interrupted();
+	pthread_mutex_lock(&console.lock);
+	if (done < console.done || strncmp(console.what, what, sizeof console.what - 1) != 0 || console.began_s == 0.0) {
+		snprintf(console.what, sizeof console.what, "%s", what);
+		text_printable(console.what);
+		console.began_s = now_s();
+		console.tenths = 0;
+	}
+	console.done = done;
+	show(done, total);
+	if (total && done >= total) {
+		clear_bar();
+		console.began_s = 0;
+	}
+	pthread_mutex_unlock(&console.lock);
+	return !interrupted();
+}
+
+void console_progress_note(const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	pthread_mutex_lock(&console.lock);
+	vsnprintf(console.note, sizeof console.note, fmt, args);
+	pthread_mutex_unlock(&console.lock);
+	va_end(args);
+}
+
+void console_progress_end(void)
+{
+	pthread_mutex_lock(&console.lock);
+	console.note[0] = 0;
+	clear_bar();
+	console.began_s = 0;
+	pthread_mutex_unlock(&console.lock);
+}

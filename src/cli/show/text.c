@@ -1,0 +1,155 @@
+/* text.c - see text.h. */
+#include "cli/show/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+evn_status cli_fail(evn_error *err, evn_status code, const char *fmt, ...)
+{
+	if (err) {
+		va_list args;
+		va_start(args, fmt);
+		err->code = code;
+		vsnprintf(err->text, sizeof err->text, fmt, args);
+		va_end(args);
+	}
+	return code;
+}
+
+evn_status cli_fail_within(evn_error *err, const char *fmt, ...)
+{
+	char place[sizeof err->text], *rest = text_format("%s", err->text);
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(place, sizeof place, fmt, args);
+	va_end(args);
+	if (rest)
+		cli_fail(err, err->code, "%s: %s", place, rest);
+	free(rest);
+	return err->code;
+}
+
+evn_status cli_fail_memory(evn_error *err, const char *what)
+{
+	return cli_fail(err, EVN_ERR_MEMORY, "out of memory for %s", what);
+}
+
+char *text_format(const char *fmt, ...)
+{
+	char *s = NULL;
+	va_list args;
+	va_start(args, fmt);
+	if (vasprintf(&s, fmt, args) < 0)
+		s = NULL;
+	va_end(args);
+	return s;
+}
+
+void text_printable(char *s)
+{
+	for (unsigned char *c = (unsigned char *)s; *c; c++) {
+		if (*c < 0x20 || *c == 0x7f)
+			*c = '?';
+		else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) /* C1 controls, as UTF-8 */
+			c[0] = c[1] = '?';
+	}
+}
+
+const char *text_bytes(uint64_t bytes, char *buffer, size_t size)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+	double value = (double)bytes;
+	size_t unit = 0;
+	while (value >= 999.95 && unit + 1 < sizeof units / sizeof *units) {
+		value /= 1000;
+		unit++;
+	}
+	snprintf(buffer, size, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return buffer;
+}
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Edits that turn a into b: letters added, left out, replaced, or two neighbours swapped. */
+static size_t edit_distance(const char *a, const char *b)
+{
+	enum { MAX = 31 };
+	size_t d[MAX + 1][MAX + 1], na = strlen(a), nb = strlen(b);
+	if (na > MAX || nb > MAX)
+		return MAX;
+	for (size_t i = 0; i <= na; i++)
+		for (size_t j = 0; j <= nb; j++) {
+			if (i == 0 || j == 0) {
+				d[i][j] = i + j;
+				continue;
+			}
+			d[i][j] = least(d[i - 1][j - 1] + (a[i - 1] != b[j - 1]), least(d[i - 1][j], d[i][j - 1]) + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
+		}
+	return d[na][nb];
+}
+
+const char *text_nearest(const char *word, const char *const *words)
+{
+	size_t best_distance = (strlen(word) + 1) / 3 + 1; /* exclusive: one edit in 3 letters, two in 5 */
+	const char *best = NULL;
+	for (; *words; words++) {
+		size_t distance = edit_distance(word, *words);
+		if (distance < best_distance) {
+			best_distance = distance;
+			best = *words;
+		}
+	}
+	return best;
+}
+
+static evn_status read_stream(FILE *f, const char *name, char **out, size_t *size, size_t limit, evn_error *err)
+{
+	size_t capacity = 4096, n = 0;
+	char *data = malloc(capacity);
+	while (data) {
+		n += fread(data + n, 1, capacity - 1 - n, f);
+		if (n < capacity - 1)
+			break;
+		capacity *= 2;
+		char *larger = n > limit ? NULL : realloc(data, capacity);
+		if (!larger)
+			free(data);
+		data = larger;
+		if (n > limit)
+			return cli_fail(err, EVN_ERR_LIMIT, "%s: larger than %zu bytes", name, limit);
+	}
+	if (!data)
+		return cli_fail_memory(err, name);
+	if (ferror(f) || n > limit) {
+		evn_status status = ferror(f) ? cli_fail(err, EVN_ERR_FILE, "%s: %s", name, strerror(errno))
+									  : cli_fail(err, EVN_ERR_LIMIT, "%s: larger than %zu bytes", name, limit);
+		free(data);
+		return status;
+	}
+	data[n] = 0;
+	*out = data;
+	*size = n;
+	return EVN_OK;
+}
+
+evn_status text_read(char **out, size_t *size, const char *path, size_t limit, evn_error *err)
+{
+	if (!path)
+		return read_stream(stdin, "standard input", out, size, limit, err);
+	struct stat info;
+	if (stat(path, &info) != 0)
+		return cli_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
+	if (S_ISDIR(info.st_mode))
+		return cli_fail(err, EVN_ERR_FILE, "%s: is a directory, expected a file", path);
+	FILE *f = fopen(path, "rb");
+	if (!f)
+		return cli_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
+	evn_status status = read_stream(f, path, out, size, limit, err);
+	fclose(f);
+	return status;
+}

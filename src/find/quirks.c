@@ -1,0 +1,70 @@
+/* quirks.c - what is known to go wrong on which driver, though the driver does not say so. One line a quirk; to add
+ * one, say the symptom you saw, with the driver's version. */
+#include "find/found.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SUB_DEVICES = 1,   /* the symptom is one of sub-devices */
+	NO_OWN_CORES = 2,  /* sub-devices do not run on cores of their own */
+	SLOW_BINARIES = 4, /* a program's binary costs as much as its build, and the driver keeps builds itself */
+	LOSES_COUNT = 8,   /* of who runs a kernel, when it is launched wider than before */
+};
+
+typedef struct {
+	const char *platform; /* short name */
+	unsigned before;      /* the first major version without it; 0: none is known */
+	const char *type;     /* "cpu", "gpu"; "" = any */
+	unsigned hidden;      /* features that pass their trial and are still not to be used */
+	unsigned kinds;       /* of those above */
+	const char *symptom;
+} quirk;
+
+static const quirk quirks[] = {
+	{"intel", 0, "cpu", 0, SUB_DEVICES | NO_OWN_CORES,
+	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
+	{"pocl", 4, "cpu", 0, SLOW_BINARIES,
+	 "asked for a binary it compiles every kernel a second time, for any work-group size"},
+	{"pocl", 6, "cpu", 0, LOSES_COUNT,
+	 "a kernel launched wider than before while two other queues run it aborts the process (3.1 and 5.0: common.c, "
+	 "pocl_release_dlhandle_cache)"},
+	{"pocl", 0, "cpu", 0, SUB_DEVICES,
+	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
+	 "them"},
+};
+
+static bool applies(const quirk *q, const evn_found *f)
+{
+	return !strcmp(q->platform, f->platform) && (!q->before || strtoul(f->driver, NULL, 10) < q->before) &&
+		   (!q->type[0] || !strcmp(q->type, f->info.type));
+}
+
+unsigned evn_quirk_features(const evn_found *f, unsigned features)
+{
+	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
+		if (applies(&quirks[i], f) && (features & quirks[i].hidden)) {
+			evn_log(EVN_LOG_INFO, "%s %s: %s", f->info.id, f->info.name, quirks[i].symptom);
+			features &= ~quirks[i].hidden;
+		}
+	return features;
+}
+
+/* The first quirk of a kind that f has; NULL: none. */
+static const quirk *find(const evn_found *f, unsigned kind)
+{
+	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
+		if ((quirks[i].kinds & kind) && applies(&quirks[i], f))
+			return &quirks[i];
+	return NULL;
+}
+
+const char *evn_quirk_sub_devices(const evn_found *f)
+{
+	const quirk *q = find(f, SUB_DEVICES);
+	return q ? q->symptom : NULL;
+}
+
+bool evn_quirk_no_own_cores(const evn_found *f) { return find(f, NO_OWN_CORES); }
+bool evn_quirk_slow_binaries(const evn_found *f) { return find(f, SLOW_BINARIES); }
+bool evn_quirk_loses_count(const evn_found *f) { return find(f, LOSES_COUNT); }

@@ -1,0 +1,164 @@
+/* share_cores.c - CPU drivers asked for together, each kept to a part of the cores. Every CPU driver runs a thread on
+ * each core, and two of them only fight: a pair decoded at half the speed of either (PoCL 3.1 beside Intel's
+ * 2026.22). Sub-devices do not keep them apart, the drivers' own settings do, and these are read when a driver is
+ * first touched. So a child finds out which devices a list names, before this process touches any. */
+#include "base/child.h"
+#include "find/found.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT_NS 20000000000u
+#define CACHE_LIMIT ((size_t)64 << 10)
+
+typedef struct {
+	const char *platform, *variable;
+	uint32_t units;       /* that parts ask for */
+	uint32_t whole_ranks; /* that ask for the device as it is */
+} cpu_driver;
+
+static const cpu_driver known[] = {
+	{.platform = "Portable Computing Language", .variable = "POCL_MAX_PTHREAD_COUNT"},
+	{.platform = "Intel(R) OpenCL", .variable = "DPCPP_CPU_NUM_CUS"},
+};
+#define N_KNOWN (sizeof known / sizeof *known)
+
+/* ---- in the child -------------------------------------------------------------------------------------------------
+ */
+
+evn_status evn_selection_write(int fd, const char *const *items, size_t n, evn_error *err)
+{
+	evn_system *s = NULL;
+	evn_pick picks[EVN_MAX_RANKS];
+	size_t n_picks = 0;
+	EVN_TRY(evn_system_open(&s, err));
+	evn_status status = EVN_OK;
+	for (size_t i = 0; i < n && status == EVN_OK; i++)
+		status = evn_system_select(s, items[i], i, picks, &n_picks, EVN_MAX_RANKS, err);
+	for (size_t i = 0; i < n_picks && status == EVN_OK; i++) {
+		const evn_device_info *info = evn_system_info(s, picks[i].device);
+		if (!strcmp(info->type, "cpu"))
+			dprintf(fd, "%u\t%u\t%s\n", info->compute_units, picks[i].n_units, info->platform_name);
+	}
+	evn_system_close(s);
+	return status;
+}
+
+/* ---- in the parent ------------------------------------------------------------------------------------------------
+ */
+
+static bool is_met(const evn_contact *c, const char *platform)
+{
+	for (size_t d = 0; c->met && d < c->report.n_devices; d++)
+		if (!strcmp(c->report.devices[d].platform_name, platform))
+			return true;
+	return false;
+}
+
+static uint32_t count_met(const evn_contact *contacts, size_t n)
+{
+	uint32_t met = 0;
+	for (size_t k = 0; k < N_KNOWN; k++)
+		for (size_t c = 0; c < n; c++)
+			met += is_met(&contacts[c], known[k].platform);
+	return met;
+}
+
+/* Adds what the child wrote up; returns the CPU's cores. */
+static uint32_t take_lines(cpu_driver *drivers, const char *text)
+{
+	uint32_t cores = 0;
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		unsigned all, units;
+		char platform[128];
+		if (sscanf(line, "%u\t%u\t%127[^\n]", &all, &units, platform) != 3)
+			continue;
+		cores = all > cores ? all : cores;
+		for (size_t k = 0; k < N_KNOWN; k++)
+			if (!strcmp(drivers[k].platform, platform)) {
+				drivers[k].units += units;
+				drivers[k].whole_ranks += units == 0;
+			}
+	}
+	return cores;
+}
+
+/* Parts get what they ask for, whole devices the rest in equal numbers; each at least one core. */
+static void limit(const cpu_driver *drivers, uint32_t cores)
+{
+	uint32_t n = 0, n_whole = 0, asked = 0;
+	for (size_t k = 0; k < N_KNOWN; k++) {
+		n += drivers[k].units || drivers[k].whole_ranks;
+		n_whole += drivers[k].whole_ranks > 0;
+		asked += drivers[k].whole_ranks ? 0 : drivers[k].units;
+	}
+	for (size_t k = 0; k < N_KNOWN && n > 1; k++) {
+		const cpu_driver *d = &drivers[k];
+		uint32_t part = d->whole_ranks ? (cores > asked ? (cores - asked) / n_whole : 0) : d->units;
+		char value[16];
+		if ((!d->units && !d->whole_ranks) || getenv(d->variable))
+			continue;
+		snprintf(value, sizeof value, "%u", part ? part : 1);
+		if (setenv(d->variable, value, 1) == 0)
+			evn_log(EVN_LOG_INFO, "%s is kept to %s of %u cores (%s): another driver works beside it", d->platform,
+					value, cores, d->variable);
+	}
+}
+
+/* What the child says follows from the drivers, the list and the cores that this process may use. */
+static char *cache_path(const evn_contact *contacts, size_t n_contacts, const char *const *items, size_t n,
+						const char *probe)
+{
+	char name[48];
+	cpu_set_t cores;
+	uint64_t h = EVN_HASH_START;
+	for (size_t c = 0; c < n_contacts; c++) {
+		const evn_driver_report *r = &contacts[c].report;
+		uint64_t state[] = {evn_contact_key(&contacts[c].icd, probe), r->library_bytes, r->library_time_ns};
+		h = evn_hash(h, state, sizeof state);
+	}
+	for (size_t i = 0; i < n; i++)
+		h = evn_hash_str(h, items[i]);
+	if (sched_getaffinity(0, sizeof cores, &cores) == 0)
+		h = evn_hash(h, &cores, sizeof cores);
+	snprintf(name, sizeof name, "drivers/select-%016llx.txt", (unsigned long long)h);
+	return evn_cache_path(name);
+}
+
+/* The child's lines, malloc'd, from the cache where it has them; NULL where there are none. */
+static char *ask_child(const char *probe, const char *const *items, size_t n, const char *cache)
+{
+	evn_child child = {.argv = {probe, "select"}};
+	size_t size;
+	char *lines;
+	if (cache && evn_read_file(&lines, &size, cache, CACHE_LIMIT, NULL) == EVN_OK)
+		return lines;
+	for (size_t i = 0; i < n; i++)
+		child.argv[2 + i] = items[i];
+	evn_children_run(&child, 1, LIMIT_NS, NULL);
+	if (cache && child.output && child.output[0] && child.status == 0 && !child.timed_out)
+		evn_write_file(cache, child.output, strlen(child.output), NULL);
+	return child.output;
+}
+
+void evn_share_cores(const char *const *items, size_t n)
+{
+	cpu_driver drivers[N_KNOWN];
+	size_t n_contacts;
+	const evn_contact *contacts = evn_first_contacts(&n_contacts);
+	if (n + 3 > sizeof((evn_child *)0)->argv / sizeof(char *) || count_met(contacts, n_contacts) < 2)
+		return;
+	char *probe = evn_find_probe();
+	char *cache = probe ? cache_path(contacts, n_contacts, items, n, probe) : NULL;
+	char *lines = probe ? ask_child(probe, items, n, cache) : NULL;
+	memcpy(drivers, known, sizeof known);
+	if (lines) {
+		uint32_t cores = take_lines(drivers, lines);
+		limit(drivers, cores);
+	}
+	free(lines);
+	free(cache);
+	free(probe);
+}

@@ -1,0 +1,371 @@
+/* trial.c - first kernels on a device: the baseline, and one for each ability the driver claims, since claims are at
+ * times wrong. Runs in the probe program, where a driver may crash; each step is told before it is taken. */
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
+#include "find/found.h"
+
+#include <CL/cl_ext.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#include <stdio.h>
+#include <string.h>
+
+#define ITEMS 64
+#define GROUP 16
+
+/* Every kernel writes 2 x + 1, exact in all formats used, plus terms that are zero where the ability works. */
+#define KERNEL(body)                                                                                                 \
+	"kernel void trial(global const float *xs, global float *ys)\n"                                                  \
+	"{\n\tsize_t i = get_global_id(0);\n\tfloat x = xs[i];\n" body "}\n"
+
+static const char baseline[] = KERNEL("\tys[i] = 2.0f * x + 1.0f;\n");
+
+typedef struct {
+	cl_device_id device;
+	cl_platform_id platform;
+	cl_context context;
+	cl_command_queue queue;
+	cl_mem in, out;
+	const char *name;
+	evn_step_fn step;
+	void *user;
+	int version; /* 10 * major + minor of OpenCL */
+} trial;
+
+typedef struct {
+	cl_program program;
+	cl_kernel kernel;
+	const char *call; /* that failed */
+} built;
+
+static void tell(const trial *t, const char *doing, const char *what)
+{
+	char line[320];
+	snprintf(line, sizeof line, "%s %s on %s", doing, what, t->name);
+	t->step(t->user, line);
+}
+
+static bool has_extension(const trial *t, const char *name) { return evn_cl_has_extension(t->device, name); }
+
+static const char *language(const trial *t)
+{
+	return t->version >= 30 ? "-cl-std=CL3.0" : t->version >= 20 ? "-cl-std=CL2.0" : "";
+}
+
+static cl_int build(const trial *t, built *b, const char *source, const char *options)
+{
+	cl_int code;
+	*b = (built){.call = "clCreateProgramWithSource"};
+	b->program = clCreateProgramWithSource(t->context, 1, &source, NULL, &code);
+	if (!b->program)
+		return code;
+	b->call = "clBuildProgram";
+	code = clBuildProgram(b->program, 1, &t->device, options, NULL, NULL);
+	if (code != CL_SUCCESS)
+		return code;
+	b->call = "clCreateKernel";
+	b->kernel = clCreateKernel(b->program, "trial", &code);
+	return code;
+}
+
+static void unbuild(built *b)
+{
+	if (b->kernel)
+		clReleaseKernel(b->kernel);
+	if (b->program)
+		clReleaseProgram(b->program);
+}
+
+static cl_int fill_inputs(const trial *t)
+{
+	float xs[ITEMS], ys[ITEMS] = {0};
+	for (int i = 0; i < ITEMS; i++)
+		xs[i] = 0.25f * (float)i;
+	cl_int code = clEnqueueWriteBuffer(t->queue, t->in, CL_TRUE, 0, sizeof xs, xs, 0, NULL, NULL);
+	return code != CL_SUCCESS ? code
+							  : clEnqueueWriteBuffer(t->queue, t->out, CL_TRUE, 0, sizeof ys, ys, 0, NULL, NULL);
+}
+
+static bool expected(const float *ys)
+{
+	for (int i = 0; i < ITEMS; i++)
+		if (ys[i] != 0.5f * (float)i + 1.0f)
+			return false;
+	return true;
+}
+
+static cl_int bind_and_run(const trial *t, cl_kernel kernel)
+{
+	const size_t items = ITEMS, group = GROUP;
+	cl_int code = clSetKernelArg(kernel, 0, sizeof t->in, &t->in);
+	if (code == CL_SUCCESS)
+		code = clSetKernelArg(kernel, 1, sizeof t->out, &t->out);
+	return code != CL_SUCCESS ? code
+							  : clEnqueueNDRangeKernel(t->queue, kernel, 1, NULL, &items, &group, 0, NULL, NULL);
+}
+
+/* Builds, runs and checks; false leaves the reason. */
+static bool passes(const trial *t, const char *what, const char *source, const char *options, char *reason,
+				   size_t size)
+{
+	float ys[ITEMS];
+	built b;
+	tell(t, "building", what);
+	cl_int code = build(t, &b, source, options);
+	if (code == CL_SUCCESS) {
+		tell(t, "running", what);
+		b.call = "clEnqueueWriteBuffer";
+		code = fill_inputs(t);
+	}
+	if (code == CL_SUCCESS) {
+		b.call = "clEnqueueNDRangeKernel";
+		code = bind_and_run(t, b.kernel);
+	}
+	if (code == CL_SUCCESS) {
+		b.call = "clEnqueueReadBuffer";
+		code = clEnqueueReadBuffer(t->queue, t->out, CL_TRUE, 0, sizeof ys, ys, 0, NULL, NULL);
+	}
+	bool right = code == CL_SUCCESS && expected(ys);
+	if (code != CL_SUCCESS)
+		snprintf(reason, size, "%s: %s failed with %s (%d)", what, b.call, evn_cl_error_name(code), code);
+	else if (!right)
+		snprintf(reason, size, "%s: wrong results", what);
+	unbuild(&b);
+	return right;
+}
+
+/* ---- abilities that only the kernel language shows ------------------------------------------------------------- */
+
+static bool claims_fp16(const trial *t) { return has_extension(t, "cl_khr_fp16"); }
+static bool claims_fp64(const trial *t) { return has_extension(t, "cl_khr_fp64"); }
+static bool claims_int_dot(const trial *t) { return has_extension(t, "cl_khr_integer_dot_product"); }
+
+/* A CPU device runs on the processor that runs this. That its driver's compiler takes assembly is for the trial to
+ * show, and not taking it breaks no promise. */
+static bool is_cpu(const trial *t)
+{
+	cl_device_type type = 0;
+	return clGetDeviceInfo(t->device, CL_DEVICE_TYPE, sizeof type, &type, NULL) == CL_SUCCESS &&
+		   (type & CL_DEVICE_TYPE_CPU);
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx2"); }
+
+static bool has_avx_vnni(const trial *t)
+{
+	unsigned a = 0, b, c, d; /* leaf 7.1: bit 4 of EAX. The operating system keeps what AVX2 needs. */
+	return is_cpu(t) && __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx512vnni"); }
+#else
+static bool has_avx2(const trial *t) { return is_cpu(t) && false; }
+static bool has_avx_vnni(const trial *t) { return is_cpu(t) && false; }
+static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && false; }
+#endif
+
+static bool claims_subgroups(const trial *t)
+{
+	cl_uint n = 0;
+	if (has_extension(t, "cl_khr_subgroups") || has_extension(t, "cl_intel_subgroups"))
+		return true;
+	return t->version >= 30 &&
+		   clGetDeviceInfo(t->device, CL_DEVICE_MAX_NUM_SUB_GROUPS, sizeof n, &n, NULL) == CL_SUCCESS && n > 0;
+}
+
+static const struct {
+	unsigned feature;
+	bool (*claimed)(const trial *t);
+	const char *what, *source;
+} language_trials[] = {
+	{EVN_FEATURE_FP16, claims_fp16, "an fp16 kernel",
+	 "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n" KERNEL(
+		 "\thalf h = (half)x;\n\tys[i] = (float)(h * (half)2 + (half)1);\n")},
+	{EVN_FEATURE_FP64, claims_fp64, "an fp64 kernel",
+	 "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" KERNEL(
+		 "\tdouble d = x, tiny = (d + 0x1p-40) - d;\n\tys[i] = 2.0f * x + (float)(tiny * 0x1p40);\n")},
+	{EVN_FEATURE_SUBGROUPS, claims_subgroups, "a sub-group kernel",
+	 "#ifdef cl_khr_subgroups\n#pragma OPENCL EXTENSION cl_khr_subgroups : enable\n#endif\n" KERNEL(
+		 "\tint n = (int)get_sub_group_size(), sum = sub_group_reduce_add((int)get_sub_group_local_id());\n"
+		 "\tys[i] = 2.0f * x + 1.0f + (float)(2 * sum - n * (n - 1));\n")},
+	{EVN_FEATURE_INT_DOT, claims_int_dot, "an integer dot product kernel",
+	 KERNEL("\tchar c = (char)i;\n\tchar4 a = (char4)(c, -2, 3, -c), b = (char4)(-4, c, -c, 100);\n"
+			"\tint sum = -4 * c - 2 * c - 3 * c - 100 * c;\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(dot(a, b) - sum)\n"
+			"\t\t+ (float)(dot_4x8packed_ss_int(as_uint(a), as_uint(b)) - sum);\n")},
+	{EVN_FEATURE_AVX2, has_avx2, "a kernel with AVX2",
+	 KERNEL("\tint8 pairs, sums, w = (int8)(as_int((uchar4)(100, 1, (uchar)i, 127))), v = (int8)(as_int((char4)(-3, "
+			"100, "
+			"2, -1))), ones = 0x00010001;\n"
+			"\t__asm__(\"vpmaddubsw %2, %1, %0\" : \"=x\"(pairs) : \"x\"(w), \"x\"(v));\n"
+			"\t__asm__(\"vpmaddwd %2, %1, %0\" : \"=x\"(sums) : \"x\"(pairs), \"x\"(ones));\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(sums.s7 + sums.s0 - 2 * (-300 + 100 + 2 * (int)i - 127));\n")},
+	{EVN_FEATURE_VNNI256, has_avx_vnni, "a kernel with AVX-VNNI",
+	 KERNEL("\tint8 acc = 7, w = (int8)(as_int((uchar4)(200, 1, (uchar)i, 255))), v = (int8)(as_int((char4)(-3, 100, "
+			"2, -1)));\n"
+			"\t__asm__(\"%{vex%} vpdpbusd %2, %1, %0\" : \"+x\"(acc) : \"x\"(w), \"x\"(v));\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(acc.s7 + acc.s0 - 2 * (7 - 600 + 100 + 2 * (int)i - 255));\n")},
+	{EVN_FEATURE_VNNI512, has_avx512_vnni, "a kernel with AVX512-VNNI",
+	 KERNEL("\tint16 acc = 7, w = (int16)(as_int((uchar4)(200, 1, (uchar)i, 255))), v = (int16)(as_int((char4)(-3, "
+			"100, 2, -1)));\n"
+			"\t__asm__(\"vpdpbusd %2, %1, %0\" : \"+v\"(acc) : \"v\"(w), \"v\"(v));\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(acc.s0 + acc.sf - 2 * (7 - 600 + 100 + 2 * (int)i - 255));\n")},
+};
+
+/* ---- abilities of the host's side ------------------------------------------------------------------------------ */
+
+static bool claims_svm(const trial *t)
+{
+	cl_device_svm_capabilities svm = 0;
+	return t->version >= 20 &&
+		   clGetDeviceInfo(t->device, CL_DEVICE_SVM_CAPABILITIES, sizeof svm, &svm, NULL) == CL_SUCCESS &&
+		   (svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER);
+}
+
+/* Host and kernel touch the same memory, with no map between. */
+static bool svm_passes(const trial *t)
+{
+	const size_t items = ITEMS, group = GROUP;
+	built b = {0};
+	bool right = false;
+	tell(t, "running", "a kernel on shared virtual memory");
+	float *memory =
+		clSVMAlloc(t->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, 2 * ITEMS * sizeof(float), 0);
+	for (int i = 0; memory && i < ITEMS; i++) {
+		memory[i] = 0.25f * (float)i;
+		memory[ITEMS + i] = 0;
+	}
+	if (memory && build(t, &b, baseline, "") == CL_SUCCESS &&
+		clSetKernelArgSVMPointer(b.kernel, 0, memory) == CL_SUCCESS &&
+		clSetKernelArgSVMPointer(b.kernel, 1, memory + ITEMS) == CL_SUCCESS &&
+		clEnqueueNDRangeKernel(t->queue, b.kernel, 1, NULL, &items, &group, 0, NULL, NULL) == CL_SUCCESS &&
+		clFinish(t->queue) == CL_SUCCESS)
+		right = expected(memory + ITEMS);
+	unbuild(&b);
+	if (memory)
+		clSVMFree(t->context, memory);
+	return right;
+}
+
+typedef struct {
+	clCreateCommandBufferKHR_fn create;
+	clCommandNDRangeKernelKHR_fn launch;
+	clFinalizeCommandBufferKHR_fn finalize;
+	clEnqueueCommandBufferKHR_fn enqueue;
+	clReleaseCommandBufferKHR_fn release;
+} command_buffer_calls;
+
+/* ISO C has no cast from a data to a function pointer; POSIX promises that the bits are the same. */
+static bool find_call(const trial *t, const char *name, void *out)
+{
+	void *address = clGetExtensionFunctionAddressForPlatform(t->platform, name);
+	memcpy(out, &address, sizeof address);
+	return address != NULL;
+}
+
+static bool find_command_buffer_calls(const trial *t, command_buffer_calls *c)
+{
+	return find_call(t, "clCreateCommandBufferKHR", &c->create) &&
+		   find_call(t, "clCommandNDRangeKernelKHR", &c->launch) &&
+		   find_call(t, "clFinalizeCommandBufferKHR", &c->finalize) &&
+		   find_call(t, "clEnqueueCommandBufferKHR", &c->enqueue) &&
+		   find_call(t, "clReleaseCommandBufferKHR", &c->release);
+}
+
+/* Recorded once, played twice. */
+static bool command_buffer_passes(const trial *t)
+{
+	const size_t items = ITEMS, group = GROUP;
+	command_buffer_calls call;
+	built b = {0};
+	float ys[ITEMS];
+	cl_command_buffer_khr commands = NULL;
+	tell(t, "running", "a command buffer");
+	bool right =
+		find_command_buffer_calls(t, &call) && build(t, &b, baseline, "") == CL_SUCCESS &&
+		fill_inputs(t) == CL_SUCCESS && clSetKernelArg(b.kernel, 0, sizeof t->in, &t->in) == CL_SUCCESS &&
+		clSetKernelArg(b.kernel, 1, sizeof t->out, &t->out) == CL_SUCCESS &&
+		(commands = call.create(1, &t->queue, NULL, NULL)) != NULL &&
+		call.launch(commands, NULL, NULL, b.kernel, 1, NULL, &items, &group, 0, NULL, NULL, NULL) == CL_SUCCESS &&
+		call.finalize(commands) == CL_SUCCESS;
+	for (int i = 0; i < 2 && right; i++)
+		right = call.enqueue(0, NULL, commands, 0, NULL, NULL) == CL_SUCCESS && clFinish(t->queue) == CL_SUCCESS;
+	right = right && clEnqueueReadBuffer(t->queue, t->out, CL_TRUE, 0, sizeof ys, ys, 0, NULL, NULL) == CL_SUCCESS &&
+			expected(ys);
+	if (commands)
+		call.release(commands);
+	unbuild(&b);
+	return right;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
+
+static void try_features(const trial *t, unsigned *claimed, unsigned *features)
+{
+	for (size_t i = 0; i < sizeof language_trials / sizeof *language_trials; i++) {
+		char reason[200];
+		if (!language_trials[i].claimed(t))
+			continue;
+		*claimed |= language_trials[i].feature & ~(unsigned)EVN_FEATURES_UNCLAIMED;
+		if (passes(t, language_trials[i].what, language_trials[i].source, language(t), reason, sizeof reason))
+			*features |= language_trials[i].feature;
+	}
+	if (claims_svm(t)) {
+		*claimed |= EVN_FEATURE_SVM_FINE;
+		*features |= svm_passes(t) ? EVN_FEATURE_SVM_FINE : 0;
+	}
+	if (has_extension(t, "cl_khr_command_buffer")) {
+		*claimed |= EVN_FEATURE_COMMAND_BUFFER;
+		*features |= command_buffer_passes(t) ? EVN_FEATURE_COMMAND_BUFFER : 0;
+	}
+}
+
+static const char *set_up(trial *t, cl_int *code)
+{
+	cl_context_properties on[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)t->platform, 0};
+	tell(t, "creating", "a context and a queue");
+	t->context = clCreateContext(on, 1, &t->device, NULL, NULL, code);
+	if (!t->context)
+		return "clCreateContext";
+	t->queue = clCreateCommandQueue(t->context, t->device, 0, code);
+	if (!t->queue)
+		return "clCreateCommandQueue";
+	t->in = clCreateBuffer(t->context, CL_MEM_READ_WRITE, ITEMS * sizeof(float), NULL, code);
+	if (t->in)
+		t->out = clCreateBuffer(t->context, CL_MEM_READ_WRITE, ITEMS * sizeof(float), NULL, code);
+	return t->out ? NULL : "clCreateBuffer";
+}
+
+static void tear_down(trial *t)
+{
+	tell(t, "releasing", "everything");
+	if (t->in)
+		clReleaseMemObject(t->in);
+	if (t->out)
+		clReleaseMemObject(t->out);
+	if (t->queue)
+		clReleaseCommandQueue(t->queue);
+	if (t->context)
+		clReleaseContext(t->context);
+}
+
+void evn_try_device(const evn_found *f, evn_step_fn step, void *user, evn_device_report *out)
+{
+	char name[200];
+	int major = 0, minor = 0;
+	cl_int code = CL_SUCCESS;
+	trial t = {.device = f->cl_device, .platform = f->cl_platform, .step = step, .user = user, .name = name};
+	snprintf(name, sizeof name, "%s %s", f->id, f->name);
+	snprintf(out->platform_name, sizeof out->platform_name, "%s", f->platform_name);
+	snprintf(out->name, sizeof out->name, "%s", f->name);
+	snprintf(out->driver, sizeof out->driver, "%s", f->driver);
+	sscanf(f->opencl, "OpenCL %d.%d", &major, &minor);
+	t.version = major * 10 + minor;
+	const char *failed = set_up(&t, &code);
+	if (failed)
+		snprintf(out->reason, sizeof out->reason, "%s failed with %s (%d)", failed, evn_cl_error_name(code), code);
+	else if (passes(&t, "the first kernel", baseline, "", out->reason, sizeof out->reason))
+		try_features(&t, &out->claimed, &out->features);
+	tear_down(&t);
+}

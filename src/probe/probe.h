@@ -1,0 +1,17 @@
+/* probe.h - what the program evener-probe does for the engine beside meeting drivers: it measures. */
+#ifndef EVN_PROBE_H
+#define EVN_PROBE_H
+
+#include "engine/profile.h"
+
+/* Measures and writes the profile as lines to fd, each as soon as it is known, so that what was measured before a
+ * crash counts. */
+evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
+							   const evn_workload *workload, evn_error *err);
+
+/* One set of GEMM parameters (a text, or "-" for CLBlast's own choice) on one device, over shapes "512x1536x576";
+ * proved against f64, timed, written to fd as "gflops<TAB>N" or "fault<TAB>why". */
+evn_status evn_tune_trial_run(int fd, const char *device, const char *parameters, const char *const *shapes,
+							  uint32_t n_shapes, evn_error *err);
+
+#endif

@@ -1,0 +1,444 @@
+#include "probe/steps.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "group/team.h"
+#include "base/child.h"
+
+#define WEIGHT_BYTES                                                                                                 \
+	((uint64_t)256 << 20) /* layers to go through, all ranks together: more than servers' caches hold */
+#define PROMPT_TOKENS 256u
+#define CONTEXT (2 * PROMPT_TOKENS)
+#define SLOW_S 0.25         /* a token that takes so long is not waited for again and again */
+#define SLICE_NS 100000000  /* has a mean, with the stalls that a text meets too; a figure is the median of these */
+#define SLICE_STEPS 20u     /* are enough for a mean where they take less */
+#define WINDOW_NS 500000000 /* for a kind of step, in slices between those of other kinds */
+#define MIN_SLICES 3u
+#define MAX_SLICES 5u
+
+typedef struct {
+	evn_decoder *decoder;
+	evn_kv *kv;
+	evn_group *group; /* of one */
+	uint64_t done_ns; /* when its step was done */
+} walker;
+
+/* One kind of step, and how long it took on each rank: means of slices. */
+typedef struct {
+	uint32_t n_tok, position;
+	bool logits;
+	evn_group *together; /* NULL: each rank by itself, all at once */
+	uint32_t n;
+	double ns[EVN_MAX_RANKS][MAX_SLICES];
+} timing;
+
+struct evn_steps {
+	const evn_model *model;
+	evn_queue *queues[EVN_MAX_RANKS];
+	evn_step_rank as[EVN_MAX_RANKS];
+	uint32_t n;
+	evn_plan_shape shape;
+	evn_decoder_limits limits;
+	evn_split split; /* of a few layers */
+	float *embeddings, *logits;
+	evn_team *team;
+	walker walkers[EVN_MAX_RANKS];
+	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
+	evn_group *groups[EVN_REDUCE_FLAGS + 1]; /* of all, by the way they meet */
+	/* what the team does */
+	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
+	evn_step step;
+	evn_group *together;
+};
+
+static void give_up(void *arg)
+{
+	evn_steps *s = arg;
+	if (s->together)
+		evn_group_give_up(s->together);
+}
+
+/* ---- building -----------------------------------------------------------------------------------------------------
+ */
+
+/* Shares as the planner gives them. */
+static evn_status split_by_rates(evn_steps *s, evn_error *err)
+{
+	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
+	uint64_t memory[EVN_MAX_RANKS];
+	for (uint32_t i = 0; i < s->n; i++)
+		memory[i] = UINT64_MAX;
+	evn_split_free(&s->split);
+	EVN_TRY(evn_plan_shares(shares, prompt_shares, s->ranks, s->n, err));
+	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, shares, prompt_shares, memory, err));
+	if (s->limits.n_layers)
+		s->split.n_layers = s->limits.n_layers;
+	return EVN_OK;
+}
+
+static evn_status cut_layers(evn_steps *s, evn_error *err)
+{
+	double all = 0, slowest_s = 0;
+	for (uint32_t i = 0; i < s->n; i++)
+		s->ranks[i] = (evn_plan_candidate){
+			.share = EVN_SHARE_AUTO, .prompt_share = EVN_SHARE_AUTO, .rates.gemv_gbs = s->as[i].gbs, .id = ""};
+	EVN_TRY(split_by_rates(s, err));
+	for (uint32_t i = 0; i < s->n; i++)
+		all += evn_split_work(&s->shape, &s->split, i).bytes / s->shape.n_layers;
+	uint32_t n_layers = (uint32_t)fmin(s->shape.n_layers, ceil((double)WEIGHT_BYTES / fmax(all, 1)));
+	s->limits.n_layers = s->split.n_layers = n_layers;
+	for (uint32_t i = 0; i < s->n; i++)
+		slowest_s = fmax(slowest_s, evn_split_work(&s->shape, &s->split, i).bytes / (s->as[i].gbs * 1e9));
+	return slowest_s < SLOW_S
+			   ? EVN_OK
+			   : evn_fail(err, EVN_ERR_UNSUPPORTED, "steps of %.1f s are too slow to be measured", slowest_s);
+}
+
+static evn_status create(evn_steps *s, evn_error *err)
+{
+	const evn_hparams *h;
+	EVN_TRY(evn_model_require_hparams(s->model, &h, err));
+	if (h->n_layers == 0)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a model without layers takes no steps through them");
+	s->limits = (evn_decoder_limits){.n_ctx = CONTEXT < h->n_ctx_train ? CONTEXT : h->n_ctx_train};
+	s->limits.n_batch = s->limits.n_ctx / 2;
+	if (s->limits.n_batch < 2)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a context of %u tokens is too short", h->n_ctx_train);
+	EVN_TRY(evn_decoder_shape(s->model, s->limits, &s->shape, err));
+	EVN_TRY(cut_layers(s, err));
+	uint64_t n_floats = evn_round_up(h->dim, EVN_PAD) * s->limits.n_batch;
+	s->embeddings = calloc(n_floats, sizeof *s->embeddings);
+	s->logits = malloc(h->vocab * sizeof *s->logits);
+	if (!s->embeddings || !s->logits)
+		return evn_fail_memory(err, "steps", (n_floats + h->vocab) * sizeof(float));
+	for (uint64_t i = 0; i < n_floats; i++) /* padding must stay 0 */
+		s->embeddings[i] = i % evn_round_up(h->dim, EVN_PAD) < h->dim ? 0.01f * (float)(i % 17) - 0.08f : 0;
+	return evn_team_create(&s->team, s->n, give_up, s, err);
+}
+
+evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_rank *ranks, uint32_t n,
+							evn_error *err)
+{
+	evn_steps *s = *out = calloc(1, sizeof *s);
+	if (!s)
+		return evn_fail_memory(err, "steps", sizeof *s);
+	s->model = m;
+	s->n = n;
+	for (uint32_t i = 0; i < n; i++) {
+		s->as[i] = ranks[i];
+		s->queues[i] = ranks[i].queue;
+	}
+	return create(s, err);
+}
+
+static void unload(evn_steps *s)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		walker *w = &s->walkers[i];
+		evn_kv_free(w->kv);
+		evn_decoder_free(w->decoder);
+		evn_group_free(w->group);
+		*w = (walker){0};
+		evn_split_free(&s->one[i]);
+	}
+	for (size_t way = 0; way < sizeof s->groups / sizeof *s->groups; way++) {
+		evn_group_free(s->groups[way]);
+		s->groups[way] = NULL;
+	}
+	s->together = NULL;
+}
+
+void evn_steps_free(evn_steps *s)
+{
+	if (!s)
+		return;
+	evn_team_free(s->team);
+	unload(s);
+	evn_split_free(&s->split);
+	free(s->embeddings);
+	free(s->logits);
+	free(s);
+}
+
+static evn_status load(void *arg, uint32_t rank, evn_error *err)
+{
+	evn_steps *s = arg;
+	walker *w = &s->walkers[rank];
+	bool alone = s->one[rank].n_ranks == 1;
+	evn_decoder_limits limits = s->limits;
+	limits.dot = s->as[rank].dot;
+	EVN_TRY(evn_decoder_load(&w->decoder, s->queues[rank], s->model, alone ? &s->one[rank] : &s->split,
+							 alone ? 0 : rank, limits, NULL, err));
+	evn_ops_set_gemm_from(evn_decoder_ops(w->decoder), s->as[rank].gemm_from);
+	return evn_kv_create(&w->kv, w->decoder, err);
+}
+
+/* The first part of a range, in whole grains, at least one. */
+static evn_range first_part(evn_range r, uint32_t divisor, uint32_t grain)
+{
+	uint32_t len = (uint32_t)evn_round_up(evn_range_len(r) / divisor, grain);
+	len = len ? len : grain;
+	return (evn_range){r.begin, len < evn_range_len(r) ? r.begin + len : r.end};
+}
+
+/* The rank's part, or 1 / divisor of it, as the split of one rank. */
+static evn_status split_alone(evn_steps *s, uint32_t rank, uint32_t divisor, evn_error *err)
+{
+	evn_split *one = &s->one[rank];
+	*one = (evn_split){.n_ranks = 1, .n_layers = s->split.n_layers};
+	one->layers = calloc(one->n_layers, sizeof *one->layers);
+	if (!one->layers)
+		return evn_fail_memory(err, "split", one->n_layers * sizeof *one->layers);
+	for (uint32_t i = 0; i < one->n_layers; i++) {
+		const evn_layer_split *l = &s->split.layers[(size_t)i * s->n + rank];
+		one->layers[i] = *l;
+		if (divisor == 1)
+			continue;
+		one->layers[i].heads = first_part(l->heads, divisor, 1);
+		for (int phase = 0; phase < EVN_PHASES; phase++)
+			one->layers[i].ff[phase] = first_part(l->ff[phase], divisor, s->shape.ff_grain);
+	}
+	if (divisor == 1)
+		one->vocab[0] = s->split.vocab[rank];
+	return EVN_OK;
+}
+
+static uint64_t message_floats(const evn_steps *s) { return evn_decoder_message_floats(s->model, s->limits); }
+
+static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		EVN_TRY(split_alone(s, i, divisor, err));
+		EVN_TRY(evn_group_create(&s->walkers[i].group, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
+								 message_floats(s), err));
+	}
+	return evn_team_run(s->team, load, s, NULL, NULL, err);
+}
+
+/* ---- timing -------------------------------------------------------------------------------------------------------
+ */
+
+static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
+{
+	evn_steps *s = arg;
+	walker *w = &s->walkers[rank];
+	EVN_TRY(evn_decoder_step(w->decoder, w->kv, s->together ? s->together : w->group, &s->step, err));
+	w->done_ns = evn_now_ns();
+	return EVN_OK;
+}
+
+/* As a session takes it: from the caller's thread, which waits for all. Adds to sums. */
+static evn_status time_step(evn_steps *s, const timing *t, double *sums, evn_error *err)
+{
+	s->step = (evn_step){.embeddings = s->embeddings,
+						 .n_tok = t->n_tok,
+						 .position = t->position,
+						 .n_logits = t->logits,
+						 .logits = s->logits};
+	s->together = t->together;
+	uint64_t began = evn_now_ns();
+	EVN_TRY(evn_team_run(s->team, take_step, s, NULL, NULL, err));
+	for (uint32_t i = 0; i < s->n; i++)
+		sums[i] += (double)((t->together ? evn_now_ns() : s->walkers[i].done_ns) - began);
+	return EVN_OK;
+}
+
+static evn_status time_slice(evn_steps *s, timing *t, evn_error *err)
+{
+	double sums[EVN_MAX_RANKS] = {0}, ignored[EVN_MAX_RANKS] = {0};
+	uint32_t n_steps = 0;
+	if (t->n_tok == 1) /* after other work it finds its weights further away */
+		EVN_TRY(time_step(s, t, ignored, err));
+	uint64_t began = evn_now_ns();
+	for (; n_steps == 0 || (n_steps < SLICE_STEPS && evn_now_ns() - began < SLICE_NS); n_steps++)
+		EVN_TRY(time_step(s, t, sums, err));
+	for (uint32_t i = 0; i < s->n; i++)
+		t->ns[i][t->n] = sums[i] / n_steps;
+	t->n++;
+	return EVN_OK;
+}
+
+static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
+{
+	double ignored[EVN_MAX_RANKS] = {0};
+	for (uint32_t i = 0; i < n; i++) /* kernels are built */
+		EVN_TRY(time_step(s, &t[i], ignored, err));
+	uint64_t spent_ns = 0;
+	for (uint32_t round = 0; round < MIN_SLICES || (round < MAX_SLICES && spent_ns < (uint64_t)n * WINDOW_NS);
+		 round++) {
+		evn_turn_pass();
+		uint64_t began = evn_now_ns();
+		for (uint32_t i = 0; i < n; i++)
+			EVN_TRY(time_slice(s, &t[i], err));
+		spent_ns += evn_now_ns() - began;
+	}
+	return EVN_OK;
+}
+
+/* ---- rates --------------------------------------------------------------------------------------------------------
+ */
+
+/* T = besides + amount / rate, from the times of a large and a small amount. */
+static void fit(double large, double small, double large_ns, double small_ns, double *per_ns, double *besides_ns)
+{
+	double slope = large > small ? (large_ns - small_ns) / (large - small) : 0;
+	*besides_ns = large_ns - slope * large;
+	if (slope <= 0 || *besides_ns < 0) {
+		*besides_ns = 0;
+		slope = large_ns / large;
+	}
+	*per_ns = 1 / slope;
+}
+
+/* What is timed of a rank with its share, and of one with a part of it. */
+enum { PROMPT, PROMPT_LATE, TOKEN, TOKEN_LATE, TOKEN_LOGITS, N_WHOLE };
+enum { SMALL_PROMPT, SMALL_TOKEN, N_SMALL };
+
+static void work_out(const evn_steps *s, uint32_t rank, const evn_work *small, timing *whole, timing *part,
+					 evn_rates *r)
+{
+	evn_work all = evn_split_work(&s->shape, &s->split, rank);
+	double n = s->limits.n_batch, layers = s->split.n_layers, besides, d[N_WHOLE], d_small[N_SMALL];
+	*r = (evn_rates){0};
+	if (all.bytes <= 0)
+		return;
+	for (int i = 0; i < N_WHOLE; i++)
+		d[i] = evn_median(whole[i].ns[rank], whole[i].n);
+	for (int i = 0; i < N_SMALL; i++)
+		d_small[i] = evn_median(part[i].ns[rank], part[i].n);
+	if (all.heads > 0) {
+		r->key_ns = fmax(0, d[TOKEN_LATE] - d[TOKEN]) / (all.heads * (s->limits.n_ctx - 1));
+		r->prompt_key_ns = fmax(0, d[PROMPT_LATE] - d[PROMPT]) / (all.heads * n * n);
+	}
+	fit(all.bytes, small->bytes, d[TOKEN], d_small[SMALL_TOKEN], &r->gemv_gbs, &besides);
+	r->layer_us = besides / layers * 1e-3;
+	double keys = n * n / 2 * r->prompt_key_ns;
+	fit(all.macs * n, small->macs * n, fmax(d[PROMPT] - all.heads * keys, d[PROMPT] / 2),
+		fmax(d_small[SMALL_PROMPT] - small->heads * keys, d_small[SMALL_PROMPT] / 2), &r->gemm_gflops, &besides);
+	r->gemm_gflops *= 2;
+	r->token_us = besides / layers / n * 1e-3;
+	r->vocab_gbs = all.vocab_bytes / fmax(d[TOKEN_LOGITS] - d[TOKEN], d[TOKEN] / 100);
+}
+
+/* Ranks of a kind are equally fast: what was measured of each differs by chance, and would become shares. */
+static void even_out(evn_steps *s, const evn_rates *measured)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		evn_rates sum = {0};
+		double n_alike = 0;
+		for (uint32_t k = 0; k < s->n; k++)
+			if (s->as[k].kind == s->as[i].kind) {
+				evn_rates_add(&sum, &measured[k]);
+				n_alike++;
+			}
+		s->ranks[i].rates = evn_rates_scaled(sum, 1 / n_alike);
+	}
+}
+
+static evn_status measure_alone(evn_steps *s, timing *whole, timing *part, evn_error *err)
+{
+	const uint32_t n = s->limits.n_batch, last = s->limits.n_ctx - 1;
+	evn_work small[EVN_MAX_RANKS];
+	evn_rates measured[EVN_MAX_RANKS];
+	whole[PROMPT] = (timing){.n_tok = n}; /* prompts first: they fill the caches */
+	whole[PROMPT_LATE] = (timing){.n_tok = n, .position = n};
+	whole[TOKEN] = (timing){.n_tok = 1};
+	whole[TOKEN_LATE] = (timing){.n_tok = 1, .position = last};
+	whole[TOKEN_LOGITS] = (timing){.n_tok = 1, .logits = true};
+	part[SMALL_PROMPT] = (timing){.n_tok = n};
+	part[SMALL_TOKEN] = (timing){.n_tok = 1};
+	EVN_TRY(load_alone(s, 1, err));
+	EVN_TRY(time_all(s, whole, N_WHOLE, err));
+	unload(s);
+	EVN_TRY(load_alone(s, 4, err));
+	EVN_TRY(time_all(s, part, N_SMALL, err));
+	for (uint32_t i = 0; i < s->n; i++)
+		small[i] = evn_split_work(&s->shape, &s->one[i], 0);
+	unload(s);
+	for (uint32_t i = 0; i < s->n; i++)
+		work_out(s, i, &small[i], whole, part, &measured[i]);
+	even_out(s, measured);
+	return EVN_OK;
+}
+
+/* ---- meetings -----------------------------------------------------------------------------------------------------
+ */
+
+/* Ranks that were timed side by side can be faster in step with each other, and no meeting is for nothing. */
+#define LEAST_MEETING_US 0.1
+
+/* Seconds of a step of n_tok tokens by the rates measured, meetings for nothing. */
+static double own_s(const evn_steps *s, uint32_t n_tok)
+{
+	double vocab_s = n_tok == 1 ? evn_predict_vocab_s(&s->shape, &s->split, s->ranks) : 0;
+	return vocab_s + evn_predict_layers_s(&s->shape, &s->split, s->ranks, n_tok, 0, (evn_meeting){0});
+}
+
+/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: a meeting of each. A rank
+ * that is alone meets nobody. */
+static void work_out_meetings(evn_steps *s, uint32_t n_tok, const double *step_s, double *us)
+{
+	const double n_meetings = s->n > 1 ? 2.0 * s->split.n_layers : 0;
+	double fastest_s = INFINITY, own = own_s(s, n_tok);
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
+		fastest_s = step_s[way] > 0 ? fmin(fastest_s, step_s[way]) : fastest_s;
+	double most_s = fmax(fastest_s - n_meetings * LEAST_MEETING_US * 1e-6, fastest_s / 2);
+	for (uint32_t i = 0; (own > most_s || s->n == 1) && i < s->n; i++)
+		evn_rates_hasten(&s->ranks[i].rates, n_tok, own / most_s);
+	own = fmin(own, most_s);
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
+		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / fmax(n_meetings, 1) : 0;
+}
+
+/* A rank that is alone is timed once more too: ways of using a device are measured in turn, and what decides between
+ * them is what they did at the same time. */
+static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *ways, evn_meeting *out,
+								   evn_error *err)
+{
+	double prompt_s[EVN_REDUCE_FLAGS + 1] = {0}, token_s[EVN_REDUCE_FLAGS + 1] = {0};
+	double prompt_us[EVN_REDUCE_FLAGS + 1], token_us[EVN_REDUCE_FLAGS + 1];
+	evn_reduce of[EVN_REDUCE_FLAGS];
+	uint32_t n = 0;
+	bool known = true;
+	for (uint32_t i = 0; i < s->n; i++) /* a rank may have been too slow for any part */
+		known &= s->ranks[i].rates.gemv_gbs > 0;
+	if (known)
+		EVN_TRY(split_by_rates(s, err));
+	EVN_TRY(evn_team_run(s->team, load, s, NULL, NULL, err));
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++) {
+		if (!ways[way])
+			continue;
+		EVN_TRY(evn_group_create(&s->groups[way], s->queues, s->n, way, EVN_MESSAGES_F32, message_floats(s), err));
+		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->groups[way]};
+		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->groups[way]};
+		of[n++] = way;
+	}
+	EVN_TRY(time_all(s, prompts, n, err));
+	EVN_TRY(time_all(s, tokens, n, err));
+	for (uint32_t i = 0; i < n; i++) {
+		prompt_s[of[i]] = evn_median(prompts[i].ns[0], prompts[i].n) * 1e-9;
+		token_s[of[i]] = evn_median(tokens[i].ns[0], tokens[i].n) * 1e-9;
+	}
+	work_out_meetings(s, s->limits.n_batch, prompt_s, prompt_us);
+	work_out_meetings(s, 1, token_s, token_us);
+	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
+		out[way] = (evn_meeting){token_us[way], prompt_us[way] * EVN_PLAN_PROMPT / s->limits.n_batch};
+	return EVN_OK;
+}
+
+evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_meeting *meetings, evn_error *err)
+{
+	timing *t = calloc(N_WHOLE + N_SMALL, sizeof *t);
+	if (!t)
+		return evn_fail_memory(err, "timings", (N_WHOLE + N_SMALL) * sizeof *t);
+	const bool alone[EVN_REDUCE_FLAGS + 1] = {[EVN_REDUCE_AUTO] = true};
+	evn_status status = measure_alone(s, t, t + N_WHOLE, err);
+	if (status == EVN_OK)
+		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, s->n > 1 ? ways : alone, meetings, err);
+	unload(s);
+	for (uint32_t i = 0; i < s->n; i++)
+		rates[i] = s->ranks[i].rates;
+	free(t);
+	return status;
+}

@@ -1,0 +1,76 @@
+/* selftest_case.h - what the known-answer cases share: inputs, expected values with a bound for each, the comparison.
+ * What a case allocates through here is freed when it ends. */
+#ifndef EVN_SELFTEST_CASE_H
+#define EVN_SELFTEST_CASE_H
+
+#include "nn/ops.h"
+#include "nn/ops_attention.h"
+#include "proof/selftest.h"
+
+#define EVN_UNIT 0x1p-24 /* largest relative error of one f32 rounding */
+/* OpenCL's limits in the full profile, relative: an ulp is at most two units. */
+#define EVN_DIVIDE_ERROR (5 * EVN_UNIT) /* 2.5 ulp */
+#define EVN_SQRT_ERROR (6 * EVN_UNIT)   /* 3 ulp */
+#define EVN_EXP_ERROR (6 * EVN_UNIT)    /* 3 ulp */
+
+/* Relative error of a value that went through n roundings (Higham 2002, lemma 3.1). */
+static inline double evn_roundings(double n) { return n * EVN_UNIT / (1 - n * EVN_UNIT); }
+
+typedef struct {
+	float *values; /* random in [-1, 1) until the case changes them */
+	evn_buf *buf;
+	uint64_t n;
+	double *want, *bound; /* |got - want| <= bound; the uploaded values and 0 until the case changes them */
+} evn_case_array;
+
+#define EVN_CASE_ALLOCATIONS 64
+
+typedef struct {
+	evn_queue *q;
+	evn_selftest_options options;
+	evn_selftest_fn fn;
+	void *user;
+	uint32_t n_run, n_failed;
+	char first_failure[600];
+	/* of the case that runs */
+	uint64_t random;
+	void *memory[EVN_CASE_ALLOCATIONS];
+	evn_buf *bufs[EVN_CASE_ALLOCATIONS];
+	uint32_t n_memory, n_bufs;
+	double max_error, tolerance, ratio; /* of the value nearest to its bound, or furthest beyond it */
+	char reason[1024];
+} evn_cases;
+
+typedef evn_status (*evn_case_fn)(evn_cases *c, const void *shape, evn_error *err);
+/* Runs one case, reports it and frees what it holds; a failing call is a failed case. */
+void evn_case_run(evn_cases *c, evn_case_fn run, const void *shape, const char *name, ...) EVN_PRINTF(4, 5);
+
+uint32_t evn_case_bits(evn_cases *c);
+float evn_case_random(evn_cases *c);                                                  /* [-1, 1) */
+evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *err); /* zeros */
+
+/* n floats on the host and a buffer for them; the case may change the values and then uploads them. */
+evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
+evn_status evn_case_upload(evn_cases *c, evn_case_array *a, evn_error *err);
+/* Made and uploaded as it is. */
+evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
+/* An input that the kernel changes: all of it is compared, so that what must stay is seen to stay. */
+evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
+/* One value against what was expected; errors are reported as fractions of `scale`. */
+void evn_case_compare(evn_cases *c, const char *what, uint64_t index, double got, double want, double bound,
+					  double scale);
+evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
+/* The same where the kernel wrote rows of 8-bit blocks (kernels/q8.cl) into a's buffer, whose rounding is added to
+ * the bounds; their scales and sums are checked too. */
+evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
+/* a's values become those of the 8-bit rows in buf. */
+evn_status evn_case_take_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err);
+
+void evn_selftest_matrices(evn_cases *c);
+void evn_selftest_rows(evn_cases *c);
+void evn_selftest_sums(evn_cases *c);
+void evn_selftest_heads(evn_cases *c);
+void evn_selftest_halves(evn_cases *c);
+void evn_selftest_gpt2(evn_cases *c);
+
+#endif

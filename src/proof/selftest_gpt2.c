@@ -1,0 +1,150 @@
+/* selftest_gpt2.c - known answers for LayerNorm and GELU. */
+#include "proof/selftest_case.h"
+
+#include <math.h>
+
+typedef struct {
+	uint32_t width, n_tok;
+	float shift; /* added to the inputs: a mean far from zero */
+	bool tiny;
+	evn_form form;
+} row_shape;
+
+static evn_status check(evn_cases *c, const evn_case_array *y, evn_form form, evn_error *err)
+{
+	return form == EVN_FORM_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
+}
+
+static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
+
+static double square(double x) { return x * x; }
+
+/* The mean is off by a sum's roundings; so is each difference to it, and by one more. The sum of squares is off by
+ * what its terms are and by its own roundings; the root halves that and adds its own error, then come a division, two
+ * products and a sum. Terms of second order are covered by one unit more in each. */
+static void expect_row(const row_shape *s, const float *x, const float *w, const float *b, double eps, double *want,
+					   double *bound)
+{
+	const uint32_t dim = s->width;
+	double sum = 0, magnitudes = 0, squares = 0, squares_error = 0;
+	for (uint32_t i = 0; i < dim; i++) {
+		sum += (double)x[i];
+		magnitudes += fabs((double)x[i]);
+	}
+	const double mean = sum / dim, mean_error = evn_roundings(dim + 4.0) * magnitudes / dim;
+	for (uint32_t i = 0; i < dim; i++) {
+		double v = fabs((double)x[i] - mean), off = mean_error + 2 * EVN_UNIT * v;
+		squares += v * v;
+		squares_error += 2 * v * off + square(off) + evn_roundings(dim + 4.0) * square(v + off);
+	}
+	const double variance = squares / dim + eps, deviation = sqrt(variance);
+	const double scale_error =
+		squares_error / dim / variance / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(4);
+	for (uint32_t i = 0; i < stride_of(dim); i++) {
+		double v = i < dim ? (double)x[i] - mean : 0, off = mean_error + 2 * EVN_UNIT * fabs(v);
+		double scaled = v / deviation * (double)w[i];
+		want[i] = scaled + (double)b[i];
+		bound[i] = off / deviation * fabs((double)w[i]) * (1 + scale_error) +
+				   fabs(scaled) * (scale_error + evn_roundings(4)) + 2 * EVN_UNIT * fabs(want[i]);
+	}
+}
+
+/* Zeros from the true width to the stride. */
+static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, float shift,
+							evn_error *err)
+{
+	uint32_t stride = stride_of(width);
+	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_rows * stride, err));
+	for (uint64_t i = 0; i < a->n; i++)
+		a->values[i] = i % stride < width ? a->values[i] + shift : 0;
+	return evn_case_upload(c, a, err);
+}
+
+static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+{
+	const uint32_t first = 2, stride = stride_of(s->width);
+	const float eps = 1e-5f;
+	evn_case_array x, w, b, y;
+	EVN_TRY(make_rows(c, &x, first + s->n_tok, s->width, s->shift, err));
+	EVN_TRY(make_rows(c, &w, 1, s->width, 0, err));
+	EVN_TRY(make_rows(c, &b, 1, s->width, 0, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_FORM_F32)) * stride, err));
+	for (uint32_t t = 0; t < s->n_tok; t++) {
+		uint64_t to = (uint64_t)t * stride;
+		expect_row(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
+				   y.bound + to);
+	}
+	const evn_norm norm = {EVN_NORM_LAYER, s->form, y.buf, w.buf, b.buf, s->width, eps};
+	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
+	return check(c, &y, s->form, err);
+}
+
+/* The exponent has five roundings, which its size multiplies; exp has 3 ulp, the sum one rounding, the division 2.5
+ * ulp. Where the exponential is beyond f32 the result may be 0, off by less than |x| 2^-127. */
+static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+{
+	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -8.5f, 1e18f, -1e18f};
+	const uint32_t n_special = sizeof special / sizeof *special, x_stride = stride_of(s->width) + EVN_PAD;
+	const uint32_t y_stride = stride_of(s->width);
+	evn_case_array x, y;
+	EVN_TRY(evn_case_array_make(c, &x, (uint64_t)s->n_tok * x_stride, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)s->n_tok * y_stride, err));
+	for (uint32_t t = 0; t < s->n_tok; t++)
+		for (uint32_t i = 0; i < y_stride; i++) {
+			float *value = x.values + (uint64_t)t * x_stride + i;
+			uint64_t at = (uint64_t)t * y_stride + i;
+			y.want[at] = 0;
+			if (i >= s->width)
+				continue;
+			*value = i < n_special ? special[i] : *value * 6;
+			double v = (double)*value, exponent = 2 * sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v);
+			double e = exp(-exponent), tail = e / (1 + e);
+			y.want[at] = v / (1 + e);
+			y.bound[at] = fabs(y.want[at]) * (EVN_DIVIDE_ERROR + evn_roundings(2)) + fabs(v) * 0x1p-127;
+			if (tail * fabs(exponent) > 0)
+				y.bound[at] += fabs(y.want[at]) * tail * (EVN_EXP_ERROR + fabs(exponent) * evn_roundings(6));
+		}
+	EVN_TRY(evn_case_upload(c, &x, err));
+	EVN_TRY(evn_op_gelu(ops, s->form, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
+	return check(c, &y, s->form, err);
+}
+
+static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops *, const row_shape *, evn_error *),
+						   const row_shape *s, evn_error *err)
+{
+	evn_ops *ops;
+	evn_status st = evn_ops_create(&ops, c->q, &(evn_ops_config){.items = c->options.items}, err);
+	if (st == EVN_OK)
+		st = run(c, ops, s, err);
+	evn_ops_free(ops);
+	return st;
+}
+
+static evn_status layernorm_case(evn_cases *c, const void *s, evn_error *err)
+{
+	return with_ops(c, layernorm, s, err);
+}
+
+static evn_status gelu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, gelu, s, err); }
+
+void evn_selftest_gpt2(evn_cases *c)
+{
+	static const char *const forms[EVN_FORMS] = {"f32", "q8"};
+	static const row_shape norms[] = {
+		{50, 2, 0, true, 0}, {32, 1, 3, true, 0}, {768, 3, 0, false, 0}, {1001, 2, -5, false, 0}};
+	static const row_shape units[] = {{64, 2, 0, true, 0}, {48, 1, 0, true, 0}, {3072, 2, 0, false, 0}};
+	for (evn_form form = 0; form < EVN_FORMS; form++) {
+		for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+			row_shape s = norms[i];
+			s.form = form;
+			if (s.tiny || !c->options.tiny)
+				evn_case_run(c, layernorm_case, &s, "layernorm %s %u x%u", forms[form], s.width, s.n_tok);
+		}
+		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+			row_shape s = units[i];
+			s.form = form;
+			if (s.tiny || !c->options.tiny)
+				evn_case_run(c, gelu_case, &s, "gelu %s %u x%u", forms[form], s.width, s.n_tok);
+		}
+	}
+}

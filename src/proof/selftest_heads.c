@@ -1,0 +1,479 @@
+/* selftest_heads.c - known answers for attention: heads that are normed, rotated and appended to the KV cache in each
+ * of its formats, and what a query then attends to. */
+#include "proof/selftest_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+#define FIRST_COLUMN 7 /* heads begin here in the attention's output, to see that an offset is heeded */
+#define FIRST_BLOCK 32 /* the same where they are stored in blocks */
+#define MAX_HEAD 1024
+
+typedef struct {
+	const char *name;
+	bool tiny;
+	evn_attention_config config;
+	evn_attention at;
+	uint32_t n_tok;
+	evn_form form;        /* of what attention stores */
+	uint32_t first_block; /* column of the first head; 0: FIRST_COLUMN */
+} head_shape;
+
+/* ---- heads --------------------------------------------------------------------------------------------------------
+ */
+
+/* What one head of q or k becomes. */
+typedef struct {
+	const evn_attention_config *config;
+	const float *rope;   /* cosines, then sines of the token's position */
+	const float *weight; /* of the head's norm */
+	float eps;
+} rotation;
+
+/* The head's elements before they rotate, and their relative error: with a norm as derived for rmsnorm
+ * (selftest_rows.c), two more products with scale and weight. */
+static double normed(const rotation *r, const float *head, double *out)
+{
+	const uint32_t dim = r->config->head_dim;
+	double squares = 0;
+	for (uint32_t i = 0; i < dim; i++)
+		squares += (double)head[i] * (double)head[i];
+	double scale = 1 / sqrt(squares / dim + (double)r->eps);
+	for (uint32_t i = 0; i < dim; i++)
+		out[i] = (double)head[i] * (r->config->qk_norm ? scale * (double)r->weight[i] : 1);
+	if (!r->config->qk_norm)
+		return 0;
+	return (evn_roundings(dim) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR +
+		   evn_roundings(3);
+}
+
+/* Two products and their difference: two roundings more. */
+static void expect_head(const rotation *r, const float *head, double *want, double *bound)
+{
+	const uint32_t dim = r->config->head_dim, pairs = r->config->rope_dim / 2;
+	const bool neox = r->config->rope_neox;
+	double x[MAX_HEAD];
+	const double relative = normed(r, head, x);
+	for (uint32_t i = 0; i < dim; i++) {
+		want[i] = x[i];
+		bound[i] = relative * fabs(want[i]);
+	}
+	for (uint32_t i = 0; i < pairs; i++) {
+		uint32_t a = neox ? i : 2 * i, b = neox ? i + pairs : 2 * i + 1;
+		double cosine = (double)r->rope[i], sine = (double)r->rope[pairs + i];
+		want[a] = x[a] * cosine - x[b] * sine;
+		want[b] = x[a] * sine + x[b] * cosine;
+		bound[a] = (relative + evn_roundings(3)) * (fabs(x[a] * cosine) + fabs(x[b] * sine));
+		bound[b] = (relative + evn_roundings(3)) * (fabs(x[a] * sine) + fabs(x[b] * cosine));
+	}
+}
+
+/* Token t of the cache: of those that filled it, or of the n_tok looked at. */
+static const float *qkv_row(const evn_attention_run *r, uint32_t t)
+{
+	return t < r->at.position ? r->past.values + (uint64_t)t * r->at.qkv_stride
+							  : r->qkv.values + (uint64_t)(t - r->at.position) * r->at.qkv_stride;
+}
+
+static rotation rotation_at(const evn_attention_run *r, uint32_t t, const evn_case_array *weight)
+{
+	return (rotation){.config = &r->config,
+					  .rope = r->rope.values + (uint64_t)t * r->config.rope_dim,
+					  .weight = weight->values,
+					  .eps = EVN_RUN_EPS};
+}
+
+/* ---- the cache ----------------------------------------------------------------------------------------------------
+ */
+
+/* Element `index` of a tile whose codes or values are followed by scales, of which this one is `scale`. */
+static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t index, uint32_t scale)
+{
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
+	uint16_t half;
+	float f;
+	switch (r->config.kv_cache) {
+	case EVN_KV_F32:
+		memcpy(&f, tile + 4 * index, sizeof f);
+		return (double)f;
+	case EVN_KV_F16:
+		memcpy(&half, tile + 2 * index, sizeof half);
+		return (double)evn_half_to_float(half);
+	case EVN_KV_Q8_0:
+		memcpy(&half, tile + 16 * pad + 2 * scale, sizeof half);
+		return (double)evn_half_to_float(half) * (int8_t)tile[index];
+	}
+	return NAN;
+}
+
+/* The tile of position t of a KV head. */
+static const uint8_t *tile_at(const evn_attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
+{
+	const uint64_t block_bytes = evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, 256);
+	return tiles + (t / 256 * r->at.n_kv + kv) * block_bytes + t / 16 % 16 * (block_bytes / 16);
+}
+
+static double key(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
+{
+	return element(r, tile_at(r, r->k_tiles, kv, t), i * 16 + t % 16, i / 32 * 16 + t % 16);
+}
+
+static double value(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
+{
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
+	return element(r, tile_at(r, r->v_tiles, kv, t), t % 16 * pad + i, t % 16 * ((pad + 31) / 32) + i / 32);
+}
+
+/* What a format adds to the bounds of a head that is stored. f16: half a unit of its 11 bits, or of its smallest
+ * numbers. q8_0: half a step; a step is the block's largest magnitude / 127 as a half, and quotient and product err
+ * by a few units where a code might as well be the next. */
+static void widen(const evn_attention_run *r, const double *want, double *bound)
+{
+	const uint32_t dim = r->config.head_dim;
+	if (r->config.kv_cache == EVN_KV_F16)
+		for (uint32_t i = 0; i < dim; i++)
+			bound[i] += (fabs(want[i]) + bound[i]) * 0x1p-11 + 0x1p-25;
+	for (uint32_t begin = 0; begin < dim && r->config.kv_cache == EVN_KV_Q8_0; begin += 32) {
+		const uint32_t end = begin + 32 < dim ? begin + 32 : dim;
+		double most = 0;
+		for (uint32_t i = begin; i < end; i++)
+			most = fmax(most, fabs(want[i]) + bound[i]);
+		for (uint32_t i = begin; i < end; i++)
+			bound[i] += most / 127 * (1 + 0x1p-10) / 2 + fabs(want[i]) * (EVN_DIVIDE_ERROR + 2 * EVN_UNIT);
+	}
+}
+
+void evn_check_cache(evn_cases *c, const evn_attention_run *r)
+{
+	const uint32_t dim = r->config.head_dim;
+	for (uint32_t t = 0; t < r->n_keys; t++) {
+		const rotation turn = rotation_at(r, t, &r->k_weight);
+		for (uint32_t kv = 0; kv < r->at.n_kv; kv++) {
+			const float *k = qkv_row(r, t) + r->at.k_offset + kv * dim,
+						*v = qkv_row(r, t) + r->at.v_offset + kv * dim;
+			double want[2][MAX_HEAD], bound[2][MAX_HEAD] = {{0}};
+			expect_head(&turn, k, want[0], bound[0]);
+			for (uint32_t i = 0; i < dim; i++)
+				want[1][i] = (double)v[i];
+			for (int which = 0; which < 2; which++) {
+				widen(r, want[which], bound[which]);
+				for (uint32_t i = 0; i < dim; i++)
+					evn_case_compare(c, which ? "v_cache" : "k_cache", t,
+									 which ? value(r, kv, t, i) : key(r, kv, t, i), want[which][i], bound[which][i],
+									 1);
+			}
+		}
+	}
+	for (uint32_t t = r->n_keys; t < r->n_ctx; t++)
+		for (uint32_t i = 0; i < r->at.n_kv * dim; i++)
+			if (!isnan(key(r, i / dim, t, i % dim)) || !isnan(value(r, i / dim, t, i % dim)))
+				evn_case_compare(c, "cache beyond the last token", t, 1, 0, 0, 1);
+}
+
+/* ---- attention ----------------------------------------------------------------------------------------------------
+ */
+
+/* r->weights[key] = softmax; returns a bound of their relative error up to a factor they all share.
+ *
+ * A score sums dim products of q, which errs as expect_head says, times 1/sqrt(dim), which is a root, a quotient and
+ * a product, and a key, which may be a code times a scale. A weight is exp(score - top) times factors exp(old top -
+ * new top) as the maximum moves. All these exponents are negative and add up to score - last top, so their
+ * subtractions err by one unit of the range of scores together; each exp errs by 3 ulp and each factor by a rounding.
+ * The maximum moves at most once per 16 keys, per work-item and per split. */
+static double softmax(const evn_attention_run *r, const double *q, const double *q_bound, uint32_t kv,
+					  uint32_t n_keys)
+{
+	const uint32_t dim = r->config.head_dim;
+	const double scale = 1 / sqrt(dim), moves = (n_keys + 15) / 16 + 33 + r->config.splits;
+	double top = -INFINITY, low = INFINITY, most = 0, sum = 0;
+	for (uint32_t j = 0; j < n_keys; j++) {
+		double score = 0, size = 0, error = 0;
+		for (uint32_t i = 0; i < dim; i++) {
+			double k = key(r, kv, j, i) * scale;
+			score += q[i] * k;
+			size += fabs(q[i] * k);
+			error += q_bound[i] * fabs(k);
+		}
+		r->weights[j] = score;
+		top = fmax(top, score);
+		low = fmin(low, score);
+		most = fmax(most, error + (evn_roundings(dim + 2) + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR) * size);
+	}
+	for (uint32_t j = 0; j < n_keys; j++)
+		sum += r->weights[j] = exp(r->weights[j] - top);
+	for (uint32_t j = 0; j < n_keys; j++)
+		r->weights[j] /= sum;
+	return most + EVN_UNIT * (top - low) + moves * (EVN_EXP_ERROR + EVN_UNIT);
+}
+
+/* Numerator and denominator are sums of n_keys terms with that error; a division joins them. 1.01 covers the products
+ * of the errors and exp(e) - 1 > e. */
+static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
+{
+	const uint32_t dim = r->config.head_dim, position = r->at.position + t;
+	const uint32_t kv = (r->at.first_head + h) / r->config.group - r->at.first_kv;
+	const rotation turn = rotation_at(r, position, &r->q_weight);
+	double q[MAX_HEAD], q_bound[MAX_HEAD];
+	expect_head(&turn, qkv_row(r, position) + h * dim, q, q_bound);
+	const double error = softmax(r, q, q_bound, kv, position + 1);
+	const double relative = 1.01 * (2 * (error + evn_roundings(position + 2)) + EVN_DIVIDE_ERROR);
+	for (uint32_t i = 0; i < dim; i++) {
+		double sum = 0, magnitude = 0;
+		for (uint32_t j = 0; j <= position; j++) {
+			double term = r->weights[j] * value(r, kv, j, i);
+			sum += term;
+			magnitude += fabs(term);
+		}
+		uint64_t at = (uint64_t)t * r->out_stride + r->out_offset + h * dim + i;
+		r->out.want[at] = sum;
+		r->out.bound[at] = relative * magnitude;
+	}
+}
+
+void evn_expect_attended(evn_attention_run *r)
+{
+	for (uint64_t i = 0; i < r->out.n; i++)
+		r->out.want[i] = r->out.bound[i] = 0;
+	for (uint32_t t = 0; t < r->n_tok; t++)
+		for (uint32_t h = 0; h < r->at.n_heads; h++)
+			expect_head_output(r, t, h);
+}
+
+/* ---- a run --------------------------------------------------------------------------------------------------------
+ */
+
+/* n_tok rows of qkv whose queries are large enough for scores that move the maximum. */
+static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_run *r, uint32_t n_tok,
+						   evn_error *err)
+{
+	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_tok * r->at.qkv_stride, err));
+	for (uint64_t i = 0; i < a->n; i++)
+		if (i % r->at.qkv_stride < r->at.n_heads * r->config.head_dim)
+			a->values[i] *= 4;
+	return evn_case_upload(c, a, err);
+}
+
+/* Bytes of 0xff: a NaN in every format. */
+static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attention_run *r, evn_error *err)
+{
+	uint64_t bytes = r->at.n_kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->n_ctx);
+	EVN_TRY(evn_case_array_make(c, a, bytes / sizeof *a->values, err));
+	memset(a->values, 0xff, bytes);
+	return evn_case_upload(c, a, err);
+}
+
+evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error *err)
+{
+	const uint32_t dim = r->config.head_dim;
+	void *weights;
+	r->n_keys = r->at.position + r->n_tok;
+	r->n_ctx = r->n_keys + 3;
+	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->at.n_heads * dim, EVN_PAD);
+	EVN_TRY(evn_case_memory(c, &weights, r->n_keys * sizeof(double), err));
+	r->weights = weights;
+	EVN_TRY(make_qkv(c, &r->past, r, r->at.position ? r->at.position : 1, err));
+	EVN_TRY(make_qkv(c, &r->qkv, r, r->n_tok, err));
+	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->n_ctx * r->config.rope_dim + 1, err));
+	EVN_TRY(evn_case_array_make(c, &r->q_weight, dim, err));
+	for (uint32_t i = 0; i < dim; i++)
+		r->q_weight.values[i] *= 4;
+	EVN_TRY(evn_case_upload(c, &r->q_weight, err));
+	EVN_TRY(evn_case_input(c, &r->k_weight, dim, err));
+	EVN_TRY(make_cache(c, &r->k_cache, r, err));
+	EVN_TRY(make_cache(c, &r->v_cache, r, err));
+	r->at.qkv = r->qkv.buf;
+	r->at.rope = r->rope.buf;
+	r->at.q_norm = r->config.qk_norm ? r->q_weight.buf : NULL;
+	r->at.k_norm = r->config.qk_norm ? r->k_weight.buf : NULL;
+	r->at.norm_eps = EVN_RUN_EPS;
+	r->at.k_cache = r->k_cache.buf;
+	r->at.v_cache = r->v_cache.buf;
+	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
+}
+
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_form form,
+								  evn_error *err)
+{
+	evn_attention fill = r->at;
+	evn_case_array out;
+	if (!r->at.position)
+		return EVN_OK;
+	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->at.position * r->out_stride, err));
+	fill.qkv = r->past.buf;
+	fill.position = 0;
+	return evn_op_attention(ops, form, out.buf, r->out_stride, r->out_offset, &fill, r->at.position, err);
+}
+
+static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
+{
+	void *memory;
+	uint64_t bytes = cache->n * sizeof *cache->values;
+	EVN_TRY(evn_case_memory(c, &memory, bytes, err));
+	*tiles = memory;
+	return evn_read(c->q, cache->buf, 0, memory, bytes, err);
+}
+
+evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error *err)
+{
+	EVN_TRY(read_cache(c, &r->k_cache, &r->k_tiles, err));
+	return read_cache(c, &r->v_cache, &r->v_tiles, err);
+}
+
+static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form, evn_error *err)
+{
+	EVN_TRY(evn_attention_run_fill(c, ops, r, form, err));
+	EVN_TRY(evn_op_attention(ops, form, r->out.buf, r->out_stride, r->out_offset, &r->at, r->n_tok, err));
+	return evn_attention_run_read(c, r, err);
+}
+
+static evn_status run(evn_cases *c, const void *shape, evn_error *err)
+{
+	const head_shape *s = shape;
+	const uint32_t dim = s->config.head_dim;
+	evn_attention_run r = {.config = s->config, .at = s->at, .n_tok = s->n_tok};
+	evn_attention_ops *ops;
+	if (dim > MAX_HEAD)
+		return evn_fail(err, EVN_ERR_LIMIT, "heads of %u dimensions, answers are known of %d at most", dim, MAX_HEAD);
+	r.config.items = c->options.items;
+	r.out_offset = s->first_block ? s->first_block : FIRST_COLUMN;
+	r.at.k_offset = r.at.n_heads * dim + 5;
+	r.at.v_offset = r.at.k_offset + r.at.n_kv * dim + 3;
+	r.at.qkv_stride = r.at.v_offset + r.at.n_kv * dim + 9;
+	EVN_TRY(evn_attention_run_make(c, &r, err));
+	evn_status st = evn_attention_ops_create(&ops, c->q, &r.config, err);
+	if (st == EVN_OK)
+		st = launch(c, ops, &r, s->form, err);
+	evn_attention_ops_free(ops);
+	if (st != EVN_OK)
+		return st;
+	evn_check_cache(c, &r);
+	evn_expect_attended(&r);
+	return s->form == EVN_FORM_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
+}
+
+/* ---- all of them --------------------------------------------------------------------------------------------------
+ */
+
+#define HEAD(dim, rope) .head_dim = dim, .rope_dim = rope
+#define LOCAL(heads, kv) .n_heads = heads, .n_kv = kv
+#define F16 .kv_cache = EVN_KV_F16
+#define Q8_0 .kv_cache = EVN_KV_Q8_0
+
+/* Keys at the borders of tiles (16), of blocks (256) and of splits; one token appends in the kernel that attends,
+ * several before it; heads of one KV head that are fewer here than in the model, and more than a work-group takes
+ * (8). */
+static const head_shape shapes[] = {
+	{"20 partly norm, qk_norm",
+	 true,
+	 {HEAD(20, 12), .group = 2, .qk_norm = true},
+	 {LOCAL(2, 1), .position = 16},
+	 .n_tok = 1},
+	{"f16 20 neox, 2 splits",
+	 true,
+	 {HEAD(20, 20), .group = 2, .rope_neox = true, F16, .splits = 2},
+	 {LOCAL(2, 1), .position = 15},
+	 .n_tok = 2},
+	{"q8_0 40", true, {HEAD(40, 40), .group = 1, Q8_0}, {LOCAL(1, 1), .position = 17}, .n_tok = 1},
+	{"64, 1 key", false, {HEAD(64, 64), .group = 3}, {LOCAL(3, 1)}, .n_tok = 1},
+	{"64, 16 keys", false, {HEAD(64, 64), .group = 3}, {LOCAL(9, 3), .position = 15}, .n_tok = 1},
+	{"64, heads 4-8 of 9 over 3",
+	 false,
+	 {HEAD(64, 64), .group = 3},
+	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 255},
+	 .n_tok = 3},
+	{"64, 700 keys, 3 splits",
+	 false,
+	 {HEAD(64, 64), .group = 3, .splits = 3},
+	 {LOCAL(3, 1), .position = 699},
+	 .n_tok = 1},
+	{"64, more splits than tiles",
+	 false,
+	 {HEAD(64, 64), .group = 3, .splits = 3},
+	 {LOCAL(3, 1), .position = 17},
+	 .n_tok = 1},
+	{"64 neox, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true},
+	 {LOCAL(4, 2), .position = 33},
+	 .n_tok = 37},
+	{"f16 64 neox, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, F16},
+	 {LOCAL(4, 2), .position = 33},
+	 .n_tok = 37},
+	{"q8_0 64 neox, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, Q8_0},
+	 {LOCAL(4, 2), .position = 33},
+	 .n_tok = 37},
+	{"80 partly neox, 33 keys",
+	 false,
+	 {HEAD(80, 32), .group = 1, .rope_neox = true, Q8_0},
+	 {LOCAL(2, 2), .position = 31},
+	 .n_tok = 2},
+	{"100 qk_norm, 20 heads to one",
+	 false,
+	 {HEAD(100, 100), .group = 20, .qk_norm = true},
+	 {LOCAL(20, 1), .position = 18},
+	 .n_tok = 1},
+	{"128 neox, qk_norm",
+	 false,
+	 {HEAD(128, 128), .group = 2, .rope_neox = true, .qk_norm = true, F16},
+	 {LOCAL(2, 1), .first_head = 6, .first_kv = 3, .position = 40},
+	 .n_tok = 1},
+	{"32 in blocks",
+	 true,
+	 {HEAD(32, 12), .group = 2},
+	 {LOCAL(2, 1), .position = 16},
+	 .n_tok = 1,
+	 .form = EVN_FORM_Q8,
+	 .first_block = FIRST_BLOCK},
+	{"64 in blocks, 700 keys, 3 splits",
+	 false,
+	 {HEAD(64, 64), .group = 3, .splits = 3},
+	 {LOCAL(3, 1), .position = 699},
+	 .n_tok = 2,
+	 .form = EVN_FORM_Q8,
+	 .first_block = FIRST_BLOCK},
+	{"20 stored in blocks afterwards",
+	 true,
+	 {HEAD(20, 20), .group = 1},
+	 {LOCAL(2, 2), .position = 3},
+	 .n_tok = 2,
+	 .form = EVN_FORM_Q8},
+	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
+};
+
+/* The three kinds of steps: a token, a prompt, a token whose keys are split. */
+static void heads_of_model(evn_cases *c, evn_form form)
+{
+	static const struct {
+		const char *name;
+		uint32_t position, n_tok, splits;
+	} steps[] = {{"a token on 259", 259, 1, 0}, {"37 tokens on 33", 33, 37, 0}, {"a token in 2 splits", 33, 1, 2}};
+	const evn_attention_config *heads = c->options.heads;
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		head_shape s = {.config = *heads,
+						.at = {LOCAL(2 * heads->group, 2), .position = steps[i].position},
+						.n_tok = steps[i].n_tok,
+						.form = form,
+						.first_block = form == EVN_FORM_Q8 ? FIRST_BLOCK : 0};
+		s.config.splits = steps[i].splits;
+		evn_case_run(c, run, &s, "attention of the model, %s, %s", form == EVN_FORM_Q8 ? "q8" : "f32", steps[i].name);
+	}
+}
+
+void evn_selftest_heads(evn_cases *c)
+{
+	if (c->options.heads) {
+		if (c->options.dots & 1u << EVN_DOT_NONE)
+			heads_of_model(c, EVN_FORM_F32);
+		if (c->options.dots >> EVN_DOT_PLAIN)
+			heads_of_model(c, EVN_FORM_Q8);
+		return;
+	}
+	const head_shape *s = shapes;
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++, s++)
+		if (s->tiny || !(c->options.tiny || c->options.tiny_heads))
+			evn_case_run(c, run, s, "attention %s", s->name);
+}

@@ -1,0 +1,482 @@
+/* selftest_matrix.c - known answers for matrix products in every weight format: the decoders by themselves, exactly;
+ * matrix-vector and GEMM within the error of an f32 sum.
+ *
+ * The bound: a product w x with w = scale * quant + offset enters as (scale * quant) x and offset x. A kernel may add
+ * them in any order, so a term passes at most one rounding for each of the n columns and each group's offset (a group
+ * has 16 columns or more), and 4 more in scale, product and offset. With g = roundings(n + n / 16 + 4):
+ *   |got - want| <= g * sum (|scale * quant| + |offset|) |x|   (Higham 2002, section 3.1).
+ * The zero point of a K format without minima counts as its offset: kernels/group_q8.cl adds it as one. */
+#include "proof/selftest_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXTRA 32 /* columns beyond what is needed, to see that strides are heeded */
+
+typedef struct {
+	const evn_quant *quant;
+	uint32_t rows, columns, n_tok;
+	bool gemm;
+	evn_dot dot;
+} linear_shape;
+
+/* How a product is computed. */
+typedef struct {
+	bool gemm;
+	evn_dot dot;
+} way;
+
+/* A normal half in (-1, 1), not near zero. */
+static uint16_t random_half(evn_cases *c)
+{
+	float r = evn_case_random(c);
+	return evn_float_to_half(copysignf(0.0625f + 0.9375f * fabsf(r), r));
+}
+
+static void fill_block(evn_cases *c, const evn_quant *q, uint8_t *block)
+{
+	uint8_t *p = block;
+	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++)
+		for (uint32_t u = 0; u < f->n_units; u++, p += f->unit_bytes) {
+			uint32_t bits = evn_case_bits(c);
+			float value = evn_case_random(c);
+			if (q->block_len == 1 && f->unit_bytes == 4)
+				memcpy(&bits, &value, sizeof bits);
+			if (f->unit_bytes == 2)
+				bits = random_half(c);
+			if (!strcmp(q->name, "BF16"))
+				bits = 0x3f00u | (bits & 0x80ffu); /* 0.5 to 2, either sign */
+			memcpy(p, &bits, f->unit_bytes);
+		}
+}
+
+static bool has_offset(const evn_quant *q)
+{
+	if (q->block_len == 256)
+		return true;
+	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++)
+		if (f->unit_bytes == 2 && f->n_units == 2)
+			return true;
+	return false;
+}
+
+/* Quants are what comes in words. */
+static void zero_quants(const evn_quant *q, uint8_t *block)
+{
+	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++) {
+		if (f->unit_bytes == 4)
+			memset(block, 0, (size_t)f->unit_bytes * f->n_units);
+		block += f->unit_bytes * f->n_units;
+	}
+}
+
+evn_status evn_case_weights(evn_cases *c, evn_weights *out, const evn_quant *q, uint32_t rows, uint32_t columns,
+							evn_error *err)
+{
+	uint64_t n = (uint64_t)rows * columns, bytes = n / q->block_len * q->block_bytes;
+	void *blocks, *w, *offset, *twin;
+	EVN_TRY(evn_case_memory(c, &blocks, bytes, err));
+	EVN_TRY(evn_case_memory(c, &twin, bytes, err));
+	EVN_TRY(evn_case_memory(c, &w, n * sizeof(float), err));
+	EVN_TRY(evn_case_memory(c, &offset, n * sizeof(float), err));
+	for (uint64_t at = 0; at < bytes; at += q->block_bytes)
+		fill_block(c, q, (uint8_t *)blocks + at);
+	evn_dequantize(q, blocks, w, n);
+	if (has_offset(q)) {
+		memcpy(twin, blocks, bytes);
+		for (uint64_t at = 0; at < bytes; at += q->block_bytes)
+			zero_quants(q, (uint8_t *)twin + at);
+		evn_dequantize(q, twin, offset, n);
+	}
+	*out = (evn_weights){.w = w, .offset = offset};
+	out->tensor = (evn_tensor){.name = {"self-test", 9},
+							   .quant = q,
+							   .n_dims = 2,
+							   .shape = {columns, rows, 1, 1},
+							   .size_bytes = bytes,
+							   .data = blocks};
+	return EVN_OK;
+}
+
+/* ---- the decoders ---------------------------------------------------------------------------------------------- */
+
+/* Tiles 1 and 2 of three, transposed. ggml rounds a weight at most once, and so does fma: the values are equal. */
+static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const evn_weights *w, const evn_matrix *m,
+								 evn_error *err)
+{
+	const uint32_t n_tiles = 2, ld = (n_tiles + 1) * EVN_TILE_ROWS;
+	char sources[64];
+	evn_kernel *k;
+	evn_case_array out;
+	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl dequantize.cl", s->quant->kernel);
+	EVN_TRY(evn_kernel_get(&k, c->q, sources, "dequantize", "-DSLICES=1", err));
+	EVN_TRY(evn_case_output(c, &out, (uint64_t)m->columns * ld, err));
+	for (uint32_t col = 0; col < m->columns; col++)
+		for (uint32_t i = 0; i < n_tiles * EVN_TILE_ROWS; i++) {
+			uint32_t row = EVN_TILE_ROWS + i;
+			bool padding = row >= s->rows || col >= s->columns;
+			out.want[col * ld + i] = padding ? 0.0 : (double)w->w[row * s->columns + col];
+		}
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, out.buf);
+	evn_arg_u32(&a, ld);
+	evn_arg_buf(&a, m->parts[0].tiles);
+	evn_arg_u32(&a, m->parts[0].tile_steps);
+	evn_arg_u32(&a, m->parts[0].tile_steps);
+	EVN_TRY(evn_launch(&a, 2, (size_t[]){m->parts[0].n_steps, n_tiles}, (size_t[]){1, 1}, err));
+	return evn_case_check(c, &out, "out", err);
+}
+
+static evn_status dequantize_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	evn_weights w;
+	evn_matrix m = {0};
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
+	if (st == EVN_OK)
+		st = run_dequantize(c, s, &w, &m, err);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* ---- products -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+	evn_case_array x, y;
+	uint32_t n_tok, x_stride, y_stride;
+} activations;
+
+/* x is zero but for the product's columns. */
+static evn_status make_activations(evn_cases *c, activations *a, const evn_matrix *m, const evn_row_product *p,
+								   uint32_t n_tok, evn_error *err)
+{
+	uint32_t end = p->x_first + evn_range_len(p->columns);
+	*a = (activations){
+		.n_tok = n_tok, .x_stride = m->columns + EXTRA, .y_stride = (uint32_t)evn_round_up(m->rows, EVN_PAD) + EXTRA};
+	EVN_TRY(evn_case_array_make(c, &a->x, (uint64_t)n_tok * a->x_stride, err));
+	for (uint32_t i = 0; i < a->x.n; i++)
+		if (i % a->x_stride < p->x_first || i % a->x_stride >= end)
+			a->x.values[i] = 0;
+	EVN_TRY(evn_case_upload(c, &a->x, err));
+	return evn_case_output(c, &a->y, (uint64_t)n_tok * a->y_stride, err);
+}
+
+void evn_expect_row(const evn_row_product *p, uint32_t row, const float *x, double *want, double *bound)
+{
+	const uint64_t columns = p->w->tensor.shape[0];
+	const float *w = p->w->w + row * columns, *offset = p->w->offset + row * columns;
+	const double n = evn_range_len(p->columns);
+	double sum = 0, magnitude = 0;
+	for (uint32_t col = p->columns.begin; col < p->columns.end; col++) {
+		double xv = (double)x[p->x_first + col - p->columns.begin], wv = (double)w[col], ov = (double)offset[col];
+		sum += wv * xv;
+		magnitude += (fabs(wv - ov) + fabs(ov)) * fabs(xv);
+	}
+	*want = sum;
+	*bound = evn_roundings(n + n / 16 + 4) * magnitude;
+}
+
+static void expect_product(activations *a, const evn_row_product *p)
+{
+	const uint32_t rows = evn_range_len(p->rows), padded = (uint32_t)evn_round_up(rows, EVN_TILE_ROWS);
+	for (uint32_t t = 0; t < a->n_tok; t++)
+		for (uint32_t r = 0; r < padded; r++) {
+			uint64_t at = (uint64_t)t * a->y_stride + p->y_offset + r;
+			a->y.want[at] = a->y.bound[at] = 0;
+			if (r < rows)
+				evn_expect_row(p, p->rows.begin + r, a->x.values + (uint64_t)t * a->x_stride, &a->y.want[at],
+							   &a->y.bound[at]);
+		}
+}
+
+evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_t stride, const evn_buf **out,
+						  evn_error *err)
+{
+	evn_case_array rounded;
+	EVN_TRY(evn_case_output(c, &rounded, x->n, err));
+	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, x->buf, stride, (uint32_t)(x->n / stride), err));
+	for (uint64_t i = 0; i < rounded.n; i++) {
+		rounded.want[i] = (double)x->values[i];
+		rounded.bound[i] = 0;
+	}
+	EVN_TRY(evn_case_check_q8(c, &rounded, "x", err));
+	*out = rounded.buf;
+	return evn_case_take_q8(c, x, rounded.buf, err);
+}
+
+static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m, const evn_row_product *products,
+								 uint32_t n, uint32_t n_tok, bool gemm, evn_error *err)
+{
+	activations a;
+	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
+	const evn_buf *x = a.x.buf;
+	evn_form form = gemm ? EVN_FORM_F32 : evn_op_form(ops, m, n_tok);
+	if (form == EVN_FORM_Q8)
+		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
+	for (uint32_t i = 0; i < n; i++)
+		expect_product(&a, &products[i]);
+	EVN_TRY(gemm ? evn_op_gemm(ops, a.y.buf, a.y_stride, x, a.x_stride, m, n_tok, err)
+				 : evn_op_quantised(ops, a.y.buf, a.y_stride, form, x, a.x_stride, m, n_tok, err));
+	return evn_case_check(c, &a.y, "y", err);
+}
+
+static evn_status multiply(evn_cases *c, const evn_matrix *m, const evn_row_product *products, uint32_t n,
+						   uint32_t n_tok, way how, evn_error *err)
+{
+	const evn_ops_config config = {.dot = how.dot, .items = c->options.items, .runs = true};
+	evn_ops *ops;
+	evn_status s = evn_ops_create(&ops, c->q, &config, err);
+	if (s == EVN_OK)
+		s = launch_product(c, ops, m, products, n, n_tok, how.gemm, err);
+	evn_ops_free(ops);
+	return s;
+}
+
+static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	evn_weights w;
+	evn_matrix m = {0};
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
+	const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, p.rows}, 1, NULL, err);
+	if (st == EVN_OK)
+		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* A view of some rows and columns: what lies around them is not touched. */
+static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	const uint32_t step = s->quant->group_len;
+	const evn_range rows = {EVN_TILE_ROWS, 4 * EVN_TILE_ROWS}, columns = {step, 4 * step};
+	uint32_t y_offset = 0;
+	evn_weights w;
+	evn_matrix m = {0}, of_rows, view;
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
+	if (st == EVN_OK) {
+		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, rows, &y_offset);
+		evn_matrix_view_input(&view, &of_rows, columns);
+		const evn_row_product p = {.w = &w, .rows = rows, .columns = columns};
+		st = multiply(c, &view, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+	}
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* Columns that begin and end inside a block (where a block has more than one). */
+static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	const uint32_t step = s->quant->group_len;
+	const evn_range columns = {step + 5, 3 * step - 7};
+	evn_weights w;
+	evn_matrix m = {0};
+	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
+	evn_status st = evn_matrix_split_input(&m, c->q, &w.tensor, columns, err);
+	if (st == EVN_OK) {
+		const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
+		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+	}
+	evn_matrix_free(&m);
+	return st;
+}
+
+typedef struct {
+	const char *quants[EVN_MATRIX_PARTS];
+	evn_range rows[EVN_MATRIX_PARTS];
+	evn_dot dot;
+} stack_shape;
+
+/* Three row ranges of three tensors in one matrix, as q, k and v have it. */
+static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const stack_shape *s = shape;
+	const uint32_t columns = 512, rows = 40;
+	evn_weights w[EVN_MATRIX_PARTS];
+	evn_row_block blocks[EVN_MATRIX_PARTS];
+	evn_row_product products[EVN_MATRIX_PARTS];
+	uint32_t y_offsets[EVN_MATRIX_PARTS];
+	evn_matrix m = {0};
+	for (uint32_t i = 0; i < EVN_MATRIX_PARTS; i++) {
+		EVN_TRY(evn_case_weights(c, &w[i], evn_quant_by_name(s->quants[i]), rows, columns, err));
+		blocks[i] = (evn_row_block){&w[i].tensor, s->rows[i]};
+	}
+	evn_status st = evn_matrix_split_output(&m, c->q, blocks, EVN_MATRIX_PARTS, y_offsets, err);
+	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
+		products[i] = (evn_row_product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
+	if (st == EVN_OK)
+		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (way){false, s->dot}, err);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* ---- gate and up -------------------------------------------------------------------------------------------------
+ */
+
+void evn_expect_gated(double g, double dg, double u, double du, double *want, double *bound)
+{
+	const double relative = EVN_EXP_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3), silu = g / (1 + exp(-g));
+	*want = silu * u;
+	*bound = 1.1 * dg * (fabs(u) + du) + fabs(silu) * du + relative * (fabs(silu * u) + dg * fabs(u)) +
+			 fabs(g * u) * 0x1p-127;
+}
+
+/* Gate and up rows in one launch. Of all rows or a window of them. */
+static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const evn_weights *w, evn_range window,
+						  const uint32_t *y_offsets, uint32_t n_tok, evn_form y_form, evn_error *err)
+{
+	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0];
+	uint32_t offsets[2];
+	evn_matrix view, *m = &view;
+	evn_matrix_view_output(m, whole, y_offsets, 2, window, offsets);
+	const uint32_t up_offset = offsets[1], y_stride = (uint32_t)evn_round_up(up_offset, EVN_PAD) + EVN_PAD;
+	activations a;
+	evn_case_array y;
+	const evn_row_product products[] = {{&w[0], window, {0, columns}, 0, 0},
+										{&w[1], window, {0, columns}, 0, up_offset}};
+	EVN_TRY(make_activations(c, &a, m, products, n_tok, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)n_tok * y_stride, err));
+	const evn_buf *x = a.x.buf;
+	if (evn_op_form(ops, m, n_tok) == EVN_FORM_Q8)
+		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
+	expect_product(&a, &products[0]);
+	expect_product(&a, &products[1]);
+	for (uint32_t i = 0; i < y.n; i++) {
+		uint64_t at = i / y_stride * (uint64_t)a.y_stride + i % y_stride;
+		y.want[i] = y.bound[i] = 0;
+		if (i % y_stride >= rows)
+			continue;
+		evn_expect_gated(a.y.want[at], a.y.bound[at], a.y.want[at + up_offset], a.y.bound[at + up_offset], &y.want[i],
+						 &y.bound[i]);
+	}
+	EVN_TRY(
+		evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride, n_tok, err));
+	return y_form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
+}
+
+static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const linear_shape *s = shape;
+	const evn_ops_config config = {.dot = s->dot, .items = c->options.items, .runs = true};
+	evn_weights w[2];
+	evn_matrix m = {0};
+	evn_ops *ops = NULL;
+	for (int i = 0; i < 2; i++)
+		EVN_TRY(evn_case_weights(c, &w[i], s->quant, s->rows, s->columns, err));
+	const evn_row_block blocks[2] = {{&w[0].tensor, {0, s->rows}}, {&w[1].tensor, {0, s->rows}}};
+	uint32_t y_offsets[2];
+	evn_status st = evn_matrix_split_output(&m, c->q, blocks, 2, y_offsets, err);
+	if (st == EVN_OK)
+		st = evn_ops_create(&ops, c->q, &config, err);
+	const evn_range rows[] = {{0, s->rows}, {EVN_TILE_ROWS, s->rows}, {EVN_TILE_ROWS, 2 * EVN_TILE_ROWS}};
+	for (size_t i = 0; st == EVN_OK && i < sizeof rows / sizeof *rows; i++)
+		if (rows[i].begin < rows[i].end && rows[i].end <= s->rows)
+			st = gate_up(c, ops, &m, w, rows[i], y_offsets, s->n_tok,
+						 s->dot == EVN_DOT_NONE ? EVN_FORM_F32 : EVN_FORM_Q8, err);
+	evn_ops_free(ops);
+	evn_matrix_free(&m);
+	return st;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
+
+/* Products by one way of multiplying bytes. */
+static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
+{
+	const bool taken = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q)); /* by the device itself */
+	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN || !taken;
+	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
+	const char *k = q->kernel, *how = evn_dot_name(dot);
+	const linear_shape products[] = {
+		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
+		{.quant = q,
+		 .rows = 17,
+		 .columns = 3 * step,
+		 .n_tok = tiny ? 9 : 43}, /* blocks of tokens, in two runs, and a few more */
+		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
+		{.quant = q,
+		 .rows = 40 * 16 + 5,
+		 .columns = step,
+		 .n_tok = 1}, /* several tiles to a work-item, the last in part */
+	};
+	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++) {
+		linear_shape s = products[i];
+		s.dot = dot;
+		evn_case_run(c, linear_case, &s, "matvec %s %s %ux%u x%u", k, how, s.rows, s.columns, s.n_tok);
+	}
+	linear_shape s = {.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1, .dot = dot};
+	evn_case_run(c, split_input_case, &s, "matvec %s %s split input", k, how);
+	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 9, .dot = dot};
+	evn_case_run(c, window_case, &s, "matvec %s %s window", k, how);
+	/* Blocks of tokens, of which the last of five begins a run, and one more. Most of the time is compiling. */
+	const uint32_t n_tok = c->options.tiny ? 9 : taken ? 42 : 2;
+	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .n_tok = n_tok, .dot = dot};
+	evn_case_run(c, gate_up_case, &s, "matvec %s %s gate and up", k, how);
+}
+
+static bool stands_for_its_kind(const evn_quant *q)
+{
+	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0"};
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (!strcmp(q->kernel, kinds[i]))
+			return true;
+	return false;
+}
+
+/* Every format with f32 activations and with the way of multiplying bytes that the device would use; the others,
+ * whose decoders are the same, with one format of each kind; or the ways asked for. Work-items that share tiles are a
+ * GPU's, x86's instruction is not. */
+static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
+{
+	const evn_device *d = evn_queue_device(c->q);
+	const bool shared = c->options.items > 1;
+	if (c->options.dots && !(c->options.dots >> dot & 1))
+		return false;
+	if (dot == EVN_DOT_NONE)
+		return true;
+	if (q->block_len == 1 || !evn_dot_possible(dot, d) || (shared && dot >= EVN_DOT_AVX2))
+		return false;
+	return stands_for_its_kind(q) || c->options.dots || (dot != EVN_DOT_PLAIN && dot == evn_dot_best(d));
+}
+
+static void format_cases(evn_cases *c, const evn_quant *q)
+{
+	const bool tiny = c->options.tiny;
+	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
+	const char *k = q->kernel;
+	linear_shape s = {.quant = q, .rows = 35, .columns = odd};
+	evn_case_run(c, dequantize_case, &s, "dequantize %s %ux%u", k, s.rows, s.columns);
+	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
+		if (has_products(c, q, dot))
+			product_cases(c, q, dot);
+	if (tiny)
+		return;
+	s = (linear_shape){.quant = q, .rows = 33, .columns = 3 * step, .n_tok = 5, .gemm = true};
+	evn_case_run(c, linear_case, &s, "gemm %s %ux%u x%u", k, s.rows, s.columns, s.n_tok);
+	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 5, .gemm = true};
+	evn_case_run(c, window_case, &s, "gemm %s window", k);
+}
+
+void evn_selftest_matrices(evn_cases *c)
+{
+	static const stack_shape stacks[] = {
+		{{"Q4_1", "Q4_1", "Q6_K"}, {{3, 20}, {0, 16}, {5, 40}}, 0},
+		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second is empty */
+	};
+	for (size_t i = 0; i < evn_quant_count(); i++)
+		if (!c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))
+			format_cases(c, evn_quant_at(i));
+	for (size_t i = 0; !c->options.tiny && i < sizeof stacks / sizeof *stacks; i++)
+		for (int plain = 0; plain < 2; plain++) {
+			stack_shape s = stacks[i];
+			s.dot = plain ? EVN_DOT_PLAIN : EVN_DOT_NONE;
+			evn_case_run(c, stacked_case, &s, "matvec stacked %s %s %s %s", s.quants[0], s.quants[1], s.quants[2],
+						 evn_dot_name(s.dot));
+		}
+}

@@ -1,0 +1,107 @@
+/* Turns between real processes: one works at a time, each comes to its turn, and one that dies leaves its turn. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/child.h"
+
+#define ROUNDS 20
+#define WORKERS 3
+
+typedef struct {
+	atomic_int inside, most_inside, n_turns;
+	char order[ROUNDS * WORKERS];
+} record;
+
+static void work(record *r, char name)
+{
+	int inside = atomic_fetch_add(&r->inside, 1) + 1;
+	if (inside > atomic_load(&r->most_inside))
+		atomic_store(&r->most_inside, inside);
+	r->order[atomic_fetch_add(&r->n_turns, 1)] = name;
+	nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
+	atomic_fetch_sub(&r->inside, 1);
+}
+
+/* A process as evn_children_run starts it, with the turns as its descriptor. */
+static pid_t start(int turns, record *r, char name, int dies_after)
+{
+	pid_t pid = fork();
+	if (pid != 0)
+		return pid;
+	if (dup2(turns, EVN_TURNS_FD) < 0)
+		_exit(2);
+	evn_turns_join();
+	for (int round = 0; round < ROUNDS; round++) {
+		work(r, name);
+		if (round == dies_after)
+			raise(SIGKILL);
+		evn_turn_pass();
+	}
+	_exit(0);
+}
+
+static record *run(int dies_after)
+{
+	record *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int turns = memfd_create("turns", MFD_CLOEXEC), status;
+	pid_t workers[WORKERS];
+	assert_true(r != MAP_FAILED && turns >= 0);
+	for (int i = 0; i < WORKERS; i++)
+		workers[i] = start(turns, r, (char)('a' + i), i == 0 ? dies_after : -1);
+	for (int i = 0; i < WORKERS; i++) {
+		assert_int_equal(waitpid(workers[i], &status, 0), workers[i]);
+		assert_true(i == 0 && dies_after >= 0 ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	assert_int_equal(close(turns), 0);
+	return r;
+}
+
+/* The first may have had turns before the others were there, and the last when they were gone. */
+static void test_one_at_a_time(void **state)
+{
+	(void)state;
+	record *r = run(-1);
+	int changes = 0;
+	assert_int_equal(r->most_inside, 1);
+	assert_int_equal(r->n_turns, ROUNDS * WORKERS);
+	for (int i = 1; i < r->n_turns; i++)
+		changes += r->order[i] != r->order[i - 1];
+	assert_true(changes > ROUNDS * WORKERS / 2);
+	munmap(r, sizeof *r);
+}
+
+static void test_one_dies(void **state)
+{
+	(void)state;
+	record *r = run(4);
+	assert_int_equal(r->most_inside, 1);
+	assert_int_equal(r->n_turns, 5 + ROUNDS * (WORKERS - 1));
+	munmap(r, sizeof *r);
+}
+
+/* A process that was not started in turn passes nothing. */
+static void test_alone(void **state)
+{
+	(void)state;
+	evn_turn_pass();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_one_at_a_time),
+		cmocka_unit_test(test_one_dies),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

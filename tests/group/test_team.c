@@ -1,0 +1,146 @@
+/* test_team.c - a thread per rank: every rank runs once, the right error comes out, a failing rank releases those
+ * that wait for it. */
+#include "engine/harness.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "group/team.h"
+#include "group/meeting.h"
+
+#define N 4
+
+static void pause_us(long us) { nanosleep(&(struct timespec){0, us * 1000}, NULL); }
+
+typedef struct {
+	atomic_uint runs[N];
+	atomic_uint ticks, failures;
+	evn_status status[N];
+	long pause[N]; /* us before the status */
+	evn_meeting meeting;
+	bool meet;
+	uint32_t failing;
+} work;
+
+static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
+{
+	work *w = arg;
+	atomic_fetch_add(&w->runs[rank], 1);
+	pause_us(w->pause[rank]);
+	if (w->meet && rank != w->failing)
+		return evn_meeting_wait(&w->meeting) ? EVN_OK
+											 : evn_fail(err, EVN_ERR_CANCELLED, "rank %u was released", rank);
+	return w->status[rank] ? evn_fail(err, w->status[rank], "rank %u failed", rank) : EVN_OK;
+}
+
+static void on_failure(void *arg)
+{
+	work *w = arg;
+	atomic_fetch_add(&w->failures, 1);
+	evn_meeting_give_up(&w->meeting);
+}
+
+static void tick(void *arg) { atomic_fetch_add(&((work *)arg)->ticks, 1); }
+
+typedef struct {
+	work w;
+	evn_team *team;
+} fixture;
+
+static int setup(void **at)
+{
+	evn_error err = {0};
+	fixture *f = calloc(1, sizeof *f);
+	assert_non_null(f);
+	evn_meeting_init(&f->w.meeting, N);
+	require_ok(evn_team_create(&f->team, N, on_failure, &f->w, &err));
+	*at = f;
+	return 0;
+}
+
+static int teardown(void **at)
+{
+	fixture *f = *at;
+	evn_team_free(f->team);
+	evn_meeting_destroy(&f->w.meeting);
+	free(f);
+	return 0;
+}
+
+static void test_every_rank_runs_once(void **at)
+{
+	fixture *f = *at;
+	evn_error err = {0};
+	for (unsigned round = 1; round <= 500; round++) {
+		require_ok(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err));
+		for (uint32_t i = 0; i < N; i++)
+			assert_int_equal(f->w.runs[i], round);
+	}
+	assert_int_equal(f->w.failures, 0);
+}
+
+static void test_the_cause_comes_out(void **at)
+{
+	fixture *f = *at;
+	evn_error err = {0};
+	f->w.status[0] = EVN_ERR_CANCELLED;
+	f->w.status[2] = EVN_ERR_DEVICE;
+	f->w.status[3] = EVN_ERR_CANCELLED;
+	f->w.pause[2] = 20000; /* the cause is known last */
+	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_DEVICE);
+	assert_int_equal(err.code, EVN_ERR_DEVICE);
+	assert_string_equal(err.text, "rank 2 failed");
+	assert_int_equal(f->w.failures, 3);
+	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, NULL), EVN_ERR_DEVICE);
+	memset(f->w.status, 0, sizeof f->w.status);
+	require_ok(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err));
+}
+
+static void test_only_followers(void **at)
+{
+	fixture *f = *at;
+	evn_error err = {0};
+	f->w.status[1] = f->w.status[3] = EVN_ERR_CANCELLED;
+	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_CANCELLED);
+	assert_string_equal(err.text, "rank 1 failed");
+}
+
+static void test_a_failing_rank_releases_the_others(void **at)
+{
+	fixture *f = *at;
+	evn_error err = {0};
+	f->w.meet = true;
+	for (uint32_t failing = 0; failing < N; failing++) {
+		f->w.failing = failing;
+		f->w.status[failing] = EVN_ERR_BUILD;
+		f->w.pause[failing] = 3000;
+		assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_BUILD);
+		f->w.status[failing] = EVN_OK;
+		f->w.pause[failing] = 0;
+		evn_meeting_reset(&f->w.meeting);
+		f->w.failing = N;
+		require_ok(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err));
+	}
+}
+
+/* However slow the machine is: the tick runs in this thread while ranks work. */
+static void test_tick(void **at)
+{
+	fixture *f = *at;
+	evn_error err = {0};
+	f->w.pause[1] = 450000;
+	require_ok(evn_team_run(f->team, run_rank, &f->w, tick, &f->w, &err));
+	assert_true(f->w.ticks >= 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_every_rank_runs_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_cause_comes_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_only_followers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_failing_rank_releases_the_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tick, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,16 @@
+# Every kernel with a weight format of each kind; all formats, one core's work of compiling for minutes, are labelled
+# long (engine/test_decoder meets every format too).
+add_dependencies(test_kernels evener_probe)
+set_tests_properties(proof/test_kernels PROPERTIES TIMEOUT 600 COST 80)
+foreach(platform intel rusticl)
+	add_test(NAME proof/test_kernels_${platform} COMMAND test_kernels ${platform})
+	set_tests_properties(proof/test_kernels_${platform} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+endforeach()
+foreach(platform pocl intel rusticl)
+	add_test(NAME proof/test_kernels_${platform}_all COMMAND test_kernels ${platform} all)
+	set_tests_properties(proof/test_kernels_${platform}_all PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200 LABELS long)
+endforeach()
+add_test(NAME proof/oclgrind COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/proof/oclgrind.sh $<TARGET_FILE:test_kernels>
+	${CMAKE_SOURCE_DIR}/kernels)
+set_tests_properties(proof/oclgrind PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 240)
+set_tests_properties(proof/test_kernels_intel PROPERTIES COST 45)
