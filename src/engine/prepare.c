@@ -34,6 +34,7 @@ static evn_status take_limits(decision *d)
 	l->n_ctx = d->o->context ? d->o->context : h->n_ctx_train;
 	l->n_batch = d->o->batch ? d->o->batch : DEFAULT_BATCH;
 	l->kv_cache = d->o->kv_cache;
+	l->messages = d->o->messages;
 	if (l->n_batch > l->n_ctx)
 		l->n_batch = l->n_ctx;
 	if (l->n_ctx > h->n_ctx_train)

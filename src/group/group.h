@@ -24,6 +24,8 @@ typedef struct evn_group evn_group;
  * borrowed. */
 evn_status evn_group_create(evn_group **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
 							evn_message_type messages, uint64_t max_floats, evn_error *err);
+/* What each rank holds for each rank of a group, itself too, at most: two messages, and as many packed. */
+uint64_t evn_group_peer_bytes(evn_message_type messages, uint64_t max_floats);
 void evn_group_free(evn_group *g);
 evn_reduce evn_group_reduce(const evn_group *g); /* the way of short messages */
 const char *evn_reduce_name(evn_reduce r);

@@ -20,6 +20,13 @@ uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats)
 	return evn_round_up(n_floats, 32) / 32 * f->block_bytes;
 }
 
+/* Between contexts, which is the most: copies of all. Two lanes by flags are two messages more of the rank's own. */
+uint64_t evn_group_peer_bytes(evn_message_type messages, uint64_t max_floats)
+{
+	uint64_t packed = messages == EVN_MESSAGES_F32 ? 0 : evn_message_bytes(&formats[messages], max_floats);
+	return EVN_TURNS * (evn_message_bytes(&formats[EVN_MESSAGES_F32], max_floats) + packed);
+}
+
 static evn_parts *parts_of(evn_group *g, uint32_t rank, bool packed)
 {
 	return packed ? &g->ranks[rank].packed : &g->ranks[rank].partials;

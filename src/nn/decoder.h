@@ -20,6 +20,7 @@ typedef struct {
 	uint32_t n_layers; /* the first so many; 0: all of them */
 	evn_dot dot;       /* how this rank multiplies by integer weights */
 	evn_kv_cache kv_cache;
+	evn_message_type messages; /* how long ones between ranks travel; for evn_decoder_shape */
 } evn_decoder_limits;
 
 /* Progress of loading, shared by the threads that load: done counts bytes on the device; a set stop ends it. */
@@ -28,7 +29,7 @@ typedef struct {
 	atomic_bool stop;
 } evn_load_progress;
 
-/* What the planner needs to know: sizes of the model's matrices, scratch and cache at these limits. */
+/* What the planner needs to know: sizes of the model's matrices, scratch, messages and cache at these limits. */
 evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_plan_shape *out, evn_error *err);
 
 /* Loads rank's ranges of `split` through q. The decoder borrows q and m. */

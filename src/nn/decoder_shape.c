@@ -61,14 +61,18 @@ static uint32_t vocab_grain(uint32_t vocab)
 	return grain;
 }
 
-/* Scratch at full width: what a rank holds besides weights and cache, whatever its share. */
+/* Scratch at full width: what a rank holds besides weights, cache and messages, whatever its share. The second lane
+ * has half a step's tokens. Attended rows may be held twice, before and after they are stored in another form. GEMM
+ * dequantises weights into 32 MiB. */
 static uint64_t fixed_bytes(const evn_hparams *h, evn_decoder_limits limits)
 {
 	uint64_t columns =
-		5 * (uint64_t)h->dim + (uint64_t)(2 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
+		3 * (uint64_t)h->dim + (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
 	uint64_t norms = (uint64_t)(2 * h->n_layers + 1) * h->dim;
 	uint64_t rope = (uint64_t)limits.n_ctx * h->rope_dim;
-	return (columns * limits.n_batch + norms + rope + 16 * (uint64_t)h->vocab) * sizeof(float) + ((uint64_t)32 << 20);
+	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, limits.n_batch, limits.n_ctx);
+	return (columns * limits.n_batch + norms + rope + 16 * (uint64_t)h->vocab) * sizeof(float) + splits +
+		   ((uint64_t)32 << 20);
 }
 
 evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_plan_shape *out, evn_error *err)
@@ -97,5 +101,6 @@ evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_
 							.vocab_row_bytes = head->size_bytes / h->vocab,
 							.kv_cache_bytes = 2 * evn_kv_cache_bytes(limits.kv_cache, h->head_dim, limits.n_ctx),
 							.fixed_bytes = fixed_bytes(h, limits)};
+	out->peer_bytes = evn_group_peer_bytes(limits.messages, evn_decoder_message_floats(m, limits));
 	return h->n_layers ? layer_bytes(m, arch, out, err) : EVN_OK;
 }

@@ -9,7 +9,9 @@
 #define BLOCK_TILES 16u /* of kernels/heads.cl */
 #define MAX_SPLITS 64u
 #define MIN_SPLIT_KEYS                                                                                               \
-	256u                   /* fewer are attended to in less time than it takes to launch the kernel that joins them */
+	256u /* fewer are attended to in less time than it takes to launch the kernel that joins them */
+#define MAX_SPLIT_ROWS                                                                                               \
+	65536u /* of what splits add up to: more than 400 cores or 3000 groups of a GPU could make use of */
 #define GROUPS_PER_UNIT 4u /* of a GPU, which hides latency behind other groups */
 
 /* Grows as it is needed. */
@@ -51,6 +53,20 @@ uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_c
 	const kv_format *f = &formats[format];
 	uint64_t vecs = head_vecs(head_dim), tiles = evn_round_up(n_ctx, TILE * BLOCK_TILES) / TILE;
 	return tiles * (vecs * f->vec_bytes + (vecs + 1) / 2 * f->scales_bytes);
+}
+
+static uint64_t split_row(uint32_t head_dim) { return head_vecs(head_dim) * 16 + 2; } /* PARTIAL_ROW of attend.cl */
+
+static uint32_t most_splits(uint32_t n_keys, uint64_t n_rows)
+{
+	uint64_t most = n_keys / MIN_SPLIT_KEYS < MAX_SPLITS ? n_keys / MIN_SPLIT_KEYS : MAX_SPLITS;
+	return (uint32_t)(most * n_rows <= MAX_SPLIT_ROWS ? most : MAX_SPLIT_ROWS / n_rows);
+}
+
+uint64_t evn_attention_split_bytes(uint32_t head_dim, uint32_t n_heads, uint32_t n_tok, uint32_t n_ctx)
+{
+	uint64_t rows = (uint64_t)(n_ctx / MIN_SPLIT_KEYS) * n_heads * n_tok;
+	return (rows < MAX_SPLIT_ROWS ? rows : MAX_SPLIT_ROWS) * split_row(head_dim) * sizeof(float);
 }
 
 /* ---- kernels -----------------------------------------------------------------------------------------------------
@@ -128,11 +144,11 @@ typedef struct {
 } cut;
 
 /* The fewest parts of the keys that leave the compute units idle for less than a tenth of the time. */
-static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t n_keys)
+static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t most)
 {
 	const evn_device *d = evn_queue_device(o->q);
 	uint64_t slots = (uint64_t)evn_device_units(d) * (evn_device_is_cpu(d) ? 1 : GROUPS_PER_UNIT);
-	uint32_t most = n_keys / MIN_SPLIT_KEYS < MAX_SPLITS ? n_keys / MIN_SPLIT_KEYS : MAX_SPLITS, best = 1;
+	uint32_t best = 1;
 	double least = 2;
 	for (uint32_t n = 1; n <= most && least > 1.1; n++) {
 		uint64_t groups = n_groups * n, rounds = (groups + slots - 1) / slots;
@@ -157,8 +173,9 @@ static cut cut_queries(const evn_attention_ops *o, const evn_attention *a, uint3
 	uint32_t n_own = a->n_heads < o->config.group ? a->n_heads : o->config.group;
 	cut c = {.queries = evn_attention_queries(o, a, n_tok)};
 	c.n_blocks = (n_own * n_tok + c.queries - 1) / c.queries;
-	c.n_splits =
-		o->config.splits ? o->config.splits : choose_splits(o, (uint64_t)c.n_blocks * a->n_kv, a->position + n_tok);
+	c.n_splits = o->config.splits ? o->config.splits
+								  : choose_splits(o, (uint64_t)c.n_blocks * a->n_kv,
+												  most_splits(a->position + n_tok, (uint64_t)a->n_heads * n_tok));
 	return c;
 }
 
@@ -248,8 +265,8 @@ static evn_status attend(evn_attention_ops *o, const rows *out, const evn_attent
 	if (!appends)
 		EVN_TRY(append(o, at, n_tok, err));
 	if (c.n_splits > 1) {
-		uint64_t row = head_vecs(o->config.head_dim) * 16 + 2; /* PARTIAL_ROW of kernels/attend.cl */
-		EVN_TRY(grow(o, &o->partial, row * c.n_splits * n_tok * at->n_heads, "attention's splits", err));
+		uint64_t floats = split_row(o->config.head_dim) * c.n_splits * n_tok * at->n_heads;
+		EVN_TRY(grow(o, &o->partial, floats, "attention's splits", err));
 	}
 	evn_kernel **k = &o->attention[out->form][c.queries];
 	EVN_TRY(kernel(o, k, "attention", out->form, c.queries, err));

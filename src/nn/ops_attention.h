@@ -21,6 +21,9 @@ typedef struct {
 /* Bytes of the keys, or of the values, of one KV head: whole blocks of 256 positions (kernels/heads.cl). */
 uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_ctx);
 
+/* Most bytes of scratch that a step of n_tok tokens needs for keys that are attended to in several parts. */
+uint64_t evn_attention_split_bytes(uint32_t head_dim, uint32_t n_heads, uint32_t n_tok, uint32_t n_ctx);
+
 evn_status evn_attention_ops_create(evn_attention_ops **out, evn_queue *q, const evn_attention_config *config,
 									evn_error *err);
 void evn_attention_ops_free(evn_attention_ops *ops);

@@ -1,7 +1,6 @@
 /* buffer.c - device memory, and moving it to and from the host. */
 #include "ocl/internal.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 static atomic_uint_fast64_t n_created;
@@ -29,23 +28,34 @@ static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_fl
 	return EVN_OK;
 }
 
+static evn_status hold(evn_status s, evn_buf *b, uint64_t bytes)
+{
+	if (s == EVN_OK) {
+		b->held_bytes = bytes;
+		atomic_fetch_add(&b->device->held_bytes, bytes);
+	}
+	return s;
+}
+
 evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
 						  evn_error *err)
 {
 	evn_chunk *chunk = NULL;
 	/* Fine-grained SVM is the promise that the device works in the host's memory as it is. */
 	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_take(d, bytes, &chunk) : NULL;
+	evn_status s;
 	if (host) {
-		evn_status s = evn_buf_wrap(out, d, host, bytes, what, err);
+		s = evn_buf_wrap(out, d, host, bytes, what, err);
 		if (s == EVN_OK)
 			(*out)->chunk = chunk;
 		else
 			evn_pages_give_back(d, chunk);
-		return s;
+		return hold(s, *out, bytes);
 	}
 	/* On unified memory every buffer is one the host can map without a copy. */
 	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
-	return create(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
+	s = create(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
+	return hold(s, *out, bytes);
 }
 
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err)
@@ -58,6 +68,7 @@ void evn_buf_free(evn_buf *b)
 	if (!b)
 		return;
 	clReleaseMemObject(b->cl);
+	atomic_fetch_sub(&b->device->held_bytes, b->held_bytes);
 	evn_pages_give_back(b->device, b->chunk);
 	free(b);
 }

@@ -149,4 +149,5 @@ bool evn_device_unified_memory(const evn_device *d) { return d->info->unified_me
 uint32_t evn_device_units(const evn_device *d) { return d->units; }
 uint64_t evn_device_local_bytes(const evn_device *d) { return d->info->local_bytes; }
 size_t evn_device_max_group(const evn_device *d) { return d->max_group; }
+uint64_t evn_device_held_bytes(const evn_device *d) { return atomic_load(&d->held_bytes); }
 bool evn_devices_share_context(const evn_device *a, const evn_device *b) { return a->context == b->context; }

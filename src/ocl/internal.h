@@ -6,6 +6,7 @@
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* clCreateCommandQueue: the baseline is 1.2 */
 #include <CL/cl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "find/found.h"
 #include "ocl/ocl.h"
@@ -43,11 +44,12 @@ struct evn_device {
 	bool gemm_known; /* CLBlast has its parameters; these two are gemm.c's */
 	uint32_t gemm_kernel;
 	evn_chunk *chunk; /* that buffers are cut from now */
+	atomic_uint_fast64_t held_bytes;
 };
 
 struct evn_buf {
 	cl_mem cl;
-	uint64_t bytes;
+	uint64_t bytes, held_bytes; /* 0 of memory that is the caller's */
 	evn_device *device;
 	evn_chunk *chunk; /* its memory's, where that is ours */
 	uint64_t serial;  /* no other buffer of the process has had it; never 0 */

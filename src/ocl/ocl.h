@@ -32,6 +32,7 @@ bool evn_device_slow_binaries(const evn_device *d);
 double evn_device_build_s(evn_device *d); /* spent on programs so far: read from the cache, or compiled */
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
+uint64_t evn_device_held_bytes(const evn_device *d); /* by its buffers, without wrapped memory */
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);
 
 /* ---- buffers (buffer.c) ---------------------------------------------------------------------------------------- */
@@ -107,8 +108,8 @@ evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const si
 /* Work-items of vectors: one a group on a CPU, where it fills the core's, else as many as the driver likes. */
 evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, evn_error *err);
 
-/* n such work-items that the kernel numbers by flat_id(), in two dimensions, as one alone may not be long enough; n is
- * set as the last argument, and those beyond it do nothing. */
+/* n such work-items that the kernel numbers by flat_id(), in two dimensions, as one alone may not be long enough; n
+ * is set as the last argument, and those beyond it do nothing. */
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err);
 
 /* evn_launch with an event of the kernel's run. */

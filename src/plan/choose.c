@@ -160,7 +160,7 @@ static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, 
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, members, n, err));
 	EVN_TRY(evn_split_make(&split, ch->shape, n, shares, prompt_shares, memory, err));
 	for (uint32_t r = 0; r < n; r++)
-		all_work &= evn_split_bytes(ch->shape, &split, r) > ch->shape->fixed_bytes;
+		all_work &= evn_split_bytes(ch->shape, &split, r) > evn_plan_fixed_bytes(ch->shape, n);
 	if (all_work)
 		*out = evn_predict(ch->shape, &split, members, meeting_of(ch, mask));
 	evn_split_free(&split);
@@ -302,7 +302,8 @@ static void explain_loser(reason_text out, const choosing *ch, uint32_t taken, u
 	const evn_prediction *without = &ch->predicted[taken], *with = &ch->predicted[taken | 1u << i];
 	evn_prediction alone;
 	evn_error err = {0};
-	if (ch->c[i].memory_bytes < ch->shape->fixed_bytes && weigh(ch, 1u << i, &alone, &err) != EVN_OK)
+	if (ch->c[i].memory_bytes < evn_plan_fixed_bytes(ch->shape, parts_of(&ch->c[i])) &&
+		weigh(ch, 1u << i, &alone, &err) != EVN_OK)
 		snprintf(out, sizeof(reason_text), "%.*s", (int)sizeof(reason_text) - 1, err.text);
 	else if (speed(ch, with) <= 0)
 		snprintf(out, sizeof(reason_text), "%s is too slow beside the others: no whole part of the model falls to it",

@@ -29,7 +29,11 @@ typedef struct {
 	uint64_t vocab_row_bytes;
 	uint64_t kv_cache_bytes; /* of one KV head in one layer at the asked context */
 	uint64_t fixed_bytes;    /* held by every rank whatever its share: norms, scratch, tables */
+	uint64_t peer_bytes;     /* and this for each rank that takes part, itself too: messages and copies of them */
 } evn_plan_shape;
+
+/* What each of n_ranks ranks holds whatever its share. */
+uint64_t evn_plan_fixed_bytes(const evn_plan_shape *s, uint32_t n_ranks);
 
 /* Query heads [begin,end) need the KV heads they attend to; a group that straddles two ranks is held by both. */
 evn_range evn_kv_range(const evn_plan_shape *s, evn_range heads);
@@ -99,9 +103,9 @@ static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_c
  * Over the whole model each rank's part of heads, of ff and of vocab deviates from its share by at most one grain
  * per kind and phase (remainders are spread over layers). Where what the ranks would hold of both phases does not
  * fit, prompts have the shares of decoding. Where a rank's memory cannot hold its share it gets less and the others
- * more, in proportion; a rank that cannot hold even fixed_bytes gets nothing. Where that is not enough, heads move by
- * whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the model (says how
- * much is missing). */
+ * more, in proportion; a rank that cannot hold even evn_plan_fixed_bytes gets nothing. Where that is not enough,
+ * heads move by whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the
+ * model (says how much is missing). */
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
 						  const double *prompt_shares, const uint64_t *memory, evn_error *err);
 void evn_split_free(evn_split *split);

@@ -123,9 +123,16 @@ static void add_bytes(uint64_t *sum, uint64_t n, uint64_t bytes)
 		*sum = UINT64_MAX;
 }
 
+uint64_t evn_plan_fixed_bytes(const evn_plan_shape *s, uint32_t n_ranks)
+{
+	uint64_t sum = s->fixed_bytes;
+	add_bytes(&sum, n_ranks, s->peer_bytes);
+	return sum;
+}
+
 uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
 {
-	uint64_t n_heads = 0, n_kv = 0, n_ff = 0, sum = s->fixed_bytes;
+	uint64_t n_heads = 0, n_kv = 0, n_ff = 0, sum = evn_plan_fixed_bytes(s, split->n_ranks);
 	for (uint32_t i = 0; i < split->n_layers; i++) {
 		const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + rank];
 		n_heads += evn_range_len(l->heads);
@@ -140,7 +147,7 @@ uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32
 	return sum;
 }
 
-/* Of the whole model held once, without fixed_bytes. */
+/* Of the whole model held once, without what every rank holds. */
 static uint64_t divisible_bytes(const evn_plan_shape *s)
 {
 	uint64_t n = s->n_layers, sum = 0;
@@ -183,6 +190,8 @@ typedef struct {
 	double step; /* least change of a share that moves a unit: of the kind that has most of them */
 } fitting;
 
+static uint64_t fixed_bytes(const fitting *f) { return evn_plan_fixed_bytes(f->shape, f->n_ranks); }
+
 /* What the capped ranks leave goes to the others in proportion to their weights. False where nobody can take it. */
 static bool share_rest(fitting *f)
 {
@@ -204,7 +213,7 @@ static bool shrink_shares(fitting *f, const evn_split *split)
 {
 	bool any = false;
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
-		uint64_t bytes = evn_split_bytes(f->shape, split, r), fixed = f->shape->fixed_bytes;
+		uint64_t bytes = evn_split_bytes(f->shape, split, r), fixed = fixed_bytes(f);
 		if (bytes <= f->memory[r] || f->shares[r] <= 0)
 			continue;
 		double fits = (double)(f->memory[r] - fixed) / (double)(bytes - fixed);
@@ -217,7 +226,7 @@ static bool shrink_shares(fitting *f, const evn_split *split)
 
 static evn_status does_not_fit(const fitting *f, evn_error *err)
 {
-	uint64_t fixed = f->shape->fixed_bytes, room = 0;
+	uint64_t fixed = fixed_bytes(f), room = 0;
 	uint32_t n_usable = 0;
 	double homeless = 1;
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
@@ -246,7 +255,7 @@ static evn_status fit(evn_split *split, const lines *l, fitting *f, evn_error *e
 {
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
 		f->shares[r] = 0;
-		f->capped[r] = f->memory[r] < f->shape->fixed_bytes;
+		f->capped[r] = f->memory[r] < fixed_bytes(f);
 	}
 	do {
 		if (!share_rest(f))

@@ -168,6 +168,29 @@ static void a_straddling_kv_head_is_held_twice(void **state)
 	evn_split_free(&split);
 }
 
+/* Three ranks hold three times the bytes of a peer each, and a limit below that leaves a rank nothing. */
+static void messages_are_held_for_every_rank(void **state)
+{
+	(void)state;
+	evn_plan_shape s = small_shape(2048);
+	evn_split split;
+	uint64_t before[3];
+	assert_int_equal(evn_split_make(&split, &s, 3, (double[]){1, 1, 1}, NULL, any_memory, NULL), EVN_OK);
+	for (uint32_t r = 0; r < 3; r++)
+		before[r] = evn_split_bytes(&s, &split, r);
+	evn_split_free(&split);
+	s.peer_bytes = 5 * MIB;
+	assert_int_equal(evn_split_make(&split, &s, 3, (double[]){1, 1, 1}, NULL, any_memory, NULL), EVN_OK);
+	for (uint32_t r = 0; r < 3; r++)
+		assert_int_equal(evn_split_bytes(&s, &split, r), before[r] + 15 * MIB);
+	evn_split_free(&split);
+	const uint64_t memory[3] = {s.fixed_bytes + 14 * MIB, UINT64_MAX, UINT64_MAX};
+	assert_int_equal(evn_split_make(&split, &s, 3, (double[]){1, 1, 1}, NULL, memory, NULL), EVN_OK);
+	assert_int_equal(evn_split_bytes(&s, &split, 0), evn_plan_fixed_bytes(&s, 3));
+	assert_int_equal(evn_range_len(split.vocab[0]), 0);
+	evn_split_free(&split);
+}
+
 static void a_share_of_zero_gets_nothing(void **state)
 {
 	(void)state;
@@ -472,6 +495,7 @@ int main(void)
 		cmocka_unit_test(any_shares_are_kept_to_the_grain),
 		cmocka_unit_test(odd_heads_alternate_between_layers),
 		cmocka_unit_test(a_straddling_kv_head_is_held_twice),
+		cmocka_unit_test(messages_are_held_for_every_rank),
 		cmocka_unit_test(a_share_of_zero_gets_nothing),
 		cmocka_unit_test(a_rank_without_heads_still_has_the_rest),
 		cmocka_unit_test(extreme_weights_do_not_overflow),
