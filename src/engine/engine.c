@@ -37,8 +37,8 @@ static void show_loading(void *arg)
 static void release_waiting(void *arg)
 {
 	evn_engine *e = arg;
-	if (e->group)
-		evn_group_give_up(e->group);
+	if (e->comm)
+		evn_comm_cancel(e->comm);
 }
 
 static evn_status open_ranks(evn_engine *e, evn_error *err)
@@ -53,7 +53,7 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;
 	}
-	EVN_TRY(evn_group_create(&e->group, queues, e->n_ranks, e->prepared.reduce, e->options.messages,
+	EVN_TRY(evn_comm_create(&e->comm, queues, e->n_ranks, e->prepared.reduce, e->options.messages,
 							 evn_decoder_message_floats(e->model, e->prepared.limits), err));
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }
@@ -113,7 +113,7 @@ void evn_engine_close(evn_engine *e)
 	if (!e)
 		return;
 	evn_team_free(e->team);
-	evn_group_free(e->group);
+	evn_comm_free(e->comm);
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		evn_decoder_free(e->ranks[i].decoder);
 	for (uint32_t i = 0; i < e->n_ranks; i++)
@@ -137,7 +137,7 @@ typedef struct {
 static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)
 {
 	reducing *r = arg;
-	return evn_group_time_all_reduce(r->e->group, rank, r->n_floats, r->n, rank == 0 ? r->us : NULL, err);
+	return evn_comm_time_all_reduce(r->e->comm, rank, r->n_floats, r->n, rank == 0 ? r->us : NULL, err);
 }
 
 evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us, evn_error *err)
@@ -156,7 +156,7 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	evn_status s = evn_team_run(e->team, reduce_often, &r, NULL, NULL, err);
 	if (s == EVN_OK)
 		*us = evn_median(r.us, n);
-	evn_group_reset(e->group);
+	evn_comm_reset(e->comm);
 	free(r.us);
 	return s;
 }

@@ -19,7 +19,7 @@ struct evn_engine {
 	evn_embedding embedding;
 	uint32_t n_ranks;
 	evn_rank ranks[EVN_MAX_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 };
 

@@ -13,7 +13,7 @@ struct evn_session {
 	float *logits;          /* (vocab) */
 	float *embeddings;      /* (n_batch, stride), and a row to work in */
 	uint32_t stride;
-	evn_group_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
+	evn_comm_times before[EVN_MAX_RANKS]; /* the communicator's counts when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
 };
 
@@ -33,7 +33,7 @@ static evn_status create(evn_session *s, evn_error *err)
 	if (!s->logits || !s->embeddings)
 		return evn_fail_memory(err, "session", (floats + h->vocab) * sizeof(float));
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		s->before[i] = evn_group_rank_times(s->e->group, i);
+		s->before[i] = evn_comm_rank_times(s->e->comm, i);
 	uint64_t began = evn_now_ns();
 	EVN_TRY(evn_team_run(s->e->team, make_kv, s, NULL, NULL, err));
 	evn_log_took(began, "KV cache of %u tokens", s->e->prepared.limits.n_ctx);
@@ -82,7 +82,7 @@ static void ask_caller(void *arg)
 	if (st->total > 1 && o->progress && !st->stopped &&
 		!o->progress(o->progress_user, "prompt", st->done, st->total)) {
 		st->stopped = true;
-		evn_group_give_up(st->s->e->group);
+		evn_comm_cancel(st->s->e->comm);
 	}
 }
 
@@ -90,7 +90,7 @@ static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
 	const stepping *st = arg;
 	evn_engine *e = st->s->e;
-	return evn_decoder_step(e->ranks[rank].decoder, st->s->kv[rank], e->group, &st->step, err);
+	return evn_decoder_step(e->ranks[rank].decoder, st->s->kv[rank], e->comm, &st->step, err);
 }
 
 static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n, evn_error *err)
@@ -110,17 +110,17 @@ static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n,
 /* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. When even the
  * rank that waits least waits longer than it works, for several steps running, they meet another way: the bits are
  * the same. */
-static void watch_meetings(evn_session *s, const evn_group_times *before)
+static void watch_meetings(evn_session *s, const evn_comm_times *before)
 {
 	enum { PATIENCE_STEPS = 8 };
 	bool all_wait = s->e->n_ranks > 1;
 	for (uint32_t i = 0; i < s->e->n_ranks; i++) {
-		evn_group_times now = evn_group_rank_times(s->e->group, i);
+		evn_comm_times now = evn_comm_rank_times(s->e->comm, i);
 		all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
 	}
 	s->waiting_steps = all_wait ? s->waiting_steps + 1 : 0;
 	if (s->waiting_steps >= PATIENCE_STEPS)
-		evn_group_fall_back(s->e->group);
+		evn_comm_fall_back(s->e->comm);
 }
 
 /* A step leaves nothing behind that its repetition does not overwrite: where meeting by flags failed, it is run again
@@ -128,17 +128,17 @@ static void watch_meetings(evn_session *s, const evn_group_times *before)
 static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
 {
 	evn_error why = {0};
-	evn_group_times before[EVN_MAX_RANKS];
+	evn_comm_times before[EVN_MAX_RANKS];
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		before[i] = evn_group_rank_times(s->e->group, i);
+		before[i] = evn_comm_rank_times(s->e->comm, i);
 	evn_status status = evn_team_run(s->e->team, run_step, st, ask_caller, st, &why);
 	if (status != EVN_OK) {
-		evn_group_reset(s->e->group);
-		if (!st->stopped && evn_group_fall_back(s->e->group)) {
+		evn_comm_reset(s->e->comm);
+		if (!st->stopped && evn_comm_fall_back(s->e->comm)) {
 			evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
 			status = evn_team_run(s->e->team, run_step, st, ask_caller, st, &why);
 			if (status != EVN_OK)
-				evn_group_reset(s->e->group);
+				evn_comm_reset(s->e->comm);
 		}
 	}
 	if (status == EVN_OK)
@@ -158,7 +158,7 @@ static evn_status step(stepping *st, const int32_t *ids, evn_error *err)
 	ask_caller(st);
 	evn_status status = st->stopped ? EVN_ERR_CANCELLED : run_on_ranks(s, st, err);
 	if (st->stopped) {
-		evn_group_reset(s->e->group);
+		evn_comm_reset(s->e->comm);
 		return evn_fail(err, EVN_ERR_CANCELLED, "the prompt was stopped at token %zu of %zu", st->done, st->total);
 	}
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
@@ -207,7 +207,7 @@ evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err)
 
 evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank)
 {
-	evn_group_times now = evn_group_rank_times(s->e->group, (uint32_t)rank);
+	evn_comm_times now = evn_comm_rank_times(s->e->comm, (uint32_t)rank);
 	double busy = (double)(now.busy_ns - s->before[rank].busy_ns) * 1e-9;
 	double wait = (double)(now.wait_ns - s->before[rank].wait_ns) * 1e-9;
 	return (evn_rank_stats){

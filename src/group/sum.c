@@ -1,7 +1,7 @@
 /* sum.c - the kernels that add partial results and normalise the sum. */
 #include <stdio.h>
 
-#include "group/ways.h"
+#include "group/method.h"
 
 evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_format *format, const evn_norm *then,
 							  const char *rest, const char *name, uint32_t items, evn_error *err)
@@ -12,16 +12,16 @@ evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_
 							   name, items, err);
 }
 
-/* x, the count of contributors and EVN_MAX_RANKS buffers: their parts of this turn in rank order, the rest filled up.
+/* x, the count of ranks and EVN_MAX_RANKS buffers: their parts of this index in rank order, the rest filled up.
  */
-static void arg_parts(evn_args *a, const evn_group *g, uint32_t rank, const evn_parts *parts, const evn_sum *s)
+static void arg_parts(evn_args *a, const evn_comm *c, uint32_t rank, const evn_parts *parts, const evn_sum *s)
 {
-	evn_buf *const *bufs = parts->bufs[evn_slot(&g->ranks[rank], s->lane)], *list[EVN_MAX_RANKS];
+	evn_buf *const *bufs = parts->bufs[evn_buffer_of(&c->ranks[rank], s->slot)], *list[EVN_MAX_RANKS];
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
 		list[i] = bufs[rank];
-	for (uint32_t i = 0; i < g->n_ranks; i++)
-		if (s->contributors >> i & 1)
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		if (s->ranks >> i & 1)
 			list[n++] = bufs[i];
 	evn_arg_buf(a, s->x);
 	evn_arg_u32(a, n);
@@ -31,27 +31,27 @@ static void arg_parts(evn_args *a, const evn_group *g, uint32_t rank, const evn_
 
 static uint32_t items_of(const evn_member *m) { return evn_device_row_items(evn_queue_device(m->queue)); }
 
-static evn_status add_norm(evn_group *g, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
+static evn_status add_norm(evn_comm *c, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
 {
-	evn_member *m = &g->ranks[rank];
+	evn_member *m = &c->ranks[rank];
 	evn_kernel **k = &parts->add_norm[s->then->kind][s->then->form];
 	if (!*k)
 		EVN_TRY(evn_sum_kernel_get(k, m->queue, parts->format, s->then, "sum.cl add_norm.cl", "add_norm", items_of(m),
 								   err));
 	evn_args a = evn_args_begin(*k);
-	arg_parts(&a, g, rank, parts, s);
+	arg_parts(&a, c, rank, parts, s);
 	evn_arg_norm(&a, s->then, s->stride);
-	return evn_launch(&a, 1, (size_t[]){s->n_tok}, (size_t[]){items_of(m)}, err);
+	return evn_launch(&a, 1, (size_t[]){s->n_rows}, (size_t[]){items_of(m)}, err);
 }
 
-evn_status evn_enqueue_sum(evn_group *g, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
+evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
 {
 	if (s->then)
-		return add_norm(g, rank, parts, s, err);
+		return add_norm(c, rank, parts, s, err);
 	if (!parts->add)
-		EVN_TRY(evn_sum_kernel_get(&parts->add, g->ranks[rank].queue, parts->format, NULL, "sum.cl add_partials.cl",
+		EVN_TRY(evn_sum_kernel_get(&parts->add, c->ranks[rank].queue, parts->format, NULL, "sum.cl add_partials.cl",
 								   "add_partials", 1, err));
 	evn_args a = evn_args_begin(parts->add);
-	arg_parts(&a, g, rank, parts, s);
-	return evn_launch_items(&a, s->n_tok * s->stride / 16, err);
+	arg_parts(&a, c, rank, parts, s);
+	return evn_launch_items(&a, s->n_rows * s->stride / 16, err);
 }

@@ -30,10 +30,10 @@ static piece make_piece(const evn_decoder *d, const evn_step *step, uint32_t lan
 }
 
 /* The step's pieces in order; returns how many. */
-static uint32_t cut_step(const evn_decoder *d, const evn_group *g, const evn_step *step, piece pieces[MAX_PIECES])
+static uint32_t cut_step(const evn_decoder *d, const evn_comm *g, const evn_step *step, piece pieces[MAX_PIECES])
 {
 	uint32_t first = (uint32_t)evn_round_up((step->n_tok + 1) / 2, EVN_PAD), rest = step->n_tok - first;
-	if (first >= step->n_tok || !evn_group_overlaps(g, (uint64_t)rest * d->dim_stride)) {
+	if (first >= step->n_tok || !evn_comm_overlaps(g, (uint64_t)rest * d->dim_stride)) {
 		pieces[0] = make_piece(d, step, 0, false);
 		return 1;
 	}
@@ -177,11 +177,11 @@ static evn_status all_logits(evn_decoder *d, const piece *p, evn_error *err)
 
 /* Between layers a step can be given up. Of a long prompt the host waits for each layer, or it would have enqueued
  * them all before anybody could change his mind; for one token that wait would cost too much. */
-static evn_status pause(evn_decoder *d, evn_group *g, uint32_t n_tok, evn_error *err)
+static evn_status pause(evn_decoder *d, evn_comm *g, uint32_t n_tok, evn_error *err)
 {
 	if (n_tok > EVN_PAD)
 		EVN_TRY(evn_queue_finish(d->q, err));
-	return evn_group_check(g, err);
+	return evn_comm_check(g, err);
 }
 
 /* ---- half-layers --------------------------------------------------------------------------------------------------
@@ -206,30 +206,31 @@ static evn_sum sum_behind(const evn_decoder *d, uint32_t half, const piece *p, e
 {
 	const evn_layer *y = &d->layers[half / 2];
 	return (evn_sum){.x = p->x,
-					 .n_tok = p->step.n_tok,
+					 .n_rows = p->step.n_tok,
 					 .stride = d->dim_stride,
-					 .contributors = half % 2 ? ff_of(y, p)->contributors : y->attn_contributors,
-					 .lane = p->lane,
+					 .ranks = half % 2 ? ff_of(y, p)->contributors : y->attn_contributors,
+					 .slot = p->lane,
 					 .overlaps = p->overlaps,
+					 .packs = p->step.n_tok > 1,
 					 .then = norm_before(d, half + 1, p, norm)};
 }
 
 /* What comes before half-layer `half` is ended, the half computed, and its sum begun. */
-static evn_status half_layer(evn_decoder *d, uint32_t half, evn_kv *kv, evn_group *g, const piece *p, evn_error *err)
+static evn_status half_layer(evn_decoder *d, uint32_t half, evn_kv *kv, evn_comm *g, const piece *p, evn_error *err)
 {
 	const evn_layer *y = &d->layers[half / 2];
 	evn_norm norm;
 	if (half) {
 		const evn_sum before = sum_behind(d, half - 1, p, &norm);
-		EVN_TRY(evn_all_reduce_end(g, d->rank, &before, err));
+		EVN_TRY(evn_comm_all_reduce_end(g, d->rank, &before, err));
 	}
-	evn_buf *partial = evn_group_partial_of(g, d->rank, p->lane);
+	evn_buf *partial = evn_comm_partial(g, d->rank, p->lane);
 	if (half % 2 == 0 && evn_range_len(y->heads))
 		EVN_TRY(attention(d, y, kv, partial, p, err));
 	if (half % 2 && evn_range_len(ff_of(y, p)->units))
 		EVN_TRY(feed_forward(d, ff_of(y, p), partial, p, err));
 	const evn_sum after = sum_behind(d, half, p, &norm);
-	return evn_all_reduce_begin(g, d->rank, &after, err);
+	return evn_comm_all_reduce_begin(g, d->rank, &after, err);
 }
 
 static evn_status begin_piece(evn_decoder *d, const piece *p, evn_error *err)
@@ -240,20 +241,20 @@ static evn_status begin_piece(evn_decoder *d, const piece *p, evn_error *err)
 	return norm_rows(d, p, norm_before(d, 0, p, &norm), 0, p->step.n_tok, err);
 }
 
-static evn_status end_piece(evn_decoder *d, evn_group *g, const piece *p, evn_error *err)
+static evn_status end_piece(evn_decoder *d, evn_comm *g, const piece *p, evn_error *err)
 {
 	evn_norm norm;
 	if (d->n_layers) {
 		const evn_sum last = sum_behind(d, 2 * d->n_layers - 1, p, &norm);
-		EVN_TRY(evn_all_reduce_end(g, d->rank, &last, err));
+		EVN_TRY(evn_comm_all_reduce_end(g, d->rank, &last, err));
 	}
 	return all_logits(d, p, err);
 }
 
-evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err)
+evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_comm *g, const evn_step *step, evn_error *err)
 {
 	piece pieces[MAX_PIECES];
-	evn_group_step_begin(g, d->rank);
+	evn_comm_step_begin(g, d->rank);
 	const uint32_t n = cut_step(d, g, step, pieces);
 	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(begin_piece(d, &pieces[i], err));
@@ -265,5 +266,5 @@ evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_
 	}
 	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(end_piece(d, g, &pieces[i], err));
-	return evn_group_step_end(g, d->rank, err);
+	return evn_comm_step_end(g, d->rank, err);
 }

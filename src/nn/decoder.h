@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-#include "group/group.h"
+#include "group/comm.h"
 #include "model/model.h"
 #include "nn/ops.h"
 #include "nn/ops_attention.h"
@@ -52,6 +52,6 @@ typedef struct {
 	uint32_t n_logits; /* of the last n_logits tokens */
 	float *logits;     /* host, (n_logits, vocab); each rank writes the columns it holds */
 } evn_step;
-evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_group *g, const evn_step *step, evn_error *err);
+evn_status evn_decoder_step(evn_decoder *d, evn_kv *kv, evn_comm *g, const evn_step *step, evn_error *err);
 
 #endif

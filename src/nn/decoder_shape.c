@@ -101,6 +101,6 @@ evn_status evn_decoder_shape(const evn_model *m, evn_decoder_limits limits, evn_
 							.vocab_row_bytes = head->size_bytes / h->vocab,
 							.kv_cache_bytes = 2 * evn_kv_cache_bytes(limits.kv_cache, h->head_dim, limits.n_ctx),
 							.fixed_bytes = fixed_bytes(h, limits)};
-	out->peer_bytes = evn_group_peer_bytes(limits.messages, evn_decoder_message_floats(m, limits));
+	out->peer_bytes = evn_comm_peer_bytes(limits.messages, evn_decoder_message_floats(m, limits));
 	return h->n_layers ? layer_bytes(m, arch, out, err) : EVN_OK;
 }

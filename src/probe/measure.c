@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "group/group.h"
+#include "group/comm.h"
 #include "group/team.h"
 #include "nn/arch.h"
 #include "nn/ops.h"
@@ -55,7 +55,7 @@ typedef struct {
 	evn_tensor general;
 	uint32_t n;
 	bench_rank ranks[EVN_MAX_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 	uint32_t reduce_floats;
 	bool fit[EVN_REDUCE_FLAGS + 1]; /* ways whose trial went well */
@@ -247,7 +247,7 @@ static evn_status time_passes(bench *b, bench_rank *r, pass_fn pass, uint32_t n_
 	uint64_t began = evn_now_ns(), now, n = 0;
 	EVN_TRY(pass(r, n_tok, err));
 	*ns = (double)(evn_now_ns() - began);
-	EVN_TRY(evn_group_meet(b->group, err));
+	EVN_TRY(evn_comm_barrier(b->comm, err));
 	if (*ns > SLOW_NS && pass != gemm_pass)
 		return EVN_OK;
 	began = evn_now_ns();
@@ -339,7 +339,7 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 		return EVN_OK;
 	EVN_TRY(evn_prove_gemm(r->device, b->model, err));
 	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
-		EVN_TRY(evn_group_meet(b->group, err));
+		EVN_TRY(evn_comm_barrier(b->comm, err));
 		if (atomic_load(&b->gemm_enough))
 			break;
 		if (n_tok < GEMM_TOKENS)
@@ -396,18 +396,18 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	enum { TIMES = 7 };
 	bench *b = arg;
 	double us[TIMES];
-	EVN_TRY(evn_group_time_all_reduce(b->group, rank, b->reduce_floats, TIMES, us, err));
+	EVN_TRY(evn_comm_time_all_reduce(b->comm, rank, b->reduce_floats, TIMES, us, err));
 	if (rank == 0)
-		tell(b, 0, reduce_key(evn_group_reduce(b->group)), evn_median(us, TIMES));
+		tell(b, 0, reduce_key(evn_comm_reduce(b->comm)), evn_median(us, TIMES));
 	if (rank == 0)
-		b->fit[evn_group_reduce(b->group)] = true;
+		b->fit[evn_comm_reduce(b->comm)] = true;
 	return EVN_OK;
 }
 
 /* ---- the course of it --------------------------------------------------------------------------------------------
  */
 
-static void give_up(void *arg) { evn_group_give_up(((bench *)arg)->group); }
+static void give_up(void *arg) { evn_comm_cancel(((bench *)arg)->comm); }
 
 /* Picks by the names that evn_pick_name gives: "0:0" or "0:0/1@1". */
 static evn_status parse_pick(const evn_system *s, const char *name, evn_pick *out, evn_error *err)
@@ -449,13 +449,13 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 	return EVN_OK;
 }
 
-static evn_status with_group(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
+static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
 {
-	evn_status s = evn_group_create(&b->group, queues, b->n, way, EVN_MESSAGES_F32, b->reduce_floats, err);
+	evn_status s = evn_comm_create(&b->comm, queues, b->n, way, EVN_MESSAGES_F32, b->reduce_floats, err);
 	if (s == EVN_OK)
 		s = evn_team_run(b->team, fn, b, NULL, NULL, err);
-	evn_group_free(b->group);
-	b->group = NULL;
+	evn_comm_free(b->comm);
+	b->comm = NULL;
 	return s;
 }
 
@@ -465,28 +465,28 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 	if (!b->model)
 		EVN_TRY(make_general(b, err));
 	b->reduce_floats = (uint32_t)evn_round_up(b->model ? evn_model_hparams(b->model)->dim : GENERAL_ROWS, EVN_PAD);
-	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, set_up, err));
-	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_gemv, err));
-	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_launches, err));
-	EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_prompt, err));
+	EVN_TRY(with_comm(b, queues, EVN_REDUCE_HOST, set_up, err));
+	EVN_TRY(with_comm(b, queues, EVN_REDUCE_HOST, measure_gemv, err));
+	EVN_TRY(with_comm(b, queues, EVN_REDUCE_HOST, measure_launches, err));
+	EVN_TRY(with_comm(b, queues, EVN_REDUCE_HOST, measure_prompt, err));
 	if (b->n > 1) {
-		EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_reduce, err));
+		EVN_TRY(with_comm(b, queues, EVN_REDUCE_HOST, measure_reduce, err));
 		bool shared = true;
 		for (uint32_t i = 1; i < b->n; i++)
 			shared &= evn_devices_share_context(b->ranks[0].device, b->ranks[i].device);
 		if (shared)
-			EVN_TRY(with_group(b, queues, EVN_REDUCE_EVENTS, measure_reduce, err));
+			EVN_TRY(with_comm(b, queues, EVN_REDUCE_EVENTS, measure_reduce, err));
 		/* The trial of flags: where it fails, ranks share workers or do not share memory, and have other ways. */
 		evn_error why = {0};
-		if (with_group(b, queues, EVN_REDUCE_FLAGS, measure_reduce, &why) != EVN_OK)
+		if (with_comm(b, queues, EVN_REDUCE_FLAGS, measure_reduce, &why) != EVN_OK)
 			evn_log(EVN_LOG_INFO, "%s", why.text);
 	}
 	/* GEMM alone only, and last, because drivers' compilers have been seen to crash on CLBlast's kernels: what is
 	 * known by now stays known. */
 	b->gemm_began_ns = evn_now_ns();
 	if (b->n == 1)
-		EVN_TRY(with_group(b, queues, EVN_REDUCE_HOST, measure_gemm, err));
-	return b->workload->purpose == EVN_FOR_TRAINING ? with_group(b, queues, EVN_REDUCE_HOST, measure_training, err)
+		EVN_TRY(with_comm(b, queues, EVN_REDUCE_HOST, measure_gemm, err));
+	return b->workload->purpose == EVN_FOR_TRAINING ? with_comm(b, queues, EVN_REDUCE_HOST, measure_training, err)
 													: EVN_OK;
 }
 

@@ -20,7 +20,7 @@
 typedef struct {
 	evn_decoder *decoder;
 	evn_kv *kv;
-	evn_group *group; /* of one */
+	evn_comm *comm;   /* of one */
 	uint64_t done_ns; /* when its step was done */
 } walker;
 
@@ -28,7 +28,7 @@ typedef struct {
 typedef struct {
 	uint32_t n_tok, position;
 	bool logits;
-	evn_group *together; /* NULL: each rank by itself, all at once */
+	evn_comm *together; /* NULL: each rank by itself, all at once */
 	uint32_t n;
 	double ns[EVN_MAX_RANKS][MAX_SLICES];
 } timing;
@@ -45,18 +45,18 @@ struct evn_steps {
 	evn_team *team;
 	walker walkers[EVN_MAX_RANKS];
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
-	evn_group *groups[EVN_REDUCE_FLAGS + 1]; /* of all, by the way they meet */
+	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all, by the way they meet */
 	/* what the team does */
 	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
 	evn_step step;
-	evn_group *together;
+	evn_comm *together;
 };
 
 static void give_up(void *arg)
 {
 	evn_steps *s = arg;
 	if (s->together)
-		evn_group_give_up(s->together);
+		evn_comm_cancel(s->together);
 }
 
 /* ---- building -----------------------------------------------------------------------------------------------------
@@ -138,13 +138,13 @@ static void unload(evn_steps *s)
 		walker *w = &s->walkers[i];
 		evn_kv_free(w->kv);
 		evn_decoder_free(w->decoder);
-		evn_group_free(w->group);
+		evn_comm_free(w->comm);
 		*w = (walker){0};
 		evn_split_free(&s->one[i]);
 	}
-	for (size_t way = 0; way < sizeof s->groups / sizeof *s->groups; way++) {
-		evn_group_free(s->groups[way]);
-		s->groups[way] = NULL;
+	for (size_t way = 0; way < sizeof s->comms / sizeof *s->comms; way++) {
+		evn_comm_free(s->comms[way]);
+		s->comms[way] = NULL;
 	}
 	s->together = NULL;
 }
@@ -210,8 +210,8 @@ static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		EVN_TRY(split_alone(s, i, divisor, err));
-		EVN_TRY(evn_group_create(&s->walkers[i].group, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
-								 message_floats(s), err));
+		EVN_TRY(evn_comm_create(&s->walkers[i].comm, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
+								message_floats(s), err));
 	}
 	return evn_team_run(s->team, load, s, NULL, NULL, err);
 }
@@ -223,7 +223,7 @@ static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_steps *s = arg;
 	walker *w = &s->walkers[rank];
-	EVN_TRY(evn_decoder_step(w->decoder, w->kv, s->together ? s->together : w->group, &s->step, err));
+	EVN_TRY(evn_decoder_step(w->decoder, w->kv, s->together ? s->together : w->comm, &s->step, err));
 	w->done_ns = evn_now_ns();
 	return EVN_OK;
 }
@@ -409,9 +409,9 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++) {
 		if (!ways[way])
 			continue;
-		EVN_TRY(evn_group_create(&s->groups[way], s->queues, s->n, way, EVN_MESSAGES_F32, message_floats(s), err));
-		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->groups[way]};
-		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->groups[way]};
+		EVN_TRY(evn_comm_create(&s->comms[way], s->queues, s->n, way, EVN_MESSAGES_F32, message_floats(s), err));
+		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->comms[way]};
+		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->comms[way]};
 		of[n++] = way;
 	}
 	EVN_TRY(time_all(s, prompts, n, err));

@@ -4,7 +4,7 @@
 #ifndef EVN_STEPS_H
 #define EVN_STEPS_H
 
-#include "group/group.h"
+#include "group/comm.h"
 #include "nn/decoder.h"
 
 typedef struct evn_steps evn_steps;

@@ -1,4 +1,4 @@
-/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, inside a meeting, of
+/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, behind flags, of
  * packed messages. */
 #include "proof/selftest_case.h"
 
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Words of the shared memory as meet.cl lays it out: a count every FLAG_WORDS, behind the counts who was late;
+/* Words of the shared memory as flags.cl lays it out: a count every FLAG_WORDS, behind the counts who was late;
  * then, a multiple of sixteen words from the beginning, partials. */
 enum { FLAG_WORDS = 16, LATE_SLOT = EVN_MAX_RANKS, ALL_FLAGS = (EVN_MAX_RANKS + 1) * FLAG_WORDS };
 
@@ -17,8 +17,8 @@ static float float_of_bits(uint32_t bits)
 	return f;
 }
 
-/* Shared memory in which the first `present` ranks but rank 0 have come to meeting `round`; rank 0's kernel comes to
- * it. Behind the flags n_floats more. */
+/* Shared memory in which the first `present` ranks but rank 0 have arrived at all-reduce `round`; rank 0's kernel
+ * arrives there. Behind the flags n_floats more. */
 static evn_status make_shared(evn_cases *c, evn_case_array *shared, uint32_t present, uint32_t round,
 							  uint64_t n_floats, evn_error *err)
 {
@@ -37,7 +37,7 @@ static evn_status make_shared(evn_cases *c, evn_case_array *shared, uint32_t pre
 	return EVN_OK;
 }
 
-static void meeting_args(evn_args *a, const evn_case_array *shared, uint32_t n_ranks)
+static void flags_args(evn_args *a, const evn_case_array *shared, uint32_t n_ranks)
 {
 	evn_arg_buf(a, shared->buf);
 	evn_arg_u32(a, 0);
@@ -46,11 +46,11 @@ static void meeting_args(evn_args *a, const evn_case_array *shared, uint32_t n_r
 	evn_arg_u32(a, 3);   /* more before it goes */
 }
 
-/* The kernels that sum partial results: by groups of their own or by the one item that has met the
+/* The kernels that sum partial results: by groups of their own or by the one item that has waited for the
  * other ranks; the sum alone or its norm too. */
 typedef struct {
-	uint32_t n_ranks, contributors; /* a bit for each rank */
-	bool meets, norms;
+	uint32_t n_ranks, ranks; /* a bit for each rank */
+	bool waits, norms;
 	evn_form form; /* of the norm */
 } sum_shape;
 
@@ -58,18 +58,18 @@ enum { N_TOK = 2, DIM = 3 * EVN_PAD - 5, STRIDE = 3 * EVN_PAD };
 
 /* One array of EVN_MAX_RANKS rows, each a partial; those of ranks that do not contribute are full of NaN: they must
  * not be read. */
-static void make_partials(evn_cases *c, uint32_t contributors, float *partials, evn_case_array *x)
+static void make_partials(evn_cases *c, uint32_t ranks, float *partials, evn_case_array *x)
 {
 	uint32_t n = 0;
 	for (uint64_t i = 0; i < x->n; i++)
 		x->bound[i] = fabs(x->want[i]);
 	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
-		n += contributors >> p & 1;
+		n += ranks >> p & 1;
 		for (uint64_t i = 0; i < x->n; i++) {
 			float *value = &partials[p * x->n + i];
-			*value = contributors >> p & 1 ? evn_case_random(c) : NAN;
-			x->want[i] += contributors >> p & 1 ? (double)*value : 0;
-			x->bound[i] += contributors >> p & 1 ? fabs((double)*value) : 0;
+			*value = ranks >> p & 1 ? evn_case_random(c) : NAN;
+			x->want[i] += ranks >> p & 1 ? (double)*value : 0;
+			x->bound[i] += ranks >> p & 1 ? fabs((double)*value) : 0;
 		}
 	}
 	for (uint64_t i = 0; i < x->n; i++)
@@ -101,25 +101,25 @@ static void expect_norm(const evn_case_array *x, const evn_case_array *w, float 
 static uint32_t items_of(const evn_cases *c, const sum_shape *s)
 {
 	uint32_t items = c->options.items ? c->options.items : evn_device_row_items(evn_queue_device(c->q));
-	return s->norms && !s->meets ? items : 1;
+	return s->norms && !s->waits ? items : 1;
 }
 
 static evn_status launch_sum(evn_cases *c, const sum_shape *s, evn_args *a, evn_error *err)
 {
-	if (!s->meets && !s->norms)
+	if (!s->waits && !s->norms)
 		return evn_launch_items(a, N_TOK * STRIDE / 16, err);
-	size_t groups = s->meets ? 1 : N_TOK;
+	size_t groups = s->waits ? 1 : N_TOK;
 	return evn_launch(a, 1, &groups, (size_t[]){items_of(c, s)}, err);
 }
 
 static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, evn_error *err)
 {
-	static const char *const names[2][2] = {{"add_partials", "add_norm"}, {"meet_and_add", "meet_and_norm"}};
+	static const char *const names[2][2] = {{"add_partials", "add_norm"}, {"flags_and_add", "flags_and_norm"}};
 	static const char *const files[2][2] = {{"add_partials.cl", "add_norm.cl"},
-											{"meet.cl meeting.cl", "meet.cl meet_and_norm.cl"}};
+											{"flags.cl flags_sum.cl", "flags.cl flags_and_norm.cl"}};
 	char sources[64];
-	snprintf(sources, sizeof sources, "message/f32.cl sum.cl %s", files[s->meets][s->norms]);
-	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form, sources, names[s->meets][s->norms], items_of(c, s),
+	snprintf(sources, sizeof sources, "message/f32.cl sum.cl %s", files[s->waits][s->norms]);
+	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form, sources, names[s->waits][s->norms], items_of(c, s),
 							   err);
 }
 
@@ -128,28 +128,28 @@ static evn_status arg_shared(evn_cases *c, const sum_shape *s, evn_args *a, evn_
 							 const evn_case_array *x, evn_error *err)
 {
 	EVN_TRY(evn_case_upload(c, shared, err));
-	meeting_args(a, shared, s->n_ranks);
+	flags_args(a, shared, s->n_ranks);
 	evn_arg_u32(a, N_TOK * STRIDE / 16); /* apart */
 	evn_arg_buf(a, x->buf);
 	evn_arg_u32(a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
 	evn_arg_u32(a, ALL_FLAGS / 16);
-	evn_arg_u32(a, s->contributors);
+	evn_arg_u32(a, s->ranks);
 	return EVN_OK;
 }
 
-/* Each partial in a buffer, the contributors' first. */
-static evn_status arg_partials(evn_cases *c, uint32_t contributors, evn_args *a, const float *partials,
+/* Each partial in a buffer, the ranks' first. */
+static evn_status arg_partials(evn_cases *c, uint32_t ranks, evn_args *a, const float *partials,
 							   const evn_case_array *x, evn_error *err)
 {
 	uint32_t n = 0;
 	evn_arg_buf(a, x->buf);
 	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++)
-		n += contributors >> p & 1;
+		n += ranks >> p & 1;
 	evn_arg_u32(a, n);
 	for (int contributes = 1; contributes >= 0; contributes--)
 		for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
 			evn_case_array partial;
-			if ((contributors >> p & 1) != (uint32_t)contributes)
+			if ((ranks >> p & 1) != (uint32_t)contributes)
 				continue;
 			EVN_TRY(evn_case_array_make(c, &partial, x->n, err));
 			memcpy(partial.values, partials + p * x->n, x->n * sizeof *partials);
@@ -170,32 +170,32 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	EVN_TRY(evn_case_output(c, &x, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_output(c, &y, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_input(c, &w, STRIDE, err));
-	make_partials(c, s->contributors, shared.values + ALL_FLAGS, &x);
+	make_partials(c, s->ranks, shared.values + ALL_FLAGS, &x);
 	expect_norm(&x, &w, eps, &y);
 	evn_args a = evn_args_begin(k);
-	EVN_TRY(s->meets ? arg_shared(c, s, &a, &shared, &x, err)
-					 : arg_partials(c, s->contributors, &a, shared.values + ALL_FLAGS, &x, err));
+	EVN_TRY(s->waits ? arg_shared(c, s, &a, &shared, &x, err)
+					 : arg_partials(c, s->ranks, &a, shared.values + ALL_FLAGS, &x, err));
 	if (s->norms)
 		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->form, y.buf, w.buf, NULL, DIM, eps}, STRIDE);
 	EVN_TRY(launch_sum(c, s, &a, err));
 	shared.n = ALL_FLAGS;
-	if (s->meets)
+	if (s->waits)
 		EVN_TRY(evn_case_check(c, &shared, "flags", err));
 	if (s->norms)
 		EVN_TRY(s->form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
 	return evn_case_check(c, &x, "x", err);
 }
 
-/* Three ranks, of which *shape have come to the meeting that rank 0 came to before its last: rank 0 either goes on or
- * names the first that did not come. */
-static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
+/* Three ranks, of which *shape have arrived at the all-reduce before rank 0's last: rank 0 either goes on or names
+ * the first that has not arrived. */
+static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
 	evn_case_array flags;
-	static const char *const sources = "message/f32.cl sum.cl meet.cl meeting.cl";
-	evn_kernel *arrive, *await;
-	EVN_TRY(evn_norm_kernel_get(&arrive, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "arrive", 1, err));
-	EVN_TRY(evn_norm_kernel_get(&await, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "await", 1, err));
+	static const char *const sources = "message/f32.cl sum.cl flags.cl flags_sum.cl";
+	evn_kernel *arrive, *wait;
+	EVN_TRY(evn_norm_kernel_get(&arrive, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "flags_arrive", 1, err));
+	EVN_TRY(evn_norm_kernel_get(&wait, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "flags_wait", 1, err));
 	EVN_TRY(make_shared(c, &flags, present, round, 0, err));
 	flags.want[0] = (double)float_of_bits(round + 1);
 	for (int i = 0; i < 2; i++) {
@@ -206,8 +206,8 @@ static evn_status meet_case(evn_cases *c, const void *shape, evn_error *err)
 	}
 	if (present < 3)
 		flags.want[LATE_SLOT * FLAG_WORDS] = (double)float_of_bits(present + 1);
-	evn_args a = evn_args_begin(await);
-	meeting_args(&a, &flags, 3);
+	evn_args a = evn_args_begin(wait);
+	flags_args(&a, &flags, 3);
 	evn_arg_u32(&a, 1);
 	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	return evn_case_check(c, &flags, "flags", err);
@@ -284,16 +284,16 @@ void evn_selftest_sums(evn_cases *c)
 	static const uint32_t groups[][2] = {{1, 1}, {2, 3}, {3, 5}, {EVN_MAX_RANKS, (1 << EVN_MAX_RANKS) - 1}};
 	static const uint32_t present[] = {1, 2, 3};
 	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-		for (int meets = 0; meets < 2; meets++) {
-			sum_shape s = {.n_ranks = groups[i][0], .contributors = groups[i][1], .meets = meets};
-			evn_case_run(c, sum_case, &s, "%s of %u", meets ? "meet_and_add" : "add_partials", s.n_ranks);
+		for (int waits = 0; waits < 2; waits++) {
+			sum_shape s = {.n_ranks = groups[i][0], .ranks = groups[i][1], .waits = waits};
+			evn_case_run(c, sum_case, &s, "%s of %u", waits ? "flags_and_add" : "add_partials", s.n_ranks);
 			s.norms = true;
 			for (s.form = 0; s.form < EVN_FORMS; s.form++)
-				evn_case_run(c, sum_case, &s, "%s %s of %u", meets ? "meet_and_norm" : "add_norm",
+				evn_case_run(c, sum_case, &s, "%s %s of %u", waits ? "flags_and_norm" : "add_norm",
 							 s.form == EVN_FORM_Q8 ? "q8" : "f32", s.n_ranks);
 		}
 	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
-		evn_case_run(c, meet_case, &present[i], "meet %u of 3", present[i]);
+		evn_case_run(c, flags_case, &present[i], "flags %u of 3", present[i]);
 	for (size_t i = 0; i < sizeof message_shapes / sizeof *message_shapes; i++)
 		evn_case_run(c, message_case, &message_shapes[i], "add_packed %s", message_shapes[i].name);
 }

@@ -5,7 +5,7 @@
 /* The partial sum this rank gives to the gradient of x. */
 static evn_status give_gradient(evn_network *n, evn_error *err)
 {
-	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
 	if (n->arch->out_norm)
 		return evn_network_norm_back(n, n->x, &n->out_norm, err);
 	return evn_copy(n->q, partial, 0, n->d_normed, 0, (uint64_t)n->n_tok * n->dim_stride * sizeof(float), err);
@@ -32,9 +32,10 @@ static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed
 	EVN_TRY(evn_copy(n->q, n->x_piece, 0, normed, at, bytes, err));
 	if (l.n)
 		EVN_TRY(evn_linear_forward(&head, &n->products, n->logits, l.stride, n->x_piece, n->dim_stride, count, err));
-	EVN_TRY(evn_op_loss_stats(n->backward, evn_group_partial(n->group, n->rank), n->logits, n->targets, &l, err));
+	EVN_TRY(evn_op_loss_stats(n->backward, evn_comm_partial(n->comm, n->rank, 0), n->logits, n->targets, &l, err));
 	EVN_TRY(evn_fill_zero(n->q, n->stats, err));
-	EVN_TRY(evn_all_reduce(n->group, n->rank, n->stats, evn_loss_floats(count, n->n_ranks), everybody, err));
+	const evn_sum sum = evn_sum_of(n->stats, evn_loss_floats(count, n->n_ranks), everybody);
+	EVN_TRY(evn_comm_all_reduce(n->comm, n->rank, &sum, err));
 	EVN_TRY(evn_op_loss_gradient(n->backward, n->losses, n->logits, n->stats, n->targets, &l, gradient_scale, err));
 	if (!l.n || gradient_scale <= 0)
 		return EVN_OK;
@@ -57,5 +58,6 @@ evn_status evn_network_loss(evn_network *n, float gradient_scale, evn_error *err
 	if (evn_range_len(n->vocab))
 		EVN_TRY(give_gradient(n, err));
 	EVN_TRY(evn_fill_zero(n->q, n->dx, err));
-	return evn_all_reduce(n->group, n->rank, n->dx, (uint64_t)n->n_tok * n->dim_stride, n->vocab_contributors, err);
+	const evn_sum sum = evn_sum_of(n->dx, (uint64_t)n->n_tok * n->dim_stride, n->vocab_contributors);
+	return evn_comm_all_reduce(n->comm, n->rank, &sum, err);
 }

@@ -46,7 +46,7 @@ typedef struct {
 
 typedef struct {
 	evn_queue *q;
-	evn_group *group;
+	evn_comm *comm;
 	evn_products products;
 	evn_product_times times; /* of the products */
 	evn_backward *backward;
@@ -78,7 +78,7 @@ typedef struct {
  * would do. */
 evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
 							 evn_error *err);
-/* Floats of the longest sum over ranks: needed before the group, and so before the network. */
+/* Floats of the longest sum over ranks: needed before the communicator, and so before the network. */
 uint64_t evn_network_message(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
 							 uint32_t n_ranks);
 /* Bytes that all layers' activations take when none are recomputed. */
@@ -86,7 +86,7 @@ uint64_t evn_network_activation_bytes(const evn_hparams *h, const evn_pass_shape
 
 /* Rank's part of `split`. Trained parameters and the optimizer's state, where there is one, come out of `state`
  * (tensors NAME, adam_m.NAME, adam_v.NAME), all else out of m. */
-evn_status evn_network_load(evn_network **out, evn_queue *q, evn_group *g, const evn_model *m, const evn_gguf *state,
+evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, const evn_model *m, const evn_gguf *state,
 							const evn_split *split, uint32_t rank, const evn_trained *trained,
 							const evn_pass_shape *shape, evn_error *err);
 void evn_network_free(evn_network *n);

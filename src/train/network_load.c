@@ -450,8 +450,8 @@ static evn_status load(loader *l, const evn_gguf *state)
 	return evn_queue_finish(n->q, l->err);
 }
 
-evn_status evn_network_load(evn_network **out, evn_queue *q, evn_group *g, const evn_model *m, const evn_gguf *state,
-							const evn_split *split, uint32_t rank, const evn_trained *trained,
+evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, const evn_model *m,
+							const evn_gguf *state, const evn_split *split, uint32_t rank, const evn_trained *trained,
 							const evn_pass_shape *shape, evn_error *err)
 {
 	evn_network *n = *out = calloc(1, sizeof *n);
@@ -459,7 +459,7 @@ evn_status evn_network_load(evn_network **out, evn_queue *q, evn_group *g, const
 		return evn_fail_memory(err, "network", sizeof *n);
 	n->q = n->products.q = q;
 	n->products.times = &n->times;
-	n->group = g;
+	n->comm = comm;
 	n->h = evn_model_hparams(m);
 	n->trained = *trained;
 	n->shape = *shape;

@@ -95,13 +95,13 @@ uint64_t evn_piece_message(const evn_param *p, const evn_piece *piece)
 	return evn_round_up((uint64_t)piece->rows * p->stride, EVN_PAD);
 }
 
-evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_sharing what, evn_group *g, uint32_t rank,
+evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_sharing what, evn_comm *c, uint32_t rank,
 						   evn_queue *q, evn_buf *scratch, evn_error *err)
 {
 	const uint64_t row_bytes = p->stride * sizeof(float);
 	bool values = what == EVN_TAKE_VALUES;
 	evn_range give = values ? piece->owned : piece->row;
-	evn_buf *buf = values ? p->value : p->gradient, *partial = evn_group_partial(g, rank);
+	evn_buf *buf = values ? p->value : p->gradient, *partial = evn_comm_partial(c, rank, 0);
 	if ((uint64_t)evn_range_len(give) * p->stride < evn_piece_message(p, piece))
 		EVN_TRY(evn_fill_zero(q, partial, err));
 	if (evn_range_len(give))
@@ -109,8 +109,8 @@ evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_shari
 						 (piece->at + give.begin - piece->row.begin) * row_bytes, evn_range_len(give) * row_bytes,
 						 err));
 	EVN_TRY(evn_fill_zero(q, scratch, err));
-	EVN_TRY(
-		evn_all_reduce(g, rank, scratch, evn_piece_message(p, piece), values ? piece->owners : piece->holders, err));
+	const evn_sum sum = evn_sum_of(scratch, evn_piece_message(p, piece), values ? piece->owners : piece->holders);
+	EVN_TRY(evn_comm_all_reduce(c, rank, &sum, err));
 	if (!evn_range_len(piece->row))
 		return EVN_OK;
 	return evn_copy(q, buf, piece->at * row_bytes, scratch, piece->row.begin * row_bytes,

@@ -7,7 +7,7 @@
 #ifndef EVN_PARAM_H
 #define EVN_PARAM_H
 
-#include "group/group.h"
+#include "group/comm.h"
 #include "model/model.h"
 #include "train/backward.h"
 
@@ -62,7 +62,7 @@ typedef enum {
 	EVN_SUM_GRADIENTS, /* of all holders */
 	EVN_TAKE_VALUES,   /* the owners' */
 } evn_sharing;
-evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_sharing what, evn_group *g, uint32_t rank,
+evn_status evn_piece_share(const evn_param *p, const evn_piece *piece, evn_sharing what, evn_comm *c, uint32_t rank,
 						   evn_queue *q, evn_buf *scratch, evn_error *err);
 
 #endif

@@ -30,7 +30,7 @@ struct evn_trainer {
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_network *networks[EVN_MAX_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 	evn_progress progress;
 	float *loss, *val_loss; /* (o.steps) */
@@ -253,15 +253,15 @@ static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 static void release_waiting(void *arg)
 {
 	evn_trainer *t = arg;
-	if (t->group)
-		evn_group_give_up(t->group);
+	if (t->comm)
+		evn_comm_cancel(t->comm);
 }
 
 static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_trainer *t = arg;
-	return evn_network_load(&t->networks[rank], t->queues[rank], t->group, t->model, t->state.gguf,
-							&t->prepared.split, rank, &t->trained, &t->shape, err);
+	return evn_network_load(&t->networks[rank], t->queues[rank], t->comm, t->model, t->state.gguf, &t->prepared.split,
+							rank, &t->trained, &t->shape, err);
 }
 
 static evn_status open_ranks(evn_trainer *t, evn_error *err)
@@ -276,8 +276,8 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 		evn_device_build_throwaway(t->devices[i], evn_device_slow_binaries(t->devices[i]));
 		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
 	}
-	EVN_TRY(evn_group_create(&t->group, t->queues, t->n_ranks, reduce, EVN_MESSAGES_F32,
-							 evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks), err));
+	EVN_TRY(evn_comm_create(&t->comm, t->queues, t->n_ranks, reduce, EVN_MESSAGES_F32,
+							evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks), err));
 	EVN_TRY(evn_team_create(&t->team, t->n_ranks, release_waiting, t, err));
 	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);
 }
@@ -336,7 +336,7 @@ void evn_trainer_close(evn_trainer *t)
 	evn_team_free(t->team);
 	for (uint32_t i = 0; i < t->n_ranks; i++)
 		evn_network_free(t->networks[i]);
-	evn_group_free(t->group);
+	evn_comm_free(t->comm);
 	for (uint32_t i = 0; i < t->n_ranks; i++)
 		evn_queue_free(t->queues[i]);
 	for (uint32_t i = 0; i < t->n_ranks; i++)
@@ -409,7 +409,7 @@ static evn_status run(evn_trainer *t, evn_rank_fn fn, evn_error *err)
 {
 	evn_status s = evn_team_run(t->team, fn, t, NULL, NULL, err);
 	if (s != EVN_OK)
-		evn_group_reset(t->group);
+		evn_comm_reset(t->comm);
 	return s;
 }
 

@@ -18,7 +18,7 @@ static evn_status share_all(evn_network *n, evn_sharing what, evn_error *err)
 		const evn_param *p = n->params[i];
 		for (uint32_t k = 0; k < p->n_pieces; k++)
 			if (p->pieces[k].shared)
-				EVN_TRY(evn_piece_share(p, &p->pieces[k], what, n->group, n->rank, n->q, n->message, err));
+				EVN_TRY(evn_piece_share(p, &p->pieces[k], what, n->comm, n->rank, n->q, n->message, err));
 	}
 	return EVN_OK;
 }
@@ -66,9 +66,10 @@ static evn_status gradient_norm(evn_network *n, double *norm, evn_error *err)
 				EVN_TRY(subtract_others(n, p, &p->pieces[k], &squares, err));
 	}
 	float mine[16] = {(float)squares}, all[16] = {0};
-	EVN_TRY(evn_write(n->q, evn_group_partial(n->group, n->rank), 0, mine, sizeof mine, err));
+	EVN_TRY(evn_write(n->q, evn_comm_partial(n->comm, n->rank, 0), 0, mine, sizeof mine, err));
 	EVN_TRY(evn_write(n->q, n->total, 0, all, sizeof all, err));
-	EVN_TRY(evn_all_reduce(n->group, n->rank, n->total, 16, (uint32_t)((1ull << n->n_ranks) - 1), err));
+	const evn_sum sum = evn_sum_of(n->total, 16, (1ull << n->n_ranks) - 1);
+	EVN_TRY(evn_comm_all_reduce(n->comm, n->rank, &sum, err));
 	EVN_TRY(evn_read(n->q, n->total, 0, all, sizeof all, err));
 	*norm = sqrt((double)all[0]);
 	return EVN_OK;
@@ -93,7 +94,7 @@ static evn_status step(evn_network *n, const evn_adamw *adamw, float clip, doubl
 
 evn_status evn_network_update(evn_network *n, const evn_adamw *adamw, float clip, double *norm, evn_error *err)
 {
-	evn_group_step_begin(n->group, n->rank);
+	evn_comm_step_begin(n->comm, n->rank);
 	EVN_TRY(step(n, adamw, clip, norm, err));
-	return evn_group_step_end(n->group, n->rank, err);
+	return evn_comm_step_end(n->comm, n->rank, err);
 }

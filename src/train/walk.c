@@ -35,7 +35,7 @@ evn_status evn_network_norm_back(evn_network *n, const evn_buf *x, const evn_tra
 {
 	evn_buf *dw = norm->weight.gradient ? norm->weight.gradient : n->sink;
 	evn_buf *db = norm->bias.gradient ? norm->bias.gradient : n->sink;
-	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
 	if (n->arch->norm == EVN_NORM_LAYER)
 		return evn_op_layernorm_backward(n->backward, partial, dw, db, n->moments, n->d_normed, x, norm->weight.value,
 										 n->n_tok, n->dim_stride, n->h->dim, n->h->norm_eps, err);
@@ -45,7 +45,8 @@ evn_status evn_network_norm_back(evn_network *n, const evn_buf *x, const evn_tra
 
 static evn_status add_partials(evn_network *n, evn_buf *x, uint32_t contributors, evn_error *err)
 {
-	return evn_all_reduce(n->group, n->rank, x, (uint64_t)n->n_tok * n->dim_stride, contributors, err);
+	const evn_sum sum = evn_sum_of(x, (uint64_t)n->n_tok * n->dim_stride, contributors);
+	return evn_comm_all_reduce(n->comm, n->rank, &sum, err);
 }
 
 /* ---- dropout ----------------------------------------------------------------------------------------------- */
@@ -70,7 +71,7 @@ static evn_status drop(evn_network *n, evn_buf *to, const evn_buf *x, uint32_t s
 
 static evn_status drop_partial(evn_network *n, uint32_t site, evn_error *err)
 {
-	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
 	return drop(n, partial, partial, site, err);
 }
 
@@ -118,7 +119,7 @@ static evn_status expand(evn_network *n, const evn_train_layer *y, evn_error *er
 static evn_status give_product(evn_network *n, const evn_linear *l, const evn_buf *x, uint32_t x_stride,
 							   evn_error *err)
 {
-	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
 	if (n->dim_stride > n->h->dim)
 		EVN_TRY(evn_fill_zero(n->q, partial, err));
 	return evn_linear_forward(l, &n->products, partial, n->dim_stride, x, x_stride, n->n_tok, err);
@@ -220,7 +221,7 @@ static evn_positions positions(const evn_network *n)
 /* The partial sum of a rank that has rows of the vocabulary. */
 static evn_status give_embedding(evn_network *n, evn_error *err)
 {
-	evn_buf *partial = evn_group_partial(n->group, n->rank);
+	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
 	const evn_positions p = positions(n);
 	EVN_TRY(evn_op_embed(n->backward, partial, n->embedding.value, n->ids, n->vocab.begin, evn_range_len(n->vocab),
 						 n->dim_stride, n->n_tok, err));
@@ -298,7 +299,7 @@ static evn_status walk(evn_network *n, const evn_batch *batch, float gradient_sc
 		return EVN_OK;
 	for (uint32_t i = n->n_layers; i-- > 0;) {
 		EVN_TRY(layer_backward(n, &n->layers[i], err));
-		EVN_TRY(evn_group_check(n->group, err));
+		EVN_TRY(evn_comm_check(n->comm, err));
 	}
 	return embed_back(n, batch, err);
 }
@@ -306,8 +307,8 @@ static evn_status walk(evn_network *n, const evn_batch *batch, float gradient_sc
 evn_status evn_network_pass(evn_network *n, const evn_batch *batch, float gradient_scale, float *losses,
 							evn_error *err)
 {
-	evn_group_step_begin(n->group, n->rank);
+	evn_comm_step_begin(n->comm, n->rank);
 	EVN_TRY(walk(n, batch, gradient_scale, err));
-	EVN_TRY(evn_group_step_end(n->group, n->rank, err));
+	EVN_TRY(evn_comm_step_end(n->comm, n->rank, err));
 	return losses ? evn_read(n->q, n->losses, 0, losses, (uint64_t)n->n_tok * sizeof *losses, err) : EVN_OK;
 }

@@ -51,7 +51,7 @@ typedef struct {
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_decoder *decoders[EVN_MAX_RANKS];
 	evn_kv *kv[EVN_MAX_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 	const evn_model *model;
 	evn_decoder_limits limits;
@@ -88,7 +88,7 @@ static void free_expected(expected *e)
 	free(e->logits);
 }
 
-static void give_up(void *arg) { evn_group_give_up(((ranks *)arg)->group); }
+static void give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
 
 static evn_status load(void *arg, uint32_t rank, evn_error *err)
 {
@@ -101,7 +101,7 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
-	return evn_decoder_step(r->decoders[rank], r->kv[rank], r->group, &r->step, err);
+	return evn_decoder_step(r->decoders[rank], r->kv[rank], r->comm, &r->step, err);
 }
 
 static void pick_devices(ranks *r, const cut *c)
@@ -134,7 +134,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c)
 		memory[i] = UINT64_MAX;
 	require_ok(evn_decoder_shape(m, r->limits, &shape, &err));
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, c->prompt_shares, memory, &err));
-	require_ok(evn_group_create(&r->group, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
+	require_ok(evn_comm_create(&r->comm, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
 								evn_decoder_message_floats(m, r->limits), &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	require_ok(evn_team_run(r->team, load, r, NULL, NULL, &err));
@@ -143,7 +143,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c)
 static void close_ranks(ranks *r)
 {
 	evn_team_free(r->team);
-	evn_group_free(r->group);
+	evn_comm_free(r->comm);
 	for (uint32_t i = 0; i < r->n; i++) {
 		evn_kv_free(r->kv[i]);
 		evn_decoder_free(r->decoders[i]);

@@ -21,12 +21,12 @@ typedef struct {
 	evn_queue *queues[N_RANKS];
 	evn_decoder *decoders[N_RANKS];
 	evn_kv *kv[N_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 	evn_step step;
 } ranks;
 
-static void give_up(void *arg) { evn_group_give_up(((ranks *)arg)->group); }
+static void give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
 
 static evn_status load(void *arg, uint32_t rank, evn_error *err)
 {
@@ -38,7 +38,7 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
-	return evn_decoder_step(r->decoders[rank], r->kv[rank], r->group, &r->step, err);
+	return evn_decoder_step(r->decoders[rank], r->kv[rank], r->comm, &r->step, err);
 }
 
 /* Opened one by one: contexts of their own. */
@@ -62,7 +62,7 @@ static void open_devices(ranks *r, bool one_context)
 static void close_ranks(ranks *r)
 {
 	evn_team_free(r->team);
-	evn_group_free(r->group);
+	evn_comm_free(r->comm);
 	for (uint32_t i = 0; i < N_RANKS; i++) {
 		evn_kv_free(r->kv[i]);
 		evn_decoder_free(r->decoders[i]);
@@ -96,7 +96,7 @@ static void check_ranks(const evn_model *m, bool one_context, evn_message_type m
 		memory[i] = UINT64_MAX;
 	require_ok(evn_decoder_shape(m, r.limits, &shape, &err));
 	require_ok(evn_split_make(&r.split, &shape, N_RANKS, (double[]){1, 2, 1}, NULL, memory, &err));
-	require_ok(evn_group_create(&r.group, r.queues, N_RANKS, EVN_REDUCE_AUTO, messages,
+	require_ok(evn_comm_create(&r.comm, r.queues, N_RANKS, EVN_REDUCE_AUTO, messages,
 								evn_decoder_message_floats(m, r.limits), &err));
 	require_ok(evn_team_create(&r.team, N_RANKS, give_up, &r, &err));
 	require_ok(evn_team_run(r.team, load, &r, NULL, NULL, &err));

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "group/team.h"
-#include "group/meeting.h"
+#include "group/barrier.h"
 
 #define N 4
 
@@ -17,8 +17,8 @@ typedef struct {
 	atomic_uint ticks, failures;
 	evn_status status[N];
 	long pause[N]; /* us before the status */
-	evn_meeting meeting;
-	bool meet;
+	evn_barrier barrier;
+	bool waits;
 	uint32_t failing;
 } work;
 
@@ -27,8 +27,8 @@ static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
 	work *w = arg;
 	atomic_fetch_add(&w->runs[rank], 1);
 	pause_us(w->pause[rank]);
-	if (w->meet && rank != w->failing)
-		return evn_meeting_wait(&w->meeting) ? EVN_OK
+	if (w->waits && rank != w->failing)
+		return evn_barrier_wait(&w->barrier) ? EVN_OK
 											 : evn_fail(err, EVN_ERR_CANCELLED, "rank %u was released", rank);
 	return w->status[rank] ? evn_fail(err, w->status[rank], "rank %u failed", rank) : EVN_OK;
 }
@@ -37,7 +37,7 @@ static void on_failure(void *arg)
 {
 	work *w = arg;
 	atomic_fetch_add(&w->failures, 1);
-	evn_meeting_give_up(&w->meeting);
+	evn_barrier_cancel(&w->barrier);
 }
 
 static void tick(void *arg) { atomic_fetch_add(&((work *)arg)->ticks, 1); }
@@ -52,7 +52,7 @@ static int setup(void **at)
 	evn_error err = {0};
 	fixture *f = calloc(1, sizeof *f);
 	assert_non_null(f);
-	evn_meeting_init(&f->w.meeting, N);
+	evn_barrier_init(&f->w.barrier, N);
 	require_ok(evn_team_create(&f->team, N, on_failure, &f->w, &err));
 	*at = f;
 	return 0;
@@ -62,7 +62,7 @@ static int teardown(void **at)
 {
 	fixture *f = *at;
 	evn_team_free(f->team);
-	evn_meeting_destroy(&f->w.meeting);
+	evn_barrier_destroy(&f->w.barrier);
 	free(f);
 	return 0;
 }
@@ -109,7 +109,7 @@ static void test_a_failing_rank_releases_the_others(void **at)
 {
 	fixture *f = *at;
 	evn_error err = {0};
-	f->w.meet = true;
+	f->w.waits = true;
 	for (uint32_t failing = 0; failing < N; failing++) {
 		f->w.failing = failing;
 		f->w.status[failing] = EVN_ERR_BUILD;
@@ -117,7 +117,7 @@ static void test_a_failing_rank_releases_the_others(void **at)
 		assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_BUILD);
 		f->w.status[failing] = EVN_OK;
 		f->w.pause[failing] = 0;
-		evn_meeting_reset(&f->w.meeting);
+		evn_barrier_reset(&f->w.barrier);
 		f->w.failing = N;
 		require_ok(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err));
 	}

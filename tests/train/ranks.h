@@ -27,7 +27,7 @@ typedef struct {
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_network *networks[EVN_MAX_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 	/* of the pass or update that runs */
 	evn_batch batch;
@@ -37,12 +37,12 @@ typedef struct {
 	double norms[EVN_MAX_RANKS];
 } ranks;
 
-static inline void ranks_give_up(void *arg) { evn_group_give_up(((ranks *)arg)->group); }
+static inline void ranks_give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
 
 static inline evn_status ranks_load(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
-	return evn_network_load(&r->networks[rank], r->queues[rank], r->group, r->model, r->state, &r->split, rank,
+	return evn_network_load(&r->networks[rank], r->queues[rank], r->comm, r->model, r->state, &r->split, rank,
 							&r->trained, &r->shape, err);
 }
 
@@ -68,7 +68,7 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 	require_ok(evn_decoder_shape(r->model, limits, &shape, &err));
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, NULL, memory, &err));
 	require_ok(evn_network_check(r->model, &r->trained, &r->shape, &err));
-	require_ok(evn_group_create(&r->group, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
+	require_ok(evn_comm_create(&r->comm, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
 								evn_network_message(r->model, &r->trained, &r->shape, r->n), &err));
 	require_ok(evn_team_create(&r->team, r->n, ranks_give_up, r, &err));
 	require_ok(evn_team_run(r->team, ranks_load, r, NULL, NULL, &err));
@@ -79,7 +79,7 @@ static inline void ranks_close(ranks *r)
 	evn_team_free(r->team);
 	for (uint32_t i = 0; i < r->n; i++)
 		evn_network_free(r->networks[i]);
-	evn_group_free(r->group);
+	evn_comm_free(r->comm);
 	for (uint32_t i = 0; i < r->n; i++)
 		evn_queue_free(r->queues[i]);
 	for (uint32_t i = 0; i < r->n; i++)

@@ -1,14 +1,14 @@
-/* test_group.c - all_reduce by every way against plain sums, bit for bit, over many rounds in which ranks come late
- * by random times and take turns in contributing; packed messages, which are the same bits on every rank and within
- * what their format may round; two long messages on their way at once; and a rank that fails in the middle.
- * test_group [DEVICES [packed]]   of several drivers: what works between any two, or packed messages alone */
+/* test_comm.c - all-reduce by every method against plain sums, bit for bit, over many rounds in which ranks come late
+ * by random times and in turn have something to add; packed messages, which are the same bits on every rank and
+ * within what their format may round; two long messages on their way at once; and a rank that fails in the middle.
+ * test_comm [DEVICES [packed]]   of several drivers: what works between any two, or packed messages alone */
 #include "engine/harness.h"
 
 #include <math.h>
 #include <time.h>
 
 #include "group/team.h"
-#include "group/group.h"
+#include "group/comm.h"
 
 #define MOST_FLOATS 4096u
 #define ROUNDS 240u
@@ -23,7 +23,7 @@ typedef struct {
 	uint32_t n;
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
-	evn_group *group;
+	evn_comm *comm;
 	evn_team *team;
 	evn_buf *x[EVN_MAX_RANKS];
 	uint32_t fail_rank, fail_round; /* n: none does */
@@ -46,9 +46,9 @@ static float value(uint32_t round, uint32_t rank, uint32_t i)
 }
 
 static uint32_t length_of(uint32_t round) { return 16 * (1 + mixed(round, 99, 0) % (MOST_FLOATS / 16)); }
-static uint32_t contributors_of(uint32_t round, uint32_t n) { return 1 + mixed(round, 98, 0) % ((1u << n) - 1); }
+static uint32_t mask_of(uint32_t round, uint32_t n) { return 1 + mixed(round, 98, 0) % ((1u << n) - 1); }
 
-static void give_up(void *arg) { evn_group_give_up(((ranks *)arg)->group); }
+static void give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
 
 static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_message_type messages, uint32_t most)
 {
@@ -67,10 +67,10 @@ static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_me
 		require_ok(evn_buf_create(&r->x[i], r->devices[i], most * sizeof(float), EVN_BUF_DEVICE, "x", &err));
 		require_ok(evn_fill_zero(r->queues[i], r->x[i], &err));
 	}
-	require_ok(evn_group_create(&r->group, r->queues, r->n, how, messages, most, &err));
+	require_ok(evn_comm_create(&r->comm, r->queues, r->n, how, messages, most, &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	if (how != EVN_REDUCE_AUTO)
-		assert_int_equal(evn_group_reduce(r->group), how);
+		assert_int_equal(evn_comm_reduce(r->comm), how);
 }
 
 static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_message_type messages)
@@ -81,7 +81,7 @@ static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_messag
 static void close_ranks(ranks *r)
 {
 	evn_team_free(r->team);
-	evn_group_free(r->group);
+	evn_comm_free(r->comm);
 	for (uint32_t i = 0; i < r->n; i++) {
 		evn_buf_free(r->x[i]);
 		evn_queue_free(r->queues[i]);
@@ -97,24 +97,25 @@ static evn_status write_partial(ranks *r, uint32_t round, uint32_t rank, bool co
 	uint32_t n = length_of(round);
 	for (uint32_t i = 0; i < n; i++)
 		partial[i] = contributes ? value(round, rank, i) : 1e30f;
-	return evn_write(r->queues[rank], evn_group_partial(r->group, rank), 0, partial, n * sizeof *partial, err);
+	return evn_write(r->queues[rank], evn_comm_partial(r->comm, rank, 0), 0, partial, n * sizeof *partial, err);
 }
 
 static evn_status run_rounds(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
 	for (uint32_t round = 0; round < ROUNDS; round++) {
-		uint32_t contributors = contributors_of(round, r->n), delay = mixed(round, rank, 97) % 16;
+		uint32_t mask = mask_of(round, r->n), delay = mixed(round, rank, 97) % 16;
 		if (round % PER_STEP == 0)
-			evn_group_step_begin(r->group, rank);
+			evn_comm_step_begin(r->comm, rank);
 		if (delay < 4)
 			nanosleep(&(struct timespec){0, 100000 * (long)delay}, NULL);
 		if (rank == r->fail_rank && round == r->fail_round)
 			return evn_fail(err, EVN_ERR_DEVICE, "rank %u fails", rank);
-		EVN_TRY(write_partial(r, round, rank, contributors >> rank & 1, err));
-		EVN_TRY(evn_all_reduce(r->group, rank, r->x[rank], length_of(round), contributors, err));
+		EVN_TRY(write_partial(r, round, rank, mask >> rank & 1, err));
+		const evn_sum sum = evn_sum_of(r->x[rank], length_of(round), mask);
+		EVN_TRY(evn_comm_all_reduce(r->comm, rank, &sum, err));
 		if (round % PER_STEP == PER_STEP - 1)
-			EVN_TRY(evn_group_step_end(r->group, rank, err));
+			EVN_TRY(evn_comm_step_end(r->comm, rank, err));
 	}
 	return EVN_OK;
 }
@@ -124,11 +125,11 @@ static void sum_plainly(float *x, uint32_t n_ranks)
 {
 	memset(x, 0, MOST_FLOATS * sizeof *x);
 	for (uint32_t round = 0; round < ROUNDS; round++) {
-		uint32_t contributors = contributors_of(round, n_ranks);
+		uint32_t mask = mask_of(round, n_ranks);
 		for (uint32_t i = 0; i < length_of(round); i++) {
 			float sum = 0;
 			for (uint32_t k = 0; k < n_ranks; k++)
-				if (contributors >> k & 1)
+				if (mask >> k & 1)
 					sum += value(round, k, i);
 			x[i] += sum;
 		}
@@ -161,78 +162,78 @@ static void check_sums(const char *devices, evn_reduce how)
 /* ---- two long messages on their way at once, each with an x of its own --------------------------------------------
  */
 
-enum { LANES = 2, LANE_ROUNDS = 5, LANE_FLOATS = LONG_FLOATS + 96 };
+enum { SLOTS = 2, SLOT_ROUNDS = 5, SLOT_FLOATS = LONG_FLOATS + 96 };
 
 typedef struct {
 	ranks r;
-	evn_buf *x[LANES][EVN_MAX_RANKS];
-	float partial[EVN_MAX_RANKS][LANE_FLOATS];
-} lanes;
+	evn_buf *x[SLOTS][EVN_MAX_RANKS];
+	float partial[EVN_MAX_RANKS][SLOT_FLOATS];
+} slots;
 
-static evn_sum lane_sum(const lanes *l, uint32_t rank, uint32_t lane, uint32_t round)
+static evn_sum slot_sum(const slots *l, uint32_t rank, uint32_t slot, uint32_t round)
 {
-	return (evn_sum){.x = l->x[lane][rank],
-					 .n_tok = 1,
-					 .stride = LANE_FLOATS,
-					 .contributors = contributors_of(round * LANES + lane, l->r.n),
-					 .lane = lane,
+	return (evn_sum){.x = l->x[slot][rank],
+					 .n_rows = 1,
+					 .stride = SLOT_FLOATS,
+					 .ranks = mask_of(round * SLOTS + slot, l->r.n),
+					 .slot = slot,
 					 .overlaps = true};
 }
 
-static evn_status end_lane(lanes *l, uint32_t rank, uint32_t lane, uint32_t round, evn_error *err)
+static evn_status end_slot(slots *l, uint32_t rank, uint32_t slot, uint32_t round, evn_error *err)
 {
-	const evn_sum sum = lane_sum(l, rank, lane, round);
-	return evn_all_reduce_end(l->r.group, rank, &sum, err);
+	const evn_sum sum = slot_sum(l, rank, slot, round);
+	return evn_comm_all_reduce_end(l->r.comm, rank, &sum, err);
 }
 
-static evn_status begin_lane(lanes *l, uint32_t rank, uint32_t lane, uint32_t round, evn_error *err)
+static evn_status begin_slot(slots *l, uint32_t rank, uint32_t slot, uint32_t round, evn_error *err)
 {
-	const evn_sum sum = lane_sum(l, rank, lane, round);
+	const evn_sum sum = slot_sum(l, rank, slot, round);
 	float *partial = l->partial[rank];
-	for (uint32_t i = 0; i < LANE_FLOATS; i++)
-		partial[i] = sum.contributors >> rank & 1 ? value(round * LANES + lane, rank, i) : 1e30f;
-	EVN_TRY(evn_write(l->r.queues[rank], evn_group_partial_of(l->r.group, rank, lane), 0, partial,
-					  LANE_FLOATS * sizeof *partial, err));
-	return evn_all_reduce_begin(l->r.group, rank, &sum, err);
+	for (uint32_t i = 0; i < SLOT_FLOATS; i++)
+		partial[i] = sum.ranks >> rank & 1 ? value(round * SLOTS + slot, rank, i) : 1e30f;
+	EVN_TRY(evn_write(l->r.queues[rank], evn_comm_partial(l->r.comm, rank, slot), 0, partial,
+					  SLOT_FLOATS * sizeof *partial, err));
+	return evn_comm_all_reduce_begin(l->r.comm, rank, &sum, err);
 }
 
-static evn_status run_lanes(void *arg, uint32_t rank, evn_error *err)
+static evn_status run_slots(void *arg, uint32_t rank, evn_error *err)
 {
-	lanes *l = arg;
-	evn_group_step_begin(l->r.group, rank);
-	for (uint32_t round = 0; round <= LANE_ROUNDS; round++)
-		for (uint32_t lane = 0; lane < LANES; lane++) {
-			nanosleep(&(struct timespec){0, 100000 * (long)(mixed(round, rank, lane) % 8)}, NULL);
+	slots *l = arg;
+	evn_comm_step_begin(l->r.comm, rank);
+	for (uint32_t round = 0; round <= SLOT_ROUNDS; round++)
+		for (uint32_t slot = 0; slot < SLOTS; slot++) {
+			nanosleep(&(struct timespec){0, 100000 * (long)(mixed(round, rank, slot) % 8)}, NULL);
 			if (round)
-				EVN_TRY(end_lane(l, rank, lane, round - 1, err));
-			if (round < LANE_ROUNDS)
-				EVN_TRY(begin_lane(l, rank, lane, round, err));
+				EVN_TRY(end_slot(l, rank, slot, round - 1, err));
+			if (round < SLOT_ROUNDS)
+				EVN_TRY(begin_slot(l, rank, slot, round, err));
 		}
-	return evn_group_step_end(l->r.group, rank, err);
+	return evn_comm_step_end(l->r.comm, rank, err);
 }
 
-static float lane_want(const lanes *l, uint32_t lane, uint32_t i)
+static float slot_want(const slots *l, uint32_t slot, uint32_t i)
 {
 	float x = 0;
-	for (uint32_t round = 0; round < LANE_ROUNDS; round++) {
+	for (uint32_t round = 0; round < SLOT_ROUNDS; round++) {
 		float sum = 0;
 		for (uint32_t k = 0; k < l->r.n; k++)
-			if (contributors_of(round * LANES + lane, l->r.n) >> k & 1)
-				sum += value(round * LANES + lane, k, i);
+			if (mask_of(round * SLOTS + slot, l->r.n) >> k & 1)
+				sum += value(round * SLOTS + slot, k, i);
 		x += sum;
 	}
 	return x;
 }
 
-static void check_lane(lanes *l, uint32_t rank, uint32_t lane)
+static void check_slot(slots *l, uint32_t rank, uint32_t slot)
 {
 	evn_error err = {0};
 	float *got = l->partial[rank];
-	require_ok(evn_read(l->r.queues[rank], l->x[lane][rank], 0, got, LANE_FLOATS * sizeof *got, &err));
-	for (uint32_t i = 0; i < LANE_FLOATS; i++) {
-		float want = lane_want(l, lane, i);
+	require_ok(evn_read(l->r.queues[rank], l->x[slot][rank], 0, got, SLOT_FLOATS * sizeof *got, &err));
+	for (uint32_t i = 0; i < SLOT_FLOATS; i++) {
+		float want = slot_want(l, slot, i);
 		if (memcmp(&got[i], &want, sizeof want))
-			fail_msg("rank %u, message %u: x[%u] is %.9g, expected %.9g", rank, lane, i, (double)got[i],
+			fail_msg("rank %u, message %u: x[%u] is %.9g, expected %.9g", rank, slot, i, (double)got[i],
 					 (double)want);
 	}
 }
@@ -240,28 +241,28 @@ static void check_lane(lanes *l, uint32_t rank, uint32_t lane)
 static void test_two_at_once(void **at)
 {
 	evn_error err = {0};
-	lanes *l = calloc(1, sizeof *l);
+	slots *l = calloc(1, sizeof *l);
 	(void)at;
 	assert_non_null(l);
 	open_ranks_for(&l->r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F32,
-				   LANES * LANE_FLOATS);
-	assert_true(evn_group_overlaps(l->r.group, LANE_FLOATS));
-	assert_false(evn_group_overlaps(l->r.group, LANE_FLOATS + 32)); /* no room for two */
-	assert_false(evn_group_overlaps(l->r.group, LONG_FLOATS));      /* short ones take their time in one */
-	for (uint32_t lane = 0; lane < LANES; lane++)
+				   SLOTS * SLOT_FLOATS);
+	assert_true(evn_comm_overlaps(l->r.comm, SLOT_FLOATS));
+	assert_false(evn_comm_overlaps(l->r.comm, SLOT_FLOATS + 32)); /* no room for two */
+	assert_false(evn_comm_overlaps(l->r.comm, LONG_FLOATS));      /* short ones take their time in one */
+	for (uint32_t slot = 0; slot < SLOTS; slot++)
 		for (uint32_t k = 0; k < l->r.n; k++) {
-			require_ok(evn_buf_create(&l->x[lane][k], l->r.devices[k], LANE_FLOATS * sizeof(float), EVN_BUF_DEVICE,
+			require_ok(evn_buf_create(&l->x[slot][k], l->r.devices[k], SLOT_FLOATS * sizeof(float), EVN_BUF_DEVICE,
 									  "x", &err));
-			require_ok(evn_fill_zero(l->r.queues[k], l->x[lane][k], &err));
+			require_ok(evn_fill_zero(l->r.queues[k], l->x[slot][k], &err));
 		}
-	require_ok(evn_team_run(l->r.team, run_lanes, l, NULL, NULL, &err));
-	for (uint32_t lane = 0; lane < LANES; lane++)
+	require_ok(evn_team_run(l->r.team, run_slots, l, NULL, NULL, &err));
+	for (uint32_t slot = 0; slot < SLOTS; slot++)
 		for (uint32_t k = 0; k < l->r.n; k++) {
-			check_lane(l, k, lane);
-			evn_buf_free(l->x[lane][k]);
+			check_slot(l, k, slot);
+			evn_buf_free(l->x[slot][k]);
 		}
-	assert_true(evn_group_fall_back(l->r.group));
-	assert_false(evn_group_overlaps(l->r.group, LANE_FLOATS)); /* the host would have to wait */
+	assert_true(evn_comm_fall_back(l->r.comm));
+	assert_false(evn_comm_overlaps(l->r.comm, SLOT_FLOATS)); /* the host would have to wait */
 	close_ranks(&l->r);
 	free(l);
 }
@@ -290,17 +291,19 @@ static evn_status run_packed(void *arg, uint32_t rank, evn_error *err)
 	ranks *r = arg;
 	float *partial = malloc(MOST_PACKED * sizeof *partial);
 	evn_status s = partial ? EVN_OK : evn_fail_memory(err, "test", MOST_PACKED * sizeof *partial);
-	evn_group_step_begin(r->group, rank);
+	evn_comm_step_begin(r->comm, rank);
 	for (uint32_t round = 0; round < PACKED_ROUNDS && s == EVN_OK; round++) {
-		uint32_t n = packed_lengths[round], contributors = contributors_of(round, r->n);
+		uint32_t n = packed_lengths[round], mask = mask_of(round, r->n);
 		for (uint32_t i = 0; i < n; i++)
-			partial[i] = contributors >> rank & 1 ? packed_value(round, rank, i) : 1e30f;
-		s = evn_write(r->queues[rank], evn_group_partial(r->group, rank), 0, partial, n * sizeof *partial, err);
+			partial[i] = mask >> rank & 1 ? packed_value(round, rank, i) : 1e30f;
+		s = evn_write(r->queues[rank], evn_comm_partial(r->comm, rank, 0), 0, partial, n * sizeof *partial, err);
+		evn_sum sum = evn_sum_of(r->x[rank], n, mask);
+		sum.packs = n > LONG_FLOATS;
 		if (s == EVN_OK)
-			s = evn_all_reduce(r->group, rank, r->x[rank], n, contributors, err);
+			s = evn_comm_all_reduce(r->comm, rank, &sum, err);
 	}
 	free(partial);
-	return s == EVN_OK ? evn_group_step_end(r->group, rank, err) : s;
+	return s == EVN_OK ? evn_comm_step_end(r->comm, rank, err) : s;
 }
 
 /* The block of 32 columns that begins at `first`: what it must hold, and how far off it may be. */
@@ -313,7 +316,7 @@ static void sum_block(const ranks *r, evn_message_type messages, uint32_t first,
 		for (uint32_t k = 0; k < r->n; k++) {
 			bool packed = packed_lengths[round] > LONG_FLOATS;
 			double top = 0, v[32];
-			if (first >= packed_lengths[round] || !(contributors_of(round, r->n) >> k & 1))
+			if (first >= packed_lengths[round] || !(mask_of(round, r->n) >> k & 1))
 				continue;
 			for (uint32_t i = 0; i < 32; i++) {
 				v[i] = (double)packed_value(round, k, first + i);
@@ -375,7 +378,7 @@ static void test_packed(void **at)
 /* The trial of a group whose messages round is not exact, but knows right from wrong. */
 static evn_status time_packed(void *arg, uint32_t rank, evn_error *err)
 {
-	return evn_group_time_all_reduce(((ranks *)arg)->group, rank, MOST_PACKED, 1, NULL, err);
+	return evn_comm_time_all_reduce(((ranks *)arg)->comm, rank, MOST_PACKED, 1, NULL, err);
 }
 
 static void test_trial_of_packed(void **at)
@@ -390,7 +393,8 @@ static void test_trial_of_packed(void **at)
 	}
 }
 
-/* ---- the ways -----------------------------------------------------------------------------------------------------
+/* ---- the methods
+ * -----------------------------------------------------------------------------------------------------
  */
 
 static void test_host(void **at)
@@ -428,7 +432,7 @@ static void check_failure(const char *devices, evn_reduce how)
 		r.fail_rank = k;
 		r.fail_round = 17 + k; /* in the middle of a step */
 		assert_int_equal(evn_team_run(r.team, run_rounds, &r, NULL, NULL, &err), EVN_ERR_DEVICE);
-		evn_group_reset(r.group);
+		evn_comm_reset(r.comm);
 	}
 	r.fail_rank = r.n;
 	for (uint32_t i = 0; i < r.n; i++)
@@ -450,13 +454,13 @@ static void test_events_need_one_platform(void **at)
 {
 	evn_error err = {0};
 	ranks r;
-	evn_group *g;
+	evn_comm *g;
 	(void)at;
 	open_ranks(&r, several_drivers, EVN_REDUCE_HOST, EVN_MESSAGES_F32);
-	assert_int_equal(evn_group_create(&g, r.queues, r.n, EVN_REDUCE_EVENTS, EVN_MESSAGES_F32, 64, &err),
+	assert_int_equal(evn_comm_create(&g, r.queues, r.n, EVN_REDUCE_EVENTS, EVN_MESSAGES_F32, 64, &err),
 					 EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "reduce: events needs all devices on one platform"));
-	evn_group_free(g);
+	evn_comm_free(g);
 	close_ranks(&r);
 }
 
