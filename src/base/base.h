@@ -4,6 +4,12 @@
 
 #include "evener.h"
 
+#if defined(__GNUC__)
+#define EVN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define EVN_PRINTF(fmt, args)
+#endif
+
 /* Writes code and text to err (may be NULL) and returns the code, so that a failure is one line. */
 evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...) EVN_PRINTF(3, 4);
 /* Out of host memory while allocating `bytes` for `what`. */
@@ -89,5 +95,7 @@ uint64_t evn_random_bits(evn_random *r);
 double evn_random_uniform(evn_random *r);             /* [0, 1) */
 double evn_random_normal(evn_random *r);              /* mean 0, deviation 1 */
 uint32_t evn_random_below(evn_random *r, uint32_t n); /* 0 to n - 1 */
+/* n token ids drawn by seed, not by the numbers that a model of this seed has as weights. */
+void evn_random_ids(uint64_t seed, uint32_t vocab, int32_t *ids, size_t n);
 
 #endif

@@ -25,7 +25,6 @@ uint32_t evn_random_below(evn_random *r, uint32_t n) { return (uint32_t)(evn_ran
 
 void evn_random_ids(uint64_t seed, uint32_t vocab, int32_t *ids, size_t n)
 {
-	/* Not where a model of this seed draws its weights from. */
 	evn_random r = {evn_hash(evn_hash_str(EVN_HASH_START, "ids"), &seed, sizeof seed)};
 	for (size_t i = 0; i < n; i++)
 		ids[i] = (int32_t)evn_random_below(&r, vocab);

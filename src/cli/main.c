@@ -7,6 +7,7 @@
 #include "cli/interrupt.h"
 #include "cli/config/options.h"
 #include "cli/show/text.h"
+#include "evener/score.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/profile.h"
+#include "evener/selftest.h"
 #include "proof/selftest.h"
 
 struct evn_device_list {

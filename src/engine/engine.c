@@ -1,5 +1,6 @@
 /* engine.c - a model loaded on its ranks. */
 #include "engine/engine.h"
+#include "evener/tune.h"
 
 #include <stdlib.h>
 

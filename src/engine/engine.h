@@ -3,6 +3,7 @@
 #define EVN_ENGINE_H
 
 #include "engine/prepare.h"
+#include "evener/score.h"
 #include "group/team.h"
 #include "nn/embed.h"
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "evener/score.h"
 
 #define LOGITS_BYTES (64u << 20) /* of one worker: a vocabulary's worth for each token computed at once */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "evener/score.h"
 
 #define FILE_LIMIT ((size_t)4 << 30)
 

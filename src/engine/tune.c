@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "evener/tune.h"
 #include "nn/arch.h"
 #include "base/child.h"
 

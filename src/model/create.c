@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evener/train.h"
 #include "model/gguf_write.h"
 #include "model/model.h"
 

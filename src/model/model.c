@@ -1,5 +1,6 @@
 /* model.c - a model file opened: the mapping, what was parsed out of it, and C strings of its names for callers. */
 #include "model/model.h"
+#include "evener/inspect.h"
 
 #include <inttypes.h>
 #include <pthread.h>

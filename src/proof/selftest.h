@@ -3,6 +3,7 @@
 #ifndef EVN_SELFTEST_H
 #define EVN_SELFTEST_H
 
+#include "evener/selftest.h"
 #include "nn/ops_attention.h"
 
 typedef struct {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/prepare.h"
+#include "evener/train.h"
 #include "group/team.h"
 #include "nn/embed.h"
 #include "train/checkpoint.h"

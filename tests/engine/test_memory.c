@@ -2,6 +2,7 @@
  * and the messages that they exchange, of which ranks of different contexts hold copies. */
 #include "engine/harness.h"
 
+#include "evener/train.h"
 #include "group/team.h"
 #include "nn/decoder.h"
 

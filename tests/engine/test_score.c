@@ -1,6 +1,9 @@
 /* test_score.c - scores of a small made model: against log-softmax in f64 of a session's logits, the same however the
  * work is split, windows that are done left alone, a run that is stopped gone on with from a file. */
+#include "base/base.h"
 #include "engine/harness.h"
+#include "evener/score.h"
+#include "evener/train.h"
 
 #include <math.h>
 

@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "evener/train.h"
 #include "model/model.h"
 
 enum { VOCAB = 10, DIM = 5, N_IDS = 10 };

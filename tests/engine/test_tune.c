@@ -12,6 +12,7 @@
 
 #include "engine/profile.h"
 #include "engine/tune.h"
+#include "evener/tune.h"
 
 static char folder[] = "/tmp/evener-tune-XXXXXX";
 

@@ -1,5 +1,6 @@
 /* test_create.c - models described instead of read: their shapes, their weights' distribution, the same seed the same
  * file; and the GGUF writer: what it writes is read back, a whole file's metadata copied is that metadata. */
+#include "evener/train.h"
 #include "model/gguf_write.h"
 #include "model/gguf_writer.h"
 #include "model/model.h"

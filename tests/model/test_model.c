@@ -1,5 +1,6 @@
 /* test_model.c - model files opened: hyper-parameters with their defaults, one refusal for every way they can be
  * wrong, and what the public calls say about a file. */
+#include "evener/inspect.h"
 #include "model/model.h"
 #include "model/gguf_writer.h"
 

@@ -1,5 +1,6 @@
 /* test_gradients.c - the whole network's gradients: along each parameter's own gradient the loss must grow as fast as
  * its norm says, and every cut over ranks must give the same gradients, parameters and losses as one rank. */
+#include "evener/train.h"
 #include "model/gguf_write.h"
 #include "nn/embed.h"
 #include "train/checkpoint.h"

@@ -8,6 +8,8 @@
 #include "cli/commands/loaded.h"
 #include "cli/show/table.h"
 #include "cli/show/text.h"
+#include "evener/inspect.h"
+#include "evener/tune.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
 #include "cli/show/json.h"
 #include "cli/show/table.h"
 #include "cli/show/text.h"
+#include "evener/inspect.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
 /* cmd_logits.c - evener logits: the raw logits after each token given. */
+#include "base/base.h"
 #include "cli/cli.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"

@@ -1,6 +1,7 @@
 /* cmd_selftest.c - evener selftest: every kernel on every device against known answers. */
 #include "cli/cli.h"
 #include "cli/show/json.h"
+#include "evener/selftest.h"
 
 #include <stdlib.h>
 

@@ -4,6 +4,7 @@
 #include "cli/interrupt.h"
 #include "cli/show/json.h"
 #include "cli/show/text.h"
+#include "evener/train.h"
 #include "plot/plot.h"
 
 #include <math.h>

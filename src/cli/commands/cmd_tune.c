@@ -3,6 +3,7 @@
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/table.h"
+#include "evener/tune.h"
 
 #include <string.h>
 

@@ -3,6 +3,7 @@
 #define EVN_CLI_SCORED_TEXT_H
 
 #include "cli/config/settings.h"
+#include "evener/score.h"
 
 typedef struct {
 	const char *name; /* for messages */

@@ -3,6 +3,7 @@
 #include "cli/show/console.h"
 #include "cli/config/options.h"
 #include "cli/show/text.h"
+#include "evener/train.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef EVN_CLI_CONSOLE_H
 #define EVN_CLI_CONSOLE_H
 
-#include "evener.h"
+#include "base/base.h"
 
 /* quiet: no notes, no progress; errors and warnings still come. Also takes the library's log. */
 void console_start(bool quiet);

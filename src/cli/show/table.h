@@ -2,7 +2,7 @@
 #ifndef EVN_CLI_TABLE_H
 #define EVN_CLI_TABLE_H
 
-#include "evener.h"
+#include "base/base.h"
 
 typedef struct {
 	const char *align; /* a letter a column: 'l' or 'r' */

@@ -3,7 +3,7 @@
 #ifndef EVN_CLI_TEXT_H
 #define EVN_CLI_TEXT_H
 
-#include "evener.h"
+#include "base/base.h"
 #include <stdio.h>
 
 /* Writes code and text to err (may be NULL) and returns the code. */

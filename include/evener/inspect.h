@@ -1,0 +1,26 @@
+/* inspect.h - what a model file has in it: tensors and metadata. */
+#ifndef EVENER_INSPECT_H
+#define EVENER_INSPECT_H
+
+#include "evener.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+	const char *name, *type; /* type: "Q4_1", "F32", ... */
+	uint32_t n_dims;
+	uint64_t shape[4]; /* GGUF order: shape[0] is the contiguous dimension */
+	uint64_t offset_bytes, size_bytes;
+} evn_tensor_info;
+
+EVN_API evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i);
+/* Metadata entry i: its key, and its value as text (of arrays the first elements and a count). */
+EVN_API void evn_model_metadata(const evn_model *m, uint32_t i, const char **key, const char **type, char *value,
+								size_t value_size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

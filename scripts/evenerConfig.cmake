@@ -1,0 +1,8 @@
+# For find_package(evener): the target evener::evener, and what it links.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(CLBlast)
+find_dependency(PkgConfig)
+pkg_check_modules(OPENCL REQUIRED IMPORTED_TARGET OpenCL)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+include(${CMAKE_CURRENT_LIST_DIR}/evenerTargets.cmake)
