@@ -12,7 +12,7 @@
 
 /* Writes code and text to err (may be NULL) and returns the code, so that a failure is one line. */
 evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...) EVN_PRINTF(3, 4);
-/* Out of host memory while allocating `bytes` for `what`. */
+/* Out of host memory while allocating `bytes` (0: unknown) for `what`. */
 evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes);
 /* Puts "text: " before the message that err already holds; returns its code. */
 evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3);
@@ -53,6 +53,7 @@ char *evn_format(const char *fmt, ...) EVN_PRINTF(1, 2); /* malloc'd */
 double evn_median(double *values, size_t n);
 
 uint64_t evn_now_ns(void); /* monotonic */
+double evn_now_s(void);    /* the same clock in seconds */
 
 /* Processor time in core-seconds: of the whole machine, and of this process with the children it has waited for. */
 typedef struct {

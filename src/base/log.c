@@ -74,3 +74,5 @@ uint64_t evn_now_ns(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+double evn_now_s(void) { return (double)evn_now_ns() * 1e-9; }

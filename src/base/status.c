@@ -42,6 +42,8 @@ evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...)
 
 evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes)
 {
+	if (bytes == 0)
+		return evn_fail(err, EVN_ERR_MEMORY, "%s: could not allocate host memory", what);
 	return evn_fail(err, EVN_ERR_MEMORY, "%s: could not allocate %llu bytes of host memory", what,
 					(unsigned long long)bytes);
 }

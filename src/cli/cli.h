@@ -4,8 +4,8 @@
 #ifndef EVN_CLI_H
 #define EVN_CLI_H
 
-#include "evener.h"
 #include "cli/config/settings.h"
+#include "evener.h"
 
 enum {
 	CMD_DEVICES = 1 << 0,

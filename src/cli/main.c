@@ -2,13 +2,14 @@
  * on stderr and the exit code. */
 #include "cli/cli.h"
 #include "cli/config/config.h"
+#include "cli/config/options.h"
+#include "cli/interrupt.h"
 #include "cli/show/console.h"
 #include "cli/show/help.h"
-#include "cli/interrupt.h"
-#include "cli/config/options.h"
 #include "cli/show/text.h"
 #include "evener/score.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +75,7 @@ static evn_status unknown_command(const char *name, evn_error *err)
 	for (size_t i = 0; commands[i].name; i++)
 		names[i + 1] = commands[i].name;
 	const char *nearest = text_nearest(name, names);
-	return cli_fail(err, EVN_ERR_USAGE, "unknown %s '%.60s'; %s%s%s", *name == '-' ? "option" : "command", name,
+	return evn_fail(err, EVN_ERR_USAGE, "unknown %s '%.60s'; %s%s%s", *name == '-' ? "option" : "command", name,
 					nearest ? "did you mean '" : "evener --help lists the commands", nearest ? nearest : "",
 					nearest ? "'?" : "");
 }
@@ -84,9 +85,9 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 	bool made = in->settings.architecture && (c->bit & CMD_MODEL);
 	bool has_model = in->settings.model_path || made || (c->bit == CMD_INSPECT && in->n_arguments > 0);
 	if (!has_model && (c->bit & (CMD_MODEL | CMD_INSPECT | CMD_TOKENIZE)))
-		return cli_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
+		return evn_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
 	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
-		return cli_fail(err, EVN_ERR_USAGE, "%s: split: sequence is for score, which has a text to divide", c->name);
+		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence is for score, which has a text to divide", c->name);
 	return EVN_OK;
 }
 
@@ -96,7 +97,7 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 	in->arguments = line->arguments;
 	in->n_arguments = line->n_arguments;
 	if (in->n_arguments > c->max_arguments)
-		return cli_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
+		return evn_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
 						in->arguments[c->max_arguments]);
 	evn_status status = settings_init(&in->settings, err);
 	if (status == EVN_OK && (c->bit & (CMD_MODEL | CMD_TUNE)) && line->n_arguments > 0)
@@ -113,7 +114,7 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 	status = c->run(in, err);
 	console_progress_end();
 	if (status == EVN_OK && (fflush(stdout) != 0 || ferror(stdout)))
-		status = cli_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
+		status = evn_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
 	return status;
 }
 
@@ -137,7 +138,7 @@ static evn_status dispatch(int argc, char **argv, evn_error *err)
 	const char *first = argc > 1 ? argv[1] : "";
 	bool asks_help = strcmp(first, "help") == 0 || strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0;
 	if (!*first)
-		return cli_fail(err, EVN_ERR_USAGE, "no command; evener --help lists the commands");
+		return evn_fail(err, EVN_ERR_USAGE, "no command; evener --help lists the commands");
 	if (strcmp(first, "--version") == 0) {
 		printf("evener %s\n", evn_version());
 		return EVN_OK;

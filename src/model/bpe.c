@@ -3,7 +3,7 @@
 #include "model/bpe.h"
 #include "model/merge.h"
 #include "model/pretokenizer.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* gguf_read.c - typed reads of GGUF metadata: one value fetched in its own type, converted where it fits, refused
  * with both types named where it does not. */
 #include "model/gguf.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 #include <float.h>
 #include <inttypes.h>

@@ -4,7 +4,7 @@
  * tekken, at U+180E (\s for PCRE2) and at letters newer than PCRE2's Unicode tables. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/pretokenizer.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -29,15 +29,17 @@
 	"|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}"              \
 	"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 /* Cased letters as the deepseek-llm tokenizer lists them. */
-#define DEEPSEEK_LETTERS                                                                                                                                                                                                              \
-	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-"                                                                    \
-	"Ἕἠ-"                                                                                                                                                                                                                         \
-	"ὅὈ-"                                                                                                                                                                                                                         \
-	"Ὅὐ-"                                                                                                                                                                                                                         \
-	"ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-" \
-	"ꮿﬀ-"                                                                                                                                                                                                                         \
-	"ﬆﬓ-"                                                                                                                                                                                                                         \
-	"ﬗＡ-"                                                                                                                                                                                                                         \
+#define DEEPSEEK_LETTERS                                                                                                                                                                                                       \
+	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-"                                                                    \
+	"ἕἘ-"                                                                                                                                                                                                                  \
+	"Ἕἠ-"                                                                                                                                                                                                                  \
+	"ὅὈ-"                                                                                                                                                                                                                  \
+	"Ὅὐ-"                                                                                                                                                                                                                  \
+	"ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-" \
+	"ꞎꭰ-"                                                                                                                                                                                                                  \
+	"ꮿﬀ-"                                                                                                                                                                                                                  \
+	"ﬆﬓ-"                                                                                                                                                                                                                  \
+	"ﬗＡ-"                                                                                                                                                                                                                  \
 	"Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]"
 #define CJK "[一-龥ࠀ-一가-퟿]+"
 

@@ -1,7 +1,7 @@
 /* spm.c - scores become ranks once, so that merging compares integers as BPE does. */
 #include "model/spm.h"
 #include "model/merge.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>

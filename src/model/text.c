@@ -1,6 +1,6 @@
 /* text.c - the tokenizer as users of the library see it, and token streams made whole characters. */
 #include "model/model.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

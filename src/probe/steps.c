@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "group/team.h"
 #include "base/child.h"
+#include "group/team.h"
 
 #define WEIGHT_BYTES                                                                                                 \
 	((uint64_t)256 << 20) /* layers to go through, all ranks together: more than servers' caches hold */

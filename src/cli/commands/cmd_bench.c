@@ -1,17 +1,18 @@
 /* cmd_bench.c - evener bench: prefill and decode speed of each rank's device alone and of all together. Repetitions
  * are interleaved (alone 0, alone 1, ..., together, again), so that a machine that slows down slows all alike;
  * medians are reported. */
+#include "base/base.h"
 #include "cli/cli.h"
-#include "cli/show/console.h"
-#include "cli/interrupt.h"
-#include "cli/show/json.h"
 #include "cli/commands/loaded.h"
+#include "cli/interrupt.h"
+#include "cli/show/console.h"
+#include "cli/show/json.h"
 #include "cli/show/table.h"
-#include "cli/show/text.h"
 #include "evener/inspect.h"
 #include "evener/tune.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +52,7 @@ static evn_status open_contender(bench *b, contender *c, const evn_options *o, e
 	c->prefill = calloc(b->repeats, sizeof *c->prefill);
 	c->decode = calloc(b->repeats, sizeof *c->decode);
 	if (!c->prefill || !c->decode)
-		return cli_fail_memory(err, "the measurements");
+		return evn_fail_memory(err, "the measurements", 0);
 	evn_status status = evn_engine_open(&c->engine, b->model, o, err);
 	if (status == EVN_OK)
 		status = evn_session_create(&c->session, c->engine, err);
@@ -75,7 +76,7 @@ static evn_status open_all(bench *b, evn_error *err)
 	if (o.context == 0)
 		o.context = (uint32_t)longest(b);
 	if (o.context < longest(b))
-		return cli_fail(err, EVN_ERR_USAGE, "bench: %zu tokens do not fit into a context of %u (-c)", longest(b),
+		return evn_fail(err, EVN_ERR_USAGE, "bench: %zu tokens do not fit into a context of %u (-c)", longest(b),
 						o.context);
 	evn_status status = open_contender(b, &b->together, &o, err);
 	if (status != EVN_OK)
@@ -99,10 +100,10 @@ static evn_status open_all(bench *b, evn_error *err)
 static evn_status measure_prefill(bench *b, contender *c, size_t n, double *tok_s, evn_error *err)
 {
 	evn_status status = evn_session_rewind(c->session, (uint32_t)b->depth, err);
-	double began = clock_s();
+	double began = evn_now_s();
 	if (status == EVN_OK)
 		status = evn_session_eval(c->session, b->ids + b->depth, n, NULL, err);
-	*tok_s = (double)n / (clock_s() - began);
+	*tok_s = (double)n / (evn_now_s() - began);
 	return status;
 }
 
@@ -110,13 +111,13 @@ static evn_status measure_prefill(bench *b, contender *c, size_t n, double *tok_
 static evn_status measure_decode(bench *b, contender *c, size_t n, double *tok_s, evn_error *err)
 {
 	evn_status status = evn_session_rewind(c->session, (uint32_t)b->depth, err);
-	double began = clock_s();
+	double began = evn_now_s();
 	for (size_t i = 0; i < n && status == EVN_OK; i++) {
 		status = evn_session_eval(c->session, &b->ids[b->depth + i], 1, NULL, err);
 		if (status == EVN_OK && interrupted())
-			status = cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
+			status = evn_fail(err, EVN_ERR_CANCELLED, "interrupted");
 	}
-	*tok_s = (double)n / (clock_s() - began);
+	*tok_s = (double)n / (evn_now_s() - began);
 	return status;
 }
 
@@ -162,7 +163,7 @@ static evn_status measure_all(bench *b, evn_error *err)
 			if (status != EVN_OK)
 				return status;
 			if (!console_progress(NULL, "measuring", ++done, total))
-				return cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
+				return evn_fail(err, EVN_ERR_CANCELLED, "interrupted");
 		}
 	return measure_sums(b, err);
 }
@@ -313,7 +314,7 @@ static evn_status make_ids(bench *b, evn_error *err)
 	size_t n = longest(b);
 	b->ids = calloc(n, sizeof *b->ids);
 	if (!b->ids)
-		return cli_fail_memory(err, "the tokens");
+		return evn_fail_memory(err, "the tokens", 0);
 	for (size_t i = 0; i < n && b->info.vocab > 0; i++)
 		b->ids[i] = (int32_t)((i * 7919 + 13) % b->info.vocab);
 	return EVN_OK;

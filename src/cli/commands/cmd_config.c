@@ -1,8 +1,9 @@
 /* cmd_config.c - evener config check|init|schema. */
+#include "base/base.h"
 #include "cli/cli.h"
 #include "cli/config/config.h"
-#include "cli/show/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,5 +42,5 @@ evn_status cmd_config(const invocation *in, evn_error *err)
 		config_write_starter();
 		return EVN_OK;
 	}
-	return cli_fail(err, EVN_ERR_USAGE, "config: expected one of: config check FILE, config init, config schema");
+	return evn_fail(err, EVN_ERR_USAGE, "config: expected one of: config check FILE, config init, config schema");
 }

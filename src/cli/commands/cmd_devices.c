@@ -5,6 +5,8 @@
 #include "cli/show/table.h"
 #include "cli/show/text.h"
 
+#include <stdio.h>
+
 static json_t *rate(const evn_device_info *d, double value) { return d->measured ? json_number(value) : json_null(); }
 
 static json_t *device_json(const evn_device_info *d)

@@ -5,6 +5,7 @@
 #include "cli/show/text.h"
 #include "evener/inspect.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

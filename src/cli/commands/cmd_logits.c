@@ -1,12 +1,12 @@
 /* cmd_logits.c - evener logits: the raw logits after each token given. */
 #include "base/base.h"
 #include "cli/cli.h"
+#include "cli/commands/loaded.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
-#include "cli/commands/loaded.h"
 #include "cli/show/picture.h"
-#include "cli/show/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static evn_status compute(const loaded *l, const int32_t *ids, size_t n, float **out, evn_error *err)
@@ -17,7 +17,7 @@ static evn_status compute(const loaded *l, const int32_t *ids, size_t n, float *
 		return status;
 	float *logits = vocab && n <= SIZE_MAX / sizeof *logits / vocab ? malloc(n * vocab * sizeof *logits) : NULL;
 	if (!logits)
-		return cli_fail_memory(err, "the logits");
+		return evn_fail_memory(err, "the logits", 0);
 	status = evn_session_eval(l->session, ids, n, logits, err);
 	console_progress_end();
 	if (status == EVN_OK)
@@ -49,7 +49,7 @@ static evn_status print_json(const int32_t *ids, size_t n_ids, const float *logi
 		json_decref(row);
 	}
 	if (failed || puts("]}") == EOF)
-		return cli_fail(err, EVN_ERR_FILE, "the logits cannot be written");
+		return evn_fail(err, EVN_ERR_FILE, "the logits cannot be written");
 	return EVN_OK;
 }
 
@@ -58,7 +58,7 @@ static evn_status draw_ids(const loaded *l, const settings *s, int32_t **ids, si
 	*n = (size_t)s->n_random_ids;
 	*ids = malloc(*n * sizeof **ids);
 	if (!*ids)
-		return cli_fail_memory(err, "the ids");
+		return evn_fail_memory(err, "the ids", 0);
 	evn_random_ids((uint64_t)s->init_seed, l->info.vocab, *ids, *n);
 	return EVN_OK;
 }

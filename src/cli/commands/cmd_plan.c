@@ -5,6 +5,8 @@
 #include "cli/show/table.h"
 #include "cli/show/text.h"
 
+#include <stdio.h>
+
 static json_t *range_json(const uint32_t range[2])
 {
 	return json_pack("[I, I]", (json_int_t)range[0], (json_int_t)range[1]);

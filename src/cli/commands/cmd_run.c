@@ -1,13 +1,14 @@
 /* cmd_run.c - evener run: generates text. As in llama.cpp an end-of-generation token ends the text and belongs
  * neither to its ids nor to its text; with --ignore-eos none is ever drawn. */
 #include "cli/cli.h"
-#include "cli/show/console.h"
-#include "cli/interrupt.h"
-#include "cli/show/json.h"
 #include "cli/commands/loaded.h"
+#include "cli/interrupt.h"
+#include "cli/show/console.h"
+#include "cli/show/json.h"
 #include "cli/show/text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,11 +45,11 @@ static evn_status start(generation *g, evn_error *err)
 {
 	const settings *s = g->settings;
 	evn_sample_options sampling = settings_sample_options(s);
-	double began = clock_s();
+	double began = evn_now_s();
 	evn_status status = loaded_open(&g->loaded, s, err);
 	if (status != EVN_OK)
 		return status;
-	g->load_s = clock_s() - began;
+	g->load_s = evn_now_s() - began;
 	note_plan(evn_engine_plan(g->loaded.engine));
 	status = loaded_prompt_ids(&g->loaded, s, &g->prompt_ids, &g->n_prompt, err);
 	if (status == EVN_OK)
@@ -66,7 +67,7 @@ static evn_status start(generation *g, evn_error *err)
 		evn_sampler_accept(g->sampler, g->prompt_ids[i]);
 	g->out = s->json ? open_memstream(&g->text, &g->text_bytes) : stdout;
 	g->ids = calloc((size_t)evn_engine_context(g->loaded.engine) + 1, sizeof *g->ids);
-	return g->out && g->ids ? EVN_OK : cli_fail_memory(err, "the generated text");
+	return g->out && g->ids ? EVN_OK : evn_fail_memory(err, "the generated text", 0);
 }
 
 /* Draws the next token and writes its text; false where the text ends. */
@@ -93,18 +94,18 @@ static evn_status generate(generation *g, evn_error *err)
 {
 	evn_session *session = g->loaded.session;
 	size_t limit = g->settings->n_predict < 0 ? SIZE_MAX : (size_t)g->settings->n_predict;
-	double began = clock_s();
+	double began = evn_now_s();
 	evn_status status = evn_session_eval(session, g->prompt_ids, g->n_prompt, NULL, err);
 	console_progress_end();
 	if (status != EVN_OK)
 		return status;
-	g->prefill_s = clock_s() - began;
+	g->prefill_s = evn_now_s() - began;
 	g->finish = "length";
 	bool more = limit > 0;
 	while (more) {
 		status = next_token(g, &more, err);
 		if (g->n_ids == 1 && g->first_token_s == 0.0)
-			g->first_token_s = clock_s() - began;
+			g->first_token_s = evn_now_s() - began;
 		if (status != EVN_OK || !more || g->n_ids >= limit)
 			break;
 		if (evn_session_position(session) >= evn_engine_context(g->loaded.engine)) {
@@ -112,12 +113,12 @@ static evn_status generate(generation *g, evn_error *err)
 			break;
 		}
 		if (interrupted())
-			return cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
-		double step_began = clock_s();
+			return evn_fail(err, EVN_ERR_CANCELLED, "interrupted");
+		double step_began = evn_now_s();
 		status = evn_session_eval(session, &g->ids[g->n_ids - 1], 1, NULL, err);
 		if (status != EVN_OK)
 			break;
-		g->decode_s += clock_s() - step_began;
+		g->decode_s += evn_now_s() - step_began;
 		g->n_evals++;
 	}
 	return status;
@@ -162,7 +163,7 @@ static evn_status report(generation *g, evn_error *err)
 {
 	fputs(evn_text_stream_flush(g->stream), g->out);
 	if (fflush(g->out) != 0)
-		return cli_fail(err, EVN_ERR_FILE, "the generated text cannot be written");
+		return evn_fail(err, EVN_ERR_FILE, "the generated text cannot be written");
 	if (!g->settings->json) {
 		if (isatty(STDOUT_FILENO))
 			putchar('\n');

@@ -1,15 +1,16 @@
 /* cmd_score.c - evener score: the log-probability of a text's tokens, its perplexity, and a run that was killed gone
  * on with. */
+#include "base/base.h"
 #include "cli/cli.h"
+#include "cli/commands/loaded.h"
+#include "cli/commands/scored_text.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
-#include "cli/commands/loaded.h"
 #include "cli/show/picture.h"
-#include "cli/commands/scored_text.h"
-#include "cli/show/text.h"
 #include "cli/show/token.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -32,7 +33,7 @@ typedef struct {
 static void keep(scoring *g)
 {
 	evn_error err = {0};
-	double began = clock_s();
+	double began = evn_now_s();
 	size_t n_done = 0;
 	for (size_t i = 0; i < g->text.n_windows; i++)
 		n_done += g->text.windows[i].done;
@@ -46,14 +47,14 @@ static void keep(scoring *g)
 		return;
 	}
 	g->n_kept = n_done;
-	g->kept_s = clock_s();
+	g->kept_s = evn_now_s();
 	g->keeping_s = g->kept_s - began;
 }
 
 static bool show_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
 	scoring *g = user;
-	if (clock_s() - g->kept_s >= fmax(KEEP_EVERY_S, KEEP_COST * g->keeping_s))
+	if (evn_now_s() - g->kept_s >= fmax(KEEP_EVERY_S, KEEP_COST * g->keeping_s))
 		keep(g);
 	double nll = scored_text_nll(&g->text);
 	if (isfinite(nll))
@@ -98,9 +99,9 @@ static evn_status compute(scoring *g, evn_error *err)
 		return status;
 	note_beginning(g);
 	resume(g);
-	double began = g->kept_s = clock_s();
+	double began = g->kept_s = evn_now_s();
 	status = evn_scorer_run(g->scorer, g->text.windows, g->text.n_windows, show_progress, g, err);
-	g->score_s = clock_s() - began;
+	g->score_s = evn_now_s() - began;
 	console_progress_end();
 	if (status != EVN_OK)
 		keep(g);
@@ -175,7 +176,7 @@ static evn_status draw(const scoring *g, evn_error *err)
 	char title[160];
 	double *place = malloc(2 * g->text.n_scored * sizeof *place);
 	if (!place)
-		return cli_fail_memory(err, "the picture");
+		return evn_fail_memory(err, "the picture", 0);
 	double *surprise = place + g->text.n_scored;
 	for (size_t i = 0; i < g->text.n_windows; i++) {
 		const evn_window *w = &g->text.windows[i];

@@ -3,6 +3,7 @@
 #include "cli/show/json.h"
 #include "evener/selftest.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct {

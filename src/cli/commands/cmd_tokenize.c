@@ -1,9 +1,10 @@
 /* cmd_tokenize.c - evener tokenize: text to ids, and with --ids back. Needs no device and no weights. */
+#include "base/base.h"
 #include "cli/cli.h"
-#include "cli/show/json.h"
 #include "cli/commands/prompt.h"
-#include "cli/show/text.h"
+#include "cli/show/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A line for each id: the id and its text, quoted as JSON does. */
@@ -20,7 +21,7 @@ static evn_status print_pieces(const evn_model *m, const int32_t *ids, size_t n,
 			if (quoted)
 				printf("%8d  %s\n", ids[i], quoted);
 			else
-				status = cli_fail_memory(err, "a token's text");
+				status = evn_fail_memory(err, "a token's text", 0);
 		}
 		free(quoted);
 		free(piece);

@@ -1,13 +1,14 @@
 /* cmd_train.c - evener train: steps with a progress bar, a loss curve, and at the end a model file. */
+#include "base/base.h"
 #include "cli/cli.h"
-#include "cli/show/console.h"
 #include "cli/interrupt.h"
+#include "cli/show/console.h"
 #include "cli/show/json.h"
-#include "cli/show/text.h"
 #include "evener/train.h"
 #include "plot/plot.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define DEFAULT_CONTEXT 128
@@ -99,7 +100,7 @@ static evn_status stop(evn_trainer *t, const settings *s, uint32_t step, evn_err
 		return status;
 	console_progress_end();
 	console_note("interrupted after step %u; --resume goes on from %s.checkpoint", step, s->output_path);
-	return cli_fail(err, EVN_ERR_CANCELLED, "interrupted");
+	return evn_fail(err, EVN_ERR_CANCELLED, "interrupted");
 }
 
 static evn_status all_steps(evn_trainer *t, const settings *s, evn_train_step *step, evn_error *err)
@@ -128,7 +129,7 @@ static evn_status draw_curve(const evn_trainer *t, const char *path, evn_error *
 	uint32_t n = evn_trainer_losses(t, &loss, &val_loss), n_tested = 0;
 	double *values = calloc(5 * (size_t)n + 1, sizeof *values);
 	if (!values)
-		return cli_fail_memory(err, "the loss curve");
+		return evn_fail_memory(err, "the loss curve", 0);
 	double *x = values, *y = x + n, *mean = y + n, *tested_x = mean + n, *tested = tested_x + n;
 	for (uint32_t i = 0; i < n; i++) {
 		x[i] = i + 1;

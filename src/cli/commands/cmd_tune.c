@@ -5,6 +5,7 @@
 #include "cli/show/table.h"
 #include "evener/tune.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A result with its strings. */

@@ -1,11 +1,10 @@
 /* loaded.c - see loaded.h. */
 #include "cli/commands/loaded.h"
-#include "cli/show/console.h"
+#include "base/base.h"
 #include "cli/commands/prompt.h"
-#include "cli/show/text.h"
+#include "cli/show/console.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 evn_status loaded_open(loaded *l, const settings *s, evn_error *err)
 {
@@ -39,7 +38,7 @@ evn_status loaded_prompt_ids(const loaded *l, const settings *s, int32_t **ids, 
 		status = evn_tokenize(l->model, text, bytes, true, true, ids, n, err);
 	free(text);
 	if (status == EVN_OK && *n == 0)
-		return cli_fail(err, EVN_ERR_USAGE, "the prompt is empty, and this model does not begin texts with a token");
+		return evn_fail(err, EVN_ERR_USAGE, "the prompt is empty, and this model does not begin texts with a token");
 	return status;
 }
 
@@ -48,12 +47,5 @@ evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err)
 	uint32_t context = evn_engine_context(l->engine);
 	if (n_ids <= context)
 		return EVN_OK;
-	return cli_fail(err, EVN_ERR_LIMIT, "%zu tokens do not fit into the context of %u (-c)", n_ids, context);
-}
-
-double clock_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+	return evn_fail(err, EVN_ERR_LIMIT, "%zu tokens do not fit into the context of %u (-c)", n_ids, context);
 }

@@ -17,6 +17,4 @@ void loaded_close(loaded *l);
 evn_status loaded_prompt_ids(const loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err);
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err); /* into the context */
 
-double clock_s(void); /* monotonic */
-
 #endif

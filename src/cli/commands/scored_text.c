@@ -1,7 +1,7 @@
 /* scored_text.c - see scored_text.h. */
 #include "cli/commands/scored_text.h"
+#include "base/base.h"
 #include "cli/commands/prompt.h"
-#include "cli/show/text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,13 +26,13 @@ static evn_status find_length(scored_text *t, const evn_model *m, const settings
 	uint32_t trained = evn_model_get_info(m).n_ctx_train;
 	int64_t asked = s->window ? s->window : s->context;
 	if (s->window > 0 && s->window < 3)
-		return cli_fail(err, EVN_ERR_USAGE, "--ctx: %lld: a window has 3 tokens at least", (long long)s->window);
+		return evn_fail(err, EVN_ERR_USAGE, "--ctx: %lld: a window has 3 tokens at least", (long long)s->window);
 	if (asked > trained)
-		return cli_fail(err, EVN_ERR_USAGE, "%s: %lld tokens, but the model was trained for a context of %u",
+		return evn_fail(err, EVN_ERR_USAGE, "%s: %lld tokens, but the model was trained for a context of %u",
 						s->window ? "--ctx" : "context", (long long)asked, trained);
 	t->length = asked ? (uint32_t)asked : trained;
 	return t->length >= 2 ? EVN_OK
-						  : cli_fail(err, EVN_ERR_USAGE, "context: 2 tokens at least are needed to score one");
+						  : evn_fail(err, EVN_ERR_USAGE, "context: 2 tokens at least are needed to score one");
 }
 
 /* Windows of the whole length whose second halves count; where the model begins texts with a token, each begins with
@@ -75,7 +75,7 @@ static evn_status cut(scored_text *t, const int32_t *ids, size_t n, int32_t bos,
 	size_t step = s->window ? t->length : t->length - (bos >= 0);
 	size_t n_windows = s->window ? n / step : (n + step - 1) / step;
 	if (n_windows == 0 || (!s->window && n + (bos >= 0) < 2))
-		return cli_fail(err, EVN_ERR_USAGE, "%s: %zu tokens, at least %u are needed%s", t->name, n,
+		return evn_fail(err, EVN_ERR_USAGE, "%s: %zu tokens, at least %u are needed%s", t->name, n,
 						s->window ? t->length : 2u - (bos >= 0), s->window ? " for a window" : "");
 	if (s->n_windows && n_windows > (size_t)s->n_windows)
 		n_windows = (size_t)s->n_windows;
@@ -83,7 +83,7 @@ static evn_status cut(scored_text *t, const int32_t *ids, size_t n, int32_t bos,
 	t->log_p = calloc(n_windows * t->length, sizeof *t->log_p);
 	t->windows = calloc(n_windows, sizeof *t->windows);
 	if (!t->ids || !t->log_p || !t->windows)
-		return cli_fail_memory(err, "the windows");
+		return evn_fail_memory(err, "the windows", 0);
 	if (s->window)
 		cut_windows(t, ids, n_windows, bos);
 	else

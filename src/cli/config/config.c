@@ -2,10 +2,11 @@
  * then each value through the option table. All three report one line, file:line:column first. */
 #include "cli/config/config.h"
 #include "cli/config/options.h"
-#include "cli/show/text.h"
 #include "cli/config/yaml_check.h"
+#include "cli/show/text.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,7 @@ static evn_status fail_at(const yaml_entries *y, const yaml_entry *at, bool at_v
 {
 	size_t line = !at ? 1 : at_value ? at->value_line : at->key_line;
 	size_t column = !at ? 1 : at_value ? at->value_column : at->key_column;
-	return cli_fail_within(err, "%s:%zu:%zu", y->file, line, column);
+	return evn_fail_within(err, "%s:%zu:%zu", y->file, line, column);
 }
 
 /* The schema of the mapping that `path` names ("" is the whole file). */
@@ -81,7 +82,7 @@ static evn_status unknown_key(const yaml_entries *y, const char *within, const c
 	char path[YAML_MAX_KEY * 6];
 	snprintf(path, sizeof path, "%s%s%s", within, *within ? "." : "", key);
 	const char *nearest = text_nearest(key, names);
-	cli_fail(err, EVN_ERR_USAGE, "unknown key '%s'%s%s%s", path, nearest ? "; did you mean '" : "",
+	evn_fail(err, EVN_ERR_USAGE, "unknown key '%s'%s%s%s", path, nearest ? "; did you mean '" : "",
 			 nearest ? nearest : "", nearest ? "'?" : "");
 	return fail_at(y, yaml_find(y, path), false, err);
 }
@@ -105,7 +106,7 @@ static evn_status wrong_shape(const yaml_entries *y, const cyaml_trouble *t, evn
 	const yaml_entry *at = yaml_find(y, t->path);
 	if (at && at->value && !*at->value)
 		found_words = "nothing";
-	cli_fail(err, EVN_ERR_USAGE, "%s: expected %s, found %s", t->path, wanted_words, found_words);
+	evn_fail(err, EVN_ERR_USAGE, "%s: expected %s, found %s", t->path, wanted_words, found_words);
 	return fail_at(y, at, true, err);
 }
 
@@ -115,7 +116,7 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 	last = last ? last + 1 : t->reason;
 	switch (code) {
 	case CYAML_ERR_OOM:
-		return cli_fail_memory(err, y->file);
+		return evn_fail_memory(err, y->file, 0);
 	case CYAML_ERR_INVALID_KEY:
 		return unknown_key(y, t->path, t->reason + strcspn(t->reason, ":") + 2, err);
 	case CYAML_ERR_INVALID_VALUE:
@@ -123,14 +124,14 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 	case CYAML_ERR_MAPPING_FIELD_MISSING:
 		/* the backtrace begins with the last key that was there: the mapping is what stands around it */
 		t->path[strchr(t->path, ']') ? strcspn(t->path, "]") + 1 : 0] = 0;
-		cli_fail(err, EVN_ERR_USAGE, "%s%skey '%s' is missing", t->path, *t->path ? ": " : "", last);
+		evn_fail(err, EVN_ERR_USAGE, "%s%skey '%s' is missing", t->path, *t->path ? ": " : "", last);
 		return fail_at(y, yaml_find(y, t->path), true, err);
 	case CYAML_ERR_SEQUENCE_ENTRIES_MIN:
 	case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
-		cli_fail(err, EVN_ERR_USAGE, "devices: expected 1 to %d entries", EVN_MAX_RANKS);
+		evn_fail(err, EVN_ERR_USAGE, "devices: expected 1 to %d entries", EVN_MAX_RANKS);
 		return fail_at(y, yaml_find(y, "devices"), true, err);
 	default:
-		cli_fail(err, EVN_ERR_USAGE, "%s%s%s", t->path, *t->path ? ": " : "",
+		evn_fail(err, EVN_ERR_USAGE, "%s%s%s", t->path, *t->path ? ": " : "",
 				 *t->reason ? t->reason : cyaml_strerror(code));
 		return fail_at(y, yaml_find(y, t->path), true, err);
 	}
@@ -141,9 +142,9 @@ static evn_status check_version(const yaml_entries *y, evn_error *err)
 {
 	const yaml_entry *version = yaml_find(y, "version");
 	if (!version)
-		cli_fail(err, EVN_ERR_USAGE, "key 'version' is missing; this evener reads version: " CONFIG_VERSION);
+		evn_fail(err, EVN_ERR_USAGE, "key 'version' is missing; this evener reads version: " CONFIG_VERSION);
 	else if (!version->value || strcmp(version->value, CONFIG_VERSION) != 0)
-		cli_fail(err, EVN_ERR_USAGE, "version: '%.60s' is unknown; this evener reads version: " CONFIG_VERSION,
+		evn_fail(err, EVN_ERR_USAGE, "version: '%.60s' is unknown; this evener reads version: " CONFIG_VERSION,
 				 version->value ? version->value : "a list or mapping");
 	else
 		return EVN_OK;
@@ -156,9 +157,9 @@ static evn_status place(const char **path, char **owned, const char *file, evn_e
 	const char *slash = strrchr(file, '/');
 	if (!*path || **path == '/' || !slash)
 		return EVN_OK;
-	*owned = text_format("%.*s%s", (int)(slash + 1 - file), file, *path);
+	*owned = evn_format("%.*s%s", (int)(slash + 1 - file), file, *path);
 	*path = *owned;
-	return *owned ? EVN_OK : cli_fail_memory(err, "a path");
+	return *owned ? EVN_OK : evn_fail_memory(err, "a path", 0);
 }
 
 static evn_status place_paths(settings *s, const char *file, evn_error *err)
@@ -187,7 +188,7 @@ static evn_status apply_section(const config_values *v, const cyaml_schema_field
 		const option *o = option_by_key(path);
 		if (!text || !o || option_set(o, text, s, err) == EVN_OK)
 			continue;
-		cli_fail_within(err, "%s", path);
+		evn_fail_within(err, "%s", path);
 		return fail_at(y, yaml_find(y, path), true, err);
 	}
 	return EVN_OK;
@@ -197,7 +198,7 @@ static evn_status device_failed(const yaml_entries *y, size_t i, const char *key
 {
 	char path[64];
 	snprintf(path, sizeof path, "devices[%zu].%s", i, key);
-	cli_fail_within(err, "%s", path);
+	evn_fail_within(err, "%s", path);
 	return fail_at(y, yaml_find(y, path), true, err);
 }
 
@@ -210,7 +211,7 @@ static evn_status apply_devices(const config_values *v, const yaml_entries *y, s
 		double share = EVN_SHARE_AUTO;
 		s->prompt_shares[i] = EVN_SHARE_AUTO;
 		if (!*d->match || strchr(d->match, ',')) {
-			cli_fail(err, EVN_ERR_USAGE, "'%.60s': expected one item such as gpu, 0:1 or cpu/1+1", d->match);
+			evn_fail(err, EVN_ERR_USAGE, "'%.60s': expected one item such as gpu, 0:1 or cpu/1+1", d->match);
 			return device_failed(y, i, "match", err);
 		}
 		if (d->share && parse_share(d->share, &share, &s->prompt_shares[i], err) != EVN_OK)
@@ -222,7 +223,7 @@ static evn_status apply_devices(const config_values *v, const yaml_entries *y, s
 	}
 	s->n_rules = v->n_devices;
 	if (v->n_devices > 0 && !(sum > 0)) {
-		cli_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
+		evn_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
 		return fail_at(y, yaml_find(y, "devices"), true, err);
 	}
 	return EVN_OK;
@@ -268,7 +269,7 @@ evn_status config_load(config *out, const char *path, settings *s, evn_error *er
 	evn_status status = text_read(&data, &size, path, YAML_MAX_BYTES, err);
 	if (status == EVN_OK && size >= 4 && memcmp(data, "GGUF", 4) == 0)
 		status =
-			cli_fail(err, EVN_ERR_USAGE, "%s: is a model, expected a config; models are given as -m %s", path, path);
+			evn_fail(err, EVN_ERR_USAGE, "%s: is a model, expected a config; models are given as -m %s", path, path);
 	if (status == EVN_OK)
 		status = yaml_check(&entries, path, data, size, err);
 	if (status == EVN_OK)

@@ -1,10 +1,11 @@
 /* config_print.c - the config's schema for editors and a commented config to start from, both walked out of the
  * libcyaml schema and the option table, so neither can fall behind the reader. */
+#include "base/base.h"
 #include "cli/config/config.h"
-#include "cli/show/json.h"
 #include "cli/config/options.h"
-#include "cli/show/text.h"
+#include "cli/show/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,7 +102,7 @@ evn_status config_json_schema(char **out, evn_error *err)
 	}
 	*out = schema ? json_dumps(schema, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
 	json_decref(schema);
-	return *out ? EVN_OK : cli_fail_memory(err, "the JSON Schema");
+	return *out ? EVN_OK : evn_fail_memory(err, "the JSON Schema", 0);
 }
 
 static void write_section(const cyaml_schema_field_t *section)

@@ -4,11 +4,12 @@
 #include "cli/show/text.h"
 
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const splits[] = {"auto", "tensor", "sequence", NULL}; /* in evn_split_mode's order */
-static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};             /* in evn_kv_cache's order */
+static const char *const splits[] = {"auto", "tensor", "sequence", NULL};       /* in evn_split_mode's order */
+static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};            /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL};  /* in evn_message_type's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
@@ -206,11 +207,11 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 		return parse_memory_list(text, field, err);
 	case OPTION_TEXT:
 		if (!*text && strcmp(o->name, "prompt") != 0)
-			return cli_fail(err, EVN_ERR_USAGE, "must not be empty");
+			return evn_fail(err, EVN_ERR_USAGE, "must not be empty");
 		*(const char **)field = text;
 		return EVN_OK;
 	}
-	return cli_fail(err, EVN_ERR_USAGE, "cannot be set");
+	return evn_fail(err, EVN_ERR_USAGE, "cannot be set");
 }
 
 enum { MAX_OPTIONS = 128, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
@@ -260,15 +261,15 @@ static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned
 	const char *word = argv[optind - 1];
 	const option *o = optopt == 0 || optopt == HELP ? NULL : by_value(optopt, bit);
 	if (what == ':')
-		return cli_fail(err, EVN_ERR_USAGE, "%s: option %s needs a value", argv[0], word);
+		return evn_fail(err, EVN_ERR_USAGE, "%s: option %s needs a value", argv[0], word);
 	if (optopt == HELP || (o && o->kind == OPTION_FLAG && optopt >= LONG_BASE))
-		return cli_fail(err, EVN_ERR_USAGE, "%s: option %.*s takes no value", argv[0], (int)strcspn(word, "="), word);
+		return evn_fail(err, EVN_ERR_USAGE, "%s: option %.*s takes no value", argv[0], (int)strcspn(word, "="), word);
 	if (optopt)
-		return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option -%c", argv[0], optopt);
+		return evn_fail(err, EVN_ERR_USAGE, "%s: unknown option -%c", argv[0], optopt);
 	char name[64];
 	snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
 	const char *nearest = text_nearest(name, t->names);
-	return cli_fail(err, EVN_ERR_USAGE, "%s: unknown option --%s%s%s%s", argv[0], name,
+	return evn_fail(err, EVN_ERR_USAGE, "%s: unknown option --%s%s%s%s", argv[0], name,
 					nearest ? "; did you mean --" : "", nearest ? nearest : "", nearest ? "?" : "");
 }
 
@@ -288,7 +289,7 @@ evn_status command_line_read(command_line *out, int argc, char **argv, unsigned 
 		if (got == '?' || got == ':')
 			return refuse(got, argv, &tables, bit, err);
 		if (out->n_flags == sizeof out->flags / sizeof *out->flags)
-			return cli_fail(err, EVN_ERR_USAGE, "%s: too many options", argv[0]);
+			return evn_fail(err, EVN_ERR_USAGE, "%s: too many options", argv[0]);
 		out->flags[out->n_flags].option = by_value(got, bit);
 		out->flags[out->n_flags++].value = optarg ? optarg : "true";
 	}
@@ -303,14 +304,14 @@ evn_status command_line_apply(const command_line *line, settings *s, evn_error *
 	for (size_t i = 0; i < line->n_flags; i++) {
 		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
 		if (status != EVN_OK)
-			return cli_fail_within(err, "--%s", line->flags[i].option->name);
+			return evn_fail_within(err, "--%s", line->flags[i].option->name);
 	}
 	if (s->model_path != path && s->architecture == architecture)
 		s->architecture = NULL; /* the config's: the flag wins */
 	else if (s->architecture != architecture && s->model_path == path)
 		s->model_path = NULL;
 	if (s->prompt_file && s->prompt != configured)
-		return cli_fail(err, EVN_ERR_USAGE, "--prompt and --file exclude each other");
+		return evn_fail(err, EVN_ERR_USAGE, "--prompt and --file exclude each other");
 	if (s->prompt_file)
 		s->prompt = NULL; /* the config's: the flag wins */
 	return EVN_OK;

@@ -1,9 +1,10 @@
 /* parse.c - see parse.h. */
 #include "cli/config/parse.h"
-#include "cli/show/text.h"
+#include "base/base.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ evn_status parse_int(const char *text, int64_t min, int64_t max, int64_t *out, e
 	errno = 0;
 	long long value = strtoll(text, NULL, 10);
 	if (n == 0 || digits[n] || errno || value < min || value > max)
-		return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not a whole number from %lld to %lld", SHOWN, text,
+		return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not a whole number from %lld to %lld", SHOWN, text,
 						(long long)min, (long long)max);
 	*out = value;
 	return EVN_OK;
@@ -37,7 +38,7 @@ evn_status parse_real(const char *text, double min, double max, double *out, evn
 {
 	double value;
 	if (!number(text, &value) || value < min || value > max)
-		return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not a number from %g to %g", SHOWN, text, min, max);
+		return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not a number from %g to %g", SHOWN, text, min, max);
 	*out = value;
 	return EVN_OK;
 }
@@ -58,7 +59,7 @@ evn_status parse_time(const char *text, double min, double max, double *out, evn
 			*out = value * units[i].seconds;
 			return EVN_OK;
 		}
-	return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not a time from %g s to %g s, such as 90s or 2min", SHOWN, text,
+	return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not a time from %g s to %g s, such as 90s or 2min", SHOWN, text,
 					min, max);
 }
 
@@ -66,7 +67,7 @@ evn_status parse_bool(const char *text, bool *out, evn_error *err)
 {
 	*out = strcmp(text, "true") == 0;
 	if (!*out && strcmp(text, "false") != 0)
-		return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is neither true nor false", SHOWN, text);
+		return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is neither true nor false", SHOWN, text);
 	return EVN_OK;
 }
 
@@ -81,7 +82,7 @@ evn_status parse_choice(const char *text, const char *const *names, int *out, ev
 		size_t used = strlen(list);
 		snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
 	}
-	return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not supported; this version knows: %s", SHOWN, text, list);
+	return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not supported; this version knows: %s", SHOWN, text, list);
 }
 
 static bool size_in_bytes(double value, const char *unit, uint64_t *out)
@@ -120,7 +121,7 @@ evn_status parse_memory(const char *text, memory_limit *out, evn_error *err)
 				return EVN_OK;
 		}
 	}
-	return cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not an amount of memory such as 6GiB or 90%%", SHOWN, text);
+	return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not an amount of memory such as 6GiB or 90%%", SHOWN, text);
 }
 
 /* The next item of a comma-separated list, blanks around it left out, in `item`; *list moves on and becomes NULL
@@ -145,7 +146,7 @@ evn_status parse_memory_list(const char *text, memory_list *out, evn_error *err)
 	out->n = 0;
 	for (const char *rest = text; rest;) {
 		if (out->n == EVN_MAX_RANKS || !next_item(&rest, item, sizeof item))
-			return cli_fail(err, EVN_ERR_USAGE, "'%.*s': expected at most %d amounts such as 6GiB or 90%%", SHOWN,
+			return evn_fail(err, EVN_ERR_USAGE, "'%.*s': expected at most %d amounts such as 6GiB or 90%%", SHOWN,
 							text, EVN_MAX_RANKS);
 		evn_status status = parse_memory(item, &out->values[out->n++], err);
 		if (status != EVN_OK)
@@ -164,7 +165,7 @@ evn_status parse_share(const char *text, double *out, double *prompts, evn_error
 	if (text[n])
 		good &= number(text + n + 1, &second) && second >= 0 && second <= 1e9;
 	if (!good)
-		return cli_fail(
+		return evn_fail(
 			err, EVN_ERR_USAGE,
 			"'%.*s' is neither auto nor a number from 0 to 1e9, or two such as 3/30, the second for prompts", SHOWN,
 			text);
@@ -180,19 +181,19 @@ evn_status parse_shares(const char *text, share_list *out, evn_error *err)
 	out->n = 0;
 	for (const char *rest = text; rest; out->n++) {
 		if (out->n == EVN_MAX_RANKS || !next_item(&rest, item, sizeof item))
-			return cli_fail(err, EVN_ERR_USAGE, "'%.*s': expected at most %d numbers such as 3,1", SHOWN, text,
+			return evn_fail(err, EVN_ERR_USAGE, "'%.*s': expected at most %d numbers such as 3,1", SHOWN, text,
 							EVN_MAX_RANKS);
 		double *value = &out->values[out->n], *prompts = &out->prompts[out->n];
 		evn_status status = parse_share(item, value, prompts, err);
 		if (status != EVN_OK)
 			return status;
 		if (*value == EVN_SHARE_AUTO)
-			return cli_fail(err, EVN_ERR_USAGE, "'%.*s': expected numbers such as 3,1", SHOWN, text);
+			return evn_fail(err, EVN_ERR_USAGE, "'%.*s': expected numbers such as 3,1", SHOWN, text);
 		sum += *value;
 		prompt_sum += *prompts == EVN_SHARE_AUTO ? *value : *prompts;
 	}
 	if (!(sum > 0 && prompt_sum > 0))
-		return cli_fail(err, EVN_ERR_USAGE, "'%.*s': all shares are zero, so no device would hold the model", SHOWN,
+		return evn_fail(err, EVN_ERR_USAGE, "'%.*s': all shares are zero, so no device would hold the model", SHOWN,
 						text);
 	return EVN_OK;
 }
@@ -204,14 +205,14 @@ evn_status parse_ids(const char *text, int32_t **ids, size_t *n, evn_error *err)
 		count += *c == ',';
 	int32_t *list = malloc(count * sizeof *list);
 	if (!list)
-		return cli_fail_memory(err, "the list of ids");
+		return evn_fail_memory(err, "the list of ids", 0);
 	char item[SHOWN + 1];
 	*n = 0;
 	for (const char *rest = text; rest;) {
 		int64_t id = 0;
 		evn_status status = next_item(&rest, item, sizeof item)
 								? parse_int(item, 0, INT32_MAX, &id, err)
-								: cli_fail(err, EVN_ERR_USAGE, "'%.*s' is not a list of token ids", SHOWN, text);
+								: evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not a list of token ids", SHOWN, text);
 		if (status != EVN_OK) {
 			free(list);
 			return status;

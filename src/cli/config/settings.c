@@ -1,8 +1,8 @@
 /* settings.c - see settings.h. */
 #include "cli/config/settings.h"
-#include "cli/show/console.h"
+#include "base/base.h"
 #include "cli/config/options.h"
-#include "cli/show/text.h"
+#include "cli/show/console.h"
 #include "evener/train.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ evn_status settings_init(settings *s, evn_error *err)
 		if (o->initial) {
 			evn_status status = option_set(o, o->initial, s, err);
 			if (status != EVN_OK)
-				return cli_fail_within(err, "default of --%s", o->name);
+				return evn_fail_within(err, "default of --%s", o->name);
 		}
 	return EVN_OK;
 }
@@ -32,17 +32,17 @@ void settings_free(settings *s)
 static evn_status split_list(settings *s, const char *list, const char *source, evn_error *err)
 {
 	s->n_rules = 0;
-	s->owned_list = text_format("%s", list);
+	s->owned_list = evn_format("%s", list);
 	if (!s->owned_list)
-		return cli_fail_memory(err, "the device list");
+		return evn_fail_memory(err, "the device list", 0);
 	for (char *rest = s->owned_list, *item; (item = strsep(&rest, ","));) {
 		item += strspn(item, " ");
 		for (size_t n = strlen(item); n > 0 && item[n - 1] == ' '; n--)
 			item[n - 1] = 0;
 		if (!*item)
-			return cli_fail(err, EVN_ERR_USAGE, "%s: empty item in the device list '%s'", source, list);
+			return evn_fail(err, EVN_ERR_USAGE, "%s: empty item in the device list '%s'", source, list);
 		if (s->n_rules == EVN_MAX_RANKS)
-			return cli_fail(err, EVN_ERR_USAGE, "%s: more than %d items in the device list '%s'", source,
+			return evn_fail(err, EVN_ERR_USAGE, "%s: more than %d items in the device list '%s'", source,
 							EVN_MAX_RANKS, list);
 		s->rules[s->n_rules++] = (evn_device_rule){.match = item, .share = EVN_SHARE_AUTO};
 	}
@@ -54,9 +54,9 @@ static evn_status apply_memory(settings *s, evn_error *err)
 	if (s->memory.n == 0)
 		return EVN_OK;
 	if (s->n_rules == 0)
-		return cli_fail(err, EVN_ERR_USAGE, "--memory limits the items of a device list, and there is none (-d)");
+		return evn_fail(err, EVN_ERR_USAGE, "--memory limits the items of a device list, and there is none (-d)");
 	if (s->memory.n != 1 && s->memory.n != s->n_rules)
-		return cli_fail(err, EVN_ERR_USAGE, "--memory: %zu amounts for a device list of %zu items", s->memory.n,
+		return evn_fail(err, EVN_ERR_USAGE, "--memory: %zu amounts for a device list of %zu items", s->memory.n,
 						s->n_rules);
 	for (size_t i = 0; i < s->n_rules; i++) {
 		memory_limit limit = s->memory.values[s->memory.n == 1 ? 0 : i];
@@ -71,7 +71,7 @@ evn_status settings_resolve(settings *s, evn_error *err)
 	const char *variable = getenv("EVENER_DEVICES");
 	evn_status status = EVN_OK;
 	if (s->model_path && s->architecture)
-		return cli_fail(err, EVN_ERR_USAGE, "a model is read (model.path) or made (model.architecture), not both");
+		return evn_fail(err, EVN_ERR_USAGE, "a model is read (model.path) or made (model.architecture), not both");
 	if (s->devices)
 		status = split_list(s, s->devices, "--devices", err);
 	else if (s->n_rules == 0 && variable && *variable)
@@ -84,7 +84,7 @@ evn_status settings_resolve(settings *s, evn_error *err)
 	for (size_t i = 0; i < s->n_rules; i++)
 		all_zero = all_zero && s->rules[i].share == 0.0;
 	if (all_zero)
-		return cli_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
+		return evn_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
 	return EVN_OK;
 }
 
@@ -113,9 +113,9 @@ static evn_status apply_lora(const settings *s, evn_model *m, evn_error *err)
 	double scale = 1;
 	/* what follows the last colon is a scale only where it is a number */
 	bool scaled = colon && parse_real(colon + 1, -1e6, 1e6, &scale, NULL) == EVN_OK;
-	char *path = text_format("%.*s", scaled ? (int)(colon - s->lora) : (int)strlen(s->lora), s->lora);
+	char *path = evn_format("%.*s", scaled ? (int)(colon - s->lora) : (int)strlen(s->lora), s->lora);
 	evn_status status =
-		path ? evn_model_apply_adapter(m, path, scale, err) : cli_fail_memory(err, "the adapter's path");
+		path ? evn_model_apply_adapter(m, path, scale, err) : evn_fail_memory(err, "the adapter's path", 0);
 	free(path);
 	return status;
 }

@@ -1,6 +1,6 @@
 /* yaml_check.c - see yaml_check.h. Recursive descent over libyaml's events, as deep as YAML_MAX_DEPTH. */
 #include "cli/config/yaml_check.h"
-#include "cli/show/text.h"
+#include "base/base.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +14,12 @@ typedef struct {
 	evn_error *err;
 } checker;
 
-#define FAIL_AT(c, mark, ...) fail_at(c, (mark).line + 1, (mark).column + 1, text_format(__VA_ARGS__))
+#define FAIL_AT(c, mark, ...) fail_at(c, (mark).line + 1, (mark).column + 1, evn_format(__VA_ARGS__))
 
 static evn_status fail_at(checker *c, size_t line, size_t column, char *text)
 {
 	evn_status status =
-		cli_fail(c->err, EVN_ERR_USAGE, "%s:%zu:%zu: %s", c->out->file, line, column, text ? text : "out of memory");
+		evn_fail(c->err, EVN_ERR_USAGE, "%s:%zu:%zu: %s", c->out->file, line, column, text ? text : "out of memory");
 	free(text);
 	return status;
 }
@@ -41,7 +41,7 @@ static evn_status next_event(checker *c, yaml_event_t *event)
 		return EVN_OK;
 	const yaml_parser_t *p = &c->parser;
 	if (p->error == YAML_MEMORY_ERROR)
-		return cli_fail_memory(c->err, c->out->file);
+		return evn_fail_memory(c->err, c->out->file, 0);
 	if (p->error == YAML_READER_ERROR)
 		return FAIL_AT(c, mark_of_byte(c, p->problem_offset), "%s", p->problem);
 	return FAIL_AT(c, p->problem_mark, "%s%s%s", p->context ? p->context : "", p->context ? ", " : "",
@@ -89,7 +89,7 @@ static evn_status add_entry(checker *c, char *path, yaml_mark_t key, const yaml_
 {
 	yaml_entries *y = c->out;
 	if (!path)
-		return cli_fail_memory(c->err, y->file);
+		return evn_fail_memory(c->err, y->file, 0);
 	const yaml_entry *first = yaml_find(y, path);
 	evn_status status = EVN_OK;
 	if (first)
@@ -104,8 +104,8 @@ static evn_status add_entry(checker *c, char *path, yaml_mark_t key, const yaml_
 	*entry = (yaml_entry){
 		path, NULL, key.line + 1, key.column + 1, value->start_mark.line + 1, value->start_mark.column + 1};
 	if (value->type == YAML_SCALAR_EVENT &&
-		!(entry->value = text_format("%s", (const char *)value->data.scalar.value)))
-		return cli_fail_memory(c->err, y->file);
+		!(entry->value = evn_format("%s", (const char *)value->data.scalar.value)))
+		return evn_fail_memory(c->err, y->file, 0);
 	return EVN_OK;
 }
 
@@ -140,7 +140,7 @@ static evn_status check_pair(checker *c, const yaml_event_t *key, const char *pa
 	status = next_event(c, &value);
 	if (status != EVN_OK)
 		return status;
-	status = check_value(c, text_format("%s%s%s", path, *path ? "." : "", name), key->start_mark, &value, depth + 1);
+	status = check_value(c, evn_format("%s%s%s", path, *path ? "." : "", name), key->start_mark, &value, depth + 1);
 	yaml_event_delete(&value);
 	return status;
 }
@@ -162,7 +162,7 @@ static evn_status check_content(checker *c, const yaml_event_t *start, const cha
 		if (!ended && mapping)
 			status = check_pair(c, &event, path, depth);
 		else if (!ended)
-			status = check_value(c, text_format("%s[%zu]", path, i), event.start_mark, &event, depth + 1);
+			status = check_value(c, evn_format("%s[%zu]", path, i), event.start_mark, &event, depth + 1);
 		yaml_event_delete(&event);
 	}
 	return status;
@@ -192,7 +192,7 @@ static evn_status check_document(checker *c)
 			return status;
 	}
 	if (!has_root)
-		return cli_fail(c->err, EVN_ERR_USAGE,
+		return evn_fail(c->err, EVN_ERR_USAGE,
 						"%s:1:1: empty; expected a mapping (key: value), beginning with version: 1", c->out->file);
 	return EVN_OK;
 }
@@ -203,7 +203,7 @@ evn_status yaml_check(yaml_entries *out, const char *file, const char *data, siz
 	*out = (yaml_entries){.file = file, .entries = calloc(YAML_MAX_ENTRIES, sizeof *out->entries)};
 	if (!out->entries || !yaml_parser_initialize(&c.parser)) {
 		yaml_entries_free(out);
-		return cli_fail_memory(err, file);
+		return evn_fail_memory(err, file, 0);
 	}
 	yaml_parser_set_input_string(&c.parser, (const unsigned char *)data, size);
 	evn_status status = check_document(&c);

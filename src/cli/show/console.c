@@ -5,9 +5,9 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SHOW_AFTER_S 2.0  /* shorter work shows nothing */
@@ -24,13 +24,6 @@ static struct {
 	int tenths; /* steps of 10 % already told, without a terminal */
 	bool on_screen;
 } console = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static double now_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void clear_bar(void)
 {
@@ -115,7 +108,7 @@ static void draw_count(uint64_t done, double rate)
 
 static void show(uint64_t done, uint64_t total)
 {
-	double now = now_s(), elapsed = now - console.began_s;
+	double now = evn_now_s(), elapsed = now - console.began_s;
 	double rate = elapsed > 0 ? (double)done / elapsed : 0;
 	double fraction = total ? (double)done / (double)total : 0;
 	double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
@@ -145,7 +138,7 @@ bool console_progress(void *user, const char *what, uint64_t done, uint64_t tota
 	if (done < console.done || strncmp(console.what, what, sizeof console.what - 1) != 0 || console.began_s == 0.0) {
 		snprintf(console.what, sizeof console.what, "%s", what);
 		text_printable(console.what);
-		console.began_s = now_s();
+		console.began_s = evn_now_s();
 		console.tenths = 0;
 	}
 	console.done = done;

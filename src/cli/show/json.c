@@ -1,20 +1,13 @@
 /* json.c - see json.h. */
 #include "cli/show/json.h"
-#include "cli/show/text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <utf8proc.h>
-
-/* Bytes of the UTF-8 character at s, or 0 where there is none. */
-static size_t utf8_length(const char *s, size_t n)
-{
-	utf8proc_int32_t character;
-	utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)s, n < 4 ? (utf8proc_ssize_t)n : 4, &character);
-	return length > 0 ? (size_t)length : 0;
-}
+#include "base/base.h"
+#include "base/utf8.h"
 
 json_t *json_bytes(const char *text, size_t n)
 {
@@ -25,10 +18,11 @@ json_t *json_bytes(const char *text, size_t n)
 		return NULL;
 	size_t used = 0;
 	for (size_t i = 0; i < n;) {
-		size_t length = utf8_length(text + i, n - i);
-		memcpy(clean + used, length ? text + i : "\xef\xbf\xbd", length ? length : 3);
-		used += length ? length : 3;
-		i += length ? length : 1;
+		size_t whole, length = evn_utf8_prefix(text + i, n - i, &whole);
+		bool valid = length > 0 && length == whole;
+		memcpy(clean + used, valid ? text + i : "\xef\xbf\xbd", valid ? length : 3);
+		used += valid ? length : 3;
+		i += valid ? length : 1;
 	}
 	json_t *string = json_stringn(clean, used);
 	free(clean);
@@ -60,11 +54,11 @@ void json_push(json_t **array, json_t *item)
 evn_status json_print(json_t *root, evn_error *err)
 {
 	if (!root)
-		return cli_fail_memory(err, "the JSON result");
+		return evn_fail_memory(err, "the JSON result", 0);
 	/* nine digits tell any two floats apart */
 	int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(9));
 	json_decref(root);
 	if (failed || putchar('\n') == EOF)
-		return cli_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
+		return evn_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
 	return EVN_OK;
 }

@@ -1,11 +1,12 @@
 /* picture.c - see picture.h. A whole vocabulary is no picture: of a large one the entries are shown that are
  * likeliest after any of the tokens. */
 #include "cli/show/picture.h"
+#include "base/base.h"
 #include "cli/show/token.h"
-#include "cli/show/text.h"
 #include "plot/plot.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,7 +122,7 @@ evn_status picture_logits(const char *path, const evn_model *m, const int32_t *i
 		fill(&p);
 		status = draw(&p, path, err);
 	} else {
-		status = cli_fail_memory(err, "the picture");
+		status = evn_fail_memory(err, "the picture", 0);
 	}
 	free(p.columns);
 	free(p.cells);
@@ -163,7 +164,7 @@ evn_status picture_surprise(const char *path, const char *title, const double *p
 	size_t reach = n / PARTS > LEAST ? n / PARTS : LEAST, n_points = 0;
 	double *values = calloc(n, 7 * sizeof *values);
 	if (!values)
-		return cli_fail_memory(err, "the picture");
+		return evn_fail_memory(err, "the picture", 0);
 	double *mean = values, *x = mean + n, *y = x + 2 * n, *y_mean = y + 2 * n;
 	smooth(mean, surprise, n, reach);
 	with_gaps(x, place, place, n);

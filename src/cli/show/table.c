@@ -3,6 +3,7 @@
 #include "cli/show/text.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +62,7 @@ evn_status table_print(table *t, evn_error *err)
 	for (size_t i = 0; i < t->n; i++)
 		free(t->cells[i]);
 	free(t->cells);
-	evn_status status = t->failed ? cli_fail_memory(err, "a table") : EVN_OK;
+	evn_status status = t->failed ? evn_fail_memory(err, "a table", 0) : EVN_OK;
 	*t = (table){0};
 	return status;
 }

@@ -2,51 +2,10 @@
 #include "cli/show/text.h"
 
 #include <errno.h>
-#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-evn_status cli_fail(evn_error *err, evn_status code, const char *fmt, ...)
-{
-	if (err) {
-		va_list args;
-		va_start(args, fmt);
-		err->code = code;
-		vsnprintf(err->text, sizeof err->text, fmt, args);
-		va_end(args);
-	}
-	return code;
-}
-
-evn_status cli_fail_within(evn_error *err, const char *fmt, ...)
-{
-	char place[sizeof err->text], *rest = text_format("%s", err->text);
-	va_list args;
-	va_start(args, fmt);
-	vsnprintf(place, sizeof place, fmt, args);
-	va_end(args);
-	if (rest)
-		cli_fail(err, err->code, "%s: %s", place, rest);
-	free(rest);
-	return err->code;
-}
-
-evn_status cli_fail_memory(evn_error *err, const char *what)
-{
-	return cli_fail(err, EVN_ERR_MEMORY, "out of memory for %s", what);
-}
-
-char *text_format(const char *fmt, ...)
-{
-	char *s = NULL;
-	va_list args;
-	va_start(args, fmt);
-	if (vasprintf(&s, fmt, args) < 0)
-		s = NULL;
-	va_end(args);
-	return s;
-}
 
 void text_printable(char *s)
 {
@@ -121,13 +80,13 @@ static evn_status read_stream(FILE *f, const char *name, char **out, size_t *siz
 			free(data);
 		data = larger;
 		if (n > limit)
-			return cli_fail(err, EVN_ERR_LIMIT, "%s: larger than %zu bytes", name, limit);
+			return evn_fail(err, EVN_ERR_LIMIT, "%s: larger than %zu bytes", name, limit);
 	}
 	if (!data)
-		return cli_fail_memory(err, name);
+		return evn_fail_memory(err, name, 0);
 	if (ferror(f) || n > limit) {
-		evn_status status = ferror(f) ? cli_fail(err, EVN_ERR_FILE, "%s: %s", name, strerror(errno))
-									  : cli_fail(err, EVN_ERR_LIMIT, "%s: larger than %zu bytes", name, limit);
+		evn_status status = ferror(f) ? evn_fail(err, EVN_ERR_FILE, "%s: %s", name, strerror(errno))
+									  : evn_fail(err, EVN_ERR_LIMIT, "%s: larger than %zu bytes", name, limit);
 		free(data);
 		return status;
 	}
@@ -143,12 +102,12 @@ evn_status text_read(char **out, size_t *size, const char *path, size_t limit, e
 		return read_stream(stdin, "standard input", out, size, limit, err);
 	struct stat info;
 	if (stat(path, &info) != 0)
-		return cli_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
+		return evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
 	if (S_ISDIR(info.st_mode))
-		return cli_fail(err, EVN_ERR_FILE, "%s: is a directory, expected a file", path);
+		return evn_fail(err, EVN_ERR_FILE, "%s: is a directory, expected a file", path);
 	FILE *f = fopen(path, "rb");
 	if (!f)
-		return cli_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
+		return evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
 	evn_status status = read_stream(f, path, out, size, limit, err);
 	fclose(f);
 	return status;
