@@ -1,5 +1,5 @@
-/* discover.c - every device of every platform; a platform without devices, and a driver that failed its first
- * contact, become problem entries. */
+/* discover.c - every device of every platform; a platform without devices, and a driver that failed its
+ * probe, become problem entries. */
 #include "base/child.h"
 #include "find/found.h"
 
@@ -11,8 +11,8 @@
 
 #define MAX_PLATFORMS 64
 #define MAX_DEVICES 256
-#define CONTACT_LIMIT_NS 20000000000u /* a slow compiler under load needs a few seconds */
-#define PLATFORM_NOT_FOUND (-1001)    /* the loader's answer when there is no driver at all */
+#define PROBE_LIMIT_NS 20000000000u /* a slow compiler under load needs a few seconds */
+#define PLATFORM_NOT_FOUND (-1001)  /* the loader's answer when there is no driver at all */
 
 const char *const evn_feature_names[EVN_FEATURE_COUNT] = {
 	"fp16", "fp64", "subgroups", "int_dot", "svm_fine", "command_buffer", "vnni256", "vnni512", "avx2"};
@@ -120,45 +120,44 @@ evn_status evn_system_enumerate(evn_system **out, evn_error *err)
 	return status;
 }
 
-/* ---- with what the first contact found ---------------------------------------------------------------------------
- */
+/* ---- with the probe reports ------------------------------------------------------------------------------------ */
 
-/* Drivers are met once a process: the loader reads OCL_ICD_VENDORS only at its own first call. */
+/* Drivers are probed once a process: the loader reads OCL_ICD_VENDORS only at its own first call. */
 static struct {
 	pthread_once_t once;
 	evn_status status;
 	evn_error err;
-	evn_contact *contacts;
+	evn_probed_driver *drivers;
 	size_t n;
 	atomic_bool touched; /* a driver has read its settings */
 } first = {.once = PTHREAD_ONCE_INIT};
 
-static void meet_all(void)
+static void probe_all(void)
 {
 	char *probe = evn_find_probe();
 	if (probe)
-		first.status = evn_drivers_meet(&first.contacts, &first.n, probe, CONTACT_LIMIT_NS, &first.err);
+		first.status = evn_drivers_probe(&first.drivers, &first.n, probe, PROBE_LIMIT_NS, &first.err);
 	else
 		evn_log(EVN_LOG_WARN, "the program evener-probe was not found: OpenCL drivers are used unchecked");
 	free(probe);
 }
 
-const evn_contact *evn_first_contacts(size_t *n)
+const evn_probed_driver *evn_probed_drivers(size_t *n)
 {
 	*n = 0;
 	if (atomic_load(&first.touched))
 		return NULL;
-	pthread_once(&first.once, meet_all);
+	pthread_once(&first.once, probe_all);
 	*n = first.n;
-	return first.contacts;
+	return first.drivers;
 }
 
 /* The report of the nth device of these names: equal devices are told apart by their order. */
-static const evn_device_report *find_report(const evn_found *f, size_t nth)
+static const evn_probe_device *find_report(const evn_found *f, size_t nth)
 {
 	for (size_t c = 0; c < first.n; c++)
-		for (size_t d = 0; first.contacts[c].met && d < first.contacts[c].report.n_devices; d++) {
-			const evn_device_report *r = &first.contacts[c].report.devices[d];
+		for (size_t d = 0; first.drivers[c].probed && d < first.drivers[c].report.n_devices; d++) {
+			const evn_probe_device *r = &first.drivers[c].report.devices[d];
 			if (!strcmp(r->platform_name, f->platform_name) && !strcmp(r->name, f->name) &&
 				!strcmp(r->driver, f->driver) && nth-- == 0)
 				return r;
@@ -166,7 +165,7 @@ static const evn_device_report *find_report(const evn_found *f, size_t nth)
 	return NULL;
 }
 
-static bool alike(const evn_found *a, const evn_found *b)
+static bool same_names(const evn_found *a, const evn_found *b)
 {
 	return !strcmp(a->platform_name, b->platform_name) && !strcmp(a->name, b->name) && !strcmp(a->driver, b->driver);
 }
@@ -177,24 +176,24 @@ static void log_step(void *user, const char *step)
 	evn_log(EVN_LOG_DEBUG, "%s", step);
 }
 
-/* Without a report - no probe program, or a driver that shows more devices now - the trial is run here. */
+/* Without a report - no probe program, or a driver that shows more devices now - the smoke kernels run here. */
 static void apply_report(evn_system *s, size_t i)
 {
 	evn_found *f = &s->devices[i];
-	evn_device_report here = {0};
+	evn_probe_device here = {0};
 	size_t nth = 0;
 	for (size_t j = 0; j < i; j++)
-		nth += alike(&s->devices[j], f);
-	const evn_device_report *r = find_report(f, nth);
+		nth += same_names(&s->devices[j], f);
+	const evn_probe_device *r = find_report(f, nth);
 	if (!r && f->info.usable) {
-		evn_try_device(f, log_step, NULL, &here);
+		evn_smoke_test(f, log_step, NULL, &here);
 		r = &here;
 	}
 	if (r && r->reason[0] && f->info.usable) {
 		f->info.usable = false;
 		snprintf(f->reason, sizeof f->reason, "%s", r->reason);
 	}
-	unsigned features = evn_quirk_features(f, r ? r->features : 0);
+	unsigned features = r ? r->features : 0;
 	for (size_t b = 0; b < EVN_FEATURE_COUNT; b++)
 		if (features & (1u << b))
 			f->features[f->info.n_features++] = evn_feature_names[b];
@@ -205,9 +204,9 @@ static void apply_report(evn_system *s, size_t i)
 static const char *file_of_platform(const char *name)
 {
 	for (size_t c = 0; c < first.n; c++)
-		for (size_t p = 0; p < first.contacts[c].report.n_platforms; p++)
-			if (!strcmp(first.contacts[c].report.platforms[p], name))
-				return first.contacts[c].icd.path;
+		for (size_t p = 0; p < first.drivers[c].report.n_platforms; p++)
+			if (!strcmp(first.drivers[c].report.platforms[p], name))
+				return first.drivers[c].icd.path;
 	return NULL;
 }
 
@@ -225,15 +224,15 @@ static evn_status name_problems(evn_system *s, evn_error *err)
 		}
 	}
 	for (size_t c = 0; c < first.n; c++)
-		if (first.contacts[c].problem[0])
-			EVN_TRY(add_problem(s, first.contacts[c].icd.path, first.contacts[c].problem, err));
+		if (first.drivers[c].problem[0])
+			EVN_TRY(add_problem(s, first.drivers[c].icd.path, first.drivers[c].problem, err));
 	return EVN_OK;
 }
 
 evn_status evn_system_open(evn_system **out, evn_error *err)
 {
 	evn_system *s = NULL;
-	pthread_once(&first.once, meet_all);
+	pthread_once(&first.once, probe_all);
 	if (first.status != EVN_OK)
 		return evn_fail(err, first.status, "%s", first.err.text);
 	atomic_store(&first.touched, true);

@@ -7,8 +7,8 @@
 
 typedef struct evn_system evn_system;
 
-/* Every device of every platform. The first call of a process meets each driver in a child process first (helper
- * program evener-probe, time limit) and leaves out those that crash or hang; later calls reuse what was found.
+/* Every device of every platform. The first call of a process probes each driver in a child process (helper
+ * program evener-probe, time limit) and leaves out those that crash or hang; later calls reuse the result.
  * Rates in the infos are not filled here. */
 evn_status evn_system_open(evn_system **out, evn_error *err);
 void evn_system_close(evn_system *s);

@@ -1,7 +1,7 @@
 /* found.h - a device as discovery leaves it; for src/find, src/ocl, the probe program and their tests.
  *
- * Discovery has two halves: contact.c meets each driver in a child process and yields reports, discover.c enumerates
- * in this process what the reports call sound. */
+ * Discovery has two steps: probe.c tries each driver in a child process and yields reports; discover.c lists, in this
+ * process, the devices of the drivers that are sound. */
 #ifndef EVN_FOUND_H
 #define EVN_FOUND_H
 
@@ -56,7 +56,7 @@ cl_device_id evn_system_cl_device(const evn_system *s, size_t i);
 
 const char *evn_cl_error_name(cl_int code);
 
-/* What this process's drivers offer, without meeting them in a child first: for that child itself. */
+/* The devices of this process's drivers, without probing these in a child first: for that child itself. */
 evn_status evn_system_enumerate(evn_system **out, evn_error *err);
 
 /* ---- identity.c: what the driver says a platform or device is ---------------------------------------------- */
@@ -72,8 +72,6 @@ bool evn_cl_has_extension(cl_device_id d, const char *name);
 /* chips.c: sets chip and same_chip_as of every device. */
 void evn_find_chips(evn_found *devices, size_t n);
 
-/* quirks.c: features less those known not to work on this driver though they pass their trial. */
-unsigned evn_quirk_features(const evn_found *f, unsigned features);
 /* What goes wrong with sub-devices of f, or NULL. */
 const char *evn_quirk_sub_devices(const evn_found *f);
 /* Sub-devices of f share all its cores: parts of it gain nothing. */
@@ -83,16 +81,16 @@ bool evn_quirk_slow_binaries(const evn_found *f);
 /* The driver loses count of a kernel's users when it is launched wider than before (widest.c). */
 bool evn_quirk_loses_count(const evn_found *f);
 
-/* ---- reports of the child that met a driver (report.c) --------------------------------------------------------- */
+/* ---- probe reports (probe_report.c) ---------------------------------------------------------------------------- */
 
 typedef struct {
 	char platform_name[128], name[160], driver[96];
-	unsigned claimed, features; /* what the driver says, and what passed its trial */
+	unsigned claimed, features; /* what the driver says, and what passed its smoke kernel */
 	char reason[256];           /* why even the first kernel failed; empty when it ran */
-} evn_device_report;
+} evn_probe_device;
 
-#define EVN_REPORT_DEVICES 32
-#define EVN_REPORT_PLATFORMS 8
+#define EVN_PROBE_DEVICES 32
+#define EVN_PROBE_PLATFORMS 8
 
 typedef struct {
 	char library[512]; /* as loaded; its size and time then, to know it again */
@@ -101,21 +99,20 @@ typedef struct {
 	char step[320];    /* the last one begun */
 	bool complete;     /* the child came to its end */
 	size_t n_platforms, n_devices;
-	char platforms[EVN_REPORT_PLATFORMS][128];
-	evn_device_report devices[EVN_REPORT_DEVICES];
-} evn_driver_report;
+	char platforms[EVN_PROBE_PLATFORMS][128];
+	evn_probe_device devices[EVN_PROBE_DEVICES];
+} evn_probe_report;
 
 /* The report is lines of tab-separated fields, written as the work goes on: a crash leaves what came before. */
-void evn_report_parse(evn_driver_report *out, const char *text);
+void evn_probe_report_parse(evn_probe_report *out, const char *text);
 /* Writes the report of every device of the one driver that OCL_ICD_VENDORS names. */
-evn_status evn_report_write(int fd, const char *library, evn_error *err);
+evn_status evn_probe_report_write(int fd, const char *library, evn_error *err);
 
-/* trial.c: builds and runs the first kernels on f, telling each step before it is taken. */
-typedef void (*evn_step_fn)(void *user, const char *step);
-void evn_try_device(const evn_found *f, evn_step_fn step, void *user, evn_device_report *out);
+/* smoke.c: builds and runs small kernels on f; calls step before each of its steps. */
+typedef void (*evn_smoke_step_fn)(void *user, const char *step);
+void evn_smoke_test(const evn_found *f, evn_smoke_step_fn step, void *user, evn_probe_device *out);
 
-/* ---- drivers as files (icd.c) ------------------------------------------------------------------------------------
- */
+/* ---- drivers as files (icd.c) ---------------------------------------------------------------------------------- */
 
 typedef struct {
 	char *path;    /* the .icd file, or the library where no file names it */
@@ -129,24 +126,24 @@ void evn_icds_free(evn_icd *icds, size_t n);
 /* A folder of .icd files for those with keep[i], for OCL_ICD_VENDORS; malloc'd, NULL where none can be had. */
 char *evn_icds_folder(const evn_icd *icds, const bool *keep, size_t n);
 
-/* ---- first contact (contact.c) -----------------------------------------------------------------------------------
- */
+/* ---- probing drivers (probe.c) --------------------------------------------------------------------------------- */
 
 typedef struct {
 	evn_icd icd;
-	bool met;                 /* report is filled */
-	char problem[640];        /* empty: sound */
-	evn_driver_report report; /* of a sound driver */
-} evn_contact;
+	bool probed;             /* report is filled */
+	char problem[640];       /* empty: sound */
+	evn_probe_report report; /* of a sound driver */
+} evn_probed_driver;
 
-/* Meets every driver in a child of its own, `probe`, or reads what an earlier meeting found. Where one is not sound,
- * OCL_ICD_VENDORS of this process is made to leave it out. */
-evn_status evn_drivers_meet(evn_contact **out, size_t *n, const char *probe, uint64_t limit_ns, evn_error *err);
-void evn_contacts_free(evn_contact *contacts, size_t n);
+/* Probes every driver in a child of its own, the program `probe`, or reads the report of an earlier probe. Sets
+ * OCL_ICD_VENDORS of this process so that drivers that failed are left out. */
+evn_status evn_drivers_probe(evn_probed_driver **out, size_t *n, const char *probe, uint64_t limit_ns,
+							 evn_error *err);
+void evn_probed_drivers_free(evn_probed_driver *drivers, size_t n);
 /* Of what a child of this probe program finds out about a driver. */
-uint64_t evn_contact_key(const evn_icd *icd, const char *probe);
-/* The drivers this process has met; none where it already uses them itself. */
-const evn_contact *evn_first_contacts(size_t *n);
+uint64_t evn_probe_key(const evn_icd *icd, const char *probe);
+/* The drivers this process has probed; none where it already uses them itself. */
+const evn_probed_driver *evn_probed_drivers(size_t *n);
 /* In a child: the CPU devices among those that the items name, for evn_share_cores of its parent. */
 evn_status evn_selection_write(int fd, const char *const *items, size_t n, evn_error *err);
 

@@ -65,7 +65,7 @@ static char *read_library(const char *path)
 }
 
 /* Takes both strings. */
-static evn_status add(evn_icd **icds, size_t *n, char *path, char *library, evn_error *err)
+static evn_status add_icd(evn_icd **icds, size_t *n, char *path, char *library, evn_error *err)
 {
 	evn_icd *grown = path && library ? realloc(*icds, (*n + 1) * sizeof **icds) : NULL;
 	if (!grown) {
@@ -81,7 +81,7 @@ static evn_status add(evn_icd **icds, size_t *n, char *path, char *library, evn_
 static evn_status add_file(evn_icd **icds, size_t *n, const char *path, evn_error *err)
 {
 	char *library = read_library(path);
-	return library ? add(icds, n, evn_strdup(path), library, err) : EVN_OK;
+	return library ? add_icd(icds, n, evn_strdup(path), library, err) : EVN_OK;
 }
 
 static evn_status add_folder(evn_icd **icds, size_t *n, const char *folder, evn_error *err)
@@ -103,7 +103,7 @@ static evn_status add_folder(evn_icd **icds, size_t *n, const char *folder, evn_
 static evn_status add_single(evn_icd **icds, size_t *n, const char *value, const char *vendors, evn_error *err)
 {
 	if (!ends_with_icd(value))
-		return add(icds, n, evn_strdup(value), evn_strdup(value), err);
+		return add_icd(icds, n, evn_strdup(value), evn_strdup(value), err);
 	if (!strchr(value, '/')) {
 		char *path = evn_format("%s/%s", vendors, value);
 		evn_status s = path ? add_file(icds, n, path, err) : evn_fail_memory(err, "path", strlen(value));

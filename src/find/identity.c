@@ -165,7 +165,7 @@ static void find_limits(evn_found *f)
 			f->max_parts = parts;
 }
 
-static void judge(evn_found *f)
+static void judge_device(evn_found *f)
 {
 	cl_bool available = CL_FALSE, compiler = CL_FALSE, little = CL_FALSE;
 	size_t group = 0;
@@ -200,7 +200,7 @@ void evn_identify_device(evn_found *f)
 	find_limits(f);
 	find_pci(f);
 	find_uuid(f);
-	judge(f);
+	judge_device(f);
 }
 
 static bool shared(const evn_found *devices, size_t n, size_t i, size_t offset)
@@ -246,8 +246,7 @@ void evn_name_stably(evn_found *devices, size_t n)
 	}
 }
 
-/* ---- picks ------------------------------------------------------------------------------------------------------
- */
+/* ---- picks ----------------------------------------------------------------------------------------------------- */
 
 uint64_t evn_pick_fingerprint(const evn_system *s, const evn_pick *p, uint64_t kernels)
 {

@@ -16,20 +16,19 @@ typedef struct {
 	const char *platform; /* short name */
 	unsigned before;      /* the first major version without it; 0: none is known */
 	const char *type;     /* "cpu", "gpu"; "" = any */
-	unsigned hidden;      /* features that pass their trial and are still not to be used */
 	unsigned kinds;       /* of those above */
 	const char *symptom;
 } quirk;
 
 static const quirk quirks[] = {
-	{"intel", 0, "cpu", 0, SUB_DEVICES | NO_OWN_CORES,
+	{"intel", 0, "cpu", SUB_DEVICES | NO_OWN_CORES,
 	 "a sub-device still runs on every core; DPCPP_CPU_NUM_CUS limits the whole driver instead"},
-	{"pocl", 4, "cpu", 0, SLOW_BINARIES,
+	{"pocl", 4, "cpu", SLOW_BINARIES,
 	 "asked for a binary it compiles every kernel a second time, for any work-group size"},
-	{"pocl", 6, "cpu", 0, LOSES_COUNT,
+	{"pocl", 6, "cpu", LOSES_COUNT,
 	 "a kernel launched wider than before while two other queues run it aborts the process (3.1 and 5.0: common.c, "
 	 "pocl_release_dlhandle_cache)"},
-	{"pocl", 0, "cpu", 0, SUB_DEVICES,
+	{"pocl", 0, "cpu", SUB_DEVICES,
 	 "workers outside a sub-device wake for its commands too; beside another driver POCL_MAX_PTHREAD_COUNT limits "
 	 "them"},
 };
@@ -40,18 +39,8 @@ static bool applies(const quirk *q, const evn_found *f)
 		   (!q->type[0] || !strcmp(q->type, f->info.type));
 }
 
-unsigned evn_quirk_features(const evn_found *f, unsigned features)
-{
-	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
-		if (applies(&quirks[i], f) && (features & quirks[i].hidden)) {
-			evn_log(EVN_LOG_INFO, "%s %s: %s", f->info.id, f->info.name, quirks[i].symptom);
-			features &= ~quirks[i].hidden;
-		}
-	return features;
-}
-
 /* The first quirk of a kind that f has; NULL: none. */
-static const quirk *find(const evn_found *f, unsigned kind)
+static const quirk *find_quirk(const evn_found *f, unsigned kind)
 {
 	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)
 		if ((quirks[i].kinds & kind) && applies(&quirks[i], f))
@@ -61,10 +50,10 @@ static const quirk *find(const evn_found *f, unsigned kind)
 
 const char *evn_quirk_sub_devices(const evn_found *f)
 {
-	const quirk *q = find(f, SUB_DEVICES);
+	const quirk *q = find_quirk(f, SUB_DEVICES);
 	return q ? q->symptom : NULL;
 }
 
-bool evn_quirk_no_own_cores(const evn_found *f) { return find(f, NO_OWN_CORES); }
-bool evn_quirk_slow_binaries(const evn_found *f) { return find(f, SLOW_BINARIES); }
-bool evn_quirk_loses_count(const evn_found *f) { return find(f, LOSES_COUNT); }
+bool evn_quirk_no_own_cores(const evn_found *f) { return find_quirk(f, NO_OWN_CORES); }
+bool evn_quirk_slow_binaries(const evn_found *f) { return find_quirk(f, SLOW_BINARIES); }
+bool evn_quirk_loses_count(const evn_found *f) { return find_quirk(f, LOSES_COUNT); }

@@ -152,7 +152,7 @@ static evn_status check_parts(const evn_found *f, const parts *p, const char *te
 	return EVN_OK;
 }
 
-static evn_status append(evn_pick pick, evn_pick *out, size_t *n, size_t max, const char *item, evn_error *err)
+static evn_status append_pick(evn_pick pick, evn_pick *out, size_t *n, size_t max, const char *item, evn_error *err)
 {
 	if (*n == max)
 		return evn_fail(err, EVN_ERR_LIMIT, "device list: with \"%s\" there are more than %zu ranks", item, max);
@@ -164,7 +164,7 @@ static evn_status pick_device(const evn_system *s, evn_pick base, const parts *p
 							  evn_pick *out, size_t *n, size_t max, evn_error *err)
 {
 	if (!p->n)
-		return append(base, out, n, max, item, err);
+		return append_pick(base, out, n, max, item, err);
 	const char *quirk = evn_quirk_sub_devices(&s->devices[base.device]);
 	EVN_TRY(check_parts(&s->devices[base.device], p, text, err));
 	if (quirk)
@@ -172,7 +172,7 @@ static evn_status pick_device(const evn_system *s, evn_pick base, const parts *p
 	base.first_unit = p->first;
 	for (size_t i = 0; i < p->n; i++) {
 		base.n_units = p->units[i];
-		EVN_TRY(append(base, out, n, max, item, err));
+		EVN_TRY(append_pick(base, out, n, max, item, err));
 		base.first_unit += p->units[i];
 	}
 	return EVN_OK;

@@ -25,8 +25,7 @@ static const cpu_driver known[] = {
 };
 #define N_KNOWN (sizeof known / sizeof *known)
 
-/* ---- in the child -------------------------------------------------------------------------------------------------
- */
+/* ---- in the child ---------------------------------------------------------------------------------------------- */
 
 evn_status evn_selection_write(int fd, const char *const *items, size_t n, evn_error *err)
 {
@@ -46,24 +45,23 @@ evn_status evn_selection_write(int fd, const char *const *items, size_t n, evn_e
 	return status;
 }
 
-/* ---- in the parent ------------------------------------------------------------------------------------------------
- */
+/* ---- in the parent --------------------------------------------------------------------------------------------- */
 
-static bool is_met(const evn_contact *c, const char *platform)
+static bool is_probed(const evn_probed_driver *c, const char *platform)
 {
-	for (size_t d = 0; c->met && d < c->report.n_devices; d++)
+	for (size_t d = 0; c->probed && d < c->report.n_devices; d++)
 		if (!strcmp(c->report.devices[d].platform_name, platform))
 			return true;
 	return false;
 }
 
-static uint32_t count_met(const evn_contact *contacts, size_t n)
+static uint32_t count_probed(const evn_probed_driver *probed, size_t n)
 {
-	uint32_t met = 0;
+	uint32_t count = 0;
 	for (size_t k = 0; k < N_KNOWN; k++)
 		for (size_t c = 0; c < n; c++)
-			met += is_met(&contacts[c], known[k].platform);
-	return met;
+			count += is_probed(&probed[c], known[k].platform);
+	return count;
 }
 
 /* Adds what the child wrote up; returns the CPU's cores. */
@@ -108,15 +106,15 @@ static void limit(const cpu_driver *drivers, uint32_t cores)
 }
 
 /* What the child says follows from the drivers, the list and the cores that this process may use. */
-static char *cache_path(const evn_contact *contacts, size_t n_contacts, const char *const *items, size_t n,
-						const char *probe)
+static char *selection_path(const evn_probed_driver *probed, size_t n_probed, const char *const *items, size_t n,
+							const char *probe)
 {
 	char name[48];
 	cpu_set_t cores;
 	uint64_t h = EVN_HASH_START;
-	for (size_t c = 0; c < n_contacts; c++) {
-		const evn_driver_report *r = &contacts[c].report;
-		uint64_t state[] = {evn_contact_key(&contacts[c].icd, probe), r->library_bytes, r->library_time_ns};
+	for (size_t c = 0; c < n_probed; c++) {
+		const evn_probe_report *r = &probed[c].report;
+		uint64_t state[] = {evn_probe_key(&probed[c].icd, probe), r->library_bytes, r->library_time_ns};
 		h = evn_hash(h, state, sizeof state);
 	}
 	for (size_t i = 0; i < n; i++)
@@ -146,12 +144,12 @@ static char *ask_child(const char *probe, const char *const *items, size_t n, co
 void evn_share_cores(const char *const *items, size_t n)
 {
 	cpu_driver drivers[N_KNOWN];
-	size_t n_contacts;
-	const evn_contact *contacts = evn_first_contacts(&n_contacts);
-	if (n + 3 > sizeof((evn_child *)0)->argv / sizeof(char *) || count_met(contacts, n_contacts) < 2)
+	size_t n_probed;
+	const evn_probed_driver *probed = evn_probed_drivers(&n_probed);
+	if (n + 3 > sizeof((evn_child *)0)->argv / sizeof(char *) || count_probed(probed, n_probed) < 2)
 		return;
 	char *probe = evn_find_probe();
-	char *cache = probe ? cache_path(contacts, n_contacts, items, n, probe) : NULL;
+	char *cache = probe ? selection_path(probed, n_probed, items, n, probe) : NULL;
 	char *lines = probe ? ask_child(probe, items, n, cache) : NULL;
 	memcpy(drivers, known, sizeof known);
 	if (lines) {

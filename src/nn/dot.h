@@ -16,7 +16,7 @@ typedef enum {
 
 const char *evn_dot_name(evn_dot dot);    /* "vnni512" */
 const char *evn_dot_defines(evn_dot dot); /* compiler options that choose it; "" for the first two */
-/* Whether the device has shown that it can (src/find/trial.c). */
+/* Whether the device has shown that it can (src/find/smoke.c). */
 bool evn_dot_possible(evn_dot dot, const evn_device *d);
 /* The last possible one: the fastest, but for EVN_DOT_PLAIN, which is slower than f32 activations. */
 evn_dot evn_dot_best(const evn_device *d);

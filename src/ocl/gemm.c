@@ -21,8 +21,7 @@ void evn_gemm_prepare(void)
 	pthread_once(&once, set_build_options);
 }
 
-/* ---- parameters -------------------------------------------------------------------------------------------------
- */
+/* ---- parameters ------------------------------------------------------------------------------------------------ */
 
 static evn_status override(evn_device *d, const char *kernel, const evn_gemm_params *p, size_t first, size_t n,
 						   evn_error *err)
@@ -58,8 +57,7 @@ evn_status evn_gemm_use(evn_device *d, const evn_gemm_params *p, evn_error *err)
 	return s;
 }
 
-/* ---- products ---------------------------------------------------------------------------------------------------
- */
+/* ---- products -------------------------------------------------------------------------------------------------- */
 
 /* A product as CLBlast is asked for it. */
 typedef struct {

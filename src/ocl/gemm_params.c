@@ -107,8 +107,7 @@ bool evn_gemm_params_valid(const evn_gemm_params *p)
 	return p->kreg == 1 && can_share(p, p->mdima) && can_share(p, p->ndimb);
 }
 
-/* ---- what is kept -----------------------------------------------------------------------------------------------
- */
+/* ---- what is kept ---------------------------------------------------------------------------------------------- */
 
 static char *file_of(const evn_system *s, size_t i)
 {

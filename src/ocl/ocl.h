@@ -152,8 +152,7 @@ void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride);
 evn_status evn_norm_launch(evn_kernel *k, uint32_t items, const evn_norm *n, const evn_buf *x, uint32_t first,
 						   uint32_t n_tok, uint32_t stride, evn_error *err);
 
-/* ---- GEMM (gemm.c, CLBlast) -------------------------------------------------------------------------------------
- */
+/* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------ */
 
 /* C[m, n] = A[m, k] * B[k, n], row-major f32 with leading dimensions in elements; c_offset elements into C. */
 evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda,

@@ -1,5 +1,5 @@
-/* evener-probe - the program that meets OpenCL drivers first, and measures them. It may crash or hang in them; the
- * process that started it reads how far it came. Not for people: its output is read by src/find/contact.c,
+/* evener-probe - the program that probes OpenCL drivers, and measures devices. It may crash or hang in them; the
+ * process that started it reads how far it came. Not for people: its output is read by src/find/probe.c,
  * src/engine/profile.c and src/engine/tune.c. */
 #include "base/child.h"
 #include "find/found.h"
@@ -40,10 +40,10 @@ static void take_log(void *user, evn_log_level level, const char *text)
 	fprintf(stderr, "evener-probe: %s\n", text);
 }
 
-/* "devices LIBRARY": first contact with the one driver that OCL_ICD_VENDORS names. */
-static evn_status meet_driver(int report, const char *library, evn_error *err)
+/* "devices LIBRARY": probes the one driver that OCL_ICD_VENDORS names. */
+static evn_status probe_driver(int report, const char *library, evn_error *err)
 {
-	evn_status s = evn_report_write(report, library, err);
+	evn_status s = evn_probe_report_write(report, library, err);
 	if (s != EVN_OK)
 		dprintf(report, "problem\tfailed: %s\ndone\n", err->text);
 	return s;
@@ -51,7 +51,7 @@ static evn_status meet_driver(int report, const char *library, evn_error *err)
 
 /* "measure PURPOSE,ACTIVATIONS,IN_TURN MODEL DEVICE...": what these devices do together; MODEL "-" for a general
  * shape. */
-static evn_status measure(int report, int argc, char **argv, evn_error *err)
+static evn_status measure_devices(int report, int argc, char **argv, evn_error *err)
 {
 	int purpose = 0, activations = 0, in_turn = 0;
 	if (sscanf(argv[2], "%d,%d,%d", &purpose, &activations, &in_turn) != 3)
@@ -89,9 +89,9 @@ int main(int argc, char **argv)
 	}
 	if (selects) /* what is wrong with the items is said by the parent */
 		return evn_selection_write(report, (const char *const *)(argv + 2), (size_t)argc - 2, NULL) != EVN_OK;
-	evn_status s = devices ? meet_driver(report, argv[2], &err)
+	evn_status s = devices ? probe_driver(report, argv[2], &err)
 				   : gemm  ? try_gemm(report, argc, argv, &err)
-						   : measure(report, argc, argv, &err);
+						   : measure_devices(report, argc, argv, &err);
 	if (s != EVN_OK)
 		fprintf(stderr, "evener-probe: %s\n", err.text);
 	return s == EVN_OK ? 0 : 1;

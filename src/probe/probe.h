@@ -1,4 +1,4 @@
-/* probe.h - what the program evener-probe does for the engine beside meeting drivers: it measures. */
+/* probe.h - what the program evener-probe does for the engine beside probing drivers: it measures. */
 #ifndef EVN_PROBE_H
 #define EVN_PROBE_H
 

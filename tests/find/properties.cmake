@@ -1,4 +1,4 @@
-# Drivers that fail on purpose, and the program that meets them first.
+# Drivers that fail on purpose, and the program that probes them.
 foreach(kind crash hang)
 	add_library(bad_icd_${kind} MODULE find/bad_icd.c)
 	set_target_properties(bad_icd_${kind} PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
@@ -10,4 +10,4 @@ add_dependencies(test_discover evener_probe bad_icd_crash bad_icd_hang)
 add_library(fault_layer MODULE find/fault_layer.c)
 set_target_properties(fault_layer PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
 	LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-add_dependencies(test_trial fault_layer)
+add_dependencies(test_smoke fault_layer)

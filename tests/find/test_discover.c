@@ -1,5 +1,5 @@
 /* The drivers of this machine, joined by one that crashes and one that is not there: they are named, and the others
- * still work. One that hangs is met alone, with a shorter limit. */
+ * still work. One that hangs is probed alone, with a shorter limit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,16 +75,16 @@ static int tear_down(void **state)
 static void test_a_driver_that_hangs(void **state)
 {
 	(void)state;
-	evn_contact *c = NULL;
+	evn_probed_driver *c = NULL;
 	size_t n = 0;
 	char *probe = evn_find_probe();
 	assert_non_null(probe);
 	setenv("OCL_ICD_VENDORS", EVN_BINARY_DIR "/tests/bad_icd_hang.so", 1);
-	assert_int_equal(evn_drivers_meet(&c, &n, probe, 3000000000u, NULL), EVN_OK);
+	assert_int_equal(evn_drivers_probe(&c, &n, probe, 3000000000u, NULL), EVN_OK);
 	free(probe);
 	assert_int_equal(n, 1);
 	assert_string_equal(c[0].problem, "gave no answer for 3 s while listing platforms and devices");
-	evn_contacts_free(c, n);
+	evn_probed_drivers_free(c, n);
 	set_vendors("vendors");
 }
 

@@ -24,8 +24,7 @@ typedef struct {
 	double kept_s, keeping_s; /* when they were last saved, and how long that took */
 } scoring;
 
-/* ---- computing --------------------------------------------------------------------------------------------------
- */
+/* ---- computing ------------------------------------------------------------------------------------------------- */
 
 #define KEEP_EVERY_S 1.0
 #define KEEP_COST 20 /* at most this part of the time goes into saving */
@@ -111,8 +110,7 @@ static evn_status compute(scoring *g, evn_error *err)
 	return status;
 }
 
-/* ---- telling ----------------------------------------------------------------------------------------------------
- */
+/* ---- telling --------------------------------------------------------------------------------------------------- */
 
 static json_t *tokens_json(const scoring *g)
 {

@@ -1,5 +1,5 @@
-/* trial.c - first kernels on a device: the baseline, and one for each ability the driver claims, since claims are at
- * times wrong. Runs in the probe program, where a driver may crash; each step is told before it is taken. */
+/* smoke.c - small kernels on a device: the baseline, and one for each ability the driver claims, since claims are at
+ * times wrong. Runs in the probe program, where a driver may crash; each step is reported before it is taken. */
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include "find/found.h"
 
@@ -15,7 +15,7 @@
 
 /* Every kernel writes 2 x + 1, exact in all formats used, plus terms that are zero where the ability works. */
 #define KERNEL(body)                                                                                                 \
-	"kernel void trial(global const float *xs, global float *ys)\n"                                                  \
+	"kernel void smoke(global const float *xs, global float *ys)\n"                                                  \
 	"{\n\tsize_t i = get_global_id(0);\n\tfloat x = xs[i];\n" body "}\n"
 
 static const char baseline[] = KERNEL("\tys[i] = 2.0f * x + 1.0f;\n");
@@ -27,10 +27,10 @@ typedef struct {
 	cl_command_queue queue;
 	cl_mem in, out;
 	const char *name;
-	evn_step_fn step;
+	evn_smoke_step_fn step;
 	void *user;
 	int version; /* 10 * major + minor of OpenCL */
-} trial;
+} smoke;
 
 typedef struct {
 	cl_program program;
@@ -38,21 +38,21 @@ typedef struct {
 	const char *call; /* that failed */
 } built;
 
-static void tell(const trial *t, const char *doing, const char *what)
+static void tell_step(const smoke *t, const char *doing, const char *what)
 {
 	char line[320];
 	snprintf(line, sizeof line, "%s %s on %s", doing, what, t->name);
 	t->step(t->user, line);
 }
 
-static bool has_extension(const trial *t, const char *name) { return evn_cl_has_extension(t->device, name); }
+static bool has_extension(const smoke *t, const char *name) { return evn_cl_has_extension(t->device, name); }
 
-static const char *language(const trial *t)
+static const char *language(const smoke *t)
 {
 	return t->version >= 30 ? "-cl-std=CL3.0" : t->version >= 20 ? "-cl-std=CL2.0" : "";
 }
 
-static cl_int build(const trial *t, built *b, const char *source, const char *options)
+static cl_int build_kernel(const smoke *t, built *b, const char *source, const char *options)
 {
 	cl_int code;
 	*b = (built){.call = "clCreateProgramWithSource"};
@@ -64,7 +64,7 @@ static cl_int build(const trial *t, built *b, const char *source, const char *op
 	if (code != CL_SUCCESS)
 		return code;
 	b->call = "clCreateKernel";
-	b->kernel = clCreateKernel(b->program, "trial", &code);
+	b->kernel = clCreateKernel(b->program, "smoke", &code);
 	return code;
 }
 
@@ -76,7 +76,7 @@ static void unbuild(built *b)
 		clReleaseProgram(b->program);
 }
 
-static cl_int fill_inputs(const trial *t)
+static cl_int fill_inputs(const smoke *t)
 {
 	float xs[ITEMS], ys[ITEMS] = {0};
 	for (int i = 0; i < ITEMS; i++)
@@ -94,7 +94,7 @@ static bool expected(const float *ys)
 	return true;
 }
 
-static cl_int bind_and_run(const trial *t, cl_kernel kernel)
+static cl_int bind_and_run(const smoke *t, cl_kernel kernel)
 {
 	const size_t items = ITEMS, group = GROUP;
 	cl_int code = clSetKernelArg(kernel, 0, sizeof t->in, &t->in);
@@ -105,15 +105,15 @@ static cl_int bind_and_run(const trial *t, cl_kernel kernel)
 }
 
 /* Builds, runs and checks; false leaves the reason. */
-static bool passes(const trial *t, const char *what, const char *source, const char *options, char *reason,
+static bool passes(const smoke *t, const char *what, const char *source, const char *options, char *reason,
 				   size_t size)
 {
 	float ys[ITEMS];
 	built b;
-	tell(t, "building", what);
-	cl_int code = build(t, &b, source, options);
+	tell_step(t, "building", what);
+	cl_int code = build_kernel(t, &b, source, options);
 	if (code == CL_SUCCESS) {
-		tell(t, "running", what);
+		tell_step(t, "running", what);
 		b.call = "clEnqueueWriteBuffer";
 		code = fill_inputs(t);
 	}
@@ -136,13 +136,13 @@ static bool passes(const trial *t, const char *what, const char *source, const c
 
 /* ---- abilities that only the kernel language shows ------------------------------------------------------------- */
 
-static bool claims_fp16(const trial *t) { return has_extension(t, "cl_khr_fp16"); }
-static bool claims_fp64(const trial *t) { return has_extension(t, "cl_khr_fp64"); }
-static bool claims_int_dot(const trial *t) { return has_extension(t, "cl_khr_integer_dot_product"); }
+static bool claims_fp16(const smoke *t) { return has_extension(t, "cl_khr_fp16"); }
+static bool claims_fp64(const smoke *t) { return has_extension(t, "cl_khr_fp64"); }
+static bool claims_int_dot(const smoke *t) { return has_extension(t, "cl_khr_integer_dot_product"); }
 
-/* A CPU device runs on the processor that runs this. That its driver's compiler takes assembly is for the trial to
- * show, and not taking it breaks no promise. */
-static bool is_cpu(const trial *t)
+/* A CPU device runs on the processor that runs this. The smoke kernel shows whether its driver's
+ * compiler takes assembly; not taking it breaks no promise. */
+static bool is_cpu(const smoke *t)
 {
 	cl_device_type type = 0;
 	return clGetDeviceInfo(t->device, CL_DEVICE_TYPE, sizeof type, &type, NULL) == CL_SUCCESS &&
@@ -150,22 +150,22 @@ static bool is_cpu(const trial *t)
 }
 
 #if defined(__x86_64__)
-static bool has_avx2(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx2"); }
+static bool has_avx2(const smoke *t) { return is_cpu(t) && __builtin_cpu_supports("avx2"); }
 
-static bool has_avx_vnni(const trial *t)
+static bool has_avx_vnni(const smoke *t)
 {
 	unsigned a = 0, b, c, d; /* leaf 7.1: bit 4 of EAX. The operating system keeps what AVX2 needs. */
 	return is_cpu(t) && __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 
-static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && __builtin_cpu_supports("avx512vnni"); }
+static bool has_avx512_vnni(const smoke *t) { return is_cpu(t) && __builtin_cpu_supports("avx512vnni"); }
 #else
-static bool has_avx2(const trial *t) { return is_cpu(t) && false; }
-static bool has_avx_vnni(const trial *t) { return is_cpu(t) && false; }
-static bool has_avx512_vnni(const trial *t) { return is_cpu(t) && false; }
+static bool has_avx2(const smoke *t) { return is_cpu(t) && false; }
+static bool has_avx_vnni(const smoke *t) { return is_cpu(t) && false; }
+static bool has_avx512_vnni(const smoke *t) { return is_cpu(t) && false; }
 #endif
 
-static bool claims_subgroups(const trial *t)
+static bool claims_subgroups(const smoke *t)
 {
 	cl_uint n = 0;
 	if (has_extension(t, "cl_khr_subgroups") || has_extension(t, "cl_intel_subgroups"))
@@ -176,9 +176,9 @@ static bool claims_subgroups(const trial *t)
 
 static const struct {
 	unsigned feature;
-	bool (*claimed)(const trial *t);
+	bool (*claimed)(const smoke *t);
 	const char *what, *source;
-} language_trials[] = {
+} language_kernels[] = {
 	{EVN_FEATURE_FP16, claims_fp16, "an fp16 kernel",
 	 "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n" KERNEL(
 		 "\thalf h = (half)x;\n\tys[i] = (float)(h * (half)2 + (half)1);\n")},
@@ -215,7 +215,7 @@ static const struct {
 
 /* ---- abilities of the host's side ------------------------------------------------------------------------------ */
 
-static bool claims_svm(const trial *t)
+static bool claims_svm(const smoke *t)
 {
 	cl_device_svm_capabilities svm = 0;
 	return t->version >= 20 &&
@@ -224,19 +224,19 @@ static bool claims_svm(const trial *t)
 }
 
 /* Host and kernel touch the same memory, with no map between. */
-static bool svm_passes(const trial *t)
+static bool svm_passes(const smoke *t)
 {
 	const size_t items = ITEMS, group = GROUP;
 	built b = {0};
 	bool right = false;
-	tell(t, "running", "a kernel on shared virtual memory");
+	tell_step(t, "running", "a kernel on shared virtual memory");
 	float *memory =
 		clSVMAlloc(t->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, 2 * ITEMS * sizeof(float), 0);
 	for (int i = 0; memory && i < ITEMS; i++) {
 		memory[i] = 0.25f * (float)i;
 		memory[ITEMS + i] = 0;
 	}
-	if (memory && build(t, &b, baseline, "") == CL_SUCCESS &&
+	if (memory && build_kernel(t, &b, baseline, "") == CL_SUCCESS &&
 		clSetKernelArgSVMPointer(b.kernel, 0, memory) == CL_SUCCESS &&
 		clSetKernelArgSVMPointer(b.kernel, 1, memory + ITEMS) == CL_SUCCESS &&
 		clEnqueueNDRangeKernel(t->queue, b.kernel, 1, NULL, &items, &group, 0, NULL, NULL) == CL_SUCCESS &&
@@ -257,14 +257,14 @@ typedef struct {
 } command_buffer_calls;
 
 /* ISO C has no cast from a data to a function pointer; POSIX promises that the bits are the same. */
-static bool find_call(const trial *t, const char *name, void *out)
+static bool find_call(const smoke *t, const char *name, void *out)
 {
 	void *address = clGetExtensionFunctionAddressForPlatform(t->platform, name);
 	memcpy(out, &address, sizeof address);
 	return address != NULL;
 }
 
-static bool find_command_buffer_calls(const trial *t, command_buffer_calls *c)
+static bool find_command_buffer_calls(const smoke *t, command_buffer_calls *c)
 {
 	return find_call(t, "clCreateCommandBufferKHR", &c->create) &&
 		   find_call(t, "clCommandNDRangeKernelKHR", &c->launch) &&
@@ -274,16 +274,16 @@ static bool find_command_buffer_calls(const trial *t, command_buffer_calls *c)
 }
 
 /* Recorded once, played twice. */
-static bool command_buffer_passes(const trial *t)
+static bool command_buffer_passes(const smoke *t)
 {
 	const size_t items = ITEMS, group = GROUP;
 	command_buffer_calls call;
 	built b = {0};
 	float ys[ITEMS];
 	cl_command_buffer_khr commands = NULL;
-	tell(t, "running", "a command buffer");
+	tell_step(t, "running", "a command buffer");
 	bool right =
-		find_command_buffer_calls(t, &call) && build(t, &b, baseline, "") == CL_SUCCESS &&
+		find_command_buffer_calls(t, &call) && build_kernel(t, &b, baseline, "") == CL_SUCCESS &&
 		fill_inputs(t) == CL_SUCCESS && clSetKernelArg(b.kernel, 0, sizeof t->in, &t->in) == CL_SUCCESS &&
 		clSetKernelArg(b.kernel, 1, sizeof t->out, &t->out) == CL_SUCCESS &&
 		(commands = call.create(1, &t->queue, NULL, NULL)) != NULL &&
@@ -301,15 +301,15 @@ static bool command_buffer_passes(const trial *t)
 
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
 
-static void try_features(const trial *t, unsigned *claimed, unsigned *features)
+static void try_features(const smoke *t, unsigned *claimed, unsigned *features)
 {
-	for (size_t i = 0; i < sizeof language_trials / sizeof *language_trials; i++) {
+	for (size_t i = 0; i < sizeof language_kernels / sizeof *language_kernels; i++) {
 		char reason[200];
-		if (!language_trials[i].claimed(t))
+		if (!language_kernels[i].claimed(t))
 			continue;
-		*claimed |= language_trials[i].feature & ~(unsigned)EVN_FEATURES_UNCLAIMED;
-		if (passes(t, language_trials[i].what, language_trials[i].source, language(t), reason, sizeof reason))
-			*features |= language_trials[i].feature;
+		*claimed |= language_kernels[i].feature & ~(unsigned)EVN_FEATURES_UNCLAIMED;
+		if (passes(t, language_kernels[i].what, language_kernels[i].source, language(t), reason, sizeof reason))
+			*features |= language_kernels[i].feature;
 	}
 	if (claims_svm(t)) {
 		*claimed |= EVN_FEATURE_SVM_FINE;
@@ -321,10 +321,10 @@ static void try_features(const trial *t, unsigned *claimed, unsigned *features)
 	}
 }
 
-static const char *set_up(trial *t, cl_int *code)
+static const char *open_context(smoke *t, cl_int *code)
 {
 	cl_context_properties on[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)t->platform, 0};
-	tell(t, "creating", "a context and a queue");
+	tell_step(t, "creating", "a context and a queue");
 	t->context = clCreateContext(on, 1, &t->device, NULL, NULL, code);
 	if (!t->context)
 		return "clCreateContext";
@@ -337,9 +337,9 @@ static const char *set_up(trial *t, cl_int *code)
 	return t->out ? NULL : "clCreateBuffer";
 }
 
-static void tear_down(trial *t)
+static void close_context(smoke *t)
 {
-	tell(t, "releasing", "everything");
+	tell_step(t, "releasing", "everything");
 	if (t->in)
 		clReleaseMemObject(t->in);
 	if (t->out)
@@ -350,22 +350,22 @@ static void tear_down(trial *t)
 		clReleaseContext(t->context);
 }
 
-void evn_try_device(const evn_found *f, evn_step_fn step, void *user, evn_device_report *out)
+void evn_smoke_test(const evn_found *f, evn_smoke_step_fn step, void *user, evn_probe_device *out)
 {
 	char name[200];
 	int major = 0, minor = 0;
 	cl_int code = CL_SUCCESS;
-	trial t = {.device = f->cl_device, .platform = f->cl_platform, .step = step, .user = user, .name = name};
+	smoke t = {.device = f->cl_device, .platform = f->cl_platform, .step = step, .user = user, .name = name};
 	snprintf(name, sizeof name, "%s %s", f->id, f->name);
 	snprintf(out->platform_name, sizeof out->platform_name, "%s", f->platform_name);
 	snprintf(out->name, sizeof out->name, "%s", f->name);
 	snprintf(out->driver, sizeof out->driver, "%s", f->driver);
 	sscanf(f->opencl, "OpenCL %d.%d", &major, &minor);
 	t.version = major * 10 + minor;
-	const char *failed = set_up(&t, &code);
+	const char *failed = open_context(&t, &code);
 	if (failed)
 		snprintf(out->reason, sizeof out->reason, "%s failed with %s (%d)", failed, evn_cl_error_name(code), code);
 	else if (passes(&t, "the first kernel", baseline, "", out->reason, sizeof out->reason))
 		try_features(&t, &out->claimed, &out->features);
-	tear_down(&t);
+	close_context(&t);
 }

@@ -1,4 +1,4 @@
-/* First kernels on the real drivers: a driver whose compiler refuses, or whose kernels do not compute, is found out.
+/* Smoke kernels on the real drivers: a driver whose compiler refuses, or whose kernels do not compute, is found out.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,9 +38,9 @@ static void try_all(const char *fault, const char *reason)
 		skip();
 	setenv("FAULT", fault, 1);
 	for (size_t i = 0; i < evn_system_count(sys); i++) {
-		evn_device_report r = {0};
+		evn_probe_device r = {0};
 		size_t steps = 0;
-		evn_try_device(&sys->devices[i], count_step, &steps, &r);
+		evn_smoke_test(&sys->devices[i], count_step, &steps, &r);
 		assert_string_equal(r.reason, reason);
 		assert_string_equal(r.name, evn_system_info(sys, i)->name);
 		assert_true(steps >= 3);

@@ -1,4 +1,4 @@
-/* First contact with invented drivers: shell scripts play the probe program, so that every way to fail is there. */
+/* Probing invented drivers: shell scripts play the probe program, so that every way to fail is there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +41,7 @@ static const char *at(const char *name)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "/tmp/evener-contact-XXXXXX");
+	snprintf(root, sizeof root, "/tmp/evener-probe-XXXXXX");
 	if (!mkdtemp(root))
 		return -1;
 	snprintf(vendors, sizeof vendors, "%s/vendors", root);
@@ -73,26 +73,26 @@ static size_t open_files(void)
 	return n;
 }
 
-static evn_contact *meet(size_t *n, const char *script, uint64_t limit_ns)
+static evn_probed_driver *probe(size_t *n, const char *script, uint64_t limit_ns)
 {
-	evn_contact *contacts = NULL;
+	evn_probed_driver *drivers = NULL;
 	evn_error err = {0};
 	write_text(at("probe"), script, 0700);
-	if (evn_drivers_meet(&contacts, n, at("probe"), limit_ns, &err) != EVN_OK)
+	if (evn_drivers_probe(&drivers, n, at("probe"), limit_ns, &err) != EVN_OK)
 		fail_msg("%s", err.text);
-	return contacts;
+	return drivers;
 }
 
 static void assert_problem(const char *script, uint64_t limit_ns, const char *problem)
 {
 	size_t n, files = open_files();
 	setenv("OCL_ICD_VENDORS", vendors, 1);
-	evn_contact *c = meet(&n, script, limit_ns);
+	evn_probed_driver *c = probe(&n, script, limit_ns);
 	assert_int_equal(n, 1);
 	assert_string_equal(c[0].problem, problem);
-	assert_false(c[0].met);
+	assert_false(c[0].probed);
 	assert_string_not_equal(getenv("OCL_ICD_VENDORS"), vendors);
-	evn_contacts_free(c, n);
+	evn_probed_drivers_free(c, n);
 	assert_int_equal(open_files(), files);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child left */
 	assert_int_equal(errno, ECHILD);
@@ -130,12 +130,13 @@ static void test_all_at_once(void **state)
 	write_text(at("vendors/two.icd"), "libtwo.so\n", 0600);
 	write_text(at("vendors/fine.icd"), at("libfine.so"), 0600);
 	uint64_t start = evn_now_ns();
-	evn_contact *c = meet(&n, "#!/bin/sh\ncase $2 in */libfine.so) echo done;; *) sleep 60;; esac\n", 2u * SECOND);
+	evn_probed_driver *c =
+		probe(&n, "#!/bin/sh\ncase $2 in */libfine.so) echo done;; *) sleep 60;; esac\n", 2u * SECOND);
 	assert_true(evn_now_ns() - start < 4u * SECOND);
 	assert_int_equal(n, 3);
 	for (size_t i = 0; i < n; i++)
-		assert_int_equal(c[i].met, strstr(c[i].icd.path, "fine") != NULL);
-	evn_contacts_free(c, n);
+		assert_int_equal(c[i].probed, strstr(c[i].icd.path, "fine") != NULL);
+	evn_probed_drivers_free(c, n);
 	evn_icd *left;
 	assert_int_equal(evn_icds_list(&left, &n, NULL), EVN_OK);
 	assert_int_equal(n, 1); /* what the loader of this process will see */
@@ -157,17 +158,17 @@ static size_t runs(void)
 	return size / strlen("run\n");
 }
 
-static void meet_good(size_t expected_runs)
+static void probe_good(size_t expected_runs)
 {
 	size_t n;
-	evn_contact *contacts = NULL;
-	assert_int_equal(evn_drivers_meet(&contacts, &n, at("probe"), 20u * SECOND, NULL), EVN_OK);
+	evn_probed_driver *drivers = NULL;
+	assert_int_equal(evn_drivers_probe(&drivers, &n, at("probe"), 20u * SECOND, NULL), EVN_OK);
 	assert_int_equal(n, 1);
-	assert_true(contacts[0].met);
-	assert_int_equal(contacts[0].report.n_devices, 1);
-	assert_int_equal(contacts[0].report.devices[0].features, 3);
+	assert_true(drivers[0].probed);
+	assert_int_equal(drivers[0].report.n_devices, 1);
+	assert_int_equal(drivers[0].report.devices[0].features, 3);
 	assert_string_equal(getenv("OCL_ICD_VENDORS"), vendors); /* left alone */
-	evn_contacts_free(contacts, n);
+	evn_probed_drivers_free(drivers, n);
 	assert_int_equal(runs(), expected_runs);
 }
 
@@ -177,18 +178,18 @@ static void test_good_verdicts_are_remembered(void **state)
 	write_text(at("vendors/fine.icd"), at("libfine.so"), 0600);
 	write_text(at("probe"), good, 0700);
 	setenv("REASON", "", 1);
-	meet_good(1);
-	meet_good(1);
+	probe_good(1);
+	probe_good(1);
 	setenv("POCL_TEST", "1", 1);
-	meet_good(2);
-	meet_good(2);
+	probe_good(2);
+	probe_good(2);
 	unsetenv("POCL_TEST");
-	meet_good(2);
+	probe_good(2);
 	write_text(at("libfine.so"), "a newer version", 0600);
-	meet_good(3);
-	meet_good(3);
+	probe_good(3);
+	probe_good(3);
 	write_text(at("vendors/fine.icd"), at("./libfine.so"), 0600);
-	meet_good(4);
+	probe_good(4);
 }
 
 static void test_failed_devices_are_asked_again(void **state)
@@ -197,8 +198,8 @@ static void test_failed_devices_are_asked_again(void **state)
 	write_text(at("vendors/fine.icd"), at("libfine.so"), 0600);
 	write_text(at("probe"), good, 0700);
 	setenv("REASON", "the first kernel: wrong results", 1);
-	meet_good(1);
-	meet_good(2);
+	probe_good(1);
+	probe_good(2);
 }
 
 /* The rules of ocl-icd, case by case. */
@@ -236,20 +237,20 @@ static void test_which_files_the_loader_reads(void **state)
 static void test_hostile_reports(void **state)
 {
 	(void)state;
-	evn_driver_report r;
+	evn_probe_report r;
 	char *text = calloc(1, 300000);
 	assert_non_null(text);
 	size_t end = 0;
 	for (int i = 0; i < 2000; i++)
 		end += (size_t)sprintf(text + end, "device\tPlatform\tName %d\t1\t0\t0\t\n", i);
 	strcpy(text + end, "done"); /* no line end: cut off */
-	evn_report_parse(&r, text);
-	assert_int_equal(r.n_devices, EVN_REPORT_DEVICES);
+	evn_probe_report_parse(&r, text);
+	assert_int_equal(r.n_devices, EVN_PROBE_DEVICES);
 	assert_false(r.complete);
 	memset(text, 'x', 200000);
 	memcpy(text, "step\t", 5);
 	strcpy(text + 200000, "\ndevice\nplatform\nlibrary\ndone\n");
-	evn_report_parse(&r, text);
+	evn_probe_report_parse(&r, text);
 	assert_true(r.complete);
 	assert_int_equal(strlen(r.step), sizeof r.step - 1);
 	assert_string_equal(r.devices[0].name, "");

@@ -1,4 +1,4 @@
-/* report.c - what the child that met a driver writes, and how it is read. */
+/* probe_report.c - what the child that probes a driver writes, and how the parent reads it. */
 #include "find/found.h"
 
 #include <dlfcn.h>
@@ -10,8 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- writing, in the child ---------------------------------------------------------------------------------------
- */
+/* ---- writing, in the child ------------------------------------------------------------------------------------- */
 
 EVN_PRINTF(2, 3) static void say(int fd, const char *fmt, ...)
 {
@@ -48,13 +47,13 @@ static void say_nothing_found(int fd, const char *library)
 		dlclose(handle);
 }
 
-static void say_device(int fd, const evn_device_report *d)
+static void say_device(int fd, const evn_probe_device *d)
 {
 	say(fd, "device\t%s\t%s\t%s\t%x\t%x\t%s\n", d->platform_name, d->name, d->driver, d->claimed, d->features,
 		d->reason);
 }
 
-evn_status evn_report_write(int fd, const char *library, evn_error *err)
+evn_status evn_probe_report_write(int fd, const char *library, evn_error *err)
 {
 	evn_system *s = NULL;
 	say(fd, "step\tlisting platforms and devices\n");
@@ -63,9 +62,9 @@ evn_status evn_report_write(int fd, const char *library, evn_error *err)
 	for (size_t i = 0; i < s->n_problems; i++)
 		say(fd, "platform\t%s\n", s->problems[i].driver);
 	for (size_t i = 0; i < s->n; i++) {
-		evn_device_report d = {0};
+		evn_probe_device d = {0};
 		if (s->devices[i].info.usable)
-			evn_try_device(&s->devices[i], say_step, &fd, &d);
+			evn_smoke_test(&s->devices[i], say_step, &fd, &d);
 		if (s->devices[i].info.usable)
 			say_device(fd, &d);
 	}
@@ -76,13 +75,12 @@ evn_status evn_report_write(int fd, const char *library, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- reading, in the parent --------------------------------------------------------------------------------------
- */
+/* ---- reading, in the parent ------------------------------------------------------------------------------------ */
 
 #define MAX_FIELDS 7
 
 /* Splits line at tabs in place; missing fields are empty. */
-static void split(char *line, char *fields[MAX_FIELDS])
+static void split_fields(char *line, char *fields[MAX_FIELDS])
 {
 	static char nothing[] = "";
 	for (size_t i = 0; i < MAX_FIELDS; i++) {
@@ -93,11 +91,11 @@ static void split(char *line, char *fields[MAX_FIELDS])
 	}
 }
 
-static void take_device(evn_driver_report *r, char *const *f)
+static void take_device(evn_probe_report *r, char *const *f)
 {
-	if (r->n_devices == EVN_REPORT_DEVICES)
+	if (r->n_devices == EVN_PROBE_DEVICES)
 		return;
-	evn_device_report *d = &r->devices[r->n_devices++];
+	evn_probe_device *d = &r->devices[r->n_devices++];
 	snprintf(d->platform_name, sizeof d->platform_name, "%s", f[1]);
 	snprintf(d->name, sizeof d->name, "%s", f[2]);
 	snprintf(d->driver, sizeof d->driver, "%s", f[3]);
@@ -106,17 +104,17 @@ static void take_device(evn_driver_report *r, char *const *f)
 	snprintf(d->reason, sizeof d->reason, "%s", f[6]);
 }
 
-static void take_line(evn_driver_report *r, char *line)
+static void take_line(evn_probe_report *r, char *line)
 {
 	char *f[MAX_FIELDS];
-	split(line, f);
+	split_fields(line, f);
 	if (!strcmp(f[0], "step"))
 		snprintf(r->step, sizeof r->step, "%s", f[1]);
 	else if (!strcmp(f[0], "problem"))
 		snprintf(r->problem, sizeof r->problem, "%s", f[1]);
 	else if (!strcmp(f[0], "device"))
 		take_device(r, f);
-	else if (!strcmp(f[0], "platform") && r->n_platforms < EVN_REPORT_PLATFORMS)
+	else if (!strcmp(f[0], "platform") && r->n_platforms < EVN_PROBE_PLATFORMS)
 		snprintf(r->platforms[r->n_platforms++], sizeof *r->platforms, "%s", f[1]);
 	else if (!strcmp(f[0], "library")) {
 		snprintf(r->library, sizeof r->library, "%s", f[1]);
@@ -126,10 +124,10 @@ static void take_line(evn_driver_report *r, char *line)
 		r->complete = true;
 }
 
-void evn_report_parse(evn_driver_report *out, const char *text)
+void evn_probe_report_parse(evn_probe_report *out, const char *text)
 {
 	char line[1024];
-	*out = (evn_driver_report){0};
+	*out = (evn_probe_report){0};
 	while (*text) {
 		size_t len = strcspn(text, "\n");
 		if (!text[len])

@@ -1,5 +1,5 @@
-/* contact.c - first contact with every driver in a child of its own, remembered on disk when all went well, and
- * drivers that failed kept from this process. */
+/* probe.c - tries every driver in a child of its own, keeps the report on disk when all went well, and keeps drivers
+ * that failed away from this process. */
 #include "base/child.h"
 #include "find/found.h"
 
@@ -12,11 +12,10 @@
 
 #define CACHE_LIMIT ((size_t)64 << 10)
 
-/* ---- remembered reports ------------------------------------------------------------------------------------------
- */
+/* ---- remembered reports ---------------------------------------------------------------------------------------- */
 
 /* Another build of the probe may try other kernels: its file's state is part of the key. */
-uint64_t evn_contact_key(const evn_icd *icd, const char *probe)
+uint64_t evn_probe_key(const evn_icd *icd, const char *probe)
 {
 	struct stat st = {0};
 	uint64_t h = evn_hash_str(icd->key, EVN_VERSION);
@@ -27,47 +26,46 @@ uint64_t evn_contact_key(const evn_icd *icd, const char *probe)
 	return h;
 }
 
-static char *cache_path(const evn_icd *icd, const char *probe)
+static char *report_path(const evn_icd *icd, const char *probe)
 {
 	char name[48];
-	snprintf(name, sizeof name, "drivers/%016llx.txt", (unsigned long long)evn_contact_key(icd, probe));
+	snprintf(name, sizeof name, "drivers/%016llx.txt", (unsigned long long)evn_probe_key(icd, probe));
 	return evn_cache_path(name);
 }
 
-static bool library_unchanged(const evn_driver_report *r)
+static bool library_unchanged(const evn_probe_report *r)
 {
 	struct stat st;
 	return r->library[0] && stat(r->library, &st) == 0 && (uint64_t)st.st_size == r->library_bytes &&
 		   (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec == r->library_time_ns;
 }
 
-static bool recall(evn_contact *c, const char *probe)
+static bool recall(evn_probed_driver *c, const char *probe)
 {
-	char *path = cache_path(&c->icd, probe), *text = NULL;
+	char *path = report_path(&c->icd, probe), *text = NULL;
 	size_t size;
 	if (path && evn_read_file(&text, &size, path, CACHE_LIMIT, NULL) == EVN_OK) {
-		evn_report_parse(&c->report, text);
-		c->met = c->report.complete && library_unchanged(&c->report);
+		evn_probe_report_parse(&c->report, text);
+		c->probed = c->report.complete && library_unchanged(&c->report);
 	}
 	free(text);
 	free(path);
-	return c->met;
+	return c->probed;
 }
 
 /* A device whose first kernel failed may work the next time: asked again. */
-static void remember(const evn_contact *c, const char *probe, const char *text)
+static void remember(const evn_probed_driver *c, const char *probe, const char *text)
 {
 	bool all_ran = library_unchanged(&c->report);
 	for (size_t i = 0; i < c->report.n_devices; i++)
 		all_ran &= !c->report.devices[i].reason[0];
-	char *path = all_ran ? cache_path(&c->icd, probe) : NULL;
+	char *path = all_ran ? report_path(&c->icd, probe) : NULL;
 	if (path)
 		evn_write_file(path, text, strlen(text), NULL);
 	free(path);
 }
 
-/* ---- judging -----------------------------------------------------------------------------------------------------
- */
+/* ---- judging --------------------------------------------------------------------------------------------------- */
 
 static const char *signal_name(int number)
 {
@@ -89,21 +87,21 @@ static const char *signal_name(int number)
 	}
 }
 
-static void log_false_claims(const evn_driver_report *r)
+static void log_false_claims(const evn_probe_report *r)
 {
 	for (size_t i = 0; i < r->n_devices; i++)
 		for (unsigned f = 0; f < EVN_FEATURE_COUNT; f++)
 			if (r->devices[i].claimed & ~r->devices[i].features & (1u << f))
-				evn_log(EVN_LOG_INFO, "%s on %s: %s is claimed but failed its trial, so it is not used",
+				evn_log(EVN_LOG_INFO, "%s on %s: %s is claimed but failed its smoke kernel, so it is not used",
 						r->devices[i].platform_name, r->devices[i].name, evn_feature_names[f]);
 }
 
-static void judge(evn_contact *c, const evn_child *child, const char *probe, uint64_t limit_ns)
+static void judge_driver(evn_probed_driver *c, const evn_child *child, const char *probe, uint64_t limit_ns)
 {
-	evn_driver_report *r = &c->report;
+	evn_probe_report *r = &c->report;
 	if (!child->started)
 		return; /* nothing is known against the driver */
-	evn_report_parse(r, child->output);
+	evn_probe_report_parse(r, child->output);
 	const char *step = r->step[0] ? r->step : "starting";
 	if (child->timed_out && !r->complete)
 		snprintf(c->problem, sizeof c->problem, "gave no answer for %.0f s while %s", (double)limit_ns * 1e-9, step);
@@ -113,18 +111,17 @@ static void judge(evn_contact *c, const evn_child *child, const char *probe, uin
 		snprintf(c->problem, sizeof c->problem, "ended (exit status %d) while %s", WEXITSTATUS(child->status), step);
 	else if (r->problem[0])
 		snprintf(c->problem, sizeof c->problem, "%s", r->problem);
-	c->met = !c->problem[0];
-	if (c->met) {
+	c->probed = !c->problem[0];
+	if (c->probed) {
 		log_false_claims(r);
 		remember(c, probe, child->output);
 	}
 }
 
-/* ---- all drivers -------------------------------------------------------------------------------------------------
- */
+/* ---- all drivers ----------------------------------------------------------------------------------------------- */
 
 /* Each child sees one driver, through a folder of its own. */
-static bool prepare(evn_child *child, const evn_contact *c, const char *probe)
+static bool prepare_child(evn_child *child, const evn_probed_driver *c, const char *probe)
 {
 	child->vendors = evn_icds_folder(&c->icd, &(bool){true}, 1);
 	if (!child->vendors)
@@ -135,23 +132,23 @@ static bool prepare(evn_child *child, const evn_contact *c, const char *probe)
 	return true;
 }
 
-static evn_status meet_strangers(evn_contact *contacts, size_t n, const char *probe, uint64_t limit_ns,
-								 evn_error *err)
+static evn_status probe_unknown(evn_probed_driver *drivers, size_t n, const char *probe, uint64_t limit_ns,
+								evn_error *err)
 {
-	size_t strangers = 0;
+	size_t unknown = 0;
 	evn_child *children = calloc(n ? n : 1, sizeof *children);
 	if (!children)
 		return evn_fail_memory(err, "children", n * sizeof *children);
 	for (size_t i = 0; i < n; i++)
-		if (!recall(&contacts[i], probe)) {
-			strangers++;
-			if (!prepare(&children[i], &contacts[i], probe))
-				evn_log(EVN_LOG_WARN, "%s is used unchecked: no cache folder can be made", contacts[i].icd.path);
+		if (!recall(&drivers[i], probe)) {
+			unknown++;
+			if (!prepare_child(&children[i], &drivers[i], probe))
+				evn_log(EVN_LOG_WARN, "%s is used unchecked: no cache folder can be made", drivers[i].icd.path);
 		}
-	if (strangers)
+	if (unknown)
 		evn_children_run(children, n, limit_ns, NULL);
 	for (size_t i = 0; i < n; i++) {
-		judge(&contacts[i], &children[i], probe, limit_ns);
+		judge_driver(&drivers[i], &children[i], probe, limit_ns);
 		free((char *)(uintptr_t)children[i].vendors);
 		free(children[i].output);
 	}
@@ -160,17 +157,17 @@ static evn_status meet_strangers(evn_contact *contacts, size_t n, const char *pr
 }
 
 /* Only when something is wrong: a user's own setting stays as it is otherwise. */
-static evn_status leave_out_bad(const evn_contact *contacts, size_t n, evn_error *err)
+static evn_status leave_out_bad(const evn_probed_driver *drivers, size_t n, evn_error *err)
 {
 	size_t good = 0;
 	evn_icd *icds = calloc(n ? n : 1, sizeof *icds);
 	bool *keep = calloc(n ? n : 1, sizeof *keep);
 	evn_status s = icds && keep ? EVN_OK : evn_fail_memory(err, "driver list", n * sizeof *icds);
 	for (size_t i = 0; s == EVN_OK && i < n; i++) {
-		icds[i] = contacts[i].icd;
-		good += keep[i] = !contacts[i].problem[0];
+		icds[i] = drivers[i].icd;
+		good += keep[i] = !drivers[i].problem[0];
 		if (!keep[i])
-			evn_log(EVN_LOG_WARN, "OpenCL driver %s is left out: it %s", icds[i].path, contacts[i].problem);
+			evn_log(EVN_LOG_WARN, "OpenCL driver %s is left out: it %s", icds[i].path, drivers[i].problem);
 	}
 	if (s == EVN_OK && good < n) {
 		char *folder = evn_icds_folder(icds, keep, n);
@@ -184,35 +181,35 @@ static evn_status leave_out_bad(const evn_contact *contacts, size_t n, evn_error
 	return s;
 }
 
-evn_status evn_drivers_meet(evn_contact **out, size_t *n, const char *probe, uint64_t limit_ns, evn_error *err)
+evn_status evn_drivers_probe(evn_probed_driver **out, size_t *n, const char *probe, uint64_t limit_ns, evn_error *err)
 {
 	evn_icd *icds;
 	*out = NULL;
 	*n = 0;
 	EVN_TRY(evn_icds_list(&icds, n, err));
-	evn_contact *contacts = calloc(*n ? *n : 1, sizeof *contacts);
-	if (!contacts) {
+	evn_probed_driver *drivers = calloc(*n ? *n : 1, sizeof *drivers);
+	if (!drivers) {
 		evn_icds_free(icds, *n);
-		return evn_fail_memory(err, "drivers", *n * sizeof *contacts);
+		return evn_fail_memory(err, "drivers", *n * sizeof *drivers);
 	}
 	for (size_t i = 0; i < *n; i++)
-		contacts[i].icd = icds[i];
+		drivers[i].icd = icds[i];
 	free(icds); /* their strings moved */
-	evn_status s = meet_strangers(contacts, *n, probe, limit_ns, err);
+	evn_status s = probe_unknown(drivers, *n, probe, limit_ns, err);
 	if (s == EVN_OK)
-		s = leave_out_bad(contacts, *n, err);
+		s = leave_out_bad(drivers, *n, err);
 	if (s == EVN_OK)
-		*out = contacts;
+		*out = drivers;
 	else
-		evn_contacts_free(contacts, *n);
+		evn_probed_drivers_free(drivers, *n);
 	return s;
 }
 
-void evn_contacts_free(evn_contact *contacts, size_t n)
+void evn_probed_drivers_free(evn_probed_driver *drivers, size_t n)
 {
-	for (size_t i = 0; contacts && i < n; i++) {
-		free(contacts[i].icd.path);
-		free(contacts[i].icd.library);
+	for (size_t i = 0; drivers && i < n; i++) {
+		free(drivers[i].icd.path);
+		free(drivers[i].icd.library);
 	}
-	free(contacts);
+	free(drivers);
 }
