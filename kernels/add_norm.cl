@@ -1,4 +1,5 @@
-// add_norm.cl - the sum of the ranks' partial results and the norm that comes next. Comes after sum.cl.
+// add_norm.cl - the sum of the ranks' partial results and the norm that comes next.
+#include "sum_norm.cl"
 
 // Work-group t: row t of x += p0 + p1 + ..., and y[t] = norm of x[t].
 kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))

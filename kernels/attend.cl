@@ -1,12 +1,14 @@
-// attend.cl - causal attention over the KV cache, of one work-item. Comes after attention_tile.cl.
+// attend.cl - causal attention over the KV cache, of one work-item.
 // A work-group takes up to QUERIES queries of one KV head, so that a tile of 16 keys and values is read once for all of
 // them, and one of n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023).
-// Defines from the host: those of heads.cl; QUERIES, 1 where ATTENTION_ITEMS > 1; HEAD_BLOCKS where heads begin and end at
-// blocks of 32 columns and are stored in the form of the store_*.cl that comes before, else they are stored as f32.
+// Parameters: those of attention_tile.cl, QUERIES 1 where ATTENTION_ITEMS > 1; HEAD_BLOCKS where heads begin and end at
+// blocks of 32 columns and are stored in the form of STORE, else they are stored as f32.
+#include "attention_tile.cl"
+#include STORE
+
 #ifndef ATTENTION_ITEMS
 #define ATTENTION_ITEMS 1 // work-items that share a work-group's keys; a power of two
 #endif
-#define PARTIAL_ROW (HEAD_PAD + 2)
 
 // Row t of out holds head h at column offset + h * HEAD_DIM and zeros beside the heads.
 #ifdef HEAD_BLOCKS
@@ -66,14 +68,14 @@ INLINE void attend(running *state, const attention_input *a, uint kv, uint begin
 		state[r].top = LOWEST;
 		state[r].sum = 0.0f;
 	}
-	uint n_keys = limits[QUERIES - 1], used = (n_keys + TILE - 1) / TILE;
+	uint n_keys = limits[QUERIES - 1], used = (n_keys + EVN_KV_TILE - 1) / EVN_KV_TILE;
 	uint from = used * split / n_splits, to = used * (split + 1) / n_splits;
 	if (appends && split == n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
 		append(a, kv, 0);
 	for (uint tile = from + item; tile < to; tile += ATTENTION_ITEMS) {
 		size_t at = tile_begin(a, kv, tile);
-		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * TILE, limits,
-		         min(n_keys - tile * TILE, (uint)TILE));
+		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * EVN_KV_TILE, limits,
+		         min(n_keys - tile * EVN_KV_TILE, (uint)EVN_KV_TILE));
 	}
 }
 
@@ -90,13 +92,13 @@ INLINE void store_attended(running *state, uint begin, uint n_own, uint first, u
 	}
 }
 
-// partial (n_splits, n_tok, n_heads, PARTIAL_ROW) = sums, maximum and denominator of the states of a part of the keys.
+// partial (n_splits, n_tok, n_heads, EVN_PARTIAL_ROW(HEAD_PAD)) = sums, maximum and denominator of the states of a part of the keys.
 INLINE void store_partial(const running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, uint split,
                           global float *partial)
 {
 	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
 		size_t t = (first + r) / n_own, h = begin + (first + r) % n_own;
-		global float *p = partial + (((size_t)split * n_tok + t) * n_heads + h) * PARTIAL_ROW;
+		global float *p = partial + (((size_t)split * n_tok + t) * n_heads + h) * EVN_PARTIAL_ROW(HEAD_PAD);
 		for (uint i = 0; i < HEAD_VECS; i++)
 			vstore16(state[r].acc[i], i, p);
 		p[HEAD_PAD] = state[r].top;

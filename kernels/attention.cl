@@ -1,4 +1,5 @@
-// attention.cl - causal attention of many queries over the KV cache. Comes after attend.cl.
+// attention.cl - causal attention of many queries over the KV cache.
+#include "attend.cl"
 
 // out (n_tok, out_stride) = softmax(q K^T / sqrt(HEAD_DIM)) V over the keys 0 .. position + token. With several splits
 // partial takes what attention_merge joins instead. Work-group (block of queries, KV head, split).

@@ -1,4 +1,5 @@
-// attention_append.cl - keys and values to the KV cache. Comes after heads.cl.
+// attention_append.cl - keys and values to the KV cache.
+#include "heads.cl"
 
 // Work-item (KV head, token).
 kernel IN_VECTORS void attention_append(ATTENTION_PARAMETERS)

@@ -1,6 +1,8 @@
 // attention_half.cl - attention of one token with the products around it in one launch, for devices of one compute unit:
-// there they follow each other anyway, and a launch costs as much as a good part of a product. Comes after attend.cl
-// with ATTENTION_ITEMS 1, store_f32.cl or store_q8.cl, and tiles.cl.
+// there they follow each other anyway, and a launch costs as much as a good part of a product. Parameters:
+// those of attend.cl, ATTENTION_ITEMS 1, and of tiles.cl.
+#include "attend.cl"
+#include "tiles.cl"
 
 // qkv = W_in x; attended (stride columns, f32) = attention over it, k and v appended; stored = attended in the form that
 // the second product reads; y = W_out stored. The matrices' windows as in matvec. One work-item.

@@ -1,4 +1,5 @@
-// attention_merge.cl - the parts of the keys together. Comes after attend.cl.
+// attention_merge.cl - the parts of the keys together.
+#include "attend.cl"
 
 // Joins the splits in their order. Work-item (head, token).
 kernel IN_VECTORS void attention_merge(global float *out, uint out_stride, uint out_offset, const global float *partial,
@@ -11,7 +12,7 @@ kernel IN_VECTORS void attention_merge(global float *out, uint out_stride, uint 
 	for (uint i = 0; i < HEAD_VECS; i++)
 		all.acc[i] = 0.0f;
 	for (uint s = 0; s < n_splits; s++) {
-		const global float *p = partial + (((size_t)s * n_tok + t) * n_heads + h) * PARTIAL_ROW;
+		const global float *p = partial + (((size_t)s * n_tok + t) * n_heads + h) * EVN_PARTIAL_ROW(HEAD_PAD);
 		float16 acc[HEAD_VECS];
 		for (uint i = 0; i < HEAD_VECS; i++)
 			acc[i] = vload16(i, p);

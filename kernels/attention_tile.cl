@@ -1,4 +1,11 @@
-// attention_tile.cl - what a tile of 16 keys and values adds to the attention of several queries. Comes after heads.cl.
+// attention_tile.cl - what a tile of 16 keys and values adds to the attention of several queries. Parameters:
+// those of heads.cl; QUERIES of a work-group.
+#include "heads.cl"
+
+#ifndef QUERIES
+#define QUERIES 1
+#endif
+
 #define HIDDEN (-INFINITY)
 #define LOWEST (-FLT_MAX) // below every score, and finite: exp(HIDDEN - LOWEST) is 0
 
@@ -21,7 +28,7 @@ typedef struct {
 } running;
 
 // acc += weights * values of the tile, in vectors from `first` on.
-INLINE void add_values(running *state, const float (*weights)[TILE], const global uchar *values, uint first, uint n)
+INLINE void add_values(running *state, const float (*weights)[EVN_KV_TILE], const global uchar *values, uint first, uint n)
 {
 	float16 acc[VECS_AT_ONCE][QUERIES];
 #pragma unroll
@@ -50,7 +57,7 @@ INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uc
                      uint base, const uint *limits, uint n)
 {
 	float16 scores[QUERIES];
-	float weights[QUERIES][TILE];
+	float weights[QUERIES][EVN_KV_TILE];
 	for (uint r = 0; r < QUERIES; r++)
 		scores[r] = 0.0f;
 	for (uint i = 0; i < HEAD_DIM; i++) {
@@ -61,7 +68,7 @@ INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uc
 	}
 #pragma unroll
 	for (uint r = 0; r < QUERIES; r++) {
-		if (base + TILE > limits[r]) {
+		if (base + EVN_KV_TILE > limits[r]) {
 			int16 at = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int16)((int)base);
 			scores[r] = select((float16)HIDDEN, scores[r], at < (int16)((int)limits[r]));
 		}

@@ -1,5 +1,7 @@
-// block_f32.cl - a tile times TOKENS rows of f32 activations at once: a group of weights is decoded once and multiplied by
-// all, so decoding costs little and the sums stay in registers. Comes after tile.cl.
+// block_f32.cl - a tile times EVN_BLOCK_TOKENS rows of f32 activations at once: a group of weights is decoded once and multiplied by
+// all, so decoding costs little and the sums stay in registers. Parameters: WEIGHTS.
+#include "tile.cl"
+
 #define ROW_BYTES(columns) ((columns) * 4)
 
 // sums[t] = the first n_steps of the tile times row t of those at x.
@@ -7,9 +9,9 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 {
 	const global float *xs = (const global float *)x;
 	size_t x_stride = row_bytes / 4;
-	float16 acc[TOKENS];
+	float16 acc[EVN_BLOCK_TOKENS];
 #pragma unroll
-	for (uint t = 0; t < TOKENS; t++)
+	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
 		acc[t] = 0.0f;
 	for (uint s = 0; s < n_steps; s++) {
 		const global uchar *b = STEP(tile, s);
@@ -22,12 +24,12 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 				weights[k] = fma(scale, tile_quant(b, g, k), offset);
 			for (uint k = 0; k < GROUP_LEN; k++) {
 #pragma unroll
-				for (uint t = 0; t < TOKENS; t++)
+				for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
 					acc[t] = fma(weights[k], (float16)xs[t * x_stride + k], acc[t]);
 			}
 		}
 	}
 #pragma unroll
-	for (uint t = 0; t < TOKENS; t++)
+	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
 		sums[t] = acc[t];
 }

@@ -1,7 +1,6 @@
 // common.cl - what every kernel shares. Baseline: OpenCL C 1.2, f32, no fp16 arithmetic, no sub-groups.
-
-// Rows that a weight tile interleaves; one vector lane holds one row.
-#define TILE_ROWS 16
+#include "constants.h"
+#include "variants.h"
 
 // Marks kernels written in vectors: compilers that merge work-items into vectors of their own need not try, which on
 // an unrolled body takes them minutes.
@@ -62,16 +61,3 @@ INLINE uint16 bits_to_bytes(uint16 v) { return (v & (uint16)15) * (uint16)0x0020
 
 // n bits of each byte, from bit `at` on.
 INLINE uchar16 bits(uchar16 v, uint at, uint n) { return v >> (uchar16)at & (uchar16)((1u << n) - 1); }
-
-// Q4_K and Q5_K: eight scales and eight minima of 6 bits share 12 bytes, here those of group g.
-INLINE void unpack_scales(const global uchar *scales, uint g, uchar16 *scale, uchar16 *min)
-{
-	uchar16 a = vload16(g, scales), b = vload16(g + 4, scales);
-	if (g < 4) {
-		*scale = bits(a, 0, 6);
-		*min = bits(b, 0, 6);
-	} else {
-		*scale = bits(b, 0, 4) | bits(vload16(g - 4, scales), 6, 2) << (uchar16)4;
-		*min = bits(b, 4, 4) | bits(a, 6, 2) << (uchar16)4;
-	}
-}

@@ -1,4 +1,5 @@
-// dequantize.cl - weight tiles to the f32 matrix that GEMM reads. Comes after tile.cl.
+// dequantize.cl - weight tiles to the f32 matrix that GEMM reads.
+#include "tile.cl"
 
 // out[k][ld] = W transposed: column k of the 16 rows of tile i lies at out[k * ld + 16 * i]. W begins with step `begin` of w,
 // where a tile has tile_steps.
@@ -7,7 +8,7 @@ kernel IN_VECTORS void dequantize(global float *out, uint ld, const global uchar
 {
 	size_t step = get_global_id(0), i = get_global_id(1);
 	const global uchar *b = STEP(w, begin + i * tile_steps + step);
-	global float *o = out + step * STEP_LEN * ld + i * TILE_ROWS;
+	global float *o = out + step * STEP_LEN * ld + i * EVN_TILE_ROWS;
 	for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++) {
 		float16 scale, offset = 0.0f;
 		tile_scale(b, g, &scale, &offset);

@@ -3,8 +3,10 @@
 //   DOT_VNNI512, DOT_VNNI256  x86's vpdpbusd as inline assembly (AVX512-VNNI; AVX-VNNI), where a CPU driver passes it on
 //   DOT_AVX2                  vpmaddubsw and vpmaddwd, for the x86 CPUs before those; bytes of w are below 128, or ZERO is
 //   DOT_KHR                   cl_khr_integer_dot_product, a lane at a time
-// Without any: products of single bytes. X86_ASSEMBLY: the compiler takes it, so it can be given more. Comes after a
-// format; DOT_ZERO of its ZERO is not yet taken off the bytes that have been multiplied.
+// Without any: products of single bytes. X86_ASSEMBLY: the compiler takes it, so it can be given more. DOT_ZERO
+// of a format's ZERO is not yet taken off the bytes that have been multiplied.
+#include "tile.cl"
+
 #if defined(DOT_VNNI512) || defined(DOT_VNNI256) || defined(DOT_AVX2)
 #define X86_ASSEMBLY
 #endif

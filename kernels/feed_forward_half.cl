@@ -1,6 +1,6 @@
 // feed_forward_half.cl - a gated feed-forward network of one token in one launch, for devices of one compute unit: there
-// the two products follow each other anyway, and a launch costs as much as a good part of one. Comes after
-// gated.cl.
+// the two products follow each other anyway, and a launch costs as much as a good part of one.
+#include "gated.cl"
 
 // gated (stride columns) = what matvec_swiglu makes of x; y = W_out gated. The matrices' windows as there. One work-item.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))

@@ -1,12 +1,9 @@
 // flags.cl - ranks of different queues, contexts or drivers wait for each other through memory that all of them see.
-// Comes after sum.cl.
 //
 // That memory begins with a word of flags for each rank, which counts its all-reduces; partial sums lie behind the flags.
 // What stays the same from one all-reduce to the next stands first among the arguments, and the count is kept in the memory
 // alone: a driver is told only what is new.
-
-#define FLAG_WORDS 16       // a cache line apart
-#define LATE_SLOT MAX_RANKS // behind the counts
+#include "common.cl"
 
 #define FLAGS volatile global uint *shared, uint rank, uint n_ranks, uint limit, uint delay
 
@@ -14,21 +11,21 @@
 // then: kernels of a queue run in order. Counts may wrap.
 INLINE uint arrive(volatile global uint *shared, uint rank)
 {
-	uint round = shared[rank * FLAG_WORDS] + 1;
+	uint round = shared[rank * EVN_FLAG_WORDS] + 1;
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
-	shared[rank * FLAG_WORDS] = round;
+	shared[rank * EVN_FLAG_WORDS] = round;
 	return round;
 }
 
 // Waits until all have arrived at an all-reduce. After `limit` looks it names the rank that has not.
 INLINE void wait_for_all(volatile global uint *shared, uint round, uint n_ranks, uint limit)
 {
-	if (shared[LATE_SLOT * FLAG_WORDS])
+	if (shared[EVN_LATE_SLOT * EVN_FLAG_WORDS])
 		return; // the step is lost already: do not wait again
 	for (uint r = 0; r < n_ranks; r++)
-		for (uint looks = 0; (int)(shared[r * FLAG_WORDS] - round) < 0;)
+		for (uint looks = 0; (int)(shared[r * EVN_FLAG_WORDS] - round) < 0;)
 			if (++looks == limit) {
-				shared[LATE_SLOT * FLAG_WORDS] = r + 1;
+				shared[EVN_LATE_SLOT * EVN_FLAG_WORDS] = r + 1;
 				return;
 			}
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
@@ -46,7 +43,7 @@ INLINE void wait_looks(volatile global uint *shared, uint looks)
 INLINE uint find_partials(const global uchar **p, const global uchar *shared, uint first, uint apart, uint ranks)
 {
 	uint n = 0;
-	for (uint r = 0; r < MAX_RANKS; r++)
+	for (uint r = 0; r < EVN_MAX_RANKS; r++)
 		if (ranks >> r & 1)
 			p[n++] = shared + (first + (size_t)r * apart) * 64;
 	return n;

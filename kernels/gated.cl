@@ -1,5 +1,9 @@
-// gated.cl - 32 columns of the gated half of a feed-forward network: gate and up products and what joins them. Comes after
-// tiles.cl with TILES 4 and store_f32.cl or store_q8.cl.
+// gated.cl - 32 columns of the gated half of a feed-forward network: gate and up products and what joins them. Parameters:
+// STORE, those of tiles.cl.
+#include "common.cl"
+#define TILES EVN_GATED_TILES
+#include "tiles.cl"
+#include STORE
 
 // Tiles [0, n_tiles) of W are gates and [up, up + n_tiles) what they let through (Shazeer 2020); of the block-th 32 rows
 //   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), zeros beyond the last.

@@ -1,4 +1,6 @@
-// gelu.cl - the feed-forward network's nonlinearity of GPT-2. Comes after store_f32.cl or store_q8.cl.
+// gelu.cl - the feed-forward network's nonlinearity of GPT-2. Parameter: STORE.
+#include "common.cl"
+#include STORE
 
 INLINE float16 gelu16(float16 v)
 {

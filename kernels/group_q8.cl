@@ -1,6 +1,10 @@
-// group_q8.cl - a group of a row of 8-bit activations (blocks as in q8.cl) and its products with weights. Comes after tile.cl,
-// dot4.cl and q8.cl.
-#define ROW_BYTES(columns) ((columns) / 32 * Q8_BYTES)
+// group_q8.cl - a group of a row of 8-bit activations (blocks as in q8.cl) and its products with weights. Parameters: those
+// of tile.cl, of an integer format, and of dot4.cl.
+#include "dot4.cl"
+#include "q8.cl"
+#include "tile.cl"
+
+#define ROW_BYTES(columns) ((columns) / 32 * EVN_Q8_BYTES)
 #define STEP_GROUPS (STEP_LEN / GROUP_LEN)
 
 typedef struct {
@@ -13,7 +17,7 @@ typedef struct {
 INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 {
 	uint column = s * STEP_LEN + g * GROUP_LEN;
-	const global uchar *block = row + column / 32 * Q8_BYTES;
+	const global uchar *block = row + column / 32 * EVN_Q8_BYTES;
 	q8_group x = {(const global uint *)(block + column % 32), q8_scale(block)};
 #if GROUP_LEN == 32
 	x.sum = q8_sum(block);

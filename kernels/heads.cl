@@ -1,12 +1,17 @@
 // heads.cl - heads of queries, keys and values as the products leave them: norm, rotary embedding (Su et al. 2021), and
 // the append to the KV cache, whose tiles of 16 positions have a format of kv/. Sixteen tiles are a block, and the
 // blocks of the KV heads lie side by side: a cache that fills slowly touches its memory in order, whatever its heads.
-// Defines from the host: GROUP, query heads to a KV head; HEAD_DIM; HEAD_VECS, vectors of 16 to a head; ROPE_DIM (even, <= HEAD_DIM); ROPE_NEOX for
-// pairs (i, i + ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM where queries and keys have a norm of their own.
-#define TILE 16
-#define BLOCK_TILES 16
-
+// Parameters: those of head_dims.cl; KV_CACHE; GROUP, query heads to a KV head; ROPE_NEOX for pairs (i, i + ROPE_DIM/2)
+// instead of (2i, 2i + 1); QK_NORM where queries and keys have a norm of their own.
 // The first ROPE_DIM elements of x in place. angles: cosines, then sines.
+#include "common.cl"
+#include "head_dims.cl"
+#include KV_CACHE
+
+#ifndef GROUP
+#define GROUP 1
+#endif
+
 INLINE void rotate(float *x, const global float *angles)
 {
 	const global float *cosines = angles, *sines = angles + ROPE_DIM / 2;
@@ -64,7 +69,7 @@ INLINE void load_rotated(float *x, const global float *from, const global float 
 
 // What one rank's attention works on, as every kernel is told it.
 //   qkv (n_tok, stride)  q heads at column 0, k heads at k_offset, v heads at v_offset, HEAD_DIM apart
-//   caches (n_blocks, n_kv, BLOCK_TILES, tile); rope (n_ctx, 2, ROPE_DIM / 2): cosines and sines
+//   caches (n_blocks, n_kv, EVN_KV_BLOCK_TILES, tile); rope (n_ctx, 2, ROPE_DIM / 2): cosines and sines
 //   position             of the first of n_tok tokens
 //   q_weight, k_weight   of the heads' norms; read with QK_NORM only
 // Head h uses KV head (first_head + h) / GROUP - first_kv.
@@ -87,7 +92,7 @@ typedef struct {
 // Where a tile of a KV head begins in a cache.
 INLINE size_t tile_begin(const attention_input *a, uint kv, uint tile)
 {
-	return ((size_t)(tile / BLOCK_TILES * a->n_kv + kv) * BLOCK_TILES + tile % BLOCK_TILES) * KV_TILE_BYTES;
+	return ((size_t)(tile / EVN_KV_BLOCK_TILES * a->n_kv + kv) * EVN_KV_BLOCK_TILES + tile % EVN_KV_BLOCK_TILES) * KV_TILE_BYTES;
 }
 
 // k and v of one token and KV head to the cache.
@@ -96,9 +101,9 @@ INLINE void append(const attention_input *a, uint kv, uint t)
 	float x[HEAD_PAD];
 	uint position = a->position + t;
 	const global float *row = a->qkv + (size_t)t * a->stride + kv * HEAD_DIM;
-	size_t tile = tile_begin(a, kv, position / TILE);
+	size_t tile = tile_begin(a, kv, position / EVN_KV_TILE);
 	load_rotated(x, row + a->k_offset, a->rope + (size_t)position * ROPE_DIM, a->k_weight, a->eps);
-	k_store(a->k_cache + tile, position % TILE, x);
+	k_store(a->k_cache + tile, position % EVN_KV_TILE, x);
 	load_head(x, row + a->v_offset);
-	v_store(a->v_cache + tile, position % TILE, x);
+	v_store(a->v_cache + tile, position % EVN_KV_TILE, x);
 }

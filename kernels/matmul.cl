@@ -1,4 +1,6 @@
-// matmul.cl - Y = X W^T for many tokens, W in tiles of 16 rows in its file's own quantised blocks. Comes after blocks.cl.
+// matmul.cl - Y = X W^T for many tokens, W in tiles of 16 rows in its file's own quantised blocks.
+#include "blocks.cl"
+#include "tile.cl"
 
 // y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. W begins with step `begin` of w, where a
 // tile has tile_steps. Work-groups as in blocks.cl, a tile for columns.
@@ -6,13 +8,13 @@ kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
 void matmul(global float *y, uint y_stride, uint y_offset, const global uchar *x, uint x_stride, const global uchar *w,
             uint begin, uint tile_steps, uint n_steps, uint n_blocks)
 {
-	size_t block = block_of_tokens(), tile = get_group_id(1), first = block * TOKENS, row_bytes = ROW_BYTES(x_stride);
-	float16 sums[TOKENS];
+	size_t block = block_of_tokens(), tile = get_group_id(1), first = block * EVN_BLOCK_TOKENS, row_bytes = ROW_BYTES(x_stride);
+	float16 sums[EVN_BLOCK_TOKENS];
 	if (block >= n_blocks)
 		return;
 	multiply_block(sums, x + first * row_bytes, row_bytes, STEP(w, begin + tile * tile_steps), n_steps);
-	global float *out = y + first * y_stride + y_offset + tile * TILE_ROWS;
+	global float *out = y + first * y_stride + y_offset + tile * EVN_TILE_ROWS;
 #pragma unroll
-	for (uint t = 0; t < TOKENS; t++)
+	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
 		vstore16(sums[t], 0, out + t * y_stride);
 }

@@ -1,4 +1,5 @@
-// matvec.cl - y = W x for one token, W in tiles of 16 rows in its file's own quantised blocks. Comes after tiles.cl.
+// matvec.cl - y = W x for one token, W in tiles of 16 rows in its file's own quantised blocks.
+#include "tiles.cl"
 
 // y[token][y_offset + row] = W[row] . x[token]. W begins with step `begin` of w. Work-group (TILES tiles, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))

@@ -1,4 +1,5 @@
-// matvec_swiglu.cl - the gated half of a feed-forward network in one launch. Comes after gated.cl.
+// matvec_swiglu.cl - the gated half of a feed-forward network in one launch.
+#include "gated.cl"
 
 // y[token] from x[token], up to y_stride. W begins with step `begin` of w. Work-group (32 columns of y, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))

@@ -1,6 +1,9 @@
-// norm.cl - what the norms share. Comes after store_f32.cl or store_q8.cl and before norm_rms.cl, norm_layer.cl or
-// norm_none.cl: each defines norm_row, which writes the normalised row in the form that the next product reads. Where
+// norm.cl - what the norms share: norm_rms.cl, norm_layer.cl and norm_none.cl each define norm_row, which writes the
+// normalised row in the form that the next product reads. Parameters: STORE, NORM_ITEMS. Where
 // several work-items share a row, each has the same blocks of 32 columns in every pass.
+#include "common.cl"
+#include STORE
+
 #ifndef NORM_ITEMS
 #define NORM_ITEMS 1 // work-items that share a row; a power of two
 #endif

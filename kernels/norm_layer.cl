@@ -1,5 +1,6 @@
 // norm_layer.cl - (x - mean) / sqrt(variance + eps) * w + bias, both over the dim true columns (Ba et al. 2016). The mean
 // is taken first: squares of what is far from zero would cancel.
+#include "norm.cl"
 
 // 1 for columns below dim, 0 from there on; i is the first of the sixteen.
 INLINE float16 true_columns(uint i, uint dim)

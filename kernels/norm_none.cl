@@ -1,4 +1,5 @@
 // norm_none.cl - for networks whose products read the residual as it is.
+#include "norm.cl"
 
 // Row t of y = row x of `stride` columns.
 INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,

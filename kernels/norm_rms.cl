@@ -1,4 +1,5 @@
 // norm_rms.cl - x / rms(x) * w, rms over the dim true columns (Zhang & Sennrich 2019).
+#include "norm.cl"
 
 // Row t of y = the norm of row x of `stride` columns, those from dim on zeros.
 INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,

@@ -1,4 +1,6 @@
-// norm_rows.cl - norms of rows as they are. Comes after norm.cl and the norm.
+// norm_rows.cl - norms of rows as they are. Parameters: NORM, those of norm.cl.
+#include "common.cl"
+#include NORM
 
 // y[t] = norm of x[first + t]. Work-group t.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))

@@ -1,12 +1,12 @@
 // q8.cl - rows of 8-bit activations: for each 32 columns a block of 32 signed bytes, their f32 scale, and what the zero points
 // and offsets of weights are multiplied by: the sum of the bytes as int and, times the scale as f32, those of the first and
 // last 16 and of all, so that a product needs no arithmetic but with vectors.
-#define Q8_BYTES 52
+#include "common.cl"
 
-INLINE float q8_scale(const global uchar *block) { return *(const global float *)(block + 32); }
-INLINE int q8_sum(const global uchar *block) { return *(const global int *)(block + 36); }
-INLINE float q8_scaled_half_sum(const global uchar *block, uint half_block) { return ((const global float *)(block + 40))[half_block]; }
-INLINE float q8_scaled_sum(const global uchar *block) { return *(const global float *)(block + 48); }
+INLINE float q8_scale(const global uchar *block) { return *(const global float *)(block + EVN_Q8_SCALE); }
+INLINE int q8_sum(const global uchar *block) { return *(const global int *)(block + EVN_Q8_SUM); }
+INLINE float q8_scaled_half_sum(const global uchar *block, uint half_block) { return ((const global float *)(block + EVN_Q8_HALF_SUMS))[half_block]; }
+INLINE float q8_scaled_sum(const global uchar *block) { return *(const global float *)(block + EVN_Q8_SCALED_SUM); }
 
 // The largest magnitude: those of floats order as their bits do as integers, and comparing integers is one instruction
 // where fmax, which minds NaNs, is several.
@@ -30,8 +30,8 @@ INLINE void q8_store(global uchar *block, float16 lo, float16 hi)
 	int first = sum16_int(a), last = sum16_int(b);
 	vstore16(convert_char16(a), 0, (global char *)block);
 	vstore16(convert_char16(b), 1, (global char *)block);
-	*(global float *)(block + 32) = scale;
-	*(global int *)(block + 36) = first + last;
-	vstore2(scale * (float2)((float)first, (float)last), 0, (global float *)(block + 40));
-	*(global float *)(block + 48) = scale * (float)(first + last);
+	*(global float *)(block + EVN_Q8_SCALE) = scale;
+	*(global int *)(block + EVN_Q8_SUM) = first + last;
+	vstore2(scale * (float2)((float)first, (float)last), 0, (global float *)(block + EVN_Q8_HALF_SUMS));
+	*(global float *)(block + EVN_Q8_SCALED_SUM) = scale * (float)(first + last);
 }

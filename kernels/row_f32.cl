@@ -1,4 +1,6 @@
-// row_f32.cl - tiles times a row of f32 activations. Comes after tile.cl.
+// row_f32.cl - tiles times a row of f32 activations. Parameters: those of tile.cl.
+#include "tile.cl"
+
 #define ROW_BYTES(columns) ((columns) * 4)
 
 // Sum of a group of x, by which the offsets are multiplied.
@@ -20,7 +22,7 @@ INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const 
 #pragma unroll
 		for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++) {
 			const global float *xg = (const global float *)row + s * STEP_LEN + g * GROUP_LEN;
-			size_t step = (size_t)s * (STEP_BYTES * TILE_ROWS);
+			size_t step = (size_t)s * (STEP_BYTES * EVN_TILE_ROWS);
 			float16 even[TILES], odd[TILES]; // two chains of sums hide the latency of a multiply-add
 #pragma unroll
 			for (uint i = 0; i < TILES; i++)

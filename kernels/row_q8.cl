@@ -1,4 +1,6 @@
-// row_q8.cl - tiles times a row of 8-bit activations: integer dot products of four bytes at once. Comes after group_q8.cl.
+// row_q8.cl - tiles times a row of 8-bit activations: integer dot products of four bytes at once. Parameters: those
+// of tile.cl, of an integer format, and of dot4.cl.
+#include "group_q8.cl"
 
 // acc + the group of the tile at b times x.
 INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_group x)
@@ -17,7 +19,7 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 // guesses read 17 to 19 GB/s of Q8_0 on two Zen 4 cores, these 21 to 23. Into the second cache: asked into the first they
 // make decoding slower by a fifth.
 #define LINE 64 // bytes
-#define GROUP_LINES ((STEP_BYTES * TILE_ROWS + STEP_GROUPS * LINE - 1) / (STEP_GROUPS * LINE))
+#define GROUP_LINES ((STEP_BYTES * EVN_TILE_ROWS + STEP_GROUPS * LINE - 1) / (STEP_GROUPS * LINE))
 INLINE void fetch_group(const global uchar *b, uint g)
 {
 #ifdef X86_ASSEMBLY
@@ -42,7 +44,7 @@ INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const 
                          uint next)
 {
 	for (uint s = first; s < n_steps; s += SLICES) {
-		const size_t step_bytes = STEP_BYTES * TILE_ROWS, step = s * step_bytes, ahead = step_ahead(s, n_steps, next) * step_bytes;
+		const size_t step_bytes = STEP_BYTES * EVN_TILE_ROWS, step = s * step_bytes, ahead = step_ahead(s, n_steps, next) * step_bytes;
 		for (uint g = 0; g < STEP_GROUPS; g++) { // not unrolled: a K format's step would be thousands of instructions
 			q8_group x = load_group(row, s, g);
 #pragma unroll

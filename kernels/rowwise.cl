@@ -1,6 +1,7 @@
 // rowwise.cl - what acts on the rows of an activation matrix (n_tok, stride): gates and biases. Strides are multiples of
-// 32 and the columns from the true width to the stride are zeros, so nothing here has a tail. Comes after store_f32.cl or
-// store_q8.cl: the form in which the next product reads.
+// 32 and the columns from the true width to the stride are zeros, so nothing here has a tail. Parameter: STORE.
+#include "common.cl"
+#include STORE
 
 INLINE float16 swiglu16(const global float *gate, uint up_offset)
 {

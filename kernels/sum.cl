@@ -1,7 +1,6 @@
-// sum.cl - what adds the ranks' partial results, and makes the norm that comes next. Comes after the messages' format
-// (kernels/message/), norm.cl and the norm.
-
-#define MAX_RANKS 8
+// sum.cl - what adds the ranks' partial results. Parameter: MESSAGE.
+#include "common.cl"
+#include MESSAGE
 
 // As many partials as a group has ranks at most; the kernels read the first n.
 #define PARTIALS                                                                                                         \
@@ -16,16 +15,4 @@ INLINE void add_vector(global float *x, size_t i, const global uchar *const *p, 
 	for (uint k = 1; k < n; k++)
 		sum += message_load(p[k], i);
 	vstore16(vload16(i, x) + sum, i, x);
-}
-
-// Row t of x += partials, and row t of y = its norm.
-INLINE void add_norm_row(global float *y, size_t t, global float *x, const global uchar *const *p, uint n, const global float *w,
-                         const global float *bias, uint stride, uint dim, float eps, local float *part)
-{
-	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS) {
-		size_t i = t * (stride / 16) + 2 * b;
-		add_vector(x, i, p, n);
-		add_vector(x, i + 1, p, n);
-	}
-	norm_row(y, t, x + t * stride, w, bias, stride, dim, eps, part);
 }

@@ -1,10 +1,24 @@
-// tile.cl - columns of a weight tile, whatever its format. Comes after kernels/quant/<format>.cl, in which a float
-// format defines tile_quant and an integer format ZERO and
+// tile.cl - columns of a weight tile, whatever its format: in quant/ a float format defines tile_quant, an integer
+// format ZERO and
 //   tile_word(b, g, i): columns 4 i .. 4 i + 3 of group g as unsigned bytes of a word, one lane for each of 16 rows.
 // A weight is scale * (byte - ZERO) + offset.
+//
+// Parameters:
+//   WEIGHTS  the format
+//   TILES    tiles of one work-item that multiplies row by row: their sums share the loads of x and hide each other's latency
+//   SLICES   work-items that share their tiles, each taking every SLICES-th step; a power of two
+#include "common.cl"
+#include WEIGHTS
+
+#ifndef TILES
+#define TILES 1
+#endif
+#ifndef SLICES
+#define SLICES 1
+#endif
 
 // Step `s` of the tiles at w.
-#define STEP(w, s) ((w) + (size_t)(s) * (STEP_BYTES * TILE_ROWS))
+#define STEP(w, s) ((w) + (size_t)(s) * (STEP_BYTES * EVN_TILE_ROWS))
 
 #ifdef ZERO
 

@@ -1,6 +1,7 @@
-// tiles.cl - the tiles of one work-group times one row of activations. Comes after row_f32.cl or row_q8.cl.
-//   TILES   tiles of one work-item: their sums share the loads of x and hide each other's latency
-//   SLICES  work-items that share their tiles, each taking every SLICES-th step; a power of two
+// tiles.cl - the tiles of one work-group times one row of activations. Parameters: ROW, those of
+// tile.cl.
+#include "tile.cl"
+#include ROW
 
 // The sums of all slices, in the first.
 INLINE void add_slices(float16 *acc, local float16 *part)
@@ -48,5 +49,5 @@ INLINE void multiply_rows(global float *y, const global uchar *x, const global u
 		return;
 #pragma unroll
 	for (uint i = 0; i < TILES; i++)
-		vstore16(acc[i], 0, y + tiles[i] * TILE_ROWS);
+		vstore16(acc[i], 0, y + tiles[i] * EVN_TILE_ROWS);
 }

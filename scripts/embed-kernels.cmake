@@ -1,6 +1,6 @@
 # Writes OUTPUT: a C table of every kernel file under ROOT as byte arrays. Byte arrays, because C11 guarantees
 # string literals of 4,095 characters only.
-file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/*.cl)
+file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/*.cl ${ROOT}/*.h)
 list(SORT files)
 set(arrays "")
 set(rows "")

@@ -1,5 +1,8 @@
 // f16.cl - the KV cache in halves; tiles as in f32.cl.
-#define KV_TILE_BYTES (16 * HEAD_PAD * 2)
+#include "common.cl"
+#include "head_dims.cl"
+
+#define KV_TILE_BYTES (EVN_KV_TILE * HEAD_PAD * 2)
 
 INLINE float16 k_load(const global uchar *tile, uint dim) { return vload_half16(dim, (const global half *)tile); }
 INLINE float16 v_load(const global uchar *tile, uint at, uint vec)

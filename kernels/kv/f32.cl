@@ -1,6 +1,9 @@
 // f32.cl - the KV cache in f32. A tile is 16 positions: of keys 16 lanes for each dimension, of values a row for each
 // position.
-#define KV_TILE_BYTES (16 * HEAD_PAD * 4)
+#include "common.cl"
+#include "head_dims.cl"
+
+#define KV_TILE_BYTES (EVN_KV_TILE * HEAD_PAD * 4)
 
 INLINE float16 k_load(const global uchar *tile, uint dim) { return vload16(dim, (const global float *)tile); }
 INLINE float16 v_load(const global uchar *tile, uint at, uint vec)

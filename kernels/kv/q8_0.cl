@@ -1,10 +1,13 @@
 // q8_0.cl - the KV cache in 8 bits: code times the scale, a half, of its position and of its block of 32 dimensions
 // (the last block may be 16). Tiles as in f32.cl, first the codes, then the scales: of keys 16 lanes for each block, of
 // values a row of blocks for each position.
-#define BLOCKS ((HEAD_VECS + 1) / 2)
-#define KV_TILE_BYTES (16 * HEAD_PAD + 16 * BLOCKS * 2)
+#include "common.cl"
+#include "head_dims.cl"
 
-INLINE const global half *scales_of(const global uchar *tile) { return (const global half *)(tile + 16 * HEAD_PAD); }
+#define BLOCKS ((HEAD_VECS + 1) / 2)
+#define KV_TILE_BYTES (EVN_KV_TILE * HEAD_PAD + 16 * BLOCKS * 2)
+
+INLINE const global half *scales_of(const global uchar *tile) { return (const global half *)(tile + EVN_KV_TILE * HEAD_PAD); }
 
 INLINE float16 k_load(const global uchar *tile, uint dim)
 {
@@ -27,7 +30,7 @@ INLINE float make_scale(global uchar *tile, uint at, uint block, const float *x)
 	vstore16(size, 0, lanes);
 	for (uint i = 0; i < 16; i++)
 		most = fmax(most, lanes[i]);
-	vstore_half_rte(most / 127.0f, at, (global half *)(tile + 16 * HEAD_PAD));
+	vstore_half_rte(most / 127.0f, at, (global half *)(tile + EVN_KV_TILE * HEAD_PAD));
 	float scale = vload_half(at, scales_of(tile));
 	return scale > 0.0f ? 1.0f / scale : 0.0f;
 }

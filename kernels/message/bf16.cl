@@ -1,4 +1,5 @@
 // bf16.cl - messages between ranks as the upper 16 bits of an f32, rounded to nearest, halves to even.
+#include "common.cl"
 
 INLINE float16 message_load(const global uchar *m, size_t i)
 {

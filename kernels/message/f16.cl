@@ -1,4 +1,5 @@
 // f16.cl - messages between ranks in halves, rounded to nearest; beyond the largest half (65504) they are that.
+#include "common.cl"
 
 INLINE float16 message_load(const global uchar *m, size_t i) { return vload_half16(i, (const global half *)m); }
 

@@ -1,5 +1,7 @@
 // q8.cl - messages between ranks in blocks of 32 signed bytes and their scale, the upper 16 bits of an f32: a byte times
 // it is exact in f32, so that compilers which fuse products into sums and those which do not give the same bits.
+#include "common.cl"
+
 #define BLOCK_BYTES 34
 
 INLINE float16 message_load(const global uchar *m, size_t i)

@@ -1,4 +1,6 @@
 // bf16.cl - the upper 16 bits of an f32 each. A step is 32 of them; the scale 1 folds away.
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 64
 #define GROUP_LEN 32

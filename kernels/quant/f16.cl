@@ -1,8 +1,10 @@
 // f16.cl - one half each. A step is 32 of them; the scale 1 folds away.
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 64
 #define GROUP_LEN 32
 
 INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
 
-INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * TILE_ROWS * k); }
+INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * EVN_TILE_ROWS * k); }

@@ -1,4 +1,6 @@
 // f32.cl - one f32 each. A step is 32 of them; the scale 1 folds away.
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 128
 #define GROUP_LEN 32

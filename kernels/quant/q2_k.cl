@@ -1,5 +1,7 @@
 // q2_k.cl - blocks of 256 in groups of 16: 16 bytes of scale and minimum (nibbles), 64 bytes of 2-bit quants, f16
 // factors of the scales and of the minima. Byte 32 h + i holds element i of four rows of 32, one for each two bits.
+#include "common.cl"
+
 #define STEP_LEN 256
 #define STEP_BYTES 84
 #define GROUP_LEN 16
@@ -9,11 +11,11 @@
 INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	uchar16 v = vload16(g, b);
-	*scale = load_halfs(b + 80 * TILE_ROWS) * convert_float16(bits(v, 0, 4));
-	*offset = -load_halfs(b + 82 * TILE_ROWS) * convert_float16(bits(v, 4, 4));
+	*scale = load_halfs(b + 80 * EVN_TILE_ROWS) * convert_float16(bits(v, 0, 4));
+	*offset = -load_halfs(b + 82 * EVN_TILE_ROWS) * convert_float16(bits(v, 4, 4));
 }
 
 INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	return fields(load_words(b + 16 * TILE_ROWS, g / 8 * 8 + g % 2 * 4 + i), g % 8 / 2 * 2, 2);
+	return fields(load_words(b + 16 * EVN_TILE_ROWS, g / 8 * 8 + g % 2 * 4 + i), g % 8 / 2 * 2, 2);
 }

@@ -1,4 +1,6 @@
 // q4_0.cl - blocks of 32: f16 scale, 16 bytes of nibbles less 8 (low: elements 0-15, high: 16-31).
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 18
 #define GROUP_LEN 32
@@ -8,5 +10,5 @@ INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 
 INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	return fields(load_words(b + 2 * TILE_ROWS, i % 4), i / 4 * 4, 4);
+	return fields(load_words(b + 2 * EVN_TILE_ROWS, i % 4), i / 4 * 4, 4);
 }

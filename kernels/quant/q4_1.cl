@@ -1,4 +1,6 @@
 // q4_1.cl - blocks of 32: f16 scale, f16 minimum, 16 bytes of nibbles (low: elements 0-15, high: 16-31).
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 20
 #define GROUP_LEN 32
@@ -8,10 +10,10 @@
 INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
 	*scale = load_halfs(b);
-	*offset = load_halfs(b + 2 * TILE_ROWS);
+	*offset = load_halfs(b + 2 * EVN_TILE_ROWS);
 }
 
 INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	return fields(load_words(b + 4 * TILE_ROWS, i % 4), i / 4 * 4, 4);
+	return fields(load_words(b + 4 * EVN_TILE_ROWS, i % 4), i / 4 * 4, 4);
 }

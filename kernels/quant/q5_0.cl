@@ -1,4 +1,6 @@
 // q5_0.cl - blocks of 32: f16 scale, 32 fifth bits, 16 bytes of low nibbles as in Q4_0; the five bits less 16.
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 22
 #define GROUP_LEN 32
@@ -8,6 +10,6 @@ INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 
 INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	uint16 low = fields(load_words(b + 6 * TILE_ROWS, i % 4), i / 4 * 4, 4);
-	return low | bits_to_bytes(load_words(b + 2 * TILE_ROWS, 0) >> (uint16)(4 * i)) << (uint16)4;
+	uint16 low = fields(load_words(b + 6 * EVN_TILE_ROWS, i % 4), i / 4 * 4, 4);
+	return low | bits_to_bytes(load_words(b + 2 * EVN_TILE_ROWS, 0) >> (uint16)(4 * i)) << (uint16)4;
 }

@@ -1,5 +1,7 @@
 // q6_k.cl - blocks of 256 in groups of 16: 128 bytes of low nibbles, 64 of high pairs, 16 signed scales, f16 factor;
 // the six bits less 32. A half of 128 elements is four rows of 32: two in each nibble of 64 bytes, one in each pair.
+#include "common.cl"
+
 #define STEP_LEN 256
 #define STEP_BYTES 210
 #define GROUP_LEN 16
@@ -7,12 +9,12 @@
 
 INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
 {
-	*scale = load_halfs(b + 208 * TILE_ROWS) * convert_float16(as_char16(vload16(g, b + 192 * TILE_ROWS)));
+	*scale = load_halfs(b + 208 * EVN_TILE_ROWS) * convert_float16(as_char16(vload16(g, b + 192 * EVN_TILE_ROWS)));
 }
 
 INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
 	uint half_block = g / 8, row = g % 8 / 2, at = g % 2 * 4 + i;
 	uint16 low = fields(load_words(b, half_block * 16 + row % 2 * 8 + at), row / 2 * 4, 4);
-	return low | fields(load_words(b + 128 * TILE_ROWS, half_block * 8 + at), row * 2, 2) << (uint16)4;
+	return low | fields(load_words(b + 128 * EVN_TILE_ROWS, half_block * 8 + at), row * 2, 2) << (uint16)4;
 }

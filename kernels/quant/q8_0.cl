@@ -1,5 +1,7 @@
 // q8_0.cl - blocks of 32: f16 scale, 32 signed bytes, of which flipping the sign bit makes bytes from 0 that are 128
 // too large.
+#include "common.cl"
+
 #define STEP_LEN 32
 #define STEP_BYTES 34
 #define GROUP_LEN 32
@@ -9,5 +11,5 @@ INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *o
 
 INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
 {
-	return load_words(b + 2 * TILE_ROWS, i) ^ (uint16)0x80808080u;
+	return load_words(b + 2 * EVN_TILE_ROWS, i) ^ (uint16)0x80808080u;
 }

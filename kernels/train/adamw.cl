@@ -1,4 +1,5 @@
 // adamw.cl - the optimizer's work on one parameter buffer (Loshchilov & Hutter 2019), and the norm that clipping needs.
+#include "common.cl"
 
 // One step on the gradient times g_scale; unbias1 = 1 / (1 - beta1^step), unbias2 likewise. Work-item: 16 values.
 kernel IN_VECTORS void adamw(global float *w, global float *m, global float *v, const global float *g, float g_scale, float rate,
@@ -16,13 +17,12 @@ kernel IN_VECTORS void adamw(global float *w, global float *m, global float *v, 
 	vstore16(old - rate * (m1 * unbias1 / (sqrt(v1 * unbias2) + eps) + decay * old), i, w);
 }
 
-// sums[k] = sum of the squares of values [k CHUNK, (k + 1) CHUNK) of g. Work-item k.
-#define CHUNK 4096
+// sums[k] = sum of the squares of values [k EVN_SQUARES_PIECE, (k + 1) EVN_SQUARES_PIECE) of g. Work-item k.
 kernel IN_VECTORS void sum_squares(global float *sums, const global float *g, uint n)
 {
-	uint k = get_global_id(0), end = min(n, (k + 1) * CHUNK);
+	uint k = get_global_id(0), end = min(n, (k + 1) * EVN_SQUARES_PIECE);
 	float16 sum = 0.0f;
-	for (uint i = k * CHUNK; i < end; i += 16) {
+	for (uint i = k * EVN_SQUARES_PIECE; i < end; i += 16) {
 		float16 v = vload16(0, g + i);
 		sum = fma(v, v, sum);
 	}

@@ -1,10 +1,13 @@
 // attention_train.cl - causal attention over whole sequences, forward and backward, keys and values where the stacked
 // projection left them. Lanes of a vector are 16 tokens: the inner loops have no sums across lanes. Scores are computed
-// again in the backward pass instead of being kept (Dao et al. 2022). Defines from the host: HEAD_DIM.
+// again in the backward pass instead of being kept (Dao et al. 2022). Parameter: HEAD_DIM.
 //
 // qkv, dqkv (n_tok, stride): query heads at column 0, key heads at k_offset, value heads at v_offset, HEAD_DIM apart,
 // already rotated. n_tok is whole sequences of n_ctx tokens, a multiple of 16. Query head h uses KV head
 // (first_head + h) / group - first_kv. lse, delta (n_tok, n_heads).
+#include "common.cl"
+#include "head_dims.cl"
+
 #define LANES 16
 #define CHUNK 16 // keys between two moves of the running maximum
 

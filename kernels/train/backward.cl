@@ -1,5 +1,6 @@
-// backward.cl - what training adds to the operations on rows: their gradients, rotation in place, and the token
-// embedding cut by vocabulary rows. Matrices are as in rowwise.cl; gradients of weights are added to what is there.
+// backward.cl - what training adds to the operations on rows: their gradients, and the token embedding cut by
+// vocabulary rows. Matrices are as in rowwise.cl; gradients of weights are added to what is there.
+#include "common.cl"
 
 // dx[t] = gradient of rmsnorm's input, dy that of its output y = x scale w, scale[t] = 1 / rms(x[t]):
 // dx = scale (w dy) - x scale^3 / dim sum(w dy x). Work-item t.
@@ -57,28 +58,6 @@ kernel IN_VECTORS void bias_gradient(global float *db, const global float *dy, u
 	for (uint k = 0; k < 16 && i + k < width; k++)
 		db[i + k] += lanes[k];
 }
-
-// Rotates n_heads query heads at column 0 and the key heads after k_offset in place, by the angle of the token's
-// position in its sequence, or back (direction -1: the transpose, which is the gradient). Work-item (head, token).
-#ifdef HEAD_DIM
-kernel void rope_rows(global float *qkv, uint stride, uint n_heads, uint k_offset, const global float *rope, uint n_ctx,
-                      float direction)
-{
-	uint h = get_global_id(0), t = get_global_id(1);
-	global float *head = qkv + (size_t)t * stride + (h < n_heads ? h * HEAD_DIM : k_offset + (h - n_heads) * HEAD_DIM);
-	const global float *cosines = rope + (size_t)(t % n_ctx) * ROPE_DIM, *sines = cosines + ROPE_DIM / 2;
-	for (uint i = 0; i < ROPE_DIM / 2; i++) {
-#ifdef ROPE_NEOX
-		uint a = i, b = i + ROPE_DIM / 2;
-#else
-		uint a = 2 * i, b = 2 * i + 1;
-#endif
-		float xa = head[a], xb = head[b], sine = sines[i] * direction;
-		head[a] = xa * cosines[i] - xb * sine;
-		head[b] = xa * sine + xb * cosines[i];
-	}
-}
-#endif
 
 // x[t] = row ids[t] of the embedding where this rank holds it (rows first .. first + n), else zeros.
 // Work-item (16 columns, t).

@@ -1,5 +1,6 @@
 // backward_gpt2.cl - what training GPT-2's layers adds to backward.cl: gradients of LayerNorm and GELU, learned positions.
 // Matrices are as in rowwise.cl; gradients of weights are added to what is there.
+#include "common.cl"
 
 // 1 for columns below dim, 0 from there on; i is the first of the sixteen.
 INLINE float16 columns_below(uint i, uint dim)

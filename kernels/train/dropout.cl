@@ -1,6 +1,7 @@
 // dropout.cl - a random part of an activation matrix becomes zeros while a network learns (Srivastava et al. 2014). The
 // random numbers are counted, not drawn one after the other: each element's follows from its place and a key alone, so
 // that every rank and the walk back find the same.
+#include "common.cl"
 
 // Philox2x32-10 (Salmon et al. 2011) of the counters (low, high) with a key: the first word of each pair.
 INLINE uint16 philox(uint16 low, uint16 high, uint key)

@@ -1,6 +1,7 @@
 // loss.cl - cross-entropy where every rank has the logits of its own vocabulary rows only (Shoeybi et al. 2019). Three
 // numbers a token and rank are exchanged: the largest logit, the sum of exponentials below it, the target's logit.
-#define STATS 3
+#include "common.cl"
+
 #define LOWEST -3.0e38f // of a rank without rows; an infinity would make NaN of the differences
 
 // stats[t][rank] = this rank's three numbers, zeros for the other ranks: the sum over ranks is then everybody's.
@@ -10,7 +11,7 @@ kernel void loss_stats(global float *stats, const global float *logits, uint str
 {
 	size_t t = get_global_id(0);
 	const global float *row = logits + t * stride;
-	global float *out = stats + t * n_ranks * STATS;
+	global float *out = stats + t * n_ranks * EVN_LOSS_STATS;
 	float top = LOWEST, sum = 0.0f;
 	float16 tops = LOWEST, sums = 0.0f;
 	uint whole = n / 16 * 16, target = targets[offset + t] - first; // wraps where the target is below first
@@ -27,11 +28,11 @@ kernel void loss_stats(global float *stats, const global float *logits, uint str
 	sum = sum16(sums);
 	for (uint i = whole; i < n; i++)
 		sum += exp(row[i] - top);
-	for (uint i = 0; i < n_ranks * STATS; i++)
+	for (uint i = 0; i < n_ranks * EVN_LOSS_STATS; i++)
 		out[i] = 0.0f;
-	out[rank * STATS] = top;
-	out[rank * STATS + 1] = sum;
-	out[rank * STATS + 2] = target < n ? row[target] : 0.0f;
+	out[rank * EVN_LOSS_STATS] = top;
+	out[rank * EVN_LOSS_STATS + 1] = sum;
+	out[rank * EVN_LOSS_STATS + 2] = target < n ? row[target] : 0.0f;
 }
 
 // losses[offset + t] = -log p(target) from everybody's stats; logits become the loss's gradient times scale,
@@ -40,14 +41,14 @@ kernel void loss_gradient(global float *losses, global float *logits, uint strid
                           const global uint *targets, uint offset, uint n_ranks, float scale)
 {
 	size_t t = get_global_id(0);
-	const global float *in = stats + t * n_ranks * STATS;
+	const global float *in = stats + t * n_ranks * EVN_LOSS_STATS;
 	global float *row = logits + t * stride;
 	float top = LOWEST, sum = 0.0f, at_target = 0.0f;
 	for (uint r = 0; r < n_ranks; r++)
-		top = fmax(top, in[r * STATS]);
+		top = fmax(top, in[r * EVN_LOSS_STATS]);
 	for (uint r = 0; r < n_ranks; r++) {
-		sum = fma(in[r * STATS + 1], exp(in[r * STATS] - top), sum);
-		at_target += in[r * STATS + 2];
+		sum = fma(in[r * EVN_LOSS_STATS + 1], exp(in[r * EVN_LOSS_STATS] - top), sum);
+		at_target += in[r * EVN_LOSS_STATS + 2];
 	}
 	losses[offset + t] = log(sum) + top - at_target;
 	float factor = scale / sum;

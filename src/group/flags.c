@@ -10,16 +10,14 @@
 #include <unistd.h>
 
 #include "group/method.h"
+#include "kernels/constants.h"
 
-#define FLAG_WORDS 16           /* a cache line for each rank's count */
-#define LATE_SLOT EVN_MAX_RANKS /* behind the counts: 1 + the rank that was waited for in vain */
 #define FLAG_BYTES 4096
 #define SPIN_LIMIT                                                                                                   \
 	(1u << 30)            /* looks, some seconds: a driver that compiles a kernel at its first launch is waited for */
 #define DELAY_LOOKS 6000u /* looks, about 2 us: what a driver does with its locks between two kernels */
 #define FUSED_FLOATS 8192 /* up to here the one work-item that waits adds too: a launch less */
 
-#define FLAGS_SUM "sum.cl flags.cl flags_sum.cl"
 #define SIXTEEN (16 * sizeof(float)) /* what kernels count places in */
 
 static uint64_t partial_bytes(const evn_comm *c) { return evn_round_up(c->max_floats * sizeof(float), 4096); }
@@ -40,10 +38,10 @@ static evn_status wrap(evn_comm *c, evn_member *m, evn_error *err)
 			EVN_TRY(evn_buf_wrap(&m->partials.bufs[slot][i], d,
 								 c->shared + first_partial(c, slot) + i * partial_bytes(c), partial_bytes(c),
 								 "partial sums", err));
-	EVN_TRY(evn_sum_kernel_get(&m->arrive, m->queue, m->partials.format, NULL, FLAGS_SUM, "flags_arrive", 1, err));
-	EVN_TRY(evn_sum_kernel_get(&m->wait, m->queue, m->partials.format, NULL, FLAGS_SUM, "flags_wait", 1, err));
-	return evn_sum_kernel_get(&m->flags_and_add, m->queue, m->partials.format, NULL, FLAGS_SUM, "flags_and_add", 1,
-							  err);
+	const evn_spec spec = evn_spec_messages("flags_sum.cl", m->partials.format);
+	EVN_TRY(evn_kernel_get(&m->arrive, m->queue, &spec, "flags_arrive", err));
+	EVN_TRY(evn_kernel_get(&m->wait, m->queue, &spec, "flags_wait", err));
+	return evn_kernel_get(&m->flags_and_add, m->queue, &spec, "flags_and_add", err);
 }
 
 evn_status evn_flags_create(evn_comm *c, evn_error *err)
@@ -74,7 +72,7 @@ int evn_flags_late(const evn_comm *c)
 	if (!c->shared)
 		return -1;
 	uint32_t late;
-	memcpy(&late, c->shared + (size_t)LATE_SLOT * FLAG_WORDS * sizeof late, sizeof late);
+	memcpy(&late, c->shared + (size_t)EVN_LATE_SLOT * EVN_FLAG_WORDS * sizeof late, sizeof late);
 	return (int)late - 1;
 }
 
@@ -120,9 +118,11 @@ static evn_status flags_and_add(evn_comm *c, uint32_t rank, const evn_sum *s, ev
 {
 	evn_member *m = &c->ranks[rank];
 	evn_kernel **k = s->then ? &m->flags_and_norm[s->then->kind][s->then->form] : &m->flags_and_add;
-	if (!*k)
-		EVN_TRY(evn_sum_kernel_get(k, m->queue, m->partials.format, s->then, "sum.cl flags.cl flags_and_norm.cl",
-								   "flags_and_norm", 1, err));
+	if (!*k) { /* flags_and_add is there already */
+		evn_spec spec = evn_spec_messages("flags_and_norm.cl", m->partials.format);
+		evn_spec_norm(&spec, s->then->kind, s->then->form, 1);
+		EVN_TRY(evn_kernel_get(k, m->queue, &spec, "flags_and_norm", err));
+	}
 	evn_args a = evn_args_begin(*k);
 	flags_args(&a, c, m, rank);
 	evn_arg_u32(&a, (uint32_t)(partial_bytes(c) / SIXTEEN));

@@ -79,9 +79,8 @@ static evn_status pack(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *
 {
 	evn_member *m = &c->ranks[rank];
 	if (!m->pack) {
-		char sources[48];
-		snprintf(sources, sizeof sources, "message/%s.cl pack.cl", c->packing->kernel);
-		EVN_TRY(evn_kernel_get(&m->pack, m->queue, sources, "pack", "", err));
+		const evn_spec spec = evn_spec_messages("pack.cl", c->packing);
+		EVN_TRY(evn_kernel_get(&m->pack, m->queue, &spec, "pack", err));
 	}
 	evn_args a = evn_args_begin(m->pack);
 	evn_arg_buf(&a, m->packed.bufs[m->index[0]][rank]);

@@ -97,9 +97,8 @@ evn_status evn_message(evn_comm *c, uint32_t rank, const evn_sum *s, evn_parts *
 
 /* sum.c: x += parts in rank order and what follows, by one kernel on rank's queue. */
 evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err);
-/* The kernel `name` of kernels/<rest>, which adds messages of this format and makes the norm (NULL: none). */
-evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_format *format, const evn_norm *then,
-							  const char *rest, const char *name, uint32_t items, evn_error *err);
+/* Of a kernel that reads or writes messages of this format. */
+evn_spec evn_spec_messages(const char *file, const evn_message_format *format);
 
 /* host.c */
 void evn_forget_mapping(evn_member *m, uint32_t index);

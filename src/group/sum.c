@@ -1,15 +1,11 @@
 /* sum.c - the kernels that add partial results and normalise the sum. */
-#include <stdio.h>
-
 #include "group/method.h"
 
-evn_status evn_sum_kernel_get(evn_kernel **out, evn_queue *q, const evn_message_format *format, const evn_norm *then,
-							  const char *rest, const char *name, uint32_t items, evn_error *err)
+evn_spec evn_spec_messages(const char *file, const evn_message_format *format)
 {
-	char sources[96];
-	snprintf(sources, sizeof sources, "message/%s.cl %s", format->kernel, rest);
-	return evn_norm_kernel_get(out, q, then ? then->kind : EVN_NORM_NONE, then ? then->form : EVN_FORM_F32, sources,
-							   name, items, err);
+	evn_spec s = evn_spec_of(file);
+	evn_spec_part(&s, "MESSAGE", "message/%s.cl", format->kernel);
+	return s;
 }
 
 /* x, the count of ranks and EVN_MAX_RANKS buffers: their parts of this index in rank order, the rest filled up.
@@ -35,9 +31,11 @@ static evn_status add_norm(evn_comm *c, uint32_t rank, evn_parts *parts, const e
 {
 	evn_member *m = &c->ranks[rank];
 	evn_kernel **k = &parts->add_norm[s->then->kind][s->then->form];
-	if (!*k)
-		EVN_TRY(evn_sum_kernel_get(k, m->queue, parts->format, s->then, "sum.cl add_norm.cl", "add_norm", items_of(m),
-								   err));
+	if (!*k) {
+		evn_spec spec = evn_spec_messages("add_norm.cl", parts->format);
+		evn_spec_norm(&spec, s->then->kind, s->then->form, items_of(m));
+		EVN_TRY(evn_kernel_get(k, m->queue, &spec, "add_norm", err));
+	}
 	evn_args a = evn_args_begin(*k);
 	arg_parts(&a, c, rank, parts, s);
 	evn_arg_norm(&a, s->then, s->stride);
@@ -48,9 +46,10 @@ evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, evn_parts *parts, const e
 {
 	if (s->then)
 		return add_norm(c, rank, parts, s, err);
-	if (!parts->add)
-		EVN_TRY(evn_sum_kernel_get(&parts->add, c->ranks[rank].queue, parts->format, NULL, "sum.cl add_partials.cl",
-								   "add_partials", 1, err));
+	if (!parts->add) {
+		const evn_spec spec = evn_spec_messages("add_partials.cl", parts->format);
+		EVN_TRY(evn_kernel_get(&parts->add, c->ranks[rank].queue, &spec, "add_partials", err));
+	}
 	evn_args a = evn_args_begin(parts->add);
 	arg_parts(&a, c, rank, parts, s);
 	return evn_launch_items(&a, s->n_rows * s->stride / 16, err);

@@ -4,8 +4,7 @@
 #define EVN_QUANT_H
 
 #include "base/base.h"
-
-#define EVN_TILE_ROWS 16 /* rows that a tile interleaves; kernels hold one vector lane per row */
+#include "kernels/constants.h"
 
 /* A run of equal units inside a block: Q4_1 is {2 bytes x 2 (d, m)}, {1 byte x 16 (nibbles)}. */
 typedef struct {

@@ -10,7 +10,6 @@
 #include "ocl/ocl.h"
 #include "plan/plan.h"
 
-#define EVN_PAD 32
 #define EVN_MATRIX_PARTS 3
 
 /* Rows of one format. The output row r of the part is column y_offset + r of y. A tile lies in steps, one after the

@@ -1,7 +1,6 @@
 /* ops.c - launchers: arguments in the kernel's order, sizes, one launch each. Products are in ops_product.c. */
 #include "nn/ops_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* A kernel of a file that writes in this form, built at first use. */
@@ -9,9 +8,9 @@ static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, cons
 							 evn_kernel **out, evn_error *err)
 {
 	if (!at[form]) {
-		char sources[96];
-		snprintf(sources, sizeof sources, "%s %s", evn_store_sources(form), file);
-		EVN_TRY(evn_kernel_get(&at[form], o->q, sources, name, "", err));
+		evn_spec spec = evn_spec_of(file);
+		evn_spec_store(&spec, form);
+		EVN_TRY(evn_kernel_get(&at[form], o->q, &spec, name, err));
 	}
 	*out = at[form];
 	return EVN_OK;
@@ -24,7 +23,9 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 		return evn_fail_memory(err, "kernels", sizeof *o);
 	*o = (evn_ops){.q = q, .config = *config, .gemm_from = UINT32_MAX};
 	o->items = config->items ? config->items : evn_device_row_items(evn_queue_device(q));
-	return evn_kernel_get(&o->add_bias, q, "store_f32.cl rowwise.cl", "add_bias", "", err);
+	evn_spec rows = evn_spec_of("rowwise.cl");
+	evn_spec_store(&rows, EVN_FORM_F32); /* as evn_op_swiglu's: one program */
+	return evn_kernel_get(&o->add_bias, q, &rows, "add_bias", err);
 }
 
 void evn_ops_free(evn_ops *o)
@@ -41,8 +42,11 @@ evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint3
 					   uint32_t stride, evn_error *err)
 {
 	evn_kernel **k = &o->norm[norm->kind][norm->form];
-	if (!*k)
-		EVN_TRY(evn_norm_kernel_get(k, o->q, norm->kind, norm->form, "norm_rows.cl", "norm_rows", o->items, err));
+	if (!*k) {
+		evn_spec spec = evn_spec_of("norm_rows.cl");
+		evn_spec_norm(&spec, norm->kind, norm->form, o->items);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "norm_rows", err));
+	}
 	return evn_norm_launch(*k, o->items, norm, x, first, n_tok, stride, err);
 }
 

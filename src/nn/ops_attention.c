@@ -1,12 +1,9 @@
 /* ops_attention.c - how attention is cut into work-groups, and its launchers. */
 #include "nn/ops_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE 16u        /* positions; TILE of kernels/heads.cl */
-#define BLOCK_TILES 16u /* of kernels/heads.cl */
 #define MAX_SPLITS 64u
 #define MIN_SPLIT_KEYS                                                                                               \
 	256u /* fewer are attended to in less time than it takes to launch the kernel that joins them */
@@ -51,11 +48,11 @@ static uint32_t head_vecs(uint32_t head_dim) { return (head_dim + 15) / 16; }
 uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_ctx)
 {
 	const kv_format *f = &formats[format];
-	uint64_t vecs = head_vecs(head_dim), tiles = evn_round_up(n_ctx, TILE * BLOCK_TILES) / TILE;
+	uint64_t vecs = head_vecs(head_dim), tiles = evn_round_up(n_ctx, EVN_KV_TILE * EVN_KV_BLOCK_TILES) / EVN_KV_TILE;
 	return tiles * (vecs * f->vec_bytes + (vecs + 1) / 2 * f->scales_bytes);
 }
 
-static uint64_t split_row(uint32_t head_dim) { return head_vecs(head_dim) * 16 + 2; } /* PARTIAL_ROW of attend.cl */
+static uint64_t split_row(uint32_t head_dim) { return EVN_PARTIAL_ROW(head_vecs(head_dim) * 16); }
 
 static uint32_t most_splits(uint32_t n_keys, uint64_t n_rows)
 {
@@ -80,7 +77,7 @@ static uint32_t items_for(const evn_device *d, uint32_t head_dim)
 	uint32_t items = 32;
 	while (items > 1 &&
 		   (items > evn_device_max_group(d) ||
-			(uint64_t)items * (head_vecs(head_dim) * 16 + 2) * sizeof(float) > evn_device_local_bytes(d)))
+			(uint64_t)items * EVN_PARTIAL_ROW(head_vecs(head_dim) * 16) * sizeof(float) > evn_device_local_bytes(d)))
 		items /= 2;
 	return items;
 }
@@ -105,34 +102,40 @@ void evn_attention_ops_free(evn_attention_ops *o)
 	free(o);
 }
 
-void evn_attention_program(const evn_attention_ops *o, uint32_t queries, char sources[EVN_ATTENTION_SOURCES],
-						   char defines[EVN_ATTENTION_DEFINES])
+void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t queries)
 {
 	const evn_attention_config *c = &o->config;
-	uint32_t vecs = head_vecs(c->head_dim);
-	snprintf(sources, EVN_ATTENTION_SOURCES, "kv/%s.cl heads.cl attention_tile.cl attend.cl",
-			 formats[c->kv_cache].kernel);
-	snprintf(
-		defines, EVN_ATTENTION_DEFINES,
-		"-DHEAD_DIM=%u -DHEAD_VECS=%u -DHEAD_PAD=%u -DROPE_DIM=%u -DGROUP=%u -DQUERIES=%u -DATTENTION_ITEMS=%u%s%s",
-		c->head_dim, vecs, 16 * vecs, c->rope_dim, c->group, queries, o->items, c->rope_neox ? " -DROPE_NEOX" : "",
-		c->qk_norm ? " -DQK_NORM" : "");
+	evn_spec_part(s, "KV_CACHE", "kv/%s.cl", formats[c->kv_cache].kernel);
+	evn_spec_define(s, "HEAD_DIM", c->head_dim);
+	evn_spec_define(s, "ROPE_DIM", c->rope_dim);
+	evn_spec_define(s, "GROUP", c->group);
+	evn_spec_define(s, "QUERIES", queries);
+	evn_spec_define(s, "ATTENTION_ITEMS", o->items);
+	evn_spec_option(s, c->rope_neox ? "-DROPE_NEOX" : "");
+	evn_spec_option(s, c->qk_norm ? "-DQK_NORM" : "");
 }
 
-/* Built at first use. In f32, or in blocks. */
-static evn_status kernel(evn_attention_ops *o, evn_kernel **k, const char *name, evn_form form, uint32_t queries,
-						 evn_error *err)
+/* Built at first use. */
+static evn_status append_kernel(evn_attention_ops *o, evn_error *err)
 {
-	char own[EVN_ATTENTION_SOURCES], sources[EVN_ATTENTION_SOURCES + 32];
-	char own_defines[EVN_ATTENTION_DEFINES], defines[EVN_ATTENTION_DEFINES + 16];
+	if (o->append)
+		return EVN_OK;
+	evn_spec spec = evn_spec_of("attention_append.cl");
+	evn_spec_attention(&spec, o, 1);
+	return evn_kernel_get(&o->append, o->q, &spec, "attention_append", err);
+}
+
+/* Of a kernel that stores what was attended to, in f32 or in blocks. */
+static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char *file, const char *name,
+								evn_form form, uint32_t queries, evn_error *err)
+{
 	if (*k)
 		return EVN_OK;
-	evn_attention_program(o, queries, own, own_defines);
-	const bool blocks = form != EVN_FORM_F32;
-	snprintf(sources, sizeof sources, "%s%s%s %s.cl", blocks ? evn_store_sources(form) : "", blocks ? " " : "", own,
-			 name);
-	snprintf(defines, sizeof defines, "%s%s", own_defines, blocks ? " -DHEAD_BLOCKS" : "");
-	return evn_kernel_get(k, o->q, sources, name, defines, err);
+	evn_spec spec = evn_spec_of(file);
+	evn_spec_attention(&spec, o, queries);
+	evn_spec_store(&spec, form);
+	evn_spec_option(&spec, form == EVN_FORM_F32 ? "" : "-DHEAD_BLOCKS");
+	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
 /* ---- launches ----------------------------------------------------------------------------------------------------
@@ -202,7 +205,7 @@ void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok)
 
 static evn_status append(evn_attention_ops *o, const evn_attention *at, uint32_t n_tok, evn_error *err)
 {
-	EVN_TRY(kernel(o, &o->append, "attention_append", EVN_FORM_F32, 1, err));
+	EVN_TRY(append_kernel(o, err));
 	evn_args a = evn_args_begin(o->append);
 	evn_arg_attention(&a, at, n_tok);
 	return evn_launch(&a, 2, (size_t[]){at->n_kv, n_tok}, (size_t[]){1, 1}, err);
@@ -249,7 +252,7 @@ static evn_status merge(evn_attention_ops *o, const rows *out, uint32_t n_splits
 						evn_error *err)
 {
 	evn_kernel **k = &o->merge[out->form];
-	EVN_TRY(kernel(o, k, "attention_merge", out->form, 1, err));
+	EVN_TRY(attend_kernel(o, k, "attention_merge.cl", "attention_merge", out->form, 1, err));
 	evn_args a = evn_args_begin(*k);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, o->partial.buf);
@@ -269,7 +272,7 @@ static evn_status attend(evn_attention_ops *o, const rows *out, const evn_attent
 		EVN_TRY(grow(o, &o->partial, floats, "attention's splits", err));
 	}
 	evn_kernel **k = &o->attention[out->form][c.queries];
-	EVN_TRY(kernel(o, k, "attention", out->form, c.queries, err));
+	EVN_TRY(attend_kernel(o, k, "attention.cl", "attention", out->form, c.queries, err));
 	evn_args a = evn_args_begin(*k);
 	evn_arg_attention(&a, at, n_tok);
 	arg_rows(&a, out);
@@ -288,9 +291,11 @@ evn_status evn_op_attention(evn_attention_ops *o, evn_form form, evn_buf *out, u
 	to.form = EVN_FORM_F32;
 	EVN_TRY(evn_attention_rows(o, out_stride, n_tok, &to.buf, err));
 	EVN_TRY(attend(o, &to, at, n_tok, err));
-	if (!o->store[form])
-		EVN_TRY(evn_norm_kernel_get(&o->store[form], o->q, EVN_NORM_NONE, form, "norm_rows.cl", "norm_rows", o->items,
-									err));
+	if (!o->store[form]) {
+		evn_spec spec = evn_spec_of("norm_rows.cl");
+		evn_spec_norm(&spec, EVN_NORM_NONE, form, o->items);
+		EVN_TRY(evn_kernel_get(&o->store[form], o->q, &spec, "norm_rows", err));
+	}
 	const evn_norm stored = {.kind = EVN_NORM_NONE, .form = form, .y = out};
 	return evn_norm_launch(o->store[form], o->items, &stored, to.buf, 0, n_tok, out_stride, err);
 }

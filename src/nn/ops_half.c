@@ -1,11 +1,9 @@
 /* ops_half.c - the launchers of kernels/attention_half.cl and kernels/feed_forward_half.cl. */
 #include "nn/ops_half.h"
 
-#include <stdio.h>
-
 #include "nn/ops_internal.h"
 
-#define TILES 4u /* of a work-item in both products; gated.cl wants 4 */
+#define TILES 4u /* of a work-item in both products of attention */
 
 bool evn_op_fuses(const evn_ops *o, const evn_half *h, uint32_t n_tok)
 {
@@ -18,16 +16,12 @@ bool evn_op_fuses(const evn_ops *o, const evn_half *h, uint32_t n_tok)
 }
 
 /* Both products read the same form, for their formats are the same. */
-static evn_status half_kernel(evn_ops *o, evn_kernel **k, const evn_half *h, const char *rest, const char *name,
-							  const char *more, evn_error *err)
+static evn_spec half_spec(const evn_ops *o, const evn_half *h, const char *file)
 {
 	const evn_form form = evn_op_form(o, h->in, 1);
-	char files[192];
-	if (*k)
-		return EVN_OK;
-	snprintf(files, sizeof files, "%s %s %s", evn_row_files(form),
-			 form == EVN_FORM_Q8 ? "store_q8.cl" : "store_f32.cl", rest);
-	return evn_product_kernel(o, k, h->in->parts[0].quant, form, files, name, TILES, more, err);
+	evn_spec s = evn_spec_row_product(o, file, h->in->parts[0].quant, form);
+	evn_spec_store(&s, form);
+	return s;
 }
 
 /* The arguments that both kernels end with. */
@@ -46,15 +40,17 @@ evn_status evn_op_attention_half(evn_ops *o, evn_attention_ops *attention_ops, c
 								 const evn_attention *at, evn_buf *attended, uint32_t stride, evn_error *err)
 {
 	const uint32_t queries = evn_attention_queries(attention_ops, at, 1);
-	char sources[EVN_ATTENTION_SOURCES], rest[EVN_ATTENTION_SOURCES + 32], defines[EVN_ATTENTION_DEFINES];
 	evn_product_kernels *of;
 	evn_buf *rows;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
 	EVN_TRY(evn_attention_rows(attention_ops, stride, 1, &rows, err));
 	evn_kernel **k = &of->attention_half[evn_op_form(o, h->in, 1)][queries];
-	evn_attention_program(attention_ops, queries, sources, defines);
-	snprintf(rest, sizeof rest, "%s attention_half.cl", sources);
-	EVN_TRY(half_kernel(o, k, h, rest, "attention_half", defines, err));
+	if (!*k) {
+		evn_spec spec = half_spec(o, h, "attention_half.cl");
+		evn_spec_attention(&spec, attention_ops, queries);
+		evn_spec_define(&spec, "TILES", TILES);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "attention_half", err));
+	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_attention(&a, at, 1);
 	evn_arg_buf(&a, rows);
@@ -70,7 +66,10 @@ evn_status evn_op_feed_forward_half(evn_ops *o, const evn_half *h, uint32_t up_o
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
 	evn_kernel **k = &of->feed_forward_half[evn_op_form(o, h->in, 1)];
-	EVN_TRY(half_kernel(o, k, h, "gated.cl feed_forward_half.cl", "feed_forward_half", "", err));
+	if (!*k) {
+		const evn_spec spec = half_spec(o, h, "feed_forward_half.cl");
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "feed_forward_half", err));
+	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_u32(&a, evn_up_tile(h->in, up_offset));
 	evn_arg_u32(&a, up_offset / EVN_TILE_ROWS);

@@ -34,10 +34,9 @@ struct evn_ops {
 
 /* ops_product.c */
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);
-/* Builds the kernel `name` of the files `rest`, which read activations in this form; `more` defines, or "". */
-evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form, const char *rest,
-							  const char *name, uint32_t tiles, const char *more, evn_error *err);
-const char *evn_row_files(evn_form form); /* by which a kernel multiplies rows one by one */
+/* Of a kernel that multiplies activations of this form with weights, a row at a time or a block of rows. */
+evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form);
+evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form);
 /* Whether several tiles of the format to a work-item leave the kernel small enough. */
 bool evn_takes_tiles(const evn_quant *quant, evn_form form);
 
@@ -48,11 +47,8 @@ bool evn_in_one_buffer(const evn_matrix *m);
 uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
 
 /* ops_attention.c */
-#define EVN_ATTENTION_SOURCES 64
-#define EVN_ATTENTION_DEFINES 192
-/* Files and defines of kernels/attend.cl for work-groups of so many queries. */
-void evn_attention_program(const evn_attention_ops *ops, uint32_t queries, char sources[EVN_ATTENTION_SOURCES],
-						   char defines[EVN_ATTENTION_DEFINES]);
+/* Parts and defines of kernels/attend.cl for work-groups of so many queries. */
+void evn_spec_attention(evn_spec *s, const evn_attention_ops *ops, uint32_t queries);
 uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, uint32_t n_tok);
 void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok); /* ATTENTION_PARAMETERS of heads.cl */
 /* Scratch for f32 rows (n_tok, stride), until the next call. */

@@ -2,15 +2,11 @@
  * once, and GEMM over dequantised weights for long prompts. */
 #include "nn/ops_internal.h"
 
-#include <stdio.h>
-
 /* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
 #define SCRATCH_BYTES ((uint64_t)32 << 20)
 #define ITEMS_PER_UNIT 3u /* fewer would leave compute units idle at the end of a launch */
-#define BLOCK_TOKENS 8u   /* TOKENS of kernels/matmul.cl: 8 sums and a weight fill half of 32 vector registers */
 #define RUN_BLOCKS 4u     /* blocks of tokens that follow each other over the same weights (kernels/blocks.cl) */
 #define CORE_CACHE_BYTES ((uint64_t)1 << 20)
-#define SWIGLU_TILES 4u
 
 static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
 
@@ -33,15 +29,28 @@ evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernel
 			   : evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, EVN_MAX_QUANTS);
 }
 
-evn_status evn_product_kernel(evn_ops *o, evn_kernel **out, const evn_quant *quant, evn_form form, const char *rest,
-							  const char *name, uint32_t tiles, const char *more, evn_error *err)
+static evn_spec product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form)
 {
-	char sources[256], defines[96 + EVN_ATTENTION_DEFINES];
-	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl %s%s", quant->kernel,
-			 form == EVN_FORM_Q8 ? "dot4.cl q8.cl group_q8.cl " : "", rest);
-	snprintf(defines, sizeof defines, "-DSLICES=%u -DTOKENS=%u -DTILES=%u%s %s", o->items, BLOCK_TOKENS, tiles,
-			 form == EVN_FORM_Q8 ? evn_dot_defines(o->config.dot) : "", more);
-	return evn_kernel_get(out, o->q, sources, name, defines, err);
+	evn_spec s = evn_spec_of(file);
+	evn_spec_part(&s, "WEIGHTS", "quant/%s.cl", quant->kernel);
+	if (form == EVN_FORM_Q8)
+		evn_spec_option(&s, evn_dot_defines(o->config.dot));
+	return s;
+}
+
+evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form)
+{
+	evn_spec s = product(o, file, quant, form);
+	evn_spec_part(&s, "ROW", form == EVN_FORM_Q8 ? "row_q8.cl" : "row_f32.cl");
+	evn_spec_define(&s, "SLICES", o->items);
+	return s;
+}
+
+evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form)
+{
+	evn_spec s = product(o, file, quant, form);
+	evn_spec_part(&s, "BLOCK", form == EVN_FORM_Q8 ? "block_q8.cl" : "block_f32.cl");
+	return s;
 }
 
 /* K-quants' steps are eight times as long, and unrolled for f32 activations. */
@@ -79,17 +88,6 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 	return a;
 }
 
-/* The kernels' files for tokens one by one, and for blocks of them. */
-const char *evn_row_files(evn_form form)
-{
-	return form == EVN_FORM_Q8 ? "row_q8.cl tiles.cl" : "row_f32.cl tiles.cl";
-}
-
-static const char *block_files(evn_form form)
-{
-	return form == EVN_FORM_Q8 ? "block_q8.cl blocks.cl" : "block_f32.cl blocks.cl";
-}
-
 static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t first, uint32_t n_tok, evn_error *err)
 {
@@ -98,9 +96,9 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	evn_kernel **k = &of->matvec[form][choice];
 	if (!*k) {
-		char files[48];
-		snprintf(files, sizeof files, "%s matvec.cl", evn_row_files(form));
-		EVN_TRY(evn_product_kernel(o, k, p->quant, form, files, "matvec", tiles, "", err));
+		evn_spec spec = evn_spec_row_product(o, "matvec.cl", p->quant, form);
+		evn_spec_define(&spec, "TILES", tiles);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
 	evn_arg_u32(&a, n_tiles);
@@ -109,7 +107,7 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 }
 
 /* Blocks of tokens at once are for CPUs, whose registers hold the sums. */
-static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok) { return o->items == 1 ? n_tok / BLOCK_TOKENS : 0; }
+static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok) { return o->items == 1 ? n_tok / EVN_BLOCK_TOKENS : 0; }
 
 /* Work-groups (block of a run, columns, run) of all blocks of tokens. Weights that stay in a core's cache need no
  * runs, and then short prompts are a few percent faster without. */
@@ -130,9 +128,8 @@ static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	evn_kernel **k = &of->matmul[form];
 	if (!*k) {
-		char files[48];
-		snprintf(files, sizeof files, "%s matmul.cl", block_files(form));
-		EVN_TRY(evn_product_kernel(o, k, p->quant, form, files, "matmul", 1, "", err));
+		const evn_spec spec = evn_spec_block_product(o, "matmul.cl", p->quant, form);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
 	return launch_blocks(o, &a, p, p->rows / EVN_TILE_ROWS, n_blocks, err);
@@ -142,7 +139,7 @@ static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
-	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * BLOCK_TOKENS;
+	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul(o, y, y_stride, form, x, x_stride, p, n_blocks, err));
 	return done == n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
@@ -161,9 +158,10 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 {
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
-	if (!of->dequantize)
-		EVN_TRY(evn_product_kernel(o, &of->dequantize, p->quant, EVN_FORM_F32, "dequantize.cl", "dequantize", 1, "",
-								   err));
+	if (!of->dequantize) {
+		const evn_spec spec = product(o, "dequantize.cl", p->quant, EVN_FORM_F32);
+		EVN_TRY(evn_kernel_get(&of->dequantize, o->q, &spec, "dequantize", err));
+	}
 	evn_args a = evn_args_begin(of->dequantize);
 	evn_arg_buf(&a, o->scratch);
 	evn_arg_u32(&a, n_tiles * EVN_TILE_ROWS);
@@ -269,17 +267,6 @@ typedef struct {
 	uint32_t up, n_tiles; /* as in kernels/gated.cl */
 } gated_rows;
 
-static evn_status swiglu_kernel(evn_ops *o, evn_kernel **k, const gated_rows *g, const char *product,
-								const char *rest, const char *name, uint32_t tiles, evn_error *err)
-{
-	char files[96];
-	if (*k)
-		return EVN_OK;
-	snprintf(files, sizeof files, "%s %s %s", product,
-			 g->form == g->y_form && g->form == EVN_FORM_Q8 ? "store_q8.cl" : evn_store_sources(g->y_form), rest);
-	return evn_product_kernel(o, k, g->gates->quant, g->form, files, name, tiles, "", err);
-}
-
 static evn_args swiglu_args(evn_kernel *k, const gated_rows *g)
 {
 	evn_args a = evn_args_begin(k);
@@ -298,8 +285,11 @@ static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first,
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
 	evn_kernel **k = &of->matvec_swiglu[g->form][g->y_form];
-	EVN_TRY(swiglu_kernel(o, k, g, evn_row_files(g->form), "gated.cl matvec_swiglu.cl", "matvec_swiglu", SWIGLU_TILES,
-						  err));
+	if (!*k) {
+		evn_spec spec = evn_spec_row_product(o, "matvec_swiglu.cl", g->gates->quant, g->form);
+		evn_spec_store(&spec, g->y_form);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));
+	}
 	evn_args a = swiglu_args(*k, g);
 	evn_arg_u32(&a, first);
 	return evn_launch2(&a, g->y_stride / 32, n_tok, o->items, err);
@@ -310,14 +300,18 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
 	evn_kernel **k = &of->matmul_swiglu[g->form][g->y_form];
-	EVN_TRY(swiglu_kernel(o, k, g, block_files(g->form), "matmul_swiglu.cl", "matmul_swiglu", 1, err));
+	if (!*k) {
+		evn_spec spec = evn_spec_block_product(o, "matmul_swiglu.cl", g->gates->quant, g->form);
+		evn_spec_store(&spec, g->y_form);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul_swiglu", err));
+	}
 	evn_args a = swiglu_args(*k, g);
 	return launch_blocks(o, &a, g->gates, g->y_stride / 32, n_blocks, err);
 }
 
 static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
 {
-	const uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * BLOCK_TOKENS;
+	const uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul_swiglu(o, g, n_blocks, err));
 	return done == n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);

@@ -88,8 +88,11 @@ struct evn_event {
  */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
 
-/* The program of kernels/<sources> (a space-separated list; common.cl comes first always) built for d. */
-evn_status evn_program_get(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err);
+/* source.c: malloc'd text of the kernel file that `sources` begins with and, each once, of all that it includes. The
+ * files for parts follow: "matvec.cl ROW=row_q8.cl". */
+evn_status evn_source_resolve(char **text, const char *sources, evn_error *err);
+
+evn_status evn_program_get(evn_device *d, const evn_spec *spec, cl_program *out, evn_error *err);
 void evn_programs_free(evn_device *d);
 
 /* Before the first product; sets an environment variable, so before other threads may read the environment. */

@@ -1,18 +1,17 @@
-/* norm.c - which kernel files make up a norm, and its arguments. */
-#include <stdio.h>
-
+/* norm.c - which parts a norm has, and its arguments. */
 #include "ocl/ocl.h"
 
-const char *evn_store_sources(evn_form form) { return form == EVN_FORM_Q8 ? "q8.cl store_q8.cl" : "store_f32.cl"; }
-
-evn_status evn_norm_kernel_get(evn_kernel **out, evn_queue *q, evn_norm_kind kind, evn_form form, const char *rest,
-							   const char *name, uint32_t items, evn_error *err)
+void evn_spec_store(evn_spec *s, evn_form form)
 {
-	static const char *const files[EVN_NORM_KINDS] = {"norm_rms.cl", "norm_layer.cl", "norm_none.cl"};
-	char sources[160], defines[32];
-	snprintf(sources, sizeof sources, "%s norm.cl %s %s", evn_store_sources(form), files[kind], rest);
-	snprintf(defines, sizeof defines, "-DNORM_ITEMS=%u", items);
-	return evn_kernel_get(out, q, sources, name, defines, err);
+	evn_spec_part(s, "STORE", form == EVN_FORM_Q8 ? "store_q8.cl" : "store_f32.cl");
+}
+
+void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_form form, uint32_t items)
+{
+	static const char *const names[EVN_NORM_KINDS] = {"rms", "layer", "none"};
+	evn_spec_part(s, "NORM", "norm_%s.cl", names[kind]);
+	evn_spec_store(s, form);
+	evn_spec_define(s, "NORM_ITEMS", items);
 }
 
 void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride)

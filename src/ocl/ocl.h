@@ -80,12 +80,24 @@ evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, 
 				   evn_error *err);
 evn_status evn_unmap(evn_queue *q, evn_buf *b, void *host, evn_error *err);
 
-/* The kernel `name` of kernels/<sources> (a space-separated list; common.cl comes before it always) built for the
- * queue's device with `defines` ("-DHEAD_DIM=64"); programs are shared and their binaries cached on disk, keyed by
- * sources, defines, device and driver. One kernel object per queue: argument setting is not thread-safe. Freed with
- * the queue. */
-evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, const char *name, const char *defines,
-						  evn_error *err);
+/* What a program is built from (source.c): a kernel file, which includes what it needs; the files for parts that come
+ * in several (kernels/variants.h); its defines. What is not set has the default that the files name. A text that does
+ * not fit sticks and comes out of evn_kernel_get. */
+typedef struct {
+	char sources[192]; /* "matvec.cl WEIGHTS=quant/q6_k.cl ROW=row_q8.cl" */
+	char defines[192]; /* " -DTILES=4 -DROPE_NEOX" */
+	bool too_long;
+} evn_spec;
+evn_spec evn_spec_of(const char *file); /* "matvec.cl" */
+/* The file for `#include PART`: "quant/%s.cl". A part that the files do not include is an error. */
+void evn_spec_part(evn_spec *s, const char *part, const char *file, ...) __attribute__((format(printf, 3, 4)));
+void evn_spec_define(evn_spec *s, const char *name, uint32_t value);
+void evn_spec_option(evn_spec *s, const char *option); /* "-DROPE_NEOX", or several; "" for none */
+
+/* The kernel `name` of the program, built for the queue's device; programs are shared and their binaries cached on
+ * disk, keyed by the text that the files make, defines, device and driver. One kernel object per queue: argument
+ * setting is not thread-safe. Freed with the queue. */
+evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, const char *name, evn_error *err);
 
 /* Of how kernels are built and of their embedded sources, for cache keys. */
 uint64_t evn_kernels_hash(void);
@@ -132,7 +144,7 @@ void evn_event_free(evn_event *e);
 /* The form of an activation matrix that a product reads: f32 rows, or rows of 8-bit blocks (kernels/q8.cl), which
  * need less memory than f32 rows of the same stride. */
 typedef enum { EVN_FORM_F32, EVN_FORM_Q8, EVN_FORMS } evn_form;
-const char *evn_store_sources(evn_form form); /* kernel files that write in this form */
+void evn_spec_store(evn_spec *s, evn_form form); /* what the kernel stores: part STORE */
 
 /* A norm of rows (n_tok, stride), and where it goes: y (n_tok, stride) in the form that the next product reads. */
 typedef enum { EVN_NORM_RMS, EVN_NORM_LAYER, EVN_NORM_NONE, EVN_NORM_KINDS } evn_norm_kind;
@@ -144,9 +156,8 @@ typedef struct {
 	uint32_t dim;            /* true columns */
 	float eps;
 } evn_norm;
-/* The kernel `name` of kernels/<rest> built for this kind and form, `items` work-items to a row. */
-evn_status evn_norm_kernel_get(evn_kernel **out, evn_queue *q, evn_norm_kind kind, evn_form form, const char *rest,
-							   const char *name, uint32_t items, evn_error *err);
+/* What the kernel makes of a row: parts NORM and STORE, `items` work-items to a row. */
+void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_form form, uint32_t items);
 void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride);
 /* k: norm_rows of norm_rows.cl. Of the rows first .. first + n_tok of x (.., stride). */
 evn_status evn_norm_launch(evn_kernel *k, uint32_t items, const evn_norm *n, const evn_buf *x, uint32_t first,

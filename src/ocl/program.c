@@ -1,6 +1,6 @@
-/* program.c - kernel sources to programs: composed from the embedded files, built once per device and define set, and
- * kept as binaries on disk. A binary that a driver refuses is rebuilt from source; the cache can only save time.
- * Binaries are asked for when the device is closed: in the middle of a step ranks would wait for each other's. */
+/* program.c - kernel sources (source.c) to programs: built once per device and define set, and kept as binaries on
+ * disk. A binary that a driver refuses is rebuilt from source; the cache can only save time. Binaries are asked for
+ * when the device is closed: in the middle of a step ranks would wait for each other's. */
 #include "ocl/internal.h"
 
 #include <stdio.h>
@@ -11,49 +11,12 @@
 #include "ocl/kernel_sources.h"
 
 #define BINARY_LIMIT ((size_t)256 << 20)
-#define SOURCE_LIMIT ((size_t)1 << 20)
 #define BUILD_OPTIONS "-cl-mad-enable"
 #define LANGUAGE "-cl-std=CL1.2" /* unless the defines name a later one */
 
-static const char *embedded(const char *path, size_t path_length)
+static evn_status load_source(const evn_device *d, const char *sources, char **text, evn_error *err)
 {
-	for (size_t i = 0; i < evn_kernel_source_count; i++)
-		if (strlen(evn_kernel_sources[i].path) == path_length &&
-			!memcmp(evn_kernel_sources[i].path, path, path_length))
-			return evn_kernel_sources[i].text;
-	return NULL;
-}
-
-/* malloc'd text of one kernel file: from EVENER_KERNEL_DIR when set, so that kernels change without a rebuild. */
-static evn_status load_source(const char *path, size_t path_length, char **out, evn_error *err)
-{
-	const char *dir = evn_env_get()->kernel_dir;
-	if (dir) {
-		size_t size;
-		char *full = evn_format("%s/%.*s", dir, (int)path_length, path);
-		if (!full)
-			return evn_fail_memory(err, dir, path_length);
-		evn_status s = evn_read_file(out, &size, full, SOURCE_LIMIT, err);
-		free(full);
-		return s;
-	}
-	const char *text = embedded(path, path_length);
-	if (!text)
-		return evn_fail(err, EVN_ERR_BUILD, "kernels/%.*s: no such kernel file", (int)path_length, path);
-	*out = evn_strdup(text);
-	return *out ? EVN_OK : evn_fail_memory(err, path, strlen(text));
-}
-
-#define MAX_SOURCES 16
-
-static void free_sources(char **texts, cl_uint n)
-{
-	for (cl_uint i = 0; i < n; i++)
-		free(texts[i]);
-}
-
-static evn_status fit_source(const evn_device *d, char **text, evn_error *err)
-{
+	EVN_TRY(evn_source_resolve(text, sources, err));
 	if (!d->loses_count)
 		return EVN_OK;
 	char *plain = *text;
@@ -63,29 +26,11 @@ static evn_status fit_source(const evn_device *d, char **text, evn_error *err)
 	return s;
 }
 
-static evn_status load_sources(const evn_device *d, const char *sources, char **texts, cl_uint *n, evn_error *err)
-{
-	*n = 0;
-	EVN_TRY(load_source("common.cl", strlen("common.cl"), &texts[(*n)++], err));
-	for (const char *p = sources; *p;) {
-		size_t length = strcspn(p, " ");
-		if (*n == MAX_SOURCES)
-			return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: more than %d files in one program", sources,
-							MAX_SOURCES);
-		EVN_TRY(load_source(p, length, &texts[*n], err));
-		EVN_TRY(fit_source(d, &texts[(*n)++], err));
-		p += length;
-		p += strspn(p, " ");
-	}
-	return EVN_OK;
-}
-
 /* Everything that changes the code. */
-static char *binary_path(const evn_device *d, char **texts, cl_uint n, const char *defines)
+static char *binary_path(const evn_device *d, const char *text, const char *defines)
 {
 	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
-	for (cl_uint i = 0; i < n; i++)
-		h = evn_hash_str(h, texts[i]);
+	h = evn_hash_str(h, text);
 	h = evn_hash_str(h, defines);
 	h = evn_hash_str(h, d->info->platform_name);
 	h = evn_hash_str(h, d->info->name);
@@ -123,14 +68,13 @@ static evn_status build(evn_device *d, cl_program p, const char *sources, const 
 }
 
 /* A kernel without the guard would run its first launch in earnest, far beyond its buffers. */
-static evn_status check_guards(const evn_device *d, cl_program p, char **texts, cl_uint n, const char *sources,
+static evn_status check_guards(const evn_device *d, cl_program p, const char *text, const char *sources,
 							   evn_error *err)
 {
-	size_t kernels = 0, guards = 0;
+	size_t kernels = 0;
 	if (!d->loses_count)
 		return EVN_OK;
-	for (cl_uint i = 0; i < n; i++)
-		guards += evn_widest_guards(texts[i]);
+	const size_t guards = evn_widest_guards(text);
 	cl_int code = clGetProgramInfo(p, CL_PROGRAM_NUM_KERNELS, sizeof kernels, &kernels, NULL);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, d, "clGetProgramInfo", sources, code);
@@ -187,32 +131,30 @@ static void save_binary(const evn_device *d, cl_program p, const char *path)
 static evn_status make_program(evn_device *d, evn_program *entry, evn_error *err)
 {
 	const char *sources = entry->sources, *defines = entry->defines;
-	char *texts[MAX_SOURCES] = {NULL};
-	cl_uint n;
 	cl_int code;
-	char *path = NULL;
+	char *text = NULL, *path = NULL;
 	cl_program p = NULL;
-	evn_status s = load_sources(d, sources, texts, &n, err);
+	evn_status s = load_source(d, sources, &text, err);
 	if (s != EVN_OK)
 		goto done;
-	path = binary_path(d, texts, n, defines);
+	path = binary_path(d, text, defines);
 	p = from_binary(d, path, sources, defines);
 	if (p)
 		goto done;
-	p = clCreateProgramWithSource(d->context->cl, n, (const char **)texts, NULL, &code);
+	p = clCreateProgramWithSource(d->context->cl, 1, (const char **)&text, NULL, &code);
 	if (!p) {
 		s = evn_cl_fail(err, d, "clCreateProgramWithSource", sources, code);
 		goto done;
 	}
 	s = build(d, p, sources, defines, err);
 	if (s == EVN_OK)
-		s = check_guards(d, p, texts, n, sources, err);
+		s = check_guards(d, p, text, sources, err);
 	if (s == EVN_OK && !d->throwaway) {
 		entry->unsaved = path;
 		path = NULL;
 	}
 done:
-	free_sources(texts, MAX_SOURCES);
+	free(text);
 	free(path);
 	if (s != EVN_OK && p)
 		clReleaseProgram(p);
@@ -235,8 +177,12 @@ static evn_status add_program(evn_device *d, const char *sources, const char *de
 	return EVN_OK;
 }
 
-evn_status evn_program_get(evn_device *d, const char *sources, const char *defines, cl_program *out, evn_error *err)
+evn_status evn_program_get(evn_device *d, const evn_spec *spec, cl_program *out, evn_error *err)
 {
+	const char *sources = spec->sources, *defines = spec->defines;
+	if (spec->too_long)
+		return evn_fail(err, EVN_ERR_LIMIT, "kernels/%s %s: a longer list of parts or defines than %zu characters",
+						sources, defines, sizeof spec->sources - 1);
 	evn_status s = EVN_OK;
 	pthread_mutex_lock(&d->lock);
 	evn_program *p = d->programs;

@@ -54,11 +54,10 @@ evn_status evn_queue_finish(evn_queue *q, evn_error *err)
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clFinish", NULL, code);
 }
 
-evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const char *sources, const char *name, const char *defines,
-						  evn_error *err)
+evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, const char *name, evn_error *err)
 {
 	cl_program program;
-	EVN_TRY(evn_program_get(q->device, sources, defines, &program, err));
+	EVN_TRY(evn_program_get(q->device, spec, &program, err));
 	evn_kernel *k = calloc(1, sizeof *k);
 	if (!k)
 		return evn_fail_memory(err, "kernel", sizeof *k);

@@ -111,6 +111,10 @@ typedef struct {
 	int32_t sum;
 	float scaled_half_sums[2], scaled_sum;
 } q8_block;
+_Static_assert(offsetof(q8_block, scale) == EVN_Q8_SCALE && offsetof(q8_block, sum) == EVN_Q8_SUM &&
+				   offsetof(q8_block, scaled_half_sums) == EVN_Q8_HALF_SUMS &&
+				   offsetof(q8_block, scaled_sum) == EVN_Q8_SCALED_SUM && sizeof(q8_block) == EVN_Q8_BYTES,
+			   "kernels/constants.h");
 
 static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, const q8_block **out, evn_error *err)
 {

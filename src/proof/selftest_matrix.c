@@ -106,11 +106,11 @@ static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const evn_
 								 evn_error *err)
 {
 	const uint32_t n_tiles = 2, ld = (n_tiles + 1) * EVN_TILE_ROWS;
-	char sources[64];
+	evn_spec spec = evn_spec_of("dequantize.cl");
 	evn_kernel *k;
 	evn_case_array out;
-	snprintf(sources, sizeof sources, "quant/%s.cl tile.cl dequantize.cl", s->quant->kernel);
-	EVN_TRY(evn_kernel_get(&k, c->q, sources, "dequantize", "-DSLICES=1", err));
+	evn_spec_part(&spec, "WEIGHTS", "quant/%s.cl", s->quant->kernel);
+	EVN_TRY(evn_kernel_get(&k, c->q, &spec, "dequantize", err));
 	EVN_TRY(evn_case_output(c, &out, (uint64_t)m->columns * ld, err));
 	for (uint32_t col = 0; col < m->columns; col++)
 		for (uint32_t i = 0; i < n_tiles * EVN_TILE_ROWS; i++) {

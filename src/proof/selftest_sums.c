@@ -3,12 +3,10 @@
 #include "proof/selftest_case.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-/* Words of the shared memory as flags.cl lays it out: a count every FLAG_WORDS, behind the counts who was late;
- * then, a multiple of sixteen words from the beginning, partials. */
-enum { FLAG_WORDS = 16, LATE_SLOT = EVN_MAX_RANKS, ALL_FLAGS = (EVN_MAX_RANKS + 1) * FLAG_WORDS };
+/* Words of the shared memory before the partials, which begin a multiple of sixteen words from its beginning. */
+enum { ALL_FLAGS = (EVN_LATE_SLOT + 1) * EVN_FLAG_WORDS };
 
 static float float_of_bits(uint32_t bits)
 {
@@ -27,7 +25,7 @@ static evn_status make_shared(evn_cases *c, evn_case_array *shared, uint32_t pre
 		shared->values[i] = 0;
 	shared->values[0] = float_of_bits(round - 1);
 	for (uint32_t r = 1; r < present; r++)
-		shared->values[r * FLAG_WORDS] = float_of_bits(round);
+		shared->values[r * EVN_FLAG_WORDS] = float_of_bits(round);
 	EVN_TRY(evn_case_upload(c, shared, err));
 	for (uint64_t i = 0; i < shared->n; i++) {
 		shared->want[i] = (double)shared->values[i];
@@ -116,11 +114,12 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 {
 	static const char *const names[2][2] = {{"add_partials", "add_norm"}, {"flags_and_add", "flags_and_norm"}};
 	static const char *const files[2][2] = {{"add_partials.cl", "add_norm.cl"},
-											{"flags.cl flags_sum.cl", "flags.cl flags_and_norm.cl"}};
-	char sources[64];
-	snprintf(sources, sizeof sources, "message/f32.cl sum.cl %s", files[s->waits][s->norms]);
-	return evn_norm_kernel_get(k, c->q, EVN_NORM_RMS, s->form, sources, names[s->waits][s->norms], items_of(c, s),
-							   err);
+											{"flags_sum.cl", "flags_and_norm.cl"}};
+	evn_spec spec = evn_spec_of(files[s->waits][s->norms]);
+	evn_spec_part(&spec, "MESSAGE", "message/f32.cl");
+	if (s->norms)
+		evn_spec_norm(&spec, EVN_NORM_RMS, s->form, items_of(c, s));
+	return evn_kernel_get(k, c->q, &spec, names[s->waits][s->norms], err);
 }
 
 /* The partials lie behind the flags. */
@@ -192,10 +191,11 @@ static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
 	evn_case_array flags;
-	static const char *const sources = "message/f32.cl sum.cl flags.cl flags_sum.cl";
+	evn_spec spec = evn_spec_of("flags_sum.cl");
 	evn_kernel *arrive, *wait;
-	EVN_TRY(evn_norm_kernel_get(&arrive, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "flags_arrive", 1, err));
-	EVN_TRY(evn_norm_kernel_get(&wait, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "flags_wait", 1, err));
+	evn_spec_part(&spec, "MESSAGE", "message/f32.cl");
+	EVN_TRY(evn_kernel_get(&arrive, c->q, &spec, "flags_arrive", err));
+	EVN_TRY(evn_kernel_get(&wait, c->q, &spec, "flags_wait", err));
 	EVN_TRY(make_shared(c, &flags, present, round, 0, err));
 	flags.want[0] = (double)float_of_bits(round + 1);
 	for (int i = 0; i < 2; i++) {
@@ -205,7 +205,7 @@ static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 		EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	}
 	if (present < 3)
-		flags.want[LATE_SLOT * FLAG_WORDS] = (double)float_of_bits(present + 1);
+		flags.want[EVN_LATE_SLOT * EVN_FLAG_WORDS] = (double)float_of_bits(present + 1);
 	evn_args a = evn_args_begin(wait);
 	flags_args(&a, &flags, 3);
 	evn_arg_u32(&a, 1);
@@ -250,13 +250,13 @@ static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	enum { N = 11 * 32 };
 	const message_shape *m = shape;
-	char sources[64];
+	evn_spec packs = evn_spec_of("pack.cl"), adds = evn_spec_of("add_partials.cl");
 	evn_kernel *pack, *add;
 	evn_case_array partials[2], packed[2], x;
-	snprintf(sources, sizeof sources, "message/%s.cl pack.cl", m->name);
-	EVN_TRY(evn_kernel_get(&pack, c->q, sources, "pack", "", err));
-	snprintf(sources, sizeof sources, "message/%s.cl sum.cl add_partials.cl", m->name);
-	EVN_TRY(evn_norm_kernel_get(&add, c->q, EVN_NORM_NONE, EVN_FORM_F32, sources, "add_partials", 1, err));
+	evn_spec_part(&packs, "MESSAGE", "message/%s.cl", m->name);
+	EVN_TRY(evn_kernel_get(&pack, c->q, &packs, "pack", err));
+	evn_spec_part(&adds, "MESSAGE", "message/%s.cl", m->name);
+	EVN_TRY(evn_kernel_get(&add, c->q, &adds, "add_partials", err));
 	EVN_TRY(evn_case_output(c, &x, N, err));
 	for (int i = 0; i < 2; i++) {
 		EVN_TRY(evn_case_input(c, &packed[i], N, err));

@@ -2,7 +2,6 @@
 #include "train/backward.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct evn_backward {
@@ -23,33 +22,36 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_atten
 	b->q = q;
 	b->attention_scale = heads->head_dim ? 1.0f / sqrtf((float)heads->head_dim) : 0;
 	const bool has_heads = heads->head_dim > 0;
-	char defines[96] = "";
-	if (has_heads)
-		snprintf(defines, sizeof defines, "-DHEAD_DIM=%u -DROPE_DIM=%u%s", heads->head_dim, heads->rope_dim,
-				 heads->rope_neox ? " -DROPE_NEOX" : "");
 	const struct {
 		evn_kernel **kernel;
 		const char *file, *name;
-		bool wanted;
+		bool wanted, has_heads;
 	} kernels[] = {
-		{&b->rmsnorm, "train/backward.cl", "rmsnorm_backward", true},
-		{&b->rmsnorm_weight, "train/backward.cl", "rmsnorm_weight_gradient", true},
-		{&b->swiglu, "train/backward.cl", "swiglu_backward", true},
-		{&b->rope, "train/backward.cl", "rope_rows", heads->rope_dim > 0},
-		{&b->embed, "train/backward.cl", "embed", true},
-		{&b->embed_back, "train/backward.cl", "embed_backward", true},
-		{&b->attention, "train/attention_train.cl", "attention_forward", has_heads},
-		{&b->attention_queries, "train/attention_train.cl", "attention_backward_queries", has_heads},
-		{&b->attention_keys, "train/attention_train.cl", "attention_backward_keys", has_heads},
-		{&b->stats, "train/loss.cl", "loss_stats", true},
-		{&b->loss, "train/loss.cl", "loss_gradient", true},
-		{&b->adamw, "train/adamw.cl", "adamw", true},
-		{&b->squares, "train/adamw.cl", "sum_squares", true},
-		{&b->bias, "train/backward.cl", "bias_gradient", true},
+		{&b->rmsnorm, "train/backward.cl", "rmsnorm_backward", true, false},
+		{&b->rmsnorm_weight, "train/backward.cl", "rmsnorm_weight_gradient", true, false},
+		{&b->swiglu, "train/backward.cl", "swiglu_backward", true, false},
+		{&b->rope, "train/rope_rows.cl", "rope_rows", heads->rope_dim > 0, true},
+		{&b->embed, "train/backward.cl", "embed", true, false},
+		{&b->embed_back, "train/backward.cl", "embed_backward", true, false},
+		{&b->attention, "train/attention_train.cl", "attention_forward", has_heads, true},
+		{&b->attention_queries, "train/attention_train.cl", "attention_backward_queries", has_heads, true},
+		{&b->attention_keys, "train/attention_train.cl", "attention_backward_keys", has_heads, true},
+		{&b->stats, "train/loss.cl", "loss_stats", true, false},
+		{&b->loss, "train/loss.cl", "loss_gradient", true, false},
+		{&b->adamw, "train/adamw.cl", "adamw", true, false},
+		{&b->squares, "train/adamw.cl", "sum_squares", true, false},
+		{&b->bias, "train/backward.cl", "bias_gradient", true, false},
 	};
-	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+		evn_spec spec = evn_spec_of(kernels[i].file);
+		if (kernels[i].has_heads) {
+			evn_spec_define(&spec, "HEAD_DIM", heads->head_dim);
+			evn_spec_define(&spec, "ROPE_DIM", heads->rope_dim);
+			evn_spec_option(&spec, heads->rope_neox ? "-DROPE_NEOX" : "");
+		}
 		if (kernels[i].wanted)
-			EVN_TRY(evn_kernel_get(kernels[i].kernel, q, kernels[i].file, kernels[i].name, defines, err));
+			EVN_TRY(evn_kernel_get(kernels[i].kernel, q, &spec, kernels[i].name, err));
+	}
 	return EVN_OK;
 }
 
@@ -90,7 +92,8 @@ evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, ev
 /* A kernel that not every network needs. */
 static evn_status need(const evn_backward *b, evn_kernel **k, const char *file, const char *name, evn_error *err)
 {
-	return *k ? EVN_OK : evn_kernel_get(k, b->q, file, name, "", err);
+	const evn_spec spec = evn_spec_of(file);
+	return *k ? EVN_OK : evn_kernel_get(k, b->q, &spec, name, err);
 }
 
 evn_status evn_op_bias_gradient(evn_backward *b, evn_buf *db, const evn_buf *dy, uint32_t stride, uint32_t width,

@@ -90,7 +90,7 @@ typedef struct {
 /* Floats of stats, to be summed over the ranks; a multiple of 16. */
 static inline uint64_t evn_loss_floats(uint32_t n_tok, uint32_t n_ranks)
 {
-	return evn_round_up((uint64_t)n_tok * n_ranks * 3, 16);
+	return evn_round_up((uint64_t)n_tok * n_ranks * EVN_LOSS_STATS, 16);
 }
 evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *logits, const evn_buf *targets,
 							 const evn_loss *l, evn_error *err);
@@ -107,7 +107,6 @@ typedef struct {
 evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, const evn_buf *g, uint64_t n,
 						const evn_adamw *a, evn_error *err);
 /* sums[k] = squares of g's k-th EVN_SQUARES_PIECE values; n a multiple of 16. */
-#define EVN_SQUARES_PIECE 4096u
 evn_status evn_op_sum_squares(evn_backward *b, evn_buf *sums, const evn_buf *g, uint64_t n, evn_error *err);
 
 #endif

@@ -62,7 +62,9 @@ static evn_status copy_rows(member *m, evn_error *err)
 	evn_kernel *k;
 	evn_norm n = {.kind = EVN_NORM_NONE, .y = m->y, .dim = STRIDE};
 	uint32_t seed = m->rank;
-	EVN_TRY(evn_norm_kernel_get(&k, m->queue, n.kind, n.form, "norm_rows.cl", "norm_rows", 1, err));
+	evn_spec spec = evn_spec_of("norm_rows.cl");
+	evn_spec_norm(&spec, n.kind, n.form, 1);
+	EVN_TRY(evn_kernel_get(&k, m->queue, &spec, "norm_rows", err));
 	EVN_TRY(fill(m, m->x, MOST_ROWS * STRIDE, 3, err));
 	EVN_TRY(fill(m, m->y, MOST_ROWS * STRIDE, -1, err));
 	pthread_barrier_wait(m->together);

@@ -1,0 +1,29 @@
+// scales_k.cl - what Q4_K and Q5_K share: blocks of 256 in groups of 32 begin with f16 factors of the scales and of the
+// minima, then eight of each, of 6 bits, in 12 bytes.
+#include "common.cl"
+
+#define STEP_LEN 256
+#define GROUP_LEN 32
+#define ZERO 0
+#define HAS_OFFSET
+
+// The scales and minima of group g.
+INLINE void unpack_scales(const global uchar *scales, uint g, uchar16 *scale, uchar16 *min)
+{
+	uchar16 a = vload16(g, scales), b = vload16(g + 4, scales);
+	if (g < 4) {
+		*scale = bits(a, 0, 6);
+		*min = bits(b, 0, 6);
+	} else {
+		*scale = bits(b, 0, 4) | bits(vload16(g - 4, scales), 6, 2) << (uchar16)4;
+		*min = bits(b, 4, 4) | bits(a, 6, 2) << (uchar16)4;
+	}
+}
+
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+{
+	uchar16 s, m;
+	unpack_scales(b + 4 * EVN_TILE_ROWS, g, &s, &m);
+	*scale = load_halfs(b) * convert_float16(s);
+	*offset = -load_halfs(b + 2 * EVN_TILE_ROWS) * convert_float16(m);
+}
