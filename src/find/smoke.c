@@ -38,7 +38,7 @@ typedef struct {
 	const char *call; /* that failed */
 } built;
 
-static void tell_step(const smoke *t, const char *doing, const char *what)
+static void report_step(const smoke *t, const char *doing, const char *what)
 {
 	char line[320];
 	snprintf(line, sizeof line, "%s %s on %s", doing, what, t->name);
@@ -110,10 +110,10 @@ static bool passes(const smoke *t, const char *what, const char *source, const c
 {
 	float ys[ITEMS];
 	built b;
-	tell_step(t, "building", what);
+	report_step(t, "building", what);
 	cl_int code = build_kernel(t, &b, source, options);
 	if (code == CL_SUCCESS) {
-		tell_step(t, "running", what);
+		report_step(t, "running", what);
 		b.call = "clEnqueueWriteBuffer";
 		code = fill_inputs(t);
 	}
@@ -229,7 +229,7 @@ static bool svm_passes(const smoke *t)
 	const size_t items = ITEMS, group = GROUP;
 	built b = {0};
 	bool right = false;
-	tell_step(t, "running", "a kernel on shared virtual memory");
+	report_step(t, "running", "a kernel on shared virtual memory");
 	float *memory =
 		clSVMAlloc(t->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, 2 * ITEMS * sizeof(float), 0);
 	for (int i = 0; memory && i < ITEMS; i++) {
@@ -281,7 +281,7 @@ static bool command_buffer_passes(const smoke *t)
 	built b = {0};
 	float ys[ITEMS];
 	cl_command_buffer_khr commands = NULL;
-	tell_step(t, "running", "a command buffer");
+	report_step(t, "running", "a command buffer");
 	bool right =
 		find_command_buffer_calls(t, &call) && build_kernel(t, &b, baseline, "") == CL_SUCCESS &&
 		fill_inputs(t) == CL_SUCCESS && clSetKernelArg(b.kernel, 0, sizeof t->in, &t->in) == CL_SUCCESS &&
@@ -324,7 +324,7 @@ static void try_features(const smoke *t, unsigned *claimed, unsigned *features)
 static const char *open_context(smoke *t, cl_int *code)
 {
 	cl_context_properties on[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)t->platform, 0};
-	tell_step(t, "creating", "a context and a queue");
+	report_step(t, "creating", "a context and a queue");
 	t->context = clCreateContext(on, 1, &t->device, NULL, NULL, code);
 	if (!t->context)
 		return "clCreateContext";
@@ -339,7 +339,7 @@ static const char *open_context(smoke *t, cl_int *code)
 
 static void close_context(smoke *t)
 {
-	tell_step(t, "releasing", "everything");
+	report_step(t, "releasing", "everything");
 	if (t->in)
 		clReleaseMemObject(t->in);
 	if (t->out)

@@ -27,7 +27,7 @@ evn_colour evn_scale_colour(double place)
 	return (evn_colour){a.r + within * (b.r - a.r), a.g + within * (b.g - a.g), a.b + within * (b.b - a.b)};
 }
 
-static evn_status check(cairo_status_t s, evn_error *err)
+static evn_status check_cairo(cairo_status_t s, evn_error *err)
 {
 	if (s == CAIRO_STATUS_SUCCESS)
 		return EVN_OK;
@@ -42,7 +42,7 @@ evn_status evn_canvas_create(evn_canvas *out, evn_error *err)
 	cairo_select_font_face(out->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
 	cairo_set_source_rgb(out->cr, 1, 1, 1);
 	cairo_paint(out->cr);
-	return check(cairo_status(out->cr), err);
+	return check_cairo(cairo_status(out->cr), err);
 }
 
 void evn_canvas_free(evn_canvas *c)
@@ -57,7 +57,7 @@ typedef struct {
 	size_t size, capacity;
 } png_bytes;
 
-static cairo_status_t append(void *closure, const unsigned char *data, unsigned n)
+static cairo_status_t append_png(void *closure, const unsigned char *data, unsigned n)
 {
 	png_bytes *p = closure;
 	if (p->size + n > p->capacity) {
@@ -76,9 +76,9 @@ static cairo_status_t append(void *closure, const unsigned char *data, unsigned 
 evn_status evn_canvas_save(const evn_canvas *c, const char *path, evn_error *err)
 {
 	png_bytes png = {0};
-	evn_status s = check(cairo_status(c->cr), err);
+	evn_status s = check_cairo(cairo_status(c->cr), err);
 	if (s == EVN_OK)
-		s = check(cairo_surface_write_to_png_stream(c->surface, append, &png), err);
+		s = check_cairo(cairo_surface_write_to_png_stream(c->surface, append_png, &png), err);
 	if (s == EVN_OK)
 		s = evn_write_file(path, png.data, png.size, err);
 	free(png.data);

@@ -158,7 +158,7 @@ static void draw_values(const evn_canvas *c, const evn_heat_map *m, const evn_ax
 	evn_set_colour(c, evn_ink);
 }
 
-static void draw_bar(const evn_canvas *c, const evn_heat_map *m, const evn_axis *scale, evn_rect a)
+static void draw_color_bar(const evn_canvas *c, const evn_heat_map *m, const evn_axis *scale, evn_rect a)
 {
 	evn_rect bar = {a.x + a.width + 28, a.y, BAR_WIDTH, a.height};
 	cairo_set_line_width(c->cr, 1);
@@ -192,7 +192,7 @@ void evn_draw_heat_map(const evn_canvas *c, const evn_heat_map *m, evn_rect *are
 	evn_draw_frame(c, a);
 	draw_row_names(c, m, a);
 	draw_column_names(c, m, a, upwards, upwards ? 1.3 * EVN_TEXT_SIZE : columns_width + GAP);
-	draw_bar(c, m, &scale, a);
+	draw_color_bar(c, m, &scale, a);
 	evn_draw_title(c, m->title, a);
 	evn_draw_text(c, m->x_label, EVN_TEXT_SIZE, a.x + a.width / 2, EVN_PLOT_HEIGHT - 16, 0.5, 1);
 	if (m->y_label)

@@ -120,7 +120,7 @@ static void draw_legend(const drawing *d)
 	}
 }
 
-static void draw(drawing *d)
+static void draw_chart(drawing *d)
 {
 	d->area = (evn_rect){LEFT, TOP, EVN_PLOT_WIDTH - LEFT - RIGHT, EVN_PLOT_HEIGHT - TOP - BOTTOM};
 	if (has_legend(d->chart)) {
@@ -151,7 +151,7 @@ evn_status evn_plot_line_chart(const char *path, const evn_line_chart *chart, ev
 					 .chart = chart,
 					 .x = evn_axis_make(x[0], x[1], chart->x_log, false, 10),
 					 .y = evn_axis_make(y[0], y[1], chart->y_log, true, 8)};
-		draw(&d);
+		draw_chart(&d);
 		s = evn_canvas_save(&c, path, err);
 	}
 	evn_canvas_free(&c);

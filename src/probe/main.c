@@ -33,7 +33,7 @@ static int keep_stdout(void)
 }
 
 /* Read where the parent lets stderr through, which is at EVENER_LOG=debug. */
-static void take_log(void *user, evn_log_level level, const char *text)
+static void print_log_line(void *user, evn_log_level level, const char *text)
 {
 	(void)user;
 	(void)level;
@@ -80,7 +80,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	evn_set_log(take_log, NULL);
+	evn_set_log(print_log_line, NULL);
 	crash_plainly();
 	int report = keep_stdout();
 	if (report < 0) {

@@ -3,10 +3,10 @@
 
 #define TOKENS 512u /* of a pass: fewer than most trainings have, enough to fill a device */
 
-static uint32_t padded(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_PAD); }
+static uint32_t padded_length(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_PAD); }
 
 /* Of zeros: what is multiplied does not matter, as long as it is no denormal number. */
-static evn_status make(evn_queue *q, evn_buf **out, uint64_t rows, uint32_t columns, evn_error *err)
+static evn_status make_operand(evn_queue *q, evn_buf **out, uint64_t rows, uint32_t columns, evn_error *err)
 {
 	EVN_TRY(evn_buf_create(out, evn_queue_device(q), rows * columns * sizeof(float), EVN_BUF_DEVICE, "matrix", err));
 	return evn_fill_zero(q, *out, err);
@@ -19,14 +19,14 @@ evn_status evn_training_products_create(evn_training_products *p, evn_queue *q, 
 	uint64_t weights = 0;
 	*p = (evn_training_products){.q = q, .matrices = matrices, .n = n, .n_tok = TOKENS};
 	for (uint32_t i = 0; i < n; i++) {
-		const uint64_t size = (uint64_t)matrices[i].rows * padded(matrices[i].columns);
-		columns = padded(matrices[i].columns) > columns ? padded(matrices[i].columns) : columns;
-		rows = padded(matrices[i].rows) > rows ? padded(matrices[i].rows) : rows;
+		const uint64_t size = (uint64_t)matrices[i].rows * padded_length(matrices[i].columns);
+		columns = padded_length(matrices[i].columns) > columns ? padded_length(matrices[i].columns) : columns;
+		rows = padded_length(matrices[i].rows) > rows ? padded_length(matrices[i].rows) : rows;
 		weights = size > weights ? size : weights;
 	}
-	EVN_TRY(make(q, &p->x, TOKENS, columns, err));
-	EVN_TRY(make(q, &p->y, TOKENS, rows, err));
-	return make(q, &p->w, weights, 1, err);
+	EVN_TRY(make_operand(q, &p->x, TOKENS, columns, err));
+	EVN_TRY(make_operand(q, &p->y, TOKENS, rows, err));
+	return make_operand(q, &p->w, weights, 1, err);
 }
 
 void evn_training_products_free(evn_training_products *p)
@@ -40,7 +40,7 @@ void evn_training_products_free(evn_training_products *p)
 /* y = x W^T, then dx from dy and W, then dW from dy and x, as src/train/linear.c has them. */
 static evn_status run_one(const evn_training_products *p, const evn_matrix *m, evn_error *err)
 {
-	const uint32_t in = padded(m->columns), out = padded(m->rows);
+	const uint32_t in = padded_length(m->columns), out = padded_length(m->rows);
 	const evn_product forward = {.m = p->n_tok,
 								 .n = m->rows,
 								 .k = m->columns,

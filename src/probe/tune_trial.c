@@ -30,7 +30,8 @@ static float entry(uint64_t i, uint32_t period) { return (float)((int)(i % perio
 
 enum { X_PERIOD = 61, W_PERIOD = 53 };
 
-static evn_status fill(trial *t, evn_buf **out, uint64_t count, uint32_t period, const char *what, evn_error *err)
+static evn_status fill_buffer(trial *t, evn_buf **out, uint64_t count, uint32_t period, const char *what,
+							  evn_error *err)
 {
 	void *host;
 	uint64_t bytes = count * sizeof(float);
@@ -41,16 +42,16 @@ static evn_status fill(trial *t, evn_buf **out, uint64_t count, uint32_t period,
 	return evn_unmap(t->queue, *out, host, err);
 }
 
-static evn_status make(trial *t, const char *text, evn_error *err)
+static evn_status make_product(trial *t, const char *text, evn_error *err)
 {
 	product *p = &t->products[t->n++];
 	evn_gemm_shape *s = &p->shape;
 	if (sscanf(text, "%ux%ux%u", &s->n_tok, &s->rows, &s->columns) != 3 || !s->n_tok || !s->rows || !s->columns ||
 		s->n_tok > MOST_SIDE || s->rows > MOST_SIDE || s->columns > MOST_SIDE)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: not a shape", text);
-	EVN_TRY(fill(t, &p->x, (uint64_t)s->n_tok * s->columns, X_PERIOD, "input", err));
-	EVN_TRY(fill(t, &p->w, (uint64_t)s->columns * s->rows, W_PERIOD, "weights", err));
-	return fill(t, &p->y, (uint64_t)s->n_tok * s->rows, X_PERIOD, "output", err);
+	EVN_TRY(fill_buffer(t, &p->x, (uint64_t)s->n_tok * s->columns, X_PERIOD, "input", err));
+	EVN_TRY(fill_buffer(t, &p->w, (uint64_t)s->columns * s->rows, W_PERIOD, "weights", err));
+	return fill_buffer(t, &p->y, (uint64_t)s->n_tok * s->rows, X_PERIOD, "output", err);
 }
 
 static evn_status pass(trial *t, evn_error *err)
@@ -65,7 +66,7 @@ static evn_status pass(trial *t, evn_error *err)
 }
 
 /* Any order of summation errs at most (k + 1) eps sum |x w|, to first order. */
-static evn_status prove(const product *p, const float *y, evn_error *err)
+static evn_status prove_product(const product *p, const float *y, evn_error *err)
 {
 	const evn_gemm_shape *s = &p->shape;
 	uint64_t n = (uint64_t)s->n_tok * s->rows;
@@ -90,7 +91,7 @@ static evn_status prove_all(trial *t, evn_error *err)
 		uint64_t bytes = (uint64_t)p->shape.n_tok * p->shape.rows * sizeof(float);
 		void *host;
 		EVN_TRY(evn_map(t->queue, p->y, bytes, EVN_MAP_READ, true, &host, err));
-		evn_status s = prove(p, host, err);
+		evn_status s = prove_product(p, host, err);
 		evn_status unmapped = evn_unmap(t->queue, p->y, host, s == EVN_OK ? err : NULL);
 		if (s != EVN_OK || unmapped != EVN_OK)
 			return s != EVN_OK ? s : unmapped;
@@ -99,7 +100,7 @@ static evn_status prove_all(trial *t, evn_error *err)
 }
 
 /* The fastest pass counts: whatever else the machine does can only slow one. */
-static evn_status time_passes(trial *t, double *gflops, evn_error *err)
+static evn_status time_products(trial *t, double *gflops, evn_error *err)
 {
 	double flops = 0;
 	uint64_t fastest = UINT64_MAX, began = evn_now_ns();
@@ -117,8 +118,8 @@ static evn_status time_passes(trial *t, double *gflops, evn_error *err)
 	return EVN_OK;
 }
 
-static evn_status run(trial *t, evn_device *d, const char *parameters, const char *const *shapes, uint32_t n,
-					  double *gflops, evn_error *err)
+static evn_status run_trial(trial *t, evn_device *d, const char *parameters, const char *const *shapes, uint32_t n,
+							double *gflops, evn_error *err)
 {
 	evn_gemm_params params;
 	bool own = !strcmp(parameters, "-");
@@ -129,10 +130,10 @@ static evn_status run(trial *t, evn_device *d, const char *parameters, const cha
 	EVN_TRY(evn_queue_create(&t->queue, d, err));
 	EVN_TRY(evn_gemm_use(d, own ? NULL : &params, err));
 	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(make(t, shapes[i], err));
+		EVN_TRY(make_product(t, shapes[i], err));
 	EVN_TRY(pass(t, err)); /* builds the kernels */
 	EVN_TRY(prove_all(t, err));
-	return time_passes(t, gflops, err);
+	return time_products(t, gflops, err);
 }
 
 static void trial_free(trial *t)
@@ -160,7 +161,7 @@ evn_status evn_tune_trial_run(int fd, const char *device, const char *parameters
 	if (s == EVN_OK)
 		s = evn_devices_open(system, &pick, 1, &d, err);
 	if (s == EVN_OK)
-		s = run(&t, d, parameters, shapes, n_shapes, &gflops, err);
+		s = run_trial(&t, d, parameters, shapes, n_shapes, &gflops, err);
 	if (s == EVN_OK)
 		dprintf(fd, "gflops\t%.6g\n", gflops);
 	else if (err)

@@ -70,7 +70,7 @@ static void close_contender(contender *c)
 
 static size_t longest(const bench *b) { return b->depth + (b->prompt > b->decode ? b->prompt : b->decode); }
 
-static evn_status open_all(bench *b, evn_error *err)
+static evn_status open_contenders(bench *b, evn_error *err)
 {
 	evn_options o = settings_engine_options(b->settings);
 	if (o.context == 0)
@@ -153,7 +153,7 @@ static evn_status measure_sums(bench *b, evn_error *err)
 	return status;
 }
 
-static evn_status measure_all(bench *b, evn_error *err)
+static evn_status measure_contenders(bench *b, evn_error *err)
 {
 	uint64_t done = 0, total = (uint64_t)((b->n_alone + 1) * (b->repeats + 1));
 	for (size_t repetition = 0; repetition <= b->repeats; repetition++)
@@ -168,7 +168,7 @@ static evn_status measure_all(bench *b, evn_error *err)
 	return measure_sums(b, err);
 }
 
-static int compare(const void *a, const void *b)
+static int compare_numbers(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
 	return (x > y) - (x < y);
@@ -176,7 +176,7 @@ static int compare(const void *a, const void *b)
 
 static spread spread_of(double *values, size_t n)
 {
-	qsort(values, n, sizeof *values, compare);
+	qsort(values, n, sizeof *values, compare_numbers);
 	return (spread){n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values[0], values[n - 1]};
 }
 
@@ -245,7 +245,7 @@ static json_t *sums_json(const bench *b)
 	return sums;
 }
 
-static evn_status print_json(const bench *b, const summary *s, evn_error *err)
+static evn_status print_bench_json(const bench *b, const summary *s, evn_error *err)
 {
 	json_t *alone = json_array();
 	json_t *devices = json_array();
@@ -274,7 +274,7 @@ static void speed_cells(table *t, const contender *c)
 	table_cell(t, "%.1f-%.1f", d->least, d->most);
 }
 
-static evn_status print_table(const bench *b, const summary *s, evn_error *err)
+static evn_status print_bench_table(const bench *b, const summary *s, evn_error *err)
 {
 	table t = table_start("lrrrrl");
 	table_cell(&t, "device");
@@ -334,14 +334,14 @@ evn_status cmd_bench(const invocation *in, evn_error *err)
 		status = make_ids(&b, err);
 	}
 	if (status == EVN_OK)
-		status = open_all(&b, err);
+		status = open_contenders(&b, err);
 	if (status == EVN_OK)
-		status = measure_all(&b, err);
+		status = measure_contenders(&b, err);
 	console_progress_end();
 	if (status == EVN_OK) {
 		take_medians(&b);
 		summary result = summarise(&b);
-		status = s->json ? print_json(&b, &result, err) : print_table(&b, &result, err);
+		status = s->json ? print_bench_json(&b, &result, err) : print_bench_table(&b, &result, err);
 	}
 	close_contender(&b.together);
 	for (size_t i = 0; i < EVN_MAX_RANKS; i++)

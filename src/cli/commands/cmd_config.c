@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static evn_status check(const char *path, evn_error *err)
+static evn_status check_config(const char *path, evn_error *err)
 {
 	settings s = {0};
 	config c = {0};
@@ -35,7 +35,7 @@ evn_status cmd_config(const invocation *in, evn_error *err)
 {
 	const char *verb = in->n_arguments > 0 ? in->arguments[0] : "";
 	if (strcmp(verb, "check") == 0 && in->n_arguments == 2)
-		return check(in->arguments[1], err);
+		return check_config(in->arguments[1], err);
 	if (strcmp(verb, "schema") == 0 && in->n_arguments == 1)
 		return print_schema(err);
 	if (strcmp(verb, "init") == 0 && in->n_arguments == 1) {

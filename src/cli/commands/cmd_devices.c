@@ -7,7 +7,10 @@
 
 #include <stdio.h>
 
-static json_t *rate(const evn_device_info *d, double value) { return d->measured ? json_number(value) : json_null(); }
+static json_t *rate_json(const evn_device_info *d, double value)
+{
+	return d->measured ? json_number(value) : json_null();
+}
 
 static json_t *device_json(const evn_device_info *d)
 {
@@ -23,11 +26,11 @@ static json_t *device_json(const evn_device_info *d)
 					 (json_int_t)d->memory_bytes, "max_alloc_bytes", (json_int_t)d->max_alloc_bytes, "local_bytes",
 					 (json_int_t)d->local_bytes, "unified_memory", d->unified_memory, "features", features, "usable",
 					 d->usable, "reason", json_text(d->reason), "same_chip_as", json_text(d->same_chip_as),
-					 "gemv_gbs", rate(d, d->gemv_gbs), "gemm_gflops", rate(d, d->gemm_gflops), "launch_us",
-					 rate(d, d->launch_us), "map_us", rate(d, d->map_us));
+					 "gemv_gbs", rate_json(d, d->gemv_gbs), "gemm_gflops", rate_json(d, d->gemm_gflops), "launch_us",
+					 rate_json(d, d->launch_us), "map_us", rate_json(d, d->map_us));
 }
 
-static evn_status print_json(const evn_device_list *l, evn_error *err)
+static evn_status print_devices_json(const evn_device_list *l, evn_error *err)
 {
 	json_t *devices = json_array(), *problems = json_array();
 	for (size_t i = 0; i < evn_devices_count(l); i++)
@@ -47,7 +50,7 @@ static void rate_cell(table *t, const evn_device_info *d, double value)
 		table_cell(t, "-");
 }
 
-static evn_status print_table(const evn_device_list *l, evn_error *err)
+static evn_status print_devices_table(const evn_device_list *l, evn_error *err)
 {
 	static const char *const heads[] = {"id",      "platform",  "type",   "CUs",    "memory", "GB/s",
 										"GFLOP/s", "launch us", "map us", "usable", "name"};
@@ -72,12 +75,13 @@ static evn_status print_table(const evn_device_list *l, evn_error *err)
 	return table_print(&t, err);
 }
 
-static void print_line(const char *format, const char *text)
+/* Names from drivers may hold anything; the words around them are ours. */
+static void print_name(const char *before, const char *text, const char *after)
 {
 	char line[512];
 	snprintf(line, sizeof line, "%s", text);
 	text_printable(line);
-	printf(format, line);
+	printf("%s%s%s", before, line, after);
 }
 
 /* What does not fit a table's row. */
@@ -85,23 +89,23 @@ static void print_details(const evn_device_list *l)
 {
 	for (size_t i = 0; i < evn_devices_count(l); i++) {
 		const evn_device_info *d = evn_devices_get(l, i);
-		print_line("\n%s", d->id);
-		print_line("  %s", d->stable_id);
-		print_line("\n     %s", d->platform_name);
-		print_line(", driver %s", d->driver);
-		print_line(", %s\n    ", d->opencl);
+		print_name("\n", d->id, "");
+		print_name("  ", d->stable_id, "");
+		print_name("\n     ", d->platform_name, "");
+		print_name(", driver ", d->driver, "");
+		print_name(", ", d->opencl, "\n    ");
 		for (size_t f = 0; f < d->n_features; f++)
-			print_line(" %s", d->features[f]);
+			print_name(" ", d->features[f], "");
 		puts(d->n_features ? "" : " no optional features");
 		if (d->same_chip_as)
-			print_line("     same chip as %s\n", d->same_chip_as);
+			print_name("     same chip as ", d->same_chip_as, "\n");
 		if (d->reason)
-			print_line("     not usable: %s\n", d->reason);
+			print_name("     not usable: ", d->reason, "\n");
 	}
 	for (size_t i = 0; i < evn_devices_problem_count(l); i++) {
 		evn_driver_problem p = evn_devices_problem(l, i);
-		print_line("\ndriver %s", p.driver);
-		print_line(": %s\n", p.reason);
+		print_name("\ndriver ", p.driver, "");
+		print_name(": ", p.reason, "\n");
 	}
 }
 
@@ -112,12 +116,12 @@ evn_status cmd_devices(const invocation *in, evn_error *err)
 	evn_status status = evn_devices_find(&l, !s->no_measure, s->remeasure, console_progress, NULL, err);
 	console_progress_end();
 	if (status == EVN_OK && s->json) {
-		status = print_json(l, err);
+		status = print_devices_json(l, err);
 	} else if (status == EVN_OK) {
 		if (evn_devices_count(l) == 0)
 			puts("no OpenCL device");
 		else
-			status = print_table(l, err);
+			status = print_devices_table(l, err);
 		print_details(l);
 	}
 	evn_devices_free(l);

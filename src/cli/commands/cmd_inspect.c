@@ -68,7 +68,7 @@ static json_t *info_json(const evn_model_info *i)
 					 (json_int_t)i->tensor_bytes, "gguf_version", (json_int_t)i->gguf_version);
 }
 
-static evn_status print_json(const evn_model *m, const evn_model_info *info, bool with_tensors, evn_error *err)
+static evn_status print_model_json(const evn_model *m, const evn_model_info *info, bool with_tensors, evn_error *err)
 {
 	type_sum sums[MAX_TYPES];
 	size_t n_types = sum_types(m, info->n_tensors, sums);
@@ -141,8 +141,8 @@ static void print_info(const char *path, const evn_model_info *i)
 		   i->n_layers, i->dim, i->ff_dim, i->n_heads, i->n_kv_heads, i->head_dim, i->vocab, i->n_ctx_train);
 }
 
-static evn_status print_text(const evn_model *m, const char *path, const evn_model_info *info, bool with_tensors,
-							 evn_error *err)
+static evn_status print_model_text(const evn_model *m, const char *path, const evn_model_info *info,
+								   bool with_tensors, evn_error *err)
 {
 	type_sum sums[MAX_TYPES];
 	size_t n_types = sum_types(m, info->n_tensors, sums);
@@ -171,8 +171,8 @@ evn_status cmd_inspect(const invocation *in, evn_error *err)
 	evn_status status = evn_model_open(&model, path, err);
 	if (status == EVN_OK) {
 		evn_model_info info = evn_model_get_info(model);
-		status =
-			s->json ? print_json(model, &info, s->tensors, err) : print_text(model, path, &info, s->tensors, err);
+		status = s->json ? print_model_json(model, &info, s->tensors, err)
+						 : print_model_text(model, path, &info, s->tensors, err);
 	}
 	evn_model_close(model);
 	return status;

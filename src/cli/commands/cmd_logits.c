@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static evn_status compute(const loaded *l, const int32_t *ids, size_t n, float **out, evn_error *err)
+static evn_status compute_logits(const loaded *l, const int32_t *ids, size_t n, float **out, evn_error *err)
 {
 	size_t vocab = l->info.vocab;
 	evn_status status = loaded_check_fits(l, n, err);
@@ -35,7 +35,8 @@ static void print_rows(const float *logits, size_t n, size_t vocab)
 }
 
 /* Row by row: a JSON number takes many times a float's memory. */
-static evn_status print_json(const int32_t *ids, size_t n_ids, const float *logits, size_t vocab, evn_error *err)
+static evn_status print_logits_json(const int32_t *ids, size_t n_ids, const float *logits, size_t vocab,
+									evn_error *err)
 {
 	json_t *list = json_ids(ids, n_ids);
 	bool failed = !list || fputs("{\"ids\": ", stdout) < 0 || json_dumpf(list, stdout, 0) != 0;
@@ -77,9 +78,9 @@ evn_status cmd_logits(const invocation *in, evn_error *err)
 	if (status == EVN_OK && !s->ids)
 		status = drawn ? draw_ids(&l, s, &ids, &n, err) : loaded_prompt_ids(&l, s, &ids, &n, err);
 	if (status == EVN_OK)
-		status = compute(&l, ids, n, &logits, err);
+		status = compute_logits(&l, ids, n, &logits, err);
 	if (status == EVN_OK && s->json)
-		status = print_json(ids, n, logits, l.info.vocab, err);
+		status = print_logits_json(ids, n, logits, l.info.vocab, err);
 	else if (status == EVN_OK)
 		print_rows(logits, n, l.info.vocab);
 	if (status == EVN_OK && s->image)

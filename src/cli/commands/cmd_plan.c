@@ -23,7 +23,7 @@ static json_t *rank_json(size_t i, const evn_plan_rank *r)
 					 json_number(r->launch_us), "map_us", json_number(r->map_us));
 }
 
-static evn_status print_json(const evn_plan_info *p, evn_error *err)
+static evn_status print_plan_json(const evn_plan_info *p, evn_error *err)
 {
 	json_t *ranks = json_array(), *dropped = json_array();
 	for (size_t i = 0; i < p->n_ranks; i++)
@@ -42,7 +42,7 @@ static evn_status print_json(const evn_plan_info *p, evn_error *err)
 					  err);
 }
 
-static const char *bar(double share, char *buffer)
+static const char *share_bar(double share, char *buffer)
 {
 	enum { WIDTH = 20 };
 	int full = (int)(share * WIDTH + 0.5);
@@ -65,7 +65,7 @@ static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 		table_cell(&t, "%zu", i);
 		table_cell(&t, "%s", r->device);
 		table_cell(&t, "%.1f %%", 100 * r->share_decode);
-		table_cell(&t, "%s", bar(r->share_decode, drawn));
+		table_cell(&t, "%s", share_bar(r->share_decode, drawn));
 		table_cell(&t, "%.1f %%", 100 * r->share_prefill);
 		table_cell(&t, "%u-%u", r->heads[0], r->heads[1]);
 		table_cell(&t, "%u-%u", r->kv_heads[0], r->kv_heads[1]);
@@ -102,7 +102,7 @@ evn_status cmd_plan(const invocation *in, evn_error *err)
 		status = evn_plan_make(&plan, model, &o, err);
 	console_progress_end();
 	if (status == EVN_OK)
-		status = in->settings.json ? print_json(evn_plan_get(plan), err) : print_plan(evn_plan_get(plan), err);
+		status = in->settings.json ? print_plan_json(evn_plan_get(plan), err) : print_plan(evn_plan_get(plan), err);
 	evn_plan_free(plan);
 	evn_model_close(model);
 	return status;

@@ -41,7 +41,7 @@ static void note_plan(const evn_plan_info *p)
 		console_note("left out %s: %s", p->dropped[i].device, p->dropped[i].reason);
 }
 
-static evn_status start(generation *g, evn_error *err)
+static evn_status start_generation(generation *g, evn_error *err)
 {
 	const settings *s = g->settings;
 	evn_sample_options sampling = settings_sample_options(s);
@@ -159,7 +159,7 @@ static json_t *stats_json(const generation *g)
 					 json_number(per_second(g->n_evals, g->decode_s)), "ranks", ranks);
 }
 
-static evn_status report(generation *g, evn_error *err)
+static evn_status print_generation(generation *g, evn_error *err)
 {
 	fputs(evn_text_stream_flush(g->stream), g->out);
 	if (fflush(g->out) != 0)
@@ -179,14 +179,14 @@ static evn_status report(generation *g, evn_error *err)
 evn_status cmd_run(const invocation *in, evn_error *err)
 {
 	generation g = {.settings = &in->settings};
-	evn_status status = start(&g, err);
+	evn_status status = start_generation(&g, err);
 	if (status == EVN_OK) {
 		status = generate(&g, err);
 		bool stopped = status == EVN_ERR_CANCELLED && interrupted();
 		if (stopped)
 			g.finish = "interrupted";
 		if (status == EVN_OK || stopped)
-			status = report(&g, err);
+			status = print_generation(&g, err);
 	}
 	if (g.out && g.out != stdout)
 		fclose(g.out);

@@ -29,7 +29,7 @@ typedef struct {
 #define KEEP_EVERY_S 1.0
 #define KEEP_COST 20 /* at most this part of the time goes into saving */
 
-static void keep(scoring *g)
+static void keep_windows(scoring *g)
 {
 	evn_error err = {0};
 	double began = evn_now_s();
@@ -50,11 +50,11 @@ static void keep(scoring *g)
 	g->keeping_s = g->kept_s - began;
 }
 
-static bool show_progress(void *user, const char *what, uint64_t done, uint64_t total)
+static bool show_scoring(void *user, const char *what, uint64_t done, uint64_t total)
 {
 	scoring *g = user;
 	if (evn_now_s() - g->kept_s >= fmax(KEEP_EVERY_S, KEEP_COST * g->keeping_s))
-		keep(g);
+		keep_windows(g);
 	double nll = scored_text_nll(&g->text);
 	if (isfinite(nll))
 		console_progress_note("perplexity %.4f", exp(nll));
@@ -77,7 +77,7 @@ static void note_beginning(const scoring *g)
 					 info->reason ? info->reason : "", info->reason ? ")" : "");
 }
 
-static void resume(scoring *g)
+static void resume_windows(scoring *g)
 {
 	g->state_path = evn_scorer_state_path(g->scorer, g->text.windows, g->text.n_windows);
 	g->n_resumed = g->n_kept =
@@ -87,7 +87,7 @@ static void resume(scoring *g)
 					 g->text.n_windows, g->state_path);
 }
 
-static evn_status compute(scoring *g, evn_error *err)
+static evn_status compute_scores(scoring *g, evn_error *err)
 {
 	evn_options o = settings_engine_options(g->settings);
 	o.context = g->text.windows[0].n_ids; /* the first is the longest */
@@ -97,13 +97,13 @@ static evn_status compute(scoring *g, evn_error *err)
 	if (status != EVN_OK)
 		return status;
 	note_beginning(g);
-	resume(g);
+	resume_windows(g);
 	double began = g->kept_s = evn_now_s();
-	status = evn_scorer_run(g->scorer, g->text.windows, g->text.n_windows, show_progress, g, err);
+	status = evn_scorer_run(g->scorer, g->text.windows, g->text.n_windows, show_scoring, g, err);
 	g->score_s = evn_now_s() - began;
 	console_progress_end();
 	if (status != EVN_OK)
-		keep(g);
+		keep_windows(g);
 	if (status != EVN_OK && g->n_kept > 0)
 		console_note("%zu of %zu windows are done; the same command goes on from there", g->n_kept,
 					 g->text.n_windows);
@@ -132,7 +132,7 @@ static json_t *tokens_json(const scoring *g)
 	return list;
 }
 
-static evn_status print_json(const scoring *g, double nll, evn_error *err)
+static evn_status print_scores_json(const scoring *g, double nll, evn_error *err)
 {
 	const evn_score_info *info = evn_scorer_info(g->scorer);
 	json_t *ranks = json_array();
@@ -168,7 +168,7 @@ static void print_tokens(const scoring *g)
 	}
 }
 
-static evn_status draw(const scoring *g, evn_error *err)
+static evn_status draw_scores(const scoring *g, evn_error *err)
 {
 	size_t n = 0;
 	char title[160];
@@ -203,11 +203,11 @@ static void note_end(const scoring *g)
 	console_note("%.1f s", g->score_s);
 }
 
-static evn_status tell(const scoring *g, evn_error *err)
+static evn_status print_scores(const scoring *g, evn_error *err)
 {
 	double nll = scored_text_nll(&g->text);
 	if (g->settings->json)
-		return print_json(g, nll, err);
+		return print_scores_json(g, nll, err);
 	if (g->settings->tokens)
 		print_tokens(g);
 	note_end(g);
@@ -223,11 +223,11 @@ evn_status cmd_score(const invocation *in, evn_error *err)
 	if (status == EVN_OK)
 		status = scored_text_read(&g.text, g.model, g.settings, err);
 	if (status == EVN_OK)
-		status = compute(&g, err);
+		status = compute_scores(&g, err);
 	if (status == EVN_OK)
-		status = tell(&g, err);
+		status = print_scores(&g, err);
 	if (status == EVN_OK && g.settings->image)
-		status = draw(&g, err);
+		status = draw_scores(&g, err);
 	if (status == EVN_OK && g.n_kept > 0)
 		remove(g.state_path);
 	free(g.state_path);

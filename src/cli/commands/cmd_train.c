@@ -53,7 +53,7 @@ static evn_train_options train_options(const settings *s, const int32_t *ids, si
 	};
 }
 
-static void tell_beginning(const evn_trainer *t, const settings *s)
+static void note_training(const evn_trainer *t, const settings *s)
 {
 	const evn_plan_info *plan = evn_trainer_plan(t);
 	uint64_t held_out, n = evn_trainer_tokens(t, &held_out);
@@ -76,7 +76,7 @@ static evn_status print_step(const evn_train_step *step, evn_error *err)
 	return status;
 }
 
-static evn_status tell_step(const settings *s, const evn_train_step *step, double *val_loss, evn_error *err)
+static evn_status show_step(const settings *s, const evn_train_step *step, double *val_loss, evn_error *err)
 {
 	char tested[32] = "";
 	if (s->json)
@@ -93,7 +93,7 @@ static evn_status tell_step(const settings *s, const evn_train_step *step, doubl
 }
 
 /* Where the caller stops, what was learned is kept. */
-static evn_status stop(evn_trainer *t, const settings *s, uint32_t step, evn_error *err)
+static evn_status stop_training(evn_trainer *t, const settings *s, uint32_t step, evn_error *err)
 {
 	evn_status status = evn_trainer_save(t, err);
 	if (status != EVN_OK)
@@ -103,17 +103,17 @@ static evn_status stop(evn_trainer *t, const settings *s, uint32_t step, evn_err
 	return evn_fail(err, EVN_ERR_CANCELLED, "interrupted");
 }
 
-static evn_status all_steps(evn_trainer *t, const settings *s, evn_train_step *step, evn_error *err)
+static evn_status take_steps(evn_trainer *t, const settings *s, evn_train_step *step, evn_error *err)
 {
 	const float *loss, *val_loss;
 	double tested = (double)NAN;
 	for (uint32_t done = evn_trainer_losses(t, &loss, &val_loss); done < s->steps; done++) {
 		bool go_on = s->json ? !interrupted() : console_progress(NULL, "training", done, (uint64_t)s->steps);
 		if (!go_on)
-			return stop(t, s, done, err);
+			return stop_training(t, s, done, err);
 		evn_status status = evn_trainer_step(t, step, err);
 		if (status == EVN_OK)
-			status = tell_step(s, step, &tested, err);
+			status = show_step(s, step, &tested, err);
 		if (status != EVN_OK)
 			return status;
 		if (s->train_ids && step->worst_loss < log(2))
@@ -153,7 +153,7 @@ static evn_status draw_curve(const evn_trainer *t, const char *path, evn_error *
 	return status;
 }
 
-static void tell_end(const settings *s, const evn_train_step *step)
+static void note_trained(const settings *s, const evn_train_step *step)
 {
 	if (s->json)
 		return;
@@ -161,7 +161,7 @@ static void tell_end(const settings *s, const evn_train_step *step)
 	if (isfinite(step->val_loss))
 		printf(", held out %.3f nats a token", step->val_loss);
 	if (s->train_ids)
-		printf(step->worst_loss < log(2) ? ", the sequence is predicted" : ", the sequence is not predicted yet");
+		printf(", the sequence is %s", step->worst_loss < log(2) ? "predicted" : "not predicted yet");
 	putchar('\n');
 }
 
@@ -179,15 +179,15 @@ evn_status cmd_train(const invocation *in, evn_error *err)
 		status = evn_trainer_open(&t, &train, &o, err);
 	console_progress_end();
 	if (status == EVN_OK) {
-		tell_beginning(t, s);
-		status = all_steps(t, s, &step, err);
+		note_training(t, s);
+		status = take_steps(t, s, &step, err);
 	}
 	if (status == EVN_OK)
 		status = evn_trainer_finish(t, err);
 	if (status == EVN_OK && s->image_path)
 		status = draw_curve(t, s->image_path, err);
 	if (status == EVN_OK)
-		tell_end(s, &step);
+		note_trained(s, &step);
 	evn_trainer_close(t);
 	free(ids);
 	return status;

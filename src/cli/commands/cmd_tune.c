@@ -33,7 +33,7 @@ static void take_trial(void *user, const evn_tune_trial *t)
 	console_progress_note("best %.1f GFLOP/s", u->best);
 }
 
-static void take_result(void *user, const evn_tune_result *r)
+static void take_tune_result(void *user, const evn_tune_result *r)
 {
 	tuning *u = user;
 	outcome *o = &u->outcomes[u->n++];
@@ -44,7 +44,7 @@ static void take_result(void *user, const evn_tune_result *r)
 	console_progress_end();
 }
 
-static evn_status print_json(const tuning *u, evn_error *err)
+static evn_status print_tuning_json(const tuning *u, evn_error *err)
 {
 	json_t *devices = json_array();
 	for (size_t i = 0; i < u->n; i++) {
@@ -59,7 +59,7 @@ static evn_status print_json(const tuning *u, evn_error *err)
 	return json_print(json_pack("{s:o}", "devices", devices), err);
 }
 
-static evn_status print_table(const tuning *u, evn_error *err)
+static evn_status print_tuning_table(const tuning *u, evn_error *err)
 {
 	static const char *const heads[] = {"id", "before", "GFLOP/s", "parameters", "tried", "failed", "name"};
 	table t = table_start("lrrlrrl");
@@ -93,13 +93,13 @@ evn_status cmd_tune(const invocation *in, evn_error *err)
 						  .budget_s = s->budget_s,
 						  .progress = console_progress,
 						  .trial = take_trial,
-						  .result = take_result,
+						  .result = take_tune_result,
 						  .user = &u};
 	evn_status status = s->model_path || s->architecture ? settings_open_model(s, &m, err) : EVN_OK;
 	if (status == EVN_OK)
 		status = evn_tune(m, &o, err);
 	if (status == EVN_OK)
-		status = s->json ? print_json(&u, err) : print_table(&u, err);
+		status = s->json ? print_tuning_json(&u, err) : print_tuning_table(&u, err);
 	evn_model_close(m);
 	return status;
 }

@@ -70,7 +70,8 @@ static void cut_pieces(scored_text *t, const int32_t *ids, size_t n, size_t n_wi
 	}
 }
 
-static evn_status cut(scored_text *t, const int32_t *ids, size_t n, int32_t bos, const settings *s, evn_error *err)
+static evn_status make_windows(scored_text *t, const int32_t *ids, size_t n, int32_t bos, const settings *s,
+							   evn_error *err)
 {
 	size_t step = s->window ? t->length : t->length - (bos >= 0);
 	size_t n_windows = s->window ? n / step : (n + step - 1) / step;
@@ -109,7 +110,7 @@ evn_status scored_text_read(scored_text *t, const evn_model *m, const settings *
 	if (status == EVN_OK)
 		status = evn_tokenize_whole(m, t->name, text, bytes, &ids, &n, err);
 	if (status == EVN_OK)
-		status = cut(t, ids, n, bos, s, err);
+		status = make_windows(t, ids, n, bos, s, err);
 	free(ids);
 	free(text);
 	return status;

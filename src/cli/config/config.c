@@ -52,7 +52,7 @@ static void take_cyaml_log(cyaml_log_t level, void *user, const char *fmt, va_li
 	}
 }
 
-static evn_status fail_at(const yaml_entries *y, const yaml_entry *at, bool at_value, evn_error *err)
+static evn_status fail_at_entry(const yaml_entries *y, const yaml_entry *at, bool at_value, evn_error *err)
 {
 	size_t line = !at ? 1 : at_value ? at->value_line : at->key_line;
 	size_t column = !at ? 1 : at_value ? at->value_column : at->key_column;
@@ -84,7 +84,7 @@ static evn_status unknown_key(const yaml_entries *y, const char *within, const c
 	const char *nearest = text_nearest(key, names);
 	evn_fail(err, EVN_ERR_USAGE, "unknown key '%s'%s%s%s", path, nearest ? "; did you mean '" : "",
 			 nearest ? nearest : "", nearest ? "'?" : "");
-	return fail_at(y, yaml_find(y, path), false, err);
+	return fail_at_entry(y, yaml_find(y, path), false, err);
 }
 
 /* What the file has where the schema wants something of another shape. */
@@ -107,7 +107,7 @@ static evn_status wrong_shape(const yaml_entries *y, const cyaml_trouble *t, evn
 	if (at && at->value && !*at->value)
 		found_words = "nothing";
 	evn_fail(err, EVN_ERR_USAGE, "%s: expected %s, found %s", t->path, wanted_words, found_words);
-	return fail_at(y, at, true, err);
+	return fail_at_entry(y, at, true, err);
 }
 
 static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_trouble *t, evn_error *err)
@@ -125,15 +125,15 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 		/* the backtrace begins with the last key that was there: the mapping is what stands around it */
 		t->path[strchr(t->path, ']') ? strcspn(t->path, "]") + 1 : 0] = 0;
 		evn_fail(err, EVN_ERR_USAGE, "%s%skey '%s' is missing", t->path, *t->path ? ": " : "", last);
-		return fail_at(y, yaml_find(y, t->path), true, err);
+		return fail_at_entry(y, yaml_find(y, t->path), true, err);
 	case CYAML_ERR_SEQUENCE_ENTRIES_MIN:
 	case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
 		evn_fail(err, EVN_ERR_USAGE, "devices: expected 1 to %d entries", EVN_MAX_RANKS);
-		return fail_at(y, yaml_find(y, "devices"), true, err);
+		return fail_at_entry(y, yaml_find(y, "devices"), true, err);
 	default:
 		evn_fail(err, EVN_ERR_USAGE, "%s%s%s", t->path, *t->path ? ": " : "",
 				 *t->reason ? t->reason : cyaml_strerror(code));
-		return fail_at(y, yaml_find(y, t->path), true, err);
+		return fail_at_entry(y, yaml_find(y, t->path), true, err);
 	}
 }
 
@@ -148,7 +148,7 @@ static evn_status check_version(const yaml_entries *y, evn_error *err)
 				 version->value ? version->value : "a list or mapping");
 	else
 		return EVN_OK;
-	return fail_at(y, version, true, err);
+	return fail_at_entry(y, version, true, err);
 }
 
 /* A path in the file is relative to the file. */
@@ -189,7 +189,7 @@ static evn_status apply_section(const config_values *v, const cyaml_schema_field
 		if (!text || !o || option_set(o, text, s, err) == EVN_OK)
 			continue;
 		evn_fail_within(err, "%s", path);
-		return fail_at(y, yaml_find(y, path), true, err);
+		return fail_at_entry(y, yaml_find(y, path), true, err);
 	}
 	return EVN_OK;
 }
@@ -199,7 +199,7 @@ static evn_status device_failed(const yaml_entries *y, size_t i, const char *key
 	char path[64];
 	snprintf(path, sizeof path, "devices[%zu].%s", i, key);
 	evn_fail_within(err, "%s", path);
-	return fail_at(y, yaml_find(y, path), true, err);
+	return fail_at_entry(y, yaml_find(y, path), true, err);
 }
 
 static evn_status apply_devices(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
@@ -224,12 +224,12 @@ static evn_status apply_devices(const config_values *v, const yaml_entries *y, s
 	s->n_rules = v->n_devices;
 	if (v->n_devices > 0 && !(sum > 0)) {
 		evn_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
-		return fail_at(y, yaml_find(y, "devices"), true, err);
+		return fail_at_entry(y, yaml_find(y, "devices"), true, err);
 	}
 	return EVN_OK;
 }
 
-static evn_status apply(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
+static evn_status apply_values(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
 {
 	for (const cyaml_schema_field_t *f = config_schema.mapping.fields; f->key; f++) {
 		evn_status status = f->value.type == CYAML_MAPPING ? apply_section(v, f, y, s, err) : EVN_OK;
@@ -251,7 +251,8 @@ static cyaml_config_t cyaml_setup(cyaml_trouble *t)
 	};
 }
 
-static evn_status load_values(config *out, const yaml_entries *y, const char *data, size_t size, evn_error *err)
+static evn_status load_config_values(config *out, const yaml_entries *y, const char *data, size_t size,
+									 evn_error *err)
 {
 	cyaml_trouble trouble = {0};
 	cyaml_config_t setup = cyaml_setup(&trouble);
@@ -275,9 +276,9 @@ evn_status config_load(config *out, const char *path, settings *s, evn_error *er
 	if (status == EVN_OK)
 		status = check_version(&entries, err);
 	if (status == EVN_OK)
-		status = load_values(out, &entries, data, size, err);
+		status = load_config_values(out, &entries, data, size, err);
 	if (status == EVN_OK)
-		status = apply(out->values, &entries, s, err);
+		status = apply_values(out->values, &entries, s, err);
 	yaml_entries_free(&entries);
 	free(data);
 	return status;

@@ -244,7 +244,7 @@ static void make_tables(getopt_tables *t, unsigned bit)
 	t->longs[n] = (struct option){"help", no_argument, NULL, HELP};
 }
 
-static const option *by_value(int value, unsigned bit)
+static const option *option_of(int value, unsigned bit)
 {
 	if (value >= LONG_BASE)
 		return &options[value - LONG_BASE];
@@ -259,7 +259,7 @@ static const option *by_value(int value, unsigned bit)
 static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned bit, evn_error *err)
 {
 	const char *word = argv[optind - 1];
-	const option *o = optopt == 0 || optopt == HELP ? NULL : by_value(optopt, bit);
+	const option *o = optopt == 0 || optopt == HELP ? NULL : option_of(optopt, bit);
 	if (what == ':')
 		return evn_fail(err, EVN_ERR_USAGE, "%s: option %s needs a value", argv[0], word);
 	if (optopt == HELP || (o && o->kind == OPTION_FLAG && optopt >= LONG_BASE))
@@ -290,7 +290,7 @@ evn_status command_line_read(command_line *out, int argc, char **argv, unsigned 
 			return refuse(got, argv, &tables, bit, err);
 		if (out->n_flags == sizeof out->flags / sizeof *out->flags)
 			return evn_fail(err, EVN_ERR_USAGE, "%s: too many options", argv[0]);
-		out->flags[out->n_flags].option = by_value(got, bit);
+		out->flags[out->n_flags].option = option_of(got, bit);
 		out->flags[out->n_flags++].value = optarg ? optarg : "true";
 	}
 	out->arguments = (const char *const *)argv + optind;

@@ -14,9 +14,9 @@ typedef struct {
 	evn_error *err;
 } checker;
 
-#define FAIL_AT(c, mark, ...) fail_at(c, (mark).line + 1, (mark).column + 1, evn_format(__VA_ARGS__))
+#define FAIL_AT(c, mark, ...) fail_at_mark(c, (mark).line + 1, (mark).column + 1, evn_format(__VA_ARGS__))
 
-static evn_status fail_at(checker *c, size_t line, size_t column, char *text)
+static evn_status fail_at_mark(checker *c, size_t line, size_t column, char *text)
 {
 	evn_status status =
 		evn_fail(c->err, EVN_ERR_USAGE, "%s:%zu:%zu: %s", c->out->file, line, column, text ? text : "out of memory");

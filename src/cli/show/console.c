@@ -43,7 +43,7 @@ static void write_line(const char *kind, const char *text)
 	pthread_mutex_unlock(&console.lock);
 }
 
-static void take_log(void *user, evn_log_level level, const char *line)
+static void write_log_line(void *user, evn_log_level level, const char *line)
 {
 	static const char *const kinds[] = {"error: ", "warning: ", "", "debug: "};
 	(void)user;
@@ -56,7 +56,7 @@ void console_start(bool quiet)
 	console.quiet = quiet;
 	console.terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
 	console.color = !(no_color && *no_color);
-	evn_set_log(take_log, NULL);
+	evn_set_log(write_log_line, NULL);
 }
 
 void console_error(const char *text) { write_line("", text); }
@@ -83,7 +83,7 @@ static void short_count(double n, char *buffer, size_t size)
 	snprintf(buffer, size, n >= 100 || unit == 0 ? "%.0f%s" : "%.1f%s", n, units[unit]);
 }
 
-static void draw_bar(double fraction, double rate, double left_s)
+static void draw_progress_bar(double fraction, double rate, double left_s)
 {
 	char bar[BAR_WIDTH + 1], pace[32];
 	int full = (int)(fraction * BAR_WIDTH);
@@ -106,7 +106,7 @@ static void draw_count(uint64_t done, double rate)
 	console.on_screen = true;
 }
 
-static void show(uint64_t done, uint64_t total)
+static void show_progress(uint64_t done, uint64_t total)
 {
 	double now = evn_now_s(), elapsed = now - console.began_s;
 	double rate = elapsed > 0 ? (double)done / elapsed : 0;
@@ -119,7 +119,7 @@ static void show(uint64_t done, uint64_t total)
 	if (console.terminal && now - console.drawn_s >= REDRAW_S) {
 		console.drawn_s = now;
 		if (total)
-			draw_bar(fraction > 1 ? 1 : fraction, rate, left);
+			draw_progress_bar(fraction > 1 ? 1 : fraction, rate, left);
 		else
 			draw_count(done, rate);
 	} else if (!console.terminal && total && (int)(fraction * 10) > console.tenths) {
@@ -142,7 +142,7 @@ bool console_progress(void *user, const char *what, uint64_t done, uint64_t tota
 		console.tenths = 0;
 	}
 	console.done = done;
-	show(done, total);
+	show_progress(done, total);
 	if (total && done >= total) {
 		clear_bar();
 		console.began_s = 0;

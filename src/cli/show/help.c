@@ -20,7 +20,7 @@ void help_program(const command *commands)
 }
 
 /* Words of text from TEXT_COLUMN on, broken before LINE_WIDTH. */
-static void wrap(const char *text)
+static void wrap_text(const char *text)
 {
 	int column = TEXT_COLUMN;
 	for (const char *word = text; *word;) {
@@ -51,7 +51,7 @@ static void help_option(const option *o)
 	snprintf(text, sizeof text, "%s%s%s%s%s%s%s", o->help, o->initial ? " (default " : "",
 			 o->initial ? o->initial : "", o->initial ? ")" : "", o->key ? " [config: " : "", o->key ? o->key : "",
 			 o->key ? "]" : "");
-	wrap(text);
+	wrap_text(text);
 }
 
 void help_command(const command *c)

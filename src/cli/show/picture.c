@@ -29,7 +29,7 @@ typedef struct {
 	const char **names;
 } picture;
 
-static int by_score(const void *a, const void *b)
+static int by_column_score(const void *a, const void *b)
 {
 	const column *x = a, *y = b;
 	if (x->score != y->score)
@@ -61,10 +61,10 @@ static void choose_columns(picture *p)
 		for (size_t v = 0; v < p->vocab; v++)
 			p->columns[v].score = fmaxf(p->columns[v].score, row[v] - all);
 	}
-	qsort(p->columns, p->vocab, sizeof *p->columns, by_score);
+	qsort(p->columns, p->vocab, sizeof *p->columns, by_column_score);
 }
 
-static void fill(picture *p)
+static void fill_cells(picture *p)
 {
 	for (size_t r = 0; r < p->n_rows; r++) {
 		char token[NAME_BYTES - 12];
@@ -80,7 +80,7 @@ static void fill(picture *p)
 	}
 }
 
-static evn_status draw(picture *p, const char *path, evn_error *err)
+static evn_status draw_picture(picture *p, const char *path, evn_error *err)
 {
 	evn_model_info info = evn_model_get_info(p->m);
 	char model[64], title[160], columns[80];
@@ -119,8 +119,8 @@ evn_status picture_logits(const char *path, const evn_model *m, const int32_t *i
 	evn_status status = EVN_OK;
 	if (p.columns && p.cells && p.texts && p.names) {
 		choose_columns(&p);
-		fill(&p);
-		status = draw(&p, path, err);
+		fill_cells(&p);
+		status = draw_picture(&p, path, err);
 	} else {
 		status = evn_fail_memory(err, "the picture", 0);
 	}
