@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -213,7 +214,13 @@ static void test_other_programs_are_seen_at_work(void **state)
 		for (;;)
 			;
 	assert_true(child > 0);
-	usleep(400000);
+	clockid_t clock; /* of the child's processor time: a busy machine gives it little */
+	struct timespec used = {0};
+	assert_int_equal(clock_getcpuclockid(child, &clock), 0);
+	while (used.tv_sec == 0 && used.tv_nsec < 200000000) {
+		usleep(10000);
+		assert_int_equal(clock_gettime(clock, &used), 0);
+	}
 	double others = evn_cpu_others(&began);
 	kill(child, SIGKILL);
 	assert_int_equal(waitpid(child, NULL, 0), child);
