@@ -78,7 +78,7 @@ const char *evn_quirk_sub_devices(const evn_found *f);
 bool evn_quirk_no_own_cores(const evn_found *f);
 /* A program's binary costs as much as building it, and the driver keeps what it builds by itself. */
 bool evn_quirk_slow_binaries(const evn_found *f);
-/* The driver loses count of a kernel's users when it is launched wider than before (widest.c). */
+/* The driver loses count of a kernel's users when it is launched wider than before (pocl_usecount.c). */
 bool evn_quirk_loses_count(const evn_found *f);
 
 /* ---- probe reports (probe_report.c) ---------------------------------------------------------------------------- */

@@ -5,8 +5,8 @@
 
 static atomic_uint_fast64_t n_created;
 
-static evn_status create(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_flags flags, void *host,
-						 const char *what, evn_error *err)
+static evn_status create_buffer(evn_buf **out, evn_device *d, uint64_t bytes, cl_mem_flags flags, void *host,
+								const char *what, evn_error *err)
 {
 	*out = NULL;
 	if (bytes > d->info->max_alloc_bytes)
@@ -54,13 +54,13 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 	}
 	/* On unified memory every buffer is one the host can map without a copy. */
 	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
-	s = create(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
+	s = create_buffer(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
 	return hold(s, *out, bytes);
 }
 
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err)
 {
-	return create(out, d, bytes, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, host, what, err);
+	return create_buffer(out, d, bytes, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, host, what, err);
 }
 
 void evn_buf_free(evn_buf *b)

@@ -27,7 +27,7 @@ void evn_device_close(evn_device *d)
 		return;
 	evn_programs_free(d);
 	evn_pages_give_back(d, d->chunk);
-	evn_widest_closed(d);
+	evn_usecount_closed(d);
 	context_release(d->context);
 	if (d->is_sub_device && d->cl)
 		clReleaseDevice(d->cl);
@@ -66,7 +66,7 @@ static evn_status open_one(const evn_system *s, const evn_pick *p, evn_device **
 	d->system = s;
 	d->index = p->device;
 	d->info = evn_system_info(s, p->device);
-	d->loses_count = evn_widest_opened(d);
+	d->loses_count = evn_usecount_opened(d);
 	d->cl = evn_system_cl_device(s, p->device);
 	d->units = d->info->compute_units;
 	evn_pick_name(s, p, d->id, sizeof d->id);

@@ -8,7 +8,7 @@
 
 /* CLBlast up to 1.6.0 races in its program cache when two threads call it: calls only enqueue, so one lock is cheap.
  * It also guards the devices' parameters. Where a kernel must not be launched wider than before while others run it
- * (widest.c) products are made one after the other, and the lock is held until the product is there. */
+ * (pocl_usecount.c) products are made one after the other, and the lock is held until the product is there. */
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* CLBlast writes products of vectors out lane by lane, and not every compiler makes vectors of them again: PoCL
@@ -82,7 +82,7 @@ static form form_for(const evn_device *d, const evn_product *p, const evn_buf *a
 }
 
 /* CLBlast would make a buffer for its copies at every call. The old one lives on until what is queued has run. */
-static CLBlastStatusCode make_scratch(evn_queue *q, const form *f, const evn_product *p)
+static CLBlastStatusCode make_gemm_scratch(evn_queue *q, const form *f, const evn_product *p)
 {
 	size_t need = 0;
 	CLBlastStatusCode code =
@@ -98,15 +98,15 @@ static CLBlastStatusCode make_scratch(evn_queue *q, const form *f, const evn_pro
 	return q->gemm_scratch ? CLBlastSuccess : (CLBlastStatusCode)error;
 }
 
-static evn_status multiply(evn_queue *q, const evn_product *p, const evn_buf *a, const evn_buf *b, evn_buf *c,
-						   evn_error *err)
+static evn_status run_clblast(evn_queue *q, const evn_product *p, const evn_buf *a, const evn_buf *b, evn_buf *c,
+							  evn_error *err)
 {
 	evn_gemm_params kept;
 	evn_device *d = q->device;
 	if (!d->gemm_known)
 		EVN_TRY(use(d, evn_gemm_params_of(d->system, d->index, &kept) ? &kept : NULL, err));
 	form f = form_for(d, p, a, b);
-	CLBlastStatusCode code = make_scratch(q, &f, p);
+	CLBlastStatusCode code = make_gemm_scratch(q, &f, p);
 	if (code == CLBlastSuccess && q->gemm_scratch)
 		code = CLBlastSgemmWithTempBuffer(f.layout, f.a_transposed, f.b_transposed, f.m, f.n, f.k, p->alpha, f.a->cl,
 										  f.a_offset, f.lda, f.b->cl, f.b_offset, f.ldb, p->beta, c->cl,
@@ -124,11 +124,11 @@ static evn_status multiply(evn_queue *q, const evn_product *p, const evn_buf *a,
 evn_status evn_multiply(evn_queue *q, const evn_product *p, const evn_buf *a, const evn_buf *b, evn_buf *c,
 						evn_error *err)
 {
-	const bool alone = evn_widest_needed(q->device);
+	const bool alone = evn_usecount_needed(q->device);
 	if (alone) /* not under the lock: what is queued before may wait for other ranks */
 		EVN_TRY(evn_queue_finish(q, err));
 	pthread_mutex_lock(&clblast_lock);
-	evn_status s = multiply(q, p, a, b, c, err);
+	evn_status s = run_clblast(q, p, a, b, c, err);
 	if (alone && s == EVN_OK)
 		s = evn_queue_finish(q, err);
 	pthread_mutex_unlock(&clblast_lock);

@@ -39,7 +39,7 @@ struct evn_device {
 	pthread_mutex_t lock; /* guards programs, throwaway and build_ns */
 	evn_program *programs;
 	bool throwaway;   /* programs built now are used once: their binaries are not kept */
-	bool loses_count; /* widest.c */
+	bool loses_count; /* pocl_usecount.c */
 	uint64_t build_ns;
 	bool gemm_known; /* CLBlast has its parameters; these two are gemm.c's */
 	uint32_t gemm_kernel;
@@ -98,19 +98,21 @@ void evn_programs_free(evn_device *d);
 /* Before the first product; sets an environment variable, so before other threads may read the environment. */
 void evn_gemm_prepare(void);
 
-/* widest.c: for drivers that lose count of a kernel's users when it is launched wider than before. */
-#define EVN_WIDEST ((size_t)65521) /* groups; PoCL builds anew for 65535 work-items and more */
-#define EVN_WIDEST_RETURN " if (get_num_groups(0) == 65521) return;"
-bool evn_widest_opened(const evn_device *d); /* whether d's driver is such a one */
-void evn_widest_closed(const evn_device *d);
+/* pocl_usecount.c: for drivers that lose count of a kernel's users when it is launched wider than before. */
+#define EVN_USECOUNT_GROUPS ((size_t)65521) /* groups; PoCL builds anew for 65535 work-items and more */
+#define EVN_USECOUNT_RETURN " if (get_num_groups(0) == 65521) return;"
+bool evn_usecount_opened(const evn_device *d); /* whether d's driver is such a one */
+void evn_usecount_closed(const evn_device *d);
 /* More than two such devices are open: what may be launched is limited. */
-bool evn_widest_needed(const evn_device *d);
-/* malloc'd: the text of a file of kernels that return at once where they are launched EVN_WIDEST groups wide. */
-char *evn_widest_source(const char *text);
-size_t evn_widest_guards(const char *text); /* kernels of it that do */
+bool evn_usecount_needed(const evn_device *d);
+/* malloc'd: the text of a file of kernels that return at once where they are launched EVN_USECOUNT_GROUPS groups
+ * wide. */
+char *evn_usecount_source(const char *text);
+size_t evn_usecount_guards(const char *text); /* kernels of it that do */
 /* To be called before each launch with what is launched: refuses what is too wide, and begins the kernel at its
  * widest if this queue has not yet. */
-evn_status evn_widest_first(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals, evn_error *err);
+evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals,
+									 evn_error *err);
 
 /* pages.c: zeroed host memory that lives until it is given back; NULL when there is none. Thread-safe. */
 void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk);

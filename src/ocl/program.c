@@ -20,7 +20,7 @@ static evn_status load_source(const evn_device *d, const char *sources, char **t
 	if (!d->loses_count)
 		return EVN_OK;
 	char *plain = *text;
-	*text = evn_widest_source(plain);
+	*text = evn_usecount_source(plain);
 	evn_status s = *text ? EVN_OK : evn_fail_memory(err, "kernel source", strlen(plain));
 	free(plain);
 	return s;
@@ -42,7 +42,7 @@ static char *binary_path(const evn_device *d, const char *text, const char *defi
 	return evn_cache_path(name);
 }
 
-static evn_status build(evn_device *d, cl_program p, const char *sources, const char *defines, evn_error *err)
+static evn_status build_program(evn_device *d, cl_program p, const char *sources, const char *defines, evn_error *err)
 {
 	char *options = evn_format("%s %s %s", BUILD_OPTIONS, strstr(defines, "-cl-std=") ? "" : LANGUAGE, defines);
 	if (!options)
@@ -74,7 +74,7 @@ static evn_status check_guards(const evn_device *d, cl_program p, const char *te
 	size_t kernels = 0;
 	if (!d->loses_count)
 		return EVN_OK;
-	const size_t guards = evn_widest_guards(text);
+	const size_t guards = evn_usecount_guards(text);
 	cl_int code = clGetProgramInfo(p, CL_PROGRAM_NUM_KERNELS, sizeof kernels, &kernels, NULL);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, d, "clGetProgramInfo", sources, code);
@@ -95,7 +95,7 @@ static cl_program from_binary(evn_device *d, const char *path, const char *sourc
 	const unsigned char *bytes = (const unsigned char *)data;
 	cl_program p = clCreateProgramWithBinary(d->context->cl, 1, &d->cl, &size, &bytes, &loaded, &code);
 	free(data);
-	if (p && loaded == CL_SUCCESS && build(d, p, sources, defines, NULL) == EVN_OK)
+	if (p && loaded == CL_SUCCESS && build_program(d, p, sources, defines, NULL) == EVN_OK)
 		return p;
 	if (p)
 		clReleaseProgram(p);
@@ -146,7 +146,7 @@ static evn_status make_program(evn_device *d, evn_program *entry, evn_error *err
 		s = evn_cl_fail(err, d, "clCreateProgramWithSource", sources, code);
 		goto done;
 	}
-	s = build(d, p, sources, defines, err);
+	s = build_program(d, p, sources, defines, err);
 	if (s == EVN_OK)
 		s = check_guards(d, p, text, sources, err);
 	if (s == EVN_OK && !d->throwaway) {

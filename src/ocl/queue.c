@@ -122,8 +122,8 @@ static evn_status finish_named(const evn_kernel *k, evn_error *err)
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, k->queue->device, "clFinish", k->name, code);
 }
 
-static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, cl_event *event,
-						 evn_error *err)
+static evn_status enqueue_kernel(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals,
+								 cl_event *event, evn_error *err)
 {
 	evn_kernel *k = a->kernel;
 	evn_queue *q = k->queue;
@@ -137,7 +137,7 @@ static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const
 		if (!global[i])
 			return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: empty launch (dimension %u)", k->name, i);
 	}
-	EVN_TRY(evn_widest_first(k, dims, global, locals, err));
+	EVN_TRY(evn_usecount_first_launch(k, dims, global, locals, err));
 	cl_int code = clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, event);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, q->device, "clEnqueueNDRangeKernel", k->name, code);
@@ -146,7 +146,7 @@ static evn_status launch(evn_args *a, uint32_t dims, const size_t *groups, const
 
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err)
 {
-	return launch(a, dims, groups, locals, NULL, err);
+	return enqueue_kernel(a, dims, groups, locals, NULL, err);
 }
 
 evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, evn_error *err)
@@ -168,7 +168,7 @@ evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, co
 	evn_event *e = *out = calloc(1, sizeof *e);
 	if (!e)
 		return evn_fail_memory(err, "event", sizeof *e);
-	evn_status s = launch(a, dims, groups, locals, &e->cl, err);
+	evn_status s = enqueue_kernel(a, dims, groups, locals, &e->cl, err);
 	if (s != EVN_OK) {
 		free(e);
 		*out = NULL;

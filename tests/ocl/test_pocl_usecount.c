@@ -1,5 +1,6 @@
 /* Launches that grow wider while other ranks of the same device run the kernel: PoCL before 6.0 would abort
- * (ocl/widest.c). What they compute is looked at as well, as a kernel's first launch is one that must do nothing. */
+ * (ocl/pocl_usecount.c). What they compute is looked at as well, as a kernel's first launch is one that must do
+ * nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -149,17 +150,18 @@ static void test_ranks_of_one_device(void **state)
 static void test_sources(void **state)
 {
 	(void)state;
-	char *text = evn_widest_source(
+	char *text = evn_usecount_source(
 		"// kernel of\n#define X\n\nkernel IN __attribute__((a(1)))\nvoid f(global int *x)\n{\n\tx[0] = 1;\n}\n"
 		"INLINE void g(void) { }\nkernel void h(int y) { if (y) { } }\n");
 	assert_string_equal(
-		text, "// kernel of\n#define X\n\nkernel IN __attribute__((a(1)))\nvoid f(global int *x)\n{" EVN_WIDEST_RETURN
-			  "\n\tx[0] = 1;\n}\n"
-			  "INLINE void g(void) { }\nkernel void h(int y) {" EVN_WIDEST_RETURN " if (y) { } }\n");
-	assert_int_equal(evn_widest_guards(text), 2);
+		text,
+		"// kernel of\n#define X\n\nkernel IN __attribute__((a(1)))\nvoid f(global int *x)\n{" EVN_USECOUNT_RETURN
+		"\n\tx[0] = 1;\n}\n"
+		"INLINE void g(void) { }\nkernel void h(int y) {" EVN_USECOUNT_RETURN " if (y) { } }\n");
+	assert_int_equal(evn_usecount_guards(text), 2);
 	free(text);
-	text = evn_widest_source("INLINE void g(void) { }\n/* not at the beginning */ kernel void h(void) { }\n");
-	assert_int_equal(evn_widest_guards(text), 0);
+	text = evn_usecount_source("INLINE void g(void) { }\n/* not at the beginning */ kernel void h(void) { }\n");
+	assert_int_equal(evn_usecount_guards(text), 0);
 	free(text);
 }
 

@@ -1,6 +1,6 @@
-/* widest.c - drivers that lose count of a kernel's users (quirks.c). PoCL before 6.0 loads a kernel once more when it
- * is launched wider than before, with a count of its own, but whoever ends takes one off the last one's count: when
- * three queues run the kernel meanwhile the count falls below zero, and an assertion ends the process.
+/* pocl_usecount.c - drivers that lose count of a kernel's users (quirks.c). PoCL before 6.0 loads a kernel once more
+ * when it is launched wider than before, with a count of its own, but whoever ends takes one off the last one's
+ * count: when three queues run the kernel meanwhile the count falls below zero, and an assertion ends the process.
  *
  * So where three such devices are open each queue begins a kernel with a launch wider than all that follow, whose
  * work-groups return at once: then the kernel is loaded at its widest before anything else runs it, and never again.
@@ -13,7 +13,7 @@
 
 static atomic_uint open_devices;
 
-bool evn_widest_opened(const evn_device *d)
+bool evn_usecount_opened(const evn_device *d)
 {
 	const bool affected = evn_system_loses_count(d->system, d->index);
 	if (affected)
@@ -21,23 +21,23 @@ bool evn_widest_opened(const evn_device *d)
 	return affected;
 }
 
-void evn_widest_closed(const evn_device *d)
+void evn_usecount_closed(const evn_device *d)
 {
 	if (d->loses_count)
 		atomic_fetch_sub(&open_devices, 1);
 }
 
-bool evn_widest_needed(const evn_device *d) { return d->loses_count && atomic_load(&open_devices) > 2; }
+bool evn_usecount_needed(const evn_device *d) { return d->loses_count && atomic_load(&open_devices) > 2; }
 
 /* A kernel's body is the first brace after a line that begins with "kernel". On the brace's line, so that the numbers
  * of lines in a build log stay right. */
-char *evn_widest_source(const char *text)
+char *evn_usecount_source(const char *text)
 {
 	static const char head[] = "\nkernel ";
 	size_t n = 0, length = strlen(text);
 	for (const char *c = text; (c = strstr(c, head)); c++)
 		n++;
-	char *out = malloc(length + n * (sizeof EVN_WIDEST_RETURN - 1) + 1), *to = out;
+	char *out = malloc(length + n * (sizeof EVN_USECOUNT_RETURN - 1) + 1), *to = out;
 	if (!out)
 		return NULL;
 	const char *from = text;
@@ -45,40 +45,41 @@ char *evn_widest_source(const char *text)
 		c++;
 		memcpy(to, from, (size_t)(c - from));
 		to += c - from;
-		memcpy(to, EVN_WIDEST_RETURN, sizeof EVN_WIDEST_RETURN - 1);
-		to += sizeof EVN_WIDEST_RETURN - 1;
+		memcpy(to, EVN_USECOUNT_RETURN, sizeof EVN_USECOUNT_RETURN - 1);
+		to += sizeof EVN_USECOUNT_RETURN - 1;
 	}
 	strcpy(to, from);
 	return out;
 }
 
-size_t evn_widest_guards(const char *text)
+size_t evn_usecount_guards(const char *text)
 {
 	size_t n = 0;
-	for (; (text = strstr(text, EVN_WIDEST_RETURN)); text++)
+	for (; (text = strstr(text, EVN_USECOUNT_RETURN)); text++)
 		n++;
 	return n;
 }
 
-evn_status evn_widest_first(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals, evn_error *err)
+evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals,
+									 evn_error *err)
 {
 	const evn_device *d = k->queue->device;
 	if (!d->loses_count)
 		return EVN_OK;
 	size_t local = locals ? locals[0] : 1;
-	if (global[0] / local == EVN_WIDEST)
+	if (global[0] / local == EVN_USECOUNT_GROUPS)
 		return evn_fail(err, EVN_ERR_LIMIT, "kernel %s: launched %zu groups wide, which stands for none", k->name,
-						EVN_WIDEST);
-	if (!evn_widest_needed(d))
+						EVN_USECOUNT_GROUPS);
+	if (!evn_usecount_needed(d))
 		return EVN_OK;
 	for (uint32_t i = 0; i < dims && i < 2; i++)
-		if (global[i] > EVN_WIDEST * local)
+		if (global[i] > EVN_USECOUNT_GROUPS * local)
 			return evn_fail(err, EVN_ERR_LIMIT,
 							"kernel %s: launched %zu wide, at most %zu with more than two ranks on this driver",
-							k->name, global[i], EVN_WIDEST * local);
+							k->name, global[i], EVN_USECOUNT_GROUPS * local);
 	if (k->launched_widest)
 		return EVN_OK;
-	const size_t widest[3] = {EVN_WIDEST * local, locals && dims > 1 ? locals[1] : 1,
+	const size_t widest[3] = {EVN_USECOUNT_GROUPS * local, locals && dims > 1 ? locals[1] : 1,
 							  locals && dims > 2 ? locals[2] : 1};
 	cl_int code = clEnqueueNDRangeKernel(k->queue->cl, k->cl, dims, NULL, widest, locals, 0, NULL, NULL);
 	k->launched_widest = code == CL_SUCCESS;
