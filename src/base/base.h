@@ -26,7 +26,8 @@ evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3
 
 void evn_log(evn_log_level level, const char *fmt, ...) EVN_PRINTF(2, 3);
 bool evn_log_wants(evn_log_level level);
-/* What was done since then (a value of evn_now_ns) and how long it took: the steps of a start, at info. */
+/* Logs, at level info, what was done and how long it took since since_ns (a value of evn_now_ns). The steps of a
+ * start are logged like this. */
 void evn_log_took(uint64_t since_ns, const char *fmt, ...) EVN_PRINTF(2, 3);
 
 /* EVENER_* variables, read once. */
@@ -37,7 +38,7 @@ typedef struct {
 } evn_env;
 const evn_env *evn_env_get(void);
 
-/* False on overflow; *out is then untouched. */
+/* Return false on overflow and leave *out as it is. */
 bool evn_mul_u64(uint64_t a, uint64_t b, uint64_t *out);
 bool evn_add_u64(uint64_t a, uint64_t b, uint64_t *out);
 static inline uint64_t evn_round_up(uint64_t n, uint64_t multiple)
@@ -45,28 +46,29 @@ static inline uint64_t evn_round_up(uint64_t n, uint64_t multiple)
 	return (n + multiple - 1) / multiple * multiple;
 }
 
-/* strdup-like, but one failing convention: NULL when out of memory. */
+/* Like strdup. NULL when out of memory. */
 char *evn_strdup(const char *s);
 char *evn_format(const char *fmt, ...) EVN_PRINTF(1, 2); /* malloc'd */
 
-/* Middle of n > 0 values (the upper one of two); sorts them. */
+/* The median of n > 0 values. If n is even, the upper of the two in the middle. Sorts the values. */
 double evn_median(double *values, size_t n);
 
 uint64_t evn_now_ns(void); /* monotonic */
 double evn_now_s(void);    /* the same clock in seconds */
 
-/* Processor time in core-seconds: of the whole machine, and of this process with the children it has waited for. */
+/* Processor time in core-seconds: of the whole machine, and of this process and the children it has waited for. */
 typedef struct {
 	double busy_s, own_s;
 	uint64_t at_ns;
 } evn_cpu_time;
 evn_cpu_time evn_cpu_time_now(void);
-/* Cores that other programs kept busy since then, on average; 0 where the system does not tell. */
+/* The mean number of cores that other programs kept busy since then. 0 if the system does not say. */
 double evn_cpu_others(const evn_cpu_time *since);
-/* Threads that ran or wanted to in the last minute, our own among them; INFINITY where the system does not tell. */
+/* The mean number of threads that ran or were ready to run in the last minute, ours included. INFINITY if the system
+ * does not say. */
 double evn_cpu_wanted(void);
 
-/* A file mapped for reading. Regular files only; an empty file is an error. */
+/* A file mapped for reading. It must be a regular file and not empty. */
 typedef struct {
 	const uint8_t *data;
 	uint64_t size;
@@ -74,21 +76,23 @@ typedef struct {
 evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err);
 void evn_unmap_file(evn_mapping *m);
 
-/* Whole file, malloc'd, NUL after the end (not counted). At most `limit` bytes. */
+/* Reads a whole file of at most `limit` bytes. *out is malloc'd and has a NUL after the end, which *size does not
+ * count. */
 evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err);
-/* Written to a temporary beside it and renamed: readers see the old or the new, never a part. A link stays a link; a
- * pipe or device is written into. */
+/* Writes a temporary file beside the target and renames it, so readers see the old file or the new one, never a part.
+ * A link stays a link. A pipe or a device is written directly. */
 evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err);
-/* $EVENER_CACHE_DIR, else $XDG_CACHE_HOME/evener, else ~/.cache/evener, then /name; the folder is made, 0700.
- * malloc'd; NULL where no folder can be had (then nothing is cached). */
+/* The path of `name` in the cache folder: $EVENER_CACHE_DIR, else $XDG_CACHE_HOME/evener, else ~/.cache/evener. Makes
+ * the folders, with mode 0700. malloc'd. NULL if no folder can be made; then nothing is cached. */
 char *evn_cache_path(const char *name);
 
-/* FNV-1a, 64 bits; start with EVN_HASH_START, chain over parts. For cache keys, not against attackers. */
+/* FNV-1a with 64 bits. Start with EVN_HASH_START and pass each result to the next call. For cache keys; it does not
+ * resist attackers. */
 #define EVN_HASH_START 0xcbf29ce484222325u
 uint64_t evn_hash(uint64_t h, const void *data, size_t size);
 uint64_t evn_hash_str(uint64_t h, const char *s); /* includes the terminating NUL, so "ab","c" != "a","bc" */
 
-/* Random numbers that are the same for the same seed on every machine: start with any state. */
+/* Random numbers. The same seed gives the same numbers on every machine. Any state is a valid seed. */
 typedef struct {
 	uint64_t state;
 } evn_random;
@@ -96,7 +100,7 @@ uint64_t evn_random_bits(evn_random *r);
 double evn_random_uniform(evn_random *r);             /* [0, 1) */
 double evn_random_normal(evn_random *r);              /* mean 0, deviation 1 */
 uint32_t evn_random_below(evn_random *r, uint32_t n); /* 0 to n - 1 */
-/* n token ids drawn by seed, not by the numbers that a model of this seed has as weights. */
+/* Draws n token ids by seed. They do not come from the numbers that a model with this seed has as weights. */
 void evn_random_ids(uint64_t seed, uint32_t vocab, int32_t *ids, size_t n);
 
 #endif

@@ -1,4 +1,4 @@
-/* child.c - helper processes run side by side under one deadline: a driver that crashes or hangs does so there. */
+/* child.c - runs child processes at the same time under one deadline. Drivers that crash or hang do so there. */
 #include "base/child.h"
 
 #include <dlfcn.h>
@@ -16,18 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 100 /* between two questions whether to go on */
+#define PATIENCE_MS 100 /* between two calls of go_on */
 #define OUTPUT_LIMIT ((size_t)64 << 10)
 #define PROGRAM "evener-probe"
 
 typedef struct {
 	evn_child *child;
 	pid_t pid;
-	int fd; /* -1 once its output has ended */
+	int fd; /* -1 after the end of its output */
 	size_t size;
 } running;
 
-/* ---- where the probe program is ------------------------------------------------------------------------------ */
+/* ---- finding the probe program ------------------------------------------------------------------------------- */
 
 static char *program_beside(const char *file)
 {
@@ -82,7 +82,7 @@ char *evn_find_probe(void)
 
 static bool starts_with(const char *s, const char *prefix) { return !strncmp(s, prefix, strlen(prefix)); }
 
-/* Layers (fault injection, tracing) are the main process's affair: the child judges the driver alone. */
+/* OpenCL layers (fault injection, tracing) stay in the main process: the child judges the driver without them. */
 static char **child_environment(char *vendors)
 {
 	static const char *const dropped[] = {"OCL_ICD_VENDORS=", "OCL_ICD_FILENAMES=", "OPENCL_LAYERS="};
@@ -113,7 +113,7 @@ static bool set_attributes(posix_spawnattr_t *attributes)
 									POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) == 0;
 }
 
-/* turns: what the child inherits as such, -1: nothing. */
+/* turns: the file of the time-slice lock that the child inherits; -1: none. */
 static int spawn(running *r, int output, int turns, char **env)
 {
 	posix_spawn_file_actions_t actions;
@@ -174,7 +174,7 @@ static void end_output(running *r)
 	r->fd = -1;
 }
 
-/* What is over the limit is read, so that the child does not block, and dropped. */
+/* Output over the limit is read and dropped, so that the child does not block. */
 static void read_some(running *r)
 {
 	char spill[4096];
@@ -192,7 +192,7 @@ static int milliseconds_to(uint64_t deadline)
 	return now >= deadline ? 0 : (int)((deadline - now) / 1000000 + 1);
 }
 
-/* Returns when all have ended, at the deadline, or when the caller asks to stop. */
+/* Returns when all children have ended, at the deadline, or when the caller asks to stop. */
 static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t deadline, const evn_patience *p)
 {
 	while (!p || p->go_on(p->user)) {
@@ -214,7 +214,8 @@ static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t dea
 	}
 }
 
-/* A child may close its output and live on. The group is killed whatever happened: nothing it started stays. */
+/* A child may close its output and continue to run. Its group is always killed, so nothing that it started remains.
+ */
 static void reap(running *r, uint64_t deadline, const evn_patience *p)
 {
 	pid_t ended = 0;

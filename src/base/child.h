@@ -1,4 +1,4 @@
-/* child.h - programs run beside this one with a time limit: what may crash or hang does it there. */
+/* child.h - runs child processes with a time limit. Code that may crash or hang runs in a child. */
 #ifndef EVN_CHILD_H
 #define EVN_CHILD_H
 
@@ -6,27 +6,29 @@
 
 typedef struct {
 	const char *argv[16]; /* NULL-terminated; argv[0] NULL: nothing to run */
-	const char *vendors;  /* OCL_ICD_VENDORS for it; NULL: as this process has it */
-	bool in_turn;         /* it inherits the turns of all that are run with it as EVN_TURNS_FD */
-	char *output;         /* its stdout, NUL-terminated, cut at a limit; freed by the caller */
+	const char *vendors;  /* its OCL_ICD_VENDORS; NULL: the same as in this process */
+	bool in_turn;         /* it inherits the time-slice lock of this run as EVN_TURNS_FD */
+	char *output;         /* its stdout, NUL-terminated, cut at a limit; the caller frees it */
 	bool started, timed_out;
 	int status; /* as from waitpid */
 } evn_child;
 
-/* Asked about ten times a second whether to go on waiting; false ends the children as the time limit would. */
+/* go_on is asked about ten times a second whether to continue waiting. If it returns false, the children end as at
+ * the time limit. */
 typedef struct {
 	bool (*go_on)(void *user);
 	void *user;
 } evn_patience;
 
-/* Runs all at once, each in a process group of its own that is killed when limit_ns have passed. p may be NULL. */
+/* Runs all children at the same time, each in its own process group. Kills the groups after limit_ns. p may be NULL.
+ */
 void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const evn_patience *p);
-/* evener-probe beside this library or program, in libexec, or on PATH; malloc'd, NULL when there is none. */
+/* Looks for evener-probe beside this library or program, in libexec, and on PATH. malloc'd; NULL if there is none. */
 char *evn_find_probe(void);
 
-/* In a child that was started in_turn: waits for its first turn, which lasts until it is passed or the process ends.
- * Another process that waits for its turn has it before evn_turn_pass returns; nothing happens in one that never
- * joined. */
+/* The time-slice lock, for a child that was started with in_turn. evn_turns_join waits for the lock. The child keeps
+ * it until evn_turn_pass or until the process ends. A process that waits for the lock gets it before evn_turn_pass
+ * returns. Without a join evn_turn_pass does nothing. */
 #define EVN_TURNS_FD 3
 void evn_turns_join(void);
 void evn_turn_pass(void);

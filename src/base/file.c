@@ -1,4 +1,4 @@
-/* file.c - files mapped, read whole, replaced atomically, and the cache folder. */
+/* file.c - maps files, reads them whole, replaces them atomically; finds the cache folder. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A FIFO or a device would block or never end: only regular files are opened. */
+/* Opens regular files only. A FIFO or a device could block or never end. */
 static evn_status open_regular(int *fd, uint64_t *size, const char *path, evn_error *err)
 {
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -42,7 +42,7 @@ evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err)
 	EVN_TRY(open_regular(&fd, &size, path, err));
 	void *data = size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
 	int why = errno;
-	close(fd); /* the mapping keeps the file */
+	close(fd); /* the mapping keeps the file open */
 	if (data == MAP_FAILED)
 		return evn_fail(err, EVN_ERR_FILE, "%s: could not map %llu bytes: %s", path, (unsigned long long)size,
 						strerror(why));
@@ -75,7 +75,7 @@ evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limi
 		if (n > 0)
 			got += (size_t)n;
 		else if (n == 0)
-			break; /* it shrank meanwhile: what is there counts */
+			break; /* the file became shorter meanwhile: take what is there */
 		else if (errno != EINTR)
 			s = evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
 	}
@@ -104,7 +104,7 @@ static bool write_all(int fd, const char *data, size_t size)
 	return true;
 }
 
-/* A file of a name that nobody has, with the permissions that the user's umask leaves. */
+/* Creates a file with a name that no other file has, with the permissions of the user's umask. */
 static int create_beside(const char *path, char **name)
 {
 	static atomic_uint count;
@@ -150,7 +150,7 @@ evn_status evn_write_file(const char *path, const void *data, size_t size, evn_e
 {
 	struct stat st;
 	bool is_stream = stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
-	char *target = realpath(path, NULL); /* what a link points to is replaced, not the link */
+	char *target = realpath(path, NULL); /* replaces the target of a link, not the link */
 	bool ok = is_stream ? write_into(path, data, size) : replace(target ? target : path, data, size);
 	int why = errno;
 	free(target);

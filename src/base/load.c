@@ -1,4 +1,4 @@
-/* load.c - what else this machine is busy with: measuring beside other programs measures them, too. */
+/* load.c - how busy other programs keep this machine. Measurements beside other programs are not reliable. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,8 @@
 
 static double seconds(struct timeval t) { return (double)t.tv_sec + (double)t.tv_usec * 1e-6; }
 
-/* Of all processors, as Linux tells it; what a hypervisor took for others counts. 0 where there is no such file. */
+/* The time of all processors, from Linux. Time that a hypervisor gave to others counts as busy. 0 without the file.
+ */
 static double busy_s(void)
 {
 	unsigned long long user, nice, system, idle, iowait, irq, softirq, steal;

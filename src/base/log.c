@@ -1,4 +1,4 @@
-/* log.c - messages to the caller's function, the debug variables, and the clock. */
+/* log.c - log messages for the caller's function, the debug variables, and the clock. */
 #include "base/base.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* random.c - numbers that are the same for the same seed on every machine. */
+/* random.c - random numbers. The same seed gives the same numbers on every machine. */
 #include "base/base.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ uint64_t evn_random_bits(evn_random *r)
 
 double evn_random_uniform(evn_random *r) { return (double)(evn_random_bits(r) >> 11) * 0x1p-53; }
 
-/* Box & Muller 1958; the second of each pair is dropped, so that a number depends on its place alone. */
+/* Box & Muller 1958. The second number of each pair is dropped, so that a number depends only on its place. */
 double evn_random_normal(evn_random *r)
 {
 	double radius = sqrt(-2 * log(1 - evn_random_uniform(r))), angle = 2 * acos(-1) * evn_random_uniform(r);

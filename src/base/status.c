@@ -1,4 +1,4 @@
-/* status.c - one convention for failing: a code, one line of text, made where the fact is known. */
+/* status.c - errors: a code and one line of text, written where the fact is known. Small helpers beside it. */
 #include "base/base.h"
 
 #include <stdarg.h>

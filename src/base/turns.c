@@ -1,6 +1,6 @@
-/* turns.c - processes that measure one machine do it in turn, so that none disturbs another, and a machine that slows
- * down slows all alike. Their turn is the lock of a file that they inherit: the system takes it from one that dies.
- */
+/* turns.c - the time-slice lock. Processes that measure the same machine alternate in short slices, so that they do
+ * not disturb each other and a slower machine slows all of them alike. The lock is a lock on an inherited file. The
+ * system releases it when a process dies. */
 #include "base/child.h"
 
 #include <errno.h>
@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <time.h>
 
-#define HANDOVER_NS 1000000 /* for one that waits to wake and take the lock */
+#define HANDOVER_NS 1000000 /* the time for a waiting process to wake up and take the lock */
 
-static int turns = -1; /* of this process; -1: it has the machine for itself */
+static int turns = -1; /* the inherited file; -1: this process does not share the machine */
 
-/* Without locks the process goes on by itself. */
+/* If locks do not work, the process measures without them. */
 static void lock(short type)
 {
 	struct flock l = {.l_type = type, .l_whence = SEEK_SET};

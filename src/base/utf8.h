@@ -1,16 +1,17 @@
-/* utf8.h - how many bytes at a place form a character, or begin one: what tells a cut character from a broken one. */
+/* utf8.h - counts the bytes that form or begin a character, to distinguish a cut character from a broken one. */
 #ifndef EVN_UTF8_H
 #define EVN_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Length of the longest start of a valid character at p (n > 0 bytes): 0 when p[0] begins none. *whole is the length
- * that character has in full, so the result equals it when the character is all there. */
+/* The length of the longest beginning of a valid character at p (n > 0 bytes); 0 if p[0] begins none. *whole is the
+ * full length of that character. The two are equal if the character is complete. */
 static inline size_t evn_utf8_prefix(const char *p, size_t n, size_t *whole)
 {
 	const uint8_t *u = (const uint8_t *)p;
-	uint8_t first = u[0], low = 0x80, high = 0xbf; /* of the second byte: no overlong forms, surrogates, > U+10FFFF */
+	uint8_t first = u[0], low = 0x80,
+			high = 0xbf; /* range of the second byte: excludes overlong forms, surrogates and > U+10FFFF */
 	*whole = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
 	if (first == 0xe0)
 		low = 0xa0;
