@@ -1,4 +1,5 @@
-/* axis.c - ticks at 1, 2 and 5 times powers of ten, and labels of no more digits than the step needs. */
+/* axis.c - axes with ticks at 1, 2 and 5 times powers of ten, and labels with only as many digits as the step
+ * needs. */
 #include "plot/axis.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@ double evn_nice_step(double least)
 	return power * (ratio <= slack ? 1 : ratio <= 2 * slack ? 2 : ratio <= 5 * slack ? 5 : 10);
 }
 
-/* 20000 is 20k on an axis whose numbers are large. */
+/* Writes 20000 as 20k on an axis with large numbers. */
 static void label(char *out, size_t size, double value, double step, double largest)
 {
 	static const struct {
@@ -39,7 +40,7 @@ static void add_tick(evn_axis *a, double value)
 
 static void linear_ticks(evn_axis *a, bool round, uint32_t most)
 {
-	if (!(a->max > a->min)) { /* one value: an axis around it */
+	if (!(a->max > a->min)) { /* one value: make an axis around it */
 		double around = a->min != 0 ? fabs(a->min) * 0.1 : 1;
 		a->min -= around;
 		a->max += around;
@@ -59,7 +60,7 @@ static void linear_ticks(evn_axis *a, bool round, uint32_t most)
 	}
 }
 
-/* Powers of ten, thinned where there are many; between them 2 and 5 where there are few. */
+/* Ticks at powers of ten, fewer if there are many. If there are few, ticks at 2 and 5 between them. */
 static void log_ticks(evn_axis *a, bool round, uint32_t most)
 {
 	static const double between[] = {1, 2, 5};

@@ -1,5 +1,5 @@
-/* canvas.c - see canvas.h. Colours: Okabe and Ito's palette for lines, viridis for values: both keep their order of
- * brightness and stay apart for colour-blind readers. */
+/* canvas.c - see canvas.h. The lines use the palette of Okabe and Ito, the values viridis. Both keep their order of
+ * brightness and remain distinct for colour-blind readers. */
 #include "plot/canvas.h"
 
 #include <math.h>
@@ -98,7 +98,7 @@ double evn_text_width(const evn_canvas *c, const char *text, double size)
 	return e.x_advance;
 }
 
-/* Lines of text share one height, whatever letters they have: that of a capital letter, above the base line. */
+/* All lines of text have the height of a capital letter above the base line, whatever letters they have. */
 void evn_draw_text(const evn_canvas *c, const char *text, double size, double x, double y, double across, double down)
 {
 	if (!text)

@@ -1,4 +1,4 @@
-/* canvas.h - the surface that pictures are drawn on, and what all of them share: colours, texts, the saving. */
+/* canvas.h - the surface for drawing pictures, and what all pictures share: colours, texts, saving. */
 #ifndef EVN_PLOT_CANVAS_H
 #define EVN_PLOT_CANVAS_H
 
@@ -26,26 +26,27 @@ typedef struct {
 
 extern const evn_colour evn_ink, evn_grid, evn_no_value;
 extern const evn_colour evn_series_colours[EVN_PLOT_MAX_SERIES];
-evn_colour evn_scale_colour(double place); /* of the colour bar, 0 bottom to 1 top */
+evn_colour evn_scale_colour(double place); /* colour of the bar at this place; 0 is the bottom, 1 the top */
 
-/* White and of the size that every picture has. Drawing needs no checks: an error sticks until evn_canvas_save. */
+/* A white canvas of the size of every picture. Drawing calls need no checks: the first error stays until
+ * evn_canvas_save. */
 evn_status evn_canvas_create(evn_canvas *out, evn_error *err);
 evn_status evn_canvas_save(const evn_canvas *c, const char *path, evn_error *err);
 void evn_canvas_free(evn_canvas *c);
 
 void evn_set_colour(const evn_canvas *c, evn_colour colour);
-/* Where in the text x, y lies: 0 its left or upper end, 0.5 its middle, 1 its right or lower end. NULL draws nothing.
- */
+/* x, y are at this place of the text: 0 its left or upper end, 0.5 its middle, 1 its right or lower end. NULL draws
+ * nothing. */
 void evn_draw_text(const evn_canvas *c, const char *text, double size, double x, double y, double across,
 				   double down);
-/* Reads upwards, centred on x, y. */
+/* The text reads upwards and is centred on x, y. */
 void evn_draw_text_upwards(const evn_canvas *c, const char *text, double size, double x, double y);
 double evn_text_width(const evn_canvas *c, const char *text, double size);
 void evn_draw_line(const evn_canvas *c, double x0, double y0, double x1, double y1);
 void evn_draw_frame(const evn_canvas *c, evn_rect area);
 void evn_draw_title(const evn_canvas *c, const char *title, evn_rect area);
 
-/* Draws all but the saving; *area is where the cells or the lines are. */
+/* Draw everything and do not save; *area is where the cells or the lines are. */
 void evn_draw_heat_map(const evn_canvas *c, const evn_heat_map *m, evn_rect *area);
 
 #endif

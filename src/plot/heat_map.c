@@ -1,4 +1,4 @@
-/* heat_map.c - a matrix as colours. Layout from left to right: label and names of the rows, the cells, the colour bar
+/* heat_map.c - draws a matrix as colours. From left to right: label and names of the rows, the cells, the colour bar
  * with its ticks and label. */
 #include <math.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 #include "plot/canvas.h"
 
-#define NAME_PIXELS 150.0 /* longest name of a row or column; a longer one is cut */
+#define NAME_PIXELS 150.0 /* the longest name of a row or column; a longer one is cut */
 #define GAP 10.0
 #define BAR_WIDTH 26.0
 #define BAR_SPACE 120.0 /* right of the cells: bar, ticks and label */
@@ -20,7 +20,7 @@ static const char *name_of(const char *const *names, uint32_t i, char number[16]
 	return number;
 }
 
-/* The widest of the first names, up to NAME_PIXELS; looking at more would cost more than it tells. */
+/* The width of the widest of the first names, at most NAME_PIXELS. Measuring all names would take too long. */
 static double names_width(const evn_canvas *c, const char *const *names, uint32_t n)
 {
 	double widest = 0;
@@ -30,7 +30,7 @@ static double names_width(const evn_canvas *c, const char *const *names, uint32_
 	return fmin(widest, NAME_PIXELS);
 }
 
-/* A name wider than NAME_PIXELS ends there. */
+/* Cuts a name that is wider than NAME_PIXELS. */
 static void draw_name(const evn_canvas *c, const char *name, double x, double y, bool upwards)
 {
 	double width = fmin(evn_text_width(c, name, EVN_TEXT_SIZE), NAME_PIXELS);
@@ -61,7 +61,7 @@ static void draw_row_names(const evn_canvas *c, const evn_heat_map *m, evn_rect 
 	}
 }
 
-/* Names stand upright where they fit side by side, else they read upwards. */
+/* Names are horizontal if they fit side by side; otherwise they read upwards. */
 static void draw_column_names(const evn_canvas *c, const evn_heat_map *m, evn_rect a, bool upwards, double needed)
 {
 	char number[16];
@@ -101,8 +101,8 @@ static uint32_t pixel_of(evn_colour c)
 	return (uint32_t)lround(c.r * 255) << 16 | (uint32_t)lround(c.g * 255) << 8 | (uint32_t)lround(c.b * 255);
 }
 
-/* One pixel a cell, stretched over the area: cells smaller than a pixel are averaged, larger ones have sharp edges.
- */
+/* Each cell is one pixel, and the image is stretched over the area. Cells smaller than a pixel are averaged; larger
+ * ones have sharp edges. */
 static void draw_cells(const evn_canvas *c, const evn_heat_map *m, const evn_axis *scale, evn_rect a)
 {
 	cairo_surface_t *cells = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)m->n_columns, (int)m->n_rows);
@@ -128,7 +128,7 @@ static void draw_cells(const evn_canvas *c, const evn_heat_map *m, const evn_axi
 	cairo_surface_destroy(cells);
 }
 
-/* White lines keep equal neighbours apart. */
+/* White lines separate neighbours of the same colour. */
 static void draw_borders(const evn_canvas *c, const evn_heat_map *m, evn_rect a)
 {
 	const double least = 12; /* pixels of a cell */

@@ -1,4 +1,4 @@
-/* line_chart.c - series over one pair of axes, with a legend above them. */
+/* line_chart.c - draws several series over one pair of axes, with a legend above them. */
 #include <math.h>
 
 #include "plot/canvas.h"
@@ -8,7 +8,7 @@
 #define BOTTOM 76.0
 #define TOP 62.0
 #define LEGEND_HEIGHT 28.0
-#define FEW_POINTS 40 /* of a series: each is marked with a dot */
+#define FEW_POINTS 40 /* a series with fewer points has a dot at each */
 
 typedef struct {
 	const evn_canvas *c;
@@ -129,7 +129,7 @@ static void draw_chart(drawing *d)
 	}
 	cairo_set_line_width(d->c->cr, 1);
 	draw_axes(d);
-	for (int faint = 1; faint >= 0; faint--) /* pale lines lie below */
+	for (int faint = 1; faint >= 0; faint--) /* pale lines are drawn first, so they lie below */
 		for (size_t k = 0; k < d->chart->n_series; k++)
 			if (d->chart->series[k].faint == (faint != 0))
 				draw_series(d, k);

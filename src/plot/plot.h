@@ -1,8 +1,8 @@
-/* plot.h - pictures as PNG files, all in one style: light background, colours that colour-blind readers tell apart,
- * axes with ticks at 1, 2 or 5 times a power of ten.
+/* plot.h - draws pictures as PNG files in one style: light background, colours that colour-blind readers can tell
+ * apart, axes with ticks at 1, 2 or 5 times a power of ten.
  *
- * Texts are UTF-8. An axis label says what is shown and in which unit: "speed (tokens/s)"; any text may be NULL. A
- * file is replaced atomically; a picture that cannot be written leaves what was there. */
+ * Texts are UTF-8. An axis label says what is shown and in which unit: "speed (tokens/s)". Any text may be NULL. A
+ * file is replaced atomically. If a picture cannot be written, the old file stays. */
 #ifndef EVN_PLOT_H
 #define EVN_PLOT_H
 
@@ -10,11 +10,11 @@
 
 #define EVN_PLOT_WIDTH 1200 /* pixels of every picture */
 #define EVN_PLOT_HEIGHT 750
-#define EVN_PLOT_MAX_SERIES 7    /* of a line chart: so many colours are told apart */
+#define EVN_PLOT_MAX_SERIES 7    /* of a line chart: the number of distinct colours */
 #define EVN_PLOT_MAX_CELLS 16384 /* of a heat map in each direction */
 
-/* A matrix as colours, with a bar that tells which colour is which value. Values stand in the cells where they fit.
- */
+/* A matrix as colours, with a bar that shows which colour is which value. The values are written into the cells if
+ * they fit. */
 typedef struct {
 	const char *title, *x_label, *y_label;
 	const char *value_label; /* beside the colour bar */
@@ -28,7 +28,7 @@ evn_status evn_plot_heat_map(const char *path, const evn_heat_map *m, evn_error 
 typedef struct {
 	const char *name; /* in the legend */
 	size_t n;
-	const double *x, *y; /* where one is not finite, or not positive on a logarithmic axis, the line has a gap */
+	const double *x, *y; /* if one is not finite, or not positive on a logarithmic axis, the line has a gap */
 	bool faint;          /* thin and pale: raw data behind their mean */
 } evn_plot_series;
 
@@ -39,7 +39,7 @@ typedef struct {
 	size_t n_series;
 } evn_line_chart;
 
-/* EVN_ERR_USAGE where no point can be drawn. */
+/* EVN_ERR_USAGE if no point can be drawn. */
 evn_status evn_plot_line_chart(const char *path, const evn_line_chart *chart, evn_error *err);
 
 #endif
