@@ -1,5 +1,5 @@
-/* bpe.c - merges as a hash table from pairs of ids to rank and id. All is done on ids: the 256 characters that spell
- * bytes are met only when the table is built and when a whole word is looked up. */
+/* bpe.c - byte-level BPE on ids. The merges are a hash table from pairs of ids to rank and id. The 256 characters
+ * that spell bytes are used only to build the table and to look up a whole word. */
 #include "model/bpe.h"
 #include "model/merge.h"
 #include "model/pretokenizer.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, for a broken byte that the vocabulary lacks */
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, stands for a broken byte that the vocabulary lacks */
 
 typedef struct {
 	int32_t left, right;
@@ -25,7 +25,8 @@ struct evn_bpe {
 	int32_t byte_ids[256]; /* -1: none */
 };
 
-/* Printable Latin-1 stands for itself; bytes 00-20, 7f-a0 and ad are U+0100 to U+0143 in this order. */
+/* Printable Latin-1 characters spell themselves. Bytes 00-20, 7f-a0 and ad are spelled U+0100 to U+0143, in this
+ * order. */
 static unsigned code_of_byte(uint8_t byte)
 {
 	if (byte <= 0x20)
@@ -92,7 +93,7 @@ static uint32_t slot_of(const evn_bpe *b, int32_t left, int32_t right)
 	return at;
 }
 
-/* A merge is two tokens with a space between, whose texts together are a token. */
+/* A merge is written as two tokens with a space between. Their joined text must be a token. */
 static evn_status add_rule(evn_bpe *b, uint32_t rank, evn_str merge, evn_error *err)
 {
 	const evn_vocab *v = b->vocab;
@@ -153,7 +154,7 @@ static evn_status load(evn_bpe *b, const evn_gguf *g, evn_error *err)
 		char spelled[2];
 		int32_t id = evn_vocab_find(b->vocab, spelled, spell_byte((uint8_t)byte, spelled));
 		if (id >= 0 && b->vocab->types[id] == EVN_TOKEN_USER_DEFINED)
-			id = -1; /* it stands for the character */
+			id = -1; /* the code point spells itself, not a byte */
 		b->byte_ids[byte] = id;
 	}
 	return load_rules(b, g, err);
@@ -207,7 +208,7 @@ static int32_t find_word(const evn_bpe *b, const char *word, size_t n)
 	return evn_vocab_find(b->vocab, spelled, length);
 }
 
-/* Bytes without a token, rare control characters in some vocabularies, are left out, as llama.cpp does. */
+/* Bytes without a token (rare control characters in some vocabularies) are dropped, as llama.cpp does. */
 static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word, uint32_t n, evn_ids *out,
 							  evn_error *err)
 {

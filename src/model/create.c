@@ -1,5 +1,5 @@
-/* create.c - a model that is described instead of read: a GGUF file in memory with random weights, the same for the
- * same seed on every machine. */
+/* create.c - makes a model from a description: a GGUF file in memory with random weights. The same seed gives the
+ * same weights on every machine. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,22 +11,22 @@
 
 #define DEFAULT_CONTEXT 1024u
 #define N_BYTES 256u
-#define END_OF_TEXT "<|endoftext|>" /* the token behind the bytes */
+#define END_OF_TEXT "<|endoftext|>" /* the token after the 256 bytes */
 
-/* Sizes of tensors, by name. */
+/* The sizes of tensors, by name. */
 typedef enum { NONE, DIM, VOCAB, CONTEXT, FF, Q, KV, QKV } size_name;
 typedef enum { UNIT_NORMAL, SMALL, SMALLER, ONES, ZEROS } filling;
 
 typedef struct {
 	const char *name;
-	size_name columns, rows; /* rows NONE: a vector */
+	size_name columns, rows; /* rows NONE: the tensor is a vector */
 	filling filling;
 } tensor_row;
 
 typedef struct {
 	const char *name;
-	const tensor_row *tensors, *layer; /* ended by a NULL name; layer NULL: it has no layers */
-	const char *norm_key;              /* of the norm's epsilon */
+	const tensor_row *tensors, *layer; /* each list ends with a NULL name; layer NULL: no layers */
+	const char *norm_key;              /* the key of the norm's epsilon */
 } architecture;
 
 /* One embedding and one linear layer with a bias. */
@@ -37,7 +37,7 @@ static const tensor_row simple_lm[] = {
 	{0},
 };
 
-/* Radford et al. 2019: deviation 0.02, and of what adds to the residual stream 1/sqrt(2 layers) of that. */
+/* Radford et al. 2019: deviation 0.02. Matrices that add to the residual stream have 1/sqrt(2 layers) of that. */
 static const tensor_row gpt2[] = {
 	{"token_embd.weight", DIM, VOCAB, SMALL},
 	{"position_embd.weight", DIM, CONTEXT, SMALL},
@@ -81,14 +81,14 @@ static const architecture architectures[] = {
 
 typedef struct {
 	const architecture *arch;
-	evn_model_spec spec; /* defaults filled in */
+	evn_model_spec spec; /* with the defaults filled in */
 	evn_gguf_writer *w;
 	evn_random random;
 	float *values;
 	evn_error *err;
 } creation;
 
-/* ---- what is asked for ----------------------------------------------------------------------------------------- */
+/* ---- checking the description --------------------------------------------------------------------------------- */
 
 static evn_status check_size(const creation *c, const char *name, uint32_t value, uint32_t least, uint32_t most)
 {
@@ -161,8 +161,8 @@ static void put_hparams(const creation *c)
 	evn_gguf_put_f32(c->w, key, 1e-5f);
 }
 
-/* GPT-2's printable stand-in for a byte: itself where it is printable, else the next character from 256 on; as UTF-8.
- */
+/* GPT-2's printable spelling of a byte, as UTF-8: the byte itself if it is printable, else the next character from
+ * 256 on. */
 static void byte_text(uint32_t byte, uint32_t *n_hidden, char *out)
 {
 	bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
@@ -172,7 +172,7 @@ static void byte_text(uint32_t byte, uint32_t *n_hidden, char *out)
 	*out = (char)(character < 128 ? character : 0x80 | (character & 63));
 }
 
-/* Every byte is a token; behind them the end of text, then tokens that stand for nothing. */
+/* The vocabulary: every byte, then the end of text, then tokens without a meaning. */
 static evn_status put_byte_vocabulary(const creation *c)
 {
 	enum { NORMAL = 1, CONTROL = 3, UNUSED = 5, TEXT_BYTES = 24 };

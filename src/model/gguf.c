@@ -1,4 +1,4 @@
-/* gguf.c - the GGUF parser: a cursor that fails sticky over memory, two tables, and their sorted indexes.
+/* gguf.c - the GGUF parser: a cursor over memory that keeps its first error, two tables, and their sorted indexes.
  *
  * Layout: magic, version, counts; keys with typed values; tensor descriptions; padding to general.alignment; data. */
 #include "model/gguf.h"
@@ -26,7 +26,7 @@ struct evn_gguf {
 	uint64_t header_bytes;
 	evn_gguf_value *values;
 	evn_tensor *tensors;
-	uint32_t *values_by_key, *tensors_by_name; /* indices, sorted: lookups and duplicates in n log n for any names */
+	uint32_t *values_by_key, *tensors_by_name; /* sorted indices: n log n for any names */
 };
 
 /* ---- the cursor ------------------------------------------------------------------------------------------------ */
@@ -34,7 +34,7 @@ struct evn_gguf {
 typedef struct {
 	const char *name;
 	const uint8_t *start, *p, *end;
-	evn_status status; /* the first failure sticks: reads after it give zeros */
+	evn_status status; /* the first error stays; later reads give zeros */
 	evn_error *err;
 } cursor;
 
@@ -86,7 +86,7 @@ static evn_str take_string(cursor *c, const char *field)
 	return text ? (evn_str){(const char *)text, length} : (evn_str){"", 0};
 }
 
-/* A key or tensor name: 1..max printable ASCII bytes, so that it can stand in messages and in C strings. */
+/* A key or tensor name: 1 to max printable ASCII bytes, so that it is safe in messages and in C strings. */
 static evn_str take_name(cursor *c, uint64_t max, const char *field)
 {
 	uint64_t at = position(c);
@@ -123,7 +123,7 @@ static evn_gguf_type take_type(cursor *c, const char *field)
 
 static void take_strings(cursor *c, evn_gguf_value *v, const char *field)
 {
-	if (v->count > remaining(c) / 8) { /* each has a length of 8 bytes: this bounds the allocation too */
+	if (v->count > remaining(c) / 8) { /* each string has a length of 8 bytes, so this bounds the allocation too */
 		fail_at(c, EVN_ERR_FORMAT, position(c), "%s claims %" PRIu64 " strings, %" PRIu64 " bytes left", field,
 				v->count, remaining(c));
 		return;
@@ -134,7 +134,7 @@ static void take_strings(cursor *c, evn_gguf_value *v, const char *field)
 		c->status = evn_fail_memory(c->err, field, v->count * sizeof *strings);
 		return;
 	}
-	for (uint64_t i = 0; i < v->count; i++) /* every entry is set, whatever fails */
+	for (uint64_t i = 0; i < v->count; i++) /* every entry is set, even after an error */
 		strings[i] = take_string(c, field);
 }
 
@@ -188,7 +188,7 @@ static evn_str tensor_name(const evn_gguf *g, uint32_t i) { return g->tensors[i]
 
 typedef evn_str (*name_of)(const evn_gguf *g, uint32_t i);
 
-/* Merge sort: n log n whatever the names are, so no file can make it quadratic. */
+/* Merge sort takes n log n for any names, so no file can make it quadratic. */
 static void sort_names(const evn_gguf *g, name_of name, uint32_t *index, uint32_t *scratch, uint32_t n)
 {
 	if (n < 2)
@@ -207,7 +207,7 @@ static uint32_t *sorted_index(cursor *c, const evn_gguf *g, name_of name, uint32
 {
 	if (c->status != EVN_OK || n == 0)
 		return NULL;
-	uint32_t *index = malloc(2 * (size_t)n * sizeof *index); /* the second half is scratch */
+	uint32_t *index = malloc(2 * (size_t)n * sizeof *index); /* the second half is scratch space */
 	if (!index) {
 		c->status = evn_fail_memory(c->err, c->name, 2 * (uint64_t)n * sizeof *index);
 		return NULL;
@@ -224,7 +224,7 @@ static uint32_t *sorted_index(cursor *c, const evn_gguf *g, name_of name, uint32
 	return index;
 }
 
-/* Index of the entry called `wanted`, or n. */
+/* The index of the entry called `wanted`, or n. */
 static uint32_t find_name(const evn_gguf *g, name_of name, const uint32_t *index, uint32_t n, const char *wanted)
 {
 	evn_str want = {wanted, strlen(wanted)};
@@ -243,7 +243,7 @@ static uint32_t find_name(const evn_gguf *g, name_of name, const uint32_t *index
 
 /* ---- tensors --------------------------------------------------------------------------------------------------- */
 
-/* Names of the types that exist but are not read, for the message only. */
+/* Names of the types that evener does not read, for the message only. */
 static const char *foreign_type_name(uint32_t type)
 {
 	static const char *const names[] = {
@@ -269,7 +269,7 @@ static void take_shape(cursor *c, evn_tensor *t, const char *field)
 	}
 }
 
-/* size_bytes from shape and format; the product of the dimensions must fit 63 bits, as ggml counts them. */
+/* Computes size_bytes from shape and format. The product of the dimensions must fit 63 bits, as ggml counts them. */
 static void size_tensor(cursor *c, evn_tensor *t, uint64_t at, const char *field)
 {
 	uint64_t elements = t->shape[0];
@@ -299,7 +299,7 @@ static void take_tensor(cursor *c, evn_tensor *t, uint32_t i, uint64_t alignment
 		fail_at(c, EVN_ERR_UNSUPPORTED, type_at, "%s has type %" PRIu32 " (%s), which evener does not read", field,
 				type, foreign_type_name(type));
 	uint64_t offset_at = position(c);
-	t->offset_bytes = take_u64(c, field); /* within the data until place_tensors */
+	t->offset_bytes = take_u64(c, field); /* relative to the data until place_tensors */
 	if (t->offset_bytes % alignment)
 		fail_at(c, EVN_ERR_FORMAT, offset_at, "%s begins at data offset %" PRIu64 ", not a multiple of %" PRIu64,
 				field, t->offset_bytes, alignment);
@@ -313,7 +313,7 @@ static int compare_offsets(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* A file must hold every byte it is said to: two tensors in one place would let a small file claim any size. */
+/* Two tensors may not overlap: otherwise a small file could claim any size. */
 static void check_overlaps(cursor *c, const evn_gguf *g)
 {
 	if (c->status != EVN_OK || g->n_tensors < 2)
@@ -335,7 +335,7 @@ static void check_overlaps(cursor *c, const evn_gguf *g)
 	free((void *)order);
 }
 
-/* Turns offsets within the data into offsets within the file and checks them against its end. */
+/* Turns offsets in the data into offsets in the file, and checks them against its end. */
 static void place_tensors(cursor *c, evn_gguf *g, uint64_t alignment)
 {
 	uint64_t size = (uint64_t)(c->end - c->start), data = evn_round_up(position(c), alignment);
@@ -371,8 +371,7 @@ static void take_magic(cursor *c, evn_gguf *g)
 		fail_at(c, EVN_ERR_UNSUPPORTED, 4, "GGUF version is %" PRIu32 ", evener reads 2 and 3", g->version);
 }
 
-/* A count of entries that take at least min_bytes each: bounded by what is left of the file and by a limit of ours.
- */
+/* A count of entries of at least min_bytes each. It is bounded by the rest of the file and by our own limit. */
 static uint32_t take_count(cursor *c, uint64_t min_bytes, uint32_t limit, const char *field)
 {
 	uint64_t at = position(c), n = take_u64(c, field);

@@ -1,5 +1,5 @@
-/* gguf.h - a GGUF file (v2, v3) parsed out of memory. Nothing in it is trusted: every length, count, type and
- * offset is checked against the file before use, and an error names the file, the field and the byte. */
+/* gguf.h - parses a GGUF file (v2, v3) in memory. Nothing in it is trusted: every length, count, type and offset is
+ * checked against the file before use. An error names the file, the field and the byte. */
 #ifndef EVN_GGUF_H
 #define EVN_GGUF_H
 
@@ -22,7 +22,7 @@ typedef enum {
 	EVN_GGUF__COUNT
 } evn_gguf_type;
 
-/* Not NUL-terminated: it points into the mapped file. */
+/* Not NUL-terminated; points into the mapped file. */
 typedef struct {
 	const char *text;
 	uint64_t length;
@@ -30,18 +30,18 @@ typedef struct {
 
 typedef struct {
 	evn_str key;
-	evn_gguf_type type;     /* EVN_GGUF_ARRAY: of `element` */
-	evn_gguf_type element;  /* the value's own type when it is no array */
-	uint64_t count;         /* elements; 1 when it is no array */
-	const uint8_t *data;    /* first element; scalars little-endian, unaligned */
-	const evn_str *strings; /* count strings when element is EVN_GGUF_STRING */
+	evn_gguf_type type;     /* EVN_GGUF_ARRAY: an array of `element` */
+	evn_gguf_type element;  /* the type itself if it is no array */
+	uint64_t count;         /* number of elements; 1 if it is no array */
+	const uint8_t *data;    /* first element; scalars are little-endian and unaligned */
+	const evn_str *strings; /* `count` strings, if element is EVN_GGUF_STRING */
 } evn_gguf_value;
 
 typedef struct {
 	evn_str name;
 	const evn_quant *quant;
 	uint32_t n_dims;
-	uint64_t shape[4];     /* shape[0] contiguous (columns), shape[1] rows; unused ones are 1 */
+	uint64_t shape[4];     /* shape[0] is contiguous (columns), shape[1] are rows; unused ones are 1 */
 	uint64_t offset_bytes; /* from the start of the file */
 	uint64_t size_bytes;
 	const uint8_t *data;
@@ -49,43 +49,43 @@ typedef struct {
 
 typedef struct evn_gguf evn_gguf;
 
-/* data must outlive *out. `name` (the file's path) is for messages. */
+/* data must outlive *out. `name` is the file's path, for messages. */
 evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data, uint64_t size, evn_error *err);
 void evn_gguf_free(evn_gguf *g);
 const char *evn_gguf_name(const evn_gguf *g);
 uint32_t evn_gguf_version(const evn_gguf *g);
-uint64_t evn_gguf_header_bytes(const evn_gguf *g); /* everything before the weights */
+uint64_t evn_gguf_header_bytes(const evn_gguf *g); /* the bytes before the weights */
 
 uint32_t evn_gguf_n_values(const evn_gguf *g);
 const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i);
-const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL when absent */
+const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL if absent */
 uint32_t evn_gguf_n_tensors(const evn_gguf *g);
 const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
-/* From now on t, a tensor of g, has these f32 values in place of what the file holds; they must outlive g. */
+/* Gives t, a tensor of g, these f32 values in place of those in the file. They must outlive g. */
 void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values);
-/* out[cols] = row `row` of a two-dimensional tensor (or the whole of a one-dimensional one), in f32. */
+/* out[cols] = row `row` of a two-dimensional tensor, or a whole one-dimensional one, in f32. */
 void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
 
-/* Typed reads. An absent key leaves *out alone and is EVN_OK (so *out holds the default); a wrong type or a value
- * outside the target's range is EVN_ERR_FORMAT and names both types. Any integer type is accepted where it fits. */
+/* Typed reads. If the key is absent, *out keeps its value (the default) and the result is EVN_OK. A wrong type, or a
+ * value outside the range of the target, is EVN_ERR_FORMAT, and the message names both types. Any integer type is
+ * accepted if the value fits. */
 evn_status evn_gguf_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
 evn_status evn_gguf_i32(const evn_gguf *g, const char *key, int32_t *out, evn_error *err);
 evn_status evn_gguf_f32(const evn_gguf *g, const char *key, float *out, evn_error *err);
 evn_status evn_gguf_bool(const evn_gguf *g, const char *key, bool *out, evn_error *err);
 evn_status evn_gguf_string(const evn_gguf *g, const char *key, evn_str *out, evn_error *err);
-/* An array whose elements are of type `element`; *out NULL when absent. */
+/* An array with elements of type `element`; *out is NULL if absent. */
 evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type element, const evn_gguf_value **out,
 						  evn_error *err);
-/* As evn_gguf_u32, or an array (one entry per layer) whose entries are all equal; EVN_ERR_UNSUPPORTED when they
- * differ. */
+/* As evn_gguf_u32, or an array with one entry for each layer, all equal. EVN_ERR_UNSUPPORTED if they differ. */
 evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
 
 bool evn_str_is(evn_str s, const char *text);
 size_t evn_gguf_type_bytes(evn_gguf_type t);                            /* 0 for strings and arrays */
 const char *evn_gguf_value_type(const evn_gguf_value *v);               /* "u32", "string[]" */
 uint64_t evn_gguf_position(const evn_gguf *g, const evn_gguf_value *v); /* byte of its first element in the file */
-/* The value in words: arrays shortened to their first elements and a count, control bytes escaped. */
+/* Writes the value as text: arrays shortened to their first elements and a count, control bytes escaped. */
 void evn_gguf_describe(const evn_gguf_value *v, char *out, size_t size);
 
 static inline uint64_t evn_load_le(const uint8_t *p, size_t n) /* n <= 8 bytes, little-endian */

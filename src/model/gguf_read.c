@@ -1,5 +1,5 @@
-/* gguf_read.c - typed reads of GGUF metadata: one value fetched in its own type, converted where it fits, refused
- * with both types named where it does not. */
+/* gguf_read.c - typed reads of GGUF metadata. A value is read in its own type and converted if it fits. Otherwise the
+ * message names both types. */
 #include "model/gguf.h"
 #include "base/utf8.h"
 
@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHOWN_ELEMENTS 8u /* of an array described in words */
-#define SHOWN_TEXT 40u    /* bytes of each string in it */
+#define SHOWN_ELEMENTS 8u /* the elements shown of an array */
+#define SHOWN_TEXT 40u    /* the bytes shown of each of its strings */
 
-/* As a scalar and as an array. */
+/* The type's name as a scalar and as an array. */
 static const char *const type_names[EVN_GGUF__COUNT][2] = {
 	[EVN_GGUF_U8] = {"u8", "u8[]"},
 	[EVN_GGUF_I8] = {"i8", "i8[]"},
@@ -65,7 +65,7 @@ static number from_f64(const uint8_t *p)
 	return (number){.real = f};
 }
 
-/* Element i of v; false for types that are no number. */
+/* Element i of v. False for types that are no numbers. */
 static bool read_number(const evn_gguf_value *v, uint64_t i, number *out)
 {
 	const size_t n = evn_gguf_type_bytes(v->element);
@@ -101,7 +101,7 @@ static evn_status wrong_type(const evn_gguf *g, const evn_gguf_value *v, const c
 					key, evn_gguf_value_type(v), expected, evn_gguf_position(g, v));
 }
 
-/* Element i of v, within [-negative_max, positive_max]. */
+/* Element i of v, if it is within [-negative_max, positive_max]. */
 static evn_status read_integer(const evn_gguf *g, const evn_gguf_value *v, uint64_t i, const char *key,
 							   const char *expected, uint64_t negative_max, uint64_t positive_max, number *out,
 							   evn_error *err)
@@ -211,7 +211,7 @@ evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type elem
 
 bool evn_str_is(evn_str s, const char *text) { return s.length == strlen(text) && !memcmp(s.text, text, s.length); }
 
-/* ---- values in words ------------------------------------------------------------------------------------------- */
+/* ---- values as text ------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	char *at;
@@ -231,12 +231,12 @@ static void put(writer *w, const char *fmt, ...)
 	w->left -= used;
 }
 
-/* What is written is UTF-8 without control characters whatever the file holds: it must not steer a terminal. */
+/* The text is UTF-8 without control characters, whatever the file holds, so that it cannot control a terminal. */
 static void put_string(writer *w, evn_str s, uint64_t max)
 {
 	uint64_t i = 0;
 	put(w, "\"");
-	while (i < s.length && i < max && w->left > 4) { /* the longest character or escape, or nothing of it */
+	while (i < s.length && i < max && w->left > 4) { /* room for the longest character or escape */
 		const unsigned char *p = (const unsigned char *)s.text + i;
 		size_t whole, n = evn_utf8_prefix(s.text + i, (size_t)(s.length - i), &whole);
 		bool escape = n == 0 || n < whole || *p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);

@@ -1,10 +1,10 @@
-/* gguf_write.c - see gguf_write.h. Three growing pieces - metadata, tensor directory, data - become one file. */
+/* gguf_write.c - see gguf_write.h. Three growing buffers become one file: metadata, tensor directory, data. */
 #include "model/gguf_write.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 32u /* of tensor data: what readers take where the file names none */
+#define ALIGNMENT 32u /* of tensor data: the default of readers if the file names none */
 
 typedef struct {
 	uint8_t *data;
@@ -14,7 +14,7 @@ typedef struct {
 struct evn_gguf_writer {
 	bytes values, directory, data;
 	uint64_t n_values, n_tensors;
-	bool failed; /* out of memory; sticks */
+	bool failed; /* out of memory; stays set */
 };
 
 evn_status evn_gguf_writer_create(evn_gguf_writer **out, evn_error *err)
@@ -33,7 +33,7 @@ void evn_gguf_writer_free(evn_gguf_writer *w)
 	free(w);
 }
 
-/* Room for n more bytes at the end, or NULL. */
+/* Makes room for n more bytes at the end. NULL if out of memory. */
 static uint8_t *grow(evn_gguf_writer *w, bytes *b, uint64_t n)
 {
 	uint64_t needed;

@@ -1,5 +1,5 @@
-/* gguf_write.h - a GGUF file (v3) built in memory: metadata and tensors in the order they are added. Adding needs no
- * checks: what fails is told by evn_gguf_finish. */
+/* gguf_write.h - builds a GGUF file (v3) in memory. Metadata and tensors stay in the order in which they are added.
+ * Adding needs no checks: evn_gguf_finish reports the first error. */
 #ifndef EVN_GGUF_WRITE_H
 #define EVN_GGUF_WRITE_H
 
@@ -16,13 +16,13 @@ void evn_gguf_put_f32(evn_gguf_writer *w, const char *key, float value);
 void evn_gguf_put_bool(evn_gguf_writer *w, const char *key, bool value);
 void evn_gguf_put_strings(evn_gguf_writer *w, const char *key, const evn_str *values, uint64_t n);
 void evn_gguf_put_i32s(evn_gguf_writer *w, const char *key, const int32_t *values, uint64_t n);
-/* Any value as another file holds it. */
+/* Adds any value as another file holds it. */
 void evn_gguf_put_value(evn_gguf_writer *w, const evn_gguf_value *value);
-/* size_bytes = blocks of shape[0] * .. * shape[n_dims - 1] elements; copied. */
+/* size_bytes is the size of shape[0] * .. * shape[n_dims - 1] elements in blocks. The data is copied. */
 void evn_gguf_put_tensor(evn_gguf_writer *w, const char *name, const evn_quant *quant, uint32_t n_dims,
 						 const uint64_t *shape, const void *blocks);
 
-/* The whole file, malloc'd. The writer can then only be freed. */
+/* Returns the whole file, malloc'd. After that the writer can only be freed. */
 evn_status evn_gguf_finish(evn_gguf_writer *w, uint8_t **out, size_t *size, evn_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* hparams.c - the hyper-parameters of a decoder out of "<arch>.*" metadata, each checked against its range, the
- * others and the embedding matrix, so that the layers above can multiply them without care. */
+/* hparams.c - reads the hyper-parameters of a decoder from "<arch>.*" metadata. Each is checked against its range,
+ * the others and the embedding matrix, so that the layers above can multiply them safely. */
 #include "model/model.h"
 
 #include <inttypes.h>
@@ -8,14 +8,14 @@
 #include <stdlib.h>
 
 #define MAX_ARCH_BYTES 48u
-#define MAX_SIZE (1u << 24) /* of any one size: products of two fit 64 bits with room to spare */
+#define MAX_SIZE (1u << 24) /* limit of each size: products of two fit 64 bits with room to spare */
 
 typedef struct {
 	const evn_gguf *g;
 	evn_str arch;
-	evn_status status; /* the first failure sticks */
+	evn_status status; /* the first error stays */
 	evn_error *err;
-	char key[128]; /* last one asked for */
+	char key[128]; /* the last key that was read */
 } reader;
 
 static const char *set_key(reader *r, const char *suffix)
@@ -33,7 +33,8 @@ static void fail(reader *r, evn_status code, const char *expected, uint32_t foun
 							 found, expected);
 }
 
-/* 1..MAX_SIZE; keeps the default in *out when absent. A default of 0 makes the key a must. */
+/* Reads a size of 1..MAX_SIZE. *out keeps its default if the key is absent. With a default of 0 the key is
+ * required. */
 static void read_size(reader *r, const char *suffix, uint32_t *out)
 {
 	if (r->status != EVN_OK)
@@ -47,7 +48,7 @@ static void read_size(reader *r, const char *suffix, uint32_t *out)
 		fail(r, EVN_ERR_FORMAT, "1 to 2^24", *out);
 }
 
-/* Finite and >= min; keeps the default in *out when absent. */
+/* Reads a finite number >= min. *out keeps its default if the key is absent. */
 static void read_f32(reader *r, const char *suffix, float min, float *out)
 {
 	if (r->status != EVN_OK)
@@ -70,7 +71,7 @@ static void read_arch(reader *r)
 							 evn_gguf_name(r->g));
 }
 
-/* 0 is a count: of a model that embeds and puts out. */
+/* Zero layers are valid: a model that has only an embedding and an output matrix. */
 static void read_n_layers(reader *r, evn_hparams *h)
 {
 	if (r->status != EVN_OK)
@@ -114,7 +115,7 @@ static void read_head_dim(reader *r, evn_hparams *h)
 		fail(r, EVN_ERR_FORMAT, "at most 2^24 for all heads together", h->head_dim);
 }
 
-/* Files older than rope.scaling.type say linear scaling by a factor alone. */
+/* Files older than rope.scaling.type give linear scaling by a factor only. */
 static void read_rope_scaling(reader *r, evn_hparams *h)
 {
 	h->rope_factor = 1;
@@ -171,7 +172,7 @@ static void read_freq_factors(reader *r, evn_hparams *h)
 static void read_rope(reader *r, evn_hparams *h)
 {
 	if (evn_gguf_find_tensor(r->g, "position_embd.weight"))
-		return; /* positions are learned, nothing rotates */
+		return; /* positions are learned, so nothing rotates */
 	h->rope_dim = h->head_dim;
 	read_size(r, "rope.dimension_count", &h->rope_dim);
 	if (h->rope_dim % 2 || h->rope_dim > h->head_dim)
@@ -182,7 +183,7 @@ static void read_rope(reader *r, evn_hparams *h)
 	read_freq_factors(r, h);
 }
 
-/* RMS norms and LayerNorms call it differently. */
+/* RMS norms and LayerNorms have different keys for it. */
 static void read_norm(reader *r, evn_hparams *h)
 {
 	const char *key = "attention.layer_norm_rms_epsilon";

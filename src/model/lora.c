@@ -1,5 +1,6 @@
-/* lora.c - an adapter of low-rank additions (Hu et al. 2021) applied to an open model: each matrix W it names becomes
- * W + scale alpha / rank B A, in f32. What runs the model knows nothing of it, so it holds under any split. */
+/* lora.c - applies an adapter of low-rank additions (Hu et al. 2021) to an open model. Each matrix W that it names
+ * becomes W + scale alpha / rank B A, in f32. The code that runs the model does not see a difference, so adapters
+ * work under any split. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ static evn_status open_adapter(adapter *a, const char *path, const evn_model *m,
 	return EVN_OK;
 }
 
-/* Length of the name without the suffix, 0 where it does not end so. */
+/* The length of the name without the suffix; 0 if it does not end so. */
 static size_t stem_length(evn_str name, const char *suffix)
 {
 	size_t n = strlen(suffix);
@@ -61,7 +62,7 @@ static const evn_tensor *find(const evn_gguf *g, evn_str name, size_t stem, cons
 	return t;
 }
 
-/* The three matrices that tensor i of the adapter belongs to. */
+/* Finds the three matrices that belong to tensor i of the adapter. */
 static evn_status match(const adapter *a, const evn_model *m, uint32_t i, addition *out, evn_error *err)
 {
 	evn_str name = evn_gguf_tensor_at(a->gguf, i)->name;
@@ -84,7 +85,7 @@ static evn_status match(const adapter *a, const evn_model *m, uint32_t i, additi
 					(int)(name.length < 80 ? name.length : 80), name.text, problem, evn_gguf_name(evn_model_gguf(m)));
 }
 
-/* sum[columns] = row r of W + scale B A. a (rank, columns); row: room for one row of B. */
+/* sum[columns] = row r of W + scale B A. a is (rank, columns); row has room for one row of B. */
 static void add_row(const addition *d, uint64_t r, float scale, const float *a, float *row, float *sum)
 {
 	const uint64_t columns = d->w->shape[0], rank = d->a->shape[1];
@@ -119,7 +120,7 @@ static evn_status apply(adapter *a, evn_model *m, const char *path, float scale,
 {
 	addition d;
 	EVN_TRY(open_adapter(a, path, m, err));
-	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) /* all, before the first is changed */
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) /* check all, before the first is changed */
 		EVN_TRY(match(a, m, i, &d, err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) {
 		if (!stem_length(evn_gguf_tensor_at(a->gguf, i)->name, SUFFIX_A))

@@ -1,5 +1,5 @@
-/* merge.c - pairs wait in a heap. A merge changes the pairs on both sides; their old entries stay in the heap and are
- * recognised by a rank that is no longer the pair's. */
+/* merge.c - the pairs are in a heap. A merge changes the pairs on both sides. Their old entries stay in the heap;
+ * they are recognised because their rank is no longer the rank of the pair. */
 #include "model/merge.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ evn_status evn_merger_reserve(evn_merger *m, size_t n, evn_error *err)
 	size_t capacity = n < FIRST_CAPACITY ? FIRST_CAPACITY : n;
 	evn_merger_clear(m);
 	m->symbols = malloc(capacity * sizeof *m->symbols);
-	/* n - 1 pairs at first; each of at most n - 1 merges takes one out and puts up to two in */
+	/* n - 1 pairs at the start; each of at most n - 1 merges removes one and adds up to two */
 	m->queue = malloc(2 * capacity * sizeof *m->queue);
 	if (!m->symbols || !m->queue)
 		return evn_fail_memory(err, "tokenizer", capacity * (sizeof *m->symbols + 2 * sizeof *m->queue));
@@ -103,7 +103,7 @@ void evn_merge(evn_merger *m, uint32_t n, evn_pair_fn pair, const void *user)
 		evn_symbol *right = &m->symbols[begin + left->length];
 		left->id = left->merged;
 		left->length += right->length;
-		right->rank = EVN_NO_RANK; /* no entry of a symbol that is gone counts */
+		right->rank = EVN_NO_RANK; /* entries of a symbol that is gone do not count */
 		if (begin + left->length < n)
 			m->symbols[begin + left->length].previous = begin;
 		new_pair(m, n, begin, pair, user);

@@ -1,4 +1,4 @@
-/* model.c - a model file opened: the mapping, what was parsed out of it, and C strings of its names for callers. */
+/* model.c - an open model file: the mapping, what was parsed from it, and C strings of its names for callers. */
 #include "model/model.h"
 #include "evener/inspect.h"
 
@@ -10,16 +10,16 @@
 
 struct evn_model {
 	evn_mapping file;
-	bool in_memory; /* file.data is malloc'd and no file */
+	bool in_memory; /* file.data is malloc'd, not a mapped file */
 	evn_gguf *gguf;
-	char *strings; /* every name below, NUL-terminated, one after the other */
+	char *strings; /* all names below, NUL-terminated, one after the other */
 	const char **keys, **tensor_names;
 	const char *arch, *name;
 	evn_hparams hparams;
-	evn_error hparams_error; /* why there are none; code EVN_OK when there are */
+	evn_error hparams_error; /* why there are none; code EVN_OK if there are */
 	pthread_mutex_t lock;    /* guards tokenizer */
 	evn_tokenizer *tokenizer;
-	float **replaced; /* (n_replaced) weights that stand for the file's */
+	float **replaced; /* (n_replaced) weights that replace those of the file */
 	size_t n_replaced;
 };
 
@@ -32,7 +32,7 @@ static const char *copy_string(char **at, evn_str s)
 	return copy;
 }
 
-/* The string of a key, or one of no bytes where it is absent or of another type. */
+/* The string of a key. It has no bytes if the key is absent or of another type. */
 static evn_str optional_string(const evn_gguf *g, const char *key)
 {
 	evn_str s = {"", 0};
@@ -45,7 +45,7 @@ static evn_status copy_names(evn_model *m, evn_error *err)
 	const evn_gguf *g = m->gguf;
 	const uint32_t n_values = evn_gguf_n_values(g), n_tensors = evn_gguf_n_tensors(g);
 	evn_str arch = optional_string(g, "general.architecture"), name = optional_string(g, "general.name");
-	uint64_t bytes = arch.length + 1 + name.length + 1; /* all of it is in the file: no overflow */
+	uint64_t bytes = arch.length + 1 + name.length + 1; /* all of this is in the file, so it cannot overflow */
 	for (uint32_t i = 0; i < n_values; i++)
 		bytes += evn_gguf_value_at(g, i)->key.length + 1;
 	for (uint32_t i = 0; i < n_tensors; i++)
@@ -64,7 +64,7 @@ static evn_status copy_names(evn_model *m, evn_error *err)
 	return EVN_OK;
 }
 
-/* data NULL: of the file at name. */
+/* data NULL: map the file at name. */
 static evn_status open_model(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err)
 {
 	evn_model *m = calloc(1, sizeof *m);
@@ -84,7 +84,7 @@ static evn_status open_model(evn_model **out, const char *name, uint8_t *data, s
 		evn_model_close(m);
 		return s;
 	}
-	evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error); /* its failure is reported when they are needed */
+	evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error); /* an error is reported when they are needed */
 	*out = m;
 	return EVN_OK;
 }
@@ -157,7 +157,7 @@ evn_model_info evn_model_get_info(const evn_model *m)
 		.n_tensors = evn_gguf_n_tensors(m->gguf),
 		.n_metadata = evn_gguf_n_values(m->gguf),
 	};
-	for (uint32_t i = 0; i < info.n_tensors; i++) { /* tensors do not overlap: the sums are bounded by the file */
+	for (uint32_t i = 0; i < info.n_tensors; i++) { /* tensors do not overlap, so the file bounds the sums */
 		const evn_tensor *t = evn_gguf_tensor_at(m->gguf, i);
 		info.n_params += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
 		info.tensor_bytes += t->size_bytes;
@@ -205,7 +205,7 @@ evn_status evn_model_require_hparams(const evn_model *m, const evn_hparams **out
 
 const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err)
 {
-	evn_model *owner = (evn_model *)(uintptr_t)m; /* a cache: the model looks the same before and after */
+	evn_model *owner = (evn_model *)(uintptr_t)m; /* this is a cache: callers see the same model before and after */
 	pthread_mutex_lock(&owner->lock);
 	if (!owner->tokenizer && evn_tokenizer_create(&owner->tokenizer, m->gguf, err) != EVN_OK)
 		owner->tokenizer = NULL;

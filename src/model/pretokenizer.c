@@ -1,7 +1,8 @@
-/* pretokenizer.c - the table of families and the cutting. Patterns of a family apply one after the other, each within
- * the words that those before it left; what lies between matches is a word too. The patterns are the models' own;
- * llama.cpp's words differ where a range of DeepSeek's holds white space (U+2000-U+3000), where it approximates
- * tekken, at U+180E (\s for PCRE2) and at letters newer than PCRE2's Unicode tables. */
+/* pretokenizer.c - the table of tokenizer families, and the splitting. The patterns of a family apply one after the
+ * other, each to the words that the patterns before it left. The text between two matches is a word too. The patterns
+ * are the models' own. llama.cpp's words differ in four cases: where a range of DeepSeek's holds white space
+ * (U+2000-U+3000), where it approximates tekken, at U+180E (\s for PCRE2), and at letters newer than PCRE2's Unicode
+ * tables. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/pretokenizer.h"
 #include "base/utf8.h"
@@ -11,7 +12,7 @@
 #include <string.h>
 
 #define MAX_PATTERNS 6
-#define MATCH_LIMIT 100000000u /* steps of one match: a word of some 10 MB, but no runaway */
+#define MATCH_LIMIT 100000000u /* steps of one match: a word of some 10 MB, but not endless */
 #define DEPTH_LIMIT 100000u
 #define HEAP_LIMIT_KIB 65536u
 #define JIT_STACK_BYTES (1u << 20)
@@ -28,7 +29,7 @@
 	"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"                      \
 	"|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}"              \
 	"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-/* Cased letters as the deepseek-llm tokenizer lists them. */
+/* Cased letters, as the deepseek-llm tokenizer lists them. */
 #define DEEPSEEK_LETTERS                                                                                                                                                                                                       \
 	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-"                                                                    \
 	"ἕἘ-"                                                                                                                                                                                                                  \
@@ -44,7 +45,7 @@
 #define CJK "[一-龥ࠀ-一가-퟿]+"
 
 typedef struct {
-	const char *names; /* values of tokenizer.ggml.pre, a space before and after each */
+	const char *names; /* values of tokenizer.ggml.pre, with a space before and after each */
 	const char *patterns[MAX_PATTERNS + 1];
 	bool ignores_merges, adds_bos;
 } family;
@@ -63,8 +64,8 @@ static const family families[] = {
 	 false},
 	{" starcoder refact command-r smollm codeshell exaone minerva-7b mellum2 ", {"\\p{N}", GPT2}, false, false},
 	{" falcon ", {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false, false},
-	/* A look-behind where the original has none: from any other place \s+$ cannot be the leftmost match. PCRE2
-	 * without JIT would try each place of a long run of spaces and scan to its end. */
+	/* This has a look-behind that the original lacks: from any other place \s+$ cannot be the leftmost match. Without
+	 * JIT, PCRE2 would try each place of a long run of spaces and scan to its end. */
 	{" deepseek-llm ",
 	 {"[\\r\\n]", "\\s?" DEEPSEEK_LETTERS "+", "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "(?<!\\s)\\s+$", CJK, "\\p{N}+"},
 	 false,
@@ -106,7 +107,7 @@ static evn_status compile(evn_pretokenizer *p, const char *pattern, evn_error *e
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "this PCRE2 refuses the pre-tokenizer pattern %s at %zu (error %d)",
 						pattern, (size_t)at, code);
 	p->patterns[p->n_patterns++] = compiled;
-	/* Without it, as on processors that PCRE2 has no JIT for, matching is the same and slower. */
+	/* PCRE2 has no JIT for some processors. Matching then gives the same result more slowly. */
 	if (pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) != 0)
 		evn_log(EVN_LOG_DEBUG, "tokenizer: PCRE2 has no JIT here");
 	return EVN_OK;
@@ -169,7 +170,7 @@ static evn_status add_word(evn_words *w, size_t end, evn_error *err)
 	return EVN_OK;
 }
 
-/* What PCRE2 needs to match; one set per call of split, so that a tokenizer may be shared by threads. */
+/* What PCRE2 needs to match. Each call of split has its own set, so that threads can share a tokenizer. */
 typedef struct {
 	pcre2_match_data *data;
 	pcre2_match_context *context;
@@ -194,12 +195,12 @@ static evn_status matcher_create(matcher *m, evn_error *err)
 	pcre2_set_match_limit(m->context, MATCH_LIMIT);
 	pcre2_set_depth_limit(m->context, DEPTH_LIMIT);
 	pcre2_set_heap_limit(m->context, HEAP_LIMIT_KIB);
-	if (m->stack) /* NULL where there is no JIT */
+	if (m->stack) /* NULL without JIT */
 		pcre2_jit_stack_assign(m->context, NULL, m->stack);
 	return EVN_OK;
 }
 
-/* Cuts text[begin, end), which is valid UTF-8. */
+/* Splits text[begin, end), which is valid UTF-8. */
 static evn_status cut(const pcre2_code *pattern, const matcher *m, const char *text, size_t begin, size_t end,
 					  evn_words *out, evn_error *err)
 {
@@ -235,7 +236,7 @@ static evn_status cut_words(const pcre2_code *pattern, const matcher *m, const c
 	return EVN_OK;
 }
 
-/* Runs of valid UTF-8, and each other byte alone. */
+/* Splits the text into runs of valid UTF-8 and single other bytes. */
 static evn_status cut_valid(const char *text, size_t n, evn_words *out, evn_error *err)
 {
 	size_t begin = 0, at = 0, whole;

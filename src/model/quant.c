@@ -1,5 +1,5 @@
-/* quant.c - the table of weight formats and their host decoders. The decoders are the f32 reference that every kernel
- * is held to: ggml's values in ggml's order of operations, written for reading rather than speed. */
+/* quant.c - the table of weight formats, and their host decoders. The decoders are the f32 reference for every
+ * kernel: ggml's values in ggml's order of operations, written to be read rather than to be fast. */
 #include "model/quant.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@ float evn_half_to_float(uint16_t h)
 	uint32_t bits = sign | (exponent + 127 - 15) << 23 | mantissa << 13;
 	float f;
 	if (exponent == 0) {
-		f = (float)mantissa * 0x1p-24f; /* zero and subnormals */
+		f = (float)mantissa * 0x1p-24f; /* zero and subnormal numbers */
 		return sign ? -f : f;
 	}
 	if (exponent == 31)
@@ -24,7 +24,7 @@ uint16_t evn_float_to_half(float f)
 	uint32_t bits;
 	memcpy(&bits, &f, sizeof bits);
 	uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
-	if (magnitude > 0x7f800000u) /* NaN stays NaN, quiet */
+	if (magnitude > 0x7f800000u) /* a NaN stays a quiet NaN */
 		return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
 	if (magnitude >= 0x477ff000u) /* 65520 and up round to infinity */
 		return (uint16_t)(sign | 0x7c00u);
@@ -38,7 +38,7 @@ uint16_t evn_float_to_half(float f)
 		return (uint16_t)sign;
 	}
 	uint32_t half = value >> shift, rest = value & ((1u << shift) - 1), middle = 1u << (shift - 1);
-	half += rest > middle || (rest == middle && (half & 1)); /* a carry into the exponent is right */
+	half += rest > middle || (rest == middle && (half & 1)); /* a carry into the exponent gives the right result */
 	return (uint16_t)(sign | half);
 }
 
@@ -88,7 +88,7 @@ static void decode_q4_1(const uint8_t *block, float *out)
 	}
 }
 
-/* Element i of the 5-bit formats: its fifth bit is bit i of qh. */
+/* Element i of the 5-bit formats. Its fifth bit is bit i of qh. */
 static int q5_at(const uint8_t *qs, uint32_t qh, int i)
 {
 	int low = i < 16 ? qs[i] & 15 : qs[i - 16] >> 4;
@@ -150,7 +150,7 @@ static void decode_q3_k(const uint8_t *block, float *out)
 	}
 }
 
-/* The scale and minimum (6 bits each) of group 0..7 out of the 12 bytes that Q4_K and Q5_K share. */
+/* The scale and minimum (6 bits each) of group 0..7, from the 12 bytes that Q4_K and Q5_K share. */
 static void k4_scale(const uint8_t *scales, int group, int *scale, int *min)
 {
 	if (group < 4) {

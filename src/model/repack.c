@@ -1,13 +1,13 @@
-/* repack.c - sixteen rows interleaved unit by unit, the layout that kernels read with one vector lane per row. It
- * runs over every weight at load, so the inner loops are specialised by unit size. */
+/* repack.c - interleaves sixteen rows unit by unit: the layout that kernels read with one vector element for each
+ * row. It runs over all weights at load, so the inner loops are specialised by unit size. */
 #include "model/quant.h"
 
 #include <string.h>
 
 #define ROWS EVN_TILE_ROWS
-#define MAX_RUN_BYTES 256 /* taken from a row at once; no block is larger */
+#define MAX_RUN_BYTES 256 /* taken from a row at a time; no block is larger */
 
-/* Each interleave_N moves n units of N bytes that begin at rows[r] + at. */
+/* Each interleave_N moves n units of N bytes, which begin at rows[r] + at. */
 static void interleave_1(const uint8_t *const rows[ROWS], size_t at, uint32_t n, uint8_t *out)
 {
 	for (uint32_t u = 0; u < n; u++)
@@ -29,7 +29,7 @@ static void interleave_4(const uint8_t *const rows[ROWS], size_t at, uint32_t n,
 			memcpy(out, rows[r] + at + u * 4, 4);
 }
 
-/* n blocks; n > 1 only for a format of one field, whose blocks make one long run of units. */
+/* Repacks n blocks. n > 1 only for a format with one field, whose blocks form one long run of units. */
 static void interleave(const evn_quant *q, const uint8_t *const rows[ROWS], uint32_t n, uint8_t *out)
 {
 	size_t at = 0;

@@ -1,5 +1,6 @@
-/* special.c - token by token, longest first, through what is still text. Most tokens are not in a text at all; which
- * pairs of bytes the text holds tells that without a search for each of thousands of them. */
+/* special.c - searches the text for one special token after the other, the longest first. Most tokens are not in a
+ * text at all. A table of the pairs of bytes in the text shows that without a search for each of thousands of
+ * tokens. */
 #include "model/special.h"
 
 #include <stdlib.h>
@@ -18,7 +19,7 @@ static int longest_first(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Files say nothing of white space; as llama.cpp does, the models that need it are known by name. */
+/* Files do not say which tokens take white space. As in llama.cpp, the models that need it are known by name. */
 static bool strips_by_name(const evn_gguf *g)
 {
 	evn_str name = {"", 0};

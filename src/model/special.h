@@ -1,12 +1,12 @@
-/* special.h - cuts a text at the texts of special tokens: "<|im_start|>" becomes its id, the rest is for BPE or SPM.
- */
+/* special.h - splits a text at the texts of special tokens: "<|im_start|>" becomes its id, the rest is left for BPE
+ * or SPM. */
 #ifndef EVN_SPECIAL_H
 #define EVN_SPECIAL_H
 
 #include "model/vocab.h"
 
 typedef struct {
-	int32_t *ids; /* longest text first, the lower id first of equals */
+	int32_t *ids; /* the longest text first; of equals the lower id first */
 	uint32_t n;
 	bool *strips_after; /* by place in ids: white space after the token is dropped */
 } evn_special;
@@ -16,7 +16,7 @@ void evn_special_clear(evn_special *s);
 
 typedef struct {
 	uint32_t begin, end;
-	int32_t id; /* -1: text */
+	int32_t id; /* -1: this fragment is text */
 } evn_fragment;
 
 typedef struct {
@@ -24,8 +24,9 @@ typedef struct {
 	size_t n, capacity;
 } evn_fragments;
 
-/* Fragments in the text's order; free out->data. With parse_special all special tokens count, else only user-defined
- * ones. A longer token wins over a shorter one that it overlaps, wherever they begin. n <= UINT32_MAX. */
+/* Returns the fragments in the order of the text; free out->data. With parse_special all special tokens count,
+ * otherwise only user-defined ones. A longer token wins over a shorter one that it overlaps, wherever they begin. n
+ * <= UINT32_MAX. */
 evn_status evn_special_split(const evn_special *s, const evn_vocab *v, const char *text, size_t n, bool parse_special,
 							 evn_fragments *out, evn_error *err);
 

@@ -1,4 +1,4 @@
-/* spm.c - scores become ranks once, so that merging compares integers as BPE does. */
+/* spm.c - SentencePiece's BPE. Scores are turned into ranks once, so that merging compares integers as BPE does. */
 #include "model/spm.h"
 #include "model/merge.h"
 #include "base/utf8.h"
@@ -14,9 +14,9 @@
 
 struct evn_spm {
 	const evn_vocab *vocab;
-	uint32_t *ranks;       /* by id; equal scores have equal ranks */
-	int32_t byte_ids[256]; /* the unknown token where the vocabulary has none */
-	bool marks_begin;      /* no token has a mark after anything else: words merge apart from each other */
+	uint32_t *ranks;       /* by id; equal scores have the same rank */
+	int32_t byte_ids[256]; /* the unknown token if the vocabulary has none */
+	bool marks_begin;      /* no token has a mark after another character, so words merge independently */
 };
 
 typedef struct {
@@ -152,7 +152,7 @@ static void find_pair(const void *user, uint32_t begin, evn_symbol *left, const 
 	}
 }
 
-/* Characters, and bytes that are part of none. */
+/* The initial symbols: characters, and bytes that belong to no character. */
 static void first_symbols(const evn_spm *s, evn_symbol *symbols, const char *text, uint32_t n)
 {
 	for (uint32_t at = 0, length; at < n; at += length) {
@@ -186,7 +186,7 @@ static evn_status encode_word(const evn_spm *s, evn_merger *m, const char *text,
 	return EVN_OK;
 }
 
-/* Where the marks that begin a text and what follows them end: no token goes on from there. */
+/* The end of the leading marks and of the word after them. No token spans that place. */
 static size_t word_bytes(const evn_spm *s, const char *text, size_t n)
 {
 	if (!s->marks_begin)

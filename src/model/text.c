@@ -1,4 +1,4 @@
-/* text.c - the tokenizer as users of the library see it, and token streams made whole characters. */
+/* text.c - the tokenizer for users of the library, and the text stream that turns tokens into whole characters. */
 #include "model/model.h"
 #include "base/utf8.h"
 
@@ -41,12 +41,12 @@ evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, 
 	return evn_tokenizer_decode(t, ids, n_ids, unparse_special, text, text_bytes, err);
 }
 
-/* ---- texts that must be covered ------------------------------------------------------------------------------ */
+/* ---- texts that the vocabulary must cover --------------------------------------------------------------------- */
 
-/* Where the text and what its tokens spell part; text_bytes: nowhere. */
+/* The place where the text and the spelling of its tokens differ; text_bytes: they do not. */
 static size_t first_difference(const char *text, size_t text_bytes, const char *spelled, size_t n)
 {
-	size_t at = 0, skip = n == text_bytes + 1 && *spelled == ' '; /* SentencePiece puts a space in front */
+	size_t at = 0, skip = n == text_bytes + 1 && *spelled == ' '; /* SentencePiece adds a space in front */
 	while (at < text_bytes && at + skip < n && spelled[skip + at] == text[at])
 		at++;
 	return at;
@@ -96,9 +96,9 @@ bool evn_token_ends_generation(const evn_model *m, int32_t id)
 
 struct evn_text_stream {
 	const evn_tokenizer *tokenizer;
-	char *bytes; /* of an unfinished character, then of the token at hand */
+	char *bytes; /* bytes of an unfinished character, then of the current token */
 	size_t n_bytes;
-	char *text; /* what was returned last */
+	char *text; /* the text that was returned last */
 };
 
 evn_status evn_text_stream_create(evn_text_stream **out, const evn_model *m, evn_error *err)
@@ -121,8 +121,8 @@ evn_status evn_text_stream_create(evn_text_stream **out, const evn_model *m, evn
 	return EVN_OK;
 }
 
-/* Moves whole characters from bytes to text; the start of one at the end stays, unless `all`. What is broken, and
- * NUL, which would end the string, becomes U+FFFD. */
+/* Moves whole characters from bytes to text. The beginning of a character at the end stays, unless `all`. Broken
+ * bytes become U+FFFD, and so does NUL, which would end the string. */
 static const char *take_text(evn_text_stream *s, bool all)
 {
 	size_t at = 0, n = 0, whole;

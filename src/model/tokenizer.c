@@ -1,5 +1,5 @@
-/* tokenizer.c - what the kinds of tokenizer share: which one a file asks for, special tokens in and around a text,
- * ids back to bytes. */
+/* tokenizer.c - what all tokenizers share: which one a file asks for, special tokens in and around a text, ids back
+ * to bytes. */
 #include "model/tokenizer.h"
 #include "model/bpe.h"
 #include "model/special.h"
@@ -11,11 +11,11 @@
 struct evn_tokenizer {
 	evn_vocab vocab;
 	evn_special special;
-	evn_bpe *bpe; /* one of the two */
+	evn_bpe *bpe; /* one of the two is set */
 	evn_spm *spm;
 	int32_t bos, eos; /* -1: none */
 	bool adds_bos, adds_eos;
-	bool adds_space; /* SPM: before a text that begins the prompt or follows a special token */
+	bool adds_space; /* SPM: add a space before a text at the beginning or after a special token */
 };
 
 static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
@@ -35,13 +35,13 @@ static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 						(int)(kind.length < 40 ? kind.length : 40), kind.text);
 	t->adds_bos = true;
 	t->adds_space = true;
-	t->bos = t->vocab.n > 1 ? 1 : -1; /* SentencePiece's own order: <unk>, <s>, </s> */
+	t->bos = t->vocab.n > 1 ? 1 : -1; /* SentencePiece's order: <unk>, <s>, </s> */
 	t->eos = t->vocab.n > 2 ? 2 : -1;
 	EVN_TRY(evn_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->adds_space, err));
 	return evn_spm_create(&t->spm, &t->vocab, g, err);
 }
 
-/* Whether `id` is added where `key` says so; a family's habit without an id adds nothing. */
+/* Whether `id` is added. `key` decides, else the habit of the family. Without an id nothing is added. */
 static evn_status load_adds(const evn_tokenizer *t, const evn_gguf *g, const char *key, const char *id_key,
 							int32_t id, bool *adds, evn_error *err)
 {
@@ -106,7 +106,7 @@ bool evn_tokenizer_ends_generation(const evn_tokenizer *t, int32_t id)
 static evn_status encode_fragments(const evn_tokenizer *t, const char *text, const evn_fragments *fragments,
 								   evn_ids *out, evn_error *err)
 {
-	bool after_special = true; /* so is the beginning */
+	bool after_special = true; /* the beginning counts too */
 	for (size_t i = 0; i < fragments->n; i++) {
 		evn_fragment f = fragments->data[i];
 		size_t n = f.end - f.begin;
@@ -180,7 +180,7 @@ size_t evn_tokenizer_spell(const evn_tokenizer *t, int32_t id, bool unparse_spec
 	return (size_t)text.length;
 }
 
-/* Bytes that the text of these ids has at most. */
+/* The most bytes that the text of these ids can have. */
 static evn_status measure(const evn_tokenizer *t, const int32_t *ids, size_t n_ids, size_t *bytes, evn_error *err)
 {
 	*bytes = 0;

@@ -1,5 +1,5 @@
-/* vocab.c - reads and checks tokenizer.ggml.tokens and token_type, and finds the tokens that end a generation. Files
- * mark those by id or only by text, so both are looked at, as llama.cpp does. */
+/* vocab.c - reads and checks tokenizer.ggml.tokens and token_type, and finds the tokens that end a generation. Some
+ * files mark these by id, others only by text. Both are used, as in llama.cpp. */
 #include "model/vocab.h"
 
 #include <inttypes.h>
@@ -19,7 +19,7 @@ int32_t evn_vocab_find(const evn_vocab *v, const char *text, size_t length)
 	return -1;
 }
 
-/* Tokens of no bytes are left out: they match nothing. Of equal texts the first stays. */
+/* Empty tokens are left out: they match nothing. Of equal texts the first counts. */
 static evn_status build_table(evn_vocab *v, evn_error *err)
 {
 	uint32_t n_slots = 4;
@@ -121,7 +121,7 @@ evn_status evn_vocab_special(const evn_vocab *v, const evn_gguf *g, const char *
 	return EVN_OK;
 }
 
-/* Texts that are control tokens whatever type the file gives them; those before the empty entry end a generation. */
+/* Texts that are control tokens, whatever type the file gives them. Those before the empty entry end a generation. */
 static const char *const control_texts[] = {"<|eot_id|>",
 											"<|im_end|>",
 											"<|end|>",
