@@ -1,6 +1,6 @@
-/* cli.h - what every command of the program sees: how it was invoked, and how it fails. A command gets the settings
- * that flags, config file and defaults gave, prints its result on stdout and returns a status; main turns that into
- * one line on stderr and the exit code. */
+/* cli.h - what every command of the program sees: its invocation and its errors. A command gets the settings of
+ * flags, config file and defaults, prints its result on stdout, and returns a status. main turns the status into one
+ * line on stderr and the exit code. */
 #ifndef EVN_CLI_H
 #define EVN_CLI_H
 
@@ -19,7 +19,7 @@ enum {
 	CMD_CONFIG = 1 << 8,
 	CMD_TRAIN = 1 << 9,
 	CMD_SCORE = 1 << 10,
-	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE, /* those that need a model and devices */
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE, /* need a model and devices */
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
 	CMD_ALL = (1 << 12) - 1,
@@ -27,7 +27,7 @@ enum {
 
 typedef struct {
 	settings settings;
-	const char *const *arguments; /* what stands beside the flags, the command's name left out */
+	const char *const *arguments; /* the arguments that are not flags, without the command's name */
 	size_t n_arguments;
 } invocation;
 

@@ -1,5 +1,5 @@
-/* interrupt.h - Ctrl-C and SIGTERM: the first asks the work to stop, a second one ends the process at once, and
- * where the work does not stop by itself the process ends after a second and a half. */
+/* interrupt.h - Ctrl-C and SIGTERM. The first signal asks the work to stop. If it does not stop, the process ends
+ * after a second and a half. A second signal ends the process at once. */
 #ifndef EVN_CLI_INTERRUPT_H
 #define EVN_CLI_INTERRUPT_H
 

@@ -1,4 +1,4 @@
-/* main.c - picks the command, gathers its settings (defaults, config file, flags), and makes of its status one line
+/* main.c - picks the command, gathers its settings (defaults, config file, flags), and turns its status into one line
  * on stderr and the exit code. */
 #include "cli/cli.h"
 #include "cli/config/config.h"

@@ -1,6 +1,6 @@
-/* cmd_bench.c - evener bench: prefill and decode speed of each rank's device alone and of all together. Repetitions
- * are interleaved (alone 0, alone 1, ..., together, again), so that a machine that slows down slows all alike;
- * medians are reported. */
+/* cmd_bench.c - evener bench: prefill and decode speed of the device of each rank alone, and of all ranks together.
+ * Repetitions are interleaved (alone 0, alone 1, ..., together, again), so that a machine that slows down slows all
+ * of them alike. Medians are reported. */
 #include "base/base.h"
 #include "cli/cli.h"
 #include "cli/commands/loaded.h"
@@ -18,12 +18,12 @@
 
 #define REDUCE_SAMPLES 25
 
-/* Of the repetitions' tokens/s. */
+/* Statistics of the repetitions' tokens/s. */
 typedef struct {
 	double median, least, most;
 } spread;
 
-/* An engine under test: one device, or all. */
+/* An engine under test: one device, or all of them. */
 typedef struct {
 	evn_engine *engine;
 	evn_session *session;
@@ -31,7 +31,7 @@ typedef struct {
 	spread prefill_tok_s, decode_tok_s;
 } contender;
 
-/* Lengths of messages whose sums are timed: a token's of a small model to a prompt's. */
+/* The message lengths of the timed all-reduces: from one token of a small model to a prompt. */
 static const uint64_t message_bytes[] = {1024, 2560, 5120, 10240, 20480, 65536, 262144, 1048576};
 #define N_MESSAGES (sizeof message_bytes / sizeof *message_bytes)
 
@@ -41,7 +41,7 @@ typedef struct {
 	evn_model_info info;
 	contender together, alone[EVN_MAX_RANKS];
 	size_t n_alone;
-	const evn_plan_info *plan; /* of together */
+	const evn_plan_info *plan; /* the plan of the set */
 	size_t depth, prompt, decode, repeats;
 	int32_t *ids;
 	double all_reduce_us, message_us[N_MESSAGES]; /* 0: not measured */
@@ -96,7 +96,7 @@ static evn_status open_contenders(bench *b, evn_error *err)
 	return status;
 }
 
-/* One prefill of n ids after the tokens that the context holds. */
+/* Computes n ids as a prompt, after the tokens that the context holds. */
 static evn_status measure_prefill(bench *b, contender *c, size_t n, double *tok_s, evn_error *err)
 {
 	evn_status status = evn_session_rewind(c->session, (uint32_t)b->depth, err);
@@ -107,7 +107,7 @@ static evn_status measure_prefill(bench *b, contender *c, size_t n, double *tok_
 	return status;
 }
 
-/* n tokens one by one. */
+/* Decodes n tokens one by one. */
 static evn_status measure_decode(bench *b, contender *c, size_t n, double *tok_s, evn_error *err)
 {
 	evn_status status = evn_session_rewind(c->session, (uint32_t)b->depth, err);
@@ -129,7 +129,8 @@ static evn_status measure_contender(bench *b, contender *c, size_t repetition, e
 	return status;
 }
 
-/* First use compiles kernels and touches memory: not what is measured. It also fills the context to its depth. */
+/* Warms up: the first use compiles kernels and touches memory, which must not be measured. This also fills the
+ * context to its depth. */
 static evn_status warm_up(bench *b, contender *c, evn_error *err)
 {
 	double ignored;
@@ -147,7 +148,7 @@ static evn_status measure_sums(bench *b, evn_error *err)
 	evn_status status = evn_engine_measure_all_reduce(e, 0, REDUCE_SAMPLES, &b->all_reduce_us, err);
 	for (size_t i = 0; i < N_MESSAGES && status == EVN_OK; i++) {
 		status = evn_engine_measure_all_reduce(e, message_bytes[i], REDUCE_SAMPLES, &b->message_us[i], err);
-		if (status == EVN_ERR_LIMIT) /* no message of this context is so long */
+		if (status == EVN_ERR_LIMIT) /* this context has no message of this length */
 			return EVN_OK;
 	}
 	return status;
@@ -189,7 +190,7 @@ static void take_medians(bench *b)
 	}
 }
 
-/* Bytes of weights that one decoded token reads: all but an embedding table that is only looked up. */
+/* The weight bytes that one decoded token reads: all except an embedding table that is only looked up. */
 static uint64_t decode_bytes(const bench *b)
 {
 	uint64_t bytes = b->info.tensor_bytes, embedding = 0;
@@ -204,7 +205,7 @@ static uint64_t decode_bytes(const bench *b)
 }
 
 typedef struct {
-	double prefill_efficiency, decode_efficiency; /* NAN where nothing was measured alone */
+	double prefill_efficiency, decode_efficiency; /* NAN if nothing was measured alone */
 	double fraction_of_bandwidth;
 } summary;
 
@@ -264,7 +265,7 @@ static evn_status print_bench_json(const bench *b, const summary *s, evn_error *
 		err);
 }
 
-/* A row of the table. */
+/* Adds one row to the table. */
 static void speed_cells(table *t, const contender *c)
 {
 	const spread *p = &c->prefill_tok_s, *d = &c->decode_tok_s;
@@ -308,7 +309,7 @@ static evn_status print_bench_table(const bench *b, const summary *s, evn_error 
 	return status;
 }
 
-/* The same ids every time, spread over the vocabulary. */
+/* The same ids on every run, spread over the vocabulary. */
 static evn_status make_ids(bench *b, evn_error *err)
 {
 	size_t n = longest(b);

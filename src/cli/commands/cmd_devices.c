@@ -1,4 +1,4 @@
-/* cmd_devices.c - evener devices: what OpenCL offers on this machine. */
+/* cmd_devices.c - evener devices: the OpenCL devices of this machine. */
 #include "cli/cli.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
@@ -75,7 +75,7 @@ static evn_status print_devices_table(const evn_device_list *l, evn_error *err)
 	return table_print(&t, err);
 }
 
-/* Names from drivers may hold anything; the words around them are ours. */
+/* Prints a line with a text from a driver, which may hold any bytes. The format is ours. */
 static void print_name(const char *before, const char *text, const char *after)
 {
 	char line[512];
@@ -84,7 +84,7 @@ static void print_name(const char *before, const char *text, const char *after)
 	printf("%s%s%s", before, line, after);
 }
 
-/* What does not fit a table's row. */
+/* Prints what does not fit into a row of the table. */
 static void print_details(const evn_device_list *l)
 {
 	for (size_t i = 0; i < evn_devices_count(l); i++) {

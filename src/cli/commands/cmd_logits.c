@@ -34,7 +34,7 @@ static void print_rows(const float *logits, size_t n, size_t vocab)
 			printf("%.9g%c", (double)logits[i * vocab + v], v + 1 < vocab ? ' ' : '\n');
 }
 
-/* Row by row: a JSON number takes many times a float's memory. */
+/* Prints row by row: a JSON number takes many times the memory of a float. */
 static evn_status print_logits_json(const int32_t *ids, size_t n_ids, const float *logits, size_t vocab,
 									evn_error *err)
 {

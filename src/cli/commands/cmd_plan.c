@@ -1,4 +1,4 @@
-/* cmd_plan.c - evener plan: who would hold what, and what that promises. Loads no weights. */
+/* cmd_plan.c - evener plan: the ranks, what each would hold, and the predicted speed. Loads no weights. */
 #include "cli/cli.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"

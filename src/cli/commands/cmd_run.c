@@ -1,5 +1,5 @@
-/* cmd_run.c - evener run: generates text. As in llama.cpp an end-of-generation token ends the text and belongs
- * neither to its ids nor to its text; with --ignore-eos none is ever drawn. */
+/* cmd_run.c - evener run: generates text. As in llama.cpp an end-of-generation token ends the text and is part
+ * neither of its ids nor of its text. With --ignore-eos no such token is drawn. */
 #include "cli/cli.h"
 #include "cli/commands/loaded.h"
 #include "cli/interrupt.h"
@@ -20,7 +20,7 @@ typedef struct {
 	evn_text_stream *stream;
 	int32_t *prompt_ids, *ids;
 	size_t n_prompt, n_ids, n_evals;
-	FILE *out; /* stdout, or under --json a stream into text */
+	FILE *out; /* stdout, or with --json a stream into text */
 	char *text;
 	size_t text_bytes;
 	const char *finish;
@@ -70,7 +70,7 @@ static evn_status start_generation(generation *g, evn_error *err)
 	return g->out && g->ids ? EVN_OK : evn_fail_memory(err, "the generated text", 0);
 }
 
-/* Draws the next token and writes its text; false where the text ends. */
+/* Draws the next token and writes its text. False at the end of the text. */
 static evn_status next_token(generation *g, bool *more, evn_error *err)
 {
 	int32_t id = 0;

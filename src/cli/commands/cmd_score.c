@@ -1,5 +1,5 @@
-/* cmd_score.c - evener score: the log-probability of a text's tokens, its perplexity, and a run that was killed gone
- * on with. */
+/* cmd_score.c - evener score: the log-probability of a text's tokens, and its perplexity. Resumes a run that was
+ * killed. */
 #include "base/base.h"
 #include "cli/cli.h"
 #include "cli/commands/loaded.h"
@@ -19,7 +19,7 @@ typedef struct {
 	scored_text text;
 	evn_scorer *scorer;
 	double score_s;
-	char *state_path; /* of the windows done, kept for a run that is killed; NULL: not kept */
+	char *state_path; /* file of the finished windows, for a run that is killed; NULL: they are not kept */
 	size_t n_resumed, n_kept;
 	double kept_s, keeping_s; /* when they were last saved, and how long that took */
 } scoring;
@@ -27,7 +27,7 @@ typedef struct {
 /* ---- computing ------------------------------------------------------------------------------------------------- */
 
 #define KEEP_EVERY_S 1.0
-#define KEEP_COST 20 /* at most this part of the time goes into saving */
+#define KEEP_COST 20 /* saving takes at most 1/20 of the time */
 
 static void keep_windows(scoring *g)
 {
@@ -90,7 +90,7 @@ static void resume_windows(scoring *g)
 static evn_status compute_scores(scoring *g, evn_error *err)
 {
 	evn_options o = settings_engine_options(g->settings);
-	o.context = g->text.windows[0].n_ids; /* the first is the longest */
+	o.context = g->text.windows[0].n_ids; /* the first window is the longest */
 	evn_status status =
 		evn_scorer_open(&g->scorer, g->model, &o, (evn_split_mode)g->settings->split, g->text.n_windows, err);
 	console_progress_end();
@@ -110,7 +110,7 @@ static evn_status compute_scores(scoring *g, evn_error *err)
 	return status;
 }
 
-/* ---- telling --------------------------------------------------------------------------------------------------- */
+/* ---- output -------------------------------------------------------------------------------------------------- */
 
 static json_t *tokens_json(const scoring *g)
 {
@@ -122,7 +122,7 @@ static json_t *tokens_json(const scoring *g)
 			size_t bytes = 0;
 			evn_error ignored;
 			if (evn_detokenize(g->model, &w->ids[t], 1, true, &text, &bytes, &ignored) != EVN_OK)
-				text = NULL; /* a vocabulary that is no text */
+				text = NULL; /* the vocabulary has no text for it */
 			json_push(&list, json_pack("{s:i, s:o, s:o}", "id", (int)w->ids[t], "text",
 									   text ? json_bytes(text, bytes) : json_null(), "logprob",
 									   json_number(w->log_p[t - w->first])));

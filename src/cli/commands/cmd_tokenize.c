@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A line for each id: the id and its text, quoted as JSON does. */
+/* Prints one line for each id: the id and its text, quoted as in JSON. */
 static evn_status print_pieces(const evn_model *m, const int32_t *ids, size_t n, evn_error *err)
 {
 	for (size_t i = 0; i < n; i++) {

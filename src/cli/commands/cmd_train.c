@@ -1,4 +1,4 @@
-/* cmd_train.c - evener train: steps with a progress bar, a loss curve, and at the end a model file. */
+/* cmd_train.c - evener train: steps with a progress bar, a loss curve, and a model file at the end. */
 #include "base/base.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define DEFAULT_CONTEXT 128
-#define SMOOTH 0.9 /* of the running mean that is drawn over the steps' own losses */
+#define SMOOTH 0.9 /* weight of the running mean, which is drawn over the losses of the steps */
 
 static evn_train_options train_options(const settings *s, const int32_t *ids, size_t n_ids)
 {
@@ -92,7 +92,7 @@ static evn_status show_step(const settings *s, const evn_train_step *step, doubl
 	return EVN_OK;
 }
 
-/* Where the caller stops, what was learned is kept. */
+/* Saves the state when the user stops the run. */
 static evn_status stop_training(evn_trainer *t, const settings *s, uint32_t step, evn_error *err)
 {
 	evn_status status = evn_trainer_save(t, err);
@@ -117,7 +117,7 @@ static evn_status take_steps(evn_trainer *t, const settings *s, evn_train_step *
 		if (status != EVN_OK)
 			return status;
 		if (s->train_ids && step->worst_loss < log(2))
-			break; /* each token is likelier than all others together */
+			break; /* each token has a probability above 1/2 */
 	}
 	console_progress_end();
 	return EVN_OK;

@@ -1,4 +1,4 @@
-/* cmd_tune.c - evener tune: the search for GEMM parameters, shown while it runs, and what it found. */
+/* cmd_tune.c - evener tune: shows the search for GEMM parameters while it runs, and its result. */
 #include "cli/cli.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A result with its strings. */
+/* A result that owns its strings. */
 typedef struct {
 	evn_tune_result r;
 	char device[64], name[256], parameters[512];
 } outcome;
 
 typedef struct {
-	char device[64]; /* whose trials are counted now */
+	char device[64]; /* the device whose trials are counted now */
 	double best;
 	size_t n;
 	outcome outcomes[EVN_MAX_RANKS];

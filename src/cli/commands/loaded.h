@@ -1,4 +1,4 @@
-/* loaded.h - a model on its devices with one session, as commands that compute need it. */
+/* loaded.h - a model on its devices with one session, for commands that compute. */
 #ifndef EVN_CLI_LOADED_H
 #define EVN_CLI_LOADED_H
 
@@ -11,9 +11,10 @@ typedef struct {
 	evn_session *session;
 } loaded;
 
-evn_status loaded_open(loaded *l, const settings *s, evn_error *err); /* close it also where this fails */
+evn_status loaded_open(loaded *l, const settings *s, evn_error *err); /* close it even if this fails */
 void loaded_close(loaded *l);
-/* Ids of the prompt, malloc'd: BOS where the model asks for it, special tokens parsed. None is an error. */
+/* The ids of the prompt, malloc'd. Adds BOS where the model asks for it, and parses special tokens. A prompt without
+ * ids is an error. */
 evn_status loaded_prompt_ids(const loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err);
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err); /* into the context */
 

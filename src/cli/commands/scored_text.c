@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the model begins texts with, or -1: the difference that it makes to a text. */
+/* The token that the model begins texts with, or -1. Found by the difference that it makes to a text. */
 static evn_status find_bos(const evn_model *m, int32_t *bos, evn_error *err)
 {
 	int32_t *plain = NULL, *begun = NULL;
@@ -35,8 +35,8 @@ static evn_status find_length(scored_text *t, const evn_model *m, const settings
 						  : evn_fail(err, EVN_ERR_USAGE, "context: 2 tokens at least are needed to score one");
 }
 
-/* Windows of the whole length whose second halves count; where the model begins texts with a token, each begins with
- * it, in place of the text's own. As llama-perplexity does it. */
+/* Makes windows of full length whose second halves are scored, as llama-perplexity does. If the model begins texts
+ * with a token, each window begins with it, in place of the text's own first token. */
 static void cut_windows(scored_text *t, const int32_t *ids, size_t n_windows, int32_t bos)
 {
 	uint32_t first = t->length / 2 + 1;
@@ -50,8 +50,8 @@ static void cut_windows(scored_text *t, const int32_t *ids, size_t n_windows, in
 	t->n_windows = n_windows;
 }
 
-/* Pieces of which every token counts but the first, or all where the model begins texts with a token. A last token
- * that would stand alone is left out. */
+/* Makes pieces. Every token of a piece is scored except the first, or all if the model begins texts with a token. A
+ * single last token is left out. */
 static void cut_pieces(scored_text *t, const int32_t *ids, size_t n, size_t n_windows, int32_t bos)
 {
 	uint32_t extra = t->begun = bos >= 0;

@@ -1,5 +1,6 @@
-/* config.c - from the bytes of a config file to settings: the event pass (yaml_check), libcyaml against the schema,
- * then each value through the option table. All three report one line, file:line:column first. */
+/* config.c - turns a config file into settings, in three passes: the YAML events (yaml_check), libcyaml against the
+ * schema, and each value through the option table. Each pass reports an error as one line that begins with
+ * file:line:column. */
 #include "cli/config/config.h"
 #include "cli/config/options.h"
 #include "cli/config/yaml_check.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What libcyaml logs when it fails: one line saying why, then a backtrace from the inside out. */
+/* What libcyaml logs when it fails: one line with the reason, then a backtrace from the inside out. */
 typedef struct {
 	char reason[256];
 	char path[YAML_MAX_KEY * 4]; /* "devices[0].share", from the backtrace */
@@ -59,7 +60,7 @@ static evn_status fail_at_entry(const yaml_entries *y, const yaml_entry *at, boo
 	return evn_fail_within(err, "%s:%zu:%zu", y->file, line, column);
 }
 
-/* The schema of the mapping that `path` names ("" is the whole file). */
+/* The schema of the mapping at `path` ("" is the whole file). */
 static const cyaml_schema_field_t *mapping_fields(const char *path)
 {
 	const cyaml_schema_field_t *top = config_schema.mapping.fields;
@@ -87,7 +88,7 @@ static evn_status unknown_key(const yaml_entries *y, const char *within, const c
 	return fail_at_entry(y, yaml_find(y, path), false, err);
 }
 
-/* What the file has where the schema wants something of another shape. */
+/* Names what the file has in place of the shape that the schema wants. */
 static evn_status wrong_shape(const yaml_entries *y, const cyaml_trouble *t, evn_error *err)
 {
 	static const char *const shapes[][2] = {{"STRING", "one value"},
@@ -122,7 +123,7 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 	case CYAML_ERR_INVALID_VALUE:
 		return wrong_shape(y, t, err);
 	case CYAML_ERR_MAPPING_FIELD_MISSING:
-		/* the backtrace begins with the last key that was there: the mapping is what stands around it */
+		/* the backtrace begins with the last key that was there, so the mapping around it is at fault */
 		t->path[strchr(t->path, ']') ? strcspn(t->path, "]") + 1 : 0] = 0;
 		evn_fail(err, EVN_ERR_USAGE, "%s%skey '%s' is missing", t->path, *t->path ? ": " : "", last);
 		return fail_at_entry(y, yaml_find(y, t->path), true, err);
@@ -137,7 +138,7 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 	}
 }
 
-/* First of all, so that a newer file is told to be newer and not to have unknown keys. */
+/* This check comes first, so that a newer file is reported as newer and not as full of unknown keys. */
 static evn_status check_version(const yaml_entries *y, evn_error *err)
 {
 	const yaml_entry *version = yaml_find(y, "version");

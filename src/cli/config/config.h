@@ -1,4 +1,4 @@
-/* config.h - the YAML config: its schema, and reading one into settings. docs/cli.md describes the file. */
+/* config.h - the YAML config: its schema, and reading a config into settings. docs/cli.md describes the file. */
 #ifndef EVN_CLI_CONFIG_H
 #define EVN_CLI_CONFIG_H
 
@@ -7,7 +7,7 @@
 
 #define CONFIG_VERSION "1"
 
-/* Every value is kept as the text that stands in the file: the option table reads it, as it reads flags. */
+/* Every value is kept as the text of the file. The option table reads it as it reads flags. */
 typedef struct {
 	char *path, *lora, *context, *architecture, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
 } config_model;
@@ -60,10 +60,10 @@ typedef struct {
 } config_values;
 
 typedef struct {
-	config_values *values; /* settings borrow from it */
+	config_values *values; /* settings borrow from these */
 } config;
 
-/* Reads the file at path and puts its values into s. Every problem of the file is one line that begins with
+/* Reads the file at path and puts its values into s. Every error of the file is one line that begins with
  * file:line:column. */
 evn_status config_load(config *out, const char *path, settings *s, evn_error *err);
 void config_free(config *c);

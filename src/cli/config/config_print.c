@@ -1,5 +1,5 @@
-/* config_print.c - the config's schema for editors and a commented config to start from, both walked out of the
- * libcyaml schema and the option table, so neither can fall behind the reader. */
+/* config_print.c - prints the JSON Schema of the config for editors, and a commented config to start from. Both are
+ * made from the libcyaml schema and the option table, so they always match the reader. */
 #include "base/base.h"
 #include "cli/config/config.h"
 #include "cli/config/options.h"

@@ -1,5 +1,5 @@
-/* config_schema.c - which keys a config has, as libcyaml wants it told. Types, ranges, defaults and descriptions of
- * the values stand in the option table under the same key. */
+/* config_schema.c - the keys of a config, as libcyaml needs them. The types, ranges, defaults and descriptions of the
+ * values are in the option table under the same key. */
 #include "cli/config/config.h"
 
 #include <string.h>

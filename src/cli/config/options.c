@@ -1,4 +1,4 @@
-/* options.c - see options.h. Letters and defaults are llama.cpp's where it has the option. */
+/* options.c - see options.h. Letters and defaults are those of llama.cpp where it has the option. */
 #include "cli/config/options.h"
 #include "cli/cli.h"
 #include "cli/show/text.h"
@@ -18,7 +18,7 @@ static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
 #define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
 #define CONTEXT_MAX 16777216
-#define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the range's end is kept as a double */
+#define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the end of the range is kept as a double */
 
 /* clang-format off */
 #define FIELD(f) offsetof(settings, f)
@@ -216,7 +216,7 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 
 enum { MAX_OPTIONS = 128, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
 
-/* The part of the table that one command takes, as getopt_long wants it: val is LONG_BASE + index in `options`. */
+/* The options of one command, as getopt_long wants them: val is LONG_BASE + index in `options`. */
 typedef struct {
 	struct option longs[MAX_OPTIONS + 2];
 	char shorts[2 * MAX_OPTIONS + 4];
@@ -254,8 +254,8 @@ static const option *option_of(int value, unsigned bit)
 	return NULL;
 }
 
-/* What getopt_long stumbled over: for ':' and for a value where none is taken optopt is the option's val, for an
- * unknown letter the letter, for an unknown or ambiguous long name 0. */
+/* Names what getopt_long did not accept. optopt is the option's val for ':' and for a value where none is taken, the
+ * letter for an unknown letter, and 0 for an unknown or ambiguous long name. */
 static evn_status refuse(int what, char **argv, const getopt_tables *t, unsigned bit, evn_error *err)
 {
 	const char *word = argv[optind - 1];
@@ -279,7 +279,7 @@ evn_status command_line_read(command_line *out, int argc, char **argv, unsigned 
 	make_tables(&tables, bit);
 	*out = (command_line){0};
 	opterr = 0;
-	optind = 0; /* glibc: start afresh */
+	optind = 0; /* glibc: start again from the beginning */
 	int got;
 	while ((got = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
 		if (got == 'h' || got == HELP) {

@@ -1,42 +1,43 @@
-/* options.h - the one table that drives flags, config keys, help texts, defaults and the JSON Schema. An option is a
- * field of `settings`, what may stand in it, and where it may be said. */
+/* options.h - the table behind flags, config keys, help texts, defaults and the JSON Schema. An option is a field of
+ * `settings`, its possible values, and the places where it can be given. */
 #ifndef EVN_CLI_OPTIONS_H
 #define EVN_CLI_OPTIONS_H
 
 #include "cli/config/settings.h"
 
 typedef enum {
-	OPTION_FLAG, /* bool; takes no value on the command line, true or false in a config */
+	OPTION_FLAG, /* bool; no value on the command line, true or false in a config */
 	OPTION_INT,
 	OPTION_REAL,
 	OPTION_TIME, /* double, in seconds */
 	OPTION_CHOICE,
 	OPTION_TEXT,
 	OPTION_SHARES, /* in a config one share for each device */
-	OPTION_MEMORY, /* likewise */
+	OPTION_MEMORY, /* in a config one limit for each device */
 } option_kind;
 
 typedef struct {
 	const char *name; /* --name */
 	char letter;      /* -l, or 0 */
 	option_kind kind;
-	unsigned commands;   /* CMD_ bits of those that take the flag */
+	unsigned commands;   /* CMD_ bits of the commands that take the flag */
 	const char *key;     /* "section.key" in a config, or NULL */
 	size_t field;        /* offset in settings */
-	const char *initial; /* default as one would write it, or NULL */
+	const char *initial; /* the default as a user would write it, or NULL */
 	double min, max;
 	const char *const *choices;
-	const char *value; /* what the help calls the value */
+	const char *value; /* the name of the value in the help */
 	const char *help;
 } option;
 
 extern const option options[]; /* ended by a NULL name */
 
 const option *option_by_key(const char *key);
-/* Reads text as the option's kind of value into its field. The message does not name the option. */
+/* Reads text as a value of the option and stores it in its field. The message does not name the option. */
 evn_status option_set(const option *o, const char *text, settings *s, evn_error *err);
 
-/* The command line after the command's name. Flags are kept, not applied: a config file comes first. */
+/* The command line after the command's name. The flags are kept and applied later, because the config file comes
+ * first. */
 typedef struct {
 	struct {
 		const option *option;
@@ -48,9 +49,9 @@ typedef struct {
 	bool help;
 } command_line;
 
-/* argv[0] is the command's name; argv is reordered. `bit` is its CMD_ one. */
+/* argv[0] is the command's name and `bit` its CMD_ bit. argv is reordered. */
 evn_status command_line_read(command_line *out, int argc, char **argv, unsigned bit, evn_error *err);
-/* Names the flag where a value is wrong. */
+/* Applies the flags. The error of a wrong value names its flag. */
 evn_status command_line_apply(const command_line *line, settings *s, evn_error *err);
 
 #endif

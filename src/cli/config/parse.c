@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define DIGITS "0123456789"
-#define SHOWN 60 /* characters of a wrong value that a message repeats */
+#define SHOWN 60 /* the characters of a wrong value that a message repeats */
 
 evn_status parse_int(const char *text, int64_t min, int64_t max, int64_t *out, evn_error *err)
 {
@@ -24,7 +24,7 @@ evn_status parse_int(const char *text, int64_t min, int64_t max, int64_t *out, e
 	return EVN_OK;
 }
 
-/* strtod alone would also take "nan", "inf", hexadecimal and leading blanks. */
+/* Checks more than strtod, which would also take "nan", "inf", hexadecimal numbers and leading blanks. */
 static bool number(const char *text, double *out)
 {
 	char *end;
@@ -124,8 +124,8 @@ evn_status parse_memory(const char *text, memory_limit *out, evn_error *err)
 	return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not an amount of memory such as 6GiB or 90%%", SHOWN, text);
 }
 
-/* The next item of a comma-separated list, blanks around it left out, in `item`; *list moves on and becomes NULL
- * after the last. False where the item is too long for any value. */
+/* Puts the next item of a comma-separated list into `item`, without the blanks around it. *list moves on and becomes
+ * NULL after the last item. False if the item is too long for any value. */
 static bool next_item(const char **list, char *item, size_t size)
 {
 	const char *begin = *list + strspn(*list, " "), *end = begin + strcspn(begin, ",");

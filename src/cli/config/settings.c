@@ -28,7 +28,7 @@ void settings_free(settings *s)
 	*s = (settings){0};
 }
 
-/* "pocl, intel" to one rule an item. */
+/* Turns "pocl, intel" into one rule for each item. */
 static evn_status split_list(settings *s, const char *list, const char *source, evn_error *err)
 {
 	s->n_rules = 0;
@@ -111,7 +111,7 @@ static evn_status apply_lora(const settings *s, evn_model *m, evn_error *err)
 {
 	const char *colon = strrchr(s->lora, ':');
 	double scale = 1;
-	/* what follows the last colon is a scale only where it is a number */
+	/* the text after the last colon is a scale only if it is a number */
 	bool scaled = colon && parse_real(colon + 1, -1e6, 1e6, &scale, NULL) == EVN_OK;
 	char *path = evn_format("%.*s", scaled ? (int)(colon - s->lora) : (int)strlen(s->lora), s->lora);
 	evn_status status =

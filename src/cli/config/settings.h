@@ -1,5 +1,6 @@
-/* settings.h - the values every command works from: defaults, then the config file's, then the flags'. Fields are
- * filled through the option table (options.h); strings are borrowed from argv, the environment and the config. */
+/* settings.h - the values that every command works with: defaults, then those of the config file, then those of the
+ * flags. The option table (options.h) fills the fields. Strings are borrowed from argv, the environment and the
+ * config. */
 #ifndef EVN_CLI_SETTINGS_H
 #define EVN_CLI_SETTINGS_H
 
@@ -7,20 +8,20 @@
 
 typedef struct {
 	const char *model_path;
-	const char *lora; /* FILE[:SCALE] or NULL */
-	const char *architecture; /* of a model to be made; NULL: it is read */
+	const char *lora;         /* FILE[:SCALE] or NULL */
+	const char *architecture; /* of a model to make; NULL: the model is read */
 	int64_t vocab, dim, layers, heads, kv_heads, ff, init_seed;
 	int64_t context, batch;
 
-	const char *devices; /* the list as -d gave it, or NULL */
-	share_list shares;   /* per rank, from --shares */
-	memory_list memory;  /* per item of the list, or one for all, from --memory */
+	const char *devices; /* the list after -d, or NULL */
+	share_list shares;   /* one for each rank, from --shares */
+	memory_list memory;  /* one for each item of the list, or one for all, from --memory */
 	evn_device_rule rules[EVN_MAX_RANKS];
-	double prompt_shares[EVN_MAX_RANKS]; /* of the rules */
+	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
-	char *owned_list, *owned_paths[5]; /* what rules and the paths may point into */
+	char *owned_list, *owned_paths[5]; /* strings that the rules and paths may point into */
 
-	int split, reduce, activations, kv_cache, messages; /* indices into the options' choices */
+	int split, reduce, activations, kv_cache, messages; /* indices into the choices of the options */
 	bool remeasure, no_measure;
 
 	double temp, top_p, min_p, repeat_penalty;
@@ -46,17 +47,17 @@ typedef struct {
 	bool json, quiet;
 } settings;
 
-/* Every option at its default. */
+/* Sets every option to its default. */
 evn_status settings_init(settings *s, evn_error *err);
-/* After all sources have been applied: makes the device list's items into rules (flag, else config, else the
- * EVENER_DEVICES variable) and checks what only the whole can tell. */
+/* Call this after all sources have been applied. Turns the items of the device list into rules (from the flag, else
+ * the config, else EVENER_DEVICES) and checks what depends on several settings. */
 evn_status settings_resolve(settings *s, evn_error *err);
 void settings_free(settings *s);
 
-/* For the library; borrows from s. Progress goes to the console. */
+/* The options for the library. They borrow from s. Progress goes to the console. */
 evn_options settings_engine_options(const settings *s);
 evn_sample_options settings_sample_options(const settings *s);
-/* The model read, or made as described. */
+/* Opens the model: reads it, or makes it as described. */
 evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err);
 
 #endif

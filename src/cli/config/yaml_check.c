@@ -1,4 +1,4 @@
-/* yaml_check.c - see yaml_check.h. Recursive descent over libyaml's events, as deep as YAML_MAX_DEPTH. */
+/* yaml_check.c - see yaml_check.h. Recursive descent over libyaml's events, at most YAML_MAX_DEPTH deep. */
 #include "cli/config/yaml_check.h"
 #include "base/base.h"
 
@@ -24,7 +24,7 @@ static evn_status fail_at_mark(checker *c, size_t line, size_t column, char *tex
 	return status;
 }
 
-/* The reader, which decodes bytes, tells an offset only. */
+/* libyaml's reader, which decodes bytes, reports only an offset. */
 static yaml_mark_t mark_of_byte(const checker *c, size_t offset)
 {
 	yaml_mark_t mark = {0};
@@ -48,7 +48,7 @@ static evn_status next_event(checker *c, yaml_event_t *event)
 				   p->problem ? p->problem : "not YAML");
 }
 
-/* What no node of a config may carry. */
+/* Refuses what no node of a config may have. */
 static evn_status check_plain(checker *c, const yaml_event_t *event, size_t depth)
 {
 	const yaml_char_t *anchor = NULL, *tag = NULL;
@@ -84,7 +84,7 @@ static evn_status check_plain(checker *c, const yaml_event_t *event, size_t dept
 	return EVN_OK;
 }
 
-/* Takes path over. */
+/* Owns path. */
 static evn_status add_entry(checker *c, char *path, yaml_mark_t key, const yaml_event_t *value)
 {
 	yaml_entries *y = c->out;
@@ -111,7 +111,7 @@ static evn_status add_entry(checker *c, char *path, yaml_mark_t key, const yaml_
 
 static evn_status check_content(checker *c, const yaml_event_t *start, const char *path, size_t depth);
 
-/* An entry's value: remembers it under `path` (taken over) and looks into it. */
+/* Remembers the value of an entry under `path` (which it owns) and checks it. */
 static evn_status check_value(checker *c, char *path, yaml_mark_t key, const yaml_event_t *value, size_t depth)
 {
 	size_t place = c->out->n;
@@ -145,7 +145,7 @@ static evn_status check_pair(checker *c, const yaml_event_t *key, const char *pa
 	return status;
 }
 
-/* The events after a mapping's or sequence's start, to its end; nothing for a scalar. */
+/* Checks the events from the start of a mapping or sequence to its end. A scalar has none. */
 static evn_status check_content(checker *c, const yaml_event_t *start, const char *path, size_t depth)
 {
 	bool mapping = start->type == YAML_MAPPING_START_EVENT;

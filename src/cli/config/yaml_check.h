@@ -1,6 +1,6 @@
-/* yaml_check.h - a first pass over a config's YAML events: refuses what a config has no use for (duplicate keys,
- * anchors, aliases, tags, several documents, depth, size) and remembers where every entry stands, so that later
- * messages can say file:line:column. */
+/* yaml_check.h - a first pass over the YAML events of a config. It refuses what a config does not need (duplicate
+ * keys, anchors, aliases, tags, several documents, too much depth or size). It remembers the place of every entry, so
+ * that later messages can say file:line:column. */
 #ifndef EVN_CLI_YAML_CHECK_H
 #define EVN_CLI_YAML_CHECK_H
 
@@ -13,7 +13,7 @@
 
 typedef struct {
 	char *path;                                            /* "sample.temp", "devices[0].match" */
-	char *value;                                           /* of a scalar, else NULL */
+	char *value;                                           /* the value of a scalar, else NULL */
 	size_t key_line, key_column, value_line, value_column; /* from 1 */
 } yaml_entry;
 
@@ -24,7 +24,7 @@ typedef struct {
 } yaml_entries;
 
 evn_status yaml_check(yaml_entries *out, const char *file, const char *data, size_t size, evn_error *err);
-const yaml_entry *yaml_find(const yaml_entries *y, const char *path); /* NULL where there is none */
+const yaml_entry *yaml_find(const yaml_entries *y, const char *path); /* NULL if there is none */
 void yaml_entries_free(yaml_entries *y);
 
 #endif

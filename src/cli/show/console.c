@@ -1,4 +1,4 @@
-/* console.c - see console.h. Ranks may log from their own threads, hence the lock. */
+/* console.c - see console.h. Ranks may log from their own threads, so there is a lock. */
 #include "cli/show/console.h"
 #include "cli/interrupt.h"
 #include "cli/show/text.h"
@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define SHOW_AFTER_S 2.0  /* shorter work shows nothing */
-#define JUDGE_AFTER_S 0.3 /* from then on the time left is estimated well enough to show the bar early */
+#define JUDGE_AFTER_S 0.3 /* after this time the remaining time can be estimated well enough to show the bar early   \
+						   */
 #define REDRAW_S 0.1
 #define BAR_WIDTH 24
 
@@ -21,7 +22,7 @@ static struct {
 	char what[64], note[128];
 	double began_s, drawn_s;
 	uint64_t done;
-	int tenths; /* steps of 10 % already told, without a terminal */
+	int tenths; /* the steps of 10 % that were already printed, without a terminal */
 	bool on_screen;
 } console = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -73,7 +74,7 @@ void console_note(const char *fmt, ...)
 	write_line("", text);
 }
 
-/* 12345678 as "12.3 M". */
+/* Writes 12345678 as "12.3 M". */
 static void short_count(double n, char *buffer, size_t size)
 {
 	static const char *const units[] = {"", " k", " M", " G"};
@@ -112,7 +113,7 @@ static void show_progress(uint64_t done, uint64_t total)
 	double rate = elapsed > 0 ? (double)done / elapsed : 0;
 	double fraction = total ? (double)done / (double)total : 0;
 	double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
-	/* what a bar shows early can be taken back, a line cannot */
+	/* an early bar can be taken back, a line cannot */
 	bool foreseen = console.terminal && elapsed >= JUDGE_AFTER_S && elapsed + left > SHOW_AFTER_S;
 	if (elapsed < SHOW_AFTER_S && !foreseen && !console.on_screen)
 		return;

@@ -19,7 +19,7 @@ void help_program(const command *commands)
 		   "Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.\n");
 }
 
-/* Words of text from TEXT_COLUMN on, broken before LINE_WIDTH. */
+/* Prints the words of text from TEXT_COLUMN on, with line breaks before LINE_WIDTH. */
 static void wrap_text(const char *text)
 {
 	int column = TEXT_COLUMN;

@@ -55,7 +55,7 @@ evn_status json_print(json_t *root, evn_error *err)
 {
 	if (!root)
 		return evn_fail_memory(err, "the JSON result", 0);
-	/* nine digits tell any two floats apart */
+	/* nine digits distinguish any two floats */
 	int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(9));
 	json_decref(root);
 	if (failed || putchar('\n') == EOF)

@@ -1,5 +1,5 @@
-/* json.h - jansson with this program's conventions: bytes that are not UTF-8 become U+FFFD, numbers that JSON cannot
- * say become null, and running out of memory anywhere ends as NULL at the root. */
+/* json.h - jansson with the conventions of this program. Bytes that are not UTF-8 become U+FFFD. Numbers that JSON
+ * cannot express become null. If memory runs out anywhere, the root is NULL. */
 #ifndef EVN_CLI_JSON_H
 #define EVN_CLI_JSON_H
 
@@ -7,12 +7,12 @@
 #include <jansson.h>
 
 json_t *json_bytes(const char *text, size_t n);
-json_t *json_text(const char *text); /* NULL is null */
+json_t *json_text(const char *text); /* NULL becomes null */
 json_t *json_number(double value);
 json_t *json_ids(const int32_t *ids, size_t n);
-/* Appends item (taken over); where that fails *array becomes NULL. */
+/* Appends item and owns it. On failure *array becomes NULL. */
 void json_push(json_t **array, json_t *item);
-/* Prints root (taken over) on stdout, the one object that --json promises. */
+/* Prints root and owns it: the one object on stdout that --json promises. */
 evn_status json_print(json_t *root, evn_error *err);
 
 #endif

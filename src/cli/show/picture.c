@@ -1,4 +1,4 @@
-/* picture.c - see picture.h. A whole vocabulary is no picture: of a large one the entries are shown that are
+/* picture.c - see picture.h. A large vocabulary does not fit into a picture, so only the entries are shown that are
  * likeliest after any of the tokens. */
 #include "cli/show/picture.h"
 #include "base/base.h"
@@ -14,18 +14,18 @@ enum { MAX_COLUMNS = 40, MAX_ROWS = 128, NAME_BYTES = 48 };
 
 typedef struct {
 	uint32_t id;
-	float score; /* largest log-probability after any of the tokens */
+	float score; /* the largest log-probability after any of the tokens */
 } column;
 
 typedef struct {
 	const evn_model *m;
-	const int32_t *ids; /* of the rows shown */
+	const int32_t *ids; /* the ids of the rows shown */
 	const float *logits;
 	size_t first_row, n_rows, vocab;
 	size_t n_columns;
-	column *columns; /* (vocab), those shown first */
+	column *columns; /* (vocab), those shown come first */
 	float *cells;
-	char (*texts)[NAME_BYTES]; /* of rows, then of columns */
+	char (*texts)[NAME_BYTES]; /* the texts of rows, then of columns */
 	const char **names;
 } picture;
 
@@ -48,7 +48,7 @@ static float log_of_sum(const float *logits, size_t n)
 	return most + (float)log(sum);
 }
 
-/* All entries in order, or the likeliest by how likely they are. */
+/* Selects all entries in order, or the likeliest, sorted. */
 static void choose_columns(picture *p)
 {
 	for (size_t v = 0; v < p->vocab; v++)
@@ -108,7 +108,7 @@ evn_status picture_logits(const char *path, const evn_model *m, const int32_t *i
 						  evn_error *err)
 {
 	picture p = {.m = m, .n_rows = n_ids < MAX_ROWS ? n_ids : MAX_ROWS, .vocab = evn_model_get_info(m).vocab};
-	p.first_row = n_ids - p.n_rows; /* the last tokens */
+	p.first_row = n_ids - p.n_rows; /* show the last tokens */
 	p.ids = ids + p.first_row;
 	p.logits = logits + p.first_row * p.vocab;
 	size_t n_names = p.n_rows + MAX_COLUMNS;
@@ -131,7 +131,7 @@ evn_status picture_logits(const char *path, const evn_model *m, const int32_t *i
 	return status;
 }
 
-/* Mean of the values up to `reach` before and after each. */
+/* The mean of the values up to `reach` before and after each value. */
 static void smooth(double *out, const double *values, size_t n, size_t reach)
 {
 	double sum = 0;
@@ -144,7 +144,7 @@ static void smooth(double *out, const double *values, size_t n, size_t reach)
 	}
 }
 
-/* With a point that is no number between stretches, so that the line has a gap there. */
+/* Adds a point that is not a number between two stretches, so that the line has a gap there. */
 static size_t with_gaps(double *out, const double *place, const double *values, size_t n)
 {
 	size_t at = 0;

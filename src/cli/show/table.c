@@ -29,7 +29,7 @@ void table_cell(table *t, const char *fmt, ...)
 	t->cells[t->n++] = text;
 }
 
-/* Columns on a terminal: characters, not bytes. */
+/* The width on a terminal: characters, not bytes. */
 static size_t width(const char *s)
 {
 	size_t n = 0;

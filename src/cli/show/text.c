@@ -12,7 +12,7 @@ void text_printable(char *s)
 	for (unsigned char *c = (unsigned char *)s; *c; c++) {
 		if (*c < 0x20 || *c == 0x7f)
 			*c = '?';
-		else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) /* C1 controls, as UTF-8 */
+		else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) /* C1 controls in UTF-8 */
 			c[0] = c[1] = '?';
 	}
 }
@@ -32,7 +32,7 @@ const char *text_bytes(uint64_t bytes, char *buffer, size_t size)
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Edits that turn a into b: letters added, left out, replaced, or two neighbours swapped. */
+/* The number of edits that turn a into b: letters added, left out or replaced, or two neighbours swapped. */
 static size_t edit_distance(const char *a, const char *b)
 {
 	enum { MAX = 31 };
@@ -54,7 +54,7 @@ static size_t edit_distance(const char *a, const char *b)
 
 const char *text_nearest(const char *word, const char *const *words)
 {
-	size_t best_distance = (strlen(word) + 1) / 3 + 1; /* exclusive: one edit in 3 letters, two in 5 */
+	size_t best_distance = (strlen(word) + 1) / 3 + 1; /* exclusive bound: one edit in 3 letters, two in 5 */
 	const char *best = NULL;
 	for (; *words; words++) {
 		size_t distance = edit_distance(word, *words);

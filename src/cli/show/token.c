@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-/* A character as it can be seen on one line. */
+/* Writes a character as it can be shown on one line. */
 static size_t put_character(char *out, utf8proc_int32_t c, const char *blank)
 {
 	const char *shown = c == ' ' ? blank : c == '\n' ? "\\n" : c == '\t' ? "\\t" : c == '\r' ? "\\r" : NULL;

@@ -1,13 +1,13 @@
-/* token.h - tokens and other bytes as they can be shown on one line. */
+/* token.h - shows tokens and other bytes on one line. */
 #ifndef EVN_CLI_TOKEN_H
 #define EVN_CLI_TOKEN_H
 
 #include "evener.h"
 
-/* Any bytes as UTF-8 without control characters: a line's end as \n, what is no text as \xC3, a space as `blank`.
- * What is too long for `out` is cut. */
+/* Writes any bytes as UTF-8 without control characters: an end of line as \n, bytes that are no text as \xC3, a space
+ * as `blank`. Cuts what is too long for `out`. */
 void visible_text(char *out, size_t size, const char *text, size_t bytes, const char *blank);
-/* The token's text, a space as ␣, or its id where it has none. */
+/* Writes the token's text with ␣ for a space, or its id if it has no text. */
 void token_name(char *out, size_t size, const evn_model *m, int32_t id);
 
 #endif
