@@ -1,4 +1,4 @@
-/* inspect.h - what a model file has in it: tensors and metadata. */
+/* inspect.h - tensors and metadata of a model file. */
 #ifndef EVENER_INSPECT_H
 #define EVENER_INSPECT_H
 

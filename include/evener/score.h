@@ -8,23 +8,23 @@
 extern "C" {
 #endif
 
-/* Over several ranks either every matrix is split, or the text: each rank then holds the whole model and computes
- * pieces of it. AUTO: what is predicted to be faster and fits into the devices' memory. */
+/* Several ranks split either every matrix (TENSOR) or the text (SEQUENCE): then each rank holds the whole model and
+ * computes some of the windows. AUTO: whichever is predicted to be faster and fits into the devices' memory. */
 typedef enum { EVN_SPLIT_AUTO, EVN_SPLIT_TENSOR, EVN_SPLIT_SEQUENCE } evn_split_mode;
 
-/* A piece of a text, computed without what stands before it. */
+/* A part of a text. It is computed without the text before it. */
 typedef struct {
 	const int32_t *ids;
 	uint32_t n_ids;
-	uint32_t first; /* 1 to n_ids - 1: of the tokens scored; those before it are only read */
-	double *log_p;  /* (n_ids - first), to be filled in: natural logarithm of each token's probability */
-	bool done;      /* log_p is filled in; set from the start: the window is left out */
+	uint32_t first; /* first token that is scored, 1 to n_ids - 1; those before it are context */
+	double *log_p;  /* (n_ids - first), written: natural logarithm of each token's probability */
+	bool done;      /* log_p is written; a window that is done from the start is skipped */
 } evn_window;
 
 typedef struct {
 	const char *device, *name;
-	double share;     /* of the matrices, or of the windows' tokens computed so far */
-	uint64_t windows; /* it has taken part in */
+	double share;     /* fraction of the matrices, or of the tokens computed so far */
+	uint64_t windows; /* that this rank has worked on */
 } evn_score_rank;
 
 typedef struct {
@@ -38,11 +38,11 @@ typedef struct {
 
 typedef struct evn_scorer evn_scorer;
 
-/* o->context: tokens of the longest window; n_windows: how many there will be, for the prediction. */
+/* o->context: tokens of the longest window; n_windows: how many windows to expect, for the prediction. */
 EVN_API evn_status evn_scorer_open(evn_scorer **out, const evn_model *m, const evn_options *o, evn_split_mode split,
 								   uint64_t n_windows, evn_error *err);
-/* Computes the windows that are not done. progress (may be NULL) counts their tokens; while it is called, and only
- * then, windows become done, and they stay done where the run is stopped or fails. */
+/* Computes the windows that are not done. progress (may be NULL) counts their tokens. Windows become done only while
+ * progress is called; they stay done when the run is stopped or fails. */
 EVN_API evn_status evn_scorer_run(evn_scorer *s, evn_window *windows, size_t n, evn_progress_fn progress, void *user,
 								  evn_error *err);
 EVN_API const evn_score_info *evn_scorer_info(evn_scorer *s); /* valid until the next call */
@@ -52,7 +52,7 @@ EVN_API void evn_scorer_close(evn_scorer *s);
  * all that their figures depend on. NULL where there is no such folder, and while EVENER_KERNEL_DIR is set. */
 EVN_API char *evn_scorer_state_path(const evn_scorer *s, const evn_window *windows, size_t n);
 EVN_API evn_status evn_windows_save(const char *path, const evn_window *windows, size_t n, evn_error *err);
-/* Makes done those that the file has, and counts them: none where there is no file, or one that is damaged. */
+/* Fills in the windows that the file has and returns how many: 0 when the file is missing or damaged. */
 EVN_API size_t evn_windows_load(const char *path, evn_window *windows, size_t n);
 
 #ifdef __cplusplus

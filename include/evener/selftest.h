@@ -17,8 +17,8 @@ typedef struct {
 } evn_selftest_result;
 typedef void (*evn_selftest_fn)(void *user, const evn_selftest_result *r);
 
-/* Runs every kernel on every device of the list (NULL = all) against f64 references on the host. One call of fn
- * per kernel and device. The status is EVN_OK when all passed, EVN_ERR_DEVICE when one did not. */
+/* Runs every kernel on every device of the list (NULL = all) and compares with f64 references on the host. Calls fn
+ * once per kernel and device. EVN_OK when all passed, EVN_ERR_DEVICE when one did not. */
 EVN_API evn_status evn_selftest(const char *devices, evn_selftest_fn fn, void *user, evn_error *err);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-/* train.h - new models with random weights, and training them or a model there is. */
+/* train.h - new models with random weights, and training. */
 #ifndef EVENER_TRAIN_H
 #define EVENER_TRAIN_H
 
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/* A model with random weights, the same for the same seed everywhere. simple-lm: an embedding and a linear layer with
- * bias, no more. gpt2 and llama have a byte-level tokenizer: token b is byte b, 256 ends the text. */
+/* A model with random weights; the same seed gives the same weights on every machine. simple-lm: only an embedding
+ * and a linear layer with bias. gpt2 and llama have a byte-level tokenizer: token b is byte b, 256 ends the text. */
 typedef struct {
 	const char *architecture; /* "simple-lm", "gpt2", "llama" */
 	uint32_t vocab, dim;
@@ -21,51 +21,50 @@ EVN_API evn_status evn_model_create(evn_model **out, const evn_model_spec *spec,
 
 /* Zero-initialise, then set what you need. Paths are kept, not copied. */
 typedef struct {
-	const char *model_path; /* a model to go on from; NULL: a new one by spec */
+	const char *model_path; /* the model to start from; NULL: a new one by spec */
 	evn_model_spec spec;
 	const char *data_path; /* the text to learn */
-	const int32_t *ids;    /* or n_ids tokens, learned as one sequence; context, batch, held_out are not looked at */
+	const int32_t *ids;    /* or n_ids tokens, learned as one sequence; context, batch and held_out are ignored */
 	size_t n_ids;
-	const char *output_path; /* the GGUF file to write; while training runs its state is at output_path.checkpoint */
-	bool resume;             /* go on from that checkpoint; without it an unfinished run is an error */
+	const char *output_path; /* the GGUF file to write; until training ends, its state is in output_path.checkpoint */
+	bool resume;             /* continue from that checkpoint; if false, an existing checkpoint is an error */
 	uint32_t steps, context; /* context: tokens of a sequence, a multiple of 16 */
 	uint32_t batch;          /* sequences computed at once */
 	uint32_t accumulate;     /* batches whose gradients make one step */
 	double rate, min_rate;   /* learning rate: `warmup` steps up to rate, then half a cosine down to min_rate */
 	uint32_t warmup;
 	double decay, clip;              /* of AdamW; largest norm of a gradient, 0 = any */
-	double held_out;                 /* fraction of the text, its end, that is not learned but tested on */
+	double held_out;                 /* fraction of the text, at its end, kept for validation */
 	uint32_t eval_every, save_every; /* steps; 0 = at the end only */
-	double dropout; /* fraction of what the embedding and a layer's halves add that is dropped while learning */
-	uint64_t seed;  /* of the order in which the text is learned, of what is dropped, of an adapter's first weights */
-	uint32_t lora_rank; /* > 0: the model stays as it is and low-rank additions are trained (LoRA) */
+	double dropout; /* fraction dropped of the outputs of the embedding, attention and feed-forward while learning */
+	uint64_t seed;  /* for the order of the text, dropout, and an adapter's first weights */
+	uint32_t lora_rank; /* > 0: trains low-rank additions (LoRA), the model's own weights stay */
 	double lora_alpha;
 	const char *lora_targets; /* "attn_q,attn_v": which matrices get additions */
 } evn_train_options;
 
 typedef struct {
 	uint32_t step;         /* from 1 */
-	double loss, val_loss; /* mean -log p of a token; val_loss NAN where it was not computed at this step */
-	double worst_loss;     /* of all tokens of the step: below log 2 every one was the likeliest */
+	double loss, val_loss; /* mean -log p of a token; val_loss is NAN when this step has no validation */
+	double worst_loss;     /* the largest of a token in this step; below log 2 every token was the likeliest */
 	double gradient_norm, rate, tok_s;
-	double product_gflops; /* arithmetic of matrix products over the time in them, all ranks, this run; 0: not known
-							  yet */
+	double product_gflops; /* speed of the matrix products of all ranks in this run; 0: not known yet */
 } evn_train_step;
 
 typedef struct evn_trainer evn_trainer;
 
-/* Shares that o does not give follow the devices' GEMM rates; o->context and batch are not looked at. */
+/* Shares that o leaves open follow the devices' GEMM rates; o->context and o->batch are ignored. */
 EVN_API evn_status evn_trainer_open(evn_trainer **out, const evn_train_options *t, const evn_options *o,
 									evn_error *err);
-/* One step. A loss or gradient that is not finite is an error which names the step; parameters stay as they are. */
+/* One step. A loss or gradient that is not finite is an error that names the step; the parameters do not change. */
 EVN_API evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err);
-EVN_API evn_status evn_trainer_save(evn_trainer *t, evn_error *err);   /* the checkpoint */
-EVN_API evn_status evn_trainer_finish(evn_trainer *t, evn_error *err); /* output_path; removes the checkpoint */
-/* Its prefill speeds are those of training, as far as products go. */
+EVN_API evn_status evn_trainer_save(evn_trainer *t, evn_error *err);   /* writes the checkpoint */
+EVN_API evn_status evn_trainer_finish(evn_trainer *t, evn_error *err); /* writes output_path */
+/* Prefill speeds in this plan are those of training. */
 EVN_API const evn_plan_info *evn_trainer_plan(const evn_trainer *t);
-EVN_API uint64_t evn_trainer_parameters(const evn_trainer *t);                 /* that are trained */
+EVN_API uint64_t evn_trainer_parameters(const evn_trainer *t);                 /* how many are trained */
 EVN_API uint64_t evn_trainer_tokens(const evn_trainer *t, uint64_t *held_out); /* of the text */
-/* Steps done, also by earlier runs, and their losses; valid until the next step. */
+/* Returns how many steps are done, including earlier runs, and their losses; valid until the next step. */
 EVN_API uint32_t evn_trainer_losses(const evn_trainer *t, const float **loss, const float **val_loss);
 EVN_API void evn_trainer_close(evn_trainer *t);
 
