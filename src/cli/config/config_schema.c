@@ -119,7 +119,7 @@ const char *config_section_help(const char *section)
 		 "the model: a file (a relative path is relative to this one), or an architecture with random weights"},
 		{"devices", "who may take part, a rank for each device matched; left out: every usable device, with measured "
 					"shares, without those that would make the whole slower"},
-		{"split", "how the work is divided and how partial results meet"},
+		{"split", "how the work is divided and how partial sums are reduced"},
 		{"compute", "how the devices compute"},
 		{"sample", "how the next token is drawn"},
 		{"train", "what `evener train` learns, how, and where the result goes; paths are relative to this file"},

@@ -60,9 +60,9 @@ const option options[] = {
 	 "MODE", "how the work is split: tensor (every matrix over all devices), sequence (score only: every device holds "
 	 "the model and computes parts of the text), auto"},
 	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
-	 "WAY", "how partial results meet: auto, host, events, flags"},
+	 "METHOD", "reduction method: auto, host, events, flags"},
 	{"messages", 0, OPTION_CHOICE, CMD_ENGINE, "split.messages", FIELD(messages), "f32", 0, 0, message_types,
-	 "TYPE", "how partial results of long prompts travel between devices: f32, f16, bf16, q8"},
+	 "TYPE", "format of partial sums that devices exchange for long prompts: f32, f16, bf16, q8"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "activations in products with integer weights: auto, f32, q8"},
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
