@@ -1,4 +1,5 @@
-/* sample.c - choosing the next token from logits: repeat penalty, top-k, top-p, min-p, temperature, then a draw. */
+/* sample.c - draws the next token from the logits: repeat penalty, top-k, top-p, min-p, temperature, then the
+ * draw. */
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,7 +18,7 @@ struct evn_sampler {
 	evn_random random;
 	candidate *candidates;
 	float *probabilities;
-	int32_t *recent; /* ring of the last accepted ids */
+	int32_t *recent; /* ring buffer of the last accepted ids */
 	uint32_t n_recent, next_recent;
 };
 
@@ -100,7 +101,8 @@ void evn_sampler_ban(evn_sampler *s, int32_t id)
 		s->banned[id] = true;
 }
 
-/* Keskar et al. 2019: a seen token's positive logit is divided, a negative one multiplied; once per token. */
+/* Keskar et al. 2019: the logit of a seen token is divided if it is positive and multiplied if it is negative, once
+ * for each token. */
 static void penalise(evn_sampler *s)
 {
 	if (s->o.repeat_penalty == 1.0f)
@@ -124,7 +126,7 @@ static int by_logit(const void *a, const void *b)
 	return x->id < y->id ? -1 : 1;
 }
 
-/* The k best, sorted, at the front. A heap of k would save time only for tiny k on huge vocabularies. */
+/* Puts the k best, sorted, at the front. Insertion costs about V + k^2 ln(V/k) steps for a vocabulary of V. */
 static uint32_t keep_top_k(evn_sampler *s)
 {
 	uint32_t k = s->o.top_k && (uint32_t)s->o.top_k < s->vocab ? (uint32_t)s->o.top_k : s->vocab;
@@ -149,7 +151,7 @@ static uint32_t keep_top_k(evn_sampler *s)
 	return k;
 }
 
-/* Probabilities of the first n at temperature 1 decide top-p and min-p, as in llama.cpp's default order. */
+/* The probabilities of the first n at temperature 1 decide top-p and min-p, as in llama.cpp's default order. */
 static uint32_t truncate(evn_sampler *s, uint32_t n)
 {
 	double sum = 0, so_far = 0;
@@ -164,11 +166,11 @@ static uint32_t truncate(evn_sampler *s, uint32_t n)
 		}
 	}
 	while (kept > 1 && s->probabilities[kept - 1] < s->o.min_p)
-		kept--; /* min-p is relative to the best, whose probability here is 1 */
+		kept--; /* min-p is relative to the best token, whose probability here is 1 */
 	return kept;
 }
 
-/* A logit of -infinity is a token that cannot be drawn; one at least must be left. */
+/* A token with a logit of -infinity cannot be drawn. At least one other token must be left. */
 static evn_status take_logits(evn_sampler *s, const float *logits, evn_error *err)
 {
 	bool any = false;

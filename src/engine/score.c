@@ -1,6 +1,5 @@
-/* score.c - probabilities of a text's tokens. One engine over all ranks computes window after window, or each rank
- * has an engine of its own with the whole model and takes the next window when it is free: either way workers that
- * take windows from one queue. */
+/* score.c - the probabilities of a text's tokens. One engine over all ranks computes window after window, or each
+ * rank has an engine of its own with the whole model. In both cases workers take windows from one queue. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,24 +9,24 @@
 #include "engine/engine.h"
 #include "evener/score.h"
 
-#define LOGITS_BYTES (64u << 20) /* of one worker: a vocabulary's worth for each token computed at once */
+#define LOGITS_BYTES (64u << 20) /* of one worker: one row of logits for each token that is computed at once */
 
 typedef struct {
 	evn_scorer *scorer;
 	evn_engine *engine;
 	evn_session *session;
 	float *logits;            /* (scorer->n_rows, vocab) */
-	double tok_s;             /* predicted, then what it did last */
-	uint64_t quota;           /* windows it may still take in this run; 0 once it has declined one */
-	uint64_t before;          /* tokens of its window computed in earlier steps */
-	atomic_ullong at;         /* tokens of its window computed; while loading bytes */
-	uint64_t windows, tokens; /* that it has finished */
+	double tok_s;             /* the predicted speed, then the last measured one */
+	uint64_t quota;           /* the windows that it may still take in this run; 0 after it has declined one */
+	uint64_t before;          /* tokens of its window that were computed in earlier steps */
+	atomic_ullong at;         /* tokens of its window that are computed; while loading, bytes */
+	uint64_t windows, tokens; /* the windows and tokens that it has finished */
 } worker;
 
 struct evn_scorer {
 	const evn_model *model;
 	evn_options options;   /* of the caller; pointers in it are not kept */
-	evn_prepared prepared; /* by sequence: what the workers' own were taken from */
+	evn_prepared prepared; /* sequence split: the plan that those of the workers were made from */
 	evn_prepared alone[EVN_MAX_RANKS];
 	evn_score_info info;
 	evn_score_rank ranks[EVN_MAX_RANKS];
@@ -39,10 +38,9 @@ struct evn_scorer {
 	uint64_t load_bytes, fingerprint;
 };
 
-/* ---- which split ------------------------------------------------------------------------------------------------
- */
+/* ---- choosing the split --------------------------------------------------------------------------------------- */
 
-/* Every rank with the whole model, where all have room for it. */
+/* Checks that every rank has room for the whole model. */
 static evn_status try_sequence(evn_scorer *s, double *tok_s, uint64_t n_windows, evn_error *err)
 {
 	evn_prepared *p = &s->prepared;
@@ -85,7 +83,8 @@ static evn_status choose(evn_scorer *s, evn_split_mode asked, uint64_t n_windows
 
 #define SAMPLE_BYTES 4096u
 
-/* A model's content by its directory and the beginning of every tensor: models of one kind differ in each. */
+/* A key of a model's content: its directory and the beginning of every tensor. Models of the same shape differ in
+ * each tensor. */
 static uint64_t hash_model(uint64_t h, const evn_model *m)
 {
 	const evn_gguf *g = evn_model_gguf(m);
@@ -115,7 +114,8 @@ uint64_t evn_scorer_fingerprint(const evn_scorer *s) { return s->fingerprint; }
 /* ---- loading ----------------------------------------------------------------------------------------------------
  */
 
-/* What a worker's engine tells; the caller is told by the ticks of the team, in his own thread. */
+/* Stores the progress of a worker's engine. The ticks of the team pass it to the caller, in the caller's own
+ * thread. */
 static bool note_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
 	worker *w = user;
@@ -219,17 +219,17 @@ typedef struct {
 	evn_scorer *s;
 	evn_window *windows;
 	size_t n, next;
-	uint64_t n_left;          /* windows that nobody has taken */
-	bool by_shares;           /* that were given, not by who is free */
-	uint64_t total, finished; /* tokens of all windows to compute, and of those computed */
-	bool *computed;           /* (n) in this run */
-	pthread_mutex_t lock;     /* over all of this but windows[].done, which is the caller's */
+	uint64_t n_left;          /* the windows that nobody has taken */
+	bool by_shares;           /* windows are divided by given shares, not by who is free */
+	uint64_t total, finished; /* tokens of all windows to compute, and tokens computed so far */
+	bool *computed;           /* (n) computed in this run */
+	pthread_mutex_t lock;     /* guards all of this except windows[].done, which belongs to the caller */
 	evn_progress_fn progress;
 	void *user;
 } run;
 
-/* The other ranks would be through with all that is left before this one had finished one window; each of them is
- * on average in the middle of one now. */
+/* True if the other ranks would finish all remaining windows before this rank had finished one. On average each of
+ * them is now in the middle of a window. */
 static bool comes_too_late(const run *r, const worker *w)
 {
 	const evn_scorer *s = r->s;
@@ -239,7 +239,7 @@ static bool comes_too_late(const run *r, const worker *w)
 	return others > 0 && ((double)r->n_left + 0.5 * (s->n_workers - 1)) * w->tok_s < others;
 }
 
-/* The next window, or false where there is none for this worker. */
+/* Takes the next window. False if there is none for this worker. */
 static bool take(run *r, worker *w, size_t *index)
 {
 	pthread_mutex_lock(&r->lock);
@@ -323,7 +323,7 @@ static void tell(void *arg)
 		atomic_store(&r->s->stop, true);
 }
 
-/* Given shares bind; else whoever is free takes the next. */
+/* With given shares each worker has a quota. Otherwise a free worker takes the next window. */
 static evn_status set_quotas(run *r, evn_error *err)
 {
 	evn_scorer *s = r->s;

@@ -1,5 +1,5 @@
-/* score_state.c - windows that are done, in a file: a header, then number and log-probabilities of each, then a
- * checksum of all before it. Written and read by one machine. */
+/* score_state.c - keeps finished windows in a file: a header, then number and log-probabilities of each window, then
+ * a checksum of everything before it. The file is written and read on the same machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ char *evn_scorer_state_path(const evn_scorer *s, const evn_window *windows, size
 	uint64_t h = evn_scorer_fingerprint(s);
 	char name[64];
 	if (evn_env_get()->kernel_dir)
-		return NULL; /* kernels that are being worked on: what was computed yesterday may be something else */
+		return NULL; /* somebody is changing the kernels, so older results may differ */
 	for (size_t i = 0; i < n; i++) {
 		h = evn_hash(h, &windows[i].first, sizeof windows[i].first);
 		h = evn_hash(h, &windows[i].n_ids, sizeof windows[i].n_ids);

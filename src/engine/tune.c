@@ -1,5 +1,5 @@
-/* tune.c - the course of a search for GEMM parameters: each set is tried in a helper program of its own, which may
- * crash or hang; then the search goes on with the next. */
+/* tune.c - runs the search for GEMM parameters. Each set is tried in a helper process, which may crash or hang. Then
+ * the search continues with the next set. */
 #include "engine/tune.h"
 
 #include <stdio.h>
@@ -14,9 +14,9 @@
 #define PROMPT_TOKENS 512u
 #define MAX_SHAPES EVN_STACKS
 #define GENERAL_SIDE 1024u /* rows and columns without a model */
-#define TRIAL_S 30.0       /* building CLBlast's kernels takes some drivers ten seconds */
-#define SHORTEST_S 0.5     /* no trial begins with less time left */
-#define WORTH 1.02         /* times as fast as before: less may be chance */
+#define TRIAL_S 30.0       /* some drivers need ten seconds to build CLBlast's kernels */
+#define SHORTEST_S 0.5     /* no trial starts with less time left */
+#define WORTH 1.02         /* times as fast as before; less may be chance */
 
 typedef struct {
 	const evn_tune_options *o;
@@ -48,7 +48,7 @@ static bool go_on(void *user)
 	return !t->stopped;
 }
 
-/* What the helper said, or how it ended. */
+/* Reads the answer of the helper, or how it ended. */
 static void judge(const evn_child *c, double limit_s, double *gflops, char *problem, size_t size)
 {
 	const char *fault = c->output ? strstr(c->output, "fault\t") : NULL;
@@ -65,7 +65,7 @@ static void judge(const evn_child *c, double limit_s, double *gflops, char *prob
 		*gflops = 0;
 }
 
-/* *gflops 0: the set does not work. Only what is no fault of the set is an error. */
+/* *gflops is 0 if the set does not work. Only a failure that is not the fault of the set is an error. */
 static evn_status try_set(tuning *t, const evn_gemm_params *p, double *gflops, evn_error *err)
 {
 	char text[EVN_GEMM_TEXT] = "-", problem[256];
@@ -111,7 +111,7 @@ static evn_status search(tuning *t, evn_tune_search *s, evn_error *err)
 	return EVN_OK;
 }
 
-/* Both again, one right after the other: the machine may have changed its pace since. */
+/* Measures both sets again, one right after the other, because the speed of the machine may have changed. */
 static evn_status confirm(tuning *t, const evn_gemm_params *before, const evn_gemm_params *best,
 						  evn_tune_result *result, evn_error *err)
 {
@@ -153,8 +153,8 @@ static evn_status tune_device(tuning *t, evn_tune_search *s, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------
- */
+/* ---- the search over all devices
+ * -------------------------------------------------------------------------------- */
 
 static void add_shape(tuning *t, uint64_t rows, uint64_t columns)
 {
@@ -162,7 +162,7 @@ static void add_shape(tuning *t, uint64_t rows, uint64_t columns)
 			 (unsigned long long)columns);
 }
 
-/* A layer's matrices as prompts multiply them. */
+/* The matrices of a layer, as prompts multiply them. */
 static evn_status take_shapes(tuning *t, const evn_model *m, evn_error *err)
 {
 	const evn_arch *arch = NULL;
@@ -185,7 +185,7 @@ static evn_status take_shapes(tuning *t, const evn_model *m, evn_error *err)
 	return EVN_OK;
 }
 
-/* The devices of the list, each once, whole. */
+/* The devices of the list, each once and as a whole. */
 static evn_status select_devices(const tuning *t, size_t *out, size_t *n, evn_error *err)
 {
 	static const evn_device_rule all = {.match = "all"};

@@ -1,18 +1,18 @@
-/* tune.h - the search for a device's GEMM parameters: what is tried (tune_search.c), one trial in the helper program
- * (probe/tune_trial.c), and the course of it (tune.c). */
+/* tune.h - the search for a device's GEMM parameters: which sets are tried (tune_search.c), one trial in the helper
+ * process (probe/tune_trial.c), and the loop over trials (tune.c). */
 #ifndef EVN_ENGINE_TUNE_H
 #define EVN_ENGINE_TUNE_H
 
 #include "ocl/gemm_params.h"
 
-/* What a trial multiplies: x [n_tok, columns] by W^T to y [n_tok, rows], as prompts do. */
+/* The product of a trial: x [n_tok, columns] by W^T gives y [n_tok, rows], as for prompts. */
 typedef struct {
 	uint32_t n_tok, rows, columns;
 } evn_gemm_shape;
 
-#define EVN_TUNE_MOST 512 /* sets tried of a device */
+#define EVN_TUNE_MOST 512 /* the most sets tried for a device */
 
-/* What has been tried, in order, and how fast it was; 0: it did not work. */
+/* The sets that were tried, in order, and their speeds; 0: it did not work. */
 typedef struct {
 	bool cpu;
 	evn_random random;
@@ -24,10 +24,9 @@ typedef struct {
 } evn_tune_search;
 
 void evn_tune_search_begin(evn_tune_search *s, bool cpu);
-/* The next set worth a trial: sets known to be good somewhere first, then neighbours of the best. False: none left.
- */
+/* The next set to try: first sets known to be good somewhere, then neighbours of the best. False if none is left. */
 bool evn_tune_search_next(evn_tune_search *s, evn_gemm_params *out);
-/* The result of the set that next gave, or of one from elsewhere. */
+/* Stores the result of the last set of next, or of a set from elsewhere. */
 void evn_tune_search_take(evn_tune_search *s, const evn_gemm_params *p, double gflops);
 
 #endif

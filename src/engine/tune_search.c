@@ -1,24 +1,24 @@
-/* tune_search.c - which sets of GEMM parameters are tried: a few by hand, then one or two steps away from the best so
- * far. The same results give the same course. */
+/* tune_search.c - chooses the sets of GEMM parameters to try: a few made by hand, then sets one or two steps from the
+ * best so far. The same results give the same sequence. */
 #include "engine/tune.h"
 
 #include <stddef.h>
 #include <string.h>
 
-#define ATTEMPTS 2000 /* at a neighbour that is valid and new */
+#define ATTEMPTS 2000 /* attempts to find a neighbour that is valid and new */
 
-/* What a hand-made set says; the rest follows. */
+/* The fields of a hand-made set. The others follow from these. */
 typedef struct {
 	uint32_t kernel, mwg, nwg, depth, mdimc, ndimc, vwm, vwn, local;
 } seed;
 
-/* Few work-items with tall tiles of vectors: a CPU driver runs a work-group's items one after the other. */
+/* Few work-items with tall tiles of vectors: a CPU driver runs the work-items of a group one after the other. */
 static const seed cpu_seeds[] = {
 	{1, 64, 64, 16, 2, 8, 16, 4, 0},  {0, 64, 32, 64, 2, 4, 16, 8, 0}, {1, 64, 64, 8, 2, 8, 16, 4, 0},
 	{1, 64, 64, 16, 2, 2, 16, 16, 0}, {0, 64, 16, 64, 2, 2, 16, 8, 0}, {1, 64, 64, 16, 4, 8, 16, 8, 0},
 	{0, 128, 16, 64, 4, 2, 8, 4, 0},  {1, 32, 32, 4, 2, 4, 8, 4, 0},
 };
-/* Many work-items, operands through local memory. */
+/* Many work-items, with operands in local memory. */
 static const seed gpu_seeds[] = {
 	{0, 64, 64, 32, 8, 8, 4, 4, 1},     {0, 128, 64, 16, 16, 8, 4, 4, 1}, {0, 64, 64, 16, 16, 16, 2, 2, 1},
 	{0, 128, 128, 16, 16, 16, 4, 4, 1}, {1, 64, 64, 4, 8, 8, 4, 4, 0},    {0, 32, 32, 32, 8, 8, 2, 2, 1},
@@ -61,7 +61,8 @@ static evn_gemm_params from_seed(const seed *s)
 /* ---- steps from the best ----------------------------------------------------------------------------------------
  */
 
-/* Values a field may take, powers of two from low to high. Local memory is for GPUs, tall tiles for CPUs. */
+/* The values that a field can have: powers of two from low to high. Local memory is for GPUs, tall tiles are for
+ * CPUs. */
 typedef struct {
 	size_t field;
 	uint32_t low, high;
