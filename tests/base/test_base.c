@@ -1,4 +1,4 @@
-/* test_base.c - errors in one line, checked arithmetic, files: what every layer stands on. */
+/* test_base.c - one-line errors, checked arithmetic, files: the basis of every layer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +37,7 @@ static void test_fail_writes_code_and_text(void **state)
 	assert_int_equal(err.code, EVN_ERR_FORMAT);
 	assert_string_equal(err.text, "file: 7");
 	assert_int_equal(evn_fail(NULL, EVN_ERR_LIMIT, "nobody listens"), EVN_ERR_LIMIT);
-	/* The arguments may be the error's own text. */
+	/* The arguments may point into the error's own text. */
 	evn_fail(&err, EVN_ERR_FILE, "again: %s", err.text);
 	assert_string_equal(err.text, "again: file: 7");
 }
@@ -135,7 +135,7 @@ static void test_only_regular_files_are_opened(void **state)
 {
 	(void)state;
 	char *fifo = evn_format("%s/fifo", folder), *empty = evn_format("%s/empty", folder);
-	assert_int_equal(mkfifo(fifo, 0600), 0); /* opening one for reading would wait for a writer */
+	assert_int_equal(mkfifo(fifo, 0600), 0); /* opening a FIFO for reading would wait for a writer */
 	fclose(fopen(empty, "w"));
 	refused(folder, "folder");
 	refused(fifo, "not a regular file");
@@ -153,7 +153,7 @@ static void test_a_file_that_cannot_be_written_stays_as_it_was(void **state)
 	evn_error err = {0};
 	assert_int_equal(evn_write_file("/nonexistent/folder/file", "x", 1, &err), EVN_ERR_FILE);
 	assert_non_null(strstr(err.text, "/nonexistent/folder/file"));
-	assert_int_equal(evn_write_file(folder, "x", 1, &err), EVN_ERR_FILE); /* a folder is in the way */
+	assert_int_equal(evn_write_file(folder, "x", 1, &err), EVN_ERR_FILE); /* a folder has this name */
 	struct stat st;
 	assert_true(stat(folder, &st) == 0 && S_ISDIR(st.st_mode));
 }
@@ -204,7 +204,7 @@ static void test_cache_folders_are_made(void **state)
 	free(a);
 }
 
-/* A child keeps a processor busy: as long as nobody has waited for it, it is another program. */
+/* A child process keeps a processor busy. Until this process has waited for it, it counts as another program. */
 static void test_other_programs_are_seen_at_work(void **state)
 {
 	(void)state;
@@ -214,7 +214,7 @@ static void test_other_programs_are_seen_at_work(void **state)
 		for (;;)
 			;
 	assert_true(child > 0);
-	clockid_t clock; /* of the child's processor time: a busy machine gives it little */
+	clockid_t clock; /* measures the child's processor time, because a busy machine gives it little */
 	struct timespec used = {0};
 	assert_int_equal(clock_getcpuclockid(child, &clock), 0);
 	while (used.tv_sec == 0 && used.tv_nsec < 200000000) {
@@ -226,7 +226,7 @@ static void test_other_programs_are_seen_at_work(void **state)
 	assert_int_equal(waitpid(child, NULL, 0), child);
 	evn_cpu_time ended = evn_cpu_time_now();
 	assert_true(others > 0.2);
-	assert_true(ended.own_s - began.own_s > 0.08); /* waited for, it is ours */
+	assert_true(ended.own_s - began.own_s > 0.08); /* after the wait it counts as ours */
 	assert_true(evn_cpu_wanted() >= 0);
 }
 

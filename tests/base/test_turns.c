@@ -1,4 +1,5 @@
-/* Turns between real processes: one works at a time, each comes to its turn, and one that dies leaves its turn. */
+/* The time-slice lock between real processes: one works at a time, each gets its slice, and a process that dies
+ * releases the lock. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ static void work(record *r, char name)
 	atomic_fetch_sub(&r->inside, 1);
 }
 
-/* A process as evn_children_run starts it, with the turns as its descriptor. */
+/* Starts a process as evn_children_run does, with the lock file as its descriptor. */
 static pid_t start(int turns, record *r, char name, int dies_after)
 {
 	pid_t pid = fork();
@@ -66,7 +67,7 @@ static record *run(int dies_after)
 	return r;
 }
 
-/* The first may have had turns before the others were there, and the last when they were gone. */
+/* The first process may have worked before the others started, and the last after they ended. */
 static void test_one_at_a_time(void **state)
 {
 	(void)state;
@@ -89,7 +90,7 @@ static void test_one_dies(void **state)
 	munmap(r, sizeof *r);
 }
 
-/* A process that was not started in turn passes nothing. */
+/* Without a join, evn_turn_pass does nothing. */
 static void test_alone(void **state)
 {
 	(void)state;

@@ -1,4 +1,4 @@
-/* test_config.c - config files: what a good one sets, and that each kind of bad one gives one line that begins with
+/* test_config.c - config files: what a good file sets. Each kind of bad file gives one line that begins with
  * file:line:column and names the culprit. */
 #include "cli/config/config.h"
 #include "cli/config/options.h"
@@ -25,7 +25,7 @@ static evn_status load_bytes(const char *data, size_t n, config *c, settings *s,
 	return config_load(c, path, s, err);
 }
 
-/* expected: what follows the path, beginning with ":line:column: ". */
+/* expected: the message after the path, beginning with ":line:column: ". */
 static void expect_problem_in(const char *data, size_t n, const char *expected)
 {
 	settings s;
@@ -102,7 +102,7 @@ static void test_flags_win(void **state)
 	assert_int_equal(o.n_devices, 2);
 	assert_string_equal(o.devices[0].match, "cpu/1+1");
 	assert_string_equal(o.devices[1].match, "0:0");
-	assert_true(o.devices[0].share == EVN_SHARE_AUTO); /* the file's list is replaced as a whole */
+	assert_true(o.devices[0].share == EVN_SHARE_AUTO); /* the flag replaces the whole list of the file */
 	assert_true(o.devices[1].memory_fraction == 0.5);
 	config_free(&c);
 	settings_free(&s);

@@ -1,5 +1,5 @@
-/* test_options.c - the option table agrees with itself and with the config's schema, and the command line is read as
- * it says. */
+/* test_options.c - the option table is consistent and agrees with the schema of the config, and the command line is
+ * read as the table says. */
 #include "cli/cli.h"
 #include "cli/config/config.h"
 #include "cli/config/options.h"
@@ -26,7 +26,7 @@ static void test_no_flag_is_ambiguous(void **state)
 	}
 }
 
-/* Every key of the schema has an option that reads it, and every option's key is in the schema. */
+/* Every key of the schema has an option that reads it, and the key of every option is in the schema. */
 static void test_keys_match_the_schema(void **state)
 {
 	(void)state;

@@ -1,4 +1,4 @@
-/* test_parse.c - values as people write them: what is taken, and that everything else is refused with one message. */
+/* test_parse.c - values as users write them: which are accepted, and that all others are refused with one message. */
 #include "cli/config/parse.h"
 
 #include <math.h>
@@ -138,7 +138,7 @@ static void test_shares(void **state)
 	assert_true(list.n == 2 && list.prompts[0] == 30 && list.values[1] == 1 && list.prompts[1] == EVN_SHARE_AUTO);
 	assert_int_equal(parse_shares("3/0,1/0", &list, &err), EVN_ERR_USAGE);
 	assert_int_equal(parse_share("-1", &share, &prompts, &err),
-					 EVN_ERR_USAGE); /* EVN_SHARE_AUTO's own number is not a way to say it */
+					 EVN_ERR_USAGE); /* the number of EVN_SHARE_AUTO is not a valid input */
 }
 
 static void test_ids(void **state)

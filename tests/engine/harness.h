@@ -1,4 +1,4 @@
-/* harness.h - what the engine's tests share: engines on a list of devices, model files, and when to skip. */
+/* harness.h - what the engine's tests share: engines on a list of devices, model files, and skipping. */
 #ifndef EVN_TEST_HARNESS_H
 #define EVN_TEST_HARNESS_H
 
@@ -18,7 +18,7 @@
 
 #define SKIPPED 77
 
-/* What main returns when something is not there: a skip, and where nothing may be skipped a failure. */
+/* The exit status of main when something is missing: a skip, or a failure where nothing may be skipped. */
 static inline int missing(const char *what)
 {
 	const char *ci = getenv("CI");
@@ -32,7 +32,7 @@ static inline bool file_exists(const char *path)
 	return path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* True when a driver of this short name has a usable device. */
+/* True if a driver with this short name has a usable device. */
 static inline bool driver_exists(const char *platform)
 {
 	evn_device_list *list;
@@ -56,7 +56,7 @@ static inline void require_ok_(evn_status s, const evn_error *err, const char *c
 	}
 }
 
-/* One way of running: "pocl,pocl" with shares {5, 3}. */
+/* One configuration: "pocl,pocl" with shares {5, 3}. */
 typedef struct {
 	const char *devices; /* items with commas between them */
 	const double *shares, *prompt_shares;

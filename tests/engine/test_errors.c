@@ -1,5 +1,5 @@
-/* test_errors.c - what an engine refuses to open, and with which one line. Broken models are tiny ones of
- * EVENER_TEST_CASES (decoder_cases.py) with some bytes changed.
+/* test_errors.c - what an engine refuses to open, and the one line that it reports. The broken models are tiny ones
+ * of EVENER_TEST_CASES (decoder_cases.py) with some bytes changed.
  *   test_errors [vendors]   only what needs devices of two platforms */
 #include "engine/harness.h"
 
@@ -32,7 +32,7 @@ static void write_patched(const uint8_t *bytes, size_t size)
 	assert_int_equal(fclose(f), 0);
 }
 
-/* Every `from` becomes `to`, which is as long. */
+/* Replaces every `from` by `to`, which has the same length. */
 static void patch_text(const char *path, const char *from, const char *to)
 {
 	size_t size, n = 0, length = strlen(from);
@@ -45,7 +45,7 @@ static void patch_text(const char *path, const char *from, const char *to)
 	free(bytes);
 }
 
-/* The two dimensions of a tensor change places: as many bytes, another shape. */
+/* Swaps the two dimensions of a tensor: the same number of bytes, another shape. */
 static void swap_dimensions(const char *path, const char *tensor)
 {
 	size_t size;
@@ -63,7 +63,7 @@ static void swap_dimensions(const char *path, const char *tensor)
 /* ---- one clear line
  * ------------------------------------------------------------------------------------------------ */
 
-/* Opening the engine fails with this status and a line that holds the parts. */
+/* Opening the engine fails with this status and a line that contains the parts. */
 static void assert_refused(const char *path, const way *w, evn_status status, const char *part, const char *other)
 {
 	evn_error err = {0};
@@ -126,7 +126,7 @@ static void test_gpt2(void **at)
 	assert_refused(gpt2_file, &w, EVN_ERR_LIMIT, "257 tokens", "learned 256 positions");
 }
 
-/* Zero layers are read, but no Llama model has so few. */
+/* A file with zero layers can be read, but no Llama model has so few. */
 static void test_no_layers(void **at)
 {
 	static const char key[] = "llama.block_count";
@@ -135,7 +135,7 @@ static void test_no_layers(void **at)
 	uint8_t *bytes = read_file(llama_file, &size);
 	uint8_t *value = memmem(bytes, size, key, strlen(key));
 	assert_non_null(value);
-	memset(value + strlen(key) + sizeof(uint32_t), 0, sizeof(uint32_t)); /* behind the value's type */
+	memset(value + strlen(key) + sizeof(uint32_t), 0, sizeof(uint32_t)); /* after the type of the value */
 	write_patched(bytes, size);
 	free(bytes);
 	assert_refused(patched_file, &one, EVN_ERR_FORMAT, "a llama model of 0 layers", "");
@@ -160,7 +160,7 @@ static void test_memory(void **at)
 	w.context = UINT32_MAX - 1;
 	assert_refused(llama_file, &w, EVN_ERR_LIMIT, "not enough device memory", "GiB");
 	w.context = 32768;
-	w.memory_bytes = 60u << 20; /* scratch fits, the cache beside it does not */
+	w.memory_bytes = 60u << 20; /* the scratch memory fits, the cache beside it does not */
 	assert_refused(llama_file, &w, EVN_ERR_LIMIT, "not enough device memory", "missing");
 }
 
@@ -201,7 +201,7 @@ static bool stop_at(void *user, const char *what, uint64_t done, uint64_t total)
 	return strncmp(what, user, strlen(user)) != 0;
 }
 
-/* By the first call, which for a model this small is also the last. */
+/* Stops at the first call, which for such a small model is also the last. */
 static void test_stopped(void **at)
 {
 	way w = two;
@@ -211,7 +211,7 @@ static void test_stopped(void **at)
 	assert_refused(llama_file, &w, EVN_ERR_CANCELLED, "stopped", "loading");
 }
 
-/* A failed open leaves nothing behind: the same process goes on. */
+/* A failed open leaves nothing behind: the same process can continue. */
 static void test_and_then_all_is_well(void **at)
 {
 	evn_error err = {0};

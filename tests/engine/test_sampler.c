@@ -1,5 +1,5 @@
-/* test_sampler.c - which token is drawn: exact where one is the only answer, frequencies against probabilities
- * elsewhere. Every seed is fixed, so nothing here depends on chance. */
+/* test_sampler.c - the token that is drawn. Where only one answer is possible it must match exactly; otherwise
+ * frequencies are compared with probabilities. Every seed is fixed, so nothing here depends on chance. */
 #include "engine/harness.h"
 
 #include <math.h>
@@ -27,7 +27,7 @@ static int32_t draw(evn_sampler *s, const float *logits)
 	return id;
 }
 
-/* Counts of n draws. */
+/* Counts the tokens of n draws. */
 static void count(evn_sample_options o, const float *logits, size_t n, size_t counts[VOCAB])
 {
 	evn_sampler *s = make(o);
@@ -40,7 +40,7 @@ static void count(evn_sample_options o, const float *logits, size_t n, size_t co
 	evn_sampler_free(s);
 }
 
-/* Exactly the tokens of the bit mask occur. */
+/* Exactly the tokens in the bit mask occur. */
 static void assert_drawn(evn_sample_options o, const float *logits, unsigned mask)
 {
 	size_t counts[VOCAB];
@@ -105,7 +105,7 @@ static void test_top_k(void **at)
 	o.top_k = 5;
 	assert_drawn(o, ties, 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4);
 	o.top_k = 100;
-	o.temp = 4; /* so that the least likely of eight occurs */
+	o.temp = 4; /* so that the least likely of eight tokens occurs */
 	assert_drawn(o, logits, 0xff);
 }
 
@@ -123,7 +123,7 @@ static void test_top_p(void **at)
 	assert_drawn(o, halves, 0x3);
 	o.top_p = 0.8f;
 	assert_drawn(o, halves, 0x7);
-	o.top_p = 1e-6f; /* one always stays */
+	o.top_p = 1e-6f; /* one token always stays */
 	assert_drawn(o, halves, 0x1);
 }
 
@@ -135,7 +135,7 @@ static void test_min_p(void **at)
 	assert_drawn(o, logits, 1u << 1 | 1u << 7 | 1u << 3);
 	o.min_p = 1;
 	assert_drawn(o, logits, 1u << 1);
-	/* The cuts are made before the temperature, as they are at temperature 1. */
+	/* The cuts are made before the temperature is applied, as at temperature 1. */
 	o.min_p = 0.5f;
 	o.temp = 100;
 	assert_drawn(o, logits, 1u << 1 | 1u << 7 | 1u << 3);
@@ -152,7 +152,7 @@ static void test_frequencies(void **at)
 	}
 }
 
-/* What is cut goes to the others in proportion. */
+/* The probability of what is cut goes to the others in proportion. */
 static void test_frequencies_after_a_cut(void **at)
 {
 	double want[VOCAB], sum = 0;
@@ -198,7 +198,7 @@ static void test_repeat_penalty(void **at)
 	o.repeat_penalty = 1.25f;
 	evn_sampler *s = make(o);
 	evn_sampler_accept(s, 1);
-	evn_sampler_accept(s, 1); /* once per token: 2.0 / 1.25 = 1.6 is below 1.75 */
+	evn_sampler_accept(s, 1); /* once for each token: 2.0 / 1.25 = 1.6 is below 1.75 */
 	assert_int_equal(draw(s, logits), 7);
 	evn_sampler_accept(s, 7); /* 1.75 / 1.25 = 1.4: now 1 with 1.6 is ahead again */
 	assert_int_equal(draw(s, logits), 1);
@@ -220,7 +220,7 @@ static void test_repeat_window(void **at)
 	evn_sampler_accept(s, 1);
 	evn_sampler_accept(s, 4);
 	assert_int_equal(draw(s, logits), 7);
-	evn_sampler_accept(s, 4); /* pushes 1 out */
+	evn_sampler_accept(s, 4); /* removes token 1 from the ring */
 	assert_int_equal(draw(s, logits), 1);
 	evn_sampler_free(s);
 	o.repeat_last_n = 0;
@@ -280,7 +280,7 @@ static void test_banned_and_penalised(void **at)
 	evn_sampler_free(s);
 }
 
-/* Token 0 is not drawn for being the first where it is banned and the others have no chance. */
+/* A banned token 0 is not drawn just because it is the first and the others have no chance. */
 static void test_only_one_left(void **at)
 {
 	float none[VOCAB];

@@ -1,5 +1,5 @@
-/* test_score.c - scores of a small made model: against log-softmax in f64 of a session's logits, the same however the
- * work is split, windows that are done left alone, a run that is stopped gone on with from a file. */
+/* test_score.c - scores of a small made model: compared with log-softmax in f64 of a session's logits; the same for
+ * every split; finished windows are left alone; a stopped run continues from a file. */
 #include "base/base.h"
 #include "engine/harness.h"
 #include "evener/score.h"
@@ -141,10 +141,10 @@ static void what_was_stopped_goes_on_from_a_file(void **state)
 	cut(&p);
 	cut(&again);
 	require_ok(open_scorer(&s, "pocl", NULL, EVN_SPLIT_SEQUENCE, &err));
-	p.windows[3].done = true; /* as if: it is left alone */
+	p.windows[3].done = true; /* pretend it is done: it must be left alone */
 	p.log_p[3][0] = 77;
 	evn_status status = evn_scorer_run(s, p.windows, N, stop_after_two, &p, &err);
-	assert_true(status == EVN_ERR_CANCELLED || status == EVN_OK); /* where all were done before it was asked */
+	assert_true(status == EVN_ERR_CANCELLED || status == EVN_OK); /* EVN_OK if all were done before it was asked */
 	assert_true(p.log_p[3][0] == 77);
 	char *path = evn_scorer_state_path(s, p.windows, N);
 	assert_non_null(path);
@@ -160,7 +160,7 @@ static void what_was_stopped_goes_on_from_a_file(void **state)
 	again.windows[3].done = false;
 	require_ok(evn_scorer_run(s, again.windows, N, NULL, NULL, &err));
 	assert_wanted(&again);
-	assert_int_equal(evn_windows_load(path, again.windows, N - 1), 0); /* of other windows */
+	assert_int_equal(evn_windows_load(path, again.windows, N - 1), 0); /* the file is of other windows */
 	assert_int_equal(truncate(path, 100), 0);
 	assert_int_equal(evn_windows_load(path, p.windows, N), 0);
 	assert_int_equal(remove(path), 0);
@@ -196,7 +196,7 @@ static void what_cannot_be_scored_is_refused(void **state)
 	p.windows[2] = (evn_window){bad, LENGTH, FIRST, p.log_p[2], false};
 	assert_int_equal(evn_scorer_run(s, p.windows, N, NULL, NULL, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "token id 300"));
-	require_ok(evn_scorer_run(s, p.windows, 2, NULL, NULL, &err)); /* it can be used again */
+	require_ok(evn_scorer_run(s, p.windows, 2, NULL, NULL, &err)); /* the scorer can be used again */
 	evn_scorer_close(s);
 }
 

@@ -1,5 +1,5 @@
-/* test_simple_lm.c - models made in memory, whole engines: simple-lm against its two products in f64 on one to three
- * ranks, and a made model against itself saved and read. */
+/* test_simple_lm.c - whole engines on models made in memory: simple-lm against its two products in f64 on one to
+ * three ranks, and a made model against itself after saving and reading. */
 #include "engine/harness.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@ static void rows_of(const evn_model *m, const char *name, uint32_t n, float *out
 		evn_tensor_row(t, i, out + i * DIM);
 }
 
-/* y = W e + b; f32 sums of five products: ten units of the magnitudes' sum are a generous bound. */
+/* y = W e + b. For f32 sums of five products, ten units of the sum of magnitudes are a generous bound. */
 static void assert_logits(const evn_model *m, const int32_t *ids, const float *got)
 {
 	float embedding[VOCAB * DIM], weight[VOCAB * DIM], bias[VOCAB];
@@ -69,9 +69,9 @@ static void simple_lm_is_its_two_products(void **state)
 		if (i == 1)
 			assert_true(p->ranks[0].vocab[1] == 6 && p->ranks[1].vocab[1] == 10);
 		if (i)
-			assert_memory_equal(logits, first, sizeof first); /* no sum is cut: not a bit differs */
+			assert_memory_equal(logits, first, sizeof first); /* no sum is split, so every bit is the same */
 		require_ok(
-			evn_session_eval(s, ids, 1, NULL, &err)); /* another kernel, but what came before does not matter */
+			evn_session_eval(s, ids, 1, NULL, &err)); /* another kernel, but the tokens before it do not matter */
 		for (int v = 0; v < VOCAB; v++)
 			assert_true(fabsf(evn_session_logits(s)[v] - first[v]) < 1e-5f);
 		evn_session_free(s);
@@ -122,7 +122,7 @@ static void a_model_saved_is_the_model_made(void **state)
 		last_logits(saved, &ways[1], ids, 20, b, specs[i].vocab);
 		for (uint32_t v = 0; v < specs[i].vocab; v++)
 			assert_true(isfinite(a[v]) &&
-						fabsf(a[v] - b[v]) < 1e-5f); /* measured apart: another kernel may be chosen */
+						fabsf(a[v] - b[v]) < 1e-5f); /* measured separately, so another kernel may be chosen */
 		evn_model_close(made);
 		evn_model_close(saved);
 		unlink(path);

@@ -1,5 +1,5 @@
-/* The search for GEMM parameters on real drivers: what crashes or hangs is passed over, what is found is kept, and
- * rates are then measured anew. */
+/* The search for GEMM parameters on real drivers: sets that crash or hang are skipped, the result is kept, and rates
+ * are then measured again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,7 +60,7 @@ static evn_status tune(record *r, const char *device, double budget_s, double tr
 					err);
 }
 
-/* Every helper is killed in the middle of building; the search comes to its end and changes nothing. */
+/* Every helper is killed while it builds. The search ends normally and changes nothing. */
 static void test_trials_that_hang(void **state)
 {
 	(void)state;
@@ -103,7 +103,7 @@ static void test_the_search_tries_no_set_twice(void **state)
 			assert_true(evn_gemm_params_valid(&p));
 			for (uint32_t i = 0; i < s.n; i++)
 				assert_true(memcmp(&s.tried[i].params, &p, sizeof p));
-			/* nothing works but large tiles: the best is one of them */
+			/* only large tiles work, so the best set has them */
 			evn_tune_search_take(&s, &p, p.mwg * p.nwg >= 1024 ? p.mwg : 0);
 		}
 		assert_true(s.n > 100);
@@ -115,7 +115,7 @@ static void test_the_search_tries_no_set_twice(void **state)
 /* ---- a helper that crashes --------------------------------------------------------------------------------------
  */
 
-/* Runs as a copy in a folder where evener-probe dies on the set that CPUs start with. */
+/* Runs as a copy in a folder where evener-probe crashes on the set that CPUs start with. */
 static void test_trials_that_crash(void **state)
 {
 	(void)state;
@@ -132,11 +132,11 @@ static void test_trials_that_crash(void **state)
 		i++;
 	if (i == evn_system_count(sys))
 		skip();
-	/* Time for the set that crashes and to begin a second one. */
+	/* Time for the set that crashes and for the start of a second one. */
 	if (tune(&r, evn_system_info(sys, i)->id, 2, 100, &err) != EVN_OK)
 		fail_msg("%s", err.text);
 	assert_int_equal(r.results, 1);
-	assert_true(r.crashed >= 2); /* before, and once more to compare */
+	assert_true(r.crashed >= 2); /* once at the start, and once more in the comparison */
 	assert_int_equal(r.crashed, r.failed);
 	assert_true(r.result.kept);
 	assert_true(r.result.before_gflops == 0);

@@ -1,4 +1,4 @@
-/* bad_icd.c - a driver that crashes, or with -DHANG never returns, as soon as the loader asks for its platforms. */
+/* bad_icd.c - a driver that crashes when the loader asks for its platforms, or with -DHANG never returns. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

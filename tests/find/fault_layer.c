@@ -1,5 +1,5 @@
-/* fault_layer.c - an OpenCL layer under which calls lie or fail, as the variable FAULT says at that moment:
- * "skip" - kernels are accepted and never run; "build" - the compiler refuses everything. */
+/* fault_layer.c - an OpenCL layer that makes calls fail or return wrong results, as the variable FAULT says at that
+ * moment: "skip" - kernels are accepted and never run; "build" - the compiler refuses everything. */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>

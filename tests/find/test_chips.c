@@ -1,4 +1,4 @@
-/* Which of several drivers' devices are one chip, and the names that stay when drivers come and go. */
+/* Which devices of several drivers are the same chip, and names that stay the same when drivers come and go. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,7 +66,7 @@ static void test_gpu_by_name_only_when_single(void **state)
 	add(1, 1, "gpu", 0x8086, "Mesa Intel(R) UHD Graphics 630 (CFL GT2)", "", "");
 	assert_chips(2, (int[]){0, 1});
 	add(0, 0, "gpu", 0x10de, "RTX 3060", "", "");
-	add(1, 0, "gpu", 0x10de, "RTX 3060", "", ""); /* one driver names two cards alike: two cards */
+	add(1, 0, "gpu", 0x10de, "RTX 3060", "", ""); /* one driver gives two cards the same name: they are two cards */
 	add(2, 1, "gpu", 0x10de, "RTX 3060", "", "");
 	assert_chips(3, (int[]){0, 1, 2});
 }
@@ -80,7 +80,7 @@ static void test_stable_ids(void **state)
 	add(3, 2, "cpu", 1, "llvmpipe (LLVM 15.0.6, 256 bits)", "", "");
 	evn_name_stably(d, 4);
 	assert_string_equal(d[0].stable_id, "00000000-0000-0000-0000-000000000001");
-	assert_string_equal(d[1].stable_id, "p1/A/0"); /* the address names two devices, so neither */
+	assert_string_equal(d[1].stable_id, "p1/A/0"); /* two devices have this address, so it is used for neither */
 	assert_string_equal(d[2].stable_id, "p2/llvmpipe-LLVM-15.0.6-256-bits/0");
 	assert_string_equal(d[3].stable_id, "p2/llvmpipe-LLVM-15.0.6-256-bits/1");
 	evn_name_stably(d, 1);

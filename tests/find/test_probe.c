@@ -1,4 +1,4 @@
-/* Probing invented drivers: shell scripts play the probe program, so that every way to fail is there. */
+/* Probing invented drivers. Shell scripts play the probe program, so that every kind of failure occurs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +28,7 @@ static void write_text(const char *path, const char *text, mode_t mode)
 	assert_int_equal(chmod(path, mode), 0);
 }
 
-/* Relative names are under the test's own folder. */
+/* Relative names are in the test's own folder. */
 static const char *at(const char *name)
 {
 	static char path[4][256];
@@ -113,7 +113,7 @@ static void test_every_way_to_fail(void **state)
 				   "ended (exit status 3) while listing");
 	assert_problem("#!/bin/sh\nprintf 'problem\\tdoes not load: %s\\ndone\\n' $2\n", 20u * SECOND,
 				   "does not load: libone.so");
-	setenv("OPENCL_LAYERS", "liblayer.so", 1); /* faults put in by a layer are not the driver's */
+	setenv("OPENCL_LAYERS", "liblayer.so", 1); /* faults that a layer adds are not the driver's */
 	assert_problem("#!/bin/sh\nprintf 'problem\\tsees layers: %s\\ndone\\n' ${OPENCL_LAYERS-none}\n", 20u * SECOND,
 				   "sees layers: none");
 	unsetenv("OPENCL_LAYERS");
@@ -121,7 +121,7 @@ static void test_every_way_to_fail(void **state)
 				   "ended (exit status 1) while talking");
 }
 
-/* The limit is one for all: three drivers that hang take no longer than one. */
+/* The time limit is shared: three drivers that hang take no longer than one. */
 static void test_all_at_once(void **state)
 {
 	(void)state;
@@ -167,7 +167,7 @@ static void probe_good(size_t expected_runs)
 	assert_true(drivers[0].probed);
 	assert_int_equal(drivers[0].report.n_devices, 1);
 	assert_int_equal(drivers[0].report.devices[0].features, 3);
-	assert_string_equal(getenv("OCL_ICD_VENDORS"), vendors); /* left alone */
+	assert_string_equal(getenv("OCL_ICD_VENDORS"), vendors); /* stays as it was */
 	evn_probed_drivers_free(drivers, n);
 	assert_int_equal(runs(), expected_runs);
 }
@@ -231,7 +231,7 @@ static void test_which_files_the_loader_reads(void **state)
 	setenv("OPENCL_VENDOR_PATH", vendors, 1);
 	assert_listed("", at("vendors/one.icd"), "libone.so");
 	assert_listed("one.icd", at("vendors/one.icd"), "libone.so");
-	assert_listed(at("none"), at("none"), at("none")); /* a library that is not there: the loader tries it too */
+	assert_listed(at("none"), at("none"), at("none")); /* a library that is missing: the loader tries it too */
 }
 
 static void test_hostile_reports(void **state)
@@ -243,7 +243,7 @@ static void test_hostile_reports(void **state)
 	size_t end = 0;
 	for (int i = 0; i < 2000; i++)
 		end += (size_t)sprintf(text + end, "device\tPlatform\tName %d\t1\t0\t0\t\n", i);
-	strcpy(text + end, "done"); /* no line end: cut off */
+	strcpy(text + end, "done"); /* no end of line: the report was cut off */
 	evn_probe_report_parse(&r, text);
 	assert_int_equal(r.n_devices, EVN_PROBE_DEVICES);
 	assert_false(r.complete);

@@ -1,4 +1,4 @@
-/* Device lists against an invented machine: no driver is needed to resolve a name. */
+/* Device lists on an invented machine: resolving a name needs no driver. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,7 +70,7 @@ static void assert_refused(const char *item, evn_status status, const char *part
 	assert_int_equal(ask(item), status);
 	if (!strstr(err.text, part))
 		fail_msg("%s: \"%s\" does not say \"%s\"", item, err.text, part);
-	assert_int_equal(n, 1); /* nothing half-appended */
+	assert_int_equal(n, 1); /* nothing was appended in part */
 }
 
 static void test_every_kind_of_selector(void **state)
@@ -82,8 +82,8 @@ static void test_every_kind_of_selector(void **state)
 	assert_picks("1:0", "1:0");
 	assert_picks("0000:01:00.0", "1:0");
 	assert_picks("8680A1B2-0000-0000-0000-000000000001", "0:0");
-	assert_picks("pocl/pthread-epyc/0", "2:0"); /* ends like parts, and is none */
-	assert_picks("Intel", "0:0");               /* a platform's name goes before a part of a device's */
+	assert_picks("pocl/pthread-epyc/0", "2:0"); /* ends like a list of parts, but is none */
+	assert_picks("Intel", "0:0");               /* the name of a platform wins over a part of a device's name */
 	assert_picks("xeon", "3:0");
 	assert_picks("  rtx 3060 ", "1:0");
 }
@@ -103,7 +103,7 @@ static void test_items_add_up(void **state)
 {
 	(void)state;
 	assert_int_equal(ask("pocl"), EVN_OK);
-	assert_int_equal(ask("pocl"), EVN_OK); /* twice the same: two ranks */
+	assert_int_equal(ask("pocl"), EVN_OK); /* the same item twice: two ranks */
 	assert_int_equal(n, 2);
 	assert_int_equal(picks[0].device, picks[1].device);
 	assert_refused("pocl/9", EVN_ERR_USAGE, "has 4 compute units, 9 asks for 9");

@@ -1,5 +1,5 @@
-/* Smoke kernels on the real drivers: a driver whose compiler refuses, or whose kernels do not compute, is found out.
- */
+/* Smoke kernels on the real drivers. They detect a driver whose compiler refuses everything, or whose kernels do not
+ * compute. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* fuzz_tokenizer.c - any bytes through the tokenizer and back, for libFuzzer. EVENER_FUZZ_VOCAB names the vocabulary
- * file. Built by the preset "fuzz"; build/fuzz/fuzz_tokenizer -max_total_time=120 runs it. */
+/* fuzz_tokenizer.c - sends any bytes through the tokenizer and back, for libFuzzer. EVENER_FUZZ_VOCAB names the
+ * vocabulary file. The preset "fuzz" builds it; build/fuzz/fuzz_tokenizer -max_total_time=120 runs it. */
 #include "model/model.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* test_team.c - a thread per rank: every rank runs once, the right error comes out, a failing rank releases those
- * that wait for it. */
+/* test_team.c - one thread for each rank: every rank runs once, the right error is reported, and a failing rank
+ * releases the ranks that wait for it. */
 #include "engine/harness.h"
 
 #include <stdatomic.h>
@@ -16,7 +16,7 @@ typedef struct {
 	atomic_uint runs[N];
 	atomic_uint ticks, failures;
 	evn_status status[N];
-	long pause[N]; /* us before the status */
+	long pause[N]; /* us before it returns its status */
 	evn_barrier barrier;
 	bool waits;
 	uint32_t failing;
@@ -86,7 +86,7 @@ static void test_the_cause_comes_out(void **at)
 	f->w.status[0] = EVN_ERR_CANCELLED;
 	f->w.status[2] = EVN_ERR_DEVICE;
 	f->w.status[3] = EVN_ERR_CANCELLED;
-	f->w.pause[2] = 20000; /* the cause is known last */
+	f->w.pause[2] = 20000; /* the cause of the failure becomes known last */
 	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_DEVICE);
 	assert_int_equal(err.code, EVN_ERR_DEVICE);
 	assert_string_equal(err.text, "rank 2 failed");
@@ -123,7 +123,7 @@ static void test_a_failing_rank_releases_the_others(void **at)
 	}
 }
 
-/* However slow the machine is: the tick runs in this thread while ranks work. */
+/* The tick runs in this thread while ranks work, however slow the machine is. */
 static void test_tick(void **at)
 {
 	fixture *f = *at;

@@ -1,4 +1,4 @@
-/* consumer.c - includes every public header and calls the library, as a program of somebody else's. */
+/* consumer.c - includes every public header and calls the library, as another program would. */
 #include <evener/inspect.h>
 #include <evener/score.h>
 #include <evener/selftest.h>

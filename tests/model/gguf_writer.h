@@ -1,4 +1,4 @@
-/* gguf_writer.h - GGUF files built byte by byte in memory, good ones and any kind of bad one. */
+/* gguf_writer.h - builds GGUF files byte by byte in memory: good ones and every kind of bad one. */
 #ifndef GGUF_WRITER_H
 #define GGUF_WRITER_H
 
@@ -16,7 +16,7 @@ static inline void put_bytes(gguf_writer *w, const void *p, size_t n)
 {
 	if (w->size + n > w->capacity) {
 		w->capacity = 2 * (w->size + n);
-		w->data = realloc(w->data, w->capacity); /* tests run out of memory loudly */
+		w->data = realloc(w->data, w->capacity); /* a test may crash when memory is out */
 	}
 	if (n)
 		memcpy(w->data + w->size, p, n);

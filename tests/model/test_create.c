@@ -1,5 +1,6 @@
-/* test_create.c - models described instead of read: their shapes, their weights' distribution, the same seed the same
- * file; and the GGUF writer: what it writes is read back, a whole file's metadata copied is that metadata. */
+/* test_create.c - models made from a description: their shapes, the distribution of their weights, the same file for
+ * the same seed. And the GGUF writer: what it writes can be read back, and a copy of a file's metadata is equal to
+ * it. */
 #include "evener/train.h"
 #include "model/gguf_write.h"
 #include "model/gguf_writer.h"
@@ -100,7 +101,7 @@ static void a_seed_makes_one_file(void **state)
 	}
 }
 
-/* Mean and variance of n standard normal numbers lie within 4 of their deviations: 1/sqrt(n) and sqrt(2/n). */
+/* The mean and the variance of n standard normal numbers lie within 4 deviations: 1/sqrt(n) and sqrt(2/n). */
 static void assert_normal(const evn_model *m, const char *name, double deviation)
 {
 	const evn_tensor *t = evn_model_find(m, name);
@@ -232,7 +233,7 @@ static void metadata_copied_is_the_same(void **state)
 	uint8_t *file = NULL;
 	size_t size = 0;
 	assert_int_equal(evn_gguf_finish(out, &file, &size, &err), EVN_OK);
-	assert_true(size >= w.size); /* padded to where data would begin */
+	assert_true(size >= w.size); /* padded to the place where data would begin */
 	assert_memory_equal(file, w.data, w.size);
 	free(file);
 	evn_gguf_writer_free(out);
@@ -267,7 +268,7 @@ static void tensors_written_are_read_back(void **state)
 	evn_gguf_free(g);
 	free(file);
 	evn_gguf_writer_free(w);
-	/* sizes that overflow are told when the file is finished */
+	/* sizes that overflow are reported when the file is finished */
 	assert_int_equal(evn_gguf_writer_create(&w, &err), EVN_OK);
 	evn_gguf_put_tensor(w, "huge", evn_quant_by_name("F32"), 2, (uint64_t[]){UINT64_MAX, 3}, a);
 	assert_int_equal(evn_gguf_finish(w, &file, &size, &err), EVN_ERR_MEMORY);

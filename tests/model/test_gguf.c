@@ -1,5 +1,5 @@
 /* test_gguf.c - the parser on good files, on one bad file of every class, and on every truncation and byte flip of a
- * header. Run under sanitizers, the sweeps also prove that nothing outside the file is touched. */
+ * header. Under sanitizers these sweeps also prove that no byte outside the file is touched. */
 #include "model/gguf_writer.h"
 
 #include <math.h>
@@ -34,7 +34,7 @@ static gguf_writer small_file(uint32_t version, uint32_t alignment)
 	return w;
 }
 
-/* The parser gets memory of exactly `size` bytes, so that a sanitizer sees any step beyond. */
+/* Gives the parser memory of exactly `size` bytes, so that a sanitizer sees any access beyond it. */
 static evn_status parse_exactly(const uint8_t *data, size_t size, evn_gguf **out, uint8_t **copy, evn_error *err)
 {
 	*copy = malloc(size ? size : 1);
@@ -168,7 +168,7 @@ static void every_name_is_found_among_many(void **state)
 
 typedef enum { AS_U32, AS_I32, AS_F32, AS_BOOL, AS_STRING, AS_UNIFORM } read_as;
 
-static const double nothing = -77; /* a value that no read leaves */
+static const double nothing = -77; /* a value that no read gives */
 
 static evn_status read_value(const evn_gguf *g, read_as as, double *out, evn_error *err)
 {
@@ -191,7 +191,7 @@ static const struct {
 	evn_gguf_type type; /* of the value in the file, in the bytes of `bits` */
 	uint64_t bits;
 	read_as as;
-	double value; /* what is read, or `nothing`: an error with `text` */
+	double value; /* the value that is read, or `nothing`: an error with `text` */
 	const char *text;
 } reads[] = {
 	{EVN_GGUF_U8, 200, AS_U32, 200, NULL},
@@ -292,7 +292,7 @@ static void values_are_described_safely(void **state)
 		char text[64];
 		evn_gguf_describe(evn_gguf_value_at(g, i), text, sizeof text);
 		assert_string_equal(text, expected[i]);
-		for (size_t size = 0; size < 40; size++) { /* never beyond the buffer, never half a character */
+		for (size_t size = 0; size < 40; size++) { /* never beyond the buffer, and no half character */
 			char *exact = malloc(size ? size : 1);
 			evn_gguf_describe(evn_gguf_value_at(g, i), exact, size);
 			assert_true(size == 0 || strlen(exact) < size);
@@ -308,7 +308,7 @@ static void values_are_described_safely(void **state)
 /* ---- bad files: one place of the small file overwritten
  * ------------------------------------------------------------- */
 
-/* Where: `delta` bytes from the beginning of the text `anchor` in the file ("GGUF" is byte 0). */
+/* The place: `delta` bytes from the beginning of the text `anchor` in the file ("GGUF" is byte 0). */
 static const struct {
 	const char *class_name, *anchor;
 	int delta;
@@ -461,7 +461,7 @@ static void every_truncation_is_refused(void **state)
 	gguf_writer_free(&w);
 }
 
-/* A flipped byte may make another good file, never a crash; what is accepted can be read. */
+/* A flipped byte may give another good file, but never a crash. An accepted file can be read. */
 static void every_flip_of_a_header_byte_is_survived(void **state)
 {
 	(void)state;

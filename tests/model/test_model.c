@@ -1,5 +1,5 @@
-/* test_model.c - model files opened: hyper-parameters with their defaults, one refusal for every way they can be
- * wrong, and what the public calls say about a file. */
+/* test_model.c - opens model files: hyper-parameters with their defaults, one refusal for each way in which they can
+ * be wrong, and what the public calls report about a file. */
 #include "evener/inspect.h"
 #include "model/model.h"
 #include "model/gguf_writer.h"
@@ -20,7 +20,7 @@ typedef enum { ABSENT, NUMBER, REAL, TEXT, PER_LAYER } value_kind;
 typedef struct {
 	const char *key;
 	value_kind kind;
-	double number; /* PER_LAYER: of the first layer; the second has `second` */
+	double number; /* PER_LAYER: the value of the first layer; the second has `second` */
 	double second;
 	const char *text;
 } setting;
@@ -57,7 +57,7 @@ static void put_setting(gguf_writer *w, const setting *s)
 	}
 }
 
-/* The base with `n` settings put in place of those of the same key, or added; ABSENT leaves the key out. */
+/* The base file with `n` settings added, or put in place of those with the same key. ABSENT leaves the key out. */
 static gguf_writer model_file(const setting *changed, size_t n)
 {
 	gguf_writer w = {0};
@@ -88,7 +88,7 @@ static evn_status read_hparams(const setting *changed, size_t n, evn_hparams *h,
 	if (evn_gguf_parse(&g, "test.gguf", w.data, w.size, err) != EVN_OK)
 		fail_msg("%s", err->text);
 	evn_status s = evn_hparams_read(h, g, err);
-	h->arch = (evn_str){0}; /* points into the file that goes now */
+	h->arch = (evn_str){0}; /* points into the file, which is freed now */
 	evn_gguf_free(g);
 	gguf_writer_free(&w);
 	return s;
@@ -232,7 +232,7 @@ static void every_bad_hyperparameter_is_named(void **state)
 	}
 }
 
-/* The same file with its unused tensor under the name that counts. */
+/* The same file, with its unused tensor under the name that counts. */
 static evn_status read_freq_factors(uint64_t n, float last, evn_hparams *h, evn_error *err)
 {
 	gguf_writer w = {0};
@@ -243,7 +243,7 @@ static evn_status read_freq_factors(uint64_t n, float last, evn_hparams *h, evn_
 	put_tensor(&w, "output_norm.weight", 0, 1, (uint64_t[]){64}, 704);
 	put_tensor(&w, "rope_freqs.weight", 0, 1, &n, 960);
 	put_data(&w, 32, 960 + 4 * n);
-	float *factors = (float *)(void *)(w.data + w.size - 4 * n); /* 32-aligned in the file, and in malloc's memory */
+	float *factors = (float *)(void *)(w.data + w.size - 4 * n); /* 32-aligned in the file and in malloc's memory */
 	for (uint64_t i = 0; i < n; i++)
 		factors[i] = i + 1 < n ? (float)i + 1 : last;
 	evn_gguf *g = NULL;
@@ -370,7 +370,7 @@ static void tensors_are_had_by_name_and_shape(void **state)
 	free(path);
 }
 
-/* Inspecting and tokenizing must work where running cannot. */
+/* Inspecting and tokenizing must work where running is not possible. */
 static void a_model_that_cannot_run_still_opens(void **state)
 {
 	(void)state;

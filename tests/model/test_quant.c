@@ -1,5 +1,5 @@
-/* test_quant.c - every format's decoder against a second one written as a walk over the block, the half conversions
- * over all their values, and the repack against its definition. */
+/* test_quant.c - compares the decoder of every format with a second one that walks over the block, the half
+ * conversions over all their values, and the repack with its definition. */
 #include "model/quant.h"
 
 #include <math.h>
@@ -45,7 +45,8 @@ static void float_to_half_returns_every_half(void **state)
 	}
 }
 
-/* Between two neighbours: just below the middle goes down, just above goes up, the middle to the even one. */
+/* Between two neighbours: just below the middle rounds down, just above it rounds up, the middle itself to the even
+ * one. */
 static void float_to_half_rounds_to_nearest_even(void **state)
 {
 	(void)state;
@@ -122,7 +123,7 @@ static void ref_q8_0(const uint8_t *b, float *y)
 		y[i] = half_ref(b) * (float)(b[2 + i] < 128 ? b[2 + i] : b[2 + i] - 256);
 }
 
-/* The K formats as their inventor walks them: 128 elements at a time, a pointer and a shift moving along. */
+/* The K formats as their author walks them: 128 elements at a time, with a pointer and a shift that move along. */
 
 static void ref_q2_k(const uint8_t *b, float *y)
 {
@@ -281,7 +282,7 @@ static void check_repack(const evn_quant *q, uint32_t n_blocks, uint32_t n_padde
 {
 	const size_t row_bytes = (size_t)n_blocks * q->block_bytes,
 				 out_bytes = (size_t)EVN_TILE_ROWS * n_padded * q->block_bytes;
-	uint8_t *memory[EVN_TILE_ROWS] = {0}; /* each row exactly as long as it is: a read past its end is seen */
+	uint8_t *memory[EVN_TILE_ROWS] = {0}; /* each row has exactly its own length, to see a read past its end */
 	const uint8_t *rows[EVN_TILE_ROWS];
 	for (int r = 0; r < EVN_TILE_ROWS; r++) {
 		memory[r] = r < n_rows ? malloc(row_bytes) : NULL;
@@ -307,7 +308,7 @@ static void repack_interleaves_unit_by_unit(void **state)
 		const evn_quant *q = evn_quant_at(f);
 		check_repack(q, 1, 1, 16);
 		check_repack(q, 5, 8, 16);
-		check_repack(q, 300, 320, 16); /* several runs of the float formats and a rest */
+		check_repack(q, 300, 320, 16); /* several runs of the float formats and a remainder */
 		check_repack(q, 64, 64, 9);
 		check_repack(q, 200, 224, 1);
 	}

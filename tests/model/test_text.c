@@ -1,4 +1,4 @@
-/* test_text.c - texts that a vocabulary must cover: what it has no token for is named, by line and offset. */
+/* test_text.c - texts that a vocabulary must cover: bytes without a token are named, by line and offset. */
 #include "model/model.h"
 #include "model/tiny_vocab.h"
 
@@ -98,7 +98,7 @@ static void count_warning(void *user, evn_log_level level, const char *line)
 	*(int *)user += level == EVN_LOG_WARN && strstr(line, "tiny: 2 bytes of the text");
 }
 
-/* A prompt goes on without them. */
+/* A prompt continues without them. */
 static void test_a_prompt_is_told_what_it_loses(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
-/* test_text_stream.c - token streams never cut a character: bytes wait for the rest of theirs, broken ones become
- * U+FFFD, as many as Unicode recommends (one for each maximal part of a character). */
+/* test_text_stream.c - token streams never cut a character. Bytes wait for the rest of their character. Broken bytes
+ * become U+FFFD, as many as Unicode recommends (one for each maximal part of a character). */
 #include "model/tiny_vocab.h"
 
 #include <setjmp.h>
@@ -54,7 +54,7 @@ static int close_stream(void **state)
 
 static evn_text_stream *stream_of(void **state) { return ((fixture *)*state)->stream; }
 
-/* Pushes bytes one token each; returns all that came out, in a buffer of its own. */
+/* Pushes bytes, one token for each. Returns everything that came out, in a buffer of its own. */
 static const char *push_bytes(evn_text_stream *s, const char *bytes, size_t n)
 {
 	static char all[4096];
@@ -83,7 +83,7 @@ static void tokens_that_are_no_text(void **state)
 {
 	evn_text_stream *s = stream_of(state);
 	assert_string_equal(evn_text_stream_push(s, CONTROL_TOKEN), "");
-	assert_string_equal(evn_text_stream_push(s, SPACE_A), " a"); /* the space stays, at the beginning too */
+	assert_string_equal(evn_text_stream_push(s, SPACE_A), " a"); /* the space stays, even at the beginning */
 	assert_string_equal(evn_text_stream_push(s, -1), "");
 	assert_string_equal(evn_text_stream_push(s, 1 << 30), "");
 	assert_string_equal(evn_text_stream_push(s, 0xe2), "");

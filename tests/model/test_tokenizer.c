@@ -1,4 +1,4 @@
-/* test_tokenizer.c - real vocabularies: texts with the ids that llama.cpp gives them, and back to the text. */
+/* test_tokenizer.c - real vocabularies: texts with the ids that llama.cpp gives, and back to the text. */
 #include "model/model.h"
 
 #include <setjmp.h>
@@ -129,7 +129,7 @@ static bool in_ci(void)
 	return ci && strcmp(ci, "true") == 0;
 }
 
-/* The prompts of the reference generation, special tokens added and parsed. */
+/* The prompts of the reference generation, with special tokens added and parsed. */
 static void smollm_prompts(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
-/* test_vocabulary.c - rules of BPE and SentencePiece on vocabularies small enough to follow by hand, and files whose
- * tokenizer keys lie. */
+/* test_vocabulary.c - the rules of BPE and SentencePiece on vocabularies that are small enough to follow by hand, and
+ * files whose tokenizer keys are wrong. */
 #include "model/tiny_vocab.h"
 #include "model/tokenizer.h"
 
@@ -74,7 +74,7 @@ static void comes_back(const fixture *f, const char *text, size_t n)
 	free(ids);
 }
 
-/* Every pair and some longer runs of bytes, most of them no UTF-8. */
+/* Every pair of bytes and some longer runs, most of them not UTF-8. */
 static void any_bytes_come_back(const fixture *f)
 {
 	char text[64];
@@ -115,7 +115,7 @@ static void spm_merges_by_score_then_from_the_left(void **state)
 	encodes(&f, "ab", 0, "263 260");       /* equal scores: "_a" is further left than "ab" */
 	encodes(&f, "bab", 0, "261 270 260");  /* "ba" before "ab", though its id is higher */
 	encodes(&f, "a ab b", 0, "263 263 260 261 260");
-	encodes(&f, "\xc3\xa9", 0, "261 195 169"); /* bytes of what is no token */
+	encodes(&f, "\xc3\xa9", 0, "261 195 169"); /* the bytes of a text that is no token */
 	any_bytes_come_back(&f);
 	close_file(&f);
 }
@@ -128,7 +128,7 @@ static void spm_special_tokens(void **state)
 	encodes(&f, "", ADD, "257");
 	encodes(&f, "<s>a", PARSE, "257 263");
 	encodes(&f, "a</s>a", ADD | PARSE, "257 263 258 263");
-	encodes(&f, "a<|end|>", PARSE, "263 267");        /* control by its text */
+	encodes(&f, "a<|end|>", PARSE, "263 267");        /* a control token because of its text */
 	encodes(&f, "b[x]bab", 0, "261 260 266 263 260"); /* user-defined ones always, the longest first */
 	encodes(&f, "[x][x]", 0, "265 265");
 	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 258));
@@ -153,7 +153,7 @@ static void spm_flags(void **state)
 	v = spm;
 	v.all_bytes = false;
 	v.keys[0] = "tokenizer.ggml.unknown_token_id=0";
-	v.keys[1] = v.keys[2] = NULL; /* ids 1 and 2 without being told */
+	v.keys[1] = v.keys[2] = NULL; /* ids 1 and 2 by default */
 	f = open_tiny(&v);
 	encodes(&f, "az", ADD, "1 7 0");
 	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 2));
@@ -222,7 +222,7 @@ static void bpe_families(void **state)
 	fixture f = open_tiny(&v);
 	encodes(&f, "12", 0, "49 50");
 	close_file(&f);
-	v.pre = "llama-bpe"; /* words that are tokens whole; BOS where there is one */
+	v.pre = "llama-bpe"; /* words that are tokens are taken whole; BOS if there is one */
 	v.keys[0] = "tokenizer.ggml.bos_token_id=7";
 	f = open_tiny(&v);
 	encodes(&f, "abc xyz", ADD, "7 258 32 120 121 122");
@@ -253,7 +253,7 @@ static void bpe_bytes_without_token(void **state)
 	static const char text[] = "a\x13 a\xc3\xa9";
 	int32_t *ids;
 	size_t n, n_lost;
-	encodes(&f, text, 0, "0 0"); /* left out, and counted */
+	encodes(&f, text, 0, "0 0"); /* dropped and counted */
 	assert_int_equal(evn_tokenizer_encode(f.tokenizer, text, sizeof text - 1, false, false, &ids, &n, &n_lost, NULL),
 					 EVN_OK);
 	assert_int_equal(n_lost, 4);
@@ -271,7 +271,7 @@ static void refuses(gguf_writer file, evn_status status, const char *words)
 	close_file(&f);
 }
 
-/* The tokens of v and one more. */
+/* The tokens of v, and one more. */
 static gguf_writer with_token(const tiny_vocab *v, tiny_token more)
 {
 	tiny_token tokens[32];
@@ -335,7 +335,7 @@ static void refuses_bad_keys(void **state)
 			"no \"tokenizer.ggml.eos_token_id\"");
 }
 
-/* A file of these arrays alone; element types and counts as given. */
+/* A file with only these arrays; element types and counts as given. */
 static gguf_writer with_arrays(evn_gguf_type tokens, uint64_t n, evn_gguf_type types, uint64_t n_types,
 							   evn_gguf_type scores, uint64_t n_scores)
 {
@@ -370,7 +370,7 @@ static void refuses_arrays_that_do_not_fit(void **state)
 	refuses(with_arrays(s, 3, i, 3, f, 2), EVN_ERR_FORMAT, "scores has 2 entries for 3 tokens");
 }
 
-/* Each byte of a file changed in turn: whatever loads must encode and decode without a step outside. */
+/* Changes each byte of a file in turn. Whatever loads must encode and decode without an access outside. */
 static void survives_changed_bytes(void **state)
 {
 	(void)state;

@@ -1,4 +1,4 @@
-/* tiny_vocab.h - vocabularies of a few tokens, written as GGUF files in memory. */
+/* tiny_vocab.h - vocabularies of a few tokens, as GGUF files in memory. */
 #ifndef TINY_VOCAB_H
 #define TINY_VOCAB_H
 
@@ -14,7 +14,7 @@ typedef struct {
 
 typedef struct {
 	const char *model, *pre;   /* NULL: no such key */
-	const tiny_token *tokens;  /* an entry without text ends */
+	const tiny_token *tokens;  /* an entry without text ends the list */
 	bool all_bytes;            /* 256 byte tokens come first: <0x00>... (SPM), or their spelling (BPE) */
 	const char *const *merges; /* NULL: no such key */
 	const char *keys[8];       /* "name=u32" or "name=true", "name=false" */
@@ -50,7 +50,7 @@ static inline void put_tiny_key(gguf_writer *w, const char *key)
 	}
 }
 
-/* Keys of the whole file, header included. */
+/* The number of keys of the whole file, header included. */
 static inline gguf_writer tiny_file(const tiny_vocab *v)
 {
 	gguf_writer w = {0};

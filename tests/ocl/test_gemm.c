@@ -1,5 +1,5 @@
-/* Matrix products by CLBlast with parameters of ours: that they reach it, that what they compute is right on every
- * driver, and what is kept of them. */
+/* Matrix products by CLBlast with parameters of ours: they reach CLBlast, the results are right on every driver, and
+ * the parameters are kept. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,7 +56,7 @@ static void test_text_and_back(void **state)
 	assert_string_equal(text, REGISTERS);
 }
 
-/* The text with one word in place of another. */
+/* The text with one word replaced by another. */
 static bool accepted_with(const char *word, const char *instead)
 {
 	char text[2 * EVN_GEMM_TEXT];
@@ -110,7 +110,8 @@ static evn_buf *filled(evn_queue *q, uint64_t n, uint32_t period)
 	return b;
 }
 
-/* Every entry: k products in f32 in any order and the two of alpha and beta. What lies beside C stays. */
+/* The bound of an entry: k products in f32 in any order, and the two of alpha and beta. What lies beside C stays as
+ * it was. */
 static void check(const evn_product *p, const float *c, uint64_t n_c)
 {
 	for (uint64_t i = 0; i < n_c; i++) {
@@ -153,7 +154,7 @@ static void multiply_and_check(evn_queue *q, const evn_product *p)
 	evn_buf_free(c);
 }
 
-/* As prompts use it, then odd sizes, loose rows, offsets and every transposition. */
+/* First as prompts use it, then odd sizes, rows with gaps, offsets and every transposition. */
 static void products(evn_queue *q)
 {
 	multiply_and_check(q, &(evn_product){.m = 64, .n = 128, .k = 96, .lda = 96, .ldb = 128, .ldc = 128, .alpha = 1});
@@ -173,7 +174,7 @@ static void products(evn_queue *q)
 	}
 }
 
-/* Drivers that are too slow for this, or that nobody multiplies with. */
+/* Drivers that are too slow for this, or that nobody uses for products. */
 static bool serves(size_t i)
 {
 	const evn_device_info *info = evn_system_info(sys, i);
@@ -216,7 +217,7 @@ static void test_products_of_kernel_1(void **state)
 	on_every_driver(REGISTERS);
 }
 
-/* CLBlast tells how much it must copy, and that follows from the tile's sides alone. */
+/* CLBlast reports how much it must copy. That follows from the sides of the tile alone. */
 static size_t copied_bytes(evn_queue *q, size_t m, size_t n, size_t k)
 {
 	size_t bytes = 1;
@@ -248,7 +249,7 @@ static void test_parameters_reach_clblast(void **state)
 	assert_int_equal(copied_bytes(q, 65, 96, 32), 0); /* 65 * 96 * 32 < 64^3: the direct kernel */
 	p = parsed(TALL);
 	ok(evn_gemm_use(d, &p, &err), &err);
-	assert_int_equal(copied_bytes(q, 65, 96, 32), 4 * (128 * 32 + 128 * 96)); /* mwg 64; A and C turned */
+	assert_int_equal(copied_bytes(q, 65, 96, 32), 4 * (128 * 32 + 128 * 96)); /* mwg 64; A and C transposed */
 	evn_queue_free(q);
 	evn_device_close(d);
 }
@@ -291,7 +292,7 @@ static void test_kept_and_damaged(void **state)
 	}
 	evn_set_log(NULL, NULL);
 	assert_int_equal(warnings, 1);
-	ok(evn_gemm_params_keep(sys, 0, &kept, &err), &err); /* and can be had again */
+	ok(evn_gemm_params_keep(sys, 0, &kept, &err), &err); /* and can be set again */
 	assert_true(evn_gemm_params_of(sys, 0, &got));
 	assert_memory_equal(&got, &kept, sizeof kept);
 	snprintf(command, sizeof command, "rm -r %s/profiles", folder);

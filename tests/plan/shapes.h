@@ -69,7 +69,7 @@ static inline evn_plan_shape random_shape(uint64_t *state)
 	return s;
 }
 
-/* Some ranks with nothing, some far apart; never all zero. */
+/* Shares of which some are 0 and some far apart, but never all 0. */
 static inline uint32_t random_shares(double *shares, uint64_t *state)
 {
 	uint32_t n = random_in(state, 1, EVN_MAX_RANKS);

@@ -1,4 +1,5 @@
-/* test_choose.c - the planner takes the fastest set that is allowed, and says why the others stay out. */
+/* test_choose.c - the planner takes the fastest set that is allowed, and gives a reason for each device that it
+ * leaves out. */
 #include "plan/shapes.h"
 
 #include <math.h>
@@ -17,7 +18,7 @@ static evn_plan_candidate device(const char *name, double gbs, int chip, int dri
 								.driver = driver};
 }
 
-/* The same for one token and for a prompt's step. */
+/* The same rates for one token and for a step of a prompt. */
 static evn_meeting meeting_of(double us) { return (evn_meeting){us, us}; }
 
 static void assert_says(const evn_choice *ch, uint32_t i, const char *text)
@@ -47,7 +48,7 @@ static void the_twin_driver_and_the_slow_device_are_dropped(void **state)
 	assert_int_equal(ch.reason[0][0], 0);
 }
 
-/* What decodes fastest need not be what computes prompts fastest, or learns. */
+/* The set that decodes fastest need not be the one that prefills fastest, or learns fastest. */
 static void one_phase_or_the_other_counts(void **state)
 {
 	(void)state;
@@ -91,7 +92,7 @@ static void parts_of_one_device_may_work_together(void **state)
 	assert_true(ch.taken[0] && ch.taken[1]);
 }
 
-/* A CPU whole, and as parts that together do `gain` times as much. */
+/* A CPU as a whole, and as parts that together do `gain` times as much. */
 static void whole_and_parts(evn_plan_candidate *c, double gain, uint32_t parts)
 {
 	c[0] = device("0:0", 10, 0, 0);
@@ -238,7 +239,7 @@ static void a_model_too_large_for_one_takes_two(void **state)
 	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), &err), EVN_ERR_LIMIT);
 	assert_non_null(strstr(err.text, "2 devices may hold 118.0 MiB"));
 
-	c[1].memory_bytes = GIB; /* the slow one can hold it alone, the fast one cannot */
+	c[1].memory_bytes = GIB; /* the slow device can hold it alone, the fast one cannot */
 	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), NULL), EVN_OK);
 	assert_int_equal(ch.best_single, 1);
 }
@@ -398,7 +399,7 @@ static void given_shares_are_kept_and_others_measured(void **state)
 	c[0].rates.gemv_gbs = 0;
 	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "some shares are given and some automatic"));
-	c[2].share = 1; /* nothing automatic: no rate is needed */
+	c[2].share = 1; /* no share is automatic, so no rate is needed */
 	assert_int_equal(evn_plan_shares(shares, NULL, c, 3, NULL), EVN_OK);
 	assert_true(shares[0] == 5 && shares[1] == 0 && shares[2] == 1);
 }
@@ -416,14 +417,14 @@ static void prompts_follow_arithmetic(void **state)
 	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
 	assert_true(shares[1] == 3 * shares[0] && prompts[0] == 2 && prompts[1] == 20);
 	c[0].prompt_share = EVN_SHARE_AUTO;
-	c[0].share = c[1].share = 4; /* given once: for both */
+	c[0].share = c[1].share = 4; /* given once, for both phases */
 	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
 	assert_true(shares[0] == shares[1] && prompts[0] == prompts[1]);
 	c[1].prompt_share = 0;
 	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
 	assert_true(shares[0] == shares[1] && prompts[0] == 4 && prompts[1] == 0);
 	c[0].share = c[1].share = c[1].prompt_share = EVN_SHARE_AUTO;
-	c[1].rates.gemm_gflops = 0; /* not known: as decoding */
+	c[1].rates.gemm_gflops = 0; /* not known: the decode shares are used */
 	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
 	assert_true(prompts[0] == shares[0] && prompts[1] == shares[1]);
 }

@@ -1,4 +1,4 @@
-/* test_predict.c - predicted speed against sums done by hand. */
+/* test_predict.c - compares predicted speeds with sums done by hand. */
 #include "plan/shapes.h"
 
 #include <math.h>
@@ -33,7 +33,7 @@ static evn_prediction predict(const evn_plan_shape *s, double share0, double sha
 
 static void assert_close(double a, double b) { assert_true(fabs(a - b) <= 1e-9 * fabs(b)); }
 
-/* Ten layers that halve without a remainder: 4 heads over 4 KV heads. */
+/* Ten layers that can be halved without a remainder: 4 heads over 4 KV heads. */
 static evn_plan_shape even_shape(void)
 {
 	return (evn_plan_shape){.n_layers = 10,
@@ -76,7 +76,7 @@ static void the_slowest_rank_sets_the_pace(void **state)
 	assert_close(1 / p.prefill_tok_s, flops / 2 / 8e9 + (20 * 2500e-6 + 2000 * 100 / 2 / 1e9) / 512);
 }
 
-/* Two equal ranks whose attention takes 20 ns a key for one token, 10 ns for a prompt; c[2]. */
+/* Two equal ranks. Their attention takes 20 ns for each key of one token, 10 ns for a prompt; c[2]. */
 static evn_split attending_halves(const evn_plan_shape *s, evn_plan_candidate *c)
 {
 	evn_split split;
@@ -103,7 +103,7 @@ static void attention_grows_with_what_is_cached(void **state)
 	evn_split_free(&split);
 }
 
-/* Steps of one kind take 1 / by of the time, those of the other kind what they took. */
+/* Steps of one phase take 1 / by of their time, those of the other phase are unchanged. */
 static void hastened_rates_make_steps_shorter(void **state)
 {
 	(void)state;
@@ -124,8 +124,8 @@ static void hastened_rates_make_steps_shorter(void **state)
 	evn_split_free(&split);
 }
 
-/* Decoding takes what its units take, prompts what theirs do: here rank 1 has none in the one and all in the other.
- */
+/* Decode time follows the decode units, prefill time the prefill units. Here rank 1 has no units in one phase and all
+ * in the other. */
 static void each_phase_has_its_own_shares(void **state)
 {
 	(void)state;
@@ -143,7 +143,8 @@ static void each_phase_has_its_own_shares(void **state)
 	evn_split_free(&split);
 }
 
-/* A phase is as long as its own slowest rank: with one head, attention is one rank's and both share the rest. */
+/* The time of a phase is that of its own slowest rank. With one head, one rank has all attention, and both share the
+ * rest. */
 static void each_phase_has_its_own_slowest_rank(void **state)
 {
 	(void)state;
@@ -213,7 +214,7 @@ static void sub_sequences_go_to_whoever_has_them_done_first(void **state)
 	assert_true(tok_s[0] > 2.5 * tok_s[1] && tok_s[2] == 0);
 	assert_true(together > alone && together <= tok_s[0] + tok_s[1]);
 	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c, 3, 1, NULL), EVN_OK);
-	assert_close(together, alone); /* one cannot be divided */
+	assert_close(together, alone); /* one unit cannot be divided */
 	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c, 3, 100000, NULL), EVN_OK);
 	assert_true(fabs(together / (tok_s[0] + tok_s[1]) - 1) < 1e-3);
 	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c + 2, 1, 5, NULL), EVN_OK);

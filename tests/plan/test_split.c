@@ -1,4 +1,5 @@
-/* test_split.c - ranges cover, are disjoint, keep to grains and to the shares; memory limits are respected. */
+/* test_split.c - ranges cover everything without overlap, are cut at whole units, and follow the shares. Memory
+ * limits are respected. */
 #include "plan/shapes.h"
 
 #include <math.h>
@@ -13,7 +14,7 @@ static const evn_layer_split *layer_of(const evn_split *split, uint32_t layer, u
 	return &split->layers[(size_t)layer * split->n_ranks + rank];
 }
 
-/* Contiguous in rank order from 0 to size, and cut at whole grains only. */
+/* Contiguous in rank order from 0 to size, and cut only at whole units. */
 static void check_step(uint32_t *upto, evn_range r, uint32_t size, uint32_t grain)
 {
 	assert_int_equal(r.begin, *upto);
@@ -43,7 +44,7 @@ static void check_cover(const evn_plan_shape *s, const evn_split *split, uint32_
 
 typedef struct {
 	uint64_t total;
-	uint32_t least, most; /* of one layer */
+	uint32_t least, most; /* the least and the most of one layer */
 } count;
 
 static void add_range(count *c, evn_range r)
@@ -133,7 +134,8 @@ static void odd_heads_alternate_between_layers(void **state)
 	evn_split split;
 	uint32_t n_first = 0;
 	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
-	for (uint32_t i = 0; i + 1 < s.n_layers; i++) /* what one has more of in a layer the other has in the next */
+	for (uint32_t i = 0; i + 1 < s.n_layers;
+		 i++) /* what a rank has more of here, the other has more of in the next */
 		assert_int_equal(
 			evn_range_len(layer_of(&split, i, 0)->heads) + evn_range_len(layer_of(&split, i + 1, 0)->heads), 9);
 	for (uint32_t i = 0; i < s.n_layers; i++)
@@ -245,7 +247,7 @@ static void extreme_weights_do_not_overflow(void **state)
 
 /* ---- memory ---------------------------------------------------------------------------------------------- */
 
-/* What whole-grain cuts can leave unused on one rank: a unit of each kind at either end of its range. */
+/* What cuts at whole units can leave unused on one rank: a unit of each kind at either end of its range. */
 static double grain_bytes(const evn_plan_shape *s)
 {
 	uint32_t group = s->n_heads / s->n_kv_heads;
@@ -280,7 +282,7 @@ static void check_fits(const evn_plan_shape *s, const evn_split *split, const ui
 	}
 }
 
-/* What a rank holds: the units of both phases and what is between. */
+/* What a rank holds: the units of both phases and those between. */
 static void check_held(const evn_plan_shape *s, const evn_split *split)
 {
 	for (uint32_t i = 0; i < s->n_layers; i++)
@@ -305,7 +307,8 @@ static bool has_one_layout(const evn_plan_shape *s, const evn_split *split)
 	return one;
 }
 
-/* With room for both, each phase has its shares; with a byte less than both need, both have those of decoding. */
+/* With room for both, each phase has its own shares. With one byte less than both need, both phases have the decode
+ * shares. */
 static void prompts_have_shares_of_their_own_where_both_fit(void **state)
 {
 	(void)state;
@@ -389,7 +392,7 @@ static void what_a_full_rank_leaves_goes_to_the_others_in_proportion(void **stat
 	assert_true(fabs(ratio - 3) < 0.1);
 	evn_split_free(&split);
 
-	memory[1] = 20 * MIB; /* fits its own share, not what rank 0 leaves */
+	memory[1] = 20 * MIB; /* fits its own share, but not what rank 0 leaves */
 	assert_int_equal(evn_split_make(&split, &s, 3, (double[]){2, 1, 3}, NULL, memory, NULL), EVN_OK);
 	check_fits(&s, &split, memory);
 	assert_true(evn_split_bytes(&s, &split, 1) > 18 * MIB);

@@ -1,4 +1,5 @@
-/* test_plot.c - ticks by value; pictures by their pixels, read back from the PNG; files that cannot be written. */
+/* test_plot.c - ticks by value, pictures by their pixels (read back from the PNG), and files that cannot be
+ * written. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -80,7 +81,7 @@ static void test_log_ticks(void **state)
 	assert_labels(&a, "0.0001 0.001 0.01 0.1 1");
 	a = evn_axis_make(3, 40, true, true, 8);
 	assert_labels(&a, "2 5 10 20 50");
-	assert_true(fabs(evn_axis_place(&a, 10) - 0.5) < 1e-12); /* half-way from 2 to 50 in powers */
+	assert_true(fabs(evn_axis_place(&a, 10) - 0.5) < 1e-12); /* the middle between 2 and 50 on a logarithmic scale */
 	a = evn_axis_make(1e-30, 1e30, true, false, 8);
 	assert_true(a.n_ticks >= 4 && a.n_ticks <= 10);
 }
@@ -102,7 +103,7 @@ static void test_heat_map_cells_have_their_colours(void **state)
 {
 	(void)state;
 	enum { ROWS = 3, COLUMNS = 4 };
-	/* the mean of the range, both ends, and one cell without a value */
+	/* the middle of the range, both ends, and one cell without a value */
 	static const float values[ROWS * COLUMNS] = {0, 1, 2, 3, 4, 5, 6, 7, NAN, 8, 9, 10};
 	evn_heat_map m = {"cells", "column", "row", "value", ROWS, COLUMNS, values, NULL, NULL};
 	evn_canvas c;
@@ -116,7 +117,7 @@ static void test_heat_map_cells_have_their_colours(void **state)
 	for (int r = 0; r < ROWS; r++)
 		for (int k = 0; k < COLUMNS; k++) {
 			float v = values[r * COLUMNS + k];
-			/* all four corners, within the cell and clear of the number in its middle */
+			/* all four corners, inside the cell and away from the number in its middle */
 			for (int corner = 0; corner < 4; corner++) {
 				double x = a.x + (k + (corner & 1 ? 0.97 : 0.03)) * a.width / COLUMNS;
 				double y = a.y + (r + (corner & 2 ? 0.97 : 0.03)) * a.height / ROWS;
@@ -151,7 +152,7 @@ static void test_line_chart_draws_its_series(void **state)
 	evn_line_chart chart = {"lines", "step", "loss (nats)", false, false, series, 2};
 	assert_int_equal(evn_plot_line_chart(in_folder("lines.png"), &chart, NULL), EVN_OK);
 	cairo_surface_t *s = read_png(in_folder("lines.png"));
-	/* down the middle: the upper line's colour comes before the lower's, and each series keeps its own */
+	/* from top to bottom in the middle: the colour of the upper line comes first, and each series keeps its own */
 	int first_high = -1, first_low = -1;
 	for (int y = 60; y < EVN_PLOT_HEIGHT - 40; y++) {
 		if (pixel(s, 610, y) == 0xd55e00 && first_high < 0)

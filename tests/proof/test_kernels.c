@@ -1,10 +1,10 @@
-/* Every kernel on every usable device, as the device likes it and with work-groups as on GPUs.
- *   test_kernels            of every platform but those that have a run of their own, as their compilers take long;
+/* Every kernel on every usable device, with the device's own work-group sizes and with those of GPUs.
+ *   test_kernels            every platform except those with a run of their own, because their compilers are slow;
  *                           with one weight format of each kind
- *   test_kernels PLATFORM   of this one, the same
+ *   test_kernels PLATFORM   this platform, the same formats
  *   test_kernels PLATFORM all   with every weight format
  *   test_kernels --tiny     small shapes and no GEMM, for interpreters
- * OCL_ICD_VENDORS picks the drivers. */
+ * OCL_ICD_VENDORS selects the drivers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -29,7 +29,7 @@ typedef struct {
 	evn_network *networks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
-	/* of the pass or update that runs */
+	/* of the pass or update that is running */
 	evn_batch batch;
 	float gradient_scale, *losses, clip;
 	float eps; /* 0: 1e-8 */
@@ -46,7 +46,7 @@ static inline evn_status ranks_load(void *arg, uint32_t rank, evn_error *err)
 							&r->trained, &r->shape, err);
 }
 
-/* model, state, trained and shape are set; drivers stays the caller's. */
+/* model, state, trained and shape are set. drivers still belongs to the caller. */
 static inline void ranks_open(ranks *r, const ranks_cut *c)
 {
 	evn_error err = {0};
@@ -95,7 +95,7 @@ static inline evn_status ranks_pass_one(void *arg, uint32_t rank, evn_error *err
 	return evn_network_pass(r->networks[rank], &r->batch, r->gradient_scale, rank == 0 ? r->losses : NULL, err);
 }
 
-/* Mean loss of the batch; with a gradient also that of the mean, not yet summed over ranks. */
+/* The mean loss of the batch. With a gradient, also the gradient of the mean, not yet summed over ranks. */
 static inline double ranks_pass(ranks *r, bool gradient)
 {
 	evn_error err = {0};
@@ -127,7 +127,7 @@ static inline void ranks_update(ranks *r, float rate)
 		assert_true(r->norms[i] == r->norms[0]);
 }
 
-/* The tensor that piece k of parameter i is of, whole, put together from its pieces and their owners. malloc'd. */
+/* The whole tensor that piece k of parameter i belongs to, joined from its pieces and their owners. malloc'd. */
 static inline float *ranks_gather(ranks *r, uint32_t i, uint32_t k, evn_param_part part, uint64_t *n)
 {
 	evn_error err = {0};
@@ -135,7 +135,7 @@ static inline float *ranks_gather(ranks *r, uint32_t i, uint32_t k, evn_param_pa
 	*n = (uint64_t)piece->rows * piece->cols;
 	float *whole = test_malloc(*n * sizeof *whole);
 	for (uint64_t at = 0; at < *n; at++)
-		whole[at] = NAN; /* a row that nobody owns is seen */
+		whole[at] = NAN; /* shows a row that nobody owns */
 	for (uint32_t rank = 0; rank < r->n; rank++) {
 		const evn_param *p = r->networks[rank]->params[i];
 		for (uint32_t at = 0; at < p->n_pieces; at++)

@@ -1,7 +1,7 @@
-/* rig.h - what tests of training's kernels share: a device with its kernels, deterministic numbers, and comparison of
- * gradients with central differences of plain f64 forward functions on the host. A loss L = sum of c_i y_i with
- * random c makes any output a number. Bound: 1e-3 of the largest gradient; f32 sums of these sizes stay below 1e-5.
- */
+/* rig.h - shared by the tests of the training kernels: a device with its kernels, deterministic numbers, and
+ * comparison of gradients with central differences of plain f64 forward functions on the host. A loss L = sum of c_i
+ * y_i with random c turns any output into one number. The bound is 1e-3 of the largest gradient; f32 sums of these
+ * sizes stay below 1e-5. */
 #ifndef EVN_TEST_RIG_H
 #define EVN_TEST_RIG_H
 
@@ -71,10 +71,10 @@ static inline void release(rig *r)
 		evn_buf_free(r->bufs[--r->n_bufs]);
 }
 
-/* L at the values in x (n); the rest of what it depends on is in arg. */
+/* L at the values in x (n). arg has everything else that it depends on. */
 typedef double (*loss_fn)(const void *arg, const double *x);
 
-/* Compares got[i] with the central difference at the entries whose index i makes i % every == 0. */
+/* Compares got[i] with the central difference for each index i with i % every == 0. */
 static inline void compare(const char *what, loss_fn f, const void *arg, const float *at, size_t n, size_t every,
 						   const float *got)
 {
@@ -107,7 +107,7 @@ static inline void compare_buf(rig *r, const char *what, loss_fn f, const void *
 }
 
 typedef void (*rig_test)(rig *r);
-static const rig_test *rig_tests; /* NULL behind the last */
+static const rig_test *rig_tests; /* ends with a NULL name */
 static evn_attention_config rig_heads;
 
 static inline void rig_run(void **state)
@@ -127,7 +127,7 @@ static inline void rig_run(void **state)
 	evn_device_close(r.device);
 }
 
-/* The tests on every usable device. */
+/* Runs the tests on every usable device. */
 static inline int rig_main(const char *name, const rig_test *all, const evn_attention_config *heads)
 {
 	enum { MOST = 16 };

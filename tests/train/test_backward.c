@@ -1,5 +1,5 @@
-/* test_backward.c - gradients of the training kernels of the Llama family, attention, the loss, the embedding and the
- * optimizer, on every usable device. */
+/* test_backward.c - gradients of the training kernels of the Llama family, of attention, the loss, the embedding and
+ * the optimizer, on every usable device. */
 #include "train/rig.h"
 
 /* ---- rmsnorm ----------------------------------------------------------------------------------------------- */
@@ -210,7 +210,7 @@ static void rope(rig *r)
 		if (i % QKV < V_AT)
 			loss += (double)c[i] * (double)y[i];
 		else
-			back[i] = 0; /* values are not rotated and not part of this loss */
+			back[i] = 0; /* values are not rotated and are not part of this loss */
 	}
 	assert_true(fabs(loss - rope_loss(&a, exact)) < 1e-3);
 	compare("rope", rope_loss, &a, qkv, n, 5, back);

@@ -1,4 +1,4 @@
-/* test_backward_gpt2.c - gradients of LayerNorm, GELU, biases and learned positions, and dropout, on every usable
+/* test_backward_gpt2.c - gradients of LayerNorm, GELU, biases, learned positions and dropout, on every usable
  * device. */
 #include "train/rig.h"
 
@@ -10,7 +10,7 @@ typedef struct {
 	const float *x, *w, *bias, *c;
 } norm_arg;
 
-/* One of the three varies. */
+/* One of the three inputs varies. */
 static double norm_loss(const norm_arg *a, const double *x, const double *w, const double *bias)
 {
 	double sum = 0;
@@ -84,7 +84,7 @@ static void gelu(rig *r)
 	evn_buf *d = buffer(r, NULL, n);
 	ok(evn_op_gelu_backward(r->b, d, buffer(r, x, n), STRIDE, buffer(r, c, n_out), OUT, WIDTH, TOK, &err));
 	compare_buf(r, "gelu", gelu_loss, c, x, n, 1, d);
-	x[0] = -1e4f; /* exponentials overflow: the slope is 0 or 1 all the same */
+	x[0] = -1e4f; /* exponentials overflow, but the slope is still 0 or 1 */
 	x[1] = 1e4f;
 	ok(evn_op_gelu_backward(r->b, d, buffer(r, x, n), STRIDE, buffer(r, c, n_out), OUT, WIDTH, TOK, &err));
 	ok(evn_read(r->q, d, 0, got, sizeof got, &err));
@@ -96,7 +96,7 @@ static void gelu(rig *r)
 /* ---- sums of rows ------------------------------------------------------------------------------------------------
  */
 
-/* What is there stays, what lies beyond the width is not added; the order of a sum is that of the tokens. */
+/* The old sums stay, what lies beyond the width is not added, and a sum is in the order of the tokens. */
 static void bias(rig *r)
 {
 	evn_error err;
@@ -114,7 +114,7 @@ static void bias(rig *r)
 	test_free(start);
 }
 
-/* Rows 2 .. 5 of a table for sequences of 4: the last row is of no token. */
+/* Rows 2 .. 5 of a table for sequences of 4: no token uses the last row. */
 static void positions(rig *r)
 {
 	enum { FIRST = 2, ROWS = 3, CTX = 4, TOKENS = 3 * CTX };

@@ -1,5 +1,5 @@
-/* test_gradients.c - the whole network's gradients: along each parameter's own gradient the loss must grow as fast as
- * its norm says, and every cut over ranks must give the same gradients, parameters and losses as one rank. */
+/* test_gradients.c - the gradients of the whole network. Along the gradient of each parameter the loss must grow as
+ * fast as its norm says. Every split over ranks must give the same gradients, parameters and losses as one rank. */
 #include "evener/train.h"
 #include "model/gguf_write.h"
 #include "nn/embed.h"
@@ -13,7 +13,7 @@
 
 static evn_system *drivers;
 
-/* What is trained, and with what dropout. */
+/* What is trained, and with which dropout. */
 typedef struct {
 	const char *architecture;
 	float dropout;
@@ -43,8 +43,9 @@ static void put_scaled(evn_gguf_writer *w, const char *name, const evn_tensor *t
 	test_free(values);
 }
 
-/* Random numbers for norms and biases, which a made model has as ones and zeros, and matrices that matter: with those
- * of a made model attention is the same for all keys, and its gradients are lost in the roundings of the loss. */
+/* Random numbers for norms and biases, which are ones and zeros in a made model, and larger matrices. With the
+ * matrices of a made model, attention is the same for all keys, and its gradients are lost in the rounding of the
+ * loss. */
 static void put_tensors(evn_gguf_writer *w, const evn_gguf *g, evn_random *random)
 {
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
@@ -58,7 +59,7 @@ static void put_tensors(evn_gguf_writer *w, const evn_gguf *g, evn_random *rando
 	}
 }
 
-/* As Qwen 2 has them, each as long as its matrix has rows. */
+/* Biases as in Qwen 2, each as long as its matrix has rows. */
 static void put_qkv_biases(evn_gguf_writer *w, const evn_hparams *h, evn_random *random)
 {
 	static const char *const names[] = {"q", "k", "v"};
@@ -93,7 +94,7 @@ static evn_model *dressed(evn_model *made)
 	return m;
 }
 
-/* Llama: nine query heads over three KV heads: shares of 4 to 5 cut a KV head's group in two. */
+/* Llama with nine query heads over three KV heads: shares of 4 to 5 cut the query heads of one KV head in two. */
 static evn_model *make_model(const char *architecture)
 {
 	evn_error err = {0};
@@ -142,8 +143,8 @@ static void check_slope(ranks *r, uint32_t i)
 	double squares = 0, loss[2];
 	for (uint64_t k = 0; k < n; k++)
 		squares += (double)g[k] * (double)g[k];
-	/* A way along which the loss of about 6 moves by 3e-4, or less where that would be far: the mean of f32 losses is
-	 * known to 2e-8, and curvature adds the square of the step. */
+	/* A step along which the loss of about 6 changes by 3e-4, or by less where that would be far. The mean of f32
+	 * losses is known to 2e-8, and curvature adds the square of the step. */
 	double norm = sqrt(squares), step = fmin(3e-4 / squares, 0.05 / norm);
 	assert_true(norm > 0);
 	for (int side = 0; side < 2; side++) {
@@ -179,7 +180,7 @@ static void loss_grows_along_gradients(void **state)
 	}
 }
 
-/* Another key drops other elements, the same key the same ones, and without dropout the loss is another. */
+/* Another key drops other elements, the same key the same ones. Without dropout the loss is different. */
 static void masks_follow_their_key(void **state)
 {
 	(void)state;
@@ -199,7 +200,7 @@ static void masks_follow_their_key(void **state)
 	evn_model_close(m);
 }
 
-/* Largest difference of one piece between two runs as a fraction of its largest value. */
+/* The largest difference of one piece between two runs, as a fraction of its largest value. */
 static void compare_piece(ranks *a, ranks *b, uint32_t i, uint32_t k, evn_param_part part, double bound)
 {
 	uint64_t n;
@@ -216,7 +217,7 @@ static void compare_piece(ranks *a, ranks *b, uint32_t i, uint32_t k, evn_param_
 	test_free(y);
 }
 
-/* Copies of a shared row must be the same bits on every holder. */
+/* Copies of a shared row must have the same bits on every holder. */
 static void check_copies(ranks *r)
 {
 	evn_error err = {0};
@@ -287,7 +288,7 @@ static void cuts_agree(void **state)
 	}
 }
 
-/* The piece of this name among the parameters of the network of one rank. */
+/* Finds the piece of this name among the parameters of one rank's network. */
 static float *gradient_of(ranks *r, const char *name, size_t length, uint64_t *rows, uint64_t *cols)
 {
 	for (uint32_t i = 0; i < r->networks[0]->n_params; i++)
@@ -304,7 +305,8 @@ static float *gradient_of(ranks *r, const char *name, size_t length, uint64_t *r
 	return NULL;
 }
 
-/* Where W + 2 B A stands for W, dA = 2 B^T dW and dB = 2 dW A^T: in the same model trained whole, adapter merged. */
+/* If W + 2 B A replaces W, then dA = 2 B^T dW and dB = 2 dW A^T. dW comes from the same model trained as a whole,
+ * with the adapter merged. */
 static void compare_with_merged(ranks *r, const char *architecture, const char *adapter, const uint32_t *ids,
 								const uint32_t *targets)
 {
@@ -349,8 +351,8 @@ static void compare_with_merged(ranks *r, const char *architecture, const char *
 	evn_model_close(m);
 }
 
-/* Low-rank additions to a model that stays as it is. B begins as zeros, so A has a gradient from the second pass on.
- */
+/* Low-rank additions to a model that stays as it is. B begins as zeros, so A has a gradient only from the second pass
+ * on. */
 static void compare_additions(const char *architecture, uint32_t targets_of_lora)
 {
 	const ranks_cut cuts[] = {{"pocl", {1}, EVN_REDUCE_HOST}, {"pocl,pocl,pocl", {2, 5, 3}, EVN_REDUCE_HOST}};
@@ -382,7 +384,7 @@ static void compare_additions(const char *architecture, uint32_t targets_of_lora
 					   .batch = {.ids = ids, .targets = targets, .embeddings = embeddings}};
 		ranks_open(&r[i], &cuts[i]);
 		ranks_pass(&r[i], true);
-		r[i].eps = 1e-2f; /* steps in proportion to the gradient, not to its sign, which roundings may turn */
+		r[i].eps = 1e-2f; /* steps proportional to the gradient, not to its sign, which rounding may change */
 		ranks_update(&r[i], 30.0f);
 		ranks_pass(&r[i], true);
 	}
@@ -401,7 +403,7 @@ static void compare_additions(const char *architecture, uint32_t targets_of_lora
 	unlink(path);
 }
 
-/* GPT-2's q, k and v are one matrix, which no target names. */
+/* Q, K and V of GPT-2 are one matrix, which no target names. */
 static void additions_agree(void **state)
 {
 	(void)state;
