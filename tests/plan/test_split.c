@@ -134,8 +134,7 @@ static void odd_heads_alternate_between_layers(void **state)
 	evn_split split;
 	uint32_t n_first = 0;
 	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
-	for (uint32_t i = 0; i + 1 < s.n_layers;
-		 i++) /* what a rank has more of here, the other has more of in the next */
+	for (uint32_t i = 0; i + 1 < s.n_layers; i++) /* what one has more of, the other has more of in the next */
 		assert_int_equal(
 			evn_range_len(layer_of(&split, i, 0)->heads) + evn_range_len(layer_of(&split, i + 1, 0)->heads), 9);
 	for (uint32_t i = 0; i < s.n_layers; i++)
