@@ -1,4 +1,4 @@
-"""What every part of the benchmark needs: paths, running a program with its time and memory, medians, notes."""
+"""Shared by the parts of the benchmark: paths, running a program with its time and memory, medians, notes."""
 
 import json
 import os
@@ -8,12 +8,12 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-WORK = os.path.join(ROOT, "build", "bench")  # models, caches and programs made for it; may be deleted
-LIMIT_S = 900  # of one run of a program
+WORK = os.path.join(ROOT, "build", "bench")  # models, caches and programs of the benchmark; may be deleted
+LIMIT_S = 900  # limit of one run of a program
 
 
 class Failed(Exception):
-    """A part that cannot be measured: its text becomes a note."""
+    """A part that cannot be measured. Its text becomes a note."""
 
 
 class Notes(list):
@@ -60,7 +60,7 @@ class Ran:
 
 
 def run(command, environment=None):
-    """Runs to a good end or raises Failed. command: list; environment: what to add to ours."""
+    """Runs a command (a list) to a successful end, or raises Failed. environment: what to add to ours."""
     ran = Ran(command, {**os.environ, **(environment or {})})
     if ran.status != 0:
         raise Failed(f"{os.path.basename(command[0])} {' '.join(command[1:])}: {ran.reason()}")

@@ -1,4 +1,4 @@
-"""The sets of devices that are compared, and evener run on one of them."""
+"""The sets of devices that are compared, and running evener on one of them."""
 
 import glob
 import os
@@ -12,11 +12,11 @@ class DeviceSet:
     name: str
     vendors: tuple  # the drivers that evener sees
     devices: str = None  # its device list; None: the planner chooses
-    limits: dict = field(default_factory=dict)  # environment that keeps drivers to their cores
+    limits: dict = field(default_factory=dict)  # environment that limits drivers to their cores
 
 
 def driver_files():
-    """{"pocl": its ICD file, ...} of what is installed or fetched here."""
+    """{"pocl": its ICD file, ...} for the drivers that are installed or fetched here."""
     found = {}
     intel = os.path.join(ROOT, "drivers", "intel", "lib", "libintelocl.so")
     for name, file in (("pocl", "/etc/OpenCL/vendors/pocl.icd"), ("intel", "/etc/OpenCL/vendors/intel.icd")):
@@ -46,7 +46,7 @@ class Evener:
                         "POCL_CACHE_DIR": os.path.join(WORK, "pocl-cache")}
 
     def forget_profiles(self):
-        """What devices were measured to do in another run, beside other noise; what tuning found stays."""
+        """Forgets the profiles of another run, which had other noise. Keeps what tuning found."""
         for path in glob.glob(os.path.join(self._caches["EVENER_CACHE_DIR"], "profiles", "*.txt")):
             if not os.path.basename(path).startswith("gemm"):
                 os.remove(path)

@@ -14,12 +14,12 @@ MESSAGE_BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5}  # of a number
 
 
 class Bench:
-    """What the parts share: the programs, the sets of devices, the models, what to measure, and the results."""
+    """Shared by the parts: the programs, the sets of devices, the models, what to measure, and the results."""
 
     def __init__(self, evener, peer, sets, models, plan, notes):
         self.evener, self.peer, self.sets, self.models, self.plan, self.notes = evener, peer, sets, models, plan, notes
         self.rows = []
-        self._dead = set()  # (set, model) that failed: not tried again and again
+        self._dead = set()  # (set, model) pairs that failed: they are not tried again
 
     def add(self, part, model, name, metric, unit, values, value=None):
         values = list(values)
@@ -31,7 +31,7 @@ class Bench:
         return [r for r in self.rows if all(r[key] == value for key, value in wanted.items())]
 
     def attempt(self, key, function, *arguments):
-        """The function's result, or None and a note where it failed."""
+        """The result of the function, or None and a note if it failed."""
         if key in self._dead:
             return None
         try:
@@ -76,7 +76,7 @@ def machine_rates():
 
 
 def measure_machine(bench):
-    """The bounds. Again before every long part: machines drift."""
+    """Measures the bounds, again before every long part, because machines drift."""
     for metric, value in machine_rates().items():
         unit = {"read_gbs": "GB/s", "fma_gflops": "GFLOP/s"}[metric]
         bench.add("machine", "", "", metric, unit, [value])
@@ -90,7 +90,7 @@ def bound(bench, metric):
 
 
 def _by_plan(bench, name, path):
-    """{a set: [names of it and of those after it that are planned onto the same devices]}: measured once for all."""
+    """{a set: [its name and the names of later sets with the same plan]}. Each is measured once."""
     found = {}
     for devices in bench.sets:
         got = bench.attempt((devices.name, name), bench.evener.json, devices, "plan", "-m", path, "-c", "1024")
@@ -104,7 +104,7 @@ def _by_plan(bench, name, path):
 
 
 def _runners(bench, groups, path, shot, repeats):
-    """[(names of sets, function that measures once: speeds, peak bytes, answer or None)]: the peer first."""
+    """[(names of sets, function that measures once: speeds, peak bytes, answer or None)], the peer first."""
     def peer():
         return (*bench.peer.measure(path, *shot, repeats), None)
 
@@ -124,8 +124,8 @@ def _named(shot):
 
 
 def measure_speed(bench):
-    """Every length of prompt and context for every file type. Planned when it is first measured, not from profiles of
-    another hour: what is predicted is to be compared with it."""
+    """Every length of prompt and context for every file type. Each plan is made just before its first measurement and not
+    from older profiles, because predictions are compared with it."""
     bench.evener.forget_profiles()
     groups = {}
     for shot in bench.plan["shots"]:
@@ -143,7 +143,7 @@ def measure_speed(bench):
 
 
 def measure_large(bench):
-    """A larger model in formats whose blocks of 256 do not divide the rows of the others; prompt and decode of one shot."""
+    """A larger model, in formats whose blocks of 256 do not divide the rows of the small one: one prefill and one decode."""
     shot = bench.plan["shots"][0]
     if bench.plan["large"]:
         measure_machine(bench)
@@ -153,8 +153,8 @@ def measure_large(bench):
 
 
 def _measure_shot(bench, shot, name, path, groups):
-    """({(set, phase): speeds}, {set: peak bytes}). Programs and sets in turn, round after round, so that a machine that
-    slows down slows all alike. After deep contexts, which take long to fill, there are two rounds with repetitions inside."""
+    """({(set, phase): speeds}, {set: peak bytes}). Programs and sets alternate, round after round, so that a machine that
+    slows down slows all of them alike. Deep contexts take long to fill, so they have two rounds with repetitions inside."""
     rounds, repeats = (2, -(-bench.plan["pairs"] // 2)) if shot[2] else (bench.plan["pairs"], 1)
     samples, memory, answers, reads_gbs = {}, {}, {}, []
     for turn in range(rounds):
@@ -186,7 +186,7 @@ def _add_speeds(bench, name, shot, samples, parts):
 
 
 def _add_bytes(bench, name, shot, samples, answers, reads_gbs):
-    """Weight bytes that decoding reads in a second, against what the cores read at best in the same round."""
+    """Weight bytes that decode reads per second, against the best read rate of the cores in the same round."""
     if shot[2] or not shot[1]:
         return
     for who, answer in answers.items():
@@ -196,7 +196,7 @@ def _add_bytes(bench, name, shot, samples, answers, reads_gbs):
             bench.add("bytes", name, who, "decode", "of read bandwidth", [own / best for own, best in zip(gbs, reads_gbs)])
 
 
-# ---- what evener says of itself ------------------------------------------------------------------------------------
+# ---- evener alone --------------------------------------------------------------------------------------------------
 
 
 def measure_predictions(bench):
@@ -217,7 +217,7 @@ def measure_predictions(bench):
 
 
 def measure_efficiency(bench):
-    """Together ÷ sum of alone, for sets of several ranks: of the shipped model and of a larger one."""
+    """Together ÷ sum of alone, for sets of several ranks, with the shipped model and a larger one."""
     models = {"Q4_1": bench.models.get("Q4_1"), "random 1B Q4_0": bench.plan["synthetic"]}
     for (name, path), devices in itertools.product(models.items(), bench.sets):
         if not path or not devices.devices or devices.devices == "pocl":
@@ -236,7 +236,7 @@ def measure_efficiency(bench):
 
 
 def measure_sums(bench):
-    """Latency of all_reduce by length of message and way of meeting."""
+    """Latency of the all-reduce by message length and reduction method."""
     path = next(iter(bench.models.values()))
     for devices, way in itertools.product(bench.sets, MESSAGE_WAYS):
         if not devices.devices or devices.devices == "pocl" or (way == "events" and len(devices.vendors) > 1):
@@ -249,7 +249,7 @@ def measure_sums(bench):
 
 
 def measure_messages(bench):
-    """Formats of long messages: what a token of a prompt sends, how fast prompts are (formats in turn), perplexity."""
+    """Formats of long messages: bytes sent for a token of a prompt, prefill speed (formats in turn), perplexity."""
     path = next(iter(bench.models.values()))
     text = os.path.join(ROOT, "tests", "data", "persuasion-20k.txt")
     for devices in bench.sets:
@@ -289,7 +289,7 @@ def _add_message_perplexity(bench, devices, command):
 
 
 def _tune(bench, devices, path):
-    """Tuned products; what is found is kept in the benchmark's cache and used by all that follows."""
+    """Tuned products. The result is kept in the benchmark's cache and used by the later parts."""
     print(f"tuning the devices of {devices.name}", flush=True)
     got = bench.attempt((devices.name, "tune"), bench.evener.json, devices, "tune", "-m", path, "--budget", bench.plan["budget"])
     for d in got[0]["devices"] if got else []:
@@ -319,7 +319,7 @@ def measure_gemm(bench):
 
 
 def measure_start(bench):
-    """Seconds from starting evener run to its first byte of text, first without any cache, then with caches."""
+    """Seconds from the start of evener run to its first byte of text, first without any cache, then with caches."""
     path = bench.models.get("Q4_1") or next(iter(bench.models.values()))
     for devices in bench.sets:
         if devices.devices:

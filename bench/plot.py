@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from results import read_csv
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; grey is the peer.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart. The peer is grey.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
 PEER, PEER_COLOUR = "llama.cpp", "#777777"
 MARKERS, LINES = "osD^vP", ("-", "--", ":")
@@ -45,7 +45,7 @@ def save(figure, folder, name):
 
 
 def bars(axes, rows, metric, colours):
-    """A group of bars for each file type, a bar for each set, whiskers from least to most."""
+    """One group of bars for each file type, one bar for each set, whiskers from the least to the most."""
     chosen = [r for r in rows if r["metric"] == metric]
     models = unique(chosen, "model")
     width = 0.8 / len(colours)
@@ -78,7 +78,7 @@ def draw_speed(folder, rows, machine):
 
 
 def draw_lines(folder, rows, machine, name, phase, x_label):
-    """Speed over the length that the metric ends with, a panel for each file type."""
+    """Speed over the length at the end of the metric's name, one panel for each file type."""
     rows = [r for r in rows if r["part"] == "speed" and r["metric"].startswith(phase)]
     if len(unique(rows, "metric")) < 2:
         return None

@@ -51,7 +51,7 @@ def _cell(row, n_rows):
 
 
 def _merge(rows):
-    """Rows of one cell, such as the machine's, measured several times: their middle and ends."""
+    """The middle and the ends of the rows of a cell that was measured several times, such as the machine's."""
     ordered = sorted(rows, key=lambda r: r["value"])
     return {**ordered[len(ordered) // 2], "low": ordered[0]["low"], "high": ordered[-1]["high"]}
 
