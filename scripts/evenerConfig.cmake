@@ -1,4 +1,4 @@
-# For find_package(evener): the target evener::evener, and what it links.
+# For find_package(evener): the target evener::evener and the libraries that it links.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 find_dependency(CLBlast)

@@ -30,36 +30,36 @@ FORMATS = {
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
-# (format of most matrices, of those that suffer more, file_type): types whose files mix formats, as llama.cpp makes
-# them but for the embedding of a model with an output head of its own, which has more bits here too.
+# (format of most matrices, format of sensitive ones, file_type): types whose files mix formats, as llama.cpp makes them.
+# One difference: the embedding of a model with an output head of its own also gets more bits here.
 MIXES = {"Q4_K_M": ("Q4_K", "Q6_K", 15), "Q5_K_M": ("Q5_K", "Q6_K", 17)}
 
-# What stands in for a K format where the rows are no multiple of 256.
+# What replaces a K format if the rows are no multiple of 256.
 _FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
 
 def fitting_format(name, columns):
-    """`name`, or its stand-in for rows of this many columns; F32 when nothing else fits."""
+    """`name`, or its replacement for rows of this many columns. F32 if nothing else fits."""
     while columns % FORMATS[name][1]:
         name = _FALLBACK.get(name, "F32")
     return name
 
 
-# Suffer most from few bits.
+# These lose most with few bits.
 _WIDE = ("token_embd.weight", "output.weight")
 
 
 def weight_format(name, columns, wanted, pure=False):
-    """Format of a matrix in a model of type `wanted`: the embedding and the output head are not taken below Q8_0
-    unless `pure`."""
+    """Format of a matrix in a model of type `wanted`. The embedding and the output head stay at Q8_0 or better, unless
+    `pure`."""
     if name in _WIDE and not pure and wanted not in ("F32", "F16", "BF16"):
         wanted = "Q8_0"
     return fitting_format(wanted, columns)
 
 
 def mixed_format(name, columns, wanted, layer, n_layers, pure=False):
-    """weight_format where `wanted` may be a mix: there values and down projections of the first and last eighth of the
-    layers and of every third between have more bits, and so do the embedding and the output head."""
+    """As weight_format, but `wanted` may be a mix. A mix gives more bits to the value and down matrices of the first and
+    last eighth of the layers and of every third layer between, and to the embedding and the output head."""
     if wanted not in MIXES:
         return weight_format(name, columns, wanted, pure)
     most, better, _ = MIXES[wanted]
@@ -146,8 +146,8 @@ def _text(s):
 
 
 class Writer:
-    """Collects keys and tensors; save() writes them. Tensors are given as raw blocks or as callables that make them,
-    so that a large file is never whole in memory."""
+    """Collects keys and tensors; save() writes them. A tensor is raw blocks, or a callable that makes them, so that a
+    large file is never complete in memory."""
 
     def __init__(self):
         self._keys, self._tensors = [], []
@@ -182,7 +182,7 @@ class Writer:
             kind, block_len, block_bytes, _ = FORMATS[form]
             table += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
             offset += -(-(int(np.prod(shape)) // block_len * block_bytes) // ALIGNMENT) * ALIGNMENT
-        part = f"{path}.part"  # renamed when whole: nobody sees half a file, and the input may be the output
+        part = f"{path}.part"  # renamed when complete: nobody sees half a file, and the input may be the output
         try:
             self._write(part, table)
             os.replace(part, path)
@@ -213,7 +213,7 @@ def _half_bytes(x):
 
 
 def dequantize(raw, form):
-    """f32 values of raw blocks in one of the formats of plain blocks (sources of requantize)."""
+    """f32 values of raw blocks, in one of the formats that requantize reads."""
     b = np.frombuffer(raw, np.uint8).reshape(-1, FORMATS[form][2])
     if form == "F32":
         return b.view("<f4").reshape(-1)
@@ -262,7 +262,7 @@ def _fifth_bits(q):
 
 
 def _symmetric(x, bits):
-    """Scale and codes of the formats whose zero is the middle code."""
+    """Scale and codes for formats whose zero is the middle code."""
     middle = 1 << (bits - 1)
     d = _signed_extreme(x) / -middle
     q = np.minimum((x * _inverse(d) + middle + 0.5).astype(np.uint8), 2 * middle - 1).astype(np.uint8)
@@ -397,7 +397,7 @@ _QUANTIZERS = {
 
 
 def quantize(x, form):
-    """Raw blocks of f32 values, a multiple of the format's block. In pieces: temporaries stay small."""
+    """Raw blocks of f32 values, a multiple of the format's block. Works in pieces, so that temporaries stay small."""
     x = np.asarray(x, np.float32).reshape(-1, FORMATS[form][1])
     step = max(1, (1 << 22) // FORMATS[form][1])
     return np.concatenate([_QUANTIZERS[form](x[i : i + step]).reshape(-1) for i in range(0, len(x), step)])

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Shared by the scripts of this folder: one line per step, progress for long ones, packages, checksums, drivers.
-# Sourced, never run; leaves the shell in the root of the checkout.
+# Shared by the scripts of this folder: one line for each step, progress for long steps, packages, checksums, downloads.
+# Scripts source this file. It changes to the root of the checkout.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT=$PWD
@@ -19,7 +19,7 @@ die() {
 	exit 1
 }
 
-# progress NAME LOG: until killed, shows on a terminal the log's last line as it goes, else a sign of life every 15 s.
+# progress NAME LOG: runs until it is killed. On a terminal it shows the last line of the log, elsewhere a line every 15 s.
 progress() {
 	local start=$SECONDS last=0 now
 	while sleep 0.2 && kill -0 $$ 2>/dev/null; do
@@ -33,7 +33,7 @@ progress() {
 	done
 }
 
-# step NAME COMMAND...: one line for a step whose own output goes to a log; a failure shows the log's end.
+# step NAME COMMAND...: prints one line for a step. The step's own output goes to a log; a failure shows the end of the log.
 step() {
 	local name=$1 log start=$SECONDS status=0 ticker
 	shift
@@ -63,7 +63,8 @@ as_root() {
 	fi
 }
 
-# need_packages NAMES: installs by apt-get what dpkg does not know as installed. Without apt the libraries and tools must be there.
+# need_packages NAMES: installs with apt-get what dpkg does not list as installed. Without apt the libraries and tools must be
+# there.
 need_packages() {
 	local missing=() p
 	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
@@ -105,7 +106,8 @@ need_without_apt() {
 # has_sha256 FILE SUM
 has_sha256() { [ -f "$1" ] && printf '%s  %s\n' "$2" "$1" | sha256sum --check --status; }
 
-# download REQUIREMENTS-FILE FOLDER: wheels pinned by version and hash, never a source package (whose set-up script would run).
+# download REQUIREMENTS-FILE FOLDER: downloads wheels pinned by version and hash, never a source package, whose set-up script
+# would run.
 download() {
 	python3 -m pip download --no-deps --only-binary :all: --require-hashes --disable-pip-version-check \
 		--progress-bar off --dest "$2" --requirement "$1"
