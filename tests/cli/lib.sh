@@ -1,5 +1,5 @@
-# lib.sh - what the scripts beside it share; each sources it with its own arguments, EVENER REPO ...: a folder of its own to
-# work in, and what is expected of a command. The last line of a script is `finish`.
+# lib.sh - shared by the scripts beside it. Each sources it with its own arguments, EVENER REPO ... It makes a work folder
+# and has functions that check a command. The last line of a script is `finish`.
 # shellcheck shell=bash
 set -u
 evener=$(realpath "$1")
@@ -25,8 +25,8 @@ finish() {
 	exit
 }
 
-# without NAME...: not these of the tests' drivers. Each costs every command a part of a second, sanitized more; rusticl's
-# device takes a minute to be measured (vendors.sh is about it).
+# without NAME...: leave out these drivers. Each driver costs every command a part of a second, more with sanitizers.
+# Measuring rusticl's device takes a minute (vendors.sh tests it).
 without() {
 	local name
 	[ -d "${OCL_ICD_VENDORS-}" ] || return 0
@@ -41,7 +41,7 @@ need_model() {
 	[ -e "$model" ] || skip 'EVENER_TEST_MODEL names no file'
 }
 
-# tells CODE CULPRIT ARGS...: the command ends with the code and one line on stderr, which names the culprit.
+# tells CODE CULPRIT ARGS...: the command exits with the code and prints one line on stderr, which names the culprit.
 tells() {
 	local code=$1 culprit=$2 got
 	shift 2
@@ -53,13 +53,13 @@ tells() {
 	grep -qF -- "$culprit" err || fail "$*: '$culprit' is not named in: $(head -c 200 err)"
 }
 
-# refuse CODE CULPRIT ARGS...: the same, and nothing on stdout.
+# refuse CODE CULPRIT ARGS...: the same, with nothing on stdout.
 refuse() {
 	tells "$@"
 	[ ! -s out ] || fail "${*:3}: something on stdout: $(head -c 200 out)"
 }
 
-# holds PYTHON ARGS...: the command succeeds, is quiet on stderr, and PYTHON is true of its JSON d.
+# holds PYTHON ARGS...: the command succeeds, prints nothing on stderr, and PYTHON is true for its JSON d.
 holds() {
 	local condition=$1
 	shift

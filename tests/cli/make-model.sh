@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make-model.sh EVENER REPO - scripts/make-model: files of random weights are as asked for, load and run.
+# make-model.sh EVENER REPO - scripts/make-model: files with random weights have the requested types, load and run.
 . "$(dirname "$0")/lib.sh"
 without rusticl intel
 model=${EVENER_TEST_MODEL:-$repo/models/smollm2-135m-instruct-q4_1.gguf}
@@ -25,7 +25,7 @@ python3 -c 'import json, sys
 d = json.load(sys.stdin)
 assert d["prompt_ids"] == [504, 3575, 282, 4649, 314] and len(d["ids"]) == 8, d' <"$dir/out" || fail 'run: not as expected'
 
-# The same arguments, the same bytes; a file without a tokenizer is refused.
+# The same arguments give the same bytes. A file without a tokenizer is refused.
 "$repo/scripts/make-model" --shape tiny --type q4_0 --tokenizer "$model" "$dir/again.gguf"
 cmp "$dir/q4_0.gguf" "$dir/again.gguf" || fail 'the same arguments made other bytes'
 "$repo/scripts/make-model" --shape tiny --tokenizer "$repo/README.md" "$dir/no.gguf" 2>"$dir/err" && fail 'README.md taken'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# picture.sh EVENER REPO - configs/simple-lm.yaml as a user runs it: its logits, its picture, and what cannot be drawn.
+# picture.sh EVENER REPO - configs/simple-lm.yaml as a user runs it: its logits, its picture, and pictures that fail.
 . "$(dirname "$0")/lib.sh"
 without rusticl intel
 config=$repo/configs/simple-lm.yaml

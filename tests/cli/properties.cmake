@@ -1,4 +1,4 @@
-# The built program, driven by scripts.
+# Scripts that run the built program.
 foreach(script refuse results picture train score make-model)
 	add_test(NAME cli/${script} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
@@ -6,7 +6,7 @@ foreach(script refuse results picture train score make-model)
 		ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
 endforeach()
 
-# Three vendors' drivers; the slow one takes a minute to be measured.
+# Drivers of three vendors. Measuring the slow one takes a minute.
 foreach(what plan run)
 	add_test(NAME cli/vendors_${what} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/vendors.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} ${what})
@@ -20,7 +20,7 @@ add_test(NAME cli/score_long COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/score.
 	${CMAKE_SOURCE_DIR} long)
 set_tests_properties(cli/score_long PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 LABELS long)
 
-# Speeds: nothing else may run beside it.
+# This test compares speeds, so nothing else may run at the same time.
 add_test(NAME cli/proposed COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/proposed.sh $<TARGET_FILE:evener_cli>
 	${CMAKE_SOURCE_DIR})
 set_tests_properties(cli/proposed PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 1800 LABELS long)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# proposed.sh EVENER SOURCE - what the planner proposes of the devices that it is shown is not slower than any of them alone,
-# decoding and with prompts: of one driver, of PoCL and Intel's runtime, and of three vendors; in turn, medians of the rounds.
+# proposed.sh EVENER SOURCE - the set that the planner chooses is not slower than any of its devices alone, in decode and in
+# prefill. Tested with one driver, with PoCL and Intel's runtime, and with three vendors. Measured in turn; medians of rounds.
 . "$(dirname "$0")/lib.sh"
 need_model
 rounds=3
 noise=0.04 # medians of three of one set were seen so far apart
 
-# vendors NAME...: the drivers to be seen.
+# vendors NAME...: show only these drivers.
 vendors() {
 	local name
 	export OCL_ICD_VENDORS=$dir/vendors-${*// /-}
@@ -17,7 +17,7 @@ vendors() {
 	done
 }
 
-# speed LIST: a line of one measurement: LIST, prefill, decode, the devices; "planned" is what the planner chooses.
+# speed LIST: prints one measurement: LIST, prefill, decode, the devices. "planned" is the planner's own choice.
 speed() {
 	local list=()
 	[ "$1" = planned ] || list=(-d "$1")
@@ -27,7 +27,7 @@ d = json.load(sys.stdin)
 print(sys.argv[1], d["together"]["prefill_tok_s"], d["together"]["decode_tok_s"], "+".join(d["devices"]))' "$1"
 }
 
-# A device that was planned in every round is measured twice, not compared with itself.
+# A device that was planned in every round is not compared with itself: its measurements are put together.
 compare() {
 	python3 -c '
 import statistics, sys
@@ -49,7 +49,7 @@ for column, phase in enumerate(("prefill", "decode")):
 sys.exit(slower)' "$noise"
 }
 
-# not_slower NAME...: with these drivers, beside each of their devices that is worth its while.
+# not_slower NAME...: check with these drivers, against each of their devices except slow ones.
 not_slower() {
 	local devices device i
 	vendors "$@"

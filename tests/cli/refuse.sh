@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# refuse.sh EVENER REPO - wrong use and bad files, told to the built program: each ends with its exit code, nothing on
-# stdout and exactly one line on stderr, which names the culprit.
+# refuse.sh EVENER REPO - wrong use and bad files, given to the built program. Each ends with its exit code, nothing on
+# stdout, and exactly one line on stderr, which names the culprit.
 . "$(dirname "$0")/lib.sh"
 
 accept() {
@@ -48,7 +48,7 @@ refuse 2 'this version knows: auto, f32, q8' run -m x --activations q4
 refuse 2 'this version knows: auto, host, events, flags' run -m x --reduce ring
 refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
 
-# Devices that are not there, through every driver there is.
+# Devices that are not there, with all drivers.
 refuse 2 'nosuchdevice' selftest -d nosuchdevice
 
 # Model files.
@@ -63,7 +63,7 @@ for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'score -p a -
 done
 refuse 2 'is a model' run short.gguf -p a
 
-# Configs: one of each kind here, all kinds in test_config.c.
+# Configs: one of each kind; test_config.c has all of them.
 printf 'version: 1\nmodel: {path: gone.gguf}\n' >gone.yaml
 printf 'version: 1\nmodle: {path: x}\n' >unknown.yaml
 printf 'version: 1\nsample:\n  temp: 1\n  temp: 2\n' >duplicate.yaml
@@ -84,14 +84,14 @@ for command in run plan bench logits 'config check'; do
 	done
 done
 
-# stdout that cannot take the result is a failure, too.
+# It is also a failure if stdout cannot take the result.
 if [ -w /dev/full ]; then
 	"$evener" config schema >/dev/full 2>err
 	[ $? = 1 ] || fail 'config schema >/dev/full: did not fail'
 	grep -q 'standard output' err || fail "config schema >/dev/full: $(cat err)"
 fi
 
-# What is right.
+# Correct use.
 accept --help
 accept --version
 accept help run

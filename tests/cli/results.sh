@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# results.sh EVENER REPO - what the commands print with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): JSON with the
-# keys scripts rely on and nothing else on stdout, text as it comes, and Ctrl-C ending in time. Exit 77 without the model.
+# results.sh EVENER REPO - the output of the commands with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): JSON with
+# the keys that scripts rely on and nothing else on stdout, text as it comes, an end in time after Ctrl-C. Exit 77 without
+# the model.
 . "$(dirname "$0")/lib.sh"
 need_model
 without rusticl
@@ -30,7 +31,7 @@ holds 'd["alone"] == [] and d["efficiency"]["decode"] is None and d["depth"] == 
 	and [i[-4:] for i in d["devices"]] == ["/1@0", "/1@1"] and len(d["all_reduce"]) > 2 and d["together"]["decode_tok_s"] > 0' \
 	bench -m "$model" -d pocl/1+1 --depth 40 -p 8 -n 4 -r 1 --no-alone
 
-# What was measured on a busy machine is measured again on a quieter one, and what was not is believed.
+# A profile of a busy machine is measured again on a quieter one. Other profiles are used.
 cp -r "${EVENER_CACHE_DIR-}" cache || fail 'EVENER_CACHE_DIR names no folder'
 sed -i 's/step_gbs\t.*/step_gbs\t0.001/' cache/profiles/*
 slow='d["predicted"]["decode_tok_s"] < 1' plan=(plan -m "$model" -d pocl -c 256)
@@ -38,21 +39,21 @@ EVENER_CACHE_DIR=$PWD/cache holds "$slow" "${plan[@]}"
 for profile in cache/profiles/*; do printf '0\tothers\t1000\n' >>"$profile"; done
 EVENER_CACHE_DIR=$PWD/cache holds "not ($slow)" "${plan[@]}"
 
-# Plain output: the text alone on stdout, the rest on stderr, and with -q nothing there.
+# Plain output: only the text on stdout, the rest on stderr, and with -q nothing there.
 "$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >out 2>err || fail 'run from stdin failed'
 [ "$(cat out)" = "$(printf ' Paris.\n\nThe answer is:')" ] || fail "run: printed $(cat out)"
 grep -q 'tokens/s' err || fail 'run: no statistics on stderr'
 "$evener" "${run[@]}" -q -n 1 -p "$text" >out 2>err
 [ ! -s err ] || fail "run -q: $(cat err)"
 
-# A context that the prompt does not fit, and an empty prompt (this model has no BOS).
+# A prompt that does not fit into the context, and an empty prompt (this model has no BOS).
 "$evener" run -m "$model" -d pocl -c 4 -p "$text" -q 2>err >out
 [ $? = 1 ] && grep -q 'context of 4' err || fail "prompt larger than the context: $(cat err)"
 "$evener" "${run[@]}" -q -p '' 2>err >out
 [ $? = 2 ] && grep -q 'prompt is empty' err || fail "empty prompt: $(cat err)"
 
-# Interrupted in the middle of the text, and not while devices are measured again: 130 within two seconds, and what was
-# generated is there.
+# Interrupted in the middle of the text, not while devices are measured again: exit 130 within two seconds, and the text
+# so far is there.
 for signal in INT TERM; do
 	env -u BASH_ENV EVENER_LOG=info "$evener" "${run[@]}" -p "$text" --ignore-eos --temp 0 -c 4096 --json >out 2>err &
 	pid=$!

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# score.sh EVENER REPO [long] - evener score with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): llama-perplexity's
-# figures under every split, a killed run that goes on, and bad texts. long: all 32 windows. Exit 77 without the model.
+# score.sh EVENER REPO [long] - evener score with a real model (EVENER_TEST_MODEL, SmolLM2-135M-Instruct): the figures of
+# llama-perplexity with every split, a killed run that continues, and bad texts. long: all 32 windows. Exit 77 without the
+# model.
 . "$(dirname "$0")/lib.sh"
 need_model
 without rusticl intel
 text=$repo/tests/data/persuasion-20k.txt
 f32=(score -m "$model" --activations f32)
 
-# Within 0.1 % of what llama-perplexity says of the same weights in F32.
+# Within 0.1 % of the figure of llama-perplexity for the same weights in F32.
 agrees() {
 	echo "abs(d['perplexity'] / $1 - 1) < 1e-3 and d['tokens'] == 255 * $2 and d['windows'] == $2
 		and abs(math.exp(d['nll']) / d['perplexity'] - 1) < 1e-6 and d['resumed_windows'] == 0"
 }
 
-# Messages in a shorter format: not the same figure, but within what they may cost.
+# Packed messages: the figure changes, but no more than the format allows.
 shorter() {
 	holds "0 < abs(d['perplexity'] / $2 - 1) < 5e-3" \
 		"${f32[@]}" -f "$text" --ctx 512 --windows 2 -d pocl/1+1 --split tensor --messages "$1"
@@ -48,7 +49,7 @@ holds 'd["split"] == "sequence" and [r["windows"] for r in d["ranks"]] == [3, 1]
 	"${f32[@]}" -f "$text" --ctx 16 --windows 4 -d pocl/1+1 --split sequence --shares 3,1
 shorter q8 "$tensor"
 
-# Each token; a text shorter than the context is one piece of which all but the first token count.
+# Each token. A text shorter than the context is one piece; all of its tokens except the first are scored.
 holds 'd["tokens"] == 4 and [t["text"] for t in d["token_logprobs"]] == [" capital", " of", " France", " is"]
 	and abs(d["nll"] + sum(t["logprob"] for t in d["token_logprobs"]) / 4) < 1e-6' \
 	"${f32[@]}" -d pocl/1 -p 'The capital of France is' --tokens
@@ -60,7 +61,8 @@ holds 'd["tokens"] > 4 and math.isfinite(d["nll"])' "${f32[@]}" -d pocl/1 -f byt
 "$evener" "${f32[@]}" -d pocl/1 -f bytes.txt -q --image surprise.png >out 2>err || fail "image: $(cat err)"
 [ "$(head -c 4 surprise.png | tail -c 3)" = PNG ] || fail 'image: no PNG'
 
-# Killed in the middle: the next run goes on and has the same figures to the last digit. A cache of its own, with what was measured.
+# Killed in the middle: the next run continues and has the same figures to the last digit. It has a cache of its own, with a
+# copy of the profiles.
 cp -r "${EVENER_CACHE_DIR:-$HOME/.cache/evener}" cache 2>/dev/null || mkdir cache
 export EVENER_CACHE_DIR=$dir/cache
 rm -rf cache/scores

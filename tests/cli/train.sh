@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# evener train: a tiny model learns, stops, resumes to the same bits, changes its split; and what goes wrong is one line
-# that leaves what was there.
+# evener train: a tiny model learns, stops, resumes to the same bits, changes its split. Every failure is one line and
+# leaves the old files.
 #   train.sh EVENER REPO
 . "$(dirname "$0")/lib.sh"
 platforms=$("$evener" devices --no-measure --json | grep -c '"pocl"')
@@ -24,7 +24,7 @@ tail -1 whole.json | grep -q '"val_loss": null' && fail "no held-out loss at the
 [ -e tiny.gguf.checkpoint ] && fail "a finished run leaves a checkpoint"
 "$evener" run -m tiny.gguf -d pocl -p 'The ' -n 8 --temp 0 -q >text || fail "run does not load the model"
 
-# killed some steps after the seventh, by writing where nobody reads: the rest of the run has the same losses and weights
+# killed some steps after the seventh, because nobody reads its output: the rest of the run has the same losses and weights
 "${train[@]}" --output again.gguf --json 2>/dev/null | head -7 >/dev/null
 [ -e again.gguf.checkpoint ] || fail "no checkpoint after a kill"
 refuse 2 'left from a run that ended after step' train tiny.yaml -d pocl --output again.gguf
@@ -64,7 +64,7 @@ cmp -s gpt2.gguf gpt2-again.gguf || fail "gpt2: the resumed model has other bits
 	fail "gpt2: loss curves of one and three ranks part"
 [ "$(head -1 gpt2.json)" = "$(head -1 gpt2-whole.json)" ] && fail "dropout changes nothing"
 "$evener" run -m gpt2.gguf -d pocl -p 'The ' -n 8 --temp 0 -q >text 2>err || fail "run does not load gpt2: $(cat err)"
-# one more step, of a rate of nothing: what is tested is the model, without dropout and whatever it was trained with
+# one more step with a rate of 0: this tests the model without dropout, whatever it was trained with
 for fraction in 0 0.5; do
 	"$evener" train -m gpt2.gguf -d pocl --data "$text" -o still.gguf -c 32 --steps 1 --warmup 0 --learning-rate 0 --min-rate 0 \
 		--held-out 0.01 --dropout $fraction --json 2>err | sed 's/.*"val_loss": \([^,]*\),.*/\1/' >"still$fraction"
@@ -83,7 +83,7 @@ next=$("$evener" logits -m simple.gguf --ids 3,1,4,5,9,2,6,8,7 -q |
 refuse 2 '2 at least' train "$repo/configs/simple-lm.yaml" --ids 5 -o x.gguf
 refuse 2 'token id 10' train "$repo/configs/simple-lm.yaml" --ids 5,10 -o x.gguf
 
-# an adapter for the tiny model changes what it says, scaled by nothing it does not; another model's is refused
+# an adapter for the tiny model changes its output; with scale 0 it does not; an adapter of another model is refused
 "$evener" train -m tiny.gguf -d pocl --data "$text" -o adapter.gguf --lora-rank 4 --steps 5 --learning-rate 0.05 -c 32 \
 	--warmup 0 --held-out 0 -q >out 2>err || fail "LoRA: $(cat err)"
 logits() { "$evener" logits -m tiny.gguf -d pocl --ids 65,66,67 -q "$@" 2>err || fail "logits $*: $(cat err)"; }
@@ -122,7 +122,7 @@ refuse 1 'nowhere' train tiny.yaml -d pocl --output nowhere/x.gguf
 head -c 3000 nan.gguf.checkpoint >cut.gguf.checkpoint
 refuse 1 'cut.gguf.checkpoint' train tiny.yaml -d pocl --output cut.gguf --resume
 
-# A text that the vocabulary does not cover: the tiny model's, without its token for the byte Q.
+# A text that the vocabulary does not cover: that of the tiny model, without its token for the byte Q.
 python3 - tiny.gguf hole.gguf <<'END'
 import sys
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# vendors.sh EVENER SOURCE plan|run|cores - three vendors' drivers on one chip: the planner keeps one of them and says why the
-# others stay out; an explicit list with shares works with all three and gives the reference's ids; two CPU drivers in
-# a list are each kept to a part of the cores. Exit 77 without the model or a driver.
+# vendors.sh EVENER SOURCE plan|run|cores - drivers of three vendors on one chip. The planner keeps one of them and says why
+# it leaves out the others. An explicit list with shares works with all three and gives the ids of the reference. Two CPU
+# drivers in a list each get a part of the cores. Exit 77 without the model or a driver.
 . "$(dirname "$0")/lib.sh"
 need_model
 reference=$repo/tests/data/greedy-f32.json
@@ -38,8 +38,8 @@ ranks = run["stats"]["ranks"]
 assert len(ranks) == 3 and all(abs(r["share"] - s / 13) < 0.02 for r, s in zip(ranks, (6, 6, 1))), ranks' "$reference"
 }
 
-# limits LIST: the settings that evener makes for a list, as "VARIABLE=N of CORES ". Too little memory is refused after
-# that and before anything is measured.
+# limits LIST: the settings that evener makes for a list, as "VARIABLE=N of CORES ". The command asks for too little memory,
+# which is refused after these settings and before any measurement.
 limits() {
 	EVENER_LOG=info "$evener" plan -m "$model" -c 512 -d "$1" --memory 1MiB 2>&1 >/dev/null |
 		sed -n 's/.* is kept to \([0-9]*\) of \([0-9]*\) cores (\([A-Z_]*\)).*/\3=\1 of \2/p' | sort | tr '\n' ' '

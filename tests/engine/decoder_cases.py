@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""decoder_cases.py FOLDER cases|few|long: tiny models with random weights, and beside each NAME.gguf what it must give in
-NAME.expected: counts, ids, positions, then the logits at these positions (float64). Exit 77 without numpy."""
+"""decoder_cases.py FOLDER cases|few|long: makes tiny models with random weights. Beside each NAME.gguf it writes
+NAME.expected: counts, ids, positions, then the expected logits at these positions (float64). Exit 77 without numpy."""
 
 import os
 import struct
@@ -45,7 +45,7 @@ CASES = {
     # heads of 48 in blocks of 256
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
-# an architecture, head layout and kind of format each
+# one for each architecture, head layout and kind of format
 FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "gpt2-q8_0-untied", "simple-lm-q4_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",
@@ -55,7 +55,7 @@ N_IDS, LONG_IDS = 40, 8100
 
 
 def rewrite(path, changes):
-    """The file again with some u32 keys changed."""
+    """Writes the file again with some u32 keys changed."""
     source, out = oracle.gguf_file.Reader(path), oracle.gguf_file.Writer()
     for key, (kind, value) in source.keys.items():
         out.raw(key, kind, struct.pack("<I", changes[key]) if key in changes else value)

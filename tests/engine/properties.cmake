@@ -1,4 +1,4 @@
-# The engine's tests measure devices first, which is the probe's work.
+# The tests of the engine measure devices first. That needs the probe.
 foreach(source IN LISTS sources)
 	get_filename_component(name ${source} NAME_WE)
 	add_dependencies(${name} evener_probe)
@@ -6,7 +6,7 @@ endforeach()
 
 set(LEAKS LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
 
-# engine_run NAME LABEL SECONDS PROGRAM ARGS...: one more run of a test program; ENGINE_ENV adds to its environment.
+# engine_run NAME LABEL SECONDS PROGRAM ARGS...: adds another run of a test program. ENGINE_ENV adds to its environment.
 function(engine_run name label seconds program)
 	add_test(NAME engine/${name} COMMAND ${program} ${ARGN})
 	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${seconds} LABELS "${label}"
@@ -26,7 +26,7 @@ engine_run(test_reference_f32_halves_long long 1200 test_reference pocl/1+1 f32)
 set_tests_properties(engine/test_splits PROPERTIES TIMEOUT 300)
 engine_run(test_splits_f32 long 1200 test_splits ${CMAKE_SOURCE_DIR}/models/smollm2-135m-instruct-f32.gguf)
 
-# Tiny models and what they must give, made by Python; in several ways on one driver, then over drivers.
+# Tiny models and their expected logits, made by Python: with several splits on one driver, then over several drivers.
 foreach(kind cases few long)
 	add_test(NAME engine/decoder_${kind} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/engine/decoder_cases.py
 		${CMAKE_BINARY_DIR}/tests/decoder-${kind} ${kind})
@@ -39,7 +39,7 @@ set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 6
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
 
-# Two vendors on one CPU, a core each.
+# Two vendors on one CPU, with one core each.
 set(ENGINE_ENV POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1 EVENER_TEST_CASES=${cases})
 engine_run(test_errors_vendors "" 120 test_errors vendors)
 engine_run(test_reference_vendors "" 300 test_reference pocl,intel q4_1 3)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every kernel on tiny shapes under the interpreter Oclgrind, which must find no race, uninitialised read, overrun or
-# wrong API call. GEMM is CLBlast's own and stays out.   oclgrind.sh TEST_KERNELS KERNELS
+# Runs every kernel on tiny shapes under the interpreter Oclgrind, which must find no race, uninitialised read, overrun or
+# wrong API call. GEMM belongs to CLBlast and is left out.   oclgrind.sh TEST_KERNELS KERNELS
 set -u
 library=$(ls /usr/lib/oclgrind/liboclgrind-rt-icd.so /usr/lib/*/oclgrind/liboclgrind-rt-icd.so \
 	/usr/local/lib/liboclgrind-rt-icd.so 2>/dev/null | head -n 1)
@@ -13,8 +13,8 @@ trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/vendors"
 echo "$library" >"$folder/vendors/oclgrind.icd"
 cp -r "$2" "$folder/kernels"
-# Oclgrind 21.10 takes the operand that a shuffle leaves unused for uninitialised data: here the functions that
-# shuffle go lane by lane. Optimised code has more such shuffles, and some make Oclgrind crash.
+# Oclgrind 21.10 reports the unused operand of a shuffle as uninitialised data. The functions that shuffle are therefore
+# replaced by versions that go element by element. Optimised code has more such shuffles, and some make Oclgrind crash.
 lane_by_lane() { # TYPE NAME STEP: a function of 16 lanes of a type, as STEP for each lane after the first
 	body=
 	for lane in 1 2 3 4 5 6 7 8 9 a b c d e f; do body="$body $(printf "$3" $lane)"; done
@@ -24,7 +24,7 @@ lane_by_lane float sum16 "x += v.s%s;"
 lane_by_lane float max16 "x = fmax(x, v.s%s);"
 lane_by_lane int sum16_int "x += v.s%s;"
 lane_by_lane uint max16_uint "x = max(x, v.s%s);"
-# What is inlined by force holds an intrinsic that Oclgrind 21.10 does not know.
+# Forced inlining uses an intrinsic that Oclgrind 21.10 does not know.
 sed -i 's/^#define INLINE .*/#define INLINE inline/' "$folder/kernels/common.cl"
 export OCL_ICD_VENDORS=$folder/vendors EVENER_CACHE_DIR=$folder/cache EVENER_KERNEL_DIR=$folder/kernels
 export OCLGRIND_BUILD_OPTIONS=-cl-opt-disable OCLGRIND_NUM_THREADS=1

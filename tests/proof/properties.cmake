@@ -1,5 +1,5 @@
-# Every kernel with a weight format of each kind; all formats, one core's work of compiling for minutes, are labelled
-# long (engine/test_decoder meets every format too).
+# Every kernel with one weight format of each kind. The runs with all formats compile for minutes on one core, so they have
+# the label long (engine/test_decoder covers every format too).
 add_dependencies(test_kernels evener_probe)
 set_tests_properties(proof/test_kernels PROPERTIES TIMEOUT 600 COST 80)
 foreach(platform intel rusticl)
