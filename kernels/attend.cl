@@ -41,64 +41,62 @@ INLINE void store_head(global float *out, size_t t, uint stride, uint offset, ui
 }
 #endif
 
-// The query heads of KV head kv here begin with the first of these and end before the second.
-INLINE uint own_begin(uint kv, uint first_head, uint first_kv) { return max((first_kv + kv) * GROUP, first_head) - first_head; }
-INLINE uint own_end(uint kv, uint first_head, uint first_kv, uint n_heads)
-{
-	return min((first_kv + kv + 1) * GROUP - first_head, n_heads);
-}
+// Queries are counted within a span: query i is head i % n_own of the n_own heads of a KV head, in the span's row i / n_own.
+typedef struct {
+	uint kv, begin, n_own; // the KV head; its query heads here: the first, and how many
+	uint first;            // of the QUERIES queries
+} query_block;
 
-// state = what QUERIES queries from `first` on of n_own heads from `begin` on, rotated here, find in the item-th of every
-// ATTENTION_ITEMS tiles of a part of the keys. appends: the newest k and v, of one token, are appended here too, by the
-// item that reads them: only where one block holds all queries of a KV head.
-INLINE void attend(running *state, const attention_input *a, uint kv, uint begin, uint n_own, uint first, uint split,
-                   uint n_splits, uint item, uint appends)
+// state = what the queries of a block, rotated here, find in the item-th of every ATTENTION_ITEMS tiles of a part of the
+// keys. appends: the newest k and v of the span's one row are appended here too, by the item that reads them: only where one
+// block holds all queries of a KV head.
+INLINE void attend(running *state, const attention_input *a, const row_span *s, query_block b, uint split, uint item, uint appends)
 {
 	float q[QUERIES][HEAD_PAD];
 	uint limits[QUERIES];
 	for (uint r = 0; r < QUERIES; r++) {
-		uint id = min(first + r, n_own * a->n_tok - 1), t = id / n_own;
-		const global float *from = a->qkv + (size_t)t * a->stride + (begin + id % n_own) * HEAD_DIM;
-		load_rotated(q[r], from, a->rope + (size_t)(a->position + t) * ROPE_DIM, a->q_weight, a->eps);
+		uint id = min(b.first + r, b.n_own * s->n_rows - 1), t = id / b.n_own;
+		const global float *from = a->qkv + (size_t)(s->first_row + t) * a->stride + (b.begin + id % b.n_own) * HEAD_DIM;
+		load_rotated(q[r], from, a->rope + (size_t)(s->position + t) * a->rope_stride, a->norms, a->eps);
 		for (uint i = 0; i < HEAD_VECS; i++) {
-			vstore16(vload16(i, q[r]) * (1.0f / sqrt((float)HEAD_DIM)), i, q[r]);
+			vstore16(vload16(i, q[r]) * a->scale, i, q[r]);
 			state[r].acc[i] = 0.0f;
 		}
-		limits[r] = a->position + t + 1;
+		limits[r] = s->position + t + 1;
 		state[r].top = LOWEST;
 		state[r].sum = 0.0f;
 	}
 	uint n_keys = limits[QUERIES - 1], used = (n_keys + EVN_KV_TILE - 1) / EVN_KV_TILE;
-	uint from = used * split / n_splits, to = used * (split + 1) / n_splits;
-	if (appends && split == n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
-		append(a, kv, 0);
+	uint from = used * split / s->n_splits, to = used * (split + 1) / s->n_splits;
+	if (appends && split == s->n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
+		append(a, s, b.kv, s->first_row);
 	for (uint tile = from + item; tile < to; tile += ATTENTION_ITEMS) {
-		size_t at = tile_begin(a, kv, tile);
+		size_t at = tile_begin(a, s, b.kv, tile);
 		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * EVN_KV_TILE, limits,
 		         min(n_keys - tile * EVN_KV_TILE, (uint)EVN_KV_TILE));
 	}
 }
 
-// out (n_tok, out_stride) = the rows that these queries' states, of all keys, make.
-INLINE void store_attended(running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, global float *out,
+// out (n_rows, out_stride) = the rows that these queries' states, of all keys, make.
+INLINE void store_attended(running *state, const attention_input *a, const row_span *s, query_block b, global float *out,
                            uint out_stride, uint out_offset)
 {
-	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
-		size_t t = (first + r) / n_own;
+	for (uint r = 0; r < QUERIES && b.first + r < b.n_own * s->n_rows; r++) {
+		size_t row = s->first_row + (b.first + r) / b.n_own;
 		float sum = sum16(state[r].sum);
 		for (uint i = 0; i < HEAD_VECS; i++)
 			state[r].acc[i] /= sum;
-		store_head(out, t, out_stride, out_offset, begin + (first + r) % n_own, n_heads, state[r].acc);
+		store_head(out, row, out_stride, out_offset, b.begin + (b.first + r) % b.n_own, a->n_heads, state[r].acc);
 	}
 }
 
-// partial (n_splits, n_tok, n_heads, EVN_PARTIAL_ROW(HEAD_PAD)) = sums, maximum and denominator of the states of a part of the keys.
-INLINE void store_partial(const running *state, uint begin, uint n_own, uint first, uint n_tok, uint n_heads, uint split,
-                          global float *partial)
+// partial (n_rows, n_heads, most_splits, EVN_PARTIAL_ROW(HEAD_PAD)) = sums, maximum and denominator of the states of a part of the keys.
+INLINE void store_partial(const running *state, const attention_input *a, const row_span *s, query_block b, uint split,
+                          uint most_splits, global float *partial)
 {
-	for (uint r = 0; r < QUERIES && first + r < n_own * n_tok; r++) {
-		size_t t = (first + r) / n_own, h = begin + (first + r) % n_own;
-		global float *p = partial + (((size_t)split * n_tok + t) * n_heads + h) * EVN_PARTIAL_ROW(HEAD_PAD);
+	for (uint r = 0; r < QUERIES && b.first + r < b.n_own * s->n_rows; r++) {
+		size_t row = s->first_row + (b.first + r) / b.n_own, h = b.begin + (b.first + r) % b.n_own;
+		global float *p = partial + ((row * a->n_heads + h) * most_splits + split) * EVN_PARTIAL_ROW(HEAD_PAD);
 		for (uint i = 0; i < HEAD_VECS; i++)
 			vstore16(state[r].acc[i], i, p);
 		p[HEAD_PAD] = state[r].top;

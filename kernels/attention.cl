@@ -1,19 +1,37 @@
 // attention.cl - causal attention of many queries over the KV cache.
 #include "attend.cl"
 
-// out (n_tok, out_stride) = softmax(q K^T / sqrt(HEAD_DIM)) V over the keys 0 .. position + token. With several splits
-// partial takes what attention_merge joins instead. Work-group (block of queries, KV head, split).
+// The block of queries of work-group `group` among those of all spans for one KV head; false where there are fewer. The last
+// rows of a span come first: they have the most keys.
+INLINE bool find_block(row_span *s, query_block *b, const global uint *spans, uint group)
+{
+	for (uint i = 0; i < count_spans(spans); i++) {
+		*s = load_span(spans, i);
+		uint n_blocks = (b->n_own * s->n_rows + QUERIES - 1) / QUERIES;
+		if (group < n_blocks) {
+			b->first = (n_blocks - 1 - group) * QUERIES;
+			return true;
+		}
+		group -= n_blocks;
+	}
+	return false;
+}
+
+// out (n_rows, stride), heads from column `offset` on = softmax(scale q K^T) V over the keys of each row's sequence up to its
+// own position; at: stride and offset. With several splits partial takes what attention_merge joins instead. Work-group
+// (block of queries, KV head, split).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
-void attention(ATTENTION_PARAMETERS, global float *out, uint out_stride, uint out_offset, global float *partial, uint appends)
+void attention(ATTENTION_PARAMETERS, global float *out, uint2 at, global float *partial, uint appends)
 {
 	const attention_input a = ATTENTION_INPUT;
-	uint kv = get_group_id(1), split = get_group_id(2), n_splits = get_num_groups(2), item = get_local_id(0);
-	uint first = (get_num_groups(0) - 1 - get_group_id(0)) * QUERIES; // the longest rows first
-	uint begin = own_begin(kv, first_head, first_kv), n_own = own_end(kv, first_head, first_kv, n_heads) - begin;
+	uint split = get_group_id(2), item = get_local_id(0);
+	row_span s;
+	query_block b = {get_group_id(1), own_begin(&a, get_group_id(1)), 0, 0};
 	running state[QUERIES];
-	if (first >= n_own * n_tok)
+	b.n_own = own_end(&a, b.kv) - b.begin;
+	if (!find_block(&s, &b, spans, get_group_id(0)) || split >= s.n_splits)
 		return;
-	attend(state, &a, kv, begin, n_own, first, split, n_splits, item, appends);
+	attend(state, &a, &s, b, split, item, appends);
 #if ATTENTION_ITEMS > 1
 	local float tops[ATTENTION_ITEMS], sums[ATTENTION_ITEMS];
 	local float16 accs[ATTENTION_ITEMS][HEAD_VECS];
@@ -38,8 +56,8 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint out_stride, uint ou
 		join(&state[0], tops[o], sums[o], acc);
 	}
 #endif
-	if (n_splits == 1)
-		store_attended(state, begin, n_own, first, n_tok, n_heads, out, out_stride, out_offset);
+	if (get_num_groups(2) == 1)
+		store_attended(state, &a, &s, b, out, at.x, at.y);
 	else
-		store_partial(state, begin, n_own, first, n_tok, n_heads, split, partial);
+		store_partial(state, &a, &s, b, split, get_num_groups(2), partial);
 }

@@ -1,18 +1,19 @@
 // attention_merge.cl - the parts of the keys together.
 #include "attend.cl"
 
-// Joins the splits in their order. Work-item (head, token).
-kernel IN_VECTORS void attention_merge(global float *out, uint out_stride, uint out_offset, const global float *partial,
-                                       uint n_splits)
+// Joins the splits in their order; at: stride and offset of out. Work-item (head, row).
+kernel IN_VECTORS void attention_merge(global float *out, uint2 at, const global float *partial, uint most_splits,
+                                       const global uint *spans)
 {
-	uint h = get_global_id(0), t = get_global_id(1), n_heads = get_global_size(0), n_tok = get_global_size(1);
+	uint h = get_global_id(0), row = get_global_id(1), n_heads = get_global_size(0);
+	const row_span span = span_of_row(spans, row);
+	const global float *p = partial + ((size_t)row * n_heads + h) * most_splits * EVN_PARTIAL_ROW(HEAD_PAD);
 	running all;
 	all.top = LOWEST;
 	all.sum = 0.0f;
 	for (uint i = 0; i < HEAD_VECS; i++)
 		all.acc[i] = 0.0f;
-	for (uint s = 0; s < n_splits; s++) {
-		const global float *p = partial + (((size_t)s * n_tok + t) * n_heads + h) * EVN_PARTIAL_ROW(HEAD_PAD);
+	for (uint s = 0; s < span.n_splits; s++, p += EVN_PARTIAL_ROW(HEAD_PAD)) {
 		float16 acc[HEAD_VECS];
 		for (uint i = 0; i < HEAD_VECS; i++)
 			acc[i] = vload16(i, p);
@@ -21,5 +22,5 @@ kernel IN_VECTORS void attention_merge(global float *out, uint out_stride, uint 
 	float sum = sum16(all.sum);
 	for (uint i = 0; i < HEAD_VECS; i++)
 		all.acc[i] /= sum;
-	store_head(out, t, out_stride, out_offset, h, n_heads, all.acc);
+	store_head(out, row, at.x, at.y, h, n_heads, all.acc);
 }

@@ -1,9 +1,10 @@
 // heads.cl - heads of queries, keys and values as the products leave them: norm, rotary embedding (Su et al. 2021), and
-// the append to the KV cache, whose tiles of 16 positions have a format of kv/. Sixteen tiles are a block, and the
-// blocks of the KV heads lie side by side: a cache that fills slowly touches its memory in order, whatever its heads.
+// the append to the KV cache.
+//
+// The cache is a pool of blocks of 64 positions. A block holds four tiles of 16 positions for each KV head; a tile has a
+// format of kv/. A sequence has a table that names its blocks in order, so its blocks may lie anywhere in the pool.
 // Parameters: those of head_dims.cl; KV_CACHE; GROUP, query heads to a KV head; ROPE_NEOX for pairs (i, i + ROPE_DIM/2)
 // instead of (2i, 2i + 1); QK_NORM where queries and keys have a norm of their own.
-// The first ROPE_DIM elements of x in place. angles: cosines, then sines.
 #include "common.cl"
 #include "head_dims.cl"
 #include KV_CACHE
@@ -12,6 +13,7 @@
 #define GROUP 1
 #endif
 
+// The first ROPE_DIM elements of x in place. angles: cosines, then sines.
 INLINE void rotate(float *x, const global float *angles)
 {
 	const global float *cosines = angles, *sines = angles + ROPE_DIM / 2;
@@ -52,6 +54,7 @@ INLINE void load_head(float *x, const global float *from)
 		x[i] = i < HEAD_DIM ? from[i] : 0.0f;
 }
 
+// weight: of the heads' norm; read with QK_NORM only.
 INLINE void load_rotated(float *x, const global float *from, const global float *angles, const global float *weight,
                          float eps)
 {
@@ -67,43 +70,75 @@ INLINE void load_rotated(float *x, const global float *from, const global float 
 	rotate(x, angles);
 }
 
-// What one rank's attention works on, as every kernel is told it.
-//   qkv (n_tok, stride)  q heads at column 0, k heads at k_offset, v heads at v_offset, HEAD_DIM apart
-//   caches (n_blocks, n_kv, EVN_KV_BLOCK_TILES, tile); rope (n_ctx, 2, ROPE_DIM / 2): cosines and sines
-//   position             of the first of n_tok tokens
-//   q_weight, k_weight   of the heads' norms; read with QK_NORM only
-// Head h uses KV head (first_head + h) / GROUP - first_kv.
-#define ATTENTION_PARAMETERS                                                                                             \
-	global float *qkv, uint stride, uint k_offset, uint v_offset, global uchar *k_cache, global uchar *v_cache, uint n_kv, \
-		uint position, uint n_tok, const global float *rope, const global float *q_weight, const global float *k_weight,      \
-		float eps, uint n_heads, uint first_head, uint first_kv
-#define ATTENTION_INPUT                                                                                                  \
-	{qkv, stride, k_offset, v_offset, k_cache, v_cache, n_kv, position, n_tok, rope, q_weight, k_weight, eps, n_heads, first_head, first_kv}
+// A run of rows of one sequence: rows [first_row, first_row + n_rows) stand at positions `position` and on. blocks: the
+// sequence's table. n_splits: parts into which its keys are divided.
 typedef struct {
-	const global float *qkv;
-	uint stride, k_offset, v_offset;
+	uint first_row, n_rows, position, n_splits;
+	const global uint *blocks;
+} row_span;
+
+// spans: how many there are; from word EVN_SPAN_WORDS on so many words for each span: its first row, rows, position, splits, and the
+// word of `spans` at which its table begins. The tables follow.
+INLINE uint count_spans(const global uint *spans) { return spans[0]; }
+INLINE row_span load_span(const global uint *spans, uint i)
+{
+	const global uint *s = spans + EVN_SPAN_WORDS * (1 + i);
+	row_span span = {s[0], s[1], s[2], s[3], spans + s[4]};
+	return span;
+}
+
+INLINE row_span span_of_row(const global uint *spans, uint row)
+{
+	uint i = 0;
+	row_span span = load_span(spans, 0);
+	while (row - span.first_row >= span.n_rows && ++i < count_spans(spans))
+		span = load_span(spans, i);
+	return span;
+}
+
+// What one rank's attention works on, as every kernel is told it.
+//   qkv (n_rows, stride)  q heads at column 0, k heads at k_offset, v heads at v_offset, HEAD_DIM apart
+//   columns              stride, k_offset, v_offset, and from one position to the next in rope (0: one row for all)
+//   heads                query heads here; heads of the first KV head here that another rank computes; KV heads that
+//                        the cache has room for; the first of these that is used here
+//   caches (n_blocks, KV heads, EVN_KV_BLOCK_TILES, tile)
+//   rope (n_ctx, 2, ROPE_DIM / 2)  cosines and sines
+//   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read with QK_NORM only
+//   scale_eps            factor of a query times a key; of the norms
+#define ATTENTION_PARAMETERS                                                                                             \
+	global float *qkv, uint4 columns, uint4 heads, float2 scale_eps, global uchar *k_cache, global uchar *v_cache,   \
+		const global float *rope, const global float *norms, const global uint *spans
+#define ATTENTION_INPUT                                                                                                  \
+	{qkv, rope, norms, k_cache, v_cache, columns.x, columns.y, columns.z, columns.w, heads.x, heads.y, heads.z, heads.w,     \
+	 scale_eps.x, scale_eps.y}
+typedef struct {
+	const global float *qkv, *rope, *norms;
 	global uchar *k_cache, *v_cache;
-	uint n_kv, position, n_tok;
-	const global float *rope, *q_weight, *k_weight;
-	float eps;
-	uint n_heads, first_head, first_kv;
+	uint stride, k_offset, v_offset, rope_stride;
+	uint n_heads, skip, n_held, first_held;
+	float scale, eps;
 } attention_input;
 
 // Where a tile of a KV head begins in a cache.
-INLINE size_t tile_begin(const attention_input *a, uint kv, uint tile)
+INLINE size_t tile_begin(const attention_input *a, const row_span *s, uint kv, uint tile)
 {
-	return ((size_t)(tile / EVN_KV_BLOCK_TILES * a->n_kv + kv) * EVN_KV_BLOCK_TILES + tile % EVN_KV_BLOCK_TILES) * KV_TILE_BYTES;
+	size_t block = s->blocks[tile / EVN_KV_BLOCK_TILES];
+	return ((block * a->n_held + a->first_held + kv) * EVN_KV_BLOCK_TILES + tile % EVN_KV_BLOCK_TILES) * KV_TILE_BYTES;
 }
 
-// k and v of one token and KV head to the cache.
-INLINE void append(const attention_input *a, uint kv, uint t)
+// k and v of one row and KV head to the cache.
+INLINE void append(const attention_input *a, const row_span *s, uint kv, uint row)
 {
 	float x[HEAD_PAD];
-	uint position = a->position + t;
-	const global float *row = a->qkv + (size_t)t * a->stride + kv * HEAD_DIM;
-	size_t tile = tile_begin(a, kv, position / EVN_KV_TILE);
-	load_rotated(x, row + a->k_offset, a->rope + (size_t)position * ROPE_DIM, a->k_weight, a->eps);
+	uint position = s->position + row - s->first_row;
+	const global float *from = a->qkv + (size_t)row * a->stride + kv * HEAD_DIM;
+	size_t tile = tile_begin(a, s, kv, position / EVN_KV_TILE);
+	load_rotated(x, from + a->k_offset, a->rope + (size_t)position * a->rope_stride, a->norms + HEAD_PAD, a->eps);
 	k_store(a->k_cache + tile, position % EVN_KV_TILE, x);
-	load_head(x, row + a->v_offset);
+	load_head(x, from + a->v_offset);
 	v_store(a->v_cache + tile, position % EVN_KV_TILE, x);
 }
+
+// The query heads of KV head kv here begin with the first of these and end before the second.
+INLINE uint own_begin(const attention_input *a, uint kv) { return max(kv * GROUP, a->skip) - a->skip; }
+INLINE uint own_end(const attention_input *a, uint kv) { return min((kv + 1) * GROUP - a->skip, a->n_heads); }

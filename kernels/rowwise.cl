@@ -23,10 +23,10 @@ kernel IN_VECTORS void swiglu(global float *y, uint y_stride, const global float
 	store_block(y, t, y_stride, b, lo, hi);
 }
 
-// y[t][i] += b[i]. Work-item (16 columns, t).
-kernel IN_VECTORS void add_bias(global float *y, uint stride, const global float *b)
+// y[t][y_offset + i] += b[b_offset + i]. Work-item (16 columns, t).
+kernel IN_VECTORS void add_bias(global float *y, uint stride, uint y_offset, const global float *b, uint b_offset)
 {
 	size_t i = get_global_id(0) * 16, t = get_global_id(1);
-	global float *yt = y + t * stride + i;
-	vstore16(vload16(0, yt) + vload16(0, b + i), 0, yt);
+	global float *yt = y + t * stride + y_offset + i;
+	vstore16(vload16(0, yt) + vload16(0, b + b_offset + i), 0, yt);
 }

@@ -17,10 +17,13 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	evn_rank *r = &e->ranks[rank];
 	const evn_rank_profile *profile = &e->prepared.profile.ranks[rank];
 	uint64_t began = evn_now_ns();
-	evn_decoder_limits limits = e->prepared.limits;
+	evn_limits limits = e->prepared.limits;
 	limits.dot = profile->dot;
-	EVN_TRY(evn_decoder_load(&r->decoder, r->queue, e->model, &e->prepared.split, rank, limits, &l->progress, err));
-	evn_ops_set_gemm_from(evn_decoder_ops(r->decoder), profile->gemm_from);
+	EVN_TRY(evn_shard_load(&r->shard, r->queue, e->prepared.graph, &e->prepared.split, rank, &l->progress, err));
+	EVN_TRY(evn_view_make(&r->view, r->shard, &e->prepared.split, rank, err));
+	EVN_TRY(evn_workspace_create(&r->workspace, r->queue, r->shard, limits, err));
+	EVN_TRY(evn_cache_create(&r->cache, r->queue, r->shard, limits.kv_cache, e->pool.n_blocks, err));
+	evn_ops_set_gemm(r->workspace->ops, evn_profile_gemm(profile));
 	evn_log_took(began, "%s: weights and programs (those %.3f s)", evn_device_id(r->device),
 				 evn_device_build_s(r->device));
 	return EVN_OK;
@@ -42,6 +45,11 @@ static void release_waiting(void *arg)
 		evn_comm_cancel(e->comm);
 }
 
+static uint64_t longest_message(const evn_engine *e)
+{
+	return evn_message_floats(evn_model_hparams(e->model), e->prepared.limits.n_batch);
+}
+
 static evn_status open_ranks(evn_engine *e, evn_error *err)
 {
 	evn_device *devices[EVN_MAX_RANKS];
@@ -55,7 +63,7 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		queues[i] = e->ranks[i].queue;
 	}
 	EVN_TRY(evn_comm_create(&e->comm, queues, e->n_ranks, e->prepared.reduce, e->options.messages,
-							 evn_decoder_message_floats(e->model, e->prepared.limits), err));
+							 longest_message(e), err));
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }
 
@@ -64,7 +72,8 @@ static evn_status load(evn_engine *e, evn_error *err)
 	uint64_t began = evn_now_ns();
 	EVN_TRY(open_ranks(e, err));
 	evn_log_took(began, "contexts, queues and meeting of %u ranks", e->n_ranks);
-	EVN_TRY(evn_embedding_find(&e->embedding, e->model, err));
+	EVN_TRY(evn_embedding_find(&e->embedding, e->prepared.graph, err));
+	EVN_TRY(evn_pool_grow(&e->pool, evn_blocks_for(e->prepared.limits.n_ctx), err));
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.shape, &e->prepared.split, i);
@@ -100,6 +109,7 @@ evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const 
 	e->options = *o;
 	e->prepared = *p;
 	*p = (evn_prepared){0};
+	pthread_mutex_init(&e->lock, NULL);
 	evn_status s = load(e, err);
 	if (s != EVN_OK) {
 		evn_engine_close(e);
@@ -115,13 +125,19 @@ void evn_engine_close(evn_engine *e)
 		return;
 	evn_team_free(e->team);
 	evn_comm_free(e->comm);
-	for (uint32_t i = 0; i < e->n_ranks; i++)
-		evn_decoder_free(e->ranks[i].decoder);
+	for (uint32_t i = 0; i < e->n_ranks; i++) {
+		evn_cache_free(e->ranks[i].cache);
+		evn_workspace_free(e->ranks[i].workspace);
+		evn_view_free(e->ranks[i].view);
+		evn_shard_free(e->ranks[i].shard);
+	}
+	evn_pool_free(&e->pool);
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		evn_queue_free(e->ranks[i].queue);
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		evn_device_close(e->ranks[i].device);
 	evn_prepared_free(&e->prepared);
+	pthread_mutex_destroy(&e->lock);
 	free(e);
 }
 
@@ -146,7 +162,7 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	*us = 0;
 	if (e->n_ranks == 1 || n == 0)
 		return EVN_OK;
-	uint64_t longest = evn_decoder_message_floats(e->model, e->prepared.limits);
+	uint64_t longest = longest_message(e);
 	uint64_t n_floats = bytes ? bytes / sizeof(float) : evn_model_hparams(e->model)->dim;
 	if (n_floats > longest)
 		return evn_fail(err, EVN_ERR_LIMIT, "all_reduce: a message of %llu bytes, the longest here has %llu",
@@ -154,10 +170,12 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	reducing r = {.e = e, .n_floats = evn_round_up(n_floats, EVN_PAD), .n = n, .us = malloc(n * sizeof(double))};
 	if (!r.us)
 		return evn_fail_memory(err, "times", n * sizeof(double));
+	pthread_mutex_lock(&e->lock);
 	evn_status s = evn_team_run(e->team, reduce_often, &r, NULL, NULL, err);
 	if (s == EVN_OK)
 		*us = evn_median(r.us, n);
 	evn_comm_reset(e->comm);
+	pthread_mutex_unlock(&e->lock);
 	free(r.us);
 	return s;
 }

@@ -30,7 +30,7 @@ static evn_status take_limits(decision *d)
 {
 	const evn_hparams *h;
 	EVN_TRY(evn_model_require_hparams(d->m, &h, d->err));
-	evn_decoder_limits *l = &d->p->limits;
+	evn_limits *l = &d->p->limits;
 	l->n_ctx = d->o->context ? d->o->context : h->n_ctx_train;
 	l->n_batch = d->o->batch ? d->o->batch : DEFAULT_BATCH;
 	l->kv_cache = d->o->kv_cache;
@@ -39,7 +39,8 @@ static evn_status take_limits(decision *d)
 		l->n_batch = l->n_ctx;
 	if (l->n_ctx > h->n_ctx_train)
 		evn_log(EVN_LOG_WARN, "context %u is longer than the %u the model was trained for", l->n_ctx, h->n_ctx_train);
-	return evn_decoder_shape(d->m, *l, &d->p->shape, d->err);
+	EVN_TRY(evn_graph_make(&d->p->graph, d->m, d->err));
+	return evn_graph_shape(d->p->graph, *l, &d->p->shape, d->err);
 }
 
 /* ---- candidates -------------------------------------------------------------------------------------------------
@@ -467,6 +468,7 @@ evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t 
 						  .picks = {p->picks[rank]},
 						  .ranks = {p->ranks[rank]},
 						  .profile = {.ranks = {p->profile.ranks[rank]}}};
+	EVN_TRY(evn_graph_make(&out->graph, p->graph->model, err));
 	EVN_TRY(evn_system_open(&out->system, err));
 	return evn_split_make(&out->split, &out->shape, 1, (double[]){1}, NULL, &out->ranks[0].memory_bytes, err);
 }
@@ -475,6 +477,7 @@ void evn_prepared_free(evn_prepared *p)
 {
 	evn_plan_free(p->plan);
 	evn_split_free(&p->split);
+	evn_graph_free(p->graph);
 	evn_system_close(p->system);
 	*p = (evn_prepared){0};
 }

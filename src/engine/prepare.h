@@ -4,11 +4,13 @@
 #define EVN_PREPARE_H
 
 #include "engine/profile.h"
-#include "nn/decoder.h"
+#include "group/comm.h"
+#include "nn/shape.h"
 
 typedef struct {
 	evn_system *system;
-	evn_decoder_limits limits;
+	evn_graph *graph;
+	evn_limits limits;
 	evn_plan_shape shape;
 	uint32_t n;
 	evn_pick picks[EVN_MAX_RANKS];

@@ -327,7 +327,7 @@ void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart
 			continue;
 		double slower = r->prompt_gflops / a->prompt_gflops;
 		r->gemm_gflops = a->gemm_gflops * slower;
-		if (a->gemm_from <= EVN_PLAN_PROMPT && r->steps.gemm_gflops > 0) {
+		if (evn_profile_gemm(a) && r->steps.gemm_gflops > 0) {
 			r->steps.gemm_gflops = a->steps.gemm_gflops * slower;
 			r->steps.token_us = a->steps.token_us / slower;
 		}

@@ -1,4 +1,4 @@
-/* session.c - one token timeline: position, KV cache on every rank, the last logits. */
+/* session.c - one sequence of tokens: its ids, its blocks of the KV cache, the logits of the last id. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,38 +6,68 @@
 
 struct evn_session {
 	evn_engine *e;
-	evn_kv *kv[EVN_MAX_RANKS];
+	evn_slot slot;
+	int32_t *ids; /* (n_ctx) the first `position` are computed: whoever loses the cache can compute them again */
 	uint32_t position;
-	bool has_logits, begun; /* begun: its first tokens are computed */
-	uint32_t waiting_steps; /* in a row in which every rank waited longer than it worked */
-	float *logits;          /* (vocab) */
-	float *embeddings;      /* (n_batch, stride), and a row to work in */
+	bool has_logits, begun;     /* begun: its first tokens are computed */
+	float *logits, *next_logits; /* (vocab) of the last id; of the call that is under way */
+	float *embeddings;          /* (n_batch, stride), and a row to work in */
 	uint32_t stride;
-	evn_comm_times before[EVN_MAX_RANKS]; /* the communicator's counts when the session began */
+	evn_comm_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
 };
 
-static evn_status make_kv(void *arg, uint32_t rank, evn_error *err)
+static uint32_t vocab_of(const evn_session *s) { return evn_model_hparams(s->e->model)->vocab; }
+static uint32_t context_of(const evn_session *s) { return s->e->prepared.limits.n_ctx; }
+
+/* ---- beginning and end -------------------------------------------------------------------------------------------- */
+
+static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 {
-	evn_session *s = arg;
-	return evn_kv_create(&s->kv[rank], s->e->ranks[rank].decoder, err);
+	evn_engine *e = arg;
+	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_ctx) * e->n_sessions;
+	return evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err);
 }
 
-static evn_status create(evn_session *s, evn_error *err)
+/* Every session may fill its context. */
+static evn_status join(evn_session *s, evn_error *err)
 {
-	const evn_hparams *h = evn_model_hparams(s->e->model);
-	s->stride = (uint32_t)evn_round_up(h->dim, EVN_PAD);
-	uint64_t floats = (uint64_t)s->stride * (s->e->prepared.limits.n_batch + 1u);
-	s->logits = malloc(h->vocab * sizeof *s->logits);
-	s->embeddings = calloc(floats, sizeof *s->embeddings);
-	if (!s->logits || !s->embeddings)
-		return evn_fail_memory(err, "session", (floats + h->vocab) * sizeof(float));
-	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		s->before[i] = evn_comm_rank_times(s->e->comm, i);
+	evn_engine *e = s->e;
 	uint64_t began = evn_now_ns();
-	EVN_TRY(evn_team_run(s->e->team, make_kv, s, NULL, NULL, err));
-	evn_log_took(began, "KV cache of %u tokens", s->e->prepared.limits.n_ctx);
+	pthread_mutex_lock(&e->lock);
+	e->n_sessions++;
+	evn_status status = evn_team_run(e->team, grow_cache, e, NULL, NULL, err);
+	if (status == EVN_OK)
+		status = evn_pool_grow(&e->pool, evn_blocks_for(context_of(s)) * e->n_sessions, err);
+	if (status != EVN_OK)
+		e->n_sessions--;
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		s->before[i] = evn_comm_rank_times(e->comm, i);
+	pthread_mutex_unlock(&e->lock);
+	evn_log_took(began, "KV cache of %u tokens", context_of(s));
+	return status;
+}
+
+static evn_status make(evn_session *s, evn_error *err)
+{
+	s->stride = (uint32_t)evn_round_up(evn_model_hparams(s->e->model)->dim, EVN_PAD);
+	const uint64_t floats = (uint64_t)s->stride * (s->e->prepared.limits.n_batch + 1u);
+	s->ids = malloc(context_of(s) * sizeof *s->ids);
+	s->logits = malloc(vocab_of(s) * sizeof *s->logits);
+	s->next_logits = malloc(vocab_of(s) * sizeof *s->next_logits);
+	s->embeddings = calloc(floats, sizeof *s->embeddings);
+	if (!s->ids || !s->logits || !s->next_logits || !s->embeddings)
+		return evn_fail_memory(err, "session", (floats + 2ull * vocab_of(s) + context_of(s)) * sizeof(float));
 	return EVN_OK;
+}
+
+static void free_buffers(evn_session *s)
+{
+	free(s->ids);
+	free(s->logits);
+	free(s->next_logits);
+	free(s->embeddings);
+	free(s);
 }
 
 evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err)
@@ -47,9 +77,11 @@ evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err)
 	if (!s)
 		return evn_fail_memory(err, "session", sizeof *s);
 	s->e = e;
-	evn_status status = create(s, err);
+	evn_status status = make(s, err);
+	if (status == EVN_OK)
+		status = join(s, err);
 	if (status != EVN_OK) {
-		evn_session_free(s);
+		free_buffers(s);
 		return status;
 	}
 	*out = s;
@@ -60,131 +92,117 @@ void evn_session_free(evn_session *s)
 {
 	if (!s)
 		return;
-	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		evn_kv_free(s->kv[i]);
-	free(s->logits);
-	free(s->embeddings);
-	free(s);
+	pthread_mutex_lock(&s->e->lock);
+	evn_slot_free(&s->slot, &s->e->pool);
+	s->e->n_sessions--;
+	pthread_mutex_unlock(&s->e->lock);
+	free_buffers(s);
 }
 
+/* ---- computing ---------------------------------------------------------------------------------------------------- */
+
+/* Tokens of one call. */
 typedef struct {
 	evn_session *s;
-	evn_step step;
-	size_t done, total; /* tokens of the call before this step, and in all */
-	bool stopped;       /* by the caller */
-} stepping;
+	const int32_t *ids;
+	size_t done, total;
+	float *all_logits; /* (total, vocab), or NULL */
+} call;
 
-/* A caller's progress function is asked while a prompt is computed, and may end it between two layers. */
-static void ask_caller(void *arg)
+/* A caller's progress function is asked while a prompt is computed, and may end it. */
+static bool go_on(void *arg)
 {
-	stepping *st = arg;
-	const evn_options *o = &st->s->e->options;
-	if (st->total > 1 && o->progress && !st->stopped &&
-		!o->progress(o->progress_user, "prompt", st->done, st->total)) {
-		st->stopped = true;
-		evn_comm_cancel(st->s->e->comm);
-	}
-}
-
-static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
-{
-	const stepping *st = arg;
-	evn_engine *e = st->s->e;
-	return evn_decoder_step(e->ranks[rank].decoder, st->s->kv[rank], e->comm, &st->step, err);
+	const call *c = arg;
+	const evn_options *o = &c->s->e->options;
+	return c->total == 1 || !o->progress || o->progress(o->progress_user, "prompt", c->done, c->total);
 }
 
 static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n, evn_error *err)
 {
-	uint32_t vocab = evn_model_hparams(s->e->model)->vocab, n_ctx = s->e->prepared.limits.n_ctx;
 	if (n == 0)
 		return evn_fail(err, EVN_ERR_USAGE, "no tokens to compute");
-	if (n > n_ctx - s->position)
+	if (n > context_of(s) - s->position)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens are held and %zu more do not fit into %u",
-						s->position, n, n_ctx);
+						s->position, n, context_of(s));
 	for (size_t i = 0; i < n; i++)
-		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
-			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab - 1);
+		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab_of(s))
+			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab_of(s) - 1);
 	return EVN_OK;
 }
 
-/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. When even the
- * rank that waits least waits longer than it works, for several steps running, they meet another way: the bits are
- * the same. */
-static void watch_meetings(evn_session *s, const evn_comm_times *before)
+/* The next n tokens of the call. Of a call of several tokens all are a prompt's, however it is cut into steps. */
+static evn_status step(call *c, uint32_t n, evn_error *err)
 {
-	enum { PATIENCE_STEPS = 8 };
-	bool all_wait = s->e->n_ranks > 1;
-	for (uint32_t i = 0; i < s->e->n_ranks; i++) {
-		evn_comm_times now = evn_comm_rank_times(s->e->comm, i);
-		all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
-	}
-	s->waiting_steps = all_wait ? s->waiting_steps + 1 : 0;
-	if (s->waiting_steps >= PATIENCE_STEPS)
-		evn_comm_fall_back(s->e->comm);
-}
-
-/* A step leaves nothing behind that its repetition does not overwrite: where meeting by flags failed, it is run again
- * another way. */
-static evn_status run_on_ranks(evn_session *s, stepping *st, evn_error *err)
-{
-	evn_error why = {0};
-	evn_comm_times before[EVN_MAX_RANKS];
-	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		before[i] = evn_comm_rank_times(s->e->comm, i);
-	evn_status status = evn_team_run(s->e->team, run_step, st, ask_caller, st, &why);
-	if (status != EVN_OK) {
-		evn_comm_reset(s->e->comm);
-		if (!st->stopped && evn_comm_fall_back(s->e->comm)) {
-			evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
-			status = evn_team_run(s->e->team, run_step, st, ask_caller, st, &why);
-			if (status != EVN_OK)
-				evn_comm_reset(s->e->comm);
-		}
-	}
+	evn_session *s = c->s;
+	evn_engine *e = s->e;
+	const uint32_t position = s->position + (uint32_t)c->done;
+	const bool last = c->done + n == c->total;
+	uint32_t *rows = malloc(n * sizeof *rows);
+	if (!rows)
+		return evn_fail_memory(err, "rows", n * sizeof *rows);
+	for (uint32_t i = 0; i < n; i++)
+		rows[i] = i;
+	evn_embed(&e->embedding, c->ids + c->done, n, position, s->embeddings, s->stride,
+			  s->embeddings + (uint64_t)s->stride * e->prepared.limits.n_batch);
+	const evn_span span = {
+		.slot = &s->slot, .n_rows = n, .position = position, .phase = c->total > 1 ? EVN_PROMPT : EVN_DECODE};
+	const evn_batch batch = {.n_rows = n,
+							 .n_spans = 1,
+							 .spans = &span,
+							 .x = s->embeddings,
+							 .n_out = c->all_logits ? n : last,
+							 .out_rows = c->all_logits ? rows : rows + n - 1,
+							 .out = c->all_logits ? c->all_logits + c->done * vocab_of(s) : s->next_logits};
+	evn_status status = evn_slot_extend(&s->slot, &e->pool, position + n, err);
 	if (status == EVN_OK)
-		watch_meetings(s, before);
-	else if (err)
-		*err = why;
+		status = evn_engine_step(e, &batch, &(evn_step_watch){go_on, c}, err);
+	for (uint32_t i = 0; i < e->n_ranks && status == EVN_OK; i++)
+		s->bytes_read[i] += e->ranks[i].view->read_bytes[span.phase];
+	free(rows);
 	return status;
 }
 
-/* The tokens of st->step from ids; the step's embeddings are looked up here. */
-static evn_status step(stepping *st, const int32_t *ids, evn_error *err)
+/* Other sessions' steps may come between those of a long prompt. */
+static evn_status steps(call *c, evn_error *err)
 {
-	evn_session *s = st->s;
-	float *scratch = s->embeddings + (uint64_t)s->stride * s->e->prepared.limits.n_batch;
-	evn_embed(&s->e->embedding, ids, st->step.n_tok, st->step.position, s->embeddings, s->stride, scratch);
-	st->step.embeddings = s->embeddings;
-	ask_caller(st);
-	evn_status status = st->stopped ? EVN_ERR_CANCELLED : run_on_ranks(s, st, err);
-	if (st->stopped) {
-		evn_comm_reset(s->e->comm);
-		return evn_fail(err, EVN_ERR_CANCELLED, "the prompt was stopped at token %zu of %zu", st->done, st->total);
+	evn_engine *e = c->s->e;
+	const size_t most = e->prepared.limits.n_batch;
+	evn_status status = EVN_OK;
+	for (size_t n; c->done < c->total && status == EVN_OK; c->done += status == EVN_OK ? n : 0) {
+		n = c->total - c->done < most ? c->total - c->done : most;
+		pthread_mutex_lock(&e->lock);
+		status = step(c, (uint32_t)n, err);
+		if (status != EVN_OK)
+			evn_slot_truncate(&c->s->slot, &e->pool, c->s->position);
+		pthread_mutex_unlock(&e->lock);
 	}
-	for (uint32_t i = 0; i < s->e->n_ranks; i++)
-		s->bytes_read[i] += evn_decoder_weight_bytes(s->e->ranks[i].decoder, st->step.n_tok);
-	return status;
+	return status == EVN_ERR_CANCELLED
+			   ? evn_fail(err, status, "the prompt was stopped at token %zu of %zu", c->done, c->total)
+			   : status;
+}
+
+static void keep_logits(evn_session *s, const call *c)
+{
+	if (c->all_logits) {
+		memcpy(s->logits, c->all_logits + (c->total - 1) * vocab_of(s), vocab_of(s) * sizeof *s->logits);
+		return;
+	}
+	float *last = s->next_logits;
+	s->next_logits = s->logits;
+	s->logits = last;
 }
 
 evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float *all_logits, evn_error *err)
 {
-	EVN_TRY(check_call(s, ids, n, err));
-	uint32_t vocab = evn_model_hparams(s->e->model)->vocab, batch = s->e->prepared.limits.n_batch;
-	stepping st = {.s = s, .total = n};
+	call c = {.s = s, .ids = ids, .total = n, .all_logits = all_logits};
 	uint64_t began = evn_now_ns();
-	for (; st.done < n; st.done += st.step.n_tok) {
-		uint32_t chunk = n - st.done < batch ? (uint32_t)(n - st.done) : batch;
-		st.step = (evn_step){.n_tok = chunk,
-							 .position = s->position + (uint32_t)st.done,
-							 .n_logits = all_logits ? chunk : st.done + chunk == n,
-							 .logits = all_logits ? all_logits + st.done * vocab : s->logits};
-		EVN_TRY(step(&st, ids + st.done, err));
-	}
+	EVN_TRY(check_call(s, ids, n, err));
+	EVN_TRY(steps(&c, err));
 	const evn_options *o = &s->e->options;
 	if (n > 1 && o->progress)
 		o->progress(o->progress_user, "prompt", n, n); /* too late to stop */
-	if (all_logits)
-		memcpy(s->logits, all_logits + (n - 1) * vocab, vocab * sizeof *s->logits);
+	keep_logits(s, &c);
+	memcpy(s->ids + s->position, ids, n * sizeof *ids);
 	s->position += (uint32_t)n;
 	s->has_logits = true;
 	if (!s->begun)
@@ -193,6 +211,8 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 	return EVN_OK;
 }
 
+/* ---- state -------------------------------------------------------------------------------------------------------- */
+
 const float *evn_session_logits(const evn_session *s) { return s->has_logits ? s->logits : NULL; }
 uint32_t evn_session_position(const evn_session *s) { return s->position; }
 
@@ -200,6 +220,9 @@ evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err)
 {
 	if (position > s->position)
 		return evn_fail(err, EVN_ERR_USAGE, "rewind to %u: the session holds %u tokens", position, s->position);
+	pthread_mutex_lock(&s->e->lock);
+	evn_slot_truncate(&s->slot, &s->e->pool, position);
+	pthread_mutex_unlock(&s->e->lock);
 	s->position = position;
 	s->has_logits = false;
 	return EVN_OK;

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "evener/tune.h"
-#include "nn/arch.h"
 #include "base/child.h"
+#include "evener/tune.h"
+#include "nn/graph.h"
 
 #define PROMPT_TOKENS 512u
-#define MAX_SHAPES EVN_STACKS
+#define MAX_SHAPES 8u /* of the first layer's matrices */
 #define GENERAL_SIDE 1024u /* rows and columns without a model */
 #define TRIAL_S 30.0       /* some drivers need ten seconds to build CLBlast's kernels */
 #define SHORTEST_S 0.5     /* no trial starts with less time left */
@@ -162,27 +162,34 @@ static void add_shape(tuning *t, uint64_t rows, uint64_t columns)
 			 (unsigned long long)columns);
 }
 
-/* The matrices of a layer, as prompts multiply them. */
+static evn_status add_block_shapes(tuning *t, const evn_graph *g, const evn_block *b, evn_error *err)
+{
+	const evn_tensor *tensor;
+	uint64_t rows = 0, columns = 0;
+	for (uint32_t i = 0; i < b->in.n; i++) {
+		EVN_TRY(evn_block_tensor(g, b, b->in.stems[i], &tensor, err));
+		rows += tensor->shape[1];
+		columns = tensor->shape[0];
+	}
+	add_shape(t, evn_round_up(rows, EVN_PAD), evn_round_up(columns, EVN_PAD));
+	EVN_TRY(evn_block_tensor(g, b, b->out, &tensor, err));
+	add_shape(t, evn_round_up(tensor->shape[1], EVN_PAD), evn_round_up(tensor->shape[0], EVN_PAD));
+	return EVN_OK;
+}
+
+/* The matrices of the first layer as prompts multiply them. */
 static evn_status take_shapes(tuning *t, const evn_model *m, evn_error *err)
 {
-	const evn_arch *arch = NULL;
+	evn_graph *g = NULL;
+	evn_status s = EVN_OK;
 	if (m)
-		EVN_TRY(evn_arch_find(m, &arch, err));
-	if (!m || !arch->stacks[EVN_STACK_QKV][0]) {
+		EVN_TRY(evn_graph_make(&g, m, err));
+	if (!g || !g->n_blocks)
 		add_shape(t, GENERAL_SIDE, GENERAL_SIDE);
-		return EVN_OK;
-	}
-	for (size_t i = 0; i < EVN_STACKS; i++) {
-		uint64_t rows = 0, columns = 0;
-		for (uint32_t k = 0; arch->stacks[i][k]; k++) {
-			const evn_tensor *tensor;
-			EVN_TRY(evn_arch_matrix(m, 0, arch->stacks[i][k], &tensor, err));
-			rows += tensor->shape[1];
-			columns = tensor->shape[0];
-		}
-		add_shape(t, evn_round_up(rows, EVN_PAD), evn_round_up(columns, EVN_PAD));
-	}
-	return EVN_OK;
+	for (uint32_t i = 0; g && i < g->n_blocks && g->blocks[i].layer == 0 && t->n_shapes + 2 <= MAX_SHAPES && s == EVN_OK; i++)
+		s = add_block_shapes(t, g, &g->blocks[i], err);
+	evn_graph_free(g);
+	return s;
 }
 
 /* The devices of the list, each once and as a whole. */

@@ -1,26 +1,25 @@
 /* llama.c - the Llama family (Touvron et al. 2023): RMS norms, rotated positions, a gated feed-forward network.
- * Mistral and SmolLM files call themselves llama; Qwen 2 has biases on q, k and v, Qwen 3 norms on q and k. */
-#include "nn/decoder_rank.h"
+ * Files of Mistral and SmolLM call themselves llama. Qwen 2 has biases on q, k and v, Qwen 3 has norms on q and k. */
+#include "nn/graph.h"
 
-static evn_status expand(evn_decoder *d, const evn_ff *f, evn_form form, const evn_buf *normed, uint32_t n_tok,
-						 evn_error *err)
+/* What sets the members of the family apart. Files of llama hold their q and k rows permuted for pairs (2i, 2i + 1). */
+static evn_status fill_family(evn_graph *g, bool rope_neox, bool qk_norm, evn_error *err)
 {
-	if (!f->gate_up_bias)
-		return evn_op_gate_up(d->ops, form, d->gated, d->gated_stride, normed, d->dim_stride, &f->gate_up,
-							  f->up_offset, d->gate_up, d->gate_up_stride, n_tok, err);
-	EVN_TRY(evn_op_linear(d->ops, d->gate_up, d->gate_up_stride, normed, d->dim_stride, &f->gate_up, n_tok, err));
-	EVN_TRY(evn_op_add_bias(d->ops, d->gate_up, d->gate_up_stride, f->gate_up_bias, f->gate_up.rows, n_tok, err));
-	return evn_op_swiglu(d->ops, form, d->gated, d->gated_stride, d->gate_up, d->gate_up_stride, f->up_offset,
-						 f->up_offset, n_tok, err);
+	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
+		evn_block attention = evn_attention_block(g, layer), feed_forward = evn_feed_forward_block(g, layer);
+		attention.attention.rope_neox = rope_neox;
+		attention.attention.qk_norm = qk_norm;
+		EVN_TRY(evn_graph_add(g, &attention, err));
+		EVN_TRY(evn_graph_add(g, &feed_forward, err));
+	}
+	return EVN_OK;
 }
 
-static const char *const proofs[] = {"rmsnorm", "swiglu", NULL};
+static evn_status fill_llama(evn_graph *g, evn_error *err) { return fill_family(g, false, false, err); }
+static evn_status fill_qwen2(evn_graph *g, evn_error *err) { return fill_family(g, true, false, err); }
+static evn_status fill_qwen3(evn_graph *g, evn_error *err) { return fill_family(g, true, true, err); }
 
-/* clang-format off */
-#define FAMILY .stacks = {{"attn_q", "attn_k", "attn_v"}, {"attn_output"}, {"ffn_gate", "ffn_up"}, {"ffn_down"}}, \
-	.out_norm = "output_norm", .proofs = proofs, .norm = EVN_NORM_RMS, .expand = expand
-/* clang-format on */
-
-const evn_arch evn_arch_llama = {.name = "llama", FAMILY};
-const evn_arch evn_arch_qwen2 = {.name = "qwen2", .rope_neox = true, FAMILY};
-const evn_arch evn_arch_qwen3 = {.name = "qwen3", .rope_neox = true, .qk_norm = true, FAMILY};
+const evn_arch evn_arch_llama = {"llama", true, fill_llama};
+const evn_arch evn_arch_qwen2 = {"qwen2", true, fill_qwen2};
+const evn_arch evn_arch_qwen3 = {"qwen3", true, fill_qwen3};

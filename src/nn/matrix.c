@@ -54,7 +54,7 @@ static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sourc
 	const evn_quant *quant = sources[0].tensor->quant;
 	uint32_t step_blocks = blocks_per_step(quant);
 	evn_matrix_part *p = &m->parts[m->n_parts++];
-	*p = (evn_matrix_part){.quant = quant, .y_offset = m->rows};
+	*p = (evn_matrix_part){.quant = quant, .y_offset = m->rows, .first_row = m->rows};
 	p->n_steps = p->tile_steps = (sources[0].n_blocks + step_blocks - 1) / step_blocks;
 	for (uint32_t i = 0; i < n; i++)
 		p->rows += (uint32_t)evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS);
@@ -127,14 +127,15 @@ static const evn_matrix_part *part_at(const evn_matrix *m, uint32_t row)
 }
 
 void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t *y_offsets, uint32_t n,
-							evn_range rows, uint32_t *view_offsets)
+							const evn_range *rows, uint32_t *view_offsets)
 {
-	*out = (evn_matrix){.columns = m->columns};
+	*out = (evn_matrix){.columns = m->columns, .bias = m->bias};
 	for (uint32_t i = 0; i < n; i++) {
 		view_offsets[i] = out->rows;
 		evn_matrix_part p = *part_at(m, y_offsets[i]);
-		p.begin += (y_offsets[i] - p.y_offset + rows.begin) / EVN_TILE_ROWS * p.tile_steps;
-		p.rows = (uint32_t)evn_round_up(evn_range_len(rows), EVN_TILE_ROWS);
+		p.first_row = y_offsets[i] + rows[i].begin;
+		p.begin += (p.first_row - p.y_offset) / EVN_TILE_ROWS * p.tile_steps;
+		p.rows = (uint32_t)evn_round_up(evn_range_len(rows[i]), EVN_TILE_ROWS);
 		p.y_offset = out->rows;
 		if (p.rows)
 			add_view(out, &p);
@@ -143,13 +144,14 @@ void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t
 
 void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range columns)
 {
-	*out = (evn_matrix){0};
+	*out = (evn_matrix){.bias = m->bias};
 	for (uint32_t i = 0; i < m->n_parts && evn_range_len(columns); i++) {
 		evn_matrix_part p = m->parts[i];
-		uint32_t step = p.quant->group_len, end = (columns.end + step - 1) / step;
-		p.begin += columns.begin / step;
-		p.n_steps = end - columns.begin / step;
+		const uint32_t step = p.quant->group_len, begin = m->x_shift + columns.begin;
+		p.begin += begin / step;
+		p.n_steps = (m->x_shift + columns.end + step - 1) / step - begin / step;
 		out->columns = p.n_steps * step;
+		out->x_shift = begin % step;
 		add_view(out, &p);
 	}
 }
@@ -158,6 +160,7 @@ void evn_matrix_free(evn_matrix *m)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		evn_buf_free(m->parts[i].tiles);
+	evn_buf_free(m->bias);
 	*m = (evn_matrix){0};
 }
 

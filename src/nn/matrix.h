@@ -20,6 +20,7 @@ typedef struct {
 	uint32_t n_steps;           /* columns / step; a step is 32 columns, or 256 for K-quants */
 	uint32_t begin, tile_steps; /* the first tile's first step; steps from one tile to the next */
 	uint32_t y_offset;
+	uint32_t first_row; /* of the rows on the device: the row's bias lies there */
 	evn_buf *tiles;
 } evn_matrix_part;
 
@@ -31,6 +32,7 @@ typedef struct {
 	uint32_t x_shift; /* SPLIT_INPUT: the rank's first column lies this far into its first block; the columns before
 					   * it must be zeros in x */
 	uint64_t bytes;   /* on the device, padding included */
+	evn_buf *bias;    /* (rows on the device), or NULL */
 } evn_matrix;
 
 /* A part of a tensor to be stacked: rows [begin, end) of all columns. */
@@ -49,11 +51,12 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 								  evn_error *err);
 void evn_matrix_free(evn_matrix *m);
 
-/* Windows of what is on the device: they borrow m's tiles and are not freed. Of each of the n blocks that m stacks
- * from y_offsets[] on its rows [begin, end), begin a multiple of EVN_TILE_ROWS; view_offsets[n] as y_offsets. */
+/* Windows of what is on the device: they borrow m's tiles and bias and are not freed. Of the i-th of the n blocks that m
+ * stacks from y_offsets[] on its rows [rows[i].begin, rows[i].end), begin a multiple of EVN_TILE_ROWS; view_offsets[n]
+ * as y_offsets. */
 void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t *y_offsets, uint32_t n,
-							evn_range rows, uint32_t *view_offsets);
-/* Columns [begin, end) of those on the device, begin a multiple of a step; x begins with the first. */
+							const evn_range *rows, uint32_t *view_offsets);
+/* Columns [begin, end) of those that m was made of. */
 void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range columns);
 
 /* A one-dimensional f32 tensor (norm weight, bias; entries [begin, end)) padded with zeros to a multiple of EVN_PAD.

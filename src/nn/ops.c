@@ -21,7 +21,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	evn_ops *o = *out = calloc(1, sizeof *o);
 	if (!o)
 		return evn_fail_memory(err, "kernels", sizeof *o);
-	*o = (evn_ops){.q = q, .config = *config, .gemm_from = UINT32_MAX};
+	*o = (evn_ops){.q = q, .config = *config};
 	o->items = config->items ? config->items : evn_device_row_items(evn_queue_device(q));
 	evn_spec rows = evn_spec_of("rowwise.cl");
 	evn_spec_store(&rows, EVN_FORM_F32); /* as evn_op_swiglu's: one program */
@@ -36,7 +36,7 @@ void evn_ops_free(evn_ops *o)
 	free(o);
 }
 
-void evn_ops_set_gemm_from(evn_ops *o, uint32_t n_tok) { o->gemm_from = n_tok; }
+void evn_ops_set_gemm(evn_ops *o, bool prompts_by_gemm) { o->prompts_by_gemm = prompts_by_gemm; }
 
 evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,
 					   uint32_t stride, evn_error *err)
@@ -71,14 +71,22 @@ evn_status evn_op_swiglu(evn_ops *o, evn_form form, evn_buf *y, uint32_t y_strid
 	return evn_launch2(&a, y_stride / 32, n_tok, 1, err);
 }
 
-evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,
-						   evn_error *err)
+evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b, uint32_t b_offset,
+						uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_args a = evn_args_begin(o->add_bias);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, stride);
+	evn_arg_u32(&a, y_offset);
 	evn_arg_buf(&a, b);
+	evn_arg_u32(&a, b_offset);
 	return evn_launch2(&a, width / 16, n_tok, 1, err);
+}
+
+evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,
+						   evn_error *err)
+{
+	return evn_add_bias(o, y, stride, 0, b, 0, width, n_tok, err);
 }
 
 evn_status evn_op_gelu(evn_ops *o, evn_form form, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,

@@ -17,18 +17,27 @@ typedef struct {
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
 void evn_ops_free(evn_ops *ops);
 
-/* From n_tok tokens on evn_op_linear dequantises and multiplies by CLBlast; below, kernels read the quantised blocks.
- * UINT32_MAX: never. */
-void evn_ops_set_gemm_from(evn_ops *ops, uint32_t n_tok);
+/* Whether rows of prompts are dequantised and multiplied by CLBlast; else, and where a row is decoded, kernels read the
+ * quantised blocks. */
+void evn_ops_set_gemm(evn_ops *ops, bool prompts_by_gemm);
+
+/* n rows, and what they are (nn/batch.h). A row's result depends on the phase, never on n. */
+typedef struct {
+	uint32_t n;
+	evn_phase phase;
+} evn_rows;
+
+/* Kernels work on blocks of EVN_BLOCK_TOKENS rows. Where n > 1 is no multiple, they also read and write the rows up to the
+ * next one: every activation matrix has memory for so many. */
 
 /* Whoever writes what a product reads is told the form that it needs: the form in which evn_op_linear and
  * evn_op_gate_up read x. */
-evn_form evn_op_form(const evn_ops *ops, const evn_matrix *m, uint32_t n_tok);
+evn_form evn_op_form(const evn_ops *ops, const evn_matrix *m, evn_phase phase);
 
-/* y (n_tok, y_stride) columns [0, m->rows) = x (n_tok, x_stride) W^T; x_stride >= m->columns. */
+/* y (n, y_stride) columns [0, m->rows) = x (n, x_stride) W^T + bias; x_stride >= m->columns. */
 evn_status evn_op_linear(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-						 const evn_matrix *m, uint32_t n_tok, evn_error *err);
-/* The two ways evn_op_linear chooses from, for measuring and testing. */
+						 const evn_matrix *m, evn_rows rows, evn_error *err);
+/* The two that evn_op_linear chooses from, without the bias. */
 evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err);
 evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
@@ -38,12 +47,12 @@ evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_bu
 evn_status evn_op_gemm_back(evn_ops *ops, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
 							const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
-/* The gated feed-forward network's first half: y (n_tok, y_stride) = silu(x G^T) * x U^T in the form asked for, where
+/* The gated feed-forward network's first half: y (n, y_stride) = silu(x G^T) * x U^T in the form asked for, where
  * m stacks G and U, whose rows begin at up_offset; zeros in the columns beyond. By kernels of its own where G and
- * U are of one format and no GEMM is used; else by way of gate_up (n_tok, gate_up_stride). */
+ * U are of one format, have no bias and no GEMM is used; else by way of gate_up (n, gate_up_stride). */
 evn_status evn_op_gate_up(evn_ops *ops, evn_form y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
-						  uint32_t gate_up_stride, uint32_t n_tok, evn_error *err);
+						  uint32_t gate_up_stride, evn_rows rows, evn_error *err);
 
 /* norm->y = norm of the rows first .. first + n_tok of x (.., stride). */
 evn_status evn_op_norm(evn_ops *ops, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,

@@ -6,9 +6,7 @@
 
 #define MAX_SPLITS 64u
 #define MIN_SPLIT_KEYS                                                                                               \
-	256u /* fewer are attended to in less time than it takes to launch the kernel that joins them */
-#define MAX_SPLIT_ROWS                                                                                               \
-	65536u /* of what splits add up to: more than 400 cores or 3000 groups of a GPU could make use of */
+	256u                   /* fewer are attended to in less time than it takes to launch the kernel that joins them */
 #define GROUPS_PER_UNIT 4u /* of a GPU, which hides latency behind other groups */
 
 /* Grows as it is needed. */
@@ -45,25 +43,23 @@ static const kv_format formats[] = {
 
 static uint32_t head_vecs(uint32_t head_dim) { return (head_dim + 15) / 16; }
 
-uint64_t evn_kv_cache_bytes(evn_kv_cache format, uint32_t head_dim, uint32_t n_ctx)
+uint64_t evn_kv_block_bytes(evn_kv_cache format, uint32_t head_dim)
 {
 	const kv_format *f = &formats[format];
-	uint64_t vecs = head_vecs(head_dim), tiles = evn_round_up(n_ctx, EVN_KV_TILE * EVN_KV_BLOCK_TILES) / EVN_KV_TILE;
-	return tiles * (vecs * f->vec_bytes + (vecs + 1) / 2 * f->scales_bytes);
+	const uint64_t vecs = head_vecs(head_dim);
+	return EVN_KV_BLOCK_TILES * (vecs * f->vec_bytes + (vecs + 1) / 2 * f->scales_bytes);
 }
 
 static uint64_t split_row(uint32_t head_dim) { return EVN_PARTIAL_ROW(head_vecs(head_dim) * 16); }
 
-static uint32_t most_splits(uint32_t n_keys, uint64_t n_rows)
+static uint32_t most_splits(uint32_t n_keys)
 {
-	uint64_t most = n_keys / MIN_SPLIT_KEYS < MAX_SPLITS ? n_keys / MIN_SPLIT_KEYS : MAX_SPLITS;
-	return (uint32_t)(most * n_rows <= MAX_SPLIT_ROWS ? most : MAX_SPLIT_ROWS / n_rows);
+	return n_keys / MIN_SPLIT_KEYS < MAX_SPLITS ? n_keys / MIN_SPLIT_KEYS : MAX_SPLITS;
 }
 
-uint64_t evn_attention_split_bytes(uint32_t head_dim, uint32_t n_heads, uint32_t n_tok, uint32_t n_ctx)
+uint64_t evn_attention_split_bytes(uint32_t head_dim, uint32_t n_heads, uint32_t n_rows, uint32_t n_ctx)
 {
-	uint64_t rows = (uint64_t)(n_ctx / MIN_SPLIT_KEYS) * n_heads * n_tok;
-	return (rows < MAX_SPLIT_ROWS ? rows : MAX_SPLIT_ROWS) * split_row(head_dim) * sizeof(float);
+	return (uint64_t)most_splits(n_ctx) * n_heads * n_rows * split_row(head_dim) * sizeof(float);
 }
 
 /* ---- kernels -----------------------------------------------------------------------------------------------------
@@ -101,6 +97,8 @@ void evn_attention_ops_free(evn_attention_ops *o)
 	evn_buf_free(o->attended.buf);
 	free(o);
 }
+
+const evn_attention_config *evn_attention_ops_config(const evn_attention_ops *o) { return &o->config; }
 
 void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t queries)
 {
@@ -141,16 +139,12 @@ static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char
 /* ---- launches ----------------------------------------------------------------------------------------------------
  */
 
-/* How the queries of a step are dealt out: n_blocks of `queries` for each KV head, each n_splits times. */
-typedef struct {
-	uint32_t queries, n_blocks, n_splits;
-} cut;
-
 /* The fewest parts of the keys that leave the compute units idle for less than a tenth of the time. */
-static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t most)
+static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t n_keys)
 {
 	const evn_device *d = evn_queue_device(o->q);
 	uint64_t slots = (uint64_t)evn_device_units(d) * (evn_device_is_cpu(d) ? 1 : GROUPS_PER_UNIT);
+	const uint32_t most = most_splits(n_keys);
 	uint32_t best = 1;
 	double least = 2;
 	for (uint32_t n = 1; n <= most && least > 1.1; n++) {
@@ -164,51 +158,82 @@ static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uin
 	return best;
 }
 
-uint32_t evn_attention_queries(const evn_attention_ops *o, const evn_attention *a, uint32_t n_tok)
+/* Query heads here of one KV head, at most. */
+static uint32_t most_own(const evn_attention_ops *o, uint32_t n_heads)
 {
-	uint32_t n_own = a->n_heads < o->config.group ? a->n_heads : o->config.group; /* heads of a KV head, at most */
-	uint32_t n_queries = n_own * n_tok;
-	return o->items > 1 ? 1 : n_queries < EVN_MAX_QUERIES ? n_queries : EVN_MAX_QUERIES;
+	return n_heads < o->config.group ? n_heads : o->config.group;
 }
 
-static cut cut_queries(const evn_attention_ops *o, const evn_attention *a, uint32_t n_tok)
+static uint32_t queries_for(const evn_attention_ops *o, uint32_t n_own, uint32_t n_rows)
 {
-	uint32_t n_own = a->n_heads < o->config.group ? a->n_heads : o->config.group;
-	cut c = {.queries = evn_attention_queries(o, a, n_tok)};
-	c.n_blocks = (n_own * n_tok + c.queries - 1) / c.queries;
-	c.n_splits = o->config.splits ? o->config.splits
-								  : choose_splits(o, (uint64_t)c.n_blocks * a->n_kv,
-												  most_splits(a->position + n_tok, (uint64_t)a->n_heads * n_tok));
-	return c;
+	const uint64_t n_queries = (uint64_t)n_own * n_rows;
+	return o->items > 1 ? 1 : n_queries < EVN_MAX_QUERIES ? (uint32_t)n_queries : EVN_MAX_QUERIES;
 }
 
-void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok)
+uint32_t evn_attention_queries(const evn_attention_ops *o, const evn_attention *a, const evn_row_set *rows)
+{
+	uint32_t longest = 1;
+	for (uint32_t i = 0; i < rows->n_spans; i++)
+		longest = rows->spans[i].n_rows > longest ? rows->spans[i].n_rows : longest;
+	return queries_for(o, most_own(o, a->n_heads), longest);
+}
+
+/* ---- row tables --------------------------------------------------------------------------------------------------
+ */
+
+uint64_t evn_row_table_words(uint32_t n_spans, uint64_t n_blocks)
+{
+	return EVN_SPAN_WORDS * (1 + (uint64_t)n_spans) + n_blocks;
+}
+
+/* A row of a prompt has company; one that is decoded is alone, and its keys are divided so that the device is busy. */
+static uint32_t splits_of(const evn_attention_ops *o, const evn_span *s, uint32_t n_kv)
+{
+	if (o->config.splits)
+		return o->config.splits;
+	return s->phase == EVN_PROMPT ? 1 : choose_splits(o, n_kv, s->position + 1);
+}
+
+void evn_row_table_fill(const evn_attention_ops *o, evn_row_set *rows, uint32_t n_kv, uint32_t *words)
+{
+	uint32_t at = EVN_SPAN_WORDS * (1 + rows->n_spans);
+	memset(words, 0, at * sizeof *words);
+	words[0] = rows->n_spans;
+	rows->most_splits = 1;
+	for (uint32_t i = 0; i < rows->n_spans; i++) {
+		const evn_span *s = &rows->spans[i];
+		const uint32_t n_splits = splits_of(o, s, n_kv), n_blocks = evn_blocks_for(s->position + s->n_rows);
+		const uint32_t span[] = {s->first_row - rows->spans[0].first_row, s->n_rows, s->position, n_splits, at};
+		memcpy(words + EVN_SPAN_WORDS * (1 + i), span, sizeof span);
+		memcpy(words + at, s->slot->table, n_blocks * sizeof *words);
+		at += n_blocks;
+		rows->most_splits = n_splits > rows->most_splits ? n_splits : rows->most_splits;
+	}
+}
+
+/* ---- launches ----------------------------------------------------------------------------------------------------
+ */
+
+void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *rows)
 {
 	const evn_buf *unread = at->rope; /* norms are not read without QK_NORM, but every argument must be set */
 	evn_arg_buf(a, at->qkv);
-	evn_arg_u32(a, at->qkv_stride);
-	evn_arg_u32(a, at->k_offset);
-	evn_arg_u32(a, at->v_offset);
+	evn_arg_u32x4(a, (uint32_t[]){at->qkv_stride, at->k_offset, at->v_offset, at->rope_stride});
+	evn_arg_u32x4(a, (uint32_t[]){at->n_heads, at->skip, at->n_kv_held, at->first_held});
+	evn_arg_f32x2(a, (float[]){at->scale, at->norm_eps});
 	evn_arg_buf(a, at->k_cache);
 	evn_arg_buf(a, at->v_cache);
-	evn_arg_u32(a, at->n_kv);
-	evn_arg_u32(a, at->position);
-	evn_arg_u32(a, n_tok);
 	evn_arg_buf(a, at->rope);
-	evn_arg_buf(a, at->q_norm ? at->q_norm : unread);
-	evn_arg_buf(a, at->k_norm ? at->k_norm : unread);
-	evn_arg_f32(a, at->norm_eps);
-	evn_arg_u32(a, at->n_heads);
-	evn_arg_u32(a, at->first_head);
-	evn_arg_u32(a, at->first_kv);
+	evn_arg_buf(a, at->norms ? at->norms : unread);
+	evn_arg_buf(a, rows->table);
 }
 
-static evn_status append(evn_attention_ops *o, const evn_attention *at, uint32_t n_tok, evn_error *err)
+static evn_status append(evn_attention_ops *o, const evn_attention *at, const evn_row_set *rows, evn_error *err)
 {
 	EVN_TRY(append_kernel(o, err));
 	evn_args a = evn_args_begin(o->append);
-	evn_arg_attention(&a, at, n_tok);
-	return evn_launch(&a, 2, (size_t[]){at->n_kv, n_tok}, (size_t[]){1, 1}, err);
+	evn_arg_attention(&a, at, rows);
+	return evn_launch(&a, 2, (size_t[]){at->n_kv, rows->n_rows}, (size_t[]){1, 1}, err);
 }
 
 static evn_status grow(evn_attention_ops *o, scratch *s, uint64_t floats, const char *what, evn_error *err)
@@ -239,16 +264,15 @@ typedef struct {
 	evn_form form; /* blocks only where heads begin and end with one */
 	evn_buf *buf;
 	uint32_t stride, offset;
-} rows;
+} attended_rows;
 
-static void arg_rows(evn_args *a, const rows *out)
+static void arg_rows(evn_args *a, const attended_rows *out)
 {
 	evn_arg_buf(a, out->buf);
-	evn_arg_u32(a, out->stride);
-	evn_arg_u32(a, out->offset);
+	evn_arg_u32x2(a, (uint32_t[]){out->stride, out->offset});
 }
 
-static evn_status merge(evn_attention_ops *o, const rows *out, uint32_t n_splits, uint32_t n_heads, uint32_t n_tok,
+static evn_status merge(evn_attention_ops *o, const attended_rows *out, const evn_row_set *rows, uint32_t n_heads,
 						evn_error *err)
 {
 	evn_kernel **k = &o->merge[out->form];
@@ -256,46 +280,57 @@ static evn_status merge(evn_attention_ops *o, const rows *out, uint32_t n_splits
 	evn_args a = evn_args_begin(*k);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, o->partial.buf);
-	evn_arg_u32(&a, n_splits);
-	return evn_launch(&a, 2, (size_t[]){n_heads, n_tok}, (size_t[]){1, 1}, err);
+	evn_arg_u32(&a, rows->most_splits);
+	evn_arg_buf(&a, rows->table);
+	return evn_launch(&a, 2, (size_t[]){n_heads, rows->n_rows}, (size_t[]){1, 1}, err);
 }
 
-static evn_status attend(evn_attention_ops *o, const rows *out, const evn_attention *at, uint32_t n_tok,
-						 evn_error *err)
+/* Work-groups that the queries of one KV head need in all spans, `queries` to each. */
+static size_t count_blocks(const evn_row_set *rows, uint32_t n_own, uint32_t queries)
 {
-	const cut c = cut_queries(o, at, n_tok);
-	const bool appends = n_tok == 1 && c.n_blocks == 1;
+	size_t n = 0;
+	for (uint32_t i = 0; i < rows->n_spans; i++)
+		n += ((size_t)n_own * rows->spans[i].n_rows + queries - 1) / queries;
+	return n;
+}
+
+static evn_status attend(evn_attention_ops *o, const attended_rows *out, const evn_attention *at,
+						 const evn_row_set *rows, evn_error *err)
+{
+	const uint32_t n_own = most_own(o, at->n_heads), queries = evn_attention_queries(o, at, rows);
+	const bool appends = rows->phase == EVN_DECODE && n_own <= queries;
 	if (!appends)
-		EVN_TRY(append(o, at, n_tok, err));
-	if (c.n_splits > 1) {
-		uint64_t floats = split_row(o->config.head_dim) * c.n_splits * n_tok * at->n_heads;
+		EVN_TRY(append(o, at, rows, err));
+	if (rows->most_splits > 1) {
+		const uint64_t floats = split_row(o->config.head_dim) * rows->most_splits * rows->n_rows * at->n_heads;
 		EVN_TRY(grow(o, &o->partial, floats, "attention's splits", err));
 	}
-	evn_kernel **k = &o->attention[out->form][c.queries];
-	EVN_TRY(attend_kernel(o, k, "attention.cl", "attention", out->form, c.queries, err));
+	evn_kernel **k = &o->attention[out->form][queries];
+	EVN_TRY(attend_kernel(o, k, "attention.cl", "attention", out->form, queries, err));
 	evn_args a = evn_args_begin(*k);
-	evn_arg_attention(&a, at, n_tok);
+	evn_arg_attention(&a, at, rows);
 	arg_rows(&a, out);
-	evn_arg_buf(&a, c.n_splits > 1 ? o->partial.buf : out->buf);
+	evn_arg_buf(&a, rows->most_splits > 1 ? o->partial.buf : out->buf);
 	evn_arg_u32(&a, appends);
-	EVN_TRY(evn_launch(&a, 3, (size_t[]){c.n_blocks, at->n_kv, c.n_splits}, (size_t[]){o->items, 1, 1}, err));
-	return c.n_splits > 1 ? merge(o, out, c.n_splits, at->n_heads, n_tok, err) : EVN_OK;
+	const size_t groups[] = {count_blocks(rows, n_own, queries), at->n_kv, rows->most_splits};
+	EVN_TRY(evn_launch(&a, 3, groups, (size_t[]){o->items, 1, 1}, err));
+	return rows->most_splits > 1 ? merge(o, out, rows, at->n_heads, err) : EVN_OK;
 }
 
 evn_status evn_op_attention(evn_attention_ops *o, evn_form form, evn_buf *out, uint32_t out_stride,
-							uint32_t out_offset, const evn_attention *at, uint32_t n_tok, evn_error *err)
+							uint32_t out_offset, const evn_attention *at, const evn_row_set *rows, evn_error *err)
 {
-	rows to = {form, out, out_stride, out_offset};
+	attended_rows to = {form, out, out_stride, out_offset};
 	if (form == EVN_FORM_F32 || (o->config.head_dim % 32 == 0 && out_offset % 32 == 0))
-		return attend(o, &to, at, n_tok, err);
+		return attend(o, &to, at, rows, err);
 	to.form = EVN_FORM_F32;
-	EVN_TRY(evn_attention_rows(o, out_stride, n_tok, &to.buf, err));
-	EVN_TRY(attend(o, &to, at, n_tok, err));
+	EVN_TRY(evn_attention_rows(o, out_stride, rows->n_rows, &to.buf, err));
+	EVN_TRY(attend(o, &to, at, rows, err));
 	if (!o->store[form]) {
 		evn_spec spec = evn_spec_of("norm_rows.cl");
 		evn_spec_norm(&spec, EVN_NORM_NONE, form, o->items);
 		EVN_TRY(evn_kernel_get(&o->store[form], o->q, &spec, "norm_rows", err));
 	}
 	const evn_norm stored = {.kind = EVN_NORM_NONE, .form = form, .y = out};
-	return evn_norm_launch(o->store[form], o->items, &stored, to.buf, 0, n_tok, out_stride, err);
+	return evn_norm_launch(o->store[form], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
 }

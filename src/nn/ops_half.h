@@ -14,13 +14,14 @@ typedef struct {
 	const evn_matrix *in, *out;
 } evn_half;
 
-/* Whether one launch does it: one token on a CPU device of one unit, and both matrices in one and the same format,
- * each in one buffer. */
-bool evn_op_fuses(const evn_ops *ops, const evn_half *h, uint32_t n_tok);
+/* Whether one launch does it: one decoded row on a CPU device of one unit, and both matrices in one and the same format,
+ * each in one buffer, without biases. */
+bool evn_op_fuses(const evn_ops *ops, const evn_half *h, evn_rows rows);
 
 /* evn_op_linear to a->qkv, evn_op_attention to attended (1, stride), evn_op_linear. */
 evn_status evn_op_attention_half(evn_ops *ops, evn_attention_ops *attention_ops, const evn_half *h,
-								 const evn_attention *a, evn_buf *attended, uint32_t stride, evn_error *err);
+								 const evn_attention *a, const evn_row_set *rows, evn_buf *attended, uint32_t stride,
+								 evn_error *err);
 /* evn_op_gate_up to gated (1, stride), evn_op_linear. */
 evn_status evn_op_feed_forward_half(evn_ops *ops, const evn_half *h, uint32_t up_offset, evn_buf *gated,
 									uint32_t stride, evn_error *err);

@@ -23,7 +23,7 @@ typedef struct {
 struct evn_ops {
 	evn_queue *q;
 	evn_ops_config config;
-	uint32_t gemm_from;
+	bool prompts_by_gemm;
 	uint32_t items;                                  /* work-items that share a row or tile */
 	evn_kernel *norm[EVN_NORM_KINDS][EVN_FORMS];     /* [kind][form of y] */
 	evn_kernel *swiglu[EVN_FORMS], *gelu[EVN_FORMS]; /* [form of y] */
@@ -31,6 +31,11 @@ struct evn_ops {
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* dequantised weights */
 };
+
+/* ops.c */
+/* Columns [y_offset, y_offset + width) of y (n_tok, stride) += entries of b from b_offset on. */
+evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b, uint32_t b_offset,
+						uint32_t width, uint32_t n_tok, evn_error *err);
 
 /* ops_product.c */
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);
@@ -49,8 +54,9 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
 /* ops_attention.c */
 /* Parts and defines of kernels/attend.cl for work-groups of so many queries. */
 void evn_spec_attention(evn_spec *s, const evn_attention_ops *ops, uint32_t queries);
-uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, uint32_t n_tok);
-void evn_arg_attention(evn_args *a, const evn_attention *at, uint32_t n_tok); /* ATTENTION_PARAMETERS of heads.cl */
+uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, const evn_row_set *rows);
+/* ATTENTION_PARAMETERS of heads.cl */
+void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *rows);
 /* Scratch for f32 rows (n_tok, stride), until the next call. */
 evn_status evn_attention_rows(evn_attention_ops *ops, uint32_t stride, uint32_t n_tok, evn_buf **out, evn_error *err);
 

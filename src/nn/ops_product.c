@@ -12,9 +12,11 @@ static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
 
 static bool is_integer(const evn_quant *q) { return q->block_len > 1; }
 
-evn_form evn_op_form(const evn_ops *o, const evn_matrix *m, uint32_t n_tok)
+static bool by_gemm(const evn_ops *o, evn_phase phase) { return phase == EVN_PROMPT && o->prompts_by_gemm; }
+
+evn_form evn_op_form(const evn_ops *o, const evn_matrix *m, evn_phase phase)
 {
-	bool integer = o->config.dot != EVN_DOT_NONE && n_tok < o->gemm_from;
+	bool integer = o->config.dot != EVN_DOT_NONE && !by_gemm(o, phase);
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		integer &= is_integer(m->parts[i].quant);
 	return integer ? EVN_FORM_Q8 : EVN_FORM_F32;
@@ -106,8 +108,14 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 	return evn_launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok, o->items, err);
 }
 
-/* Blocks of tokens at once are for CPUs, whose registers hold the sums. */
-static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok) { return o->items == 1 ? n_tok / EVN_BLOCK_TOKENS : 0; }
+/* Blocks of tokens at once are for CPUs, whose registers hold the sums. A row alone is multiplied by itself; two and
+ * more are worth a block, which reads the weights once. Both sum in one order. */
+static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok)
+{
+	if (o->items > 1)
+		return 0;
+	return n_tok % EVN_BLOCK_TOKENS == 1 ? n_tok / EVN_BLOCK_TOKENS : (n_tok + EVN_BLOCK_TOKENS - 1) / EVN_BLOCK_TOKENS;
+}
 
 /* Work-groups (block of a run, columns, run) of all blocks of tokens. Weights that stay in a core's cache need no
  * runs, and then short prompts are a few percent faster without. */
@@ -135,14 +143,13 @@ static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 	return launch_blocks(o, &a, p, p->rows / EVN_TILE_ROWS, n_blocks, err);
 }
 
-/* Whole blocks of tokens at once, the others one by one. */
 static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul(o, y, y_stride, form, x, x_stride, p, n_blocks, err));
-	return done == n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
+	return done >= n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
 }
 
 evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
@@ -238,11 +245,16 @@ evn_status evn_op_gemm_back(evn_ops *o, evn_buf *dx, uint32_t x_stride, const ev
 }
 
 evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-						 const evn_matrix *m, uint32_t n_tok, evn_error *err)
+						 const evn_matrix *m, evn_rows rows, evn_error *err)
 {
-	return n_tok < o->gemm_from
-			   ? evn_op_quantised(o, y, y_stride, evn_op_form(o, m, n_tok), x, x_stride, m, n_tok, err)
-			   : evn_op_gemm(o, y, y_stride, x, x_stride, m, n_tok, err);
+	EVN_TRY(by_gemm(o, rows.phase)
+				? evn_op_gemm(o, y, y_stride, x, x_stride, m, rows.n, err)
+				: evn_op_quantised(o, y, y_stride, evn_op_form(o, m, rows.phase), x, x_stride, m, rows.n, err));
+	for (uint32_t i = 0; i < m->n_parts && m->bias; i++) {
+		const evn_matrix_part *p = &m->parts[i];
+		EVN_TRY(evn_add_bias(o, y, y_stride, p->y_offset, m->bias, p->first_row, p->rows, rows.n, err));
+	}
+	return EVN_OK;
 }
 
 /* ---- the gated feed-forward network's first half ------------------------------------------------------------------
@@ -314,14 +326,14 @@ static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_erro
 	const uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul_swiglu(o, g, n_blocks, err));
-	return done == n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);
+	return done >= n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);
 }
 
 evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
-						  uint32_t gate_up_stride, uint32_t n_tok, evn_error *err)
+						  uint32_t gate_up_stride, evn_rows rows, evn_error *err)
 {
-	const gated_rows g = {.form = evn_op_form(o, m, n_tok),
+	const gated_rows g = {.form = evn_op_form(o, m, rows.phase),
 						  .y_form = y_form,
 						  .y = y,
 						  .y_stride = y_stride,
@@ -330,8 +342,8 @@ evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_st
 						  .gates = &m->parts[0],
 						  .up = evn_up_tile(m, up_offset),
 						  .n_tiles = up_offset / EVN_TILE_ROWS};
-	if (evn_in_one_buffer(m) && evn_takes_tiles(g.gates->quant, g.form) && n_tok < o->gemm_from)
-		return gate(o, &g, n_tok, err);
-	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, n_tok, err));
-	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, n_tok, err);
+	if (!m->bias && evn_in_one_buffer(m) && evn_takes_tiles(g.gates->quant, g.form) && !by_gemm(o, rows.phase))
+		return gate(o, &g, rows.n, err);
+	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
+	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
 }

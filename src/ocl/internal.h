@@ -58,8 +58,8 @@ struct evn_buf {
 /* A kernel keeps its arguments: those that stay the same from launch to launch are not set again, which drivers take
  * 50 to 100 ns for. Buffers are known by their serial number, as handles come back after a release. */
 typedef struct {
-	enum { EVN_ARG_UNSET, EVN_ARG_BUF, EVN_ARG_U32, EVN_ARG_F32 } kind;
-	uint64_t value;
+	enum { EVN_ARG_UNSET, EVN_ARG_BUF, EVN_ARG_NUMBERS } kind;
+	uint64_t value[2]; /* a serial number; or up to four numbers of 32 bits */
 } evn_arg_value;
 
 struct evn_kernel {

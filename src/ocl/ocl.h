@@ -112,6 +112,9 @@ evn_args evn_args_begin(evn_kernel *k);
 void evn_arg_buf(evn_args *a, const evn_buf *b);
 void evn_arg_u32(evn_args *a, uint32_t v);
 void evn_arg_f32(evn_args *a, float v);
+void evn_arg_u32x2(evn_args *a, const uint32_t v[2]);
+void evn_arg_u32x4(evn_args *a, const uint32_t v[4]);
+void evn_arg_f32x2(evn_args *a, const float v[2]);
 /* groups[i] work-groups of locals[i] items in each of up to 3 dimensions; locals NULL: groups are items, and the
  * driver makes groups of them. Nothing empty is launched: a zero is our own error (EVN_ERR_DEVICE naming the kernel).
  */

@@ -94,7 +94,7 @@ static void set_arg(evn_args *a, evn_arg_value now, size_t size, const void *val
 	if (a->code != CL_SUCCESS || i >= a->kernel->n_args) /* the launch refuses a wrong number */
 		return;
 	evn_arg_value *set = &a->kernel->set[i];
-	if (set->kind == now.kind && set->value == now.value)
+	if (set->kind == now.kind && !memcmp(set->value, now.value, sizeof now.value))
 		return;
 	a->code = clSetKernelArg(a->kernel->cl, i, size, value);
 	*set = a->code == CL_SUCCESS ? now : (evn_arg_value){0};
@@ -102,17 +102,21 @@ static void set_arg(evn_args *a, evn_arg_value now, size_t size, const void *val
 
 void evn_arg_buf(evn_args *a, const evn_buf *b)
 {
-	set_arg(a, (evn_arg_value){EVN_ARG_BUF, b->serial}, sizeof b->cl, &b->cl);
+	set_arg(a, (evn_arg_value){EVN_ARG_BUF, {b->serial, 0}}, sizeof b->cl, &b->cl);
 }
 
-void evn_arg_u32(evn_args *a, uint32_t v) { set_arg(a, (evn_arg_value){EVN_ARG_U32, v}, sizeof v, &v); }
-
-void evn_arg_f32(evn_args *a, float v)
+static void set_numbers(evn_args *a, const void *numbers, size_t size)
 {
-	uint32_t bits;
-	memcpy(&bits, &v, sizeof bits);
-	set_arg(a, (evn_arg_value){EVN_ARG_F32, bits}, sizeof v, &v);
+	evn_arg_value now = {EVN_ARG_NUMBERS, {0}};
+	memcpy(now.value, numbers, size);
+	set_arg(a, now, size, numbers);
 }
+
+void evn_arg_u32(evn_args *a, uint32_t v) { set_numbers(a, &v, sizeof v); }
+void evn_arg_f32(evn_args *a, float v) { set_numbers(a, &v, sizeof v); }
+void evn_arg_u32x2(evn_args *a, const uint32_t v[2]) { set_numbers(a, v, 2 * sizeof *v); }
+void evn_arg_u32x4(evn_args *a, const uint32_t v[4]) { set_numbers(a, v, 4 * sizeof *v); }
+void evn_arg_f32x2(evn_args *a, const float v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 
 /* clFinish after each launch, so that a fault is told of the kernel that has it. */
 static evn_status finish_named(const evn_kernel *k, evn_error *err)

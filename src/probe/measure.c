@@ -8,7 +8,7 @@
 
 #include "group/comm.h"
 #include "group/team.h"
-#include "nn/arch.h"
+#include "nn/graph.h"
 #include "nn/ops.h"
 #include "probe/probe.h"
 #include "probe/steps.h"
@@ -88,32 +88,41 @@ static evn_status add_matrix(bench_rank *r, const evn_tensor *const *tensors, ui
 	return EVN_OK;
 }
 
-static evn_status add_layer(bench_rank *r, const evn_model *m, uint32_t layer, evn_error *err)
+static evn_status add_block(bench_rank *r, const evn_graph *g, const evn_block *b, evn_error *err)
 {
-	const evn_arch *arch;
-	EVN_TRY(evn_arch_find(m, &arch, err));
-	for (size_t i = 0; i < EVN_STACKS; i++) {
-		const evn_tensor *tensors[EVN_MATRIX_PARTS];
-		uint32_t n = 0;
-		for (; arch->stacks[i][n]; n++)
-			EVN_TRY(evn_arch_matrix(m, layer, arch->stacks[i][n], &tensors[n], err));
-		EVN_TRY(add_matrix(r, tensors, n, err));
+	const evn_tensor *tensors[EVN_MATRIX_PARTS], *out;
+	for (uint32_t i = 0; i < b->in.n; i++)
+		EVN_TRY(evn_block_tensor(g, b, b->in.stems[i], &tensors[i], err));
+	EVN_TRY(evn_block_tensor(g, b, b->out, &out, err));
+	EVN_TRY(add_matrix(r, tensors, b->in.n, err));
+	return add_matrix(r, &out, 1, err);
+}
+
+static bool wants_more(const bench_rank *r) { return r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES; }
+
+/* Whole layers; of a model without layers the head. */
+static evn_status add_matrices_of(bench_rank *r, const evn_graph *g, evn_error *err)
+{
+	const evn_tensor *head;
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const bool begins = i == 0 || g->blocks[i].layer != g->blocks[i - 1].layer;
+		if (begins && !wants_more(r))
+			break;
+		EVN_TRY(add_block(r, g, &g->blocks[i], err));
 	}
-	return EVN_OK;
+	if (g->n_blocks)
+		return EVN_OK;
+	EVN_TRY(evn_graph_head(g, &head, err));
+	return add_matrix(r, &head, 1, err);
 }
 
 static evn_status add_model_matrices(bench_rank *r, const evn_model *m, evn_error *err)
 {
-	const evn_hparams *h = evn_model_hparams(m);
-	for (uint32_t i = 0; i < h->n_layers && r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES;
-		 i++)
-		EVN_TRY(add_layer(r, m, i, err));
-	const char *head = evn_model_find(m, "output.weight") ? "output.weight" : "token_embd.weight";
-	const evn_tensor *t;
-	if (h->n_layers > 0)
-		return EVN_OK;
-	EVN_TRY(evn_model_need(m, head, h->dim, h->vocab, &t, err));
-	return add_matrix(r, &t, 1, err);
+	evn_graph *g;
+	EVN_TRY(evn_graph_make(&g, m, err));
+	evn_status s = add_matrices_of(r, g, err);
+	evn_graph_free(g);
+	return s;
 }
 
 static evn_status make_general(bench *b, evn_error *err)
@@ -150,7 +159,7 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 
 static evn_status multiply(bench_rank *r, const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
-	evn_form form = evn_op_form(r->ops, m, n_tok);
+	evn_form form = evn_op_form(r->ops, m, EVN_DECODE);
 	return evn_op_quantised(r->ops, r->y, r->y_stride, form, r->x[form], r->x_stride, m, n_tok, err);
 }
 
@@ -522,7 +531,7 @@ static evn_status measure_steps(bench *b, evn_error *err)
 	evn_steps *steps;
 	for (uint32_t i = 0; i < b->n; i++) {
 		const bench_rank *r = &b->ranks[i];
-		ranks[i] = (evn_step_rank){r->queue, r->gbs, r->kind, r->dot, r->gemm_from};
+		ranks[i] = (evn_step_rank){r->queue, r->gbs, r->kind, r->dot, r->gemm_from <= EVN_GEMM_PROMPT};
 	}
 	evn_status s = evn_steps_create(&steps, b->model, ranks, b->n, err);
 	if (s == EVN_OK)

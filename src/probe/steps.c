@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/child.h"
 #include "group/team.h"
+#include "base/child.h"
 
 #define WEIGHT_BYTES                                                                                                 \
 	((uint64_t)256 << 20) /* layers to go through, all ranks together: more than servers' caches hold */
@@ -18,9 +18,11 @@
 #define MAX_SLICES 5u
 
 typedef struct {
-	evn_decoder *decoder;
-	evn_kv *kv;
-	evn_comm *comm;   /* of one */
+	evn_shard *shard;
+	evn_view *view;
+	evn_workspace *workspace;
+	evn_cache *cache;
+	evn_comm *comm; /* of one */
 	uint64_t done_ns; /* when its step was done */
 } walker;
 
@@ -34,21 +36,24 @@ typedef struct {
 } timing;
 
 struct evn_steps {
-	const evn_model *model;
+	evn_graph *graph; /* of a few layers */
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_step_rank as[EVN_MAX_RANKS];
-	uint32_t n;
+	uint32_t n, n_layers;
 	evn_plan_shape shape;
-	evn_decoder_limits limits;
+	evn_limits limits;
+	evn_block_pool pool;
+	evn_slot slot; /* the whole context */
 	evn_split split; /* of a few layers */
 	float *embeddings, *logits;
 	evn_team *team;
 	walker walkers[EVN_MAX_RANKS];
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
-	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all, by the way they meet */
+	evn_comm *comms[EVN_REDUCE_FLAGS + 1]; /* of all, by the way they meet */
 	/* what the team does */
 	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
-	evn_step step;
+	evn_batch batch;
+	evn_span span;
 	evn_comm *together;
 };
 
@@ -72,8 +77,8 @@ static evn_status split_by_rates(evn_steps *s, evn_error *err)
 	evn_split_free(&s->split);
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, s->ranks, s->n, err));
 	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, shares, prompt_shares, memory, err));
-	if (s->limits.n_layers)
-		s->split.n_layers = s->limits.n_layers;
+	if (s->n_layers)
+		s->split.n_layers = s->n_layers;
 	return EVN_OK;
 }
 
@@ -87,7 +92,8 @@ static evn_status cut_layers(evn_steps *s, evn_error *err)
 	for (uint32_t i = 0; i < s->n; i++)
 		all += evn_split_work(&s->shape, &s->split, i).bytes / s->shape.n_layers;
 	uint32_t n_layers = (uint32_t)fmin(s->shape.n_layers, ceil((double)WEIGHT_BYTES / fmax(all, 1)));
-	s->limits.n_layers = s->split.n_layers = n_layers;
+	s->n_layers = s->split.n_layers = n_layers;
+	evn_graph_keep_layers(s->graph, n_layers);
 	for (uint32_t i = 0; i < s->n; i++)
 		slowest_s = fmax(slowest_s, evn_split_work(&s->shape, &s->split, i).bytes / (s->as[i].gbs * 1e9));
 	return slowest_s < SLOW_S
@@ -95,18 +101,21 @@ static evn_status cut_layers(evn_steps *s, evn_error *err)
 			   : evn_fail(err, EVN_ERR_UNSUPPORTED, "steps of %.1f s are too slow to be measured", slowest_s);
 }
 
-static evn_status create(evn_steps *s, evn_error *err)
+static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 {
 	const evn_hparams *h;
-	EVN_TRY(evn_model_require_hparams(s->model, &h, err));
+	EVN_TRY(evn_graph_make(&s->graph, m, err));
+	h = s->graph->h;
 	if (h->n_layers == 0)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a model without layers takes no steps through them");
-	s->limits = (evn_decoder_limits){.n_ctx = CONTEXT < h->n_ctx_train ? CONTEXT : h->n_ctx_train};
+	s->limits = (evn_limits){.n_ctx = CONTEXT < h->n_ctx_train ? CONTEXT : h->n_ctx_train};
 	s->limits.n_batch = s->limits.n_ctx / 2;
 	if (s->limits.n_batch < 2)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a context of %u tokens is too short", h->n_ctx_train);
-	EVN_TRY(evn_decoder_shape(s->model, s->limits, &s->shape, err));
+	EVN_TRY(evn_graph_shape(s->graph, s->limits, &s->shape, err));
 	EVN_TRY(cut_layers(s, err));
+	EVN_TRY(evn_pool_grow(&s->pool, evn_blocks_for(s->limits.n_ctx), err));
+	EVN_TRY(evn_slot_extend(&s->slot, &s->pool, s->limits.n_ctx, err));
 	uint64_t n_floats = evn_round_up(h->dim, EVN_PAD) * s->limits.n_batch;
 	s->embeddings = calloc(n_floats, sizeof *s->embeddings);
 	s->logits = malloc(h->vocab * sizeof *s->logits);
@@ -123,21 +132,22 @@ evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_
 	evn_steps *s = *out = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "steps", sizeof *s);
-	s->model = m;
 	s->n = n;
 	for (uint32_t i = 0; i < n; i++) {
 		s->as[i] = ranks[i];
 		s->queues[i] = ranks[i].queue;
 	}
-	return create(s, err);
+	return create(s, m, err);
 }
 
 static void unload(evn_steps *s)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		walker *w = &s->walkers[i];
-		evn_kv_free(w->kv);
-		evn_decoder_free(w->decoder);
+		evn_cache_free(w->cache);
+		evn_workspace_free(w->workspace);
+		evn_view_free(w->view);
+		evn_shard_free(w->shard);
 		evn_comm_free(w->comm);
 		*w = (walker){0};
 		evn_split_free(&s->one[i]);
@@ -156,6 +166,9 @@ void evn_steps_free(evn_steps *s)
 	evn_team_free(s->team);
 	unload(s);
 	evn_split_free(&s->split);
+	evn_slot_free(&s->slot, &s->pool);
+	evn_pool_free(&s->pool);
+	evn_graph_free(s->graph);
 	free(s->embeddings);
 	free(s->logits);
 	free(s);
@@ -166,12 +179,15 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 	evn_steps *s = arg;
 	walker *w = &s->walkers[rank];
 	bool alone = s->one[rank].n_ranks == 1;
-	evn_decoder_limits limits = s->limits;
+	evn_queue *q = s->queues[rank];
+	const evn_split *split = alone ? &s->one[rank] : &s->split;
+	evn_limits limits = s->limits;
 	limits.dot = s->as[rank].dot;
-	EVN_TRY(evn_decoder_load(&w->decoder, s->queues[rank], s->model, alone ? &s->one[rank] : &s->split,
-							 alone ? 0 : rank, limits, NULL, err));
-	evn_ops_set_gemm_from(evn_decoder_ops(w->decoder), s->as[rank].gemm_from);
-	return evn_kv_create(&w->kv, w->decoder, err);
+	EVN_TRY(evn_shard_load(&w->shard, q, s->graph, split, alone ? 0 : rank, NULL, err));
+	EVN_TRY(evn_view_make(&w->view, w->shard, split, alone ? 0 : rank, err));
+	EVN_TRY(evn_workspace_create(&w->workspace, q, w->shard, limits, err));
+	evn_ops_set_gemm(w->workspace->ops, s->as[rank].gemm);
+	return evn_cache_create(&w->cache, q, w->shard, limits.kv_cache, s->pool.n_blocks, err);
 }
 
 /* The first part of a range, in whole grains, at least one. */
@@ -204,14 +220,14 @@ static evn_status split_alone(evn_steps *s, uint32_t rank, uint32_t divisor, evn
 	return EVN_OK;
 }
 
-static uint64_t message_floats(const evn_steps *s) { return evn_decoder_message_floats(s->model, s->limits); }
+static uint64_t message_floats(const evn_steps *s) { return evn_message_floats(s->graph->h, s->limits.n_batch); }
 
 static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		EVN_TRY(split_alone(s, i, divisor, err));
 		EVN_TRY(evn_comm_create(&s->walkers[i].comm, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
-								message_floats(s), err));
+								 message_floats(s), err));
 	}
 	return evn_team_run(s->team, load, s, NULL, NULL, err);
 }
@@ -223,7 +239,8 @@ static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_steps *s = arg;
 	walker *w = &s->walkers[rank];
-	EVN_TRY(evn_decoder_step(w->decoder, w->kv, s->together ? s->together : w->comm, &s->step, err));
+	const evn_walker walks = {w->view, w->workspace, w->cache, s->together ? s->together : w->comm};
+	EVN_TRY(evn_walk(&walks, &s->batch, err));
 	w->done_ns = evn_now_ns();
 	return EVN_OK;
 }
@@ -231,11 +248,16 @@ static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
 /* As a session takes it: from the caller's thread, which waits for all. Adds to sums. */
 static evn_status time_step(evn_steps *s, const timing *t, double *sums, evn_error *err)
 {
-	s->step = (evn_step){.embeddings = s->embeddings,
-						 .n_tok = t->n_tok,
-						 .position = t->position,
-						 .n_logits = t->logits,
-						 .logits = s->logits};
+	const evn_phase phase = t->n_tok > 1 ? EVN_PROMPT : EVN_DECODE;
+	const uint32_t last = t->n_tok - 1;
+	s->span = (evn_span){.slot = &s->slot, .n_rows = t->n_tok, .position = t->position, .phase = phase};
+	s->batch = (evn_batch){.n_rows = t->n_tok,
+						   .n_spans = 1,
+						   .spans = &s->span,
+						   .x = s->embeddings,
+						   .n_out = t->logits,
+						   .out_rows = &last,
+						   .out = s->logits};
 	s->together = t->together;
 	uint64_t began = evn_now_ns();
 	EVN_TRY(evn_team_run(s->team, take_step, s, NULL, NULL, err));

@@ -5,7 +5,8 @@
 #define EVN_STEPS_H
 
 #include "group/comm.h"
-#include "nn/decoder.h"
+#include "nn/shape.h"
+#include "nn/walk.h"
 
 typedef struct evn_steps evn_steps;
 
@@ -15,7 +16,7 @@ typedef struct {
 	double gbs;    /* weight bytes a second, for shares and to know what will take too long */
 	uint32_t kind; /* ranks of a kind are equally fast */
 	evn_dot dot;
-	uint32_t gemm_from;
+	bool gemm; /* prompts are multiplied by GEMM */
 } evn_step_rank;
 
 /* Queues and model are borrowed.

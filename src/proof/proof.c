@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "nn/arch.h"
+#include "nn/workspace.h"
 #include "proof/selftest.h"
 
 #define HAS_INSTRUCTION(dots) ((dots) >> EVN_DOT_AVX2 != 0)
@@ -45,21 +45,55 @@ bool evn_dots_suffice(const evn_model *m, uint32_t dots)
 typedef struct {
 	evn_device *device;
 	const evn_model *m;
-	const evn_arch *arch;
-	evn_attention_config heads; /* group 0: it has none */
+	bool norms[EVN_NORM_KINDS], gated, ungated; /* that the model has */
+	bool fuses;                                 /* its feed-forward blocks may go in one launch */
+	uint32_t n_kinds;                           /* of heads */
+	evn_attention_config kinds[EVN_GRAPH_CLASSES], heads; /* heads: those that are proved now */
 	evn_selftest_options options;
 } proof;
 
+static bool same_heads(const evn_attention_config *a, const evn_attention_config *b)
+{
+	return a->head_dim == b->head_dim && a->group == b->group && a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm;
+}
+
+static void add_heads(proof *p, evn_attention_config config)
+{
+	for (uint32_t i = 0; i < p->n_kinds; i++)
+		if (same_heads(&p->kinds[i], &config))
+			return;
+	if (p->n_kinds < EVN_GRAPH_CLASSES)
+		p->kinds[p->n_kinds++] = config;
+}
+
+static evn_status read_graph(proof *p, evn_error *err)
+{
+	evn_graph *g;
+	EVN_TRY(evn_graph_make(&g, p->m, err));
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		p->norms[b->norm.kind] = true;
+		if (b->kind == EVN_BLOCK_ATTENTION)
+			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
+		else
+			*(b->feed_forward.gated ? &p->gated : &p->ungated) = true;
+	}
+	p->fuses = p->gated && !g->biased;
+	evn_graph_free(g);
+	return EVN_OK;
+}
+
 static evn_status begin(proof *p, evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
 {
-	static const evn_hparams usual = {.n_layers = 1, .n_heads = 3, .n_kv_heads = 1, .head_dim = 64, .rope_dim = 64};
-	const evn_hparams *h = m ? evn_model_hparams(m) : &usual;
+	static const evn_attention_config usual = {.head_dim = 64, .rope_dim = 64, .group = 3};
 	const uint32_t f32 = 1u << EVN_DOT_NONE;
-	*p = (proof){.device = d, .m = m, .arch = &evn_arch_llama};
-	if (m)
-		EVN_TRY(evn_arch_find(m, &p->arch, err));
-	if (h->n_layers)
-		p->heads = evn_arch_heads(p->arch, h, EVN_KV_F32);
+	*p = (proof){.device = d, .m = m};
+	if (m) {
+		EVN_TRY(read_graph(p, err));
+	} else {
+		add_heads(p, usual);
+		p->norms[EVN_NORM_RMS] = p->gated = p->fuses = true;
+	}
 	if (!has_weights(m, false))
 		dots = f32;
 	else if (has_weights(m, true)) /* whose activations are f32, and those of what is stacked with them */
@@ -101,10 +135,22 @@ static evn_status prove_attention(proof *p, evn_error *err)
 
 static evn_status prove_halves(proof *p, evn_error *err)
 {
-	if (!p->heads.group)
-		return EVN_OK;
-	EVN_TRY(prove_formats(p, "attention half", err));
-	return p->arch->biased ? EVN_OK : prove_formats(p, "feed-forward half", err);
+	for (uint32_t i = 0; i < p->n_kinds; i++) {
+		p->heads = p->kinds[i];
+		EVN_TRY(prove_formats(p, "attention half", err));
+	}
+	return p->n_kinds && p->fuses ? prove_formats(p, "feed-forward half", err) : EVN_OK;
+}
+
+static evn_status prove_rows(proof *p, evn_error *err)
+{
+	static const char *const norms[EVN_NORM_KINDS] = {[EVN_NORM_RMS] = "rmsnorm", [EVN_NORM_LAYER] = "layernorm"};
+	for (evn_norm_kind kind = 0; kind < EVN_NORM_KINDS; kind++)
+		if (p->norms[kind] && norms[kind])
+			EVN_TRY(prove(p, norms[kind], err));
+	if (p->gated)
+		EVN_TRY(prove(p, "swiglu", err));
+	return p->ungated ? prove(p, "gelu", err) : EVN_OK;
 }
 
 evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
@@ -112,11 +158,12 @@ evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, e
 	proof p;
 	EVN_TRY(begin(&p, d, m, dots, err));
 	EVN_TRY(prove_formats(&p, "matvec", err));
-	if (p.heads.group)
+	for (uint32_t i = 0; i < p.n_kinds; i++) {
+		p.heads = p.kinds[i];
 		EVN_TRY(prove_attention(&p, err));
+	}
 	p.options.tiny = true;
-	for (const char *const *name = p.arch->proofs; *name; name++)
-		EVN_TRY(prove(&p, *name, err));
+	EVN_TRY(prove_rows(&p, err));
 	EVN_TRY(prove(&p, "add_partials", err));
 	EVN_TRY(prove(&p, "add_norm", err));
 	p.options.tiny = false;

@@ -26,25 +26,36 @@ evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *
 	return EVN_OK;
 }
 
-evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+/* n floats of a buffer of `room`. */
+static evn_status make_array(evn_cases *c, evn_case_array *out, uint64_t n, uint64_t room, evn_error *err)
 {
 	void *values;
-	*out = (evn_case_array){.n = n};
-	EVN_TRY(evn_case_memory(c, &values, n * sizeof *out->values, err));
+	*out = (evn_case_array){.n = n, .room = room};
+	EVN_TRY(evn_case_memory(c, &values, room * sizeof *out->values, err));
 	out->values = values;
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < room; i++)
 		out->values[i] = evn_case_random(c);
 	if (c->n_bufs == EVN_CASE_ALLOCATIONS)
 		return evn_fail(err, EVN_ERR_LIMIT, "a self-test case makes more than %d buffers", EVN_CASE_ALLOCATIONS);
-	EVN_TRY(
-		evn_buf_create(&out->buf, evn_queue_device(c->q), n * sizeof *out->values, EVN_BUF_DEVICE, "self-test", err));
+	EVN_TRY(evn_buf_create(&out->buf, evn_queue_device(c->q), room * sizeof *out->values, EVN_BUF_DEVICE, "self-test",
+						   err));
 	c->bufs[c->n_bufs++] = out->buf;
 	return EVN_OK;
 }
 
+evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+{
+	return make_array(c, out, n, n, err);
+}
+
+evn_status evn_case_rows_make(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err)
+{
+	return make_array(c, out, (uint64_t)n_rows * stride, evn_round_up(n_rows, EVN_BLOCK_TOKENS) * stride, err);
+}
+
 evn_status evn_case_upload(evn_cases *c, evn_case_array *a, evn_error *err)
 {
-	return evn_write(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
+	return evn_write(c->q, a->buf, 0, a->values, a->room * sizeof *a->values, err);
 }
 
 evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
@@ -53,17 +64,30 @@ evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_err
 	return evn_case_upload(c, out, err);
 }
 
-evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+/* What is expected is what is there, until the case says otherwise. */
+static evn_status make_output(evn_cases *c, evn_case_array *out, evn_error *err)
 {
 	void *want, *bound;
-	EVN_TRY(evn_case_input(c, out, n, err));
-	EVN_TRY(evn_case_memory(c, &want, n * sizeof *out->want, err));
-	EVN_TRY(evn_case_memory(c, &bound, n * sizeof *out->bound, err));
+	EVN_TRY(evn_case_upload(c, out, err));
+	EVN_TRY(evn_case_memory(c, &want, out->n * sizeof *out->want, err));
+	EVN_TRY(evn_case_memory(c, &bound, out->n * sizeof *out->bound, err));
 	out->want = want;
 	out->bound = bound;
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < out->n; i++)
 		out->want[i] = (double)out->values[i];
 	return EVN_OK;
+}
+
+evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err)
+{
+	EVN_TRY(evn_case_array_make(c, out, n, err));
+	return make_output(c, out, err);
+}
+
+evn_status evn_case_rows_output(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err)
+{
+	EVN_TRY(evn_case_rows_make(c, out, n_rows, stride, err));
+	return make_output(c, out, err);
 }
 
 static double largest(const evn_case_array *a)

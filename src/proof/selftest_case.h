@@ -19,7 +19,7 @@ static inline double evn_roundings(double n) { return n * EVN_UNIT / (1 - n * EV
 typedef struct {
 	float *values; /* random in [-1, 1) until the case changes them */
 	evn_buf *buf;
-	uint64_t n;
+	uint64_t n, room; /* floats that are compared; of the buffer */
 	double *want, *bound; /* |got - want| <= bound; the uploaded values and 0 until the case changes them */
 } evn_case_array;
 
@@ -51,6 +51,11 @@ evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *
 
 /* n floats on the host and a buffer for them; the case may change the values and then uploads them. */
 evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
+/* The same for an activation matrix (n_rows, stride) of n floats, in a buffer for whole blocks of rows: products may read
+ * and write the rows behind the last (EVN_BLOCK_TOKENS), which are not compared. */
+evn_status evn_case_rows_make(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err);
+/* Such a matrix that the kernel changes. */
+evn_status evn_case_rows_output(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err);
 evn_status evn_case_upload(evn_cases *c, evn_case_array *a, evn_error *err);
 /* Made and uploaded as it is. */
 evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);

@@ -11,7 +11,7 @@ typedef struct {
 	const char *name, *quant;
 	bool tiny;
 	evn_attention_config config;
-	evn_attention at;
+	evn_heads_at of;
 	uint32_t dim; /* columns of x and rows of y */
 	evn_dot dot;
 } attention_shape;
@@ -51,7 +51,7 @@ static evn_status make(evn_cases *c, half_data *d, const evn_quant *quant, uint3
 	EVN_TRY(evn_matrix_split_output(&d->m_in, c->q, d->blocks, d->n_in, d->offsets, err));
 	EVN_TRY(evn_matrix_split_input(&d->m_out, c->q, &d->out.tensor, d->columns, err));
 	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot, .items = 1}, err));
-	d->form = evn_op_form(d->ops, &d->m_in, 1);
+	d->form = evn_op_form(d->ops, &d->m_in, EVN_DECODE);
 	EVN_TRY(evn_case_input(c, &d->x, evn_round_up(d->m_in.columns, EVN_PAD), err));
 	EVN_TRY(evn_case_output(c, &d->y, evn_round_up(d->m_out.rows, EVN_PAD), err));
 	d->x_buf = d->x.buf;
@@ -114,8 +114,10 @@ static evn_status run_attention(evn_cases *c, half_data *d, evn_attention_run *r
 								evn_error *err)
 {
 	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &d->m_in, .out = &d->m_out};
+	evn_row_set row;
 	EVN_TRY(evn_attention_run_fill(c, ops, r, d->form, err));
-	EVN_TRY(evn_op_attention_half(d->ops, ops, &half, &r->at, r->out.buf, r->out_stride, err));
+	EVN_TRY(evn_attention_run_rows(c, ops, r, &row, err));
+	EVN_TRY(evn_op_attention_half(d->ops, ops, &half, &r->at, &row, r->out.buf, r->out_stride, err));
 	EVN_TRY(check_qkv(c, d, &r->qkv, err));
 	EVN_TRY(evn_attention_run_read(c, r, err));
 	evn_check_cache(c, r);
@@ -128,9 +130,9 @@ static evn_status attention_parts(evn_cases *c, const attention_shape *s, half_d
 								  evn_error *err)
 {
 	const uint32_t dim = s->config.head_dim;
-	const evn_range heads = {s->at.first_head * dim, (s->at.first_head + s->at.n_heads) * dim};
-	const evn_range kv_heads = {s->at.first_kv * dim, (s->at.first_kv + s->at.n_kv) * dim};
-	evn_attention_run r = {.config = s->config, .at = s->at, .n_tok = 1};
+	const evn_range heads = {s->of.first_head * dim, (s->of.first_head + s->of.n_heads) * dim};
+	const evn_range kv_heads = {s->of.first_kv * dim, (s->of.first_kv + s->of.n_kv) * dim};
+	evn_attention_run r = {.config = s->config, .of = s->of, .n_tok = 1};
 	d->n_in = 3;
 	d->columns = heads;
 	r.config.items = 1;
@@ -161,7 +163,7 @@ static evn_status run_feed_forward(evn_cases *c, half_data *d, evn_range window,
 {
 	uint32_t offsets[2];
 	evn_matrix in, out;
-	evn_matrix_view_output(&in, &d->m_in, d->offsets, 2, window, offsets);
+	evn_matrix_view_output(&in, &d->m_in, d->offsets, 2, (evn_range[]){window, window}, offsets);
 	evn_matrix_view_input(&out, &d->m_out, window);
 	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &in, .out = &out};
 	const uint32_t stride = (uint32_t)evn_round_up(out.columns, EVN_PAD);

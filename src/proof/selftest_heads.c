@@ -13,7 +13,7 @@ typedef struct {
 	const char *name;
 	bool tiny;
 	evn_attention_config config;
-	evn_attention at;
+	evn_heads_at of;
 	uint32_t n_tok;
 	evn_form form;        /* of what attention stores */
 	uint32_t first_block; /* column of the first head; 0: FIRST_COLUMN */
@@ -71,15 +71,16 @@ static void expect_head(const rotation *r, const float *head, double *want, doub
 /* Token t of the cache: of those that filled it, or of the n_tok looked at. */
 static const float *qkv_row(const evn_attention_run *r, uint32_t t)
 {
-	return t < r->at.position ? r->past.values + (uint64_t)t * r->at.qkv_stride
-							  : r->qkv.values + (uint64_t)(t - r->at.position) * r->at.qkv_stride;
+	return t < r->of.position ? r->past.values + (uint64_t)t * r->at.qkv_stride
+							  : r->qkv.values + (uint64_t)(t - r->of.position) * r->at.qkv_stride;
 }
 
-static rotation rotation_at(const evn_attention_run *r, uint32_t t, const evn_case_array *weight)
+/* keys: else queries. */
+static rotation rotation_at(const evn_attention_run *r, uint32_t t, bool keys)
 {
 	return (rotation){.config = &r->config,
 					  .rope = r->rope.values + (uint64_t)t * r->config.rope_dim,
-					  .weight = weight->values,
+					  .weight = r->weights_qk.values + keys * evn_round_up(r->config.head_dim, 16),
 					  .eps = EVN_RUN_EPS};
 }
 
@@ -109,8 +110,9 @@ static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t 
 /* The tile of position t of a KV head. */
 static const uint8_t *tile_at(const evn_attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
 {
-	const uint64_t block_bytes = evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, 256);
-	return tiles + (t / 256 * r->at.n_kv + kv) * block_bytes + t / 16 % 16 * (block_bytes / 16);
+	const uint64_t block_bytes = evn_kv_block_bytes(r->config.kv_cache, r->config.head_dim);
+	const uint64_t block = r->slot.table[t / EVN_BLOCK_POSITIONS], head = EVN_RUN_UNUSED_KV + kv;
+	return tiles + (block * r->at.n_kv_held + head) * block_bytes + t / 16 % 4 * (block_bytes / 4);
 }
 
 static double key(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
@@ -147,8 +149,8 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 {
 	const uint32_t dim = r->config.head_dim;
 	for (uint32_t t = 0; t < r->n_keys; t++) {
-		const rotation turn = rotation_at(r, t, &r->k_weight);
-		for (uint32_t kv = 0; kv < r->at.n_kv; kv++) {
+		const rotation turn = rotation_at(r, t, true);
+		for (uint32_t kv = 0; kv < r->of.n_kv; kv++) {
 			const float *k = qkv_row(r, t) + r->at.k_offset + kv * dim,
 						*v = qkv_row(r, t) + r->at.v_offset + kv * dim;
 			double want[2][MAX_HEAD], bound[2][MAX_HEAD] = {{0}};
@@ -165,7 +167,7 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 		}
 	}
 	for (uint32_t t = r->n_keys; t < r->n_ctx; t++)
-		for (uint32_t i = 0; i < r->at.n_kv * dim; i++)
+		for (uint32_t i = 0; i < r->of.n_kv * dim; i++)
 			if (!isnan(key(r, i / dim, t, i % dim)) || !isnan(value(r, i / dim, t, i % dim)))
 				evn_case_compare(c, "cache beyond the last token", t, 1, 0, 0, 1);
 }
@@ -210,9 +212,9 @@ static double softmax(const evn_attention_run *r, const double *q, const double 
  * of the errors and exp(e) - 1 > e. */
 static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
 {
-	const uint32_t dim = r->config.head_dim, position = r->at.position + t;
-	const uint32_t kv = (r->at.first_head + h) / r->config.group - r->at.first_kv;
-	const rotation turn = rotation_at(r, position, &r->q_weight);
+	const uint32_t dim = r->config.head_dim, position = r->of.position + t;
+	const uint32_t kv = (r->of.first_head + h) / r->config.group - r->of.first_kv;
+	const rotation turn = rotation_at(r, position, false);
 	double q[MAX_HEAD], q_bound[MAX_HEAD];
 	expect_head(&turn, qkv_row(r, position) + h * dim, q, q_bound);
 	const double error = softmax(r, q, q_bound, kv, position + 1);
@@ -235,7 +237,7 @@ void evn_expect_attended(evn_attention_run *r)
 	for (uint64_t i = 0; i < r->out.n; i++)
 		r->out.want[i] = r->out.bound[i] = 0;
 	for (uint32_t t = 0; t < r->n_tok; t++)
-		for (uint32_t h = 0; h < r->at.n_heads; h++)
+		for (uint32_t h = 0; h < r->of.n_heads; h++)
 			expect_head_output(r, t, h);
 }
 
@@ -248,7 +250,7 @@ static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_
 {
 	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_tok * r->at.qkv_stride, err));
 	for (uint64_t i = 0; i < a->n; i++)
-		if (i % r->at.qkv_stride < r->at.n_heads * r->config.head_dim)
+		if (i % r->at.qkv_stride < r->of.n_heads * r->config.head_dim)
 			a->values[i] *= 4;
 	return evn_case_upload(c, a, err);
 }
@@ -256,52 +258,105 @@ static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_
 /* Bytes of 0xff: a NaN in every format. */
 static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attention_run *r, evn_error *err)
 {
-	uint64_t bytes = r->at.n_kv * evn_kv_cache_bytes(r->config.kv_cache, r->config.head_dim, r->n_ctx);
+	uint64_t bytes =
+		(uint64_t)r->n_blocks * r->at.n_kv_held * evn_kv_block_bytes(r->config.kv_cache, r->config.head_dim);
 	EVN_TRY(evn_case_array_make(c, a, bytes / sizeof *a->values, err));
 	memset(a->values, 0xff, bytes);
 	return evn_case_upload(c, a, err);
+}
+
+/* Blocks from the last to the first, so that a table that is not read shows. */
+static evn_status make_slot(evn_cases *c, evn_attention_run *r, evn_error *err)
+{
+	void *table;
+	r->n_blocks = evn_blocks_for(r->n_ctx);
+	EVN_TRY(evn_case_memory(c, &table, r->n_blocks * sizeof *r->slot.table, err));
+	r->slot = (evn_slot){.n_blocks = r->n_blocks, .room = r->n_blocks, .table = table};
+	for (uint32_t i = 0; i < r->n_blocks; i++)
+		r->slot.table[i] = r->n_blocks - 1 - i;
+	for (int i = 0; i < 2; i++)
+		EVN_TRY(evn_case_array_make(c, &r->tables[i], evn_row_table_words(1, r->n_blocks), err));
+	return EVN_OK;
+}
+
+static evn_status make_weights(evn_cases *c, evn_attention_run *r, evn_error *err)
+{
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
+	EVN_TRY(evn_case_array_make(c, &r->weights_qk, 2 * (uint64_t)pad, err));
+	for (uint32_t i = 0; i < pad; i++)
+		r->weights_qk.values[i] *= 4;
+	return evn_case_upload(c, &r->weights_qk, err);
 }
 
 evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error *err)
 {
 	const uint32_t dim = r->config.head_dim;
 	void *weights;
-	r->n_keys = r->at.position + r->n_tok;
+	r->n_keys = r->of.position + r->n_tok;
 	r->n_ctx = r->n_keys + 3;
-	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->at.n_heads * dim, EVN_PAD);
+	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->of.n_heads * dim, EVN_PAD);
+	r->at.n_heads = r->of.n_heads;
+	r->at.n_kv = r->of.n_kv;
+	r->at.n_kv_held = EVN_RUN_UNUSED_KV + r->of.n_kv;
+	r->at.first_held = EVN_RUN_UNUSED_KV;
+	r->at.skip = r->of.first_head - r->of.first_kv * r->config.group;
+	r->at.scale = (float)(1 / sqrt(dim));
+	EVN_TRY(make_slot(c, r, err));
 	EVN_TRY(evn_case_memory(c, &weights, r->n_keys * sizeof(double), err));
 	r->weights = weights;
-	EVN_TRY(make_qkv(c, &r->past, r, r->at.position ? r->at.position : 1, err));
+	EVN_TRY(make_qkv(c, &r->past, r, r->of.position ? r->of.position : 1, err));
 	EVN_TRY(make_qkv(c, &r->qkv, r, r->n_tok, err));
 	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->n_ctx * r->config.rope_dim + 1, err));
-	EVN_TRY(evn_case_array_make(c, &r->q_weight, dim, err));
-	for (uint32_t i = 0; i < dim; i++)
-		r->q_weight.values[i] *= 4;
-	EVN_TRY(evn_case_upload(c, &r->q_weight, err));
-	EVN_TRY(evn_case_input(c, &r->k_weight, dim, err));
+	EVN_TRY(make_weights(c, r, err));
 	EVN_TRY(make_cache(c, &r->k_cache, r, err));
 	EVN_TRY(make_cache(c, &r->v_cache, r, err));
 	r->at.qkv = r->qkv.buf;
 	r->at.rope = r->rope.buf;
-	r->at.q_norm = r->config.qk_norm ? r->q_weight.buf : NULL;
-	r->at.k_norm = r->config.qk_norm ? r->k_weight.buf : NULL;
+	r->at.rope_stride = r->config.rope_dim;
+	r->at.norms = r->config.qk_norm ? r->weights_qk.buf : NULL;
 	r->at.norm_eps = EVN_RUN_EPS;
 	r->at.k_cache = r->k_cache.buf;
 	r->at.v_cache = r->v_cache.buf;
 	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
 }
 
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_form form,
+/* which: 0 the past, 1 the tokens looked at. */
+static evn_status make_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, int which,
+							evn_row_set *out, evn_error *err)
+{
+	const uint32_t n = which ? r->n_tok : r->of.position;
+	evn_case_array *table = &r->tables[which];
+	r->spans[which] = (evn_span){.slot = &r->slot,
+								 .n_rows = n,
+								 .position = which ? r->of.position : 0,
+								 .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
+	*out = (evn_row_set){.n_rows = n,
+						 .n_spans = 1,
+						 .spans = &r->spans[which],
+						 .phase = r->spans[which].phase,
+						 .table = table->buf};
+	evn_row_table_fill(ops, out, r->of.n_kv, (uint32_t *)(void *)table->values);
+	return evn_case_upload(c, table, err);
+}
+
+evn_status evn_attention_run_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, evn_row_set *out,
+								  evn_error *err)
+{
+	return make_rows(c, ops, r, 1, out, err);
+}
+
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form,
 								  evn_error *err)
 {
 	evn_attention fill = r->at;
+	evn_row_set rows;
 	evn_case_array out;
-	if (!r->at.position)
+	if (!r->of.position)
 		return EVN_OK;
-	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->at.position * r->out_stride, err));
+	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->of.position * r->out_stride, err));
+	EVN_TRY(make_rows(c, ops, r, 0, &rows, err));
 	fill.qkv = r->past.buf;
-	fill.position = 0;
-	return evn_op_attention(ops, form, out.buf, r->out_stride, r->out_offset, &fill, r->at.position, err);
+	return evn_op_attention(ops, form, out.buf, r->out_stride, r->out_offset, &fill, &rows, err);
 }
 
 static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
@@ -321,8 +376,10 @@ evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error 
 
 static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form, evn_error *err)
 {
+	evn_row_set rows;
 	EVN_TRY(evn_attention_run_fill(c, ops, r, form, err));
-	EVN_TRY(evn_op_attention(ops, form, r->out.buf, r->out_stride, r->out_offset, &r->at, r->n_tok, err));
+	EVN_TRY(evn_attention_run_rows(c, ops, r, &rows, err));
+	EVN_TRY(evn_op_attention(ops, form, r->out.buf, r->out_stride, r->out_offset, &r->at, &rows, err));
 	return evn_attention_run_read(c, r, err);
 }
 
@@ -330,15 +387,15 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 {
 	const head_shape *s = shape;
 	const uint32_t dim = s->config.head_dim;
-	evn_attention_run r = {.config = s->config, .at = s->at, .n_tok = s->n_tok};
+	evn_attention_run r = {.config = s->config, .of = s->of, .n_tok = s->n_tok};
 	evn_attention_ops *ops;
 	if (dim > MAX_HEAD)
 		return evn_fail(err, EVN_ERR_LIMIT, "heads of %u dimensions, answers are known of %d at most", dim, MAX_HEAD);
 	r.config.items = c->options.items;
 	r.out_offset = s->first_block ? s->first_block : FIRST_COLUMN;
-	r.at.k_offset = r.at.n_heads * dim + 5;
-	r.at.v_offset = r.at.k_offset + r.at.n_kv * dim + 3;
-	r.at.qkv_stride = r.at.v_offset + r.at.n_kv * dim + 9;
+	r.at.k_offset = r.of.n_heads * dim + 5;
+	r.at.v_offset = r.at.k_offset + r.of.n_kv * dim + 3;
+	r.at.qkv_stride = r.at.v_offset + r.of.n_kv * dim + 9;
 	EVN_TRY(evn_attention_run_make(c, &r, err));
 	evn_status st = evn_attention_ops_create(&ops, c->q, &r.config, err);
 	if (st == EVN_OK)
@@ -359,7 +416,7 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 #define F16 .kv_cache = EVN_KV_F16
 #define Q8_0 .kv_cache = EVN_KV_Q8_0
 
-/* Keys at the borders of tiles (16), of blocks (256) and of splits; one token appends in the kernel that attends,
+/* Keys at the borders of tiles (16), of blocks (64) and of splits; one token appends in the kernel that attends,
  * several before it; heads of one KV head that are fewer here than in the model, and more than a work-group takes
  * (8). */
 static const head_shape shapes[] = {
@@ -454,7 +511,7 @@ static void heads_of_model(evn_cases *c, evn_form form)
 	const evn_attention_config *heads = c->options.heads;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
 		head_shape s = {.config = *heads,
-						.at = {LOCAL(2 * heads->group, 2), .position = steps[i].position},
+						.of = {LOCAL(2 * heads->group, 2), .position = steps[i].position},
 						.n_tok = steps[i].n_tok,
 						.form = form,
 						.first_block = form == EVN_FORM_Q8 ? FIRST_BLOCK : 0};

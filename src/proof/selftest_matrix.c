@@ -155,12 +155,12 @@ static evn_status make_activations(evn_cases *c, activations *a, const evn_matri
 	uint32_t end = p->x_first + evn_range_len(p->columns);
 	*a = (activations){
 		.n_tok = n_tok, .x_stride = m->columns + EXTRA, .y_stride = (uint32_t)evn_round_up(m->rows, EVN_PAD) + EXTRA};
-	EVN_TRY(evn_case_array_make(c, &a->x, (uint64_t)n_tok * a->x_stride, err));
+	EVN_TRY(evn_case_rows_make(c, &a->x, n_tok, a->x_stride, err));
 	for (uint32_t i = 0; i < a->x.n; i++)
 		if (i % a->x_stride < p->x_first || i % a->x_stride >= end)
 			a->x.values[i] = 0;
 	EVN_TRY(evn_case_upload(c, &a->x, err));
-	return evn_case_output(c, &a->y, (uint64_t)n_tok * a->y_stride, err);
+	return evn_case_rows_output(c, &a->y, n_tok, a->y_stride, err);
 }
 
 void evn_expect_row(const evn_row_product *p, uint32_t row, const float *x, double *want, double *bound)
@@ -195,7 +195,7 @@ evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_
 						  evn_error *err)
 {
 	evn_case_array rounded;
-	EVN_TRY(evn_case_output(c, &rounded, x->n, err));
+	EVN_TRY(evn_case_rows_output(c, &rounded, (uint32_t)(x->n / stride), stride, err));
 	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, x->buf, stride, (uint32_t)(x->n / stride), err));
 	for (uint64_t i = 0; i < rounded.n; i++) {
 		rounded.want[i] = (double)x->values[i];
@@ -212,7 +212,7 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 	activations a;
 	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
 	const evn_buf *x = a.x.buf;
-	evn_form form = gemm ? EVN_FORM_F32 : evn_op_form(ops, m, n_tok);
+	evn_form form = gemm ? EVN_FORM_F32 : evn_op_form(ops, m, EVN_DECODE);
 	if (form == EVN_FORM_Q8)
 		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	for (uint32_t i = 0; i < n; i++)
@@ -260,7 +260,7 @@ static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
 	EVN_TRY(evn_case_weights(c, &w, s->quant, s->rows, s->columns, err));
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, s->rows}}, 1, NULL, err);
 	if (st == EVN_OK) {
-		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, rows, &y_offset);
+		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, &rows, &y_offset);
 		evn_matrix_view_input(&view, &of_rows, columns);
 		const evn_row_product p = {.w = &w, .rows = rows, .columns = columns};
 		st = multiply(c, &view, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
@@ -334,16 +334,16 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0];
 	uint32_t offsets[2];
 	evn_matrix view, *m = &view;
-	evn_matrix_view_output(m, whole, y_offsets, 2, window, offsets);
+	evn_matrix_view_output(m, whole, y_offsets, 2, (evn_range[]){window, window}, offsets);
 	const uint32_t up_offset = offsets[1], y_stride = (uint32_t)evn_round_up(up_offset, EVN_PAD) + EVN_PAD;
 	activations a;
 	evn_case_array y;
 	const evn_row_product products[] = {{&w[0], window, {0, columns}, 0, 0},
 										{&w[1], window, {0, columns}, 0, up_offset}};
 	EVN_TRY(make_activations(c, &a, m, products, n_tok, err));
-	EVN_TRY(evn_case_output(c, &y, (uint64_t)n_tok * y_stride, err));
+	EVN_TRY(evn_case_rows_output(c, &y, n_tok, y_stride, err));
 	const evn_buf *x = a.x.buf;
-	if (evn_op_form(ops, m, n_tok) == EVN_FORM_Q8)
+	if (evn_op_form(ops, m, EVN_DECODE) == EVN_FORM_Q8)
 		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	expect_product(&a, &products[0]);
 	expect_product(&a, &products[1]);
@@ -355,8 +355,8 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 		evn_expect_gated(a.y.want[at], a.y.bound[at], a.y.want[at + up_offset], a.y.bound[at + up_offset], &y.want[i],
 						 &y.bound[i]);
 	}
-	EVN_TRY(
-		evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride, n_tok, err));
+	EVN_TRY(evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride,
+						   (evn_rows){n_tok, EVN_DECODE}, err));
 	return y_form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
 }
 

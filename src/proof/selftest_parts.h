@@ -38,21 +38,35 @@ evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_
 
 #define EVN_RUN_EPS 1e-6f
 
-/* One run: `position` tokens fill the cache at once, then n_tok more are looked at. */
+/* Which heads of a model are computed, from which position on. */
+typedef struct {
+	uint32_t n_heads, n_kv, first_head, first_kv, position;
+} evn_heads_at;
+
+#define EVN_RUN_UNUSED_KV 1u /* KV heads in the cache before those that are computed */
+
+/* One run: `position` tokens fill the cache at once, then n_tok more are looked at: one is decoded, several are a
+ * prompt's. */
 typedef struct {
 	evn_attention_config config;
+	evn_heads_at of;
 	evn_attention at;
 	uint32_t n_tok, n_keys, out_stride, out_offset;
-	evn_case_array past, qkv, rope, q_weight, k_weight, k_cache, v_cache, out;
-	uint32_t n_ctx;                   /* positions that the caches are for */
+	evn_case_array past, qkv, rope, weights_qk, k_cache, v_cache, out, tables[2];
+	uint32_t n_ctx, n_blocks;         /* positions that the caches are for, and their blocks */
+	evn_slot slot;                    /* in another order than the positions' */
+	evn_span spans[2];                /* of the past, of the tokens looked at */
 	const uint8_t *k_tiles, *v_tiles; /* the caches as the device left them */
 	double *weights;                  /* one query's, over all keys */
 } evn_attention_run;
 
 /* Inputs and buffers of a run whose config, heads, position, columns of qkv, n_tok and out_offset are set. */
 evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error *err);
+/* The tokens looked at, as attention takes them. */
+evn_status evn_attention_run_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, evn_row_set *out,
+								  evn_error *err);
 /* The first `position` tokens. */
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, const evn_attention_run *r, evn_form form,
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form,
 								  evn_error *err);
 /* The caches, when the other tokens have been looked at. */
 evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error *err);

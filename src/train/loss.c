@@ -6,7 +6,7 @@
 static evn_status give_gradient(evn_network *n, evn_error *err)
 {
 	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
-	if (n->arch->out_norm)
+	if (n->graph->out_norm.stem)
 		return evn_network_norm_back(n, n->x, &n->out_norm, err);
 	return evn_copy(n->q, partial, 0, n->d_normed, 0, (uint64_t)n->n_tok * n->dim_stride * sizeof(float), err);
 }
@@ -46,9 +46,9 @@ static evn_status piece(evn_network *n, const evn_buf *normed, evn_buf *d_normed
 
 evn_status evn_network_loss(evn_network *n, float gradient_scale, evn_error *err)
 {
-	if (n->arch->out_norm)
+	if (n->graph->out_norm.stem)
 		EVN_TRY(evn_network_norm(n, n->normed, n->x, &n->out_norm, err));
-	const evn_buf *normed = n->arch->out_norm ? n->normed : n->x;
+	const evn_buf *normed = n->graph->out_norm.stem ? n->normed : n->x;
 	for (uint32_t first = 0; first < n->n_tok; first += n->loss_tokens) {
 		uint32_t count = n->n_tok - first < n->loss_tokens ? n->n_tok - first : n->loss_tokens;
 		EVN_TRY(piece(n, normed, n->d_normed, first, count, gradient_scale, err));

@@ -4,7 +4,8 @@
 #ifndef EVN_NETWORK_H
 #define EVN_NETWORK_H
 
-#include "nn/arch.h"
+#include "nn/graph.h"
+#include "nn/ops.h"
 #include "plan/plan.h"
 #include "train/linear.h"
 
@@ -51,7 +52,7 @@ typedef struct {
 	evn_product_times times; /* of the products */
 	evn_backward *backward;
 	const evn_hparams *h;
-	const evn_arch *arch;
+	evn_graph *graph; /* each layer is one attention and one feed-forward block */
 	evn_trained trained;
 	evn_pass_shape shape;
 	uint32_t rank, n_ranks, n_tok;
@@ -91,6 +92,15 @@ evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, con
 							const evn_pass_shape *shape, evn_error *err);
 void evn_network_free(evn_network *n);
 
+static inline const evn_block *evn_network_attention(const evn_network *n, uint32_t layer)
+{
+	return &n->graph->blocks[2 * (size_t)layer];
+}
+static inline const evn_block *evn_network_feed_forward(const evn_network *n, uint32_t layer)
+{
+	return &n->graph->blocks[2 * (size_t)layer + 1];
+}
+
 /* Tokens of one pass, on the host. embeddings (n_tok, stride), positions added: only where they are not trained. */
 typedef struct {
 	const uint32_t *ids, *targets; /* (n_tok) */
@@ -98,11 +108,11 @@ typedef struct {
 	/* After the embedding, attention and feed-forward, before they are added to the residual; fraction 0 for none.
 	 * The key of a pass gives the masks, whatever the cut. */
 	evn_dropout dropout;
-} evn_batch;
+} evn_train_batch;
 
 /* Forward, and where gradient_scale > 0 backward with the loss of each token counted so often. losses (n_tok): on the
  * host, may be NULL. Every rank calls it. */
-evn_status evn_network_pass(evn_network *n, const evn_batch *batch, float gradient_scale, float *losses,
+evn_status evn_network_pass(evn_network *n, const evn_train_batch *batch, float gradient_scale, float *losses,
 							evn_error *err);
 
 /* walk.c: y = the norm of x, and back: the partial sum this rank gives to dx from d_normed, the gradients of the

@@ -13,7 +13,6 @@ const char *const evn_target_names[EVN_TARGETS] = {"attn_q",   "attn_k", "attn_v
 typedef struct {
 	evn_network *n;
 	const evn_model *m;
-	const evn_arch *arch;
 	const evn_split *split;
 	evn_error *err;
 	uint32_t layer;
@@ -263,7 +262,7 @@ static evn_status make_bias(const loader *l, evn_param *p, const block *blocks, 
 	for (uint32_t i = 0; i < n; i++) {
 		char name[80];
 		snprintf(name, sizeof name, "blk.%u.%s.bias", l->layer, blocks[i].stem);
-		if (i == 0 && !l->arch->biased && !evn_model_find(l->m, name))
+		if (i == 0 && !l->n->graph->biased && !evn_model_find(l->m, name))
 			return EVN_OK;
 		evn_piece piece = vector_of(name, blocks[i].rows, &blocks[i].row);
 		p->rows = offsets[i]; /* behind the padding of frozen rows */
@@ -296,7 +295,7 @@ static evn_status make_norm(const loader *l, evn_train_norm *norm, const char *s
 	evn_param *const params[] = {&norm->weight, &norm->bias};
 	static const char *const endings[] = {"weight", "bias"};
 	const part row = replicated(l->n, l->n->h->dim);
-	for (int i = 0; i < (l->arch->biased ? 2 : 1); i++) {
+	for (int i = 0; i < (l->n->graph->biased ? 2 : 1); i++) {
 		char name[80];
 		snprintf(name, sizeof name, "%s.%s", stem, endings[i]);
 		evn_piece piece = vector_of(name, l->n->h->dim, &row);
@@ -314,42 +313,45 @@ static evn_status make_layer_norm(const loader *l, evn_train_norm *norm, const c
 	return make_norm(l, norm, stem);
 }
 
-/* Rows of q, of k and of v: of three tensors, or of one in which they follow each other. */
-static void stack_qkv(const loader *l, const evn_train_layer *y, block out[3])
+/* The stacked matrices of a block, which are split by output. */
+static uint32_t stack_in(const loader *l, const evn_block *b, evn_range units, block out[EVN_MATRIX_PARTS])
 {
-	const evn_hparams *h = l->n->h;
-	const char *const *names = l->arch->stacks[EVN_STACK_QKV];
-	const uint32_t rows[3] = {h->n_heads * h->head_dim, h->n_kv_heads * h->head_dim, h->n_kv_heads * h->head_dim};
-	const part kv = kv_part(l), parts[3] = {alone(scaled(y->heads, h->head_dim)), kv, kv};
-	const bool fused = !names[1];
-	for (uint32_t i = 0, first = 0; i < 3; first += fused ? rows[i] : 0, i++)
-		out[i] = (block){.stem = names[fused ? 0 : i],
-						 .rows = fused ? rows[0] + rows[1] + rows[2] : rows[i],
-						 .cols = h->dim,
-						 .row = behind(parts[i], first),
-						 .col = alone((evn_range){0, h->dim})};
+	evn_row_spec specs[EVN_MATRIX_PARTS];
+	const uint32_t n = evn_block_rows(b, specs), dim = l->n->h->dim;
+	for (uint32_t i = 0; i < n; i++) {
+		const part own = specs[i].by_group ? kv_part(l) : alone(scaled(units, specs[i].width));
+		out[i] = (block){.stem = specs[i].stem,
+						 .rows = specs[i].tensor_rows,
+						 .cols = dim,
+						 .row = behind(own, specs[i].first),
+						 .col = alone((evn_range){0, dim})};
+	}
+	return n;
+}
+
+/* The matrix that is split by input. */
+static block stack_out(const loader *l, const evn_block *b, evn_range units)
+{
+	const uint32_t dim = l->n->h->dim;
+	return (block){b->out, dim, b->n_units * b->unit_width, alone((evn_range){0, dim}),
+				   alone(scaled(units, b->unit_width))};
 }
 
 static evn_status make_layer(const loader *l, evn_train_layer *y)
 {
-	const evn_hparams *h = l->n->h;
-	const evn_stack *stacks = l->arch->stacks;
-	const part whole = alone((evn_range){0, h->dim}), heads = alone(scaled(y->heads, h->head_dim)), ff = alone(y->ff);
-	const block out = {stacks[EVN_STACK_ATTN_OUT][0], h->dim, h->n_heads * h->head_dim, whole, heads};
-	const block down = {stacks[EVN_STACK_FF_OUT][0], h->dim, h->ff_dim, whole, ff};
-	block qkv[3], in[EVN_MATRIX_PARTS];
-	uint32_t at[EVN_MATRIX_PARTS] = {0}, n_in = 0;
-	stack_qkv(l, y, qkv);
-	for (; stacks[EVN_STACK_FF_IN][n_in]; n_in++)
-		in[n_in] = (block){stacks[EVN_STACK_FF_IN][n_in], h->ff_dim, h->dim, ff, whole};
-	EVN_TRY(make_layer_norm(l, &y->attn_norm, "attn_norm"));
-	EVN_TRY(make_linear(l, &y->qkv, qkv, 3, 0, at));
+	const evn_block *attends = evn_network_attention(l->n, l->layer), *expands = evn_network_feed_forward(l->n, l->layer);
+	const block out = stack_out(l, attends, y->heads), down = stack_out(l, expands, y->ff);
+	block in[EVN_MATRIX_PARTS];
+	uint32_t at[EVN_MATRIX_PARTS] = {0}, n = stack_in(l, attends, y->heads, in);
+	EVN_TRY(make_layer_norm(l, &y->attn_norm, attends->norm.stem));
+	EVN_TRY(make_linear(l, &y->qkv, in, n, 0, at));
 	y->k_offset = at[1];
 	y->v_offset = at[2];
 	EVN_TRY(make_linear(l, &y->attn_out, &out, 1, y->attn_contributors, at));
-	EVN_TRY(make_layer_norm(l, &y->ffn_norm, "ffn_norm"));
-	EVN_TRY(make_linear(l, &y->gate_up, in, n_in, 0, at));
-	y->up_offset = at[n_in - 1];
+	EVN_TRY(make_layer_norm(l, &y->ffn_norm, expands->norm.stem));
+	n = stack_in(l, expands, y->ff, in);
+	EVN_TRY(make_linear(l, &y->gate_up, in, n, 0, at));
+	y->up_offset = at[n - 1];
 	return make_linear(l, &y->down, &down, 1, y->ff_contributors, at);
 }
 
@@ -408,8 +410,8 @@ static evn_status make_ends(const loader *l)
 	for (uint32_t i = 0; i < n->n_ranks; i++)
 		n->vocab_contributors |= (evn_range_len(l->split->vocab[i]) > 0) * (1u << i);
 	const char *head = evn_model_find(l->m, "output.weight") ? "output.weight" : "token_embd.weight";
-	if (l->arch->out_norm)
-		EVN_TRY(make_norm(l, &n->out_norm, l->arch->out_norm));
+	if (n->graph->out_norm.stem)
+		EVN_TRY(make_norm(l, &n->out_norm, n->graph->out_norm.stem));
 	EVN_TRY(make_head_bias(l));
 	n->head.in = n->h->dim;
 	if (n->trained.lora_rank) {
@@ -429,10 +431,10 @@ static evn_status make_ends(const loader *l)
 static evn_status load(loader *l, const evn_gguf *state)
 {
 	evn_network *n = l->n;
-	EVN_TRY(evn_arch_find(l->m, &l->arch, l->err));
-	n->arch = l->arch;
-	const evn_attention_config heads = {
-		.head_dim = n->h->head_dim, .rope_dim = n->h->rope_dim, .rope_neox = l->arch->rope_neox};
+	EVN_TRY(evn_graph_make(&n->graph, l->m, l->err));
+	const evn_attention_config heads = {.head_dim = n->h->head_dim,
+										.rope_dim = n->h->rope_dim,
+										.rope_neox = n->n_layers && evn_network_attention(n, 0)->attention.rope_neox};
 	EVN_TRY(evn_ops_create(&n->products.ops, n->q, &(evn_ops_config){0}, l->err));
 	EVN_TRY(evn_backward_create(&n->backward, n->q, &heads, l->err));
 	n->products.backward = n->backward;

@@ -1,6 +1,7 @@
 /* network_make.c - sizes and buffers of a network, and its end. */
 #include "train/network_make.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "nn/embed.h"
@@ -16,49 +17,71 @@ static uint32_t loss_tokens(const evn_hparams *h, uint32_t n_tok)
 	return fit >= n_tok ? n_tok : fit ? (uint32_t)fit : 1;
 }
 
-/* What the kernels cannot do. */
-static evn_status check_model(const evn_model *m, const evn_hparams *h, evn_error *err)
+/* What the walk back does not know. */
+static bool walks_back(const evn_graph *g)
 {
-	const char *name = evn_gguf_name(evn_model_gguf(m));
-	const evn_arch *arch;
-	EVN_TRY(evn_arch_find(m, &arch, err));
-	if (arch->qk_norm)
-		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a %s model cannot be trained, only those without head norms",
-						name, arch->name);
-	if (h->ff_dim % EVN_TILE_ROWS)
+	const evn_hparams *h = g->h;
+	bool known = g->n_blocks == 2 * h->n_layers && g->embedding_scale == 1 && g->logit_scale == 1;
+	for (uint32_t i = 0; i < g->n_blocks && known; i++) {
+		const evn_block *b = &g->blocks[i];
+		known &= b->kind == (i % 2 ? EVN_BLOCK_FEED_FORWARD : EVN_BLOCK_ATTENTION) && b->residual_scale == 1;
+		if (b->kind == EVN_BLOCK_ATTENTION)
+			known &= !b->attention.qk_norm && b->attention.rotates == (h->rope_dim > 0) &&
+					 b->attention.scale == 1.0f / sqrtf((float)h->head_dim);
+		else
+			known &= b->feed_forward.gated == (b->feed_forward.act == EVN_SILU);
+	}
+	return known;
+}
+
+static evn_status check_model(const evn_graph *g, evn_error *err)
+{
+	const char *name = evn_gguf_name(evn_model_gguf(g->model));
+	if (!walks_back(g))
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"%s: a %.*s model cannot be trained, only blocks as those of llama and gpt2 without head norms",
+						name, (int)g->h->arch.length, g->h->arch.text);
+	if (g->h->ff_dim % EVN_TILE_ROWS)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: %u feed-forward units, training needs a multiple of %d", name,
-						h->ff_dim, EVN_TILE_ROWS);
+						g->h->ff_dim, EVN_TILE_ROWS);
 	return EVN_OK;
 }
 
-static evn_status check_targets(const evn_model *m, const evn_trained *trained, evn_error *err)
+static evn_status check_targets(const evn_graph *g, const evn_trained *trained, evn_error *err)
 {
 	for (uint32_t i = 0; i < EVN_TARGETS && trained->lora_rank; i++) {
 		const evn_tensor *t;
 		bool wanted = trained->lora_targets >> i & 1;
-		if (wanted && evn_arch_matrix(m, 0, evn_target_names[i], &t, NULL) != EVN_OK)
+		if (wanted && (!g->n_blocks || evn_block_tensor(g, &g->blocks[0], evn_target_names[i], &t, NULL) != EVN_OK))
 			return evn_fail(err, EVN_ERR_USAGE, "%s: LoRA target \"%s\" is not a matrix of this model",
-							evn_gguf_name(evn_model_gguf(m)), evn_target_names[i]);
+							evn_gguf_name(evn_model_gguf(g->model)), evn_target_names[i]);
 	}
+	return EVN_OK;
+}
+
+static evn_status check(const evn_graph *g, const evn_trained *trained, const evn_pass_shape *shape, evn_error *err)
+{
+	evn_embedding embedding;
+	EVN_TRY(check_model(g, err));
+	EVN_TRY(check_targets(g, trained, err));
+	if (!shape->n_ctx || (g->n_blocks && shape->n_ctx % EVN_SEQUENCE_GRAIN))
+		return evn_fail(err, EVN_ERR_USAGE, "context %u: training needs a multiple of %d", shape->n_ctx,
+						EVN_SEQUENCE_GRAIN);
+	EVN_TRY(evn_embedding_find(&embedding, g, err));
+	if (shape->n_ctx > embedding.n_positions)
+		return evn_fail(err, EVN_ERR_USAGE, "context %u: %s has learned %u positions", shape->n_ctx,
+						evn_gguf_name(evn_model_gguf(g->model)), embedding.n_positions);
 	return EVN_OK;
 }
 
 evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
 							 evn_error *err)
 {
-	const evn_hparams *h;
-	evn_embedding embedding;
-	EVN_TRY(evn_model_require_hparams(m, &h, err));
-	EVN_TRY(check_model(m, h, err));
-	EVN_TRY(check_targets(m, trained, err));
-	if (!shape->n_ctx || (h->n_layers && shape->n_ctx % EVN_SEQUENCE_GRAIN))
-		return evn_fail(err, EVN_ERR_USAGE, "context %u: training needs a multiple of %d", shape->n_ctx,
-						EVN_SEQUENCE_GRAIN);
-	EVN_TRY(evn_embedding_find(&embedding, m, err));
-	if (shape->n_ctx > embedding.n_positions)
-		return evn_fail(err, EVN_ERR_USAGE, "context %u: %s has learned %u positions", shape->n_ctx,
-						evn_gguf_name(evn_model_gguf(m)), embedding.n_positions);
-	return EVN_OK;
+	evn_graph *g;
+	EVN_TRY(evn_graph_make(&g, m, err));
+	evn_status s = check(g, trained, shape, err);
+	evn_graph_free(g);
+	return s;
 }
 
 uint64_t evn_network_message(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
@@ -275,6 +298,7 @@ void evn_network_free(evn_network *n)
 		evn_buf_free(bufs[i]);
 	evn_backward_free(n->backward);
 	evn_ops_free(n->products.ops);
+	evn_graph_free(n->graph);
 	evn_product_times_clear(&n->times);
 	free(n);
 }

@@ -294,7 +294,7 @@ static evn_status make_batches(evn_trainer *t, evn_error *err)
 	t->position = calloc(evn_model_hparams(t->model)->dim, sizeof *t->position);
 	if (!t->ids || !t->targets || !t->losses || !t->embeddings || !t->position)
 		return evn_fail_memory(err, "batches", (3 * n + floats) * sizeof(float));
-	return evn_embedding_find(&t->embedding, t->model, err);
+	return evn_embedding_find(&t->embedding, t->prepared.graph, err);
 }
 
 static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
@@ -385,7 +385,7 @@ static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
 		EVN_TRY(evn_network_zero_gradients(n, err));
 	for (uint32_t i = 0; i < t->n_passes; i++) {
 		const uint64_t at = (uint64_t)i * t->n_tok;
-		const evn_batch batch = {.ids = t->ids + at,
+		const evn_train_batch batch = {.ids = t->ids + at,
 								 .targets = t->targets + at,
 								 .embeddings = t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL,
 								 .dropout = dropout_of(t, i)};

@@ -22,7 +22,7 @@ static evn_sequences sequences(const evn_network *n, const evn_train_layer *y)
 
 evn_status evn_network_norm(evn_network *n, evn_buf *y, const evn_buf *x, const evn_train_norm *norm, evn_error *err)
 {
-	const evn_norm of = {.kind = n->arch->norm,
+	const evn_norm of = {.kind = n->graph->out_norm.kind,
 						 .y = y,
 						 .w = norm->weight.value,
 						 .bias = norm->bias.value,
@@ -36,7 +36,7 @@ evn_status evn_network_norm_back(evn_network *n, const evn_buf *x, const evn_tra
 	evn_buf *dw = norm->weight.gradient ? norm->weight.gradient : n->sink;
 	evn_buf *db = norm->bias.gradient ? norm->bias.gradient : n->sink;
 	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
-	if (n->arch->norm == EVN_NORM_LAYER)
+	if (n->graph->out_norm.kind == EVN_NORM_LAYER)
 		return evn_op_layernorm_backward(n->backward, partial, dw, db, n->moments, n->d_normed, x, norm->weight.value,
 										 n->n_tok, n->dim_stride, n->h->dim, n->h->norm_eps, err);
 	return evn_op_rmsnorm_backward(n->backward, partial, dw, n->moments, n->d_normed, x, norm->weight.value, n->n_tok,
@@ -100,7 +100,7 @@ static evn_status attend(evn_network *n, const evn_train_layer *y, evn_error *er
 }
 
 /* Gate and up are joined by SwiGLU; up alone is followed by GELU. */
-static bool gated(const evn_network *n) { return n->arch->stacks[EVN_STACK_FF_IN][1] != NULL; }
+static bool gated(const evn_network *n) { return evn_network_feed_forward(n, 0)->feed_forward.gated; }
 
 static evn_status expand(evn_network *n, const evn_train_layer *y, evn_error *err)
 {
@@ -230,7 +230,7 @@ static evn_status give_embedding(evn_network *n, evn_error *err)
 	return drop_partial(n, SITE_EMBEDDING, err);
 }
 
-static evn_status embed(evn_network *n, const evn_batch *batch, evn_error *err)
+static evn_status embed(evn_network *n, const evn_train_batch *batch, evn_error *err)
 {
 	uint64_t bytes = (uint64_t)n->n_tok * n->dim_stride * sizeof(float);
 	if (batch->embeddings) {
@@ -244,7 +244,7 @@ static evn_status embed(evn_network *n, const evn_batch *batch, evn_error *err)
 }
 
 /* Tokens sorted by the vocabulary row they look up, in their own order within a row: sums have one order. */
-static evn_status tokens_back(evn_network *n, const evn_batch *batch, evn_error *err)
+static evn_status tokens_back(evn_network *n, const evn_train_batch *batch, evn_error *err)
 {
 	uint32_t rows = evn_range_len(n->vocab), first = n->vocab.begin;
 	if (!rows || !n->embedding.rows)
@@ -274,7 +274,7 @@ static evn_status tokens_back(evn_network *n, const evn_batch *batch, evn_error 
 	return s;
 }
 
-static evn_status embed_back(evn_network *n, const evn_batch *batch, evn_error *err)
+static evn_status embed_back(evn_network *n, const evn_train_batch *batch, evn_error *err)
 {
 	const evn_positions p = positions(n);
 	EVN_TRY(drop(n, n->dx, n->dx, SITE_EMBEDDING, err));
@@ -285,7 +285,7 @@ static evn_status embed_back(evn_network *n, const evn_batch *batch, evn_error *
 
 /* ---- the pass ---------------------------------------------------------------------------------------------- */
 
-static evn_status walk(evn_network *n, const evn_batch *batch, float gradient_scale, evn_error *err)
+static evn_status walk(evn_network *n, const evn_train_batch *batch, float gradient_scale, evn_error *err)
 {
 	uint64_t id_bytes = (uint64_t)n->n_tok * sizeof(uint32_t);
 	n->dropout = batch->dropout;
@@ -304,7 +304,7 @@ static evn_status walk(evn_network *n, const evn_batch *batch, float gradient_sc
 	return embed_back(n, batch, err);
 }
 
-evn_status evn_network_pass(evn_network *n, const evn_batch *batch, float gradient_scale, float *losses,
+evn_status evn_network_pass(evn_network *n, const evn_train_batch *batch, float gradient_scale, float *losses,
 							evn_error *err)
 {
 	evn_comm_step_begin(n->comm, n->rank);

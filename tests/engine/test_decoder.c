@@ -9,28 +9,29 @@
 #include <math.h>
 
 #include "group/team.h"
-#include "nn/decoder.h"
 #include "nn/embed.h"
+#include "nn/shape.h"
+#include "nn/walk.h"
 
 /* Of the largest logit; 1.5e-6 was seen. Bounding f32 sums of up to 768 products by n units of 2^-24 would allow some
  * 1e-3, but errors do not all go one way. A value that passed through f16 is off by 5e-4, a wrong formula or block by
  * 1e-2 and more. */
 #define TOLERANCE 2e-5
-#define NEVER UINT32_MAX
 
 typedef struct {
 	const char *devices;
 	uint32_t n_ranks;
 	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	evn_reduce reduce;
-	uint32_t gemm_from, prefill; /* tokens */
+	bool gemm;        /* of prompts */
+	uint32_t prefill; /* tokens */
 } cut;
 
 static const cut on_one_driver[] = {
-	{"pocl", 1, {1}, {1}, EVN_REDUCE_HOST, NEVER, 36},
-	{"pocl,pocl", 2, {5, 3}, {1, 9}, EVN_REDUCE_EVENTS, NEVER, 36},
-	{"pocl,pocl,pocl", 3, {1, 5, 2}, {1, 5, 2}, EVN_REDUCE_HOST, 1, 7},
-	{"pocl,pocl,pocl", 3, {3, 0, 4}, {0, 5, 1}, EVN_REDUCE_EVENTS, 2, 36},
+	{"pocl", 1, {1}, {1}, EVN_REDUCE_HOST, false, 36},
+	{"pocl,pocl", 2, {5, 3}, {1, 9}, EVN_REDUCE_EVENTS, false, 36},
+	{"pocl,pocl,pocl", 3, {1, 5, 2}, {1, 5, 2}, EVN_REDUCE_HOST, true, 7},
+	{"pocl,pocl,pocl", 3, {3, 0, 4}, {0, 5, 1}, EVN_REDUCE_EVENTS, true, 36},
 };
 
 static cut one_cut[2];
@@ -49,15 +50,19 @@ typedef struct {
 	uint32_t n;
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
-	evn_decoder *decoders[EVN_MAX_RANKS];
-	evn_kv *kv[EVN_MAX_RANKS];
+	evn_shard *shards[EVN_MAX_RANKS];
+	evn_view *views[EVN_MAX_RANKS];
+	evn_workspace *workspaces[EVN_MAX_RANKS];
+	evn_cache *caches[EVN_MAX_RANKS];
+	evn_block_pool pool;
+	evn_slot slot;
 	evn_comm *comm;
 	evn_team *team;
-	const evn_model *model;
-	evn_decoder_limits limits;
+	evn_graph *graph;
+	evn_limits limits;
 	evn_split split;
-	uint32_t gemm_from;
-	evn_step step;
+	bool gemm;
+	evn_batch batch;
 } ranks;
 
 static void *read_all(FILE *f, size_t n, size_t size)
@@ -93,15 +98,19 @@ static void give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
 static evn_status load(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
-	EVN_TRY(evn_decoder_load(&r->decoders[rank], r->queues[rank], r->model, &r->split, rank, r->limits, NULL, err));
-	evn_ops_set_gemm_from(evn_decoder_ops(r->decoders[rank]), r->gemm_from);
-	return evn_kv_create(&r->kv[rank], r->decoders[rank], err);
+	evn_queue *q = r->queues[rank];
+	EVN_TRY(evn_shard_load(&r->shards[rank], q, r->graph, &r->split, rank, NULL, err));
+	EVN_TRY(evn_view_make(&r->views[rank], r->shards[rank], &r->split, rank, err));
+	EVN_TRY(evn_workspace_create(&r->workspaces[rank], q, r->shards[rank], r->limits, err));
+	evn_ops_set_gemm(r->workspaces[rank]->ops, r->gemm);
+	return evn_cache_create(&r->caches[rank], q, r->shards[rank], r->limits.kv_cache, r->pool.n_blocks, err);
 }
 
 static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
-	return evn_decoder_step(r->decoders[rank], r->kv[rank], r->comm, &r->step, err);
+	const evn_walker w = {r->views[rank], r->workspaces[rank], r->caches[rank], r->comm};
+	return evn_walk(&w, &r->batch, err);
 }
 
 static void pick_devices(ranks *r, const cut *c)
@@ -127,15 +136,18 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c)
 	evn_error err = {0};
 	evn_plan_shape shape;
 	uint64_t memory[EVN_MAX_RANKS];
-	*r = (ranks){.model = m, .gemm_from = c->gemm_from};
-	r->limits = (evn_decoder_limits){.n_ctx = evn_model_hparams(m)->n_ctx_train, .n_batch = c->prefill};
+	*r = (ranks){.gemm = c->gemm};
+	r->limits = (evn_limits){.n_ctx = evn_model_hparams(m)->n_ctx_train, .n_batch = c->prefill};
+	require_ok(evn_graph_make(&r->graph, m, &err));
+	require_ok(evn_pool_grow(&r->pool, evn_blocks_for(r->limits.n_ctx), &err));
+	require_ok(evn_slot_extend(&r->slot, &r->pool, r->limits.n_ctx, &err));
 	pick_devices(r, c);
 	for (uint32_t i = 0; i < r->n; i++)
 		memory[i] = UINT64_MAX;
-	require_ok(evn_decoder_shape(m, r->limits, &shape, &err));
+	require_ok(evn_graph_shape(r->graph, r->limits, &shape, &err));
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, c->prompt_shares, memory, &err));
 	require_ok(evn_comm_create(&r->comm, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
-								evn_decoder_message_floats(m, r->limits), &err));
+								evn_message_floats(r->graph->h, r->limits.n_batch), &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	require_ok(evn_team_run(r->team, load, r, NULL, NULL, &err));
 }
@@ -145,30 +157,45 @@ static void close_ranks(ranks *r)
 	evn_team_free(r->team);
 	evn_comm_free(r->comm);
 	for (uint32_t i = 0; i < r->n; i++) {
-		evn_kv_free(r->kv[i]);
-		evn_decoder_free(r->decoders[i]);
+		evn_cache_free(r->caches[i]);
+		evn_workspace_free(r->workspaces[i]);
+		evn_view_free(r->views[i]);
+		evn_shard_free(r->shards[i]);
 		evn_queue_free(r->queues[i]);
 	}
 	for (uint32_t i = 0; i < r->n; i++)
 		evn_device_close(r->devices[i]);
 	evn_split_free(&r->split);
+	evn_slot_free(&r->slot, &r->pool);
+	evn_pool_free(&r->pool);
+	evn_graph_free(r->graph);
 }
 
 /* Logits of all tokens: pieces of a prompt, the last four tokens one by one. */
 static float *walk(ranks *r, const expected *e, uint32_t prefill)
 {
 	evn_error err = {0};
-	uint32_t dim = evn_model_hparams(r->model)->dim, stride = (uint32_t)evn_round_up(dim, EVN_PAD);
+	uint32_t dim = r->graph->h->dim, stride = (uint32_t)evn_round_up(dim, EVN_PAD);
 	evn_embedding embedding;
-	require_ok(evn_embedding_find(&embedding, r->model, &err));
+	require_ok(evn_embedding_find(&embedding, r->graph, &err));
 	float *rows = calloc((size_t)prefill * stride, sizeof *rows), *scratch = calloc(stride, sizeof *scratch);
 	float *all = malloc((size_t)e->n_ids * e->vocab * sizeof *all);
-	assert_true(rows && scratch && all);
+	uint32_t every_row[256];
+	assert_true(rows && scratch && all && prefill <= 256);
+	for (uint32_t i = 0; i < 256; i++)
+		every_row[i] = i;
 	for (uint32_t at = 0, n; at < e->n_ids; at += n) {
 		n = e->n_ids - 4 <= at ? 1 : e->n_ids - 4 - at < prefill ? e->n_ids - 4 - at : prefill;
 		evn_embed(&embedding, e->ids + at, n, at, rows, stride, scratch);
-		r->step = (evn_step){
-			.embeddings = rows, .n_tok = n, .position = at, .n_logits = n, .logits = all + (size_t)at * e->vocab};
+		const evn_span span = {
+			.slot = &r->slot, .n_rows = n, .position = at, .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
+		r->batch = (evn_batch){.n_rows = n,
+							   .n_spans = 1,
+							   .spans = &span,
+							   .x = rows,
+							   .n_out = n,
+							   .out_rows = every_row,
+							   .out = all + (size_t)at * e->vocab};
 		require_ok(evn_team_run(r->team, run_step, r, NULL, NULL, &err));
 	}
 	free(rows);
@@ -241,8 +268,8 @@ static void use_cuts(int argc, char **argv)
 	uint32_t n = 1;
 	for (const char *c = argv[2]; *c; c++)
 		n += *c == ',';
-	one_cut[0] = (cut){argv[2], n, {3, 5, 2}, {4, 1, 1}, EVN_REDUCE_HOST, NEVER, prefill};
-	one_cut[1] = (cut){argv[2], n, {5, 2, 4}, {0, 1, 3}, EVN_REDUCE_HOST, 2, prefill / 2};
+	one_cut[0] = (cut){argv[2], n, {3, 5, 2}, {4, 1, 1}, EVN_REDUCE_HOST, false, prefill};
+	one_cut[1] = (cut){argv[2], n, {5, 2, 4}, {0, 1, 3}, EVN_REDUCE_HOST, true, prefill / 2};
 	cuts = one_cut;
 	n_cuts = 2;
 }

@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "group/team.h"
-#include "nn/decoder.h"
+#include "nn/shape.h"
 #include "train/network.h"
 
 typedef struct {
@@ -29,8 +29,8 @@ typedef struct {
 	evn_network *networks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
-	/* of the pass or update that is running */
-	evn_batch batch;
+	/* of the pass or update that runs */
+	evn_train_batch batch;
 	float gradient_scale, *losses, clip;
 	float eps; /* 0: 1e-8 */
 	evn_adamw adamw;
@@ -64,8 +64,11 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 		require_ok(evn_queue_create(&r->queues[i], r->devices[i], &err));
 		memory[i] = UINT64_MAX;
 	}
-	evn_decoder_limits limits = {.n_ctx = r->shape.n_ctx, .n_batch = r->shape.n_ctx * r->shape.n_sequences};
-	require_ok(evn_decoder_shape(r->model, limits, &shape, &err));
+	evn_limits limits = {.n_ctx = r->shape.n_ctx, .n_batch = r->shape.n_ctx * r->shape.n_sequences};
+	evn_graph *graph;
+	require_ok(evn_graph_make(&graph, r->model, &err));
+	require_ok(evn_graph_shape(graph, limits, &shape, &err));
+	evn_graph_free(graph);
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, NULL, memory, &err));
 	require_ok(evn_network_check(r->model, &r->trained, &r->shape, &err));
 	require_ok(evn_comm_create(&r->comm, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,

@@ -372,9 +372,12 @@ static void compare_additions(const char *architecture, uint32_t targets_of_lora
 	require_ok(evn_adapter_create(path, m, &trained, 7, &err));
 	require_ok(evn_state_open(&adapter, path, &err));
 	float *embeddings = test_calloc((size_t)N_TOK * 96, sizeof *embeddings);
-	require_ok(evn_embedding_find(&embedding, m, &err));
+	evn_graph *graph;
+	require_ok(evn_graph_make(&graph, m, &err));
+	require_ok(evn_embedding_find(&embedding, graph, &err));
 	for (uint32_t t = 0; t < N_TOK; t += N_CTX)
 		evn_embed(&embedding, (const int32_t *)ids + t, N_CTX, 0, embeddings + (size_t)t * 96, 96, position);
+	evn_graph_free(graph);
 	for (int i = 0; i < 2; i++) {
 		r[i] = (ranks){.drivers = drivers,
 					   .model = m,

@@ -1,0 +1,77 @@
+/* step.c - one step of all ranks: what is done when it is stopped, when it fails, and when ranks only wait. */
+#include "engine/engine.h"
+
+typedef struct {
+	evn_engine *e;
+	const evn_batch *batch;
+	const evn_step_watch *watch;
+	bool stopped;
+} stepping;
+
+static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
+{
+	const stepping *s = arg;
+	const evn_rank *r = &s->e->ranks[rank];
+	const evn_walker w = {r->view, r->workspace, r->cache, s->e->comm};
+	return evn_walk(&w, s->batch, err);
+}
+
+static void ask(void *arg)
+{
+	stepping *s = arg;
+	if (!s->watch || s->stopped || s->watch->go_on(s->watch->user))
+		return;
+	s->stopped = true;
+	evn_comm_cancel(s->e->comm);
+}
+
+/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. Where even the rank
+ * that waits least waits longer than it works, for several steps in a row, they reduce by another method: the bits are
+ * the same. */
+static void watch_waiting(evn_engine *e, const evn_comm_times *before)
+{
+	enum { PATIENCE_STEPS = 8 };
+	bool all_wait = e->n_ranks > 1;
+	for (uint32_t i = 0; i < e->n_ranks; i++) {
+		evn_comm_times now = evn_comm_rank_times(e->comm, i);
+		all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
+	}
+	e->waiting_steps = all_wait ? e->waiting_steps + 1 : 0;
+	if (e->waiting_steps >= PATIENCE_STEPS)
+		evn_comm_fall_back(e->comm);
+}
+
+static evn_status run(stepping *s, evn_error *why)
+{
+	evn_status status = evn_team_run(s->e->team, run_rank, s, ask, s, why);
+	if (status != EVN_OK)
+		evn_comm_reset(s->e->comm);
+	return status;
+}
+
+/* A step leaves nothing behind that its repetition does not overwrite: where reducing by flags failed, it is computed
+ * again by another method. */
+evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err)
+{
+	stepping s = {.e = e, .batch = batch, .watch = watch};
+	evn_error why = {0};
+	evn_comm_times before[EVN_MAX_RANKS];
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		before[i] = evn_comm_rank_times(e->comm, i);
+	if (watch && !watch->go_on(watch->user))
+		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
+	evn_status status = run(&s, &why);
+	if (status != EVN_OK && !s.stopped && evn_comm_fall_back(e->comm)) {
+		evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
+		status = run(&s, &why);
+	}
+	if (s.stopped) {
+		evn_comm_reset(e->comm);
+		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
+	}
+	if (status == EVN_OK)
+		watch_waiting(e, before);
+	else if (err)
+		*err = why;
+	return status;
+}

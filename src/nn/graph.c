@@ -1,0 +1,177 @@
+#include "nn/graph.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const evn_arch *const archs[] = {&evn_arch_llama, &evn_arch_qwen2, &evn_arch_qwen3, &evn_arch_gpt2,
+										&evn_arch_simple_lm};
+#define N_ARCHS (sizeof archs / sizeof *archs)
+
+static evn_status unknown(const evn_model *m, const evn_hparams *h, evn_error *err)
+{
+	char names[128] = "";
+	for (size_t i = 0, n = 0; i < N_ARCHS && n < sizeof names; i++)
+		n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", archs[i]->name);
+	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: architecture \"%.*s\" is not one evener runs (%s)",
+					evn_gguf_name(evn_model_gguf(m)), (int)h->arch.length, h->arch.text, names);
+}
+
+static evn_status find_arch(const evn_model *m, const evn_hparams *h, const evn_arch **out, evn_error *err)
+{
+	*out = NULL;
+	for (size_t i = 0; i < N_ARCHS; i++)
+		if (evn_str_is(h->arch, archs[i]->name))
+			*out = archs[i];
+	if (!*out)
+		return unknown(m, h, err);
+	if ((h->n_layers > 0) != (*out)->has_layers)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: a %s model of %u layers", evn_gguf_name(evn_model_gguf(m)),
+						(*out)->name, h->n_layers);
+	return EVN_OK;
+}
+
+evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err)
+{
+	const evn_arch *arch;
+	const evn_hparams *h;
+	*out = NULL;
+	EVN_TRY(evn_model_require_hparams(m, &h, err));
+	EVN_TRY(find_arch(m, h, &arch, err));
+	evn_graph *g = calloc(1, sizeof *g);
+	if (!g)
+		return evn_fail_memory(err, "model", sizeof *g);
+	*g = (evn_graph){.model = m, .h = h, .embedding_scale = 1, .logit_scale = 1};
+	evn_status s = arch->fill(g, err);
+	if (s != EVN_OK) {
+		evn_graph_free(g);
+		return s;
+	}
+	*out = g;
+	return EVN_OK;
+}
+
+void evn_graph_free(evn_graph *g)
+{
+	if (!g)
+		return;
+	free(g->blocks);
+	free(g);
+}
+
+void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers)
+{
+	while (g->n_blocks && g->blocks[g->n_blocks - 1].layer >= n_layers)
+		g->class_blocks[g->blocks[--g->n_blocks].cut_class]--;
+}
+
+/* ---- tensors ---------------------------------------------------------------------------------------------------- */
+
+evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err)
+{
+	const char *name = evn_model_find(g->model, "output.weight") ? "output.weight" : "token_embd.weight";
+	return evn_model_need(g->model, name, g->h->dim, g->h->vocab, out, err);
+}
+
+evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
+							evn_error *err)
+{
+	char part[64];
+	snprintf(part, sizeof part, "%s.weight", stem);
+	return evn_model_get_in_layer(g->model, b->layer, part, out, err);
+}
+
+uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
+{
+	const bool attends = b->kind == EVN_BLOCK_ATTENTION, fused = attends && b->in.n == 1;
+	const uint32_t n = attends ? 3 : b->in.n, n_groups = b->n_units / b->group;
+	uint32_t first = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const bool by_group = attends && i > 0;
+		const uint32_t rows = (by_group ? n_groups : b->n_units) * b->unit_width;
+		out[i] = (evn_row_spec){.stem = b->in.stems[fused ? 0 : i],
+								.tensor_rows = fused ? (b->n_units + 2 * n_groups) * b->unit_width : rows,
+								.first = first,
+								.width = b->unit_width,
+								.by_group = by_group};
+		first += fused ? rows : 0;
+	}
+	return n;
+}
+
+evn_range evn_groups_of(const evn_block *b, evn_range units)
+{
+	const uint32_t begin = units.begin / b->group;
+	return (evn_range){begin, evn_range_len(units) ? (units.end - 1) / b->group + 1 : begin};
+}
+
+evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units)
+{
+	const evn_range of = r->by_group ? evn_groups_of(b, units) : units;
+	return (evn_range){r->first + of.begin * r->width, r->first + of.end * r->width};
+}
+
+/* ---- filling ---------------------------------------------------------------------------------------------------- */
+
+evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
+{
+	const evn_hparams *h = g->h;
+	return (evn_block){.kind = EVN_BLOCK_ATTENTION,
+					   .layer = layer,
+					   .n_units = h->n_heads,
+					   .unit_width = h->head_dim,
+					   .group = h->n_heads / h->n_kv_heads,
+					   .norm = {EVN_NORM_RMS, "attn_norm"},
+					   .in = {{"attn_q", "attn_k", "attn_v"}, 3},
+					   .out = "attn_output",
+					   .residual_scale = 1,
+					   .attention = {.head_dim = h->head_dim,
+									 .rotates = h->rope_dim > 0,
+									 .scale = 1.0f / sqrtf((float)h->head_dim)}};
+}
+
+evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer)
+{
+	return (evn_block){.kind = EVN_BLOCK_FEED_FORWARD,
+					   .layer = layer,
+					   .n_units = g->h->ff_dim,
+					   .unit_width = 1,
+					   .group = 1,
+					   .norm = {EVN_NORM_RMS, "ffn_norm"},
+					   .in = {{"ffn_gate", "ffn_up"}, 2},
+					   .out = "ffn_down",
+					   .residual_scale = 1,
+					   .feed_forward = {.act = EVN_SILU, .gated = true}};
+}
+
+static bool cut_alike(const evn_block *a, const evn_block *b)
+{
+	return a->kind == b->kind && a->n_units == b->n_units && a->unit_width == b->unit_width && a->group == b->group;
+}
+
+static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)
+{
+	for (b->cut_class = 0; b->cut_class < g->n_classes; b->cut_class++)
+		if (cut_alike(&g->blocks[g->class_first[b->cut_class]], b))
+			break;
+	if (b->cut_class == EVN_GRAPH_CLASSES)
+		return evn_fail(err, EVN_ERR_LIMIT, "%s: its blocks have more than %u shapes",
+						evn_gguf_name(evn_model_gguf(g->model)), EVN_GRAPH_CLASSES);
+	if (b->cut_class == g->n_classes)
+		g->class_first[g->n_classes++] = g->n_blocks;
+	b->cut_index = g->class_blocks[b->cut_class]++;
+	return EVN_OK;
+}
+
+evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
+{
+	evn_block *more = realloc(g->blocks, (g->n_blocks + 1u) * sizeof *more);
+	if (!more)
+		return evn_fail_memory(err, "blocks", (g->n_blocks + 1u) * sizeof *more);
+	g->blocks = more;
+	more[g->n_blocks] = *b;
+	EVN_TRY(find_class(g, &more[g->n_blocks], err));
+	g->n_blocks++;
+	return EVN_OK;
+}

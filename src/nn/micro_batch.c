@@ -1,0 +1,254 @@
+#include "nn/micro_batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the batch as it must be -------------------------------------------------------------------------------------- */
+
+static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t first_row, evn_error *err)
+{
+	const uint32_t n_ctx = w->workspace->limits.n_ctx;
+	if (s->first_row != first_row || !s->n_rows)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a span of %u rows from row %u on, expected from row %u", s->n_rows,
+						s->first_row, first_row);
+	if (s->phase == EVN_DECODE && s->n_rows > 1)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a span that is decoded has %u rows, expected 1", s->n_rows);
+	if (s->n_rows > n_ctx || s->position > n_ctx - s->n_rows)
+		return evn_fail(err, EVN_ERR_LIMIT, "context: %u rows from position %u on do not fit into %u", s->n_rows,
+						s->position, n_ctx);
+	if (w->workspace->graph->n_blocks && evn_blocks_for(s->position + s->n_rows) > s->slot->n_blocks)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: the slot has blocks for %u positions, %u are needed",
+						s->slot->n_blocks * EVN_BLOCK_POSITIONS, s->position + s->n_rows);
+	return EVN_OK;
+}
+
+/* *n_prompt = rows of prompts, which come first. */
+static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_prompt, evn_error *err)
+{
+	uint32_t at = 0;
+	*n_prompt = 0;
+	if (!b->n_rows || b->n_rows > w->workspace->limits.n_batch)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: %u rows, expected 1 to %u", b->n_rows, w->workspace->limits.n_batch);
+	for (uint32_t i = 0; i < b->n_spans; i++) {
+		const evn_span *s = &b->spans[i];
+		EVN_TRY(check_span(w, s, at, err));
+		if (s->phase == EVN_PROMPT && *n_prompt < at)
+			return evn_fail(err, EVN_ERR_USAGE, "batch: a prompt follows a row that is decoded");
+		at += s->n_rows;
+		*n_prompt = s->phase == EVN_PROMPT ? at : *n_prompt;
+	}
+	if (at != b->n_rows)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: spans of %u rows together, expected %u", at, b->n_rows);
+	for (uint32_t i = 0; i < b->n_out && b->output != EVN_OUT_POOLED; i++)
+		if (b->out_rows[i] >= b->n_rows || (i && b->out_rows[i] <= b->out_rows[i - 1]))
+			return evn_fail(err, EVN_ERR_USAGE, "batch: row %u is asked for, expected ascending rows below %u",
+							b->out_rows[i], b->n_rows);
+	return EVN_OK;
+}
+
+/* ---- cutting ------------------------------------------------------------------------------------------------------ */
+
+/* The first row of a second micro-batch; n_rows: there is none. */
+static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_prompt, bool *overlaps)
+{
+	*overlaps = false;
+	if (n_prompt < b->n_rows) /* rows of both phases, or none of a prompt */
+		return n_prompt ? n_prompt : b->n_rows;
+	const uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
+	if (first >= b->n_rows)
+		return b->n_rows;
+	*overlaps = evn_comm_overlaps(w->comm, (uint64_t)(b->n_rows - first) * w->workspace->dim_stride);
+	return *overlaps ? first : b->n_rows;
+}
+
+/* The parts of the batch's spans that lie in rows [begin, end) to spans; returns how many. */
+static uint32_t take_spans(const evn_batch *b, uint32_t begin, uint32_t end, evn_span *spans)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < b->n_spans; i++) {
+		evn_span s = b->spans[i];
+		const uint32_t from = s.first_row > begin ? s.first_row : begin;
+		const uint32_t to = s.first_row + s.n_rows < end ? s.first_row + s.n_rows : end;
+		if (from >= to)
+			continue;
+		s.position += from - s.first_row;
+		s.first_row = from;
+		s.n_rows = to - from;
+		spans[n++] = s;
+	}
+	return n;
+}
+
+static void take_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batch *mb)
+{
+	const uint32_t end = mb->first_row + mb->rows.n_rows;
+	for (uint32_t i = 0; i < b->n_out && b->output != EVN_OUT_POOLED; i++) {
+		mb->first_out += b->out_rows[i] < mb->first_row;
+		mb->n_out += b->out_rows[i] >= mb->first_row && b->out_rows[i] < end;
+	}
+	mb->out_is_all = b->output == EVN_OUT_LOGITS && mb->n_out == mb->rows.n_rows && mb->n_out <= EVN_LOGITS_ROWS &&
+					 w->workspace->graph->n_blocks > 0;
+}
+
+static evn_status send_table(const evn_walker *w, evn_micro_batch *mb, evn_row_buffers *bufs, evn_error *err)
+{
+	uint64_t n_blocks = 0;
+	if (!w->workspace->n_kinds)
+		return EVN_OK;
+	for (uint32_t i = 0; i < mb->rows.n_spans; i++)
+		n_blocks += evn_blocks_for(mb->rows.spans[i].position + mb->rows.spans[i].n_rows);
+	const uint64_t n_words = evn_row_table_words(mb->rows.n_spans, n_blocks);
+	EVN_TRY(evn_row_buffers_reserve(w->workspace, bufs, n_words, err));
+	evn_row_table_fill(w->workspace->attention[0], &mb->rows, w->view->most_groups, bufs->words);
+	mb->rows.table = bufs->table;
+	return evn_write_later(w->workspace->q, bufs->table, bufs->words, n_words * sizeof *bufs->words, err);
+}
+
+evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, evn_micro_batch *out, uint32_t *n,
+								 evn_error *err)
+{
+	uint32_t n_prompt, begin = 0;
+	bool overlaps;
+	evn_span *spans = w->workspace->spans;
+	EVN_TRY(check(w, batch, &n_prompt, err));
+	const uint32_t cut = find_cut(w, batch, n_prompt, &overlaps);
+	*n = cut < batch->n_rows ? 2 : 1;
+	for (uint32_t i = 0; i < *n; i++) {
+		const uint32_t end = i == 0 ? cut : batch->n_rows;
+		evn_row_buffers *bufs = &w->workspace->rows[i];
+		evn_micro_batch *mb = &out[i];
+		*mb = (evn_micro_batch){.rows = {.n_rows = end - begin, .spans = spans},
+								.first_row = begin,
+								.overlaps = overlaps,
+								.stream = overlaps ? i : 0,
+								.x = bufs->x,
+								.normed = bufs->normed};
+		mb->rows.n_spans = take_spans(batch, begin, end, spans);
+		mb->rows.phase = spans[0].phase;
+		take_outputs(w, batch, mb);
+		EVN_TRY(send_table(w, mb, bufs, err));
+		spans += mb->rows.n_spans;
+		begin = end;
+	}
+	return EVN_OK;
+}
+
+/* ---- what comes out ------------------------------------------------------------------------------------------------ */
+
+/* Rows of the micro-batch, at most EVN_LOGITS_ROWS: where they lie side by side, as they are; else copied together. */
+static evn_status pick_rows(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
+							const evn_buf **out, uint32_t *first, evn_error *err)
+{
+	const uint64_t bytes = w->workspace->dim_stride * sizeof(float);
+	*out = mb->x;
+	*first = rows[0] - mb->first_row;
+	if (rows[n - 1] - rows[0] == n - 1)
+		return EVN_OK;
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(evn_copy(w->workspace->q, w->workspace->picked, i * bytes, mb->x, (rows[i] - mb->first_row) * bytes,
+						 bytes, err));
+	*out = w->workspace->picked;
+	*first = 0;
+	return EVN_OK;
+}
+
+/* The output norm of n rows of x, in the form asked for. */
+static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_form form, const evn_buf *x,
+							uint32_t first, uint32_t n, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_norm_weights *weights = &w->view->shard->out_norm;
+	const evn_norm norm = {.kind = s->graph->out_norm.kind,
+						   .form = form,
+						   .y = mb->normed,
+						   .w = weights->weight,
+						   .bias = weights->bias,
+						   .dim = s->graph->h->dim,
+						   .eps = s->graph->h->norm_eps};
+	return evn_op_norm(s->ops, &norm, x, first, n, s->dim_stride, err);
+}
+
+/* This rank's columns of the logits of n rows, to the host's matrix. */
+static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
+							float *out, evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_shard *shard = w->view->shard;
+	const uint32_t width = evn_range_len(shard->vocab), vocab = s->graph->h->vocab;
+	const evn_buf *x;
+	uint32_t first;
+	if (!mb->out_is_all) {
+		EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
+		EVN_TRY(norm_rows(w, mb, evn_op_form(s->ops, &shard->head, EVN_DECODE), x, first, n, err));
+	}
+	EVN_TRY(evn_op_linear(s->ops, s->logits, s->logits_stride, mb->normed, s->dim_stride, &shard->head,
+						  (evn_rows){n, EVN_DECODE}, err));
+	for (uint32_t i = 0; i < n; i++, out += vocab) {
+		float *mine = out + shard->vocab.begin;
+		EVN_TRY(evn_read(s->q, s->logits, (uint64_t)i * s->logits_stride * sizeof *out, mine, width * sizeof *out, err));
+		for (uint32_t k = 0; k < width && s->graph->logit_scale != 1; k++)
+			mine[k] *= s->graph->logit_scale;
+	}
+	return EVN_OK;
+}
+
+/* n rows behind the output norm to the host, (n, dim). */
+static evn_status hidden_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
+							float *out, evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const uint32_t dim = s->graph->h->dim;
+	const evn_buf *x;
+	uint32_t first;
+	EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
+	EVN_TRY(norm_rows(w, mb, EVN_FORM_F32, x, first, n, err));
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(evn_read(s->q, mb->normed, (uint64_t)i * s->dim_stride * sizeof *out, out + (uint64_t)i * dim,
+						 dim * sizeof *out, err));
+	return EVN_OK;
+}
+
+/* Adds the rows of each span to its row of out; behind the span's last row, their mean. */
+static evn_status pool(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, float *rows, evn_error *err)
+{
+	const uint32_t dim = w->workspace->graph->h->dim;
+	for (uint32_t i = 0; i < b->n_spans; i++) {
+		const evn_span *s = &b->spans[i];
+		float *mean = b->out + (uint64_t)i * dim;
+		for (uint32_t r = s->first_row; r < s->first_row + s->n_rows; r++) {
+			if (r < mb->first_row || r >= mb->first_row + mb->rows.n_rows)
+				continue;
+			EVN_TRY(hidden_of(w, mb, &r, 1, rows, err));
+			for (uint32_t k = 0; k < dim; k++)
+				mean[k] = (r == s->first_row ? 0 : mean[k]) + rows[k] / (float)s->n_rows;
+		}
+	}
+	return EVN_OK;
+}
+
+static evn_status pooled(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, evn_error *err)
+{
+	const uint32_t dim = w->workspace->graph->h->dim;
+	float *row = malloc(dim * sizeof *row);
+	evn_status s = row ? pool(w, b, mb, row, err) : evn_fail_memory(err, "pooled rows", dim * sizeof *row);
+	free(row);
+	return s;
+}
+
+/* Of rows behind the output norm every rank has all: the first hands them out. */
+evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
+								  evn_error *err)
+{
+	const bool logits = batch->output == EVN_OUT_LOGITS;
+	const uint64_t width = logits ? w->workspace->graph->h->vocab : w->workspace->graph->h->dim;
+	if (logits ? !evn_range_len(w->view->shard->vocab) : w->view->rank != 0)
+		return EVN_OK;
+	if (batch->output == EVN_OUT_POOLED)
+		return pooled(w, batch, mb, err);
+	for (uint32_t done = 0, n; done < mb->n_out; done += n) {
+		const uint32_t at = mb->first_out + done;
+		n = mb->n_out - done < EVN_LOGITS_ROWS ? mb->n_out - done : EVN_LOGITS_ROWS;
+		EVN_TRY((logits ? logits_of : hidden_of)(w, mb, batch->out_rows + at, n, batch->out + at * width, err));
+	}
+	return EVN_OK;
+}

@@ -1,0 +1,78 @@
+#include "nn/view.h"
+
+#include <stdlib.h>
+
+#include "nn/part.h"
+
+static evn_range from(evn_range r, uint32_t first) { return (evn_range){r.begin - first, r.end - first}; }
+
+static evn_status check(const evn_block *b, evn_range used, evn_range held, evn_error *err)
+{
+	if (!evn_range_len(used) || (used.begin >= held.begin && used.end <= held.end))
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_USAGE, "layer %u: the plan uses units %u to %u, the shard holds %u to %u", b->layer,
+					used.begin, used.end, held.begin, held.end);
+}
+
+/* A bias of the sum is added once, by the first rank that has units. */
+static bool adds_bias(uint32_t ranks, uint32_t rank) { return (ranks & ((1u << rank) - 1)) == 0; }
+
+static void make_window(evn_block_view *w, const evn_block *b, const evn_shard_block *held, uint32_t rank)
+{
+	const evn_range groups = evn_groups_of(b, w->units), columns = from(w->units, held->units.begin);
+	evn_row_spec specs[EVN_MATRIX_PARTS];
+	evn_range rows[EVN_MATRIX_PARTS];
+	const uint32_t n = evn_block_rows(b, specs);
+	for (uint32_t i = 0; i < n; i++)
+		rows[i] = from(evn_rows_of(&specs[i], b, w->units), evn_rows_of(&specs[i], b, held->units).begin);
+	evn_matrix_view_output(&w->in, &held->in, held->offsets, n, rows, w->offsets);
+	evn_matrix_view_input(&w->out, &held->out,
+						  (evn_range){columns.begin * b->unit_width, columns.end * b->unit_width});
+	w->n_groups = evn_range_len(groups);
+	w->skip = w->units.begin - groups.begin * b->group;
+	w->first_held = groups.begin - held->groups.begin;
+	if (!adds_bias(w->ranks, rank))
+		w->out.bias = NULL;
+}
+
+static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *err)
+{
+	const evn_graph *g = v->shard->graph;
+	for (uint32_t i = 0; i < g->n_blocks; i++)
+		for (evn_phase phase = 0; phase < EVN_PHASES; phase++) {
+			const evn_shard_block *held = &v->shard->blocks[i];
+			evn_block_view *w = &v->windows[(size_t)i * EVN_PHASES + phase];
+			w->units = evn_block_used(split, &g->blocks[i], phase, v->rank);
+			w->ranks = evn_block_ranks(split, &g->blocks[i], phase);
+			EVN_TRY(check(&g->blocks[i], w->units, held->units, err));
+			if (evn_range_len(w->units))
+				make_window(w, &g->blocks[i], held, v->rank);
+			if (g->blocks[i].kind == EVN_BLOCK_ATTENTION && w->n_groups > v->most_groups)
+				v->most_groups = w->n_groups;
+			v->read_bytes[phase] += w->in.bytes + w->out.bytes;
+		}
+	for (evn_phase phase = 0; phase < EVN_PHASES; phase++)
+		v->read_bytes[phase] += v->shard->head.bytes;
+	return EVN_OK;
+}
+
+evn_status evn_view_make(evn_view **out, const evn_shard *s, const evn_split *split, uint32_t rank, evn_error *err)
+{
+	evn_view *v = *out = calloc(1, sizeof *v);
+	if (!v)
+		return evn_fail_memory(err, "view", sizeof *v);
+	v->shard = s;
+	v->rank = rank;
+	v->windows = calloc((s->graph->n_blocks + 1u) * EVN_PHASES, sizeof *v->windows); /* there may be no blocks */
+	if (!v->windows)
+		return evn_fail_memory(err, "windows", s->graph->n_blocks * EVN_PHASES * sizeof *v->windows);
+	return make_windows(v, split, err);
+}
+
+void evn_view_free(evn_view *v)
+{
+	if (!v)
+		return;
+	free(v->windows);
+	free(v);
+}

@@ -1,0 +1,180 @@
+/* walk.c - the walk over a model's blocks. Between two sums over the ranks each rank computes its own part of a block;
+ * the kernel that adds also makes the norm that comes next.
+ *
+ * Rows of prompts and rows that are decoded go in micro-batches of their own. A long prompt goes in two where messages
+ * can overlap: the partial sums of one are on their way while the device computes the same block of the other. */
+#include "nn/walk.h"
+
+#include "nn/micro_batch.h"
+#include "nn/ops_half.h"
+
+/* ---- one block's own part: rows behind the norm to a partial sum ------------------------------------------------- */
+
+static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_buf *partial,
+						 evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_shard_block *held = &w->view->shard->blocks[block];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const evn_attention a = {.n_heads = evn_range_len(y->units),
+							 .n_kv = y->n_groups,
+							 .skip = y->skip,
+							 .n_kv_held = evn_range_len(held->comms),
+							 .first_held = y->first_held,
+							 .qkv = s->qkv,
+							 .qkv_stride = s->qkv_stride,
+							 .k_offset = y->offsets[1],
+							 .v_offset = y->offsets[2],
+							 .rope = b->attention.rotates ? s->rope : s->still,
+							 .rope_stride = b->attention.rotates ? s->graph->h->rope_dim : 0,
+							 .norms = held->head_norms,
+							 .norm_eps = s->graph->h->norm_eps,
+							 .scale = b->attention.scale,
+							 .k_cache = w->cache->k[block],
+							 .v_cache = w->cache->v[block]};
+	const evn_half half = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
+	evn_attention_ops *kernels = evn_workspace_attention(s, b);
+	if (evn_op_fuses(s->ops, &half, rows))
+		return evn_op_attention_half(s->ops, kernels, &half, &a, &mb->rows, s->attended, s->attended_stride, err);
+	EVN_TRY(evn_op_linear(s->ops, s->qkv, s->qkv_stride, mb->normed, s->dim_stride, &y->in, rows, err));
+	EVN_TRY(evn_op_attention(kernels, evn_op_form(s->ops, &y->out, rows.phase), s->attended, s->attended_stride,
+							 y->out.x_shift, &a, &mb->rows, err));
+	return evn_op_linear(s->ops, partial, s->dim_stride, s->attended, s->attended_stride, &y->out, rows, err);
+}
+
+static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_buf *partial,
+							   evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_feed_forward_spec *of = &s->graph->blocks[block].feed_forward;
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const evn_form form = evn_op_form(s->ops, &y->out, rows.phase);
+	const evn_half half = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
+	if (of->gated && evn_op_fuses(s->ops, &half, rows))
+		return evn_op_feed_forward_half(s->ops, &half, y->offsets[1], s->gated, s->gated_stride, err);
+	if (of->gated) {
+		EVN_TRY(evn_op_gate_up(s->ops, form, s->gated, s->gated_stride, mb->normed, s->dim_stride, &y->in,
+							   y->offsets[1], s->gate_up, s->gate_up_stride, rows, err));
+	} else {
+		EVN_TRY(evn_op_linear(s->ops, s->gate_up, s->gate_up_stride, mb->normed, s->dim_stride, &y->in, rows, err));
+		EVN_TRY(evn_op_gelu(s->ops, form, s->gated, s->gated_stride, s->gate_up, s->gate_up_stride, y->in.rows, rows.n,
+							err));
+	}
+	return evn_op_linear(s->ops, partial, s->dim_stride, s->gated, s->gated_stride, &y->out, rows, err);
+}
+
+static evn_status (*const kinds[EVN_BLOCK_KINDS])(const evn_walker *w, uint32_t block, const evn_micro_batch *mb,
+												  evn_buf *partial, evn_error *err) = {
+	[EVN_BLOCK_ATTENTION] = attend, [EVN_BLOCK_FEED_FORWARD] = feed_forward};
+
+/* ---- norms and sums ---------------------------------------------------------------------------------------------- */
+
+/* The norm that block `block` reads - behind the last, that of the logits - in the form that its product wants. NULL
+ * where this rank has no such product. */
+static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_shard *shard = w->view->shard;
+	const bool last = block == s->graph->n_blocks;
+	const evn_block_view *y = last ? NULL : evn_view_block(w->view, block, mb->rows.phase);
+	const evn_norm_weights *weights = last ? &shard->out_norm : &shard->blocks[block].norm;
+	if (last ? !mb->out_is_all || !shard->head.n_parts : !y->in.n_parts)
+		return NULL;
+	*out = (evn_norm){.kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind,
+					  .form = last ? evn_op_form(s->ops, &shard->head, EVN_DECODE)
+								   : evn_op_form(s->ops, &y->in, mb->rows.phase),
+					  .y = mb->normed,
+					  .w = weights->weight,
+					  .bias = weights->bias,
+					  .dim = s->graph->h->dim,
+					  .eps = s->graph->h->norm_eps};
+	return out;
+}
+
+/* The sum behind a block, and the norm that comes then. */
+static evn_sum sum_behind(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
+{
+	return (evn_sum){.x = mb->x,
+					 .n_rows = mb->rows.n_rows,
+					 .stride = w->workspace->dim_stride,
+					 .ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks,
+					 .slot = mb->stream,
+					 .overlaps = mb->overlaps,
+					 .packs = mb->rows.phase == EVN_PROMPT,
+					 .then = norm_before(w, block + 1, mb, norm)};
+}
+
+static evn_status begin_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	evn_norm norm;
+	const evn_sum sum = sum_behind(w, block, mb, &norm);
+	return evn_comm_all_reduce_begin(w->comm, w->view->rank, &sum, err);
+}
+
+static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	evn_norm norm;
+	const evn_sum sum = sum_behind(w, block, mb, &norm);
+	return evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err);
+}
+
+/* Behind a layer a step can be given up. Of many rows the host waits for each layer, or it would have enqueued them all
+ * before anybody could change his mind; for a few rows that wait would cost too much. */
+static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_rows, evn_error *err)
+{
+	const evn_graph *g = w->workspace->graph;
+	if (block + 1 < g->n_blocks && g->blocks[block + 1].layer == g->blocks[block].layer)
+		return EVN_OK;
+	if (n_rows > EVN_PAD)
+		EVN_TRY(evn_queue_finish(w->workspace->q, err));
+	return evn_comm_check(w->comm, err);
+}
+
+/* ---- the walk ---------------------------------------------------------------------------------------------------- */
+
+static evn_status begin(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
+{
+	evn_norm of;
+	const evn_norm *norm = norm_before(w, 0, mb, &of);
+	const uint32_t stride = w->workspace->dim_stride;
+	EVN_TRY(evn_write(w->workspace->q, mb->x, 0, batch->x + (uint64_t)mb->first_row * stride,
+					  (uint64_t)mb->rows.n_rows * stride * sizeof(float), err));
+	return norm ? evn_op_norm(w->workspace->ops, norm, mb->x, 0, mb->rows.n_rows, stride, err) : EVN_OK;
+}
+
+evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
+{
+	const evn_graph *g = w->workspace->graph;
+	evn_micro_batch mbs[EVN_MICRO_BATCHES];
+	uint32_t n;
+	evn_comm_step_begin(w->comm, w->view->rank);
+	EVN_TRY(evn_micro_batches_cut(w, batch, mbs, &n, err));
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(begin(w, batch, &mbs[i], err));
+
+	for (uint32_t block = 0; block < g->n_blocks; block++) {
+		for (uint32_t i = 0; i < n; i++) {
+			const evn_micro_batch *mb = &mbs[i];
+			if (block && mb->overlaps)
+				EVN_TRY(end_sum(w, block - 1, mb, err));
+			if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units)) {
+				evn_buf *partial = evn_comm_partial(w->comm, w->view->rank, mb->stream);
+				EVN_TRY(kinds[g->blocks[block].kind](w, block, mb, partial, err));
+			}
+			EVN_TRY(begin_sum(w, block, mb, err));
+			if (!mb->overlaps)
+				EVN_TRY(end_sum(w, block, mb, err));
+		}
+		EVN_TRY(pause_behind(w, block, batch->n_rows, err));
+	}
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (g->n_blocks && mbs[i].overlaps)
+			EVN_TRY(end_sum(w, g->n_blocks - 1, &mbs[i], err));
+		EVN_TRY(evn_micro_batch_output(w, batch, &mbs[i], err));
+	}
+	return evn_comm_step_end(w->comm, w->view->rank, err);
+}

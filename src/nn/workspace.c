@@ -1,0 +1,190 @@
+#include "nn/workspace.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/rope.h"
+
+#define TABLE_WORDS 1024u /* to begin with */
+
+uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch)
+{
+	return evn_round_up(h->dim, EVN_PAD) * evn_rows_room(n_batch);
+}
+
+/* ---- kernels for attention --------------------------------------------------------------------------------------- */
+
+evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache)
+{
+	return (evn_attention_config){.head_dim = b->attention.head_dim,
+								  .rope_dim = g->h->rope_dim,
+								  .group = b->group,
+								  .kv_cache = kv_cache,
+								  .rope_neox = b->attention.rope_neox,
+								  .qk_norm = b->attention.qk_norm};
+}
+
+static bool alike(const evn_attention_config *a, const evn_attention_config *b)
+{
+	return a->head_dim == b->head_dim && a->rope_dim == b->rope_dim && a->group == b->group &&
+		   a->kv_cache == b->kv_cache && a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm;
+}
+
+evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_block *b)
+{
+	const evn_attention_config wanted = evn_attention_config_of(w->graph, b, w->limits.kv_cache);
+	for (uint32_t i = 0; i < w->n_kinds; i++)
+		if (alike(evn_attention_ops_config(w->attention[i]), &wanted))
+			return w->attention[i];
+	return NULL;
+}
+
+static evn_status make_attention(evn_workspace *w, evn_error *err)
+{
+	w->attention = calloc(w->graph->n_blocks + 1u, sizeof(evn_attention_ops *)); /* there may be none */
+	if (!w->attention)
+		return evn_fail_memory(err, "attention kernels", w->graph->n_blocks * sizeof(evn_attention_ops *));
+	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
+		const evn_block *b = &w->graph->blocks[i];
+		const evn_attention_config config = evn_attention_config_of(w->graph, b, w->limits.kv_cache);
+		if (b->kind == EVN_BLOCK_ATTENTION && !evn_workspace_attention(w, b))
+			EVN_TRY(evn_attention_ops_create(&w->attention[w->n_kinds++], w->q, &config, err));
+	}
+	return EVN_OK;
+}
+
+static evn_status make_rope(evn_workspace *w, uint32_t n_ctx, evn_buf **out, evn_error *err)
+{
+	/* Where nothing rotates the kernel still wants a buffer. */
+	const uint64_t row = w->graph->h->rope_dim ? w->graph->h->rope_dim : 1, bytes = n_ctx * row * sizeof(float);
+	void *table;
+	EVN_TRY(evn_buf_create(out, evn_queue_device(w->q), bytes, EVN_BUF_DEVICE, "rope table", err));
+	EVN_TRY(evn_map(w->q, *out, bytes, EVN_MAP_OVERWRITE, true, &table, err));
+	evn_rope_table(w->graph->h, n_ctx, table);
+	return evn_unmap(w->q, *out, table, err);
+}
+
+/* The angle 0, whatever the scaling of the angles' magnitude. */
+static evn_status make_still(evn_workspace *w, evn_error *err)
+{
+	const uint32_t row = w->graph->h->rope_dim ? w->graph->h->rope_dim : 1;
+	float *angles = calloc(row, sizeof *angles);
+	if (!angles)
+		return evn_fail_memory(err, "rope table", row * sizeof *angles);
+	for (uint32_t i = 0; i < row / 2; i++)
+		angles[i] = 1;
+	evn_status s = evn_buf_create(&w->still, evn_queue_device(w->q), row * sizeof *angles, EVN_BUF_DEVICE, "rope table",
+								  err);
+	if (s == EVN_OK)
+		s = evn_write(w->q, w->still, 0, angles, row * sizeof *angles, err);
+	free(angles);
+	return s;
+}
+
+/* ---- rows of activations ----------------------------------------------------------------------------------------- */
+
+static void grow(uint32_t *stride, uint32_t columns)
+{
+	uint32_t padded = (uint32_t)evn_round_up(columns, EVN_PAD);
+	if (padded > *stride)
+		*stride = padded;
+}
+
+/* A window's rows of W_in may be padded for each matrix that is stacked, and its columns of W_out begin within a step. */
+static void find_strides(evn_workspace *w, const evn_shard *s)
+{
+	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
+		const evn_shard_block *y = &s->blocks[i];
+		const bool attends = w->graph->blocks[i].kind == EVN_BLOCK_ATTENTION;
+		grow(attends ? &w->qkv_stride : &w->gate_up_stride, y->in.rows);
+		grow(attends ? &w->attended_stride : &w->gated_stride, y->out.columns);
+	}
+	grow(&w->logits_stride, s->head.rows);
+}
+
+/* Zeroed: the columns between width and stride must be zeros, and nothing writes them later. */
+static evn_status make_rows(evn_workspace *w, evn_buf **out, uint32_t n_rows, uint32_t stride, const char *what,
+							evn_error *err)
+{
+	if (!stride)
+		return EVN_OK;
+	uint64_t bytes = (uint64_t)evn_rows_room(n_rows) * stride * sizeof(float);
+	EVN_TRY(evn_buf_create(out, evn_queue_device(w->q), bytes, EVN_BUF_DEVICE, what, err));
+	return evn_fill_zero(w->q, *out, err);
+}
+
+evn_status evn_row_buffers_reserve(evn_workspace *w, evn_row_buffers *r, uint64_t n_words, evn_error *err)
+{
+	if (n_words <= r->n_words)
+		return EVN_OK;
+	n_words = n_words > 2 * r->n_words ? n_words : 2 * r->n_words;
+	EVN_TRY(evn_queue_finish(w->q, err)); /* kernels may still read the old ones */
+	free(r->words);
+	evn_buf_free(r->table);
+	r->table = NULL;
+	r->n_words = 0;
+	r->words = malloc(n_words * sizeof *r->words);
+	if (!r->words)
+		return evn_fail_memory(err, "row table", n_words * sizeof *r->words);
+	EVN_TRY(evn_buf_create(&r->table, evn_queue_device(w->q), n_words * sizeof *r->words, EVN_BUF_DEVICE, "row table",
+						   err));
+	r->n_words = n_words;
+	return EVN_OK;
+}
+
+static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error *err)
+{
+	const uint32_t n = w->limits.n_batch;
+	find_strides(w, s);
+	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++) {
+		EVN_TRY(make_rows(w, &w->rows[i].x, n, w->dim_stride, "residual", err));
+		EVN_TRY(make_rows(w, &w->rows[i].normed, n, w->dim_stride, "normed", err));
+		EVN_TRY(evn_row_buffers_reserve(w, &w->rows[i], TABLE_WORDS, err));
+	}
+	EVN_TRY(make_rows(w, &w->qkv, n, w->qkv_stride, "qkv", err));
+	EVN_TRY(make_rows(w, &w->attended, n, w->attended_stride, "attention output", err));
+	EVN_TRY(make_rows(w, &w->gate_up, n, w->gate_up_stride, "gate and up", err));
+	EVN_TRY(make_rows(w, &w->gated, n, w->gated_stride, "gated", err));
+	EVN_TRY(make_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
+	EVN_TRY(make_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
+	w->spans = calloc(n + 1u, sizeof *w->spans);
+	return w->spans ? evn_queue_finish(w->q, err) : evn_fail_memory(err, "spans", (n + 1u) * sizeof *w->spans);
+}
+
+evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_shard *s, evn_limits limits,
+								evn_error *err)
+{
+	evn_workspace *w = *out = calloc(1, sizeof *w);
+	if (!w)
+		return evn_fail_memory(err, "workspace", sizeof *w);
+	w->q = q;
+	w->graph = s->graph;
+	w->limits = limits;
+	w->dim_stride = (uint32_t)evn_round_up(s->graph->h->dim, EVN_PAD);
+	EVN_TRY(evn_ops_create(&w->ops, q, &(evn_ops_config){.dot = limits.dot}, err));
+	EVN_TRY(make_attention(w, err));
+	EVN_TRY(make_rope(w, limits.n_ctx, &w->rope, err));
+	EVN_TRY(make_still(w, err));
+	return make_all_rows(w, s, err);
+}
+
+void evn_workspace_free(evn_workspace *w)
+{
+	if (!w)
+		return;
+	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++) {
+		evn_buf_free(w->rows[i].x);
+		evn_buf_free(w->rows[i].normed);
+		evn_buf_free(w->rows[i].table);
+		free(w->rows[i].words);
+	}
+	evn_buf *const buffers[] = {w->rope, w->still, w->qkv, w->attended, w->gate_up, w->gated, w->picked, w->logits};
+	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+		evn_buf_free(buffers[i]);
+	for (uint32_t i = 0; i < w->n_kinds; i++)
+		evn_attention_ops_free(w->attention[i]);
+	free(w->attention);
+	free(w->spans);
+	evn_ops_free(w->ops);
+	free(w);
+}
