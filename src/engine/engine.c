@@ -62,8 +62,8 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;
 	}
-	EVN_TRY(evn_comm_create(&e->comm, queues, e->n_ranks, e->prepared.reduce, e->options.messages,
-							 longest_message(e), err));
+	EVN_TRY(evn_comm_create(&e->comm, queues, e->n_ranks, e->prepared.reduce, e->options.messages, longest_message(e),
+							err));
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }
 

@@ -28,7 +28,8 @@ struct evn_engine {
 	evn_rank ranks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
-	/* One step at a time, and none while the cache grows or blocks change hands: all below belongs to who holds it. */
+	/* One step at a time, and none while the cache grows or blocks change hands: all below belongs to who holds it.
+	 */
 	pthread_mutex_t lock;
 	evn_block_pool pool;
 	uint32_t n_sessions;

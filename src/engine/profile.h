@@ -37,8 +37,8 @@ static inline bool evn_picks_alike(const evn_pick *a, const evn_pick *b)
 
 /* The way and its cost that an engine should use. */
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meeting *cost);
-/* Whether prompts are multiplied by GEMM. All prompts go one way, as a row's bits must not depend on how many rows come
- * with it: by GEMM where that is faster from this many rows on. */
+/* Whether prompts are multiplied by GEMM. All prompts go one way, as a row's bits must not depend on how many rows
+ * come with it: by GEMM where that is faster from this many rows on. */
 #define EVN_GEMM_PROMPT 128u
 static inline bool evn_profile_gemm(const evn_rank_profile *r) { return r->gemm_from <= EVN_GEMM_PROMPT; }
 /* What the planner reckons with: as decoders, or from products where no steps could be measured. */
@@ -75,8 +75,8 @@ typedef struct {
 	uint32_t n;
 } evn_profile_request;
 
-/* The same for n <= EVN_MAX_CANDIDATES sets that are to be compared, as one device whole and in parts: where one is not
- * known all are measured, in turn and again, so that whatever slows the machine slows all alike. */
+/* The same for n <= EVN_MAX_CANDIDATES sets that are to be compared, as one device whole and in parts: where one is
+ * not known all are measured, in turn and again, so that whatever slows the machine slows all alike. */
 evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s, const evn_model *m,
 							const evn_profile_options *o, evn_error *err);
 

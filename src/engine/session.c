@@ -9,9 +9,9 @@ struct evn_session {
 	evn_slot slot;
 	int32_t *ids; /* (n_ctx) the first `position` are computed: whoever loses the cache can compute them again */
 	uint32_t position;
-	bool has_logits, begun;     /* begun: its first tokens are computed */
+	bool has_logits, begun;      /* begun: its first tokens are computed */
 	float *logits, *next_logits; /* (vocab) of the last id; of the call that is under way */
-	float *embeddings;          /* (n_batch, stride), and a row to work in */
+	float *embeddings;           /* (n_batch, stride), and a row to work in */
 	uint32_t stride;
 	evn_comm_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
@@ -20,7 +20,8 @@ struct evn_session {
 static uint32_t vocab_of(const evn_session *s) { return evn_model_hparams(s->e->model)->vocab; }
 static uint32_t context_of(const evn_session *s) { return s->e->prepared.limits.n_ctx; }
 
-/* ---- beginning and end -------------------------------------------------------------------------------------------- */
+/* ---- beginning and end --------------------------------------------------------------------------------------------
+ */
 
 static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 {
@@ -99,7 +100,8 @@ void evn_session_free(evn_session *s)
 	free_buffers(s);
 }
 
-/* ---- computing ---------------------------------------------------------------------------------------------------- */
+/* ---- computing ----------------------------------------------------------------------------------------------------
+ */
 
 /* Tokens of one call. */
 typedef struct {
@@ -211,7 +213,8 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 	return EVN_OK;
 }
 
-/* ---- state -------------------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------------------------
+ */
 
 const float *evn_session_logits(const evn_session *s) { return s->has_logits ? s->logits : NULL; }
 uint32_t evn_session_position(const evn_session *s) { return s->position; }

@@ -25,9 +25,9 @@ static void ask(void *arg)
 	evn_comm_cancel(s->e->comm);
 }
 
-/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. Where even the rank
- * that waits least waits longer than it works, for several steps in a row, they reduce by another method: the bits are
- * the same. */
+/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. Where even the
+ * rank that waits least waits longer than it works, for several steps in a row, they reduce by another method: the
+ * bits are the same. */
 static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 {
 	enum { PATIENCE_STEPS = 8 };

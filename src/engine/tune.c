@@ -12,7 +12,7 @@
 #include "nn/graph.h"
 
 #define PROMPT_TOKENS 512u
-#define MAX_SHAPES 8u /* of the first layer's matrices */
+#define MAX_SHAPES 8u      /* of the first layer's matrices */
 #define GENERAL_SIDE 1024u /* rows and columns without a model */
 #define TRIAL_S 30.0       /* some drivers need ten seconds to build CLBlast's kernels */
 #define SHORTEST_S 0.5     /* no trial starts with less time left */
@@ -186,7 +186,8 @@ static evn_status take_shapes(tuning *t, const evn_model *m, evn_error *err)
 		EVN_TRY(evn_graph_make(&g, m, err));
 	if (!g || !g->n_blocks)
 		add_shape(t, GENERAL_SIDE, GENERAL_SIDE);
-	for (uint32_t i = 0; g && i < g->n_blocks && g->blocks[i].layer == 0 && t->n_shapes + 2 <= MAX_SHAPES && s == EVN_OK; i++)
+	for (uint32_t i = 0;
+		 g && i < g->n_blocks && g->blocks[i].layer == 0 && t->n_shapes + 2 <= MAX_SHAPES && s == EVN_OK; i++)
 		s = add_block_shapes(t, g, &g->blocks[i], err);
 	evn_graph_free(g);
 	return s;

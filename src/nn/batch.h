@@ -5,11 +5,12 @@
 #include "nn/blocks.h"
 #include "plan/plan.h"
 
-/* A run of rows of one sequence: rows [first_row, first_row + n_rows) of the batch stand at positions `position` and on.
+/* A run of rows of one sequence: rows [first_row, first_row + n_rows) of the batch stand at positions `position` and
+ * on.
  *
  * The phase says what a row is: one of a prompt, or one that is decoded. It decides which kernels compute the row and
- * how the ranks share it, so the row's bits depend on its own sequence alone: not on the other rows of the step, nor on
- * how a prompt is cut into steps. A span that is decoded has one row. */
+ * how the ranks share it, so the row's bits depend on its own sequence alone: not on the other rows of the step, nor
+ * on how a prompt is cut into steps. A span that is decoded has one row. */
 typedef struct {
 	const evn_slot *slot;
 	uint32_t first_row, n_rows, position;

@@ -61,7 +61,8 @@ static evn_status copy_all(const evn_cache *c, evn_queue *q, evn_buf *const *to,
 {
 	for (uint32_t i = 0; i < c->shard->graph->n_blocks; i++)
 		if (from[i])
-			EVN_TRY(evn_copy(q, to[i], 0, from[i], 0, (uint64_t)c->n_blocks * heads_of(c, i) * piece_bytes(c, i), err));
+			EVN_TRY(
+				evn_copy(q, to[i], 0, from[i], 0, (uint64_t)c->n_blocks * heads_of(c, i) * piece_bytes(c, i), err));
 	return evn_queue_finish(q, err);
 }
 
@@ -91,7 +92,8 @@ evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_err
 	return EVN_OK;
 }
 
-/* ---- a head's keys and values ------------------------------------------------------------------------------------ */
+/* ---- a head's keys and values ------------------------------------------------------------------------------------
+ */
 
 uint64_t evn_cache_head_bytes(const evn_cache *c, uint32_t block, uint32_t n_positions)
 {

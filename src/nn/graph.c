@@ -66,7 +66,8 @@ void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers)
 		g->class_blocks[g->blocks[--g->n_blocks].cut_class]--;
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------
+ */
 
 evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err)
 {
@@ -112,7 +113,8 @@ evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units
 	return (evn_range){r->first + of.begin * r->width, r->first + of.end * r->width};
 }
 
-/* ---- filling ---------------------------------------------------------------------------------------------------- */
+/* ---- filling ----------------------------------------------------------------------------------------------------
+ */
 
 evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
 {

@@ -53,7 +53,8 @@ typedef struct {
 		evn_attention_spec attention;
 		evn_feed_forward_spec feed_forward;
 	};
-	uint32_t cut_class, cut_index; /* which class of the plan cuts it, and the how-manieth block of that class it is */
+	uint32_t cut_class,
+		cut_index; /* which class of the plan cuts it, and the how-manieth block of that class it is */
 } evn_block;
 
 #define EVN_GRAPH_CLASSES 4u
@@ -95,7 +96,8 @@ evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units
 /* Groups that units [begin, end) belong to: a group that straddles two ranks is held by both. */
 evn_range evn_groups_of(const evn_block *b, evn_range units);
 
-/* ---- for the architectures' files -------------------------------------------------------------------------------- */
+/* ---- for the architectures' files --------------------------------------------------------------------------------
+ */
 
 /* An architecture: the value of general.architecture, and what fills the list. */
 typedef struct {

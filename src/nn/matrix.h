@@ -51,9 +51,9 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 								  evn_error *err);
 void evn_matrix_free(evn_matrix *m);
 
-/* Windows of what is on the device: they borrow m's tiles and bias and are not freed. Of the i-th of the n blocks that m
- * stacks from y_offsets[] on its rows [rows[i].begin, rows[i].end), begin a multiple of EVN_TILE_ROWS; view_offsets[n]
- * as y_offsets. */
+/* Windows of what is on the device: they borrow m's tiles and bias and are not freed. Of the i-th of the n blocks
+ * that m stacks from y_offsets[] on its rows [rows[i].begin, rows[i].end), begin a multiple of EVN_TILE_ROWS;
+ * view_offsets[n] as y_offsets. */
 void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t *y_offsets, uint32_t n,
 							const evn_range *rows, uint32_t *view_offsets);
 /* Columns [begin, end) of those that m was made of. */

@@ -3,14 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the batch as it must be -------------------------------------------------------------------------------------- */
+/* ---- the batch as it must be --------------------------------------------------------------------------------------
+ */
 
 static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t first_row, evn_error *err)
 {
 	const uint32_t n_ctx = w->workspace->limits.n_ctx;
 	if (s->first_row != first_row || !s->n_rows)
-		return evn_fail(err, EVN_ERR_USAGE, "batch: a span of %u rows from row %u on, expected from row %u", s->n_rows,
-						s->first_row, first_row);
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a span of %u rows from row %u on, expected from row %u",
+						s->n_rows, s->first_row, first_row);
 	if (s->phase == EVN_DECODE && s->n_rows > 1)
 		return evn_fail(err, EVN_ERR_USAGE, "batch: a span that is decoded has %u rows, expected 1", s->n_rows);
 	if (s->n_rows > n_ctx || s->position > n_ctx - s->n_rows)
@@ -28,7 +29,8 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 	uint32_t at = 0;
 	*n_prompt = 0;
 	if (!b->n_rows || b->n_rows > w->workspace->limits.n_batch)
-		return evn_fail(err, EVN_ERR_USAGE, "batch: %u rows, expected 1 to %u", b->n_rows, w->workspace->limits.n_batch);
+		return evn_fail(err, EVN_ERR_USAGE, "batch: %u rows, expected 1 to %u", b->n_rows,
+						w->workspace->limits.n_batch);
 	for (uint32_t i = 0; i < b->n_spans; i++) {
 		const evn_span *s = &b->spans[i];
 		EVN_TRY(check_span(w, s, at, err));
@@ -46,7 +48,8 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 	return EVN_OK;
 }
 
-/* ---- cutting ------------------------------------------------------------------------------------------------------ */
+/* ---- cutting ------------------------------------------------------------------------------------------------------
+ */
 
 /* The first row of a second micro-batch; n_rows: there is none. */
 static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_prompt, bool *overlaps)
@@ -133,9 +136,11 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 	return EVN_OK;
 }
 
-/* ---- what comes out ------------------------------------------------------------------------------------------------ */
+/* ---- what comes out
+ * ------------------------------------------------------------------------------------------------ */
 
-/* Rows of the micro-batch, at most EVN_LOGITS_ROWS: where they lie side by side, as they are; else copied together. */
+/* Rows of the micro-batch, at most EVN_LOGITS_ROWS: where they lie side by side, as they are; else copied together.
+ */
 static evn_status pick_rows(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
 							const evn_buf **out, uint32_t *first, evn_error *err)
 {
@@ -185,7 +190,8 @@ static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, cons
 						  (evn_rows){n, EVN_DECODE}, err));
 	for (uint32_t i = 0; i < n; i++, out += vocab) {
 		float *mine = out + shard->vocab.begin;
-		EVN_TRY(evn_read(s->q, s->logits, (uint64_t)i * s->logits_stride * sizeof *out, mine, width * sizeof *out, err));
+		EVN_TRY(
+			evn_read(s->q, s->logits, (uint64_t)i * s->logits_stride * sizeof *out, mine, width * sizeof *out, err));
 		for (uint32_t k = 0; k < width && s->graph->logit_scale != 1; k++)
 			mine[k] *= s->graph->logit_scale;
 	}
@@ -209,7 +215,8 @@ static evn_status hidden_of(const evn_walker *w, const evn_micro_batch *mb, cons
 }
 
 /* Adds the rows of each span to its row of out; behind the span's last row, their mean. */
-static evn_status pool(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, float *rows, evn_error *err)
+static evn_status pool(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, float *rows,
+					   evn_error *err)
 {
 	const uint32_t dim = w->workspace->graph->h->dim;
 	for (uint32_t i = 0; i < b->n_spans; i++) {

@@ -1,5 +1,5 @@
-/* micro_batch.h - the rows of a step that go through the blocks together: how a batch is cut into them, and what comes
- * out of them at the end. For walk.c. */
+/* micro_batch.h - the rows of a step that go through the blocks together: how a batch is cut into them, and what
+ * comes out of them at the end. For walk.c. */
 #ifndef EVN_MICRO_BATCH_H
 #define EVN_MICRO_BATCH_H
 

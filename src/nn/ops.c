@@ -71,8 +71,8 @@ evn_status evn_op_swiglu(evn_ops *o, evn_form form, evn_buf *y, uint32_t y_strid
 	return evn_launch2(&a, y_stride / 32, n_tok, 1, err);
 }
 
-evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b, uint32_t b_offset,
-						uint32_t width, uint32_t n_tok, evn_error *err)
+evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b,
+						uint32_t b_offset, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_args a = evn_args_begin(o->add_bias);
 	evn_arg_buf(&a, y);

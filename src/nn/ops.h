@@ -17,8 +17,8 @@ typedef struct {
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
 void evn_ops_free(evn_ops *ops);
 
-/* Whether rows of prompts are dequantised and multiplied by CLBlast; else, and where a row is decoded, kernels read the
- * quantised blocks. */
+/* Whether rows of prompts are dequantised and multiplied by CLBlast; else, and where a row is decoded, kernels read
+ * the quantised blocks. */
 void evn_ops_set_gemm(evn_ops *ops, bool prompts_by_gemm);
 
 /* n rows, and what they are (nn/batch.h). A row's result depends on the phase, never on n. */

@@ -186,7 +186,8 @@ uint64_t evn_row_table_words(uint32_t n_spans, uint64_t n_blocks)
 	return EVN_SPAN_WORDS * (1 + (uint64_t)n_spans) + n_blocks;
 }
 
-/* A row of a prompt has company; one that is decoded is alone, and its keys are divided so that the device is busy. */
+/* A row of a prompt has company; one that is decoded is alone, and its keys are divided so that the device is busy.
+ */
 static uint32_t splits_of(const evn_attention_ops *o, const evn_span *s, uint32_t n_kv)
 {
 	if (o->config.splits)

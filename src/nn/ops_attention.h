@@ -1,5 +1,5 @@
-/* ops_attention.h - attention on one rank over its part of the KV cache: kernels built for one kind of heads. Everything
- * here only enqueues. */
+/* ops_attention.h - attention on one rank over its part of the KV cache: kernels built for one kind of heads.
+ * Everything here only enqueues. */
 #ifndef EVN_OPS_ATTENTION_H
 #define EVN_OPS_ATTENTION_H
 

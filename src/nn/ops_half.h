@@ -14,8 +14,8 @@ typedef struct {
 	const evn_matrix *in, *out;
 } evn_half;
 
-/* Whether one launch does it: one decoded row on a CPU device of one unit, and both matrices in one and the same format,
- * each in one buffer, without biases. */
+/* Whether one launch does it: one decoded row on a CPU device of one unit, and both matrices in one and the same
+ * format, each in one buffer, without biases. */
 bool evn_op_fuses(const evn_ops *ops, const evn_half *h, evn_rows rows);
 
 /* evn_op_linear to a->qkv, evn_op_attention to attended (1, stride), evn_op_linear. */

@@ -34,8 +34,8 @@ struct evn_ops {
 
 /* ops.c */
 /* Columns [y_offset, y_offset + width) of y (n_tok, stride) += entries of b from b_offset on. */
-evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b, uint32_t b_offset,
-						uint32_t width, uint32_t n_tok, evn_error *err);
+evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b,
+						uint32_t b_offset, uint32_t width, uint32_t n_tok, evn_error *err);
 
 /* ops_product.c */
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);

@@ -1,4 +1,5 @@
-/* shape.c - bytes of a head, of a unit, of a row of the vocabulary; grains. The planner works with means over blocks. */
+/* shape.c - bytes of a head, of a unit, of a row of the vocabulary; grains. The planner works with means over blocks.
+ */
 #include "nn/shape.h"
 
 #include "group/comm.h"
@@ -58,8 +59,8 @@ static uint32_t vocab_grain(uint32_t vocab)
 /* Rows that are decoded in one step, at most, as memory is reckoned: each sequence has one. */
 #define DECODED_ROWS 16u
 
-/* Scratch at full width: what a rank holds besides weights, cache and messages, whatever its share. Attended rows may be
- * held twice, before and after they are stored in another form. GEMM dequantises weights into 32 MiB. */
+/* Scratch at full width: what a rank holds besides weights, cache and messages, whatever its share. Attended rows may
+ * be held twice, before and after they are stored in another form. GEMM dequantises weights into 32 MiB. */
 static uint64_t fixed_bytes(const evn_hparams *h, evn_limits limits)
 {
 	uint64_t columns =
@@ -67,7 +68,8 @@ static uint64_t fixed_bytes(const evn_hparams *h, evn_limits limits)
 	uint64_t norms = (uint64_t)(2 * h->n_layers + 1) * h->dim;
 	uint64_t rope = (uint64_t)limits.n_ctx * h->rope_dim;
 	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, DECODED_ROWS, limits.n_ctx);
-	return (columns * evn_rows_room(limits.n_batch) + norms + rope + EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
+	return (columns * evn_rows_room(limits.n_batch) + norms + rope +
+			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
 			   sizeof(float) +
 		   splits + ((uint64_t)32 << 20);
 }

@@ -5,8 +5,8 @@
 #include "nn/graph.h"
 #include "nn/workspace.h"
 
-/* Sizes of the model's matrices, scratch and KV cache at these limits. EVN_ERR_LIMIT where the model has learned fewer
- * positions than limits.n_ctx. */
+/* Sizes of the model's matrices, scratch and KV cache at these limits. EVN_ERR_LIMIT where the model has learned
+ * fewer positions than limits.n_ctx. */
 evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape *out, evn_error *err);
 
 #endif

@@ -104,8 +104,8 @@ static evn_status load_stacked_bias(const loader *l, const stacking *s, evn_matr
 	float *stacked = calloc(m->rows, sizeof *stacked);
 	evn_status status = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", m->rows * sizeof *stacked);
 	for (uint32_t i = 0; i < s->n && status == EVN_OK; i++)
-		status = copy_entries(l, name_of(l, s->specs[i].stem, "bias").text, s->specs[i].tensor_rows, s->blocks[i].rows,
-							  stacked + s->offsets[i]);
+		status = copy_entries(l, name_of(l, s->specs[i].stem, "bias").text, s->specs[i].tensor_rows,
+							  s->blocks[i].rows, stacked + s->offsets[i]);
 	if (status == EVN_OK)
 		status = upload(l, stacked, m->rows, &m->bias);
 	free(stacked);

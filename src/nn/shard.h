@@ -19,7 +19,7 @@ typedef struct {
 
 /* A rank without units of a block holds nothing of it. */
 typedef struct {
-	evn_range units, groups;            /* held */
+	evn_range units, groups; /* held */
 	evn_norm_weights norm;
 	evn_matrix in, out;                 /* in: stacked rows of q, k, v, or of gate and up */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* where the rows of each stacked matrix begin */

@@ -17,9 +17,9 @@ typedef struct {
 typedef struct {
 	const evn_shard *shard;
 	uint32_t rank;
-	evn_block_view *windows;               /* [block * EVN_PHASES + phase] */
-	uint32_t most_groups;              /* n_groups of any window */
-	uint64_t read_bytes[EVN_PHASES];   /* of matrices, by one row of the phase with its logits */
+	evn_block_view *windows;         /* [block * EVN_PHASES + phase] */
+	uint32_t most_groups;            /* n_groups of any window */
+	uint64_t read_bytes[EVN_PHASES]; /* of matrices, by one row of the phase with its logits */
 } evn_view;
 
 /* `split` uses no more of any block than the shard holds. The view borrows the shard. */

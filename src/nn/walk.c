@@ -1,14 +1,16 @@
-/* walk.c - the walk over a model's blocks. Between two sums over the ranks each rank computes its own part of a block;
- * the kernel that adds also makes the norm that comes next.
+/* walk.c - the walk over a model's blocks. Between two sums over the ranks each rank computes its own part of a
+ * block; the kernel that adds also makes the norm that comes next.
  *
- * Rows of prompts and rows that are decoded go in micro-batches of their own. A long prompt goes in two where messages
- * can overlap: the partial sums of one are on their way while the device computes the same block of the other. */
+ * Rows of prompts and rows that are decoded go in micro-batches of their own. A long prompt goes in two where
+ * messages can overlap: the partial sums of one are on their way while the device computes the same block of the
+ * other. */
 #include "nn/walk.h"
 
 #include "nn/micro_batch.h"
 #include "nn/ops_half.h"
 
-/* ---- one block's own part: rows behind the norm to a partial sum ------------------------------------------------- */
+/* ---- one block's own part: rows behind the norm to a partial sum -------------------------------------------------
+ */
 
 static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_buf *partial,
 						 evn_error *err)
@@ -21,7 +23,7 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 	const evn_attention a = {.n_heads = evn_range_len(y->units),
 							 .n_kv = y->n_groups,
 							 .skip = y->skip,
-							 .n_kv_held = evn_range_len(held->comms),
+							 .n_kv_held = evn_range_len(held->groups),
 							 .first_held = y->first_held,
 							 .qkv = s->qkv,
 							 .qkv_stride = s->qkv_stride,
@@ -60,8 +62,8 @@ static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_mi
 							   y->offsets[1], s->gate_up, s->gate_up_stride, rows, err));
 	} else {
 		EVN_TRY(evn_op_linear(s->ops, s->gate_up, s->gate_up_stride, mb->normed, s->dim_stride, &y->in, rows, err));
-		EVN_TRY(evn_op_gelu(s->ops, form, s->gated, s->gated_stride, s->gate_up, s->gate_up_stride, y->in.rows, rows.n,
-							err));
+		EVN_TRY(evn_op_gelu(s->ops, form, s->gated, s->gated_stride, s->gate_up, s->gate_up_stride, y->in.rows,
+							rows.n, err));
 	}
 	return evn_op_linear(s->ops, partial, s->dim_stride, s->gated, s->gated_stride, &y->out, rows, err);
 }
@@ -70,7 +72,8 @@ static evn_status (*const kinds[EVN_BLOCK_KINDS])(const evn_walker *w, uint32_t 
 												  evn_buf *partial, evn_error *err) = {
 	[EVN_BLOCK_ATTENTION] = attend, [EVN_BLOCK_FEED_FORWARD] = feed_forward};
 
-/* ---- norms and sums ---------------------------------------------------------------------------------------------- */
+/* ---- norms and sums ----------------------------------------------------------------------------------------------
+ */
 
 /* The norm that block `block` reads - behind the last, that of the logits - in the form that its product wants. NULL
  * where this rank has no such product. */
@@ -121,8 +124,8 @@ static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_b
 	return evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err);
 }
 
-/* Behind a layer a step can be given up. Of many rows the host waits for each layer, or it would have enqueued them all
- * before anybody could change his mind; for a few rows that wait would cost too much. */
+/* Behind a layer a step can be given up. Of many rows the host waits for each layer, or it would have enqueued them
+ * all before anybody could change his mind; for a few rows that wait would cost too much. */
 static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_rows, evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
@@ -133,7 +136,8 @@ static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_r
 	return evn_comm_check(w->comm, err);
 }
 
-/* ---- the walk ---------------------------------------------------------------------------------------------------- */
+/* ---- the walk ----------------------------------------------------------------------------------------------------
+ */
 
 static evn_status begin(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
 {

@@ -12,7 +12,8 @@ uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch)
 	return evn_round_up(h->dim, EVN_PAD) * evn_rows_room(n_batch);
 }
 
-/* ---- kernels for attention --------------------------------------------------------------------------------------- */
+/* ---- kernels for attention ---------------------------------------------------------------------------------------
+ */
 
 evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache)
 {
@@ -73,15 +74,16 @@ static evn_status make_still(evn_workspace *w, evn_error *err)
 		return evn_fail_memory(err, "rope table", row * sizeof *angles);
 	for (uint32_t i = 0; i < row / 2; i++)
 		angles[i] = 1;
-	evn_status s = evn_buf_create(&w->still, evn_queue_device(w->q), row * sizeof *angles, EVN_BUF_DEVICE, "rope table",
-								  err);
+	evn_status s =
+		evn_buf_create(&w->still, evn_queue_device(w->q), row * sizeof *angles, EVN_BUF_DEVICE, "rope table", err);
 	if (s == EVN_OK)
 		s = evn_write(w->q, w->still, 0, angles, row * sizeof *angles, err);
 	free(angles);
 	return s;
 }
 
-/* ---- rows of activations ----------------------------------------------------------------------------------------- */
+/* ---- rows of activations -----------------------------------------------------------------------------------------
+ */
 
 static void grow(uint32_t *stride, uint32_t columns)
 {
@@ -90,7 +92,8 @@ static void grow(uint32_t *stride, uint32_t columns)
 		*stride = padded;
 }
 
-/* A window's rows of W_in may be padded for each matrix that is stacked, and its columns of W_out begin within a step. */
+/* A window's rows of W_in may be padded for each matrix that is stacked, and its columns of W_out begin within a
+ * step. */
 static void find_strides(evn_workspace *w, const evn_shard *s)
 {
 	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {

@@ -98,7 +98,10 @@ static evn_status add_block(bench_rank *r, const evn_graph *g, const evn_block *
 	return add_matrix(r, &out, 1, err);
 }
 
-static bool wants_more(const bench_rank *r) { return r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES; }
+static bool wants_more(const bench_rank *r)
+{
+	return r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES;
+}
 
 /* Whole layers; of a model without layers the head. */
 static evn_status add_matrices_of(bench_rank *r, const evn_graph *g, evn_error *err)

@@ -22,7 +22,7 @@ typedef struct {
 	evn_view *view;
 	evn_workspace *workspace;
 	evn_cache *cache;
-	evn_comm *comm; /* of one */
+	evn_comm *comm;   /* of one */
 	uint64_t done_ns; /* when its step was done */
 } walker;
 
@@ -43,13 +43,13 @@ struct evn_steps {
 	evn_plan_shape shape;
 	evn_limits limits;
 	evn_block_pool pool;
-	evn_slot slot; /* the whole context */
+	evn_slot slot;   /* the whole context */
 	evn_split split; /* of a few layers */
 	float *embeddings, *logits;
 	evn_team *team;
 	walker walkers[EVN_MAX_RANKS];
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
-	evn_comm *comms[EVN_REDUCE_FLAGS + 1]; /* of all, by the way they meet */
+	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all, by the way they meet */
 	/* what the team does */
 	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
 	evn_batch batch;
@@ -227,7 +227,7 @@ static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 	for (uint32_t i = 0; i < s->n; i++) {
 		EVN_TRY(split_alone(s, i, divisor, err));
 		EVN_TRY(evn_comm_create(&s->walkers[i].comm, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
-								 message_floats(s), err));
+								message_floats(s), err));
 	}
 	return evn_team_run(s->team, load, s, NULL, NULL, err);
 }

@@ -45,16 +45,17 @@ bool evn_dots_suffice(const evn_model *m, uint32_t dots)
 typedef struct {
 	evn_device *device;
 	const evn_model *m;
-	bool norms[EVN_NORM_KINDS], gated, ungated; /* that the model has */
-	bool fuses;                                 /* its feed-forward blocks may go in one launch */
-	uint32_t n_kinds;                           /* of heads */
+	bool norms[EVN_NORM_KINDS], gated, ungated;           /* that the model has */
+	bool fuses;                                           /* its feed-forward blocks may go in one launch */
+	uint32_t n_kinds;                                     /* of heads */
 	evn_attention_config kinds[EVN_GRAPH_CLASSES], heads; /* heads: those that are proved now */
 	evn_selftest_options options;
 } proof;
 
 static bool same_heads(const evn_attention_config *a, const evn_attention_config *b)
 {
-	return a->head_dim == b->head_dim && a->group == b->group && a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm;
+	return a->head_dim == b->head_dim && a->group == b->group && a->rope_neox == b->rope_neox &&
+		   a->qk_norm == b->qk_norm;
 }
 
 static void add_heads(proof *p, evn_attention_config config)

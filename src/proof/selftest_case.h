@@ -19,7 +19,7 @@ static inline double evn_roundings(double n) { return n * EVN_UNIT / (1 - n * EV
 typedef struct {
 	float *values; /* random in [-1, 1) until the case changes them */
 	evn_buf *buf;
-	uint64_t n, room; /* floats that are compared; of the buffer */
+	uint64_t n, room;     /* floats that are compared; of the buffer */
 	double *want, *bound; /* |got - want| <= bound; the uploaded values and 0 until the case changes them */
 } evn_case_array;
 

@@ -330,11 +330,8 @@ static evn_status make_rows(evn_cases *c, const evn_attention_ops *ops, evn_atte
 								 .n_rows = n,
 								 .position = which ? r->of.position : 0,
 								 .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
-	*out = (evn_row_set){.n_rows = n,
-						 .n_spans = 1,
-						 .spans = &r->spans[which],
-						 .phase = r->spans[which].phase,
-						 .table = table->buf};
+	*out = (evn_row_set){
+		.n_rows = n, .n_spans = 1, .spans = &r->spans[which], .phase = r->spans[which].phase, .table = table->buf};
 	evn_row_table_fill(ops, out, r->of.n_kv, (uint32_t *)(void *)table->values);
 	return evn_case_upload(c, table, err);
 }

@@ -87,8 +87,8 @@ uint64_t evn_network_activation_bytes(const evn_hparams *h, const evn_pass_shape
 
 /* Rank's part of `split`. Trained parameters and the optimizer's state, where there is one, come out of `state`
  * (tensors NAME, adam_m.NAME, adam_v.NAME), all else out of m. */
-evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, const evn_model *m, const evn_gguf *state,
-							const evn_split *split, uint32_t rank, const evn_trained *trained,
+evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, const evn_model *m,
+							const evn_gguf *state, const evn_split *split, uint32_t rank, const evn_trained *trained,
 							const evn_pass_shape *shape, evn_error *err);
 void evn_network_free(evn_network *n);
 

@@ -339,7 +339,8 @@ static block stack_out(const loader *l, const evn_block *b, evn_range units)
 
 static evn_status make_layer(const loader *l, evn_train_layer *y)
 {
-	const evn_block *attends = evn_network_attention(l->n, l->layer), *expands = evn_network_feed_forward(l->n, l->layer);
+	const evn_block *attends = evn_network_attention(l->n, l->layer),
+					*expands = evn_network_feed_forward(l->n, l->layer);
 	const block out = stack_out(l, attends, y->heads), down = stack_out(l, expands, y->ff);
 	block in[EVN_MATRIX_PARTS];
 	uint32_t at[EVN_MATRIX_PARTS] = {0}, n = stack_in(l, attends, y->heads, in);

@@ -38,9 +38,10 @@ static evn_status check_model(const evn_graph *g, evn_error *err)
 {
 	const char *name = evn_gguf_name(evn_model_gguf(g->model));
 	if (!walks_back(g))
-		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: a %.*s model cannot be trained, only blocks as those of llama and gpt2 without head norms",
-						name, (int)g->h->arch.length, g->h->arch.text);
+		return evn_fail(
+			err, EVN_ERR_UNSUPPORTED,
+			"%s: a %.*s model cannot be trained, only blocks as those of llama and gpt2 without head norms", name,
+			(int)g->h->arch.length, g->h->arch.text);
 	if (g->h->ff_dim % EVN_TILE_ROWS)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: %u feed-forward units, training needs a multiple of %d", name,
 						g->h->ff_dim, EVN_TILE_ROWS);

@@ -386,9 +386,9 @@ static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
 	for (uint32_t i = 0; i < t->n_passes; i++) {
 		const uint64_t at = (uint64_t)i * t->n_tok;
 		const evn_train_batch batch = {.ids = t->ids + at,
-								 .targets = t->targets + at,
-								 .embeddings = t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL,
-								 .dropout = dropout_of(t, i)};
+									   .targets = t->targets + at,
+									   .embeddings = t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL,
+									   .dropout = dropout_of(t, i)};
 		n->times.wanted = t->warm && t->gradient_scale > 0 && i == 0;
 		EVN_TRY(evn_network_pass(n, &batch, t->gradient_scale, rank == 0 ? t->losses + at : NULL, err));
 	}

@@ -3,15 +3,10 @@
  *   test_decoder [FOLDER [DEVICES [PREFILL]]]
  * FOLDER left out: EVENER_TEST_CASES. DEVICES of several drivers (pocl,intel) replace the ways on one; PREFILL:
  * tokens of a prompt piece. */
-#include "engine/harness.h"
+#include "engine/ranks.h"
 
 #include <dirent.h>
 #include <math.h>
-
-#include "group/team.h"
-#include "nn/embed.h"
-#include "nn/shape.h"
-#include "nn/walk.h"
 
 /* Of the largest logit; 1.5e-6 was seen. Bounding f32 sums of up to 768 products by n units of 2^-24 would allow some
  * 1e-3, but errors do not all go one way. A value that passed through f16 is off by 5e-4, a wrong formula or block by
@@ -46,25 +41,6 @@ typedef struct {
 	double *logits; /* (n_positions, vocab) */
 } expected;
 
-typedef struct {
-	uint32_t n;
-	evn_device *devices[EVN_MAX_RANKS];
-	evn_queue *queues[EVN_MAX_RANKS];
-	evn_shard *shards[EVN_MAX_RANKS];
-	evn_view *views[EVN_MAX_RANKS];
-	evn_workspace *workspaces[EVN_MAX_RANKS];
-	evn_cache *caches[EVN_MAX_RANKS];
-	evn_block_pool pool;
-	evn_slot slot;
-	evn_comm *comm;
-	evn_team *team;
-	evn_graph *graph;
-	evn_limits limits;
-	evn_split split;
-	bool gemm;
-	evn_batch batch;
-} ranks;
-
 static void *read_all(FILE *f, size_t n, size_t size)
 {
 	void *p = malloc(n * size);
@@ -93,86 +69,19 @@ static void free_expected(expected *e)
 	free(e->logits);
 }
 
-static void give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
-
-static evn_status load(void *arg, uint32_t rank, evn_error *err)
-{
-	ranks *r = arg;
-	evn_queue *q = r->queues[rank];
-	EVN_TRY(evn_shard_load(&r->shards[rank], q, r->graph, &r->split, rank, NULL, err));
-	EVN_TRY(evn_view_make(&r->views[rank], r->shards[rank], &r->split, rank, err));
-	EVN_TRY(evn_workspace_create(&r->workspaces[rank], q, r->shards[rank], r->limits, err));
-	evn_ops_set_gemm(r->workspaces[rank]->ops, r->gemm);
-	return evn_cache_create(&r->caches[rank], q, r->shards[rank], r->limits.kv_cache, r->pool.n_blocks, err);
-}
-
-static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
-{
-	ranks *r = arg;
-	const evn_walker w = {r->views[rank], r->workspaces[rank], r->caches[rank], r->comm};
-	return evn_walk(&w, &r->batch, err);
-}
-
-static void pick_devices(ranks *r, const cut *c)
+static void open_ranks(ranks *r, const evn_model *m, const cut *c, evn_slot *slot)
 {
 	evn_error err = {0};
-	evn_pick picks[EVN_MAX_RANKS];
-	char list[128], *rest = list;
-	size_t n = 0;
-	snprintf(list, sizeof list, "%s", c->devices);
-	for (char *item; (item = strsep(&rest, ","));)
-		require_ok(evn_system_select(drivers, item, 0, picks, &n, EVN_MAX_RANKS, &err));
-	assert_int_equal(n, c->n_ranks);
-	require_ok(evn_devices_open(drivers, picks, n, r->devices, &err));
-	r->n = (uint32_t)n;
-	for (uint32_t i = 0; i < r->n; i++) {
-		evn_device_build_throwaway(r->devices[i], true); /* no other test runs these kernels */
-		require_ok(evn_queue_create(&r->queues[i], r->devices[i], &err));
-	}
-}
-
-static void open_ranks(ranks *r, const evn_model *m, const cut *c)
-{
-	evn_error err = {0};
-	evn_plan_shape shape;
-	uint64_t memory[EVN_MAX_RANKS];
-	*r = (ranks){.gemm = c->gemm};
-	r->limits = (evn_limits){.n_ctx = evn_model_hparams(m)->n_ctx_train, .n_batch = c->prefill};
-	require_ok(evn_graph_make(&r->graph, m, &err));
-	require_ok(evn_pool_grow(&r->pool, evn_blocks_for(r->limits.n_ctx), &err));
-	require_ok(evn_slot_extend(&r->slot, &r->pool, r->limits.n_ctx, &err));
-	pick_devices(r, c);
-	for (uint32_t i = 0; i < r->n; i++)
-		memory[i] = UINT64_MAX;
-	require_ok(evn_graph_shape(r->graph, r->limits, &shape, &err));
-	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, c->prompt_shares, memory, &err));
-	require_ok(evn_comm_create(&r->comm, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
-								evn_message_floats(r->graph->h, r->limits.n_batch), &err));
-	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
-	require_ok(evn_team_run(r->team, load, r, NULL, NULL, &err));
-}
-
-static void close_ranks(ranks *r)
-{
-	evn_team_free(r->team);
-	evn_comm_free(r->comm);
-	for (uint32_t i = 0; i < r->n; i++) {
-		evn_cache_free(r->caches[i]);
-		evn_workspace_free(r->workspaces[i]);
-		evn_view_free(r->views[i]);
-		evn_shard_free(r->shards[i]);
-		evn_queue_free(r->queues[i]);
-	}
-	for (uint32_t i = 0; i < r->n; i++)
-		evn_device_close(r->devices[i]);
-	evn_split_free(&r->split);
-	evn_slot_free(&r->slot, &r->pool);
-	evn_pool_free(&r->pool);
-	evn_graph_free(r->graph);
+	const uint32_t n_ctx = evn_model_hparams(m)->n_ctx_train;
+	*r = (ranks){.gemm = c->gemm, .limits = {.n_ctx = n_ctx, .n_batch = c->prefill}};
+	ranks_open_devices(r, drivers, c->devices);
+	assert_int_equal(r->n, c->n_ranks);
+	ranks_start(r, m, c->shares, c->prompt_shares, c->reduce, evn_blocks_for(n_ctx));
+	require_ok(evn_slot_extend(slot, &r->pool, n_ctx, &err));
 }
 
 /* Logits of all tokens: pieces of a prompt, the last four tokens one by one. */
-static float *walk(ranks *r, const expected *e, uint32_t prefill)
+static float *walk(ranks *r, const evn_slot *slot, const expected *e, uint32_t prefill)
 {
 	evn_error err = {0};
 	uint32_t dim = r->graph->h->dim, stride = (uint32_t)evn_round_up(dim, EVN_PAD);
@@ -187,16 +96,14 @@ static float *walk(ranks *r, const expected *e, uint32_t prefill)
 	for (uint32_t at = 0, n; at < e->n_ids; at += n) {
 		n = e->n_ids - 4 <= at ? 1 : e->n_ids - 4 - at < prefill ? e->n_ids - 4 - at : prefill;
 		evn_embed(&embedding, e->ids + at, n, at, rows, stride, scratch);
-		const evn_span span = {
-			.slot = &r->slot, .n_rows = n, .position = at, .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
-		r->batch = (evn_batch){.n_rows = n,
-							   .n_spans = 1,
-							   .spans = &span,
-							   .x = rows,
-							   .n_out = n,
-							   .out_rows = every_row,
-							   .out = all + (size_t)at * e->vocab};
-		require_ok(evn_team_run(r->team, run_step, r, NULL, NULL, &err));
+		const evn_span span = {.slot = slot, .n_rows = n, .position = at, .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
+		ranks_step(r, &(evn_batch){.n_rows = n,
+								   .n_spans = 1,
+								   .spans = &span,
+								   .x = rows,
+								   .n_out = n,
+								   .out_rows = every_row,
+								   .out = all + (size_t)at * e->vocab});
 	}
 	free(rows);
 	free(scratch);
@@ -228,13 +135,15 @@ static void test_case(void **at)
 	size_t n_wrong = 0;
 	for (size_t i = 0; i < n_cuts; i++) {
 		ranks r;
-		open_ranks(&r, m, &cuts[i]);
-		float *got = walk(&r, &e, cuts[i].prefill);
+		evn_slot slot = {0};
+		open_ranks(&r, m, &cuts[i], &slot);
+		float *got = walk(&r, &slot, &e, cuts[i].prefill);
 		double worst = compare(got, &e);
 		print_message("%s, way %zu: %.2g\n", cuts[i].devices, i, worst);
 		n_wrong += !(worst <= TOLERANCE);
 		free(got);
-		close_ranks(&r);
+		evn_slot_free(&slot, &r.pool);
+		ranks_close(&r);
 	}
 	evn_model_close(m);
 	free_expected(&e);
