@@ -6,7 +6,6 @@
 #define EVN_PAD 32       /* strides of activation matrices are multiples of so many columns */
 
 #define EVN_BLOCK_TOKENS 8 /* that are multiplied at once: 8 sums and a weight fill half of 32 vector registers */
-#define EVN_GATED_TILES 4  /* of a work-item of the gated products: two of gates and two of ups */
 
 /* A block of 32 columns of 8-bit activations: 32 signed bytes, then at these bytes */
 #define EVN_Q8_SCALE 32      /* float */

@@ -1,7 +1,7 @@
 // gated.cl - 32 columns of the gated half of a feed-forward network: gate and up products and what joins them. Parameters:
 // STORE, those of tiles.cl.
 #include "common.cl"
-#define TILES EVN_GATED_TILES
+#define TILES 4 // two of gates, two of ups
 #include "tiles.cl"
 #include STORE
 

@@ -6,10 +6,10 @@ static const struct {
 } dots[EVN_DOT_COUNT] = {
 	[EVN_DOT_NONE] = {"f32", "", NULL},
 	[EVN_DOT_PLAIN] = {"plain", "", NULL},
-	[EVN_DOT_KHR] = {"khr", " -cl-std=CL3.0 -DDOT_KHR", "int_dot"},
-	[EVN_DOT_AVX2] = {"avx2", " -DDOT_AVX2", "avx2"},
-	[EVN_DOT_VNNI256] = {"vnni256", " -DDOT_VNNI256", "vnni256"},
-	[EVN_DOT_VNNI512] = {"vnni512", " -DDOT_VNNI512", "vnni512"},
+	[EVN_DOT_KHR] = {"khr", "-cl-std=CL3.0 -DDOT_KHR", "int_dot"},
+	[EVN_DOT_AVX2] = {"avx2", "-DDOT_AVX2", "avx2"},
+	[EVN_DOT_VNNI256] = {"vnni256", "-DDOT_VNNI256", "vnni256"},
+	[EVN_DOT_VNNI512] = {"vnni512", "-DDOT_VNNI512", "vnni512"},
 };
 
 const char *evn_dot_name(evn_dot dot) { return dots[dot].name; }

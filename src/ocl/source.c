@@ -162,8 +162,8 @@ static evn_status included(resolver *r, const char *from, const char *line, char
 		return EVN_OK;
 	line += sizeof word - 1;
 	line += strspn(line, " \t");
-	if (*line != '"')
-		return find_part(r, from, line, (int)strcspn(line, " \t\r\n"), path, err);
+	if (*line != '"') /* <...> is for compilers of C */
+		return *line == '<' ? EVN_OK : find_part(r, from, line, (int)strcspn(line, " \t\r\n"), path, err);
 	snprintf(path, PATH_BYTES, "%.*s", (int)strcspn(line + 1, "\"\n"), line + 1);
 	return EVN_OK;
 }

@@ -45,6 +45,7 @@ static int in_folder(void **state)
 	write_file("end.cl", "#include \"begin.cl\"\n");
 	write_file("itself.cl", "#include \"itself.cl\"\n");
 	write_file("lost.cl", "#include \"common.cl\"\n#include \"nowhere.cl\"\n");
+	write_file("system.cl", "#include <stdint.h>\n#include \"one.cl\"\n");
 	write_file("nameless.cl", "#include NOTHING\n");
 	return 0;
 }
@@ -88,6 +89,7 @@ static void test_each_file_once_after_what_it_includes(void **state)
 	(void)state;
 	expect("one.cl", "common one");
 	expect("three.cl", "common one two three");
+	expect("system.cl", "common one");
 }
 
 static void test_lines_keep_their_file_and_number(void **state)
@@ -180,6 +182,34 @@ static void test_every_file_compiles_alone(void **state)
 	assert_true(n > 50);
 }
 
+/* Lines that begin a kernel, not those of functions. */
+static bool has_kernels(const char *text) { return !strncmp(text, "kernel ", 7) || strstr(text, "\nkernel "); }
+
+static void test_kernels_build_alone(void **state)
+{
+	(void)state;
+	evn_system *sys;
+	evn_pick pick[EVN_MAX_RANKS];
+	size_t n = 0;
+	evn_device *d;
+	cl_program program;
+	evn_error err = {0};
+	assert_int_equal(evn_system_open(&sys, &err), EVN_OK);
+	if (evn_system_select(sys, "pocl", 0, pick, &n, EVN_MAX_RANKS, &err) != EVN_OK) {
+		evn_system_close(sys);
+		skip();
+	}
+	assert_int_equal(evn_devices_open(sys, pick, 1, &d, &err), EVN_OK);
+	evn_device_build_throwaway(d, true);
+	for (size_t i = 0; i < evn_kernel_source_count; i++) {
+		const evn_spec spec = evn_spec_of(evn_kernel_sources[i].path);
+		if (has_kernels(evn_kernel_sources[i].text) && evn_program_get(d, &spec, &program, &err) != EVN_OK)
+			fail_msg("%s", err.text);
+	}
+	evn_device_close(d);
+	evn_system_close(sys);
+}
+
 int main(int argc, char *argv[])
 {
 	const struct CMUnitTest files[] = {
@@ -189,7 +219,8 @@ int main(int argc, char *argv[])
 		cmocka_unit_test(test_failures_name_both_files),
 		cmocka_unit_test(test_specs),
 	};
-	const struct CMUnitTest kernels[] = {cmocka_unit_test(test_every_file_compiles_alone)};
+	const struct CMUnitTest kernels[] = {cmocka_unit_test(test_every_file_compiles_alone),
+										 cmocka_unit_test(test_kernels_build_alone)};
 	return argc > 1 && !strcmp(argv[1], "kernels") ? cmocka_run_group_tests(kernels, NULL, NULL)
 												   : cmocka_run_group_tests(files, in_folder, leave_folder);
 }
