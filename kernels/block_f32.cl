@@ -1,18 +1,14 @@
-// block_f32.cl - a tile times EVN_BLOCK_TOKENS rows of f32 activations at once: a group of weights is decoded once and multiplied by
-// all, so decoding costs little and the sums stay in registers. Parameters: WEIGHTS.
+// block_f32.cl - a tile times EVN_BLOCK_TOKENS rows of f32 activations at once: a group of weights is decoded once and
+// multiplied by all, so decoding costs little and the sums stay in registers. Parameters: WEIGHTS.
 #include "tile.cl"
 
 #define ROW_BYTES(columns) ((columns) * 4)
 
-// sums[t] = the first n_steps of the tile times row t of those at x.
-INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_bytes, const global uchar *tile, uint n_steps)
+// acc[t] += the first n_steps of the tile times row t of those at x.
+INLINE void add_steps(float16 *acc, const global uchar *x, size_t row_bytes, const global uchar *tile, uint n_steps)
 {
 	const global float *xs = (const global float *)x;
 	size_t x_stride = row_bytes / 4;
-	float16 acc[EVN_BLOCK_TOKENS];
-#pragma unroll
-	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
-		acc[t] = 0.0f;
 	for (uint s = 0; s < n_steps; s++) {
 		const global uchar *b = STEP(tile, s);
 #pragma unroll
@@ -29,7 +25,4 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 			}
 		}
 	}
-#pragma unroll
-	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
-		sums[t] = acc[t];
 }

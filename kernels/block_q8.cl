@@ -1,14 +1,10 @@
-// block_q8.cl - a tile times EVN_BLOCK_TOKENS rows of 8-bit activations at once: a word of weights is decoded once for all. Parameters:
-// those of group_q8.cl.
+// block_q8.cl - a tile times EVN_BLOCK_TOKENS rows of 8-bit activations at once: a word of weights is decoded once for all.
+// Parameters: those of group_q8.cl.
 #include "group_q8.cl"
 
-// sums[t] = the first n_steps of the tile times row t of those at x.
-INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_bytes, const global uchar *tile, uint n_steps)
+// acc[t] += the first n_steps of the tile times row t of those at x.
+INLINE void add_steps(float16 *acc, const global uchar *x, size_t row_bytes, const global uchar *tile, uint n_steps)
 {
-	float16 acc[EVN_BLOCK_TOKENS];
-#pragma unroll
-	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
-		acc[t] = 0.0f;
 	for (uint s = 0; s < n_steps; s++) {
 		const global uchar *b = STEP(tile, s);
 		for (uint g = 0; g < STEP_GROUPS; g++) {
@@ -30,7 +26,4 @@ INLINE void multiply_block(float16 *sums, const global uchar *x, size_t row_byte
 				acc[t] = end_group(acc[t], dots[t], scale, offset, load_group(x + t * row_bytes, s, g));
 		}
 	}
-#pragma unroll
-	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
-		sums[t] = acc[t];
 }
