@@ -16,7 +16,8 @@ typedef struct {
 	evn_limits limits;
 	evn_plan_shape shape;
 	evn_split split;
-	bool gemm; /* prompts are multiplied by GEMM */
+	bool gemm;         /* prompts are multiplied by GEMM */
+	uint32_t n_layers; /* only the first so many; 0: all */
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_shard *shards[EVN_MAX_RANKS];
@@ -78,6 +79,8 @@ static inline void ranks_start(ranks *r, const evn_model *m, const double *share
 	require_ok(evn_graph_make(&r->graph, m, &err));
 	require_ok(evn_pool_grow(&r->pool, n_blocks, &err));
 	require_ok(evn_graph_shape(r->graph, r->limits, &r->shape, &err));
+	if (r->n_layers)
+		evn_graph_keep_layers(r->graph, r->n_layers);
 	require_ok(evn_split_make(&r->split, &r->shape, r->n, shares, prompt_shares, memory, &err));
 	require_ok(evn_comm_create(&r->comm, r->queues, r->n, reduce, r->limits.messages,
 							   evn_message_floats(r->graph->h, r->limits.n_batch), &err));
