@@ -16,45 +16,44 @@
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const command commands[] = {
-	{"devices", CMD_DEVICES, "", 0, "list every OpenCL device: identity, features, measured rates, usable or why not",
-	 NULL, cmd_devices},
-	{"plan", CMD_PLAN, "CONFIG | -m MODEL", 1, "show who would hold what, and the predicted speed", NULL, cmd_plan},
+	{"devices", CMD_DEVICES, "", 0,
+	 "list every OpenCL device: identity, features, measured rates, and why it is not usable", NULL, cmd_devices},
+	{"plan", CMD_PLAN, "CONFIG | -m MODEL", 1, "show the ranks, their shares and the predicted speed", NULL,
+	 cmd_plan},
 	{"run", CMD_RUN, "CONFIG | -m MODEL", 1, "generate text: tokens to standard output as they come",
-	 "The prompt gets BOS where the model asks for it, and texts of special tokens in it become those tokens.\n"
+	 "BOS is added where the model asks for it, and special tokens in the prompt are recognised.\n"
 	 "A prompt from a file or from standard input loses one newline at its end.",
 	 cmd_run},
-	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, a line for each token given; draw them",
-	 "The picture has a row for each token (of more than 128 the last) and a column for each vocabulary entry, or "
-	 "for the\n"
-	 "40 that are likeliest after any of the tokens.",
+	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, one line for each token; draw them",
+	 "The picture has a row for each token (at most the last 128) and a column for each vocabulary entry,\n"
+	 "or for the 40 entries that are likeliest after any of the tokens.",
 	 cmd_logits},
 	{"score", CMD_SCORE, "CONFIG | -m MODEL", 1, "perplexity of a text, and the log-probability of each token",
-	 "A text is scored in pieces of the context's length (-c), each computed without what stands before it; with\n"
-	 "--ctx N in windows of N tokens whose second halves count, so that figures compare with llama-perplexity's.\n"
-	 "Texts of special tokens in it are text. Over several devices either the matrices are split, or each device\n"
-	 "holds the whole model and takes pieces, whichever is predicted to be faster (--split).",
+	 "A text is scored in pieces of the context's length (-c). Each is computed without the text before\n"
+	 "it. With --ctx N the text is scored in windows of N tokens, and only their second halves count, as\n"
+	 "in llama-perplexity. Special tokens in the text are plain text. With several devices either the\n"
+	 "matrices are split, or each device holds the whole model and takes pieces, whichever is predicted to\n"
+	 "be faster (--split).",
 	 cmd_score},
 	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
-	 "With architecture and sizes (model.architecture and what follows) a new model of random weights learns the\n"
-	 "text byte by byte; with a model given, that one goes on learning, or with --lora-rank stays as it is and gets\n"
-	 "low-rank additions, written as an adapter. The state is saved to OUTPUT.checkpoint every few steps and when\n"
-	 "interrupted; --resume goes on from there, on any split.",
+	 "With an architecture and sizes (model.architecture, ...) a new model with random weights learns the\n"
+	 "text byte by byte. With a model, that model learns the text. With --lora-rank the model stays as it\n"
+	 "is and gets low-rank additions, which are written as an adapter. The state is saved to\n"
+	 "OUTPUT.checkpoint every few steps and when interrupted; --resume continues from there, on any split.",
 	 cmd_train},
 	{"bench", CMD_BENCH, "CONFIG | -m MODEL", 1, "measure prefill and decode, each device alone and all together",
 	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
 	 "devices' measured GB/s.",
 	 cmd_bench},
 	{"tune", CMD_TUNE, "[CONFIG | -m MODEL]", 1, "search the fastest GEMM parameters for each device",
-	 "Prompts are multiplied by CLBlast, whose kernels have parameters that suit one device and not another. Each "
-	 "set "
-	 "is\n"
-	 "tried in a process of its own on the model's matrices; sets that crash or hang a driver are passed over. The "
-	 "best is\n"
-	 "kept beside the devices' measured rates, which are then measured again when they are next needed.",
+	 "CLBlast computes large products of prompts. Its kernels have parameters that suit one device and\n"
+	 "not another. Each set of parameters is tried on the model's matrices in a process of its own. Sets\n"
+	 "that crash or hang a driver are skipped. The best set is kept in the cache. The rates of the devices\n"
+	 "are then measured again when they are next needed.",
 	 cmd_tune},
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
 	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",
-	 "Special tokens are neither added nor recognised unless --special is given.", cmd_tokenize},
+	 "Special tokens are added and recognised only with --special.", cmd_tokenize},
 	{"selftest", CMD_SELFTEST, "", 0, "check every kernel on every device against known answers", NULL, cmd_selftest},
 	{"config", CMD_CONFIG, "check FILE | init | schema", 2,
 	 "check a config, print a commented one to start from, or the JSON Schema", NULL, cmd_config},
@@ -87,7 +86,7 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 	if (!has_model && (c->bit & (CMD_MODEL | CMD_INSPECT | CMD_TOKENIZE)))
 		return evn_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
 	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
-		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence is for score, which has a text to divide", c->name);
+		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence works only with score", c->name);
 	return EVN_OK;
 }
 

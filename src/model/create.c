@@ -113,7 +113,7 @@ static evn_status check_layers(creation *c)
 						"a %s model with dim %u, %u heads and %u KV heads: each must be a multiple of the next",
 						c->arch->name, s->dim, s->n_heads, s->n_kv_heads);
 	if (c->arch->layer == gpt2_layer && s->n_kv_heads != s->n_heads)
-		return evn_fail(c->err, EVN_ERR_USAGE, "a gpt2 model with %u heads and %u KV heads: it has as many of both",
+		return evn_fail(c->err, EVN_ERR_USAGE, "a gpt2 model with %u heads and %u KV heads: expected as many of both",
 						s->n_heads, s->n_kv_heads);
 	return EVN_OK;
 }

@@ -121,7 +121,7 @@ evn_status evn_pretokenizer_create(evn_pretokenizer **out, evn_str name, const c
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: pre-tokenizer \"%.*s\" (tokenizer.ggml.pre) is not known",
 						file, (int)(name.length < 64 ? name.length : 64), name.text);
 	if (name.length == 0)
-		evn_log(EVN_LOG_WARN, "%s: no tokenizer.ggml.pre, so text may be cut otherwise than the model learned", file);
+		evn_log(EVN_LOG_WARN, "%s: no tokenizer.ggml.pre, so text may be split into other words than in training", file);
 	evn_pretokenizer *p = calloc(1, sizeof *p);
 	if (!p)
 		return evn_fail_memory(err, "tokenizer", sizeof *p);

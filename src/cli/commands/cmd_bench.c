@@ -304,7 +304,7 @@ static evn_status print_bench_table(const bench *b, const summary *s, evn_error 
 	printf("\n");
 	if (b->depth)
 		printf("after %zu tokens; ", b->depth);
-	printf("decode reads %.0f %% of the measured bandwidth; a sum over the ranks takes %.1f us (%s)\n",
+	printf("decode reads %.0f %% of the measured bandwidth; an all-reduce takes %.1f us (%s)\n",
 		   100 * s->fraction_of_bandwidth, b->all_reduce_us, b->plan->reduce);
 	return status;
 }

@@ -82,7 +82,7 @@ static evn_status print_plan(const evn_plan_info *p, evn_error *err)
 {
 	evn_status status = print_ranks(p, err);
 	if (p->n_ranks > 1)
-		printf("\nranges are half-open, of the first layer; partial sums are reduced by '%s', %.0f us for a token\n",
+		printf("\nranges are half-open, of the first layer; an all-reduce by '%s' takes %.0f us for a token\n",
 			   p->reduce, p->all_reduce_us);
 	printf("\npredicted      decode %.1f tokens/s, prefill %.1f\n", p->decode_tok_s, p->prefill_tok_s);
 	printf("best alone     decode %.1f tokens/s, prefill %.1f, on %s\n", p->best_single_decode_tok_s,

@@ -36,7 +36,7 @@ static void note_plan(const evn_plan_info *p)
 		snprintf(line + used, sizeof line - used, "%s%s (%s) %.0f %%", i ? ", " : "", r->device, r->name,
 				 100 * r->share_decode);
 	}
-	console_note("%s%s%s", line, p->n_ranks > 1 ? ", sums by " : "", p->n_ranks > 1 ? p->reduce : "");
+	console_note("%s%s%s", line, p->n_ranks > 1 ? ", all-reduce by " : "", p->n_ranks > 1 ? p->reduce : "");
 	for (size_t i = 0; i < p->n_dropped; i++)
 		console_note("left out %s: %s", p->dropped[i].device, p->dropped[i].reason);
 }

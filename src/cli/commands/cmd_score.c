@@ -39,7 +39,7 @@ static void keep_windows(scoring *g)
 	if (!g->state_path || n_done == g->n_kept)
 		return;
 	if (evn_windows_save(g->state_path, g->text.windows, g->text.n_windows, &err) != EVN_OK) {
-		console_note("a run that is killed could not be resumed: %s", err.text);
+		console_note("if this run is killed it cannot be resumed: %s", err.text);
 		free(g->state_path);
 		g->state_path = NULL;
 		g->n_kept = 0;
@@ -83,7 +83,7 @@ static void resume_windows(scoring *g)
 	g->n_resumed = g->n_kept =
 		g->state_path ? evn_windows_load(g->state_path, g->text.windows, g->text.n_windows) : 0;
 	if (g->n_resumed > 0)
-		console_note("resuming: %zu of %zu windows are known from a run that did not end (%s)", g->n_resumed,
+		console_note("resuming: %zu of %zu windows are known from an unfinished run (%s)", g->n_resumed,
 					 g->text.n_windows, g->state_path);
 }
 
@@ -105,7 +105,7 @@ static evn_status compute_scores(scoring *g, evn_error *err)
 	if (status != EVN_OK)
 		keep_windows(g);
 	if (status != EVN_OK && g->n_kept > 0)
-		console_note("%zu of %zu windows are done; the same command goes on from there", g->n_kept,
+		console_note("%zu of %zu windows are done; the same command continues from there", g->n_kept,
 					 g->text.n_windows);
 	return status;
 }

@@ -99,7 +99,7 @@ static evn_status stop_training(evn_trainer *t, const settings *s, uint32_t step
 	if (status != EVN_OK)
 		return status;
 	console_progress_end();
-	console_note("interrupted after step %u; --resume goes on from %s.checkpoint", step, s->output_path);
+	console_note("interrupted after step %u; --resume continues from %s.checkpoint", step, s->output_path);
 	return evn_fail(err, EVN_ERR_CANCELLED, "interrupted");
 }
 

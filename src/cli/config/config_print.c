@@ -130,7 +130,7 @@ static void write_devices(const cyaml_schema_field_t *section)
 void config_write_starter(void)
 {
 	printf("# A config of evener: `evener run FILE`, `evener plan FILE`, ... Every key is also a flag, and the flag\n"
-		   "# wins. What is left out has the value shown here.\n");
+		   "# wins. A key that is left out has the value shown here.\n");
 	for (const cyaml_schema_field_t *f = config_schema.mapping.fields; f->key; f++) {
 		if (f->value.type == CYAML_MAPPING)
 			write_section(f);

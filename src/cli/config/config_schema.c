@@ -117,13 +117,13 @@ const char *config_section_help(const char *section)
 		{"version", "version of this file's format"},
 		{"model",
 		 "the model: a file (a relative path is relative to this one), or an architecture with random weights"},
-		{"devices", "who may take part, a rank for each device matched; left out: every usable device, with measured "
-					"shares, without those that would make the whole slower"},
+		{"devices", "which devices may take part; each device that matches becomes a rank; default: every usable device "
+					"with measured shares, without those that would slow the others down"},
 		{"split", "how the work is divided and how partial sums are reduced"},
 		{"compute", "how the devices compute"},
 		{"sample", "how the next token is drawn"},
 		{"train", "what `evener train` learns, how, and where the result goes; paths are relative to this file"},
-		{"lora", "fine-tuning by low-rank additions, the model staying as it is"},
+		{"lora", "fine-tuning by low-rank additions; the model stays as it is"},
 		{"run", "what `evener run` does unless flags say otherwise"},
 		{"logits", "what `evener logits` does unless flags say otherwise"},
 	};

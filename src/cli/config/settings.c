@@ -54,7 +54,7 @@ static evn_status apply_memory(settings *s, evn_error *err)
 	if (s->memory.n == 0)
 		return EVN_OK;
 	if (s->n_rules == 0)
-		return evn_fail(err, EVN_ERR_USAGE, "--memory limits the items of a device list, and there is none (-d)");
+		return evn_fail(err, EVN_ERR_USAGE, "--memory needs a device list (-d)");
 	if (s->memory.n != 1 && s->memory.n != s->n_rules)
 		return evn_fail(err, EVN_ERR_USAGE, "--memory: %zu amounts for a device list of %zu items", s->memory.n,
 						s->n_rules);

@@ -178,7 +178,7 @@ static evn_status check_document(checker *c)
 			return status;
 		ended = event.type == YAML_STREAM_END_EVENT;
 		if (event.type == YAML_DOCUMENT_START_EVENT && has_root)
-			status = FAIL_AT(c, event.start_mark, "a second document; a config is one");
+			status = FAIL_AT(c, event.start_mark, "a second document: a config has only one");
 		else if (event.type == YAML_MAPPING_START_EVENT) {
 			has_root = true;
 			status = check_plain(c, &event, 1);

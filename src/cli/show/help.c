@@ -14,8 +14,8 @@ void help_program(const command *commands)
 		   evn_version());
 	for (const command *c = commands; c->name; c++)
 		printf("  %-9s %-27s %s\n", c->name, c->arguments, c->summary);
-	printf("\nCONFIG is a YAML file (evener config init writes one), or -m MODEL alone takes defaults.\n"
-		   "evener COMMAND --help shows the options of a command; evener --version the version.\n"
+	printf("\nCONFIG is a YAML file (evener config init prints one). -m MODEL alone takes the defaults.\n"
+		   "evener COMMAND --help shows the options of a command, evener --version the version.\n"
 		   "Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.\n");
 }
 
