@@ -1,5 +1,5 @@
-/* machine.c - what the machine can do, measured without OpenCL: bytes read from memory and f32 multiply-adds per
- * second, one thread a core. Prints "read_gbs N" and "fma_gflops N", medians of several rounds.
+/* machine.c - measures the peaks of the machine without OpenCL: bytes read from memory and f32 multiply-adds per
+ * second, with one thread for each core. Prints "read_gbs N" and "fma_gflops N", medians of several rounds.
  * cc -O3 -march=native -pthread */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -21,7 +21,7 @@ typedef struct {
 	size_t n_words;
 	pthread_barrier_t *start;
 	double began[2 * ROUNDS], ended[2 * ROUNDS];
-	uint64_t sum; /* keeps the work from being left out */
+	uint64_t sum; /* stops the compiler from removing the work */
 	float product;
 } worker;
 
@@ -44,7 +44,7 @@ static void read_all(worker *w)
 	w->sum += a + b + c + d;
 }
 
-/* Independent chains, more than latency times the units that work on them. */
+/* Independent chains: more than the latency times the number of units. */
 static void multiply_add(worker *w)
 {
 	vector x[ACCUMULATORS], factor, term;
@@ -66,7 +66,7 @@ static void multiply_add(worker *w)
 static void *work(void *arg)
 {
 	worker *w = arg;
-	memset(w->words, 1, w->n_words * sizeof *w->words); /* by the thread that reads them */
+	memset(w->words, 1, w->n_words * sizeof *w->words); /* touched first by the thread that reads them */
 	for (int round = 0; round < 2 * ROUNDS; round++) {
 		pthread_barrier_wait(w->start);
 		w->began[round] = now_s();
@@ -79,8 +79,8 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* From the first thread's begin to the last one's end: taken by the threads that work, as another would have to share
- * a core with one of them and look at the clock late. */
+/* The time from the start of the first thread to the end of the last. The working threads read the clock: another
+ * thread would share a core with one of them and read it late. */
 static double seconds_of(const worker *workers, size_t n, int round)
 {
 	double began = workers[0].began[round], ended = workers[0].ended[round];
@@ -131,5 +131,5 @@ int main(void)
 	double operations = 2.0 * LANES * ACCUMULATORS * FMA_STEPS * (double)n;
 	printf("read_gbs %.2f\nfma_gflops %.1f\n", (double)(n * n_words * sizeof(uint64_t)) / median(seconds) * 1e-9,
 		   operations / median(seconds + ROUNDS) * 1e-9);
-	return kept == 0; /* never: the sums are of ones */
+	return kept == 0; /* never true: the sums are of ones */
 }
