@@ -36,6 +36,11 @@ CASES = {
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,
     "q5_k-yarn": "--rope yarn --rope-context 4096 --type Q5_K " + K,
+    # layer 3 does not rotate; in the other model 3 and 7
+    "smollm3-odd": "--arch smollm3 --layers 5 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
+    "smollm3-q5_1": "--arch smollm3 --layers 8 --type Q5_1 --dim 96 --heads 6 --kv-heads 3 --head-dim 32 --ff 160",
+    "granite-odd": "--arch granite --dim 78 --heads 6 --kv-heads 3 --head-dim 14 --ff 110 --vocab 307",
+    "granite-q4_0": "--arch granite --untied --type Q4_0 --dim 160 --heads 9 --kv-heads 3 --head-dim 32 --ff 224",
     # no size a multiple of what kernels, blocks or padding like; 9 heads of 10
     "gpt2-f32-odd-sizes": "--arch gpt2 --dim 90 --heads 9 --ff 330 --vocab 301",
     "gpt2-q8_0-untied": "--arch gpt2 --untied --type Q8_0 --dim 160 --heads 5 --ff 288 --context 41",
@@ -46,7 +51,8 @@ CASES = {
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
-FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "gpt2-q8_0-untied", "simple-lm-q4_0")
+FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0",
+       "gpt2-q8_0-untied", "simple-lm-q4_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",
     "f16-yarn-context-8192": "--type F16 --rope yarn --rope-context 2048 --context 8192 --dim 64 --heads 2 --ff 96",

@@ -2,7 +2,8 @@
 
 It shares no line with the program under test; only the file's directory is read by scripts/gguf_file.py.
   RMSNorm: Zhang and Sennrich 2019. Rotary embedding: Su et al. 2021; linear scaling: Chen et al. 2023; YaRN: Peng et
-  al. 2023; divided frequencies: Llama 3.1. Grouped queries: Ainslie et al. 2023. SwiGLU: Shazeer 2020.
+  al. 2023; divided frequencies: Llama 3.1; layers that do not rotate: Yang et al. 2025. Grouped queries: Ainslie et
+  al. 2023. SwiGLU: Shazeer 2020.
   GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
 
@@ -122,7 +123,7 @@ class Model:
     def __init__(self, path):
         self.file = gguf_file.Reader(path)
         self.arch = self._text("general.architecture")
-        assert self.arch in ("llama", "qwen2", "qwen3", "simple-lm")
+        assert self.arch in ("llama", "smollm3", "granite", "qwen2", "qwen3", "simple-lm")
         self.layers = self._number("block_count")
         self.dim = self._number("embedding_length")
         if self.arch == "simple-lm":
@@ -132,6 +133,11 @@ class Model:
         self.head_dim = self._number("attention.key_length", self.dim // self.heads)
         self.rope_dim = self._number("rope.dimension_count", self.head_dim)
         self.eps = self._number("attention.layer_norm_rms_epsilon")
+        # keys that only Granite's files have
+        self.embedding_scale = self._number("embedding_scale", 1.0)
+        self.residual_scale = self._number("residual_scale", 1.0)
+        self.attention_scale = self._number("attention.scale", 1 / np.sqrt(self.head_dim))
+        self.logit_scale = self._number("logit_scale", 1.0)
 
     def _text(self, key, default=None):
         return self.file.keys[key][1][8:].decode() if key in self.file.keys else default
@@ -176,7 +182,7 @@ class Model:
         angle = np.arange(len(x))[:, None, None] * f
         turn = magnitude * np.exp(1j * angle)
         n, out = self.rope_dim, x.copy()
-        if self.arch == "llama":
+        if self.arch in ("llama", "smollm3", "granite"):
             first, second = slice(0, n, 2), slice(1, n, 2)
         else:
             first, second = slice(0, n // 2), slice(n // 2, n)
@@ -191,20 +197,21 @@ class Model:
         y = x @ self.tensor(name + ".weight").T
         return y + self.tensor(name + ".bias") if self.has(name + ".bias") else y
 
-    def attention(self, x, layer):
-        n = len(x)
+    def attention(self, x, i):
+        n, layer = len(x), f"blk.{i}."
         q = self.linear(x, layer + "attn_q").reshape(n, self.heads, self.head_dim)
         k = self.linear(x, layer + "attn_k").reshape(n, self.kv_heads, self.head_dim)
         v = self.linear(x, layer + "attn_v").reshape(n, self.kv_heads, self.head_dim)
         if self.arch == "qwen3":
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
-        q, k = self.rotate(q), self.rotate(k)
+        if self.arch != "smollm3" or i % 4 != 3:
+            q, k = self.rotate(q), self.rotate(k)
         out = np.empty_like(q)
         for h in range(self.heads):
             kv = h // (self.heads // self.kv_heads)
             for begin in range(0, n, 256):
                 end = min(n, begin + 256)
-                s = q[begin:end, h] @ k[:end, kv].T / np.sqrt(self.head_dim)
+                s = q[begin:end, h] @ k[:end, kv].T * self.attention_scale
                 s[np.arange(end)[None, :] > np.arange(begin, end)[:, None]] = -np.inf
                 p = np.exp(s - s.max(1, keepdims=True))
                 out[begin:end, h] = p @ v[:end, kv] / p.sum(1, keepdims=True)
@@ -219,12 +226,13 @@ class Model:
         if self.arch == "simple-lm":
             x = self.tensor("token_embd.weight")[np.asarray(ids)]
             return x[list(positions)] @ self.tensor("output.weight").T + self.tensor("output.bias")
-        x = self.tensor("token_embd.weight")[np.asarray(ids)]
-        for layer in (f"blk.{i}." for i in range(self.layers)):
-            x = x + self.attention(self.norm(x, layer + "attn_norm.weight"), layer)
-            x = x + self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
+        x = self.tensor("token_embd.weight")[np.asarray(ids)] * self.embedding_scale
+        for i in range(self.layers):
+            layer = f"blk.{i}."
+            x = x + self.residual_scale * self.attention(self.norm(x, layer + "attn_norm.weight"), i)
+            x = x + self.residual_scale * self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
         head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")
-        return self.norm(x[list(positions)], "output_norm.weight") @ head.T
+        return self.norm(x[list(positions)], "output_norm.weight") @ head.T / self.logit_scale
 
 
 class Gpt2:
