@@ -19,4 +19,4 @@ static evn_status fill(evn_graph *g, evn_error *err)
 	return EVN_OK;
 }
 
-const evn_arch evn_arch_gpt2 = {"gpt2", true, fill};
+EVN_ARCH(gpt2) = {"gpt2", true, fill};

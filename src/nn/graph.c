@@ -5,8 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const evn_arch *const archs[] = {&evn_arch_llama, &evn_arch_qwen2, &evn_arch_qwen3, &evn_arch_gpt2,
-										&evn_arch_simple_lm};
+/* A row for each architecture. */
+#define ARCHITECTURES(row) row(llama) row(qwen2) row(qwen3) row(gpt2) row(simple_lm)
+
+#define DECLARED(name) extern const evn_arch evn_arch_##name;
+#define LISTED(name) &evn_arch_##name,
+ARCHITECTURES(DECLARED)
+static const evn_arch *const archs[] = {ARCHITECTURES(LISTED)};
 #define N_ARCHS (sizeof archs / sizeof *archs)
 
 static evn_status unknown(const evn_model *m, const evn_hparams *h, evn_error *err)
@@ -111,6 +116,18 @@ evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units
 {
 	const evn_range of = r->by_group ? evn_groups_of(b, units) : units;
 	return (evn_range){r->first + of.begin * r->width, r->first + of.end * r->width};
+}
+
+evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err)
+{
+	char key[128];
+	const evn_gguf *file = evn_model_gguf(g->model);
+	snprintf(key, sizeof key, "%.*s.%s", (int)g->h->arch.length, g->h->arch.text, suffix);
+	EVN_TRY(evn_gguf_f32(file, key, value, err));
+	if (isfinite(*value) && *value > 0)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %g, expected a number above 0", evn_gguf_name(file), key,
+					(double)*value);
 }
 
 /* ---- filling ----------------------------------------------------------------------------------------------------

@@ -99,19 +99,22 @@ evn_range evn_groups_of(const evn_block *b, evn_range units);
 /* ---- for the architectures' files --------------------------------------------------------------------------------
  */
 
-/* An architecture: the value of general.architecture, and what fills the list. */
+/* An architecture: the value of general.architecture, and what fills the list. Each is the one symbol of its file. */
 typedef struct {
 	const char *name;
 	bool has_layers;
 	evn_status (*fill)(evn_graph *g, evn_error *err);
 } evn_arch;
-
-extern const evn_arch evn_arch_llama, evn_arch_qwen2, evn_arch_qwen3, evn_arch_gpt2, evn_arch_simple_lm;
+#define EVN_ARCH(symbol)                                                                                             \
+	extern const evn_arch evn_arch_##symbol;                                                                         \
+	const evn_arch evn_arch_##symbol
 
 /* A block of the usual kind for a layer, made from the hyper-parameters, to be changed where the architecture
  * differs: attention that rotates, scaled by 1 / sqrt(head_dim); a gated SiLU network; RMS norms. */
 evn_block evn_attention_block(const evn_graph *g, uint32_t layer);
 evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
+/* The file's number "<architecture>.<suffix>", which must be above 0; *value stays as it is where there is none. */
+evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);
 /* Appends a block; its class is found here. */
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err);
 

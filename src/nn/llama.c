@@ -21,6 +21,6 @@ static evn_status fill_llama(evn_graph *g, evn_error *err) { return fill_family(
 static evn_status fill_qwen2(evn_graph *g, evn_error *err) { return fill_family(g, true, false, err); }
 static evn_status fill_qwen3(evn_graph *g, evn_error *err) { return fill_family(g, true, true, err); }
 
-const evn_arch evn_arch_llama = {"llama", true, fill_llama};
-const evn_arch evn_arch_qwen2 = {"qwen2", true, fill_qwen2};
-const evn_arch evn_arch_qwen3 = {"qwen3", true, fill_qwen3};
+EVN_ARCH(llama) = {"llama", true, fill_llama};
+EVN_ARCH(qwen2) = {"qwen2", true, fill_qwen2};
+EVN_ARCH(qwen3) = {"qwen3", true, fill_qwen3};

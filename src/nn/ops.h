@@ -27,8 +27,8 @@ typedef struct {
 	evn_phase phase;
 } evn_rows;
 
-/* Kernels work on blocks of EVN_BLOCK_TOKENS rows. Where n > 1 is no multiple, they also read and write the rows up to the
- * next one: every activation matrix has memory for so many. */
+/* Kernels work on blocks of EVN_BLOCK_TOKENS rows. Where n > 1 is no multiple, they also read and write the rows up
+ * to the next one: every activation matrix has memory for so many. */
 
 /* Whoever writes what a product reads is told the form that it needs: the form in which evn_op_linear and
  * evn_op_gate_up read x. */

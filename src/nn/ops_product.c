@@ -114,7 +114,8 @@ static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok)
 {
 	if (o->items > 1)
 		return 0;
-	return n_tok % EVN_BLOCK_TOKENS == 1 ? n_tok / EVN_BLOCK_TOKENS : (n_tok + EVN_BLOCK_TOKENS - 1) / EVN_BLOCK_TOKENS;
+	return n_tok % EVN_BLOCK_TOKENS == 1 ? n_tok / EVN_BLOCK_TOKENS
+										 : (n_tok + EVN_BLOCK_TOKENS - 1) / EVN_BLOCK_TOKENS;
 }
 
 /* Work-groups (block of a run, columns, run) of all blocks of tokens. Weights that stay in a core's cache need no

@@ -9,4 +9,4 @@ static evn_status fill(evn_graph *g, evn_error *err)
 	return EVN_OK;
 }
 
-const evn_arch evn_arch_simple_lm = {"simple-lm", false, fill};
+EVN_ARCH(simple_lm) = {"simple-lm", false, fill};
