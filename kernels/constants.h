@@ -22,11 +22,10 @@
 /* Floats of what attention to a part of the keys adds up to: weighted values, maximum and denominator. */
 #define EVN_PARTIAL_ROW(head_pad) ((head_pad) + 2)
 
-#define EVN_MAX_RANKS 8 /* as in evener.h: the compiler refuses another number */
-
-/* Memory in which ranks meet: words of flags, a cache line apart. First each rank's count of meetings. */
+/* Memory through which ranks wait for each other: words, a cache line apart. */
 #define EVN_FLAG_WORDS 16
-#define EVN_LATE_SLOT EVN_MAX_RANKS /* 1 + the rank that was waited for in vain */
+#define EVN_FLAG_LATE 0                               /* 1 + the rank that was waited for in vain */
+#define EVN_FLAG_OF(rank) (EVN_FLAG_WORDS * ((rank) + 1)) /* how many all-reduces the rank has arrived at */
 
 #define EVN_LOSS_STATS 3       /* floats of a token that each rank tells the others of its logits */
 #define EVN_SQUARES_PIECE 4096 /* values of which one work-item adds the squares */

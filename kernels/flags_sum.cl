@@ -3,22 +3,20 @@
 #include "sum.cl"
 
 // One work-item.
-kernel void flags_arrive(volatile global uint *shared, uint rank) { arrive(shared, rank); }
+kernel void flags_arrive(volatile global uint *flags, uint rank) { arrive(flags, rank); }
 
 // For the all-reduce that this rank arrived at `since` all-reduces ago. One work-item.
 kernel void flags_wait(FLAGS, uint since)
 {
-	wait_for_all(shared, shared[rank * EVN_FLAG_WORDS] - since, n_ranks, limit);
-	wait_looks(shared, delay);
+	wait_for_all(flags, flags[EVN_FLAG_OF(rank)] - since, n_ranks, limit);
+	look(flags, delay);
 }
 
-// Arrives and waits, then x += partials over 16 * n_vectors columns, as add_partials does. One work-item.
-kernel IN_VECTORS void flags_and_add(FLAGS, uint apart, global float *x, uint n_vectors, uint first, uint ranks)
+// Arrives and waits, then adds 16 * n_vectors columns, as add_partials does. One work-item.
+kernel IN_VECTORS void flags_and_add(FLAGS, SUM, uint n_vectors)
 {
-	const global uchar *p[EVN_MAX_RANKS];
-	uint n = find_partials(p, (const global uchar *)shared, first, apart, ranks);
-	wait_for_all(shared, arrive(shared, rank), n_ranks, limit);
+	wait_for_all(flags, arrive(flags, rank), n_ranks, limit);
 	for (uint i = 0; i < n_vectors; i++)
-		add_vector(x, i, p, n);
-	wait_looks(shared, delay);
+		add_vector(SUM_ARGS, i);
+	look(flags, delay);
 }

@@ -1,18 +1,19 @@
-// sum.cl - what adds the ranks' partial results. Parameter: MESSAGE.
+// sum.cl - what adds the ranks' partial sums. Parameter: MESSAGE.
 #include "common.cl"
 #include MESSAGE
 
-// As many partials as a group has ranks at most; the kernels read the first n.
-#define PARTIALS                                                                                                         \
-	const global uchar *p0, const global uchar *p1, const global uchar *p2, const global uchar *p3, const global uchar *p4, \
-		const global uchar *p5, const global uchar *p6, const global uchar *p7
-#define PARTIALS_LIST {p0, p1, p2, p3, p4, p5, p6, p7}
+// x += scale times the sum of the messages of `ranks` (a bit for each). All lie in one buffer, rank r's r * apart bytes
+// from its beginning.
+#define SUM global float *x, const global uchar *messages, ulong apart, ulong ranks, float scale
+#define SUM_ARGS x, messages, apart, ranks, scale
 
-// Vector i of x += p[0] + p[1] + ... in this order, the sum being made first.
-INLINE void add_vector(global float *x, size_t i, const global uchar *const *p, uint n)
+// The i-th sixteen columns of x. The messages are added first, in rank order; -0 is the number that adds nothing, to 0
+// neither.
+INLINE void add_vector(SUM, size_t i)
 {
-	float16 sum = message_load(p[0], i);
-	for (uint k = 1; k < n; k++)
-		sum += message_load(p[k], i);
-	vstore16(vload16(i, x) + sum, i, x);
+	float16 sum = -0.0f;
+	for (; ranks; ranks >>= 1, messages += apart)
+		if (ranks & 1)
+			sum += message_load(messages, i);
+	vstore16(fma((float16)scale, sum, vload16(i, x)), i, x);
 }

@@ -62,8 +62,12 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;
 	}
-	EVN_TRY(evn_comm_create(&e->comm, queues, e->n_ranks, e->prepared.reduce, e->options.messages, longest_message(e),
-							err));
+	const evn_comm_config config = {.queues = queues,
+									.n_ranks = e->n_ranks,
+									.reduce = e->prepared.reduce,
+									.messages = e->options.messages,
+									.max_floats = longest_message(e)};
+	EVN_TRY(evn_comm_create(&e->comm, &config, err));
 	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
 }
 
@@ -163,7 +167,7 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	if (e->n_ranks == 1 || n == 0)
 		return EVN_OK;
 	uint64_t longest = longest_message(e);
-	uint64_t n_floats = bytes ? bytes / sizeof(float) : evn_model_hparams(e->model)->dim;
+	uint64_t n_floats = bytes ? (bytes + sizeof(float) - 1) / sizeof(float) : evn_model_hparams(e->model)->dim;
 	if (n_floats > longest)
 		return evn_fail(err, EVN_ERR_LIMIT, "all_reduce: a message of %llu bytes, the longest here has %llu",
 						(unsigned long long)bytes, (unsigned long long)(longest * sizeof(float)));

@@ -18,12 +18,19 @@
 
 typedef struct evn_comm evn_comm;
 
-/* messages: the format of packed messages; then all lengths are multiples of 32.
- * reduce AUTO: events where all ranks share a context, else host. EVENTS without a shared context is EVN_ERR_USAGE,
- * FLAGS where a device has memory of its own EVN_ERR_UNSUPPORTED. max_floats: the longest message. Queues are
- * borrowed. */
-evn_status evn_comm_create(evn_comm **out, evn_queue *const *queues, uint32_t n_ranks, evn_reduce reduce,
-						   evn_message_type messages, uint64_t max_floats, evn_error *err);
+typedef struct {
+	evn_queue *const *queues;  /* (n_ranks), borrowed */
+	uint32_t n_ranks;          /* at most EVN_COMM_RANKS */
+	evn_reduce reduce;         /* AUTO: events where all ranks share a context, else host */
+	evn_message_type messages; /* the format of packed messages; if it is not f32, all lengths are multiples of 32 */
+	uint64_t max_floats;       /* of the longest message */
+} evn_comm_config;
+
+#define EVN_COMM_RANKS 64 /* bits of a mask of ranks */
+
+/* EVENTS without a shared context is EVN_ERR_USAGE, FLAGS where a device has memory of its own EVN_ERR_UNSUPPORTED.
+ */
+evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_error *err);
 /* What each rank holds for each rank, itself too, at most: two messages, and as many packed. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats);
 void evn_comm_free(evn_comm *c);
@@ -35,20 +42,35 @@ const char *evn_reduce_name(evn_reduce r);
  * still read this one. */
 evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t slot);
 
-/* What an all-reduce adds: x += sum over `ranks` of their partial sums. */
+/* What the kernel that adds does with each row of x besides. The layer above gives it: two kernels, each in a file of
+ * its own name. Their first arguments are those of add_partials (sum.cl: SUM), or of flags_and_add (flags.cl: FLAGS,
+ * then SUM, n_rows); the epilogue's own come behind them. */
+typedef struct {
+	const char *add;   /* work-group t does row t. NULL: there is no epilogue */
+	const char *flags; /* waits too; one work-item does all rows */
+	uint32_t key; /* < EVN_EPILOGUE_KEYS; kernels are kept by it, so specify() must depend on nothing else of arg */
+	void (*specify)(evn_spec *s, const void *arg, uint32_t items); /* parts and defines; so many items share a row */
+	void (*set_args)(evn_args *a, const void *arg, uint32_t stride);
+	const void *arg;
+} evn_epilogue;
+
+#define EVN_EPILOGUE_KEYS 32
+
+/* What an all-reduce adds: x += scale * sum over `ranks` of their partial sums. */
 typedef struct {
 	evn_buf *x; /* (n_rows, stride); stride a multiple of 32, or n_rows 1 and stride a multiple of 16 */
 	uint32_t n_rows, stride;
-	uint64_t ranks; /* a bit for each rank that has a partial sum; the others take part all the same */
-	uint32_t slot;  /* of messages in flight */
-	bool overlaps;  /* evn_comm_overlaps allows it: one of two in flight at once */
-	bool packs;     /* may be packed. Says the caller, so that a row's bits do not depend on the rows beside it */
-	const evn_norm *then; /* of the summed rows, which are at hand here; may be NULL, and differ from rank to rank */
+	uint64_t ranks;    /* a bit for each rank that has a partial sum; the others take part all the same */
+	uint32_t slot;     /* of messages in flight */
+	bool overlaps;     /* evn_comm_overlaps allows it: one of two in flight at once */
+	bool packs;        /* may be packed. The caller says so, that a row's bits may not depend on the rows beside it */
+	float scale;       /* of the sum; 1 adds it exactly as it is */
+	evn_epilogue then; /* may differ from rank to rank */
 } evn_sum;
-/* Of n_floats, a multiple of 16, in slot 0 and nothing else. */
+/* Of n_floats, a multiple of 16, in slot 0, with scale 1 and nothing else. */
 static inline evn_sum evn_sum_of(evn_buf *x, uint64_t n_floats, uint64_t ranks)
 {
-	return (evn_sum){.x = x, .n_rows = 1, .stride = (uint32_t)n_floats, .ranks = ranks};
+	return (evn_sum){.x = x, .n_rows = 1, .stride = (uint32_t)n_floats, .ranks = ranks, .scale = 1};
 }
 
 evn_status evn_comm_all_reduce(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
@@ -58,6 +80,19 @@ evn_status evn_comm_all_reduce_begin(evn_comm *c, uint32_t rank, const evn_sum *
 evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
 /* Whether two messages of so many floats may be in flight at once, slot 1's begun before slot 0's has ended. */
 bool evn_comm_overlaps(const evn_comm *c, uint64_t n_floats);
+
+/* Columns of a host matrix from every rank: rows [0, n_rows) of from (.., from_stride) on the device become columns
+ * [column, column + n_columns) of to (.., to_stride). Strides in floats. A rank with no columns has nothing to do.
+ * The matrix is complete when all ranks' calls have returned. */
+typedef struct {
+	const evn_buf *from;
+	float *to;
+	uint32_t from_stride, to_stride, n_rows, column, n_columns;
+} evn_gather;
+evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_error *err);
+/* The first n_floats of every rank's `to` = those at `from`, which is one host array for all ranks. */
+evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const float *from, uint64_t n_floats,
+							  evn_error *err);
 
 /* Waits until every rank's thread is here. EVN_ERR_CANCELLED when the step was cancelled. */
 evn_status evn_comm_barrier(evn_comm *c, evn_error *err);
@@ -73,10 +108,13 @@ bool evn_comm_fall_back(evn_comm *c);
  */
 void evn_comm_reset(evn_comm *c);
 
+/* The trial that a method must pass: sums of messages of many cache lines, up to EVN_TRIAL_FLOATS and max_floats, in
+ * which every value is new each time. Every rank calls it. */
+#define EVN_TRIAL_FLOATS 32768u
+evn_status evn_comm_try(evn_comm *c, uint32_t rank, evn_error *err);
 /* Times all-reduces of n_floats among all ranks and checks their sums; us[n] (may be NULL) = what one took, n times
  * the mean of a step of 60: so many has a decoder of 30 layers, and what a step costs beside them - the host wakes
- * the devices, waits for them and for the other ranks - is shared as it is there. The trial that a method must pass.
- * Every rank calls it. */
+ * the devices, waits for them and for the other ranks - is shared as it is there. Every rank calls it. */
 evn_status evn_comm_time_all_reduce(evn_comm *c, uint32_t rank, uint64_t n_floats, uint32_t n, double *us,
 									evn_error *err);
 

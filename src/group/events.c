@@ -1,27 +1,77 @@
 /* events.c - queues of one context wait for each other's events and sum by a kernel: the host only enqueues. */
+#include <stdlib.h>
+
 #include "group/method.h"
 
-/* Every rank waits for every other, also for those that contribute nothing: a rank's next but one partial goes to the
- * buffer that the others read now, and their having passed the next all-reduce makes that safe. */
-evn_status evn_reduce_by_events(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+/* What each rank's last two all-reduces by this method wait for. The ranks' steps own the events and free them when
+ * all have passed the end of the step, or when no thread is inside a collective. */
+typedef struct {
+	uint32_t count; /* of this rank's all-reduces */
+	evn_event *arrived[2];
+} post;
+
+static evn_status create(void **own, evn_comm *c, evn_error *err)
 {
-	evn_member *m = &c->ranks[rank];
-	evn_parts *parts;
-	EVN_TRY(evn_message(c, rank, s, &parts, err));
-	if (c->n_ranks > 1) {
-		if (m->n_exchanges == EVN_MAX_EXCHANGES)
-			return evn_fail(err, EVN_ERR_LIMIT, "more than %d all-reduces in one step", EVN_MAX_EXCHANGES);
-		uint32_t at = m->n_exchanges++;
-		m->exchanges[at] = (evn_exchange){0};
-		EVN_TRY(evn_event_last(&m->exchanges[at].arrived, m->queue, err));
-		EVN_TRY(evn_queue_flush(m->queue, err));
-		EVN_TRY(evn_comm_barrier(c, err));
-		evn_event *others[EVN_MAX_RANKS];
-		size_t n = 0;
-		for (uint32_t i = 0; i < c->n_ranks; i++)
-			if (i != rank)
-				others[n++] = c->ranks[i].exchanges[at].arrived;
-		EVN_TRY(evn_queue_wait(m->queue, others, n, &m->exchanges[at].resumed, err));
-	}
-	return evn_enqueue_sum(c, rank, parts, s, err);
+	*own = calloc(c->n_ranks, sizeof(post));
+	return *own ? EVN_OK : evn_fail_memory(err, "events", c->n_ranks * sizeof(post));
 }
+
+/* Brings the others' messages to where this rank's kernel reads them. */
+static evn_status copy_messages(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	const evn_store *st = evn_store_of(c, s);
+	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
+	evn_member *m = &c->members[rank];
+	const uint32_t index = m->index[s->slot];
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		if (i != rank && s->ranks >> i & 1)
+			EVN_TRY(evn_copy(m->queue, evn_store_at(st, rank, s->slot, index)->of[i], 0,
+							 evn_store_at(st, i, s->slot, index)->of[i], 0, bytes, err));
+	return EVN_OK;
+}
+
+/* Every rank waits for every other, also for those that have no partial sum: a rank's next partial sum but one goes
+ * to the buffer that the others read now, and their having passed the next all-reduce makes that safe. */
+static evn_status wait_for_ranks(post *posts, evn_comm *c, uint32_t rank, evn_error *err)
+{
+	evn_member *m = &c->members[rank];
+	const uint32_t parity = posts[rank].count++ & 1;
+	evn_event *others[EVN_COMM_RANKS];
+	evn_exchange *exchange;
+	size_t n = 0;
+	EVN_TRY(evn_exchange_add(m, &exchange, err));
+	EVN_TRY(evn_event_last(&exchange->arrived, m->queue, err));
+	posts[rank].arrived[parity] = exchange->arrived;
+	EVN_TRY(evn_queue_flush(m->queue, err));
+	EVN_TRY(evn_comm_barrier(c, err));
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		if (i != rank)
+			others[n++] = posts[i].arrived[parity];
+	return evn_queue_wait(m->queue, others, n, &exchange->resumed, err);
+}
+
+static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	EVN_TRY(evn_pack(c, rank, s, err));
+	if (c->n_ranks > 1)
+		EVN_TRY(wait_for_ranks(own, c, rank, err));
+	if (evn_store_of(c, s)->copies)
+		EVN_TRY(copy_messages(c, rank, s, err));
+	return evn_enqueue_sum(c, rank, s, err);
+}
+
+static void reset(void *own, evn_comm *c)
+{
+	post *posts = own;
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		posts[i] = (post){0};
+}
+
+static void free_own(void *own, evn_comm *c)
+{
+	(void)c;
+	free(own);
+}
+
+const evn_reduce_method evn_reduce_by_events = {
+	.reduce = EVN_REDUCE_EVENTS, .name = "events", .create = create, .end = end, .reset = reset, .free = free_own};

@@ -1,24 +1,39 @@
 /* host.c - the host waits for every rank and hands each the others' messages; then the devices add. Works between any
  * drivers. What a device's own memory holds is read through a mapping; ranks that see each other's memory read it. */
+#include <stdlib.h>
+
 #include "group/method.h"
 
-void evn_forget_mapping(evn_member *m, uint32_t index)
+/* A rank's last two messages as the host sees them; NULL: not mapped. */
+typedef struct {
+	evn_buf *buf[EVN_BUFFERS];
+	void *mapped[EVN_BUFFERS];
+} mapping;
+
+static evn_status create(void **own, evn_comm *c, evn_error *err)
 {
-	if (m->mapped[index])
-		evn_unmap(m->queue, m->mapped_buf[index], m->mapped[index], NULL);
-	m->mapped[index] = NULL;
+	*own = calloc(c->n_ranks, sizeof(mapping));
+	return *own ? EVN_OK : evn_fail_memory(err, "mappings", c->n_ranks * sizeof(mapping));
+}
+
+static void forget(mapping *p, evn_queue *q, uint32_t index)
+{
+	if (p->mapped[index])
+		evn_unmap(q, p->buf[index], p->mapped[index], NULL);
+	p->mapped[index] = NULL;
 }
 
 /* Waits until this rank's message is complete, and maps it if others need a copy. It stays mapped until the next
  * all-reduce but one: the others may copy until they reach the next one. */
-static evn_status map_message(evn_member *m, evn_parts *parts, uint32_t rank, uint64_t bytes, bool has_one,
-							  evn_error *err)
+static evn_status complete(mapping *p, evn_comm *c, uint32_t rank, const evn_sum *s, uint64_t bytes, evn_error *err)
 {
-	uint32_t index = m->index[0];
-	if (!parts->copies || !has_one)
+	evn_member *m = &c->members[rank];
+	const evn_store *st = evn_store_of(c, s);
+	const uint32_t index = m->index[s->slot];
+	if (!st->copies || !(s->ranks >> rank & 1))
 		return evn_queue_finish(m->queue, err);
-	m->mapped_buf[index] = parts->bufs[index][rank];
-	return evn_map(m->queue, m->mapped_buf[index], bytes, EVN_MAP_READ, true, &m->mapped[index], err);
+	p->buf[index] = evn_store_next(st, c, rank, s->slot)->of[rank];
+	return evn_map(m->queue, p->buf[index], bytes, EVN_MAP_READ, true, &p->mapped[index], err);
 }
 
 /* The queue has been waited for: the device worked until now and waits until all are here. */
@@ -26,24 +41,43 @@ static evn_status wait_for_ranks(evn_comm *c, evn_member *m, evn_error *err)
 {
 	uint64_t arrived = evn_now_ns();
 	m->times.busy_ns += arrived - m->since_ns;
-	evn_status s = evn_comm_barrier(c, err);
+	evn_status status = evn_comm_barrier(c, err);
 	m->since_ns = evn_now_ns();
 	m->times.wait_ns += m->since_ns - arrived;
-	return s;
+	return status;
 }
 
-evn_status evn_reduce_on_host(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
-	evn_member *m = &c->ranks[rank];
-	evn_parts *parts;
-	EVN_TRY(evn_message(c, rank, s, &parts, err));
-	uint64_t bytes = evn_message_bytes(parts->format, (uint64_t)s->n_rows * s->stride);
-	uint32_t index = m->index[0];
-	EVN_TRY(map_message(m, parts, rank, bytes, s->ranks >> rank & 1, err));
+	mapping *mappings = own;
+	evn_member *m = &c->members[rank];
+	const evn_store *st = evn_store_of(c, s);
+	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
+	const uint32_t index = m->index[s->slot];
+	EVN_TRY(evn_pack(c, rank, s, err));
+	EVN_TRY(complete(&mappings[rank], c, rank, s, bytes, err));
 	EVN_TRY(wait_for_ranks(c, m, err));
-	for (uint32_t i = 0; i < c->n_ranks && parts->copies; i++)
+	for (uint32_t i = 0; i < c->n_ranks && st->copies; i++)
 		if (i != rank && s->ranks >> i & 1)
-			EVN_TRY(evn_write_later(m->queue, parts->bufs[index][i], c->ranks[i].mapped[index], bytes, err));
-	evn_forget_mapping(m, index ^ 1);
-	return evn_enqueue_sum(c, rank, parts, s, err);
+			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->slot)->of[i], mappings[i].mapped[index],
+									bytes, err));
+	forget(&mappings[rank], m->queue, index ^ 1);
+	return evn_enqueue_sum(c, rank, s, err);
 }
+
+static void reset(void *own, evn_comm *c)
+{
+	mapping *mappings = own;
+	for (uint32_t rank = 0; rank < c->n_ranks; rank++)
+		for (uint32_t index = 0; index < EVN_BUFFERS; index++)
+			forget(&mappings[rank], c->members[rank].queue, index);
+}
+
+static void free_own(void *own, evn_comm *c)
+{
+	(void)c;
+	free(own);
+}
+
+const evn_reduce_method evn_reduce_by_host = {
+	.reduce = EVN_REDUCE_HOST, .name = "host", .create = create, .end = end, .reset = reset, .free = free_own};

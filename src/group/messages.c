@@ -1,6 +1,7 @@
-/* messages.c - messages in a shorter format than f32. Every rank packs its partial sums by a kernel, and all add
- * what was packed, each its own too: so all hold equal sums. And the buffers that messages of any format lie in. */
-#include <stdio.h>
+/* messages.c - the buffers that messages lie in, and messages in a shorter format than f32. Every rank packs its
+ * partial sums by a kernel, and all add what was packed, each its own too: so all hold equal sums. */
+#include <stdlib.h>
+#include <string.h>
 
 #include "group/method.h"
 
@@ -20,79 +21,131 @@ uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats)
 	return evn_round_up(n_floats, 32) / 32 * f->block_bytes;
 }
 
-/* Between contexts, which is the most: copies of all. A second slot, with flags, is two messages more of the
- * rank's own. */
+static uint64_t bytes_apart(const evn_message_format *f, uint64_t n_floats)
+{
+	return evn_round_up(evn_message_bytes(f, n_floats), EVN_PART_ALIGN);
+}
+
+/* Between contexts, which is the most: copies of all. A second slot, with flags, is two messages more of the rank's
+ * own. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats)
 {
-	uint64_t packed = messages == EVN_MESSAGES_F32 ? 0 : evn_message_bytes(&formats[messages], max_floats);
-	return EVN_BUFFERS * (evn_message_bytes(&formats[EVN_MESSAGES_F32], max_floats) + packed);
+	uint64_t packed = messages == EVN_MESSAGES_F32 ? 0 : bytes_apart(&formats[messages], max_floats);
+	return EVN_BUFFERS * (bytes_apart(&formats[EVN_MESSAGES_F32], max_floats) + packed);
 }
 
-static evn_parts *parts_of(evn_comm *c, uint32_t rank, bool packed)
-{
-	return packed ? &c->ranks[rank].packed : &c->ranks[rank].partials;
-}
+/* ---- buffers --------------------------------------------------------------------------------------------------- */
+
+static evn_device *device_of(const evn_comm *c, uint32_t rank) { return evn_queue_device(c->members[rank].queue); }
 
 /* Zeros: of partial sums rows are written up to the weights' width only, and the padding behind them must be. */
-static evn_status create_one(evn_buf **out, evn_queue *q, uint64_t bytes, evn_error *err)
+static evn_status create_messages(evn_messages *m, evn_comm *c, uint32_t rank, uint64_t apart, evn_error *err)
 {
-	EVN_TRY(evn_buf_create(out, evn_queue_device(q), bytes, EVN_BUF_HOST_VISIBLE, "messages", err));
-	return evn_fill_zero(q, *out, err);
+	evn_queue *q = c->members[rank].queue;
+	EVN_TRY(evn_buf_create(&m->all, evn_queue_device(q), c->n_ranks * apart, EVN_BUF_HOST_VISIBLE, "messages", err));
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		EVN_TRY(evn_buf_part(&m->of[i], m->all, i * apart, apart, "messages", err));
+	EVN_TRY(evn_fill_zero(q, m->all, err));
+	return evn_queue_finish(q, err);
 }
 
-evn_status evn_parts_create(evn_comm *c, const evn_message_format *f, bool packed, evn_error *err)
+static evn_status wrap_messages(evn_messages *m, evn_comm *c, uint32_t rank, uint64_t apart, uint8_t *host,
+								evn_error *err)
 {
-	uint64_t bytes = evn_message_bytes(f, c->max_floats);
-	for (uint32_t k = 0; k < c->n_ranks; k++) {
-		evn_parts *parts = parts_of(c, k, packed);
-		parts->format = f;
-		parts->copies = !evn_one_context(c);
-	}
-	for (uint32_t index = 0; index < EVN_BUFFERS; index++)
-		for (uint32_t k = 0; k < c->n_ranks; k++)
-			for (uint32_t i = 0; i < c->n_ranks; i++) {
-				evn_parts *parts = parts_of(c, k, packed);
-				if (i == k || parts->copies)
-					EVN_TRY(create_one(&parts->bufs[index][i], c->ranks[k].queue, bytes, err));
-			}
-	for (uint32_t index = 0; index < EVN_BUFFERS; index++)
-		for (uint32_t k = 0; k < c->n_ranks; k++)
-			for (uint32_t i = 0; i < c->n_ranks && !parts_of(c, k, packed)->copies; i++)
-				parts_of(c, k, packed)->bufs[index][i] = parts_of(c, i, packed)->bufs[index][i];
-	for (uint32_t k = 0; k < c->n_ranks; k++)
-		EVN_TRY(evn_queue_finish(c->ranks[k].queue, err));
+	evn_device *d = device_of(c, rank);
+	EVN_TRY(evn_buf_wrap(&m->all, d, host, c->n_ranks * apart, "messages", err));
+	return evn_buf_wrap(&m->of[rank], d, host + rank * apart, apart, "messages", err);
+}
+
+static evn_messages *messages_of(const evn_store *st, uint32_t rank, uint32_t i)
+{
+	return &st->messages[rank * st->n_messages + i];
+}
+
+static evn_status create_host_memory(evn_store *st, const evn_comm *c, evn_error *err)
+{
+	const uint64_t bytes = st->n_messages * c->n_ranks * st->apart;
+	st->host = aligned_alloc(EVN_PART_ALIGN, bytes);
+	if (!st->host)
+		return evn_fail_memory(err, "messages", bytes);
+	memset(st->host, 0, bytes);
 	return EVN_OK;
 }
 
-void evn_parts_free(evn_comm *c, bool packed)
+static evn_status create_buffers(evn_store *st, evn_comm *c, evn_error *err)
 {
-	for (uint32_t k = 0; k < c->n_ranks; k++)
-		for (uint32_t slot = 0; slot < EVN_SLOTS * EVN_BUFFERS; slot++)
-			for (uint32_t i = 0; i < c->n_ranks; i++) {
-				const evn_parts *parts = parts_of(c, k, packed);
-				if (i == k || parts->copies || (c->shared && !packed))
-					evn_buf_free(parts->bufs[slot][i]);
-			}
+	if (st->host) {
+		for (uint32_t rank = 0; rank < c->n_ranks; rank++)
+			for (uint32_t i = 0; i < st->n_messages; i++)
+				EVN_TRY(wrap_messages(messages_of(st, rank, i), c, rank, st->apart,
+									  st->host + i * c->n_ranks * st->apart, err));
+		return EVN_OK;
+	}
+	for (uint32_t rank = 0; rank < (st->copies ? c->n_ranks : 1); rank++)
+		for (uint32_t i = 0; i < st->n_messages; i++)
+			EVN_TRY(create_messages(messages_of(st, rank, i), c, rank, st->apart, err));
+	for (uint32_t rank = 1; rank < c->n_ranks && !st->copies; rank++)
+		for (uint32_t i = 0; i < st->n_messages; i++)
+			*messages_of(st, rank, i) = *messages_of(st, 0, i);
+	return EVN_OK;
 }
 
-static evn_status pack(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format *f, bool in_host_memory,
+							evn_error *err)
 {
-	evn_member *m = &c->ranks[rank];
-	if (!m->pack) {
-		const evn_spec spec = evn_spec_messages("pack.cl", c->packing);
-		EVN_TRY(evn_kernel_get(&m->pack, m->queue, &spec, "pack", err));
+	*st = (evn_store){.format = f,
+					  .apart = bytes_apart(f, c->max_floats),
+					  .n_messages = in_host_memory ? EVN_SLOTS * EVN_BUFFERS : EVN_BUFFERS,
+					  .copies = !in_host_memory && !evn_one_context(c)};
+	for (uint32_t i = 0; i < c->n_ranks && c->n_ranks > 1 && !in_host_memory; i++)
+		st->copies |= !evn_device_unified_memory(device_of(c, i));
+	const size_t n = (size_t)c->n_ranks * st->n_messages;
+	st->messages = calloc(n, sizeof *st->messages);
+	evn_buf **parts = calloc(n * c->n_ranks, sizeof *parts);
+	if (!st->messages || !parts) {
+		free(parts);
+		return evn_fail_memory(err, "messages", n * (sizeof *st->messages + c->n_ranks * sizeof *parts));
 	}
-	evn_args a = evn_args_begin(m->pack);
-	evn_arg_buf(&a, m->packed.bufs[m->index[0]][rank]);
-	evn_arg_buf(&a, m->partials.bufs[m->index[0]][rank]);
-	return evn_launch_items(&a, s->n_rows * s->stride / 32, err);
+	for (size_t i = 0; i < n; i++)
+		st->messages[i].of = parts + i * c->n_ranks;
+	if (in_host_memory)
+		EVN_TRY(create_host_memory(st, c, err));
+	return create_buffers(st, c, err);
 }
+
+void evn_store_free(evn_store *st, const evn_comm *c)
+{
+	if (!st->messages)
+		return;
+	evn_buf **parts = st->messages[0].of;
+	const uint32_t n_owners = st->copies || st->host ? c->n_ranks : 1;
+	for (size_t i = 0; i < (size_t)n_owners * st->n_messages; i++) {
+		for (uint32_t k = 0; k < c->n_ranks; k++)
+			evn_buf_free(st->messages[i].of[k]);
+		evn_buf_free(st->messages[i].all);
+	}
+	free(parts);
+	free(st->messages);
+	free(st->host);
+	*st = (evn_store){0};
+}
+
+/* ---- packing --------------------------------------------------------------------------------------------------- */
 
 bool evn_packs(const evn_comm *c, const evn_sum *s) { return c->packing && s->packs; }
 
-evn_status evn_message(evn_comm *c, uint32_t rank, const evn_sum *s, evn_parts **out, evn_error *err)
+evn_status evn_pack(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
-	const bool packed = evn_packs(c, s);
-	*out = parts_of(c, rank, packed);
-	return packed && s->ranks >> rank & 1 ? pack(c, rank, s, err) : EVN_OK;
+	evn_member *m = &c->members[rank];
+	if (!evn_packs(c, s) || !(s->ranks >> rank & 1))
+		return EVN_OK;
+	if (!m->pack) {
+		evn_spec spec = evn_spec_of("pack.cl");
+		evn_spec_part(&spec, "MESSAGE", "message/%s.cl", c->packing->kernel);
+		EVN_TRY(evn_kernel_get(&m->pack, m->queue, &spec, "pack", err));
+	}
+	evn_args a = evn_args_begin(m->pack);
+	evn_arg_buf(&a, evn_store_next(&c->packed, c, rank, s->slot)->of[rank]);
+	evn_arg_buf(&a, evn_store_next(&c->partials, c, rank, s->slot)->of[rank]);
+	return evn_launch_items(&a, s->n_rows * s->stride / 32, err);
 }

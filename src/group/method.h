@@ -1,13 +1,14 @@
-/* method.h - the reduce methods behind comm.h, and what they share. A method is a file and a row in comm.c. */
+/* method.h - the reduce methods behind comm.h, and what they share. A method is a file and a row in comm.c; its state
+ * is its own. */
 #ifndef EVN_METHOD_H
 #define EVN_METHOD_H
 
-#include "group/comm.h"
 #include "group/barrier.h"
+#include "group/comm.h"
 
-#define EVN_BUFFERS 2          /* of a slot that alternate */
-#define EVN_SLOTS 2            /* messages that may be in flight at once */
-#define EVN_MAX_EXCHANGES 1024 /* of one step, kept until its end for their times */
+#define EVN_SHORT_FLOATS (1u << 16) /* messages up to so many are short: their latency matters most */
+#define EVN_SLOTS 2                 /* messages that may be in flight at once */
+#define EVN_BUFFERS 2               /* of a slot that alternate */
 
 /* How messages are written: blocks of 32 columns. A format is a row of formats[] in messages.c and a file in
  * kernels/message/. */
@@ -18,95 +19,125 @@ typedef struct {
 	double error;         /* most that a value moves, as a fraction of the largest magnitude in its block */
 } evn_message_format;
 
-/* Every rank's messages as one context knows them, in one format; [evn_buffer_of()][rank]. */
+/* The messages of one all-reduce as a rank's device sees them: all in one buffer, rank i's i * apart bytes from its
+ * beginning. */
+typedef struct {
+	evn_buf *all;
+	evn_buf **of; /* (n_ranks) parts of it. Of memory that all devices see only the rank's own */
+} evn_messages;
+
+/* The messages of one format. Ranks of one context whose devices work in the host's memory share the buffers; else
+ * every rank has its own, and the others' messages are copied there. */
 typedef struct {
 	const evn_message_format *format;
-	bool copies; /* the others' are copies, which the host brings: contexts differ and the memory is not shared */
-	evn_buf *bufs[EVN_SLOTS * EVN_BUFFERS][EVN_MAX_RANKS];
-	evn_kernel *add, *add_norm[EVN_NORM_KINDS][EVN_FORMS]; /* built at first use */
-} evn_parts;
+	uint64_t apart;
+	uint32_t n_messages; /* of a rank: EVN_BUFFERS for each slot */
+	bool copies;
+	evn_messages *messages; /* (n_ranks, n_messages) */
+	uint8_t *host;          /* memory that all devices see; NULL: buffers of their own */
+} evn_store;
+
+/* The kernels of a rank that add messages of one format; built at first use. */
+typedef struct {
+	evn_kernel *add, *then[EVN_EPILOGUE_KEYS];
+} evn_sum_kernels;
 
 /* One all-reduce on the device's clock: it worked until `arrived` and waited until `resumed`. */
 typedef struct {
-	evn_event *arrived, *resumed;
+	evn_event *arrived; /* NULL: resumed is of the kernel that waited, which began then */
+	evn_event *resumed;
 } evn_exchange;
 
 typedef struct {
 	evn_queue *queue;
-	uint32_t index[EVN_SLOTS]; /* which buffer of the slot comes next */
-	evn_parts partials;
-	evn_parts packed; /* in a shorter format than f32 */
-	evn_kernel *pack; /* built at first use */
-	evn_exchange exchanges[EVN_MAX_EXCHANGES];
-	uint32_t n_exchanges;
+	uint32_t index[EVN_SLOTS];         /* which buffer of the slot comes next */
+	evn_sum_kernels of_f32, of_packed; /* messages */
+	evn_kernel *pack;                  /* built at first use */
+	evn_exchange *exchanges;           /* of this step, kept until its end for their times */
+	uint32_t n_exchanges, max_exchanges;
 	evn_event *step_begin;
+	uint64_t since_ns; /* when the device began to work, if the host waits for it */
 	evn_comm_times times;
-	/* host */
-	evn_buf *mapped_buf[EVN_BUFFERS];
-	void *mapped[EVN_BUFFERS]; /* that one, this rank's message, as the host sees it while mapped; else NULL */
-	uint64_t since_ns;         /* when the device began to work */
-	/* flags */
-	evn_kernel *arrive, *wait, *flags_and_add, *flags_and_norm[EVN_NORM_KINDS][EVN_FORMS];
-	evn_buf *shared;               /* the communicator's */
-	uint32_t begun, at[EVN_SLOTS]; /* messages begun in a kernel of their own; how many when the slot's last was */
 } evn_member;
 
 typedef struct evn_reduce_method evn_reduce_method;
 
+/* A method in use and its state. */
+typedef struct {
+	const evn_reduce_method *method;
+	void *own;
+} evn_reducer;
+
 struct evn_comm {
 	uint32_t n_ranks;
-	const evn_reduce_method *small, *large; /* methods of short messages and of long ones */
-	const evn_message_format *packing;      /* of packed messages; NULL: all are f32 */
-	evn_barrier barrier;
-	evn_member ranks[EVN_MAX_RANKS];
 	uint64_t max_floats;
-	uint8_t *shared; /* flags and partials in host memory that all devices see; NULL: buffers of their own */
-	uint64_t shared_bytes;
+	evn_reducer *small, *large; /* of short messages and of long ones; may be the same */
+	evn_reducer reducers[2];
+	const evn_message_format *packing; /* of packed messages; NULL: all are f32 */
+	evn_store partials, packed;
+	evn_barrier barrier;
+	evn_member *members; /* (n_ranks) */
 };
 
 struct evn_reduce_method {
 	evn_reduce reduce;
 	const char *name;
-	evn_status (*all_reduce)(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
-	evn_status (*begin)(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err); /* NULL: nothing to do */
+	bool in_host_memory; /* partial sums lie in memory that all devices see; the host waits for nothing */
+	evn_status (*create)(void **own, evn_comm *c, evn_error *err);
+	/* This rank's partial sum is complete; may be NULL. */
+	evn_status (*begin)(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+	/* Waits for the others' and adds. */
+	evn_status (*end)(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+	/* After a failed step; may be NULL. No rank's thread is inside a collective, and all queues are finished. */
+	void (*reset)(void *own, evn_comm *c);
+	/* The rank that others waited for in vain, or -1; may be NULL. */
+	int (*late)(const void *own);
+	void (*free)(void *own, evn_comm *c); /* own may be NULL or half made; queues are finished */
 };
+extern const evn_reduce_method evn_reduce_by_host, evn_reduce_by_events, evn_reduce_by_flags;
 
-/* Where the next message of a slot lies among a rank's buffers. */
-static inline uint32_t evn_buffer_of(const evn_member *m, uint32_t slot)
-{
-	return slot * EVN_BUFFERS + m->index[slot];
-}
-
-evn_status evn_reduce_on_host(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
-evn_status evn_reduce_by_events(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
-evn_status evn_reduce_by_flags(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
-evn_status evn_arrive_by_flags(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
-
+/* Whether all ranks share a context. */
 bool evn_one_context(const evn_comm *c);
+/* A new exchange of this step, empty; valid until the next one. */
+evn_status evn_exchange_add(evn_member *m, evn_exchange **out, evn_error *err);
 
-/* messages.c */
+/* ---- messages.c ------------------------------------------------------------------------------------------------ */
+
 const evn_message_format *evn_message_format_of(evn_message_type type);
 uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats);
-/* Buffers for the packed messages, or for the partial sums themselves. */
-evn_status evn_parts_create(evn_comm *c, const evn_message_format *f, bool packed, evn_error *err);
-void evn_parts_free(evn_comm *c, bool packed);
-/* Whether the message travels in the format of packed ones. */
+
+evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format *f, bool in_host_memory,
+							evn_error *err);
+void evn_store_free(evn_store *st, const evn_comm *c);
+/* The messages in one of the slot's buffers, as rank's device sees them. */
+static inline const evn_messages *evn_store_at(const evn_store *st, uint32_t rank, uint32_t slot, uint32_t index)
+{
+	return &st->messages[rank * st->n_messages + slot * EVN_BUFFERS + index];
+}
+/* Those of rank's next all-reduce. */
+static inline const evn_messages *evn_store_next(const evn_store *st, const evn_comm *c, uint32_t rank, uint32_t slot)
+{
+	return evn_store_at(st, rank, slot, c->members[rank].index[slot]);
+}
+
+/* Whether the message travels packed. */
 bool evn_packs(const evn_comm *c, const evn_sum *s);
-/* What travels: the partial sums, or those packed, if rank has any. */
-evn_status evn_message(evn_comm *c, uint32_t rank, const evn_sum *s, evn_parts **out, evn_error *err);
+static inline evn_store *evn_store_of(evn_comm *c, const evn_sum *s)
+{
+	return evn_packs(c, s) ? &c->packed : &c->partials;
+}
+/* Packs rank's partial sum if it has any and the message travels packed. */
+evn_status evn_pack(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
 
-/* sum.c: x += parts in rank order and what follows, by one kernel on rank's queue. */
-evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err);
-/* Of a kernel that reads or writes messages of this format. */
-evn_spec evn_spec_messages(const char *file, const evn_message_format *format);
+/* ---- sum.c ----------------------------------------------------------------------------------------------------- */
 
-/* host.c */
-void evn_forget_mapping(evn_member *m, uint32_t index);
-
-/* flags.c: shared memory laid out as flags, then partials [index][rank]; and its state between steps. */
-evn_status evn_flags_create(evn_comm *c, evn_error *err);
-void evn_flags_reset(evn_comm *c);
-/* The rank that somebody waited for in vain, or -1. */
-int evn_flags_late(const evn_comm *c);
+/* Adds the messages and does what follows, by one kernel on rank's queue. */
+evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+/* The arguments SUM of sum.cl. */
+void evn_arg_sum(evn_args *a, evn_comm *c, uint32_t rank, const evn_sum *s);
+/* The kernel `name` of the file of that name, which adds messages of this format; `items` share a row. then: what
+ * else it does, or NULL. */
+evn_status evn_sum_kernel(evn_kernel **out, evn_queue *q, const evn_message_format *f, const char *name,
+						  const evn_epilogue *then, uint32_t items, evn_error *err);
 
 #endif

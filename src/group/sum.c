@@ -1,56 +1,52 @@
-/* sum.c - the kernels that add partial results and normalise the sum. */
+/* sum.c - the kernels that add messages, and what the layer above does with the sum. */
+#include <stdio.h>
+
 #include "group/method.h"
 
-evn_spec evn_spec_messages(const char *file, const evn_message_format *format)
+evn_status evn_sum_kernel(evn_kernel **out, evn_queue *q, const evn_message_format *f, const char *name,
+						  const evn_epilogue *then, uint32_t items, evn_error *err)
 {
-	evn_spec s = evn_spec_of(file);
-	evn_spec_part(&s, "MESSAGE", "message/%s.cl", format->kernel);
-	return s;
+	char file[64];
+	snprintf(file, sizeof file, "%s.cl", name);
+	evn_spec spec = evn_spec_of(file);
+	evn_spec_part(&spec, "MESSAGE", "message/%s.cl", f->kernel);
+	if (then)
+		then->specify(&spec, then->arg, items);
+	return evn_kernel_get(out, q, &spec, name, err);
 }
 
-/* x, the count of ranks and EVN_MAX_RANKS buffers: their parts of this index in rank order, the rest filled up.
- */
-static void arg_parts(evn_args *a, const evn_comm *c, uint32_t rank, const evn_parts *parts, const evn_sum *s)
+void evn_arg_sum(evn_args *a, evn_comm *c, uint32_t rank, const evn_sum *s)
 {
-	evn_buf *const *bufs = parts->bufs[evn_buffer_of(&c->ranks[rank], s->slot)], *list[EVN_MAX_RANKS];
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
-		list[i] = bufs[rank];
-	for (uint32_t i = 0; i < c->n_ranks; i++)
-		if (s->ranks >> i & 1)
-			list[n++] = bufs[i];
+	const evn_store *st = evn_store_of(c, s);
 	evn_arg_buf(a, s->x);
-	evn_arg_u32(a, n);
-	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
-		evn_arg_buf(a, list[i]);
+	evn_arg_buf(a, evn_store_next(st, c, rank, s->slot)->all);
+	evn_arg_u64(a, st->apart);
+	evn_arg_u64(a, s->ranks);
+	evn_arg_f32(a, s->scale);
 }
 
-static uint32_t items_of(const evn_member *m) { return evn_device_row_items(evn_queue_device(m->queue)); }
-
-static evn_status add_norm(evn_comm *c, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
+static evn_status add_then(evn_comm *c, uint32_t rank, const evn_sum *s, evn_kernel **kernels, evn_error *err)
 {
-	evn_member *m = &c->ranks[rank];
-	evn_kernel **k = &parts->add_norm[s->then->kind][s->then->form];
-	if (!*k) {
-		evn_spec spec = evn_spec_messages("add_norm.cl", parts->format);
-		evn_spec_norm(&spec, s->then->kind, s->then->form, items_of(m));
-		EVN_TRY(evn_kernel_get(k, m->queue, &spec, "add_norm", err));
-	}
+	evn_queue *q = c->members[rank].queue;
+	const uint32_t items = evn_device_row_items(evn_queue_device(q));
+	evn_kernel **k = &kernels[s->then.key];
+	if (!*k)
+		EVN_TRY(evn_sum_kernel(k, q, evn_store_of(c, s)->format, s->then.add, &s->then, items, err));
 	evn_args a = evn_args_begin(*k);
-	arg_parts(&a, c, rank, parts, s);
-	evn_arg_norm(&a, s->then, s->stride);
-	return evn_launch(&a, 1, (size_t[]){s->n_rows}, (size_t[]){items_of(m)}, err);
+	evn_arg_sum(&a, c, rank, s);
+	s->then.set_args(&a, s->then.arg, s->stride);
+	return evn_launch(&a, 1, (size_t[]){s->n_rows}, (size_t[]){items}, err);
 }
 
-evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, evn_parts *parts, const evn_sum *s, evn_error *err)
+evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
-	if (s->then)
-		return add_norm(c, rank, parts, s, err);
-	if (!parts->add) {
-		const evn_spec spec = evn_spec_messages("add_partials.cl", parts->format);
-		EVN_TRY(evn_kernel_get(&parts->add, c->ranks[rank].queue, &spec, "add_partials", err));
-	}
-	evn_args a = evn_args_begin(parts->add);
-	arg_parts(&a, c, rank, parts, s);
+	evn_member *m = &c->members[rank];
+	evn_sum_kernels *kernels = evn_packs(c, s) ? &m->of_packed : &m->of_f32;
+	if (s->then.add)
+		return add_then(c, rank, s, kernels->then, err);
+	if (!kernels->add)
+		EVN_TRY(evn_sum_kernel(&kernels->add, m->queue, evn_store_of(c, s)->format, "add_partials", NULL, 1, err));
+	evn_args a = evn_args_begin(kernels->add);
+	evn_arg_sum(&a, c, rank, s);
 	return evn_launch_items(&a, s->n_rows * s->stride / 16, err);
 }

@@ -7,6 +7,7 @@
 
 #include "model/model.h"
 #include "nn/matrix.h"
+#include "nn/norm.h"
 #include "plan/plan.h"
 
 typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_KINDS } evn_block_kind;

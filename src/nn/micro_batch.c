@@ -158,13 +158,13 @@ static evn_status pick_rows(const evn_walker *w, const evn_micro_batch *mb, cons
 }
 
 /* The output norm of n rows of x, in the form asked for. */
-static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_form form, const evn_buf *x,
+static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_act_format form, const evn_buf *x,
 							uint32_t first, uint32_t n, evn_error *err)
 {
 	const evn_workspace *s = w->workspace;
 	const evn_norm_weights *weights = &w->view->shard->out_norm;
 	const evn_norm norm = {.kind = s->graph->out_norm.kind,
-						   .form = form,
+						   .format = form,
 						   .y = mb->normed,
 						   .w = weights->weight,
 						   .bias = weights->bias,
@@ -184,17 +184,21 @@ static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, cons
 	uint32_t first;
 	if (!mb->out_is_all) {
 		EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
-		EVN_TRY(norm_rows(w, mb, evn_op_form(s->ops, &shard->head, EVN_DECODE), x, first, n, err));
+		EVN_TRY(norm_rows(w, mb, evn_op_act_format(s->ops, &shard->head, EVN_DECODE), x, first, n, err));
 	}
 	EVN_TRY(evn_op_linear(s->ops, s->logits, s->logits_stride, mb->normed, s->dim_stride, &shard->head,
 						  (evn_rows){n, EVN_DECODE}, err));
-	for (uint32_t i = 0; i < n; i++, out += vocab) {
-		float *mine = out + shard->vocab.begin;
-		EVN_TRY(
-			evn_read(s->q, s->logits, (uint64_t)i * s->logits_stride * sizeof *out, mine, width * sizeof *out, err));
-		for (uint32_t k = 0; k < width && s->graph->logit_scale != 1; k++)
-			mine[k] *= s->graph->logit_scale;
-	}
+	const evn_gather columns = {.from = s->logits,
+								.to = out,
+								.from_stride = s->logits_stride,
+								.to_stride = vocab,
+								.n_rows = n,
+								.column = shard->vocab.begin,
+								.n_columns = width};
+	EVN_TRY(evn_comm_gather(w->comm, w->view->rank, &columns, err));
+	for (uint32_t i = 0; i < n && s->graph->logit_scale != 1; i++)
+		for (uint32_t k = shard->vocab.begin; k < shard->vocab.end; k++)
+			out[(uint64_t)i * vocab + k] *= s->graph->logit_scale;
 	return EVN_OK;
 }
 
@@ -207,7 +211,7 @@ static evn_status hidden_of(const evn_walker *w, const evn_micro_batch *mb, cons
 	const evn_buf *x;
 	uint32_t first;
 	EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
-	EVN_TRY(norm_rows(w, mb, EVN_FORM_F32, x, first, n, err));
+	EVN_TRY(norm_rows(w, mb, EVN_ACT_F32, x, first, n, err));
 	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(evn_read(s->q, mb->normed, (uint64_t)i * s->dim_stride * sizeof *out, out + (uint64_t)i * dim,
 						 dim * sizeof *out, err));

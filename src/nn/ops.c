@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 /* A kernel of a file that writes in this form, built at first use. */
-static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_form form,
+static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_act_format form,
 							 evn_kernel **out, evn_error *err)
 {
 	if (!at[form]) {
@@ -24,7 +24,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	*o = (evn_ops){.q = q, .config = *config};
 	o->items = config->items ? config->items : evn_device_row_items(evn_queue_device(q));
 	evn_spec rows = evn_spec_of("rowwise.cl");
-	evn_spec_store(&rows, EVN_FORM_F32); /* as evn_op_swiglu's: one program */
+	evn_spec_store(&rows, EVN_ACT_F32); /* as evn_op_swiglu's: one program */
 	return evn_kernel_get(&o->add_bias, q, &rows, "add_bias", err);
 }
 
@@ -41,22 +41,22 @@ void evn_ops_set_gemm(evn_ops *o, bool prompts_by_gemm) { o->prompts_by_gemm = p
 evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,
 					   uint32_t stride, evn_error *err)
 {
-	evn_kernel **k = &o->norm[norm->kind][norm->form];
+	evn_kernel **k = &o->norm[norm->kind][norm->format];
 	if (!*k) {
 		evn_spec spec = evn_spec_of("norm_rows.cl");
-		evn_spec_norm(&spec, norm->kind, norm->form, o->items);
+		evn_spec_norm(&spec, norm->kind, norm->format, o->items);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "norm_rows", err));
 	}
 	return evn_norm_launch(*k, o->items, norm, x, first, n_tok, stride, err);
 }
 
-evn_status evn_op_store(evn_ops *o, evn_form form, evn_buf *y, const evn_buf *x, uint32_t stride, uint32_t n_tok,
-						evn_error *err)
+evn_status evn_op_store(evn_ops *o, evn_act_format form, evn_buf *y, const evn_buf *x, uint32_t stride,
+						uint32_t n_tok, evn_error *err)
 {
-	return evn_op_norm(o, &(evn_norm){.kind = EVN_NORM_NONE, .form = form, .y = y}, x, 0, n_tok, stride, err);
+	return evn_op_norm(o, &(evn_norm){.kind = EVN_NORM_NONE, .format = form, .y = y}, x, 0, n_tok, stride, err);
 }
 
-evn_status evn_op_swiglu(evn_ops *o, evn_form form, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
+evn_status evn_op_swiglu(evn_ops *o, evn_act_format form, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
 						 uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_kernel *k;
@@ -89,8 +89,8 @@ evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_bu
 	return evn_add_bias(o, y, stride, 0, b, 0, width, n_tok, err);
 }
 
-evn_status evn_op_gelu(evn_ops *o, evn_form form, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-					   uint32_t width, uint32_t n_tok, evn_error *err)
+evn_status evn_op_gelu(evn_ops *o, evn_act_format form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+					   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_kernel *k;
 	EVN_TRY(row_kernel(o, o->gelu, "gelu.cl", "gelu", form, &k, err));

@@ -19,9 +19,9 @@ struct evn_attention_ops {
 	evn_queue *q;
 	evn_attention_config config;
 	uint32_t items; /* work-items that share a head: 1 on CPUs, where one item fills a core's vectors */
-	evn_kernel *append, *merge[EVN_FORMS],
-		*attention[EVN_FORMS][EVN_MAX_QUERIES + 1]; /* by queries of a work-group */
-	evn_kernel *store[EVN_FORMS];
+	evn_kernel *append, *merge[EVN_ACT_FORMATS],
+		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* by queries of a work-group */
+	evn_kernel *store[EVN_ACT_FORMATS];
 	scratch partial;  /* what splits add up to */
 	scratch attended; /* f32 rows that are stored in another form afterwards */
 };
@@ -125,14 +125,14 @@ static evn_status append_kernel(evn_attention_ops *o, evn_error *err)
 
 /* Of a kernel that stores what was attended to, in f32 or in blocks. */
 static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char *file, const char *name,
-								evn_form form, uint32_t queries, evn_error *err)
+								evn_act_format form, uint32_t queries, evn_error *err)
 {
 	if (*k)
 		return EVN_OK;
 	evn_spec spec = evn_spec_of(file);
 	evn_spec_attention(&spec, o, queries);
 	evn_spec_store(&spec, form);
-	evn_spec_option(&spec, form == EVN_FORM_F32 ? "" : "-DHEAD_BLOCKS");
+	evn_spec_option(&spec, form == EVN_ACT_F32 ? "" : "-DHEAD_BLOCKS");
 	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
@@ -262,7 +262,7 @@ evn_status evn_attention_rows(evn_attention_ops *o, uint32_t stride, uint32_t n_
 
 /* Where attended rows go. */
 typedef struct {
-	evn_form form; /* blocks only where heads begin and end with one */
+	evn_act_format form; /* blocks only where heads begin and end with one */
 	evn_buf *buf;
 	uint32_t stride, offset;
 } attended_rows;
@@ -318,13 +318,13 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 	return rows->most_splits > 1 ? merge(o, out, rows, at->n_heads, err) : EVN_OK;
 }
 
-evn_status evn_op_attention(evn_attention_ops *o, evn_form form, evn_buf *out, uint32_t out_stride,
+evn_status evn_op_attention(evn_attention_ops *o, evn_act_format form, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *at, const evn_row_set *rows, evn_error *err)
 {
 	attended_rows to = {form, out, out_stride, out_offset};
-	if (form == EVN_FORM_F32 || (o->config.head_dim % 32 == 0 && out_offset % 32 == 0))
+	if (form == EVN_ACT_F32 || (o->config.head_dim % 32 == 0 && out_offset % 32 == 0))
 		return attend(o, &to, at, rows, err);
-	to.form = EVN_FORM_F32;
+	to.form = EVN_ACT_F32;
 	EVN_TRY(evn_attention_rows(o, out_stride, rows->n_rows, &to.buf, err));
 	EVN_TRY(attend(o, &to, at, rows, err));
 	if (!o->store[form]) {
@@ -332,6 +332,6 @@ evn_status evn_op_attention(evn_attention_ops *o, evn_form form, evn_buf *out, u
 		evn_spec_norm(&spec, EVN_NORM_NONE, form, o->items);
 		EVN_TRY(evn_kernel_get(&o->store[form], o->q, &spec, "norm_rows", err));
 	}
-	const evn_norm stored = {.kind = EVN_NORM_NONE, .form = form, .y = out};
+	const evn_norm stored = {.kind = EVN_NORM_NONE, .format = form, .y = out};
 	return evn_norm_launch(o->store[form], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
 }

@@ -5,6 +5,7 @@
 
 #include "nn/batch.h"
 #include "nn/matrix.h"
+#include "nn/norm.h"
 
 typedef struct evn_attention_ops evn_attention_ops;
 
@@ -66,7 +67,7 @@ typedef struct {
 /* Rotates queries and keys, appends keys and values to the caches, and
  * out (n_rows, out_stride), in the form asked for, from column out_offset on = softmax(scale q K^T) V, causal, heads
  * head_dim apart; the other columns become zeros. */
-evn_status evn_op_attention(evn_attention_ops *ops, evn_form form, evn_buf *out, uint32_t out_stride,
+evn_status evn_op_attention(evn_attention_ops *ops, evn_act_format form, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *a, const evn_row_set *rows, evn_error *err);
 
 #endif

@@ -13,13 +13,13 @@ bool evn_op_fuses(const evn_ops *o, const evn_half *h, evn_rows rows)
 		return false;
 	const evn_quant *quant = h->in->parts[0].quant;
 	return evn_in_one_buffer(h->in) && h->out->n_parts == 1 && h->out->parts[0].quant == quant &&
-		   evn_takes_tiles(quant, evn_op_form(o, h->in, EVN_DECODE));
+		   evn_takes_tiles(quant, evn_op_act_format(o, h->in, EVN_DECODE));
 }
 
 /* Both products read the same form, for their formats are the same. */
 static evn_spec half_spec(const evn_ops *o, const evn_half *h, const char *file)
 {
-	const evn_form form = evn_op_form(o, h->in, EVN_DECODE);
+	const evn_act_format form = evn_op_act_format(o, h->in, EVN_DECODE);
 	evn_spec s = evn_spec_row_product(o, file, h->in->parts[0].quant, form);
 	evn_spec_store(&s, form);
 	return s;
@@ -45,7 +45,7 @@ evn_status evn_op_attention_half(evn_ops *o, evn_attention_ops *attention_ops, c
 	evn_buf *rows;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
 	EVN_TRY(evn_attention_rows(attention_ops, stride, 1, &rows, err));
-	evn_kernel **k = &of->attention_half[evn_op_form(o, h->in, EVN_DECODE)][queries];
+	evn_kernel **k = &of->attention_half[evn_op_act_format(o, h->in, EVN_DECODE)][queries];
 	if (!*k) {
 		evn_spec spec = half_spec(o, h, "attention_half.cl");
 		evn_spec_attention(&spec, attention_ops, queries);
@@ -65,7 +65,7 @@ evn_status evn_op_feed_forward_half(evn_ops *o, const evn_half *h, uint32_t up_o
 {
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
-	evn_kernel **k = &of->feed_forward_half[evn_op_form(o, h->in, EVN_DECODE)];
+	evn_kernel **k = &of->feed_forward_half[evn_op_act_format(o, h->in, EVN_DECODE)];
 	if (!*k) {
 		const evn_spec spec = half_spec(o, h, "feed_forward_half.cl");
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "feed_forward_half", err));

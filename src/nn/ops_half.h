@@ -7,7 +7,7 @@
 #include "nn/ops.h"
 #include "nn/ops_attention.h"
 
-/* y (1, out->rows) = out times what becomes of in times x; x (1, in->columns) in the form of evn_op_form. */
+/* y (1, out->rows) = out times what becomes of in times x; x (1, in->columns) in the form of evn_op_act_format. */
 typedef struct {
 	evn_buf *y;
 	const evn_buf *x;

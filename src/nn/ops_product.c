@@ -14,12 +14,12 @@ static bool is_integer(const evn_quant *q) { return q->block_len > 1; }
 
 static bool by_gemm(const evn_ops *o, evn_phase phase) { return phase == EVN_PROMPT && o->prompts_by_gemm; }
 
-evn_form evn_op_form(const evn_ops *o, const evn_matrix *m, evn_phase phase)
+evn_act_format evn_op_act_format(const evn_ops *o, const evn_matrix *m, evn_phase phase)
 {
 	bool integer = o->config.dot != EVN_DOT_NONE && !by_gemm(o, phase);
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		integer &= is_integer(m->parts[i].quant);
-	return integer ? EVN_FORM_Q8 : EVN_FORM_F32;
+	return integer ? EVN_ACT_Q8 : EVN_ACT_F32;
 }
 
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err)
@@ -31,35 +31,38 @@ evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernel
 			   : evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, EVN_MAX_QUANTS);
 }
 
-static evn_spec product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form)
+static evn_spec product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form)
 {
 	evn_spec s = evn_spec_of(file);
 	evn_spec_part(&s, "WEIGHTS", "quant/%s.cl", quant->kernel);
-	if (form == EVN_FORM_Q8)
+	if (form == EVN_ACT_Q8)
 		evn_spec_option(&s, evn_dot_defines(o->config.dot));
 	return s;
 }
 
-evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form)
+evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form)
 {
 	evn_spec s = product(o, file, quant, form);
-	evn_spec_part(&s, "ROW", form == EVN_FORM_Q8 ? "row_q8.cl" : "row_f32.cl");
+	evn_spec_part(&s, "ROW", form == EVN_ACT_Q8 ? "row_q8.cl" : "row_f32.cl");
 	evn_spec_define(&s, "SLICES", o->items);
 	return s;
 }
 
-evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_form form)
+evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form)
 {
 	evn_spec s = product(o, file, quant, form);
-	evn_spec_part(&s, "BLOCK", form == EVN_FORM_Q8 ? "block_q8.cl" : "block_f32.cl");
+	evn_spec_part(&s, "BLOCK", form == EVN_ACT_Q8 ? "block_q8.cl" : "block_f32.cl");
 	return s;
 }
 
 /* K-quants' steps are eight times as long, and unrolled for f32 activations. */
-bool evn_takes_tiles(const evn_quant *quant, evn_form form) { return form == EVN_FORM_Q8 || quant->group_len == 32; }
+bool evn_takes_tiles(const evn_quant *quant, evn_act_format form)
+{
+	return form == EVN_ACT_Q8 || quant->group_len == 32;
+}
 
 /* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. */
-static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_form form)
+static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_act_format form)
 {
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, i = 0;
 	while (i + 1 < EVN_TILE_CHOICES &&
@@ -90,7 +93,7 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 	return a;
 }
 
-static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t first, uint32_t n_tok, evn_error *err)
 {
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, choice = choose_tiles(o, p, form), tiles = tiles_of_item[choice];
@@ -130,7 +133,7 @@ static evn_status launch_blocks(const evn_ops *o, evn_args *a, const evn_matrix_
 	return evn_launch(a, 3, (size_t[]){run, n_columns, (n_blocks + run - 1) / run}, (size_t[]){1, 1, 1}, err);
 }
 
-static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_blocks, evn_error *err)
 {
 	evn_product_kernels *of;
@@ -144,7 +147,7 @@ static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form for
 	return launch_blocks(o, &a, p, p->rows / EVN_TILE_ROWS, n_blocks, err);
 }
 
-static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
@@ -153,7 +156,7 @@ static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_
 	return done >= n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
 }
 
-evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_form form, const evn_buf *x,
+evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
 							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
@@ -167,7 +170,7 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	if (!of->dequantize) {
-		const evn_spec spec = product(o, "dequantize.cl", p->quant, EVN_FORM_F32);
+		const evn_spec spec = product(o, "dequantize.cl", p->quant, EVN_ACT_F32);
 		EVN_TRY(evn_kernel_get(&of->dequantize, o->q, &spec, "dequantize", err));
 	}
 	evn_args a = evn_args_begin(of->dequantize);
@@ -250,7 +253,7 @@ evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
 {
 	EVN_TRY(by_gemm(o, rows.phase)
 				? evn_op_gemm(o, y, y_stride, x, x_stride, m, rows.n, err)
-				: evn_op_quantised(o, y, y_stride, evn_op_form(o, m, rows.phase), x, x_stride, m, rows.n, err));
+				: evn_op_quantised(o, y, y_stride, evn_op_act_format(o, m, rows.phase), x, x_stride, m, rows.n, err));
 	for (uint32_t i = 0; i < m->n_parts && m->bias; i++) {
 		const evn_matrix_part *p = &m->parts[i];
 		EVN_TRY(evn_add_bias(o, y, y_stride, p->y_offset, m->bias, p->first_row, p->rows, rows.n, err));
@@ -271,7 +274,7 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset)
 
 /* Both products of rows of x and what joins them. */
 typedef struct {
-	evn_form form, y_form; /* of x and of y */
+	evn_act_format form, y_form; /* of x and of y */
 	evn_buf *y;
 	uint32_t y_stride;
 	const evn_buf *x;
@@ -330,11 +333,11 @@ static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_erro
 	return done >= n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);
 }
 
-evn_status evn_op_gate_up(evn_ops *o, evn_form y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err)
 {
-	const gated_rows g = {.form = evn_op_form(o, m, rows.phase),
+	const gated_rows g = {.form = evn_op_act_format(o, m, rows.phase),
 						  .y_form = y_form,
 						  .y = y,
 						  .y_stride = y_stride,

@@ -1,5 +1,5 @@
-/* smollm3.c - SmolLM 3: the Llama family, but every fourth layer does not rotate its queries and keys (NoPE; Yang et al.
- * 2025, "RoPE to NoRoPE and back again"). */
+/* smollm3.c - SmolLM 3: the Llama family, but every fourth layer does not rotate its queries and keys (NoPE; Yang et
+ * al. 2025, "RoPE to NoRoPE and back again"). */
 #include "nn/graph.h"
 
 static evn_status fill(evn_graph *g, evn_error *err)

@@ -41,7 +41,7 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 	if (evn_op_fuses(s->ops, &half, rows))
 		return evn_op_attention_half(s->ops, kernels, &half, &a, &mb->rows, s->attended, s->attended_stride, err);
 	EVN_TRY(evn_op_linear(s->ops, s->qkv, s->qkv_stride, mb->normed, s->dim_stride, &y->in, rows, err));
-	EVN_TRY(evn_op_attention(kernels, evn_op_form(s->ops, &y->out, rows.phase), s->attended, s->attended_stride,
+	EVN_TRY(evn_op_attention(kernels, evn_op_act_format(s->ops, &y->out, rows.phase), s->attended, s->attended_stride,
 							 y->out.x_shift, &a, &mb->rows, err));
 	return evn_op_linear(s->ops, partial, s->dim_stride, s->attended, s->attended_stride, &y->out, rows, err);
 }
@@ -53,7 +53,7 @@ static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_feed_forward_spec *of = &s->graph->blocks[block].feed_forward;
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	const evn_form form = evn_op_form(s->ops, &y->out, rows.phase);
+	const evn_act_format form = evn_op_act_format(s->ops, &y->out, rows.phase);
 	const evn_half half = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
 	if (of->gated && evn_op_fuses(s->ops, &half, rows))
 		return evn_op_feed_forward_half(s->ops, &half, y->offsets[1], s->gated, s->gated_stride, err);
@@ -87,8 +87,8 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	if (last ? !mb->out_is_all || !shard->head.n_parts : !y->in.n_parts)
 		return NULL;
 	*out = (evn_norm){.kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind,
-					  .form = last ? evn_op_form(s->ops, &shard->head, EVN_DECODE)
-								   : evn_op_form(s->ops, &y->in, mb->rows.phase),
+					  .format = last ? evn_op_act_format(s->ops, &shard->head, EVN_DECODE)
+									 : evn_op_act_format(s->ops, &y->in, mb->rows.phase),
 					  .y = mb->normed,
 					  .w = weights->weight,
 					  .bias = weights->bias,
@@ -107,7 +107,8 @@ static evn_sum sum_behind(const evn_walker *w, uint32_t block, const evn_micro_b
 					 .slot = mb->stream,
 					 .overlaps = mb->overlaps,
 					 .packs = mb->rows.phase == EVN_PROMPT,
-					 .then = norm_before(w, block + 1, mb, norm)};
+					 .scale = w->workspace->graph->blocks[block].residual_scale,
+					 .then = evn_norm_epilogue(norm_before(w, block + 1, mb, norm))};
 }
 
 static evn_status begin_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
@@ -144,8 +145,8 @@ static evn_status begin(const evn_walker *w, const evn_batch *batch, const evn_m
 	evn_norm of;
 	const evn_norm *norm = norm_before(w, 0, mb, &of);
 	const uint32_t stride = w->workspace->dim_stride;
-	EVN_TRY(evn_write(w->workspace->q, mb->x, 0, batch->x + (uint64_t)mb->first_row * stride,
-					  (uint64_t)mb->rows.n_rows * stride * sizeof(float), err));
+	EVN_TRY(evn_comm_broadcast(w->comm, w->view->rank, mb->x, batch->x + (uint64_t)mb->first_row * stride,
+							   (uint64_t)mb->rows.n_rows * stride, err));
 	return norm ? evn_op_norm(w->workspace->ops, norm, mb->x, 0, mb->rows.n_rows, stride, err) : EVN_OK;
 }
 

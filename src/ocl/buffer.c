@@ -63,6 +63,25 @@ evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes
 	return create_buffer(out, d, bytes, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, host, what, err);
 }
 
+evn_status evn_buf_part(evn_buf **out, const evn_buf *whole, uint64_t at, uint64_t bytes, const char *what,
+						evn_error *err)
+{
+	const cl_buffer_region region = {(size_t)at, (size_t)bytes};
+	cl_int code;
+	evn_buf *b = *out = calloc(1, sizeof *b);
+	if (!b)
+		return evn_fail_memory(err, what, sizeof *b);
+	*b = (evn_buf){.cl = clCreateSubBuffer(whole->cl, 0, CL_BUFFER_CREATE_TYPE_REGION, &region, &code),
+				   .bytes = bytes,
+				   .device = whole->device,
+				   .serial = atomic_fetch_add(&n_created, 1) + 1};
+	if (b->cl)
+		return EVN_OK;
+	free(b);
+	*out = NULL;
+	return evn_cl_fail(err, whole->device, "clCreateSubBuffer", what, code);
+}
+
 void evn_buf_free(evn_buf *b)
 {
 	if (!b)

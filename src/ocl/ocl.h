@@ -8,7 +8,7 @@
 
 #include "find/find.h"
 
-/* ---- opened devices (device.c) ------------------------------------------------------------------------------- */
+/* ---- opened devices (device.c) --------------------------------------------------------------------------------- */
 
 typedef struct evn_device evn_device;
 
@@ -49,6 +49,11 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 						  evn_error *err);
 /* `bytes` of host memory at `host` (page-aligned, outliving the buffer) as a buffer; not copied on unified memory. */
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err);
+/* `bytes` of `whole`, which must outlive it, from `at` on: a multiple of EVN_PART_ALIGN. Different parts may be
+ * written by different queues at a time. */
+#define EVN_PART_ALIGN 4096u
+evn_status evn_buf_part(evn_buf **out, const evn_buf *whole, uint64_t at, uint64_t bytes, const char *what,
+						evn_error *err);
 void evn_buf_free(evn_buf *b);
 
 /* ---- queues and kernels (queue.c, program.c) ------------------------------------------------------------------- */
@@ -111,6 +116,7 @@ typedef struct {
 evn_args evn_args_begin(evn_kernel *k);
 void evn_arg_buf(evn_args *a, const evn_buf *b);
 void evn_arg_u32(evn_args *a, uint32_t v);
+void evn_arg_u64(evn_args *a, uint64_t v);
 void evn_arg_f32(evn_args *a, float v);
 void evn_arg_u32x2(evn_args *a, const uint32_t v[2]);
 void evn_arg_u32x4(evn_args *a, const uint32_t v[4]);
@@ -133,38 +139,15 @@ evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, co
 
 /* Event of the last queued command; release each. */
 evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err);
-/* Commands queued after this run after the events, which are of queues that share q's context; n <= EVN_MAX_RANKS.
+/* Commands queued after this run after the events, which are of queues that share q's context; n <= EVN_MAX_EVENTS.
  * *resumed completes when they may run. */
+#define EVN_MAX_EVENTS 64
 evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err);
 /* Device times at which a completed event began and ended, ns; comparable between events of one queue; 0 when
  * unknown. */
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
 void evn_event_free(evn_event *e);
-
-/* ---- activations and their norms (norm.c) ---------------------------------------------------------------------- */
-
-/* The form of an activation matrix that a product reads: f32 rows, or rows of 8-bit blocks (kernels/q8.cl), which
- * need less memory than f32 rows of the same stride. */
-typedef enum { EVN_FORM_F32, EVN_FORM_Q8, EVN_FORMS } evn_form;
-void evn_spec_store(evn_spec *s, evn_form form); /* what the kernel stores: part STORE */
-
-/* A norm of rows (n_tok, stride), and where it goes: y (n_tok, stride) in the form that the next product reads. */
-typedef enum { EVN_NORM_RMS, EVN_NORM_LAYER, EVN_NORM_NONE, EVN_NORM_KINDS } evn_norm_kind;
-typedef struct {
-	evn_norm_kind kind;
-	evn_form form;
-	evn_buf *y;
-	const evn_buf *w, *bias; /* (stride); NULL where the kind has none */
-	uint32_t dim;            /* true columns */
-	float eps;
-} evn_norm;
-/* What the kernel makes of a row: parts NORM and STORE, `items` work-items to a row. */
-void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_form form, uint32_t items);
-void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride);
-/* k: norm_rows of norm_rows.cl. Of the rows first .. first + n_tok of x (.., stride). */
-evn_status evn_norm_launch(evn_kernel *k, uint32_t items, const evn_norm *n, const evn_buf *x, uint32_t first,
-						   uint32_t n_tok, uint32_t stride, evn_error *err);
 
 /* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------ */
 

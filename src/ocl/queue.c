@@ -113,6 +113,7 @@ static void set_numbers(evn_args *a, const void *numbers, size_t size)
 }
 
 void evn_arg_u32(evn_args *a, uint32_t v) { set_numbers(a, &v, sizeof v); }
+void evn_arg_u64(evn_args *a, uint64_t v) { set_numbers(a, &v, sizeof v); }
 void evn_arg_f32(evn_args *a, float v) { set_numbers(a, &v, sizeof v); }
 void evn_arg_u32x2(evn_args *a, const uint32_t v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 void evn_arg_u32x4(evn_args *a, const uint32_t v[4]) { set_numbers(a, v, 4 * sizeof *v); }
@@ -188,7 +189,9 @@ evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err)
 /* With nothing to wait for, a barrier ends when what was queued before it has ended. */
 evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err)
 {
-	cl_event list[EVN_MAX_RANKS];
+	cl_event list[EVN_MAX_EVENTS];
+	if (n > EVN_MAX_EVENTS)
+		return evn_fail(err, EVN_ERR_LIMIT, "a queue can wait for %d events, not for %zu", EVN_MAX_EVENTS, n);
 	for (size_t i = 0; i < n; i++)
 		list[i] = events[i]->cl;
 	evn_event *e = *resumed = calloc(1, sizeof *e);

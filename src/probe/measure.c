@@ -37,7 +37,7 @@ typedef struct {
 	evn_matrix *matrices;
 	uint32_t n_matrices;
 	uint64_t bytes;
-	evn_buf *x[EVN_FORMS], *y; /* the same input in each form */
+	evn_buf *x[EVN_ACT_FORMATS], *y; /* the same input in each form */
 	uint32_t x_stride, y_stride;
 	uint32_t prompt_tokens; /* GEMM_TOKENS, or fewer on a slow device */
 	double prompt_ns;       /* of so many through a layer, by the quantised kernels */
@@ -149,20 +149,20 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 {
 	uint64_t bytes = (uint64_t)r->x_stride * GEMM_TOKENS * sizeof(float);
 	void *host;
-	for (int form = 0; form < EVN_FORMS; form++)
+	for (int form = 0; form < EVN_ACT_FORMATS; form++)
 		EVN_TRY(evn_buf_create(&r->x[form], r->device, bytes, EVN_BUF_DEVICE, "input", err));
 	EVN_TRY(evn_buf_create(&r->y, r->device, (uint64_t)r->y_stride * GEMM_TOKENS * sizeof(float), EVN_BUF_DEVICE,
 						   "output", err));
-	EVN_TRY(evn_map(r->queue, r->x[EVN_FORM_F32], bytes, EVN_MAP_OVERWRITE, true, &host, err));
+	EVN_TRY(evn_map(r->queue, r->x[EVN_ACT_F32], bytes, EVN_MAP_OVERWRITE, true, &host, err));
 	for (uint64_t i = 0; i < bytes / sizeof(float); i++)
 		((float *)host)[i] =
 			0.01f * (float)(i % 17); /* denormals or garbage would make some CPUs many times slower */
-	return evn_unmap(r->queue, r->x[EVN_FORM_F32], host, err);
+	return evn_unmap(r->queue, r->x[EVN_ACT_F32], host, err);
 }
 
 static evn_status multiply(bench_rank *r, const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
-	evn_form form = evn_op_form(r->ops, m, EVN_DECODE);
+	evn_act_format form = evn_op_act_format(r->ops, m, EVN_DECODE);
 	return evn_op_quantised(r->ops, r->y, r->y_stride, form, r->x[form], r->x_stride, m, n_tok, err);
 }
 
@@ -192,8 +192,7 @@ static evn_status use_dot(bench_rank *r, evn_dot dot, evn_error *err)
 	r->dot = dot;
 	EVN_TRY(evn_ops_create(&r->ops, r->queue, &(evn_ops_config){.dot = dot}, err));
 	if (dot != EVN_DOT_NONE)
-		EVN_TRY(
-			evn_op_store(r->ops, EVN_FORM_Q8, r->x[EVN_FORM_Q8], r->x[EVN_FORM_F32], r->x_stride, GEMM_TOKENS, err));
+		EVN_TRY(evn_op_store(r->ops, EVN_ACT_Q8, r->x[EVN_ACT_Q8], r->x[EVN_ACT_F32], r->x_stride, GEMM_TOKENS, err));
 	EVN_TRY(multiply(r, &r->matrices[0], 1, err));
 	return evn_queue_finish(r->queue, err);
 }
@@ -248,7 +247,7 @@ static evn_status quantised_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 static evn_status gemm_pass(bench_rank *r, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < r->n_matrices && i < LAYER_MATRICES; i++)
-		EVN_TRY(evn_op_gemm(r->ops, r->y, r->y_stride, r->x[EVN_FORM_F32], r->x_stride, &r->matrices[i], n_tok, err));
+		EVN_TRY(evn_op_gemm(r->ops, r->y, r->y_stride, r->x[EVN_ACT_F32], r->x_stride, &r->matrices[i], n_tok, err));
 	return evn_queue_finish(r->queue, err);
 }
 
@@ -302,11 +301,11 @@ static evn_status measure_launches(void *arg, uint32_t rank, evn_error *err)
 	enum { LAUNCHES = 256, MAPS = 16 };
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
-	EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x[EVN_FORM_F32], 16, 1, err));
+	EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x[EVN_ACT_F32], 16, 1, err));
 	EVN_TRY(evn_queue_finish(r->queue, err));
 	uint64_t began = evn_now_ns();
 	for (int i = 0; i < LAUNCHES; i++)
-		EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x[EVN_FORM_F32], 16, 1, err));
+		EVN_TRY(evn_op_add_bias(r->ops, r->y, r->y_stride, r->x[EVN_ACT_F32], 16, 1, err));
 	EVN_TRY(evn_queue_finish(r->queue, err));
 	uint64_t launched = evn_now_ns();
 	for (int i = 0; i < MAPS; i++) {
@@ -408,6 +407,7 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	enum { TIMES = 7 };
 	bench *b = arg;
 	double us[TIMES];
+	EVN_TRY(evn_comm_try(b->comm, rank, err));
 	EVN_TRY(evn_comm_time_all_reduce(b->comm, rank, b->reduce_floats, TIMES, us, err));
 	if (rank == 0)
 		tell(b, 0, reduce_key(evn_comm_reduce(b->comm)), evn_median(us, TIMES));
@@ -463,7 +463,12 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 
 static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
 {
-	evn_status s = evn_comm_create(&b->comm, queues, b->n, way, EVN_MESSAGES_F32, b->reduce_floats, err);
+	const evn_comm_config config = {.queues = queues,
+									.n_ranks = b->n,
+									.reduce = way,
+									.max_floats =
+										b->reduce_floats > EVN_TRIAL_FLOATS ? b->reduce_floats : EVN_TRIAL_FLOATS};
+	evn_status s = evn_comm_create(&b->comm, &config, err);
 	if (s == EVN_OK)
 		s = evn_team_run(b->team, fn, b, NULL, NULL, err);
 	evn_comm_free(b->comm);
@@ -555,7 +560,7 @@ static void bench_free(bench *b)
 		for (uint32_t k = 0; k < r->n_matrices; k++)
 			evn_matrix_free(&r->matrices[k]);
 		free(r->matrices);
-		for (int form = 0; form < EVN_FORMS; form++)
+		for (int form = 0; form < EVN_ACT_FORMATS; form++)
 			evn_buf_free(r->x[form]);
 		evn_buf_free(r->y);
 		evn_training_products_free(&r->training);

@@ -220,14 +220,21 @@ static evn_status split_alone(evn_steps *s, uint32_t rank, uint32_t divisor, evn
 	return EVN_OK;
 }
 
-static uint64_t message_floats(const evn_steps *s) { return evn_message_floats(s->graph->h, s->limits.n_batch); }
+static evn_status create_comm(const evn_steps *s, evn_comm **out, evn_queue *const *queues, uint32_t n,
+							  evn_reduce reduce, evn_error *err)
+{
+	const evn_comm_config config = {.queues = queues,
+									.n_ranks = n,
+									.reduce = reduce,
+									.max_floats = evn_message_floats(s->graph->h, s->limits.n_batch)};
+	return evn_comm_create(out, &config, err);
+}
 
 static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		EVN_TRY(split_alone(s, i, divisor, err));
-		EVN_TRY(evn_comm_create(&s->walkers[i].comm, &s->queues[i], 1, EVN_REDUCE_AUTO, EVN_MESSAGES_F32,
-								message_floats(s), err));
+		EVN_TRY(create_comm(s, &s->walkers[i].comm, &s->queues[i], 1, EVN_REDUCE_AUTO, err));
 	}
 	return evn_team_run(s->team, load, s, NULL, NULL, err);
 }
@@ -431,7 +438,7 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++) {
 		if (!ways[way])
 			continue;
-		EVN_TRY(evn_comm_create(&s->comms[way], s->queues, s->n, way, EVN_MESSAGES_F32, message_floats(s), err));
+		EVN_TRY(create_comm(s, &s->comms[way], s->queues, s->n, way, err));
 		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->comms[way]};
 		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->comms[way]};
 		of[n++] = way;

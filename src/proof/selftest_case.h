@@ -51,8 +51,8 @@ evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *
 
 /* n floats on the host and a buffer for them; the case may change the values and then uploads them. */
 evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
-/* The same for an activation matrix (n_rows, stride) of n floats, in a buffer for whole blocks of rows: products may read
- * and write the rows behind the last (EVN_BLOCK_TOKENS), which are not compared. */
+/* The same for an activation matrix (n_rows, stride) of n floats, in a buffer for whole blocks of rows: products may
+ * read and write the rows behind the last (EVN_BLOCK_TOKENS), which are not compared. */
 evn_status evn_case_rows_make(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err);
 /* Such a matrix that the kernel changes. */
 evn_status evn_case_rows_output(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err);

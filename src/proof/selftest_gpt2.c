@@ -7,12 +7,12 @@ typedef struct {
 	uint32_t width, n_tok;
 	float shift; /* added to the inputs: a mean far from zero */
 	bool tiny;
-	evn_form form;
+	evn_act_format form;
 } row_shape;
 
-static evn_status check(evn_cases *c, const evn_case_array *y, evn_form form, evn_error *err)
+static evn_status check(evn_cases *c, const evn_case_array *y, evn_act_format form, evn_error *err)
 {
-	return form == EVN_FORM_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
+	return form == EVN_ACT_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
 }
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
@@ -68,7 +68,7 @@ static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_
 	EVN_TRY(make_rows(c, &x, first + s->n_tok, s->width, s->shift, err));
 	EVN_TRY(make_rows(c, &w, 1, s->width, 0, err));
 	EVN_TRY(make_rows(c, &b, 1, s->width, 0, err));
-	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_FORM_F32)) * stride, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_ACT_F32)) * stride, err));
 	for (uint32_t t = 0; t < s->n_tok; t++) {
 		uint64_t to = (uint64_t)t * stride;
 		expect_row(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
@@ -129,11 +129,11 @@ static evn_status gelu_case(evn_cases *c, const void *s, evn_error *err) { retur
 
 void evn_selftest_gpt2(evn_cases *c)
 {
-	static const char *const forms[EVN_FORMS] = {"f32", "q8"};
+	static const char *const forms[EVN_ACT_FORMATS] = {"f32", "q8"};
 	static const row_shape norms[] = {
 		{50, 2, 0, true, 0}, {32, 1, 3, true, 0}, {768, 3, 0, false, 0}, {1001, 2, -5, false, 0}};
 	static const row_shape units[] = {{64, 2, 0, true, 0}, {48, 1, 0, true, 0}, {3072, 2, 0, false, 0}};
-	for (evn_form form = 0; form < EVN_FORMS; form++) {
+	for (evn_act_format form = 0; form < EVN_ACT_FORMATS; form++) {
 		for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
 			row_shape s = norms[i];
 			s.form = form;

@@ -28,7 +28,7 @@ typedef struct {
 /* The halves' own data: W_in stacked of n_in tensors, W_out cut by columns. */
 typedef struct {
 	evn_ops *ops;
-	evn_form form;
+	evn_act_format form;
 	evn_weights in[EVN_MATRIX_PARTS], out;
 	evn_row_block blocks[EVN_MATRIX_PARTS];
 	uint32_t n_in, offsets[EVN_MATRIX_PARTS];
@@ -51,11 +51,11 @@ static evn_status make(evn_cases *c, half_data *d, const evn_quant *quant, uint3
 	EVN_TRY(evn_matrix_split_output(&d->m_in, c->q, d->blocks, d->n_in, d->offsets, err));
 	EVN_TRY(evn_matrix_split_input(&d->m_out, c->q, &d->out.tensor, d->columns, err));
 	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot, .items = 1}, err));
-	d->form = evn_op_form(d->ops, &d->m_in, EVN_DECODE);
+	d->form = evn_op_act_format(d->ops, &d->m_in, EVN_DECODE);
 	EVN_TRY(evn_case_input(c, &d->x, evn_round_up(d->m_in.columns, EVN_PAD), err));
 	EVN_TRY(evn_case_output(c, &d->y, evn_round_up(d->m_out.rows, EVN_PAD), err));
 	d->x_buf = d->x.buf;
-	return d->form == EVN_FORM_Q8 ? evn_case_round(c, d->ops, &d->x, (uint32_t)d->x.n, &d->x_buf, err) : EVN_OK;
+	return d->form == EVN_ACT_Q8 ? evn_case_round(c, d->ops, &d->x, (uint32_t)d->x.n, &d->x_buf, err) : EVN_OK;
 }
 
 static void free_half(half_data *d)
@@ -75,9 +75,9 @@ static void expect_in(const half_data *d, uint32_t i, uint32_t r, double *want, 
 /* What lies between the halves, checked; then its values are the device's. */
 static evn_status take_between(evn_cases *c, const half_data *d, evn_case_array *a, const char *what, evn_error *err)
 {
-	EVN_TRY(d->form == EVN_FORM_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
-	return d->form == EVN_FORM_Q8 ? evn_case_take_q8(c, a, a->buf, err)
-								  : evn_read(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
+	EVN_TRY(d->form == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
+	return d->form == EVN_ACT_Q8 ? evn_case_take_q8(c, a, a->buf, err)
+								 : evn_read(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
 }
 
 /* y = W_out times what lies between. */

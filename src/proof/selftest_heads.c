@@ -15,7 +15,7 @@ typedef struct {
 	evn_attention_config config;
 	evn_heads_at of;
 	uint32_t n_tok;
-	evn_form form;        /* of what attention stores */
+	evn_act_format form;  /* of what attention stores */
 	uint32_t first_block; /* column of the first head; 0: FIRST_COLUMN */
 } head_shape;
 
@@ -342,7 +342,7 @@ evn_status evn_attention_run_rows(evn_cases *c, const evn_attention_ops *ops, ev
 	return make_rows(c, ops, r, 1, out, err);
 }
 
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form,
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format form,
 								  evn_error *err)
 {
 	evn_attention fill = r->at;
@@ -371,7 +371,8 @@ evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error 
 	return read_cache(c, &r->v_cache, &r->v_tiles, err);
 }
 
-static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_form form, evn_error *err)
+static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format form,
+						 evn_error *err)
 {
 	evn_row_set rows;
 	EVN_TRY(evn_attention_run_fill(c, ops, r, form, err));
@@ -402,7 +403,7 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 		return st;
 	evn_check_cache(c, &r);
 	evn_expect_attended(&r);
-	return s->form == EVN_FORM_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
+	return s->form == EVN_ACT_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
 }
 
 /* ---- all of them --------------------------------------------------------------------------------------------------
@@ -480,26 +481,26 @@ static const head_shape shapes[] = {
 	 {HEAD(32, 12), .group = 2},
 	 {LOCAL(2, 1), .position = 16},
 	 .n_tok = 1,
-	 .form = EVN_FORM_Q8,
+	 .form = EVN_ACT_Q8,
 	 .first_block = FIRST_BLOCK},
 	{"64 in blocks, 700 keys, 3 splits",
 	 false,
 	 {HEAD(64, 64), .group = 3, .splits = 3},
 	 {LOCAL(3, 1), .position = 699},
 	 .n_tok = 2,
-	 .form = EVN_FORM_Q8,
+	 .form = EVN_ACT_Q8,
 	 .first_block = FIRST_BLOCK},
 	{"20 stored in blocks afterwards",
 	 true,
 	 {HEAD(20, 20), .group = 1},
 	 {LOCAL(2, 2), .position = 3},
 	 .n_tok = 2,
-	 .form = EVN_FORM_Q8},
+	 .form = EVN_ACT_Q8},
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 
 /* The three kinds of steps: a token, a prompt, a token whose keys are split. */
-static void heads_of_model(evn_cases *c, evn_form form)
+static void heads_of_model(evn_cases *c, evn_act_format form)
 {
 	static const struct {
 		const char *name;
@@ -511,9 +512,9 @@ static void heads_of_model(evn_cases *c, evn_form form)
 						.of = {LOCAL(2 * heads->group, 2), .position = steps[i].position},
 						.n_tok = steps[i].n_tok,
 						.form = form,
-						.first_block = form == EVN_FORM_Q8 ? FIRST_BLOCK : 0};
+						.first_block = form == EVN_ACT_Q8 ? FIRST_BLOCK : 0};
 		s.config.splits = steps[i].splits;
-		evn_case_run(c, run, &s, "attention of the model, %s, %s", form == EVN_FORM_Q8 ? "q8" : "f32", steps[i].name);
+		evn_case_run(c, run, &s, "attention of the model, %s, %s", form == EVN_ACT_Q8 ? "q8" : "f32", steps[i].name);
 	}
 }
 
@@ -521,9 +522,9 @@ void evn_selftest_heads(evn_cases *c)
 {
 	if (c->options.heads) {
 		if (c->options.dots & 1u << EVN_DOT_NONE)
-			heads_of_model(c, EVN_FORM_F32);
+			heads_of_model(c, EVN_ACT_F32);
 		if (c->options.dots >> EVN_DOT_PLAIN)
-			heads_of_model(c, EVN_FORM_Q8);
+			heads_of_model(c, EVN_ACT_Q8);
 		return;
 	}
 	const head_shape *s = shapes;

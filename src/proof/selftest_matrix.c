@@ -196,7 +196,7 @@ evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_
 {
 	evn_case_array rounded;
 	EVN_TRY(evn_case_rows_output(c, &rounded, (uint32_t)(x->n / stride), stride, err));
-	EVN_TRY(evn_op_store(ops, EVN_FORM_Q8, rounded.buf, x->buf, stride, (uint32_t)(x->n / stride), err));
+	EVN_TRY(evn_op_store(ops, EVN_ACT_Q8, rounded.buf, x->buf, stride, (uint32_t)(x->n / stride), err));
 	for (uint64_t i = 0; i < rounded.n; i++) {
 		rounded.want[i] = (double)x->values[i];
 		rounded.bound[i] = 0;
@@ -212,8 +212,8 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 	activations a;
 	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
 	const evn_buf *x = a.x.buf;
-	evn_form form = gemm ? EVN_FORM_F32 : evn_op_form(ops, m, EVN_DECODE);
-	if (form == EVN_FORM_Q8)
+	evn_act_format form = gemm ? EVN_ACT_F32 : evn_op_act_format(ops, m, EVN_DECODE);
+	if (form == EVN_ACT_Q8)
 		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	for (uint32_t i = 0; i < n; i++)
 		expect_product(&a, &products[i]);
@@ -329,7 +329,7 @@ void evn_expect_gated(double g, double dg, double u, double du, double *want, do
 
 /* Gate and up rows in one launch. Of all rows or a window of them. */
 static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const evn_weights *w, evn_range window,
-						  const uint32_t *y_offsets, uint32_t n_tok, evn_form y_form, evn_error *err)
+						  const uint32_t *y_offsets, uint32_t n_tok, evn_act_format y_form, evn_error *err)
 {
 	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0];
 	uint32_t offsets[2];
@@ -343,7 +343,7 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 	EVN_TRY(make_activations(c, &a, m, products, n_tok, err));
 	EVN_TRY(evn_case_rows_output(c, &y, n_tok, y_stride, err));
 	const evn_buf *x = a.x.buf;
-	if (evn_op_form(ops, m, EVN_DECODE) == EVN_FORM_Q8)
+	if (evn_op_act_format(ops, m, EVN_DECODE) == EVN_ACT_Q8)
 		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	expect_product(&a, &products[0]);
 	expect_product(&a, &products[1]);
@@ -357,7 +357,7 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 	}
 	EVN_TRY(evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride,
 						   (evn_rows){n_tok, EVN_DECODE}, err));
-	return y_form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
+	return y_form == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
 }
 
 static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
@@ -378,7 +378,7 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 	for (size_t i = 0; st == EVN_OK && i < sizeof rows / sizeof *rows; i++)
 		if (rows[i].begin < rows[i].end && rows[i].end <= s->rows)
 			st = gate_up(c, ops, &m, w, rows[i], y_offsets, s->n_tok,
-						 s->dot == EVN_DOT_NONE ? EVN_FORM_F32 : EVN_FORM_Q8, err);
+						 s->dot == EVN_DOT_NONE ? EVN_ACT_F32 : EVN_ACT_Q8, err);
 	evn_ops_free(ops);
 	evn_matrix_free(&m);
 	return st;

@@ -1,12 +1,14 @@
-/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, behind flags, of
- * packed messages. */
+/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, behind flags, of packed
+ * messages. */
 #include "proof/selftest_case.h"
+
+#include "kernels/constants.h"
+#include "nn/norm.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Words of the shared memory before the partials, which begin a multiple of sixteen words from its beginning. */
-enum { ALL_FLAGS = (EVN_LATE_SLOT + 1) * EVN_FLAG_WORDS };
+enum { MOST_RANKS = 12, FLAGS = EVN_FLAG_OF(MOST_RANKS) };
 
 static float float_of_bits(uint32_t bits)
 {
@@ -15,63 +17,66 @@ static float float_of_bits(uint32_t bits)
 	return f;
 }
 
-/* Shared memory in which the first `present` ranks but rank 0 have arrived at all-reduce `round`; rank 0's kernel
- * arrives there. Behind the flags n_floats more. */
-static evn_status make_shared(evn_cases *c, evn_case_array *shared, uint32_t present, uint32_t round,
-							  uint64_t n_floats, evn_error *err)
+/* Flags of which the first `present` ranks but rank 0 have arrived at all-reduce `round`; rank 0's kernel arrives
+ * there. */
+static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t present, uint32_t round, evn_error *err)
 {
-	EVN_TRY(evn_case_output(c, shared, ALL_FLAGS + n_floats, err));
-	for (uint32_t i = 0; i < ALL_FLAGS; i++)
-		shared->values[i] = 0;
-	shared->values[0] = float_of_bits(round - 1);
+	EVN_TRY(evn_case_output(c, flags, FLAGS, err));
+	for (uint32_t i = 0; i < FLAGS; i++)
+		flags->values[i] = 0;
+	flags->values[EVN_FLAG_OF(0)] = float_of_bits(round - 1);
 	for (uint32_t r = 1; r < present; r++)
-		shared->values[r * EVN_FLAG_WORDS] = float_of_bits(round);
-	EVN_TRY(evn_case_upload(c, shared, err));
-	for (uint64_t i = 0; i < shared->n; i++) {
-		shared->want[i] = (double)shared->values[i];
-		shared->bound[i] = 0;
+		flags->values[EVN_FLAG_OF(r)] = float_of_bits(round);
+	for (uint64_t i = 0; i < flags->n; i++) {
+		flags->want[i] = (double)flags->values[i];
+		flags->bound[i] = 0;
 	}
-	shared->want[0] = (double)float_of_bits(round);
-	return EVN_OK;
+	flags->want[EVN_FLAG_OF(0)] = (double)float_of_bits(round);
+	return evn_case_upload(c, flags, err);
 }
 
-static void flags_args(evn_args *a, const evn_case_array *shared, uint32_t n_ranks)
+static void arg_flags(evn_args *a, const evn_case_array *flags, uint32_t n_ranks)
 {
-	evn_arg_buf(a, shared->buf);
+	evn_arg_buf(a, flags->buf);
 	evn_arg_u32(a, 0);
 	evn_arg_u32(a, n_ranks);
 	evn_arg_u32(a, 100); /* looks */
 	evn_arg_u32(a, 3);   /* more before it goes */
 }
 
-/* The kernels that sum partial results: by groups of their own or by the one item that has waited for the
- * other ranks; the sum alone or its norm too. */
+/* The kernels that sum partial results: by groups of their own or by the one item that has waited for the other
+ * ranks; the sum alone or its norm too. */
 typedef struct {
-	uint32_t n_ranks, ranks; /* a bit for each rank */
+	uint32_t n_ranks;
+	uint64_t ranks; /* a bit for each that has a partial sum */
 	bool waits, norms;
-	evn_form form; /* of the norm */
+	evn_act_format form; /* of the norm */
+	float scale;
 } sum_shape;
 
 enum { N_TOK = 2, DIM = 3 * EVN_PAD - 5, STRIDE = 3 * EVN_PAD };
 
-/* One array of EVN_MAX_RANKS rows, each a partial; those of ranks that do not contribute are full of NaN: they must
- * not be read. */
-static void make_partials(evn_cases *c, uint32_t ranks, float *partials, evn_case_array *x)
+/* MOST_RANKS rows, each a partial sum; those of ranks that have none are full of NaN: they must not be read. */
+static evn_status make_partials(evn_cases *c, const sum_shape *s, evn_case_array *partials, evn_case_array *x,
+								evn_error *err)
 {
 	uint32_t n = 0;
+	EVN_TRY(evn_case_array_make(c, partials, MOST_RANKS * x->n, err));
 	for (uint64_t i = 0; i < x->n; i++)
 		x->bound[i] = fabs(x->want[i]);
-	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
-		n += ranks >> p & 1;
+	for (uint32_t p = 0; p < MOST_RANKS; p++) {
+		const bool has_one = s->ranks >> p & 1;
+		n += has_one;
 		for (uint64_t i = 0; i < x->n; i++) {
-			float *value = &partials[p * x->n + i];
-			*value = ranks >> p & 1 ? evn_case_random(c) : NAN;
-			x->want[i] += ranks >> p & 1 ? (double)*value : 0;
-			x->bound[i] += ranks >> p & 1 ? fabs((double)*value) : 0;
+			float *value = &partials->values[p * x->n + i];
+			*value = has_one ? evn_case_random(c) : NAN;
+			x->want[i] += has_one ? (double)s->scale * (double)*value : 0;
+			x->bound[i] += has_one ? fabs((double)s->scale * (double)*value) : 0;
 		}
 	}
 	for (uint64_t i = 0; i < x->n; i++)
 		x->bound[i] *= evn_roundings(n); /* n + 1 terms */
+	return evn_case_upload(c, partials, err);
 }
 
 /* As rmsnorm's in selftest_rows.c, and what the error of the sum adds to numerator and root. */
@@ -116,72 +121,47 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 	static const char *const files[2][2] = {{"add_partials.cl", "add_norm.cl"},
 											{"flags_sum.cl", "flags_and_norm.cl"}};
 	evn_spec spec = evn_spec_of(files[s->waits][s->norms]);
-	evn_spec_part(&spec, "MESSAGE", "message/f32.cl");
 	if (s->norms)
 		evn_spec_norm(&spec, EVN_NORM_RMS, s->form, items_of(c, s));
 	return evn_kernel_get(k, c->q, &spec, names[s->waits][s->norms], err);
 }
 
-/* The partials lie behind the flags. */
-static evn_status arg_shared(evn_cases *c, const sum_shape *s, evn_args *a, evn_case_array *shared,
-							 const evn_case_array *x, evn_error *err)
+static void arg_sum(evn_args *a, const evn_case_array *x, const evn_buf *messages, uint64_t apart, uint64_t ranks,
+					float scale)
 {
-	EVN_TRY(evn_case_upload(c, shared, err));
-	flags_args(a, shared, s->n_ranks);
-	evn_arg_u32(a, N_TOK * STRIDE / 16); /* apart */
 	evn_arg_buf(a, x->buf);
-	evn_arg_u32(a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
-	evn_arg_u32(a, ALL_FLAGS / 16);
-	evn_arg_u32(a, s->ranks);
-	return EVN_OK;
-}
-
-/* Each partial in a buffer, the ranks' first. */
-static evn_status arg_partials(evn_cases *c, uint32_t ranks, evn_args *a, const float *partials,
-							   const evn_case_array *x, evn_error *err)
-{
-	uint32_t n = 0;
-	evn_arg_buf(a, x->buf);
-	for (uint32_t p = 0; p < EVN_MAX_RANKS; p++)
-		n += ranks >> p & 1;
-	evn_arg_u32(a, n);
-	for (int contributes = 1; contributes >= 0; contributes--)
-		for (uint32_t p = 0; p < EVN_MAX_RANKS; p++) {
-			evn_case_array partial;
-			if ((ranks >> p & 1) != (uint32_t)contributes)
-				continue;
-			EVN_TRY(evn_case_array_make(c, &partial, x->n, err));
-			memcpy(partial.values, partials + p * x->n, x->n * sizeof *partials);
-			EVN_TRY(evn_case_upload(c, &partial, err));
-			evn_arg_buf(a, partial.buf);
-		}
-	return EVN_OK;
+	evn_arg_buf(a, messages);
+	evn_arg_u64(a, apart);
+	evn_arg_u64(a, ranks);
+	evn_arg_f32(a, scale);
 }
 
 static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const sum_shape *s = shape;
 	const float eps = 1e-5f;
-	evn_case_array x, w, y, shared;
+	evn_case_array x, w, y, flags, partials;
 	evn_kernel *k;
 	EVN_TRY(sum_kernel(c, s, &k, err));
-	EVN_TRY(make_shared(c, &shared, s->n_ranks, 7, EVN_MAX_RANKS * N_TOK * STRIDE, err));
+	EVN_TRY(make_flags(c, &flags, s->n_ranks, 7, err));
 	EVN_TRY(evn_case_output(c, &x, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_output(c, &y, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_input(c, &w, STRIDE, err));
-	make_partials(c, s->ranks, shared.values + ALL_FLAGS, &x);
+	EVN_TRY(make_partials(c, s, &partials, &x, err));
 	expect_norm(&x, &w, eps, &y);
 	evn_args a = evn_args_begin(k);
-	EVN_TRY(s->waits ? arg_shared(c, s, &a, &shared, &x, err)
-					 : arg_partials(c, s->ranks, &a, shared.values + ALL_FLAGS, &x, err));
+	if (s->waits)
+		arg_flags(&a, &flags, s->n_ranks);
+	arg_sum(&a, &x, partials.buf, x.n * sizeof(float), s->ranks, s->scale);
+	if (s->waits)
+		evn_arg_u32(&a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
 	if (s->norms)
 		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->form, y.buf, w.buf, NULL, DIM, eps}, STRIDE);
 	EVN_TRY(launch_sum(c, s, &a, err));
-	shared.n = ALL_FLAGS;
 	if (s->waits)
-		EVN_TRY(evn_case_check(c, &shared, "flags", err));
+		EVN_TRY(evn_case_check(c, &flags, "flags", err));
 	if (s->norms)
-		EVN_TRY(s->form == EVN_FORM_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
+		EVN_TRY(s->form == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
 	return evn_case_check(c, &x, "x", err);
 }
 
@@ -191,13 +171,12 @@ static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
 	evn_case_array flags;
-	evn_spec spec = evn_spec_of("flags_sum.cl");
+	const evn_spec spec = evn_spec_of("flags_sum.cl");
 	evn_kernel *arrive, *wait;
-	evn_spec_part(&spec, "MESSAGE", "message/f32.cl");
 	EVN_TRY(evn_kernel_get(&arrive, c->q, &spec, "flags_arrive", err));
 	EVN_TRY(evn_kernel_get(&wait, c->q, &spec, "flags_wait", err));
-	EVN_TRY(make_shared(c, &flags, present, round, 0, err));
-	flags.want[0] = (double)float_of_bits(round + 1);
+	EVN_TRY(make_flags(c, &flags, present, round, err));
+	flags.want[EVN_FLAG_OF(0)] = (double)float_of_bits(round + 1);
 	for (int i = 0; i < 2; i++) {
 		evn_args a = evn_args_begin(arrive);
 		evn_arg_buf(&a, flags.buf);
@@ -205,15 +184,15 @@ static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 		EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	}
 	if (present < 3)
-		flags.want[EVN_LATE_SLOT * EVN_FLAG_WORDS] = (double)float_of_bits(present + 1);
+		flags.want[EVN_FLAG_LATE] = (double)float_of_bits(present + 1);
 	evn_args a = evn_args_begin(wait);
-	flags_args(&a, &flags, 3);
+	arg_flags(&a, &flags, 3);
 	evn_arg_u32(&a, 1);
 	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	return evn_case_check(c, &flags, "flags", err);
 }
 
-/* Formats of long messages as kernels/message/ has them: what a value moves when it is packed, as a fraction of
+/* Formats of packed messages as kernels/message/ has them: what a value moves when it is packed, as a fraction of
  * itself, of the largest of its block, and at least. The q8 scale is a division's result rounded up to 8 bits; a byte
  * goes through its inverse and a product. */
 typedef struct {
@@ -245,53 +224,72 @@ static evn_status make_message(evn_cases *c, const message_shape *m, evn_case_ar
 	return evn_case_upload(c, partial, err);
 }
 
-/* Two messages packed, then added to x. */
+/* Two messages packed, the second as rank 2's, then added to x. */
+static evn_status pack_and_add(evn_cases *c, const message_shape *m, evn_case_array *partials, const evn_buf *packed,
+							   const evn_case_array *x, evn_error *err)
+{
+	evn_kernel *pack, *add;
+	evn_spec spec = evn_spec_of("pack.cl");
+	evn_spec_part(&spec, "MESSAGE", "message/%s.cl", m->name);
+	EVN_TRY(evn_kernel_get(&pack, c->q, &spec, "pack", err));
+	spec = evn_spec_of("add_partials.cl");
+	evn_spec_part(&spec, "MESSAGE", "message/%s.cl", m->name);
+	EVN_TRY(evn_kernel_get(&add, c->q, &spec, "add_partials", err));
+	for (uint32_t i = 0; i < 2; i++) {
+		evn_buf *part;
+		EVN_TRY(evn_buf_part(&part, packed, 2 * i * EVN_PART_ALIGN, EVN_PART_ALIGN, "a message", err));
+		evn_args a = evn_args_begin(pack);
+		evn_arg_buf(&a, part);
+		evn_arg_buf(&a, partials[i].buf);
+		evn_status s = evn_launch_items(&a, (uint32_t)(partials[i].n / 32), err);
+		evn_buf_free(part);
+		EVN_TRY(s);
+	}
+	evn_args a = evn_args_begin(add);
+	arg_sum(&a, x, packed, EVN_PART_ALIGN, 5, 1);
+	return evn_launch_items(&a, (uint32_t)(x->n / 16), err);
+}
+
 static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	enum { N = 11 * 32 };
 	const message_shape *m = shape;
-	evn_spec packs = evn_spec_of("pack.cl"), adds = evn_spec_of("add_partials.cl");
-	evn_kernel *pack, *add;
-	evn_case_array partials[2], packed[2], x;
-	evn_spec_part(&packs, "MESSAGE", "message/%s.cl", m->name);
-	EVN_TRY(evn_kernel_get(&pack, c->q, &packs, "pack", err));
-	evn_spec_part(&adds, "MESSAGE", "message/%s.cl", m->name);
-	EVN_TRY(evn_kernel_get(&add, c->q, &adds, "add_partials", err));
+	evn_case_array partials[2], packed, x;
 	EVN_TRY(evn_case_output(c, &x, N, err));
+	EVN_TRY(evn_case_input(c, &packed, 3 * EVN_PART_ALIGN / sizeof(float), err));
 	for (int i = 0; i < 2; i++) {
-		EVN_TRY(evn_case_input(c, &packed[i], N, err));
 		EVN_TRY(evn_case_array_make(c, &partials[i], N, err));
 		EVN_TRY(make_message(c, m, &partials[i], &x, err));
-		evn_args a = evn_args_begin(pack);
-		evn_arg_buf(&a, packed[i].buf);
-		evn_arg_buf(&a, partials[i].buf);
-		EVN_TRY(evn_launch_items(&a, N / 32, err));
 	}
 	for (int i = 0; i < N; i++) /* what adds up may be a unit larger than the sum */
 		x.bound[i] += evn_roundings(2) * (fabs((double)x.values[i]) + fabs((double)partials[0].values[i]) +
 										  fabs((double)partials[1].values[i]) + 2 * x.bound[i]);
-	evn_args a = evn_args_begin(add);
-	evn_arg_buf(&a, x.buf);
-	evn_arg_u32(&a, 2);
-	for (int i = 0; i < EVN_MAX_RANKS; i++)
-		evn_arg_buf(&a, packed[i % 2].buf);
-	EVN_TRY(evn_launch_items(&a, N / 16, err));
+	EVN_TRY(pack_and_add(c, m, partials, packed.buf, &x, err));
 	return evn_case_check(c, &x, "x", err);
+}
+
+static void sums_of(evn_cases *c, sum_shape s)
+{
+	evn_case_run(c, sum_case, &s, "%s of %u", s.waits ? "flags_and_add" : "add_partials", s.n_ranks);
+	s.norms = true;
+	for (s.form = 0; s.form < EVN_ACT_FORMATS; s.form++)
+		evn_case_run(c, sum_case, &s, "%s %s of %u", s.waits ? "flags_and_norm" : "add_norm",
+					 s.form == EVN_ACT_Q8 ? "q8" : "f32", s.n_ranks);
 }
 
 void evn_selftest_sums(evn_cases *c)
 {
-	static const uint32_t groups[][2] = {{1, 1}, {2, 3}, {3, 5}, {EVN_MAX_RANKS, (1 << EVN_MAX_RANKS) - 1}};
+	static const struct {
+		uint32_t n;
+		uint64_t ranks;
+		float scale;
+	} groups[] = {{1, 1, 1}, {2, 3, 1}, {3, 5, -0.375f}, {8, 255, 1}, {MOST_RANKS, 0xdb6, 1}};
 	static const uint32_t present[] = {1, 2, 3};
 	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-		for (int waits = 0; waits < 2; waits++) {
-			sum_shape s = {.n_ranks = groups[i][0], .ranks = groups[i][1], .waits = waits};
-			evn_case_run(c, sum_case, &s, "%s of %u", waits ? "flags_and_add" : "add_partials", s.n_ranks);
-			s.norms = true;
-			for (s.form = 0; s.form < EVN_FORMS; s.form++)
-				evn_case_run(c, sum_case, &s, "%s %s of %u", waits ? "flags_and_norm" : "add_norm",
-							 s.form == EVN_FORM_Q8 ? "q8" : "f32", s.n_ranks);
-		}
+		for (int waits = 0; waits < 2; waits++)
+			sums_of(c,
+					(sum_shape){
+						.n_ranks = groups[i].n, .ranks = groups[i].ranks, .scale = groups[i].scale, .waits = waits});
 	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
 		evn_case_run(c, flags_case, &present[i], "flags %u of 3", present[i]);
 	for (size_t i = 0; i < sizeof message_shapes / sizeof *message_shapes; i++)

@@ -277,8 +277,11 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 		evn_device_build_throwaway(t->devices[i], evn_device_slow_binaries(t->devices[i]));
 		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
 	}
-	EVN_TRY(evn_comm_create(&t->comm, t->queues, t->n_ranks, reduce, EVN_MESSAGES_F32,
-							evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks), err));
+	const evn_comm_config config = {.queues = t->queues,
+									.n_ranks = t->n_ranks,
+									.reduce = reduce,
+									.max_floats = evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks)};
+	EVN_TRY(evn_comm_create(&t->comm, &config, err));
 	EVN_TRY(evn_team_create(&t->team, t->n_ranks, release_waiting, t, err));
 	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);
 }

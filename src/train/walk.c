@@ -109,9 +109,9 @@ static evn_status expand(evn_network *n, const evn_train_layer *y, evn_error *er
 	EVN_TRY(evn_linear_forward(&y->gate_up, &n->products, a->gate_up, n->gate_up_stride, a->ffn_normed, n->dim_stride,
 							   n->n_tok, err));
 	if (!gated(n))
-		return evn_op_gelu(n->products.ops, EVN_FORM_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride,
+		return evn_op_gelu(n->products.ops, EVN_ACT_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride,
 						   evn_range_len(y->ff), n->n_tok, err);
-	return evn_op_swiglu(n->products.ops, EVN_FORM_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride,
+	return evn_op_swiglu(n->products.ops, EVN_ACT_F32, a->gated, n->gated_stride, a->gate_up, n->gate_up_stride,
 						 y->up_offset, evn_range_len(y->ff), n->n_tok, err);
 }
 

@@ -82,8 +82,12 @@ static inline void ranks_start(ranks *r, const evn_model *m, const double *share
 	if (r->n_layers)
 		evn_graph_keep_layers(r->graph, r->n_layers);
 	require_ok(evn_split_make(&r->split, &r->shape, r->n, shares, prompt_shares, memory, &err));
-	require_ok(evn_comm_create(&r->comm, r->queues, r->n, reduce, r->limits.messages,
-							   evn_message_floats(r->graph->h, r->limits.n_batch), &err));
+	const evn_comm_config config = {.queues = r->queues,
+									.n_ranks = r->n,
+									.reduce = reduce,
+									.messages = r->limits.messages,
+									.max_floats = evn_message_floats(r->graph->h, r->limits.n_batch)};
+	require_ok(evn_comm_create(&r->comm, &config, &err));
 	require_ok(evn_team_create(&r->team, r->n, ranks_cancel, r, &err));
 	require_ok(evn_team_run(r->team, ranks_load, r, NULL, NULL, &err));
 }

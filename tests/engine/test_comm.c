@@ -67,7 +67,9 @@ static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_me
 		require_ok(evn_buf_create(&r->x[i], r->devices[i], most * sizeof(float), EVN_BUF_DEVICE, "x", &err));
 		require_ok(evn_fill_zero(r->queues[i], r->x[i], &err));
 	}
-	require_ok(evn_comm_create(&r->comm, r->queues, r->n, how, messages, most, &err));
+	const evn_comm_config config = {
+		.queues = r->queues, .n_ranks = r->n, .reduce = how, .messages = messages, .max_floats = most};
+	require_ok(evn_comm_create(&r->comm, &config, &err));
 	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
 	if (how != EVN_REDUCE_AUTO)
 		assert_int_equal(evn_comm_reduce(r->comm), how);
@@ -159,8 +161,7 @@ static void check_sums(const char *devices, evn_reduce how)
 	close_ranks(&r);
 }
 
-/* ---- two long messages on their way at once, each with an x of its own --------------------------------------------
- */
+/* ---- two long messages on their way at once, each with an x of its own ----------------------------------------- */
 
 enum { SLOTS = 2, SLOT_ROUNDS = 5, SLOT_FLOATS = LONG_FLOATS + 96 };
 
@@ -177,7 +178,8 @@ static evn_sum slot_sum(const slots *l, uint32_t rank, uint32_t slot, uint32_t r
 					 .stride = SLOT_FLOATS,
 					 .ranks = mask_of(round * SLOTS + slot, l->r.n),
 					 .slot = slot,
-					 .overlaps = true};
+					 .overlaps = true,
+					 .scale = 1};
 }
 
 static evn_status end_slot(slots *l, uint32_t rank, uint32_t slot, uint32_t round, evn_error *err)
@@ -267,8 +269,7 @@ static void test_two_at_once(void **at)
 	free(l);
 }
 
-/* ---- packed messages: odd numbers of blocks of 32, and short ones between them ------------------------------------
- */
+/* ---- packed messages: odd numbers of blocks of 32, and short ones between them --------------------------------- */
 
 /* Largest error of a value as a fraction of itself and of the largest in its block, and the least one. */
 static const struct {
@@ -457,8 +458,9 @@ static void test_events_need_one_platform(void **at)
 	evn_comm *g;
 	(void)at;
 	open_ranks(&r, several_drivers, EVN_REDUCE_HOST, EVN_MESSAGES_F32);
-	assert_int_equal(evn_comm_create(&g, r.queues, r.n, EVN_REDUCE_EVENTS, EVN_MESSAGES_F32, 64, &err),
-					 EVN_ERR_USAGE);
+	const evn_comm_config config = {
+		.queues = r.queues, .n_ranks = r.n, .reduce = EVN_REDUCE_EVENTS, .max_floats = 64};
+	assert_int_equal(evn_comm_create(&g, &config, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "reduce: events needs all devices on one platform"));
 	evn_comm_free(g);
 	close_ranks(&r);

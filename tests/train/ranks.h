@@ -71,8 +71,11 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 	evn_graph_free(graph);
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, NULL, memory, &err));
 	require_ok(evn_network_check(r->model, &r->trained, &r->shape, &err));
-	require_ok(evn_comm_create(&r->comm, r->queues, r->n, c->reduce, EVN_MESSAGES_F32,
-								evn_network_message(r->model, &r->trained, &r->shape, r->n), &err));
+	const evn_comm_config config = {.queues = r->queues,
+									.n_ranks = r->n,
+									.reduce = c->reduce,
+									.max_floats = evn_network_message(r->model, &r->trained, &r->shape, r->n)};
+	require_ok(evn_comm_create(&r->comm, &config, &err));
 	require_ok(evn_team_create(&r->team, r->n, ranks_give_up, r, &err));
 	require_ok(evn_team_run(r->team, ranks_load, r, NULL, NULL, &err));
 }

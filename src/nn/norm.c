@@ -1,0 +1,56 @@
+/* norm.c - which parts a norm has, and its arguments. */
+#include "nn/norm.h"
+
+void evn_spec_store(evn_spec *s, evn_act_format format)
+{
+	evn_spec_part(s, "STORE", format == EVN_ACT_Q8 ? "store_q8.cl" : "store_f32.cl");
+}
+
+void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_act_format format, uint32_t items)
+{
+	static const char *const names[EVN_NORM_KINDS] = {"rms", "layer", "none"};
+	evn_spec_part(s, "NORM", "norm_%s.cl", names[kind]);
+	evn_spec_store(s, format);
+	evn_spec_define(s, "NORM_ITEMS", items);
+}
+
+void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride)
+{
+	const evn_buf *unread = n->y; /* every argument must be set */
+	evn_arg_buf(a, n->y);
+	evn_arg_buf(a, n->w ? n->w : unread);
+	evn_arg_buf(a, n->bias ? n->bias : unread);
+	evn_arg_u32(a, stride);
+	evn_arg_u32(a, n->dim);
+	evn_arg_f32(a, n->eps);
+}
+
+evn_status evn_norm_launch(evn_kernel *k, uint32_t items, const evn_norm *n, const evn_buf *x, uint32_t first,
+						   uint32_t n_rows, uint32_t stride, evn_error *err)
+{
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, first);
+	evn_arg_norm(&a, n, stride);
+	return evn_launch(&a, 1, (size_t[]){n_rows}, (size_t[]){items}, err);
+}
+
+static void specify(evn_spec *s, const void *norm, uint32_t items)
+{
+	const evn_norm *n = norm;
+	evn_spec_norm(s, n->kind, n->format, items);
+}
+
+static void set_args(evn_args *a, const void *norm, uint32_t stride) { evn_arg_norm(a, norm, stride); }
+
+evn_epilogue evn_norm_epilogue(const evn_norm *n)
+{
+	if (!n)
+		return (evn_epilogue){0};
+	return (evn_epilogue){.add = "add_norm",
+						  .flags = "flags_and_norm",
+						  .key = (uint32_t)n->kind * EVN_ACT_FORMATS + (uint32_t)n->format,
+						  .specify = specify,
+						  .set_args = set_args,
+						  .arg = n};
+}
