@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* A row for each architecture. */
-#define ARCHITECTURES(row) row(llama) row(qwen2) row(qwen3) row(smollm3) row(gpt2) row(simple_lm)
+#define ARCHITECTURES(row) row(llama) row(qwen2) row(qwen3) row(smollm3) row(granite) row(gpt2) row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
