@@ -80,7 +80,7 @@ static evn_status load(evn_engine *e, evn_error *err)
 	EVN_TRY(evn_pool_grow(&e->pool, evn_blocks_for(e->prepared.limits.n_ctx), err));
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
-		l.total_bytes += evn_split_bytes(&e->prepared.shape, &e->prepared.split, i);
+		l.total_bytes += evn_split_bytes(&e->prepared.split, i);
 	EVN_TRY(evn_team_run(e->team, load_rank, &l, show_loading, &l, err));
 	show_loading(&l);
 	if (atomic_load(&l.progress.stop))

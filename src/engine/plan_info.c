@@ -20,22 +20,24 @@ static void put_range(uint32_t out[2], evn_range r)
 
 static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 {
-	const evn_layer_split none = {0}, *first = s->split->n_layers ? &s->split->layers[i] : &none;
+	const evn_plan_shape *shape = &s->split->shape;
+	const uint32_t attention = evn_plan_find(shape, EVN_CUT_HEADS), units = evn_plan_find(shape, EVN_CUT_UNITS);
+	const evn_part *heads = evn_split_part(s->split, attention, 0, i), *ff = evn_split_part(s->split, units, 0, i);
 	const evn_rank_profile *rates = &s->profile->ranks[i];
 	evn_plan_rank *r = &p->ranks[i];
 	evn_pick_name(s->system, &s->picks[i], p->rank_devices[i], sizeof p->rank_devices[i]);
 	snprintf(p->rank_names[i], sizeof p->rank_names[i], "%s", evn_system_info(s->system, s->picks[i].device)->name);
 	r->device = p->rank_devices[i];
 	r->name = p->rank_names[i];
-	r->share_decode = evn_split_share(s->shape, s->split, i, EVN_DECODE);
-	r->share_prefill = evn_split_share(s->shape, s->split, i, EVN_PROMPT);
-	put_range(r->heads, first->heads);
-	if (s->split->n_layers)
-		put_range(r->kv_heads, evn_kv_range(s->shape, first->heads));
-	put_range(r->ff, first->ff[EVN_DECODE]);
-	put_range(r->prompt_ff, first->ff[EVN_PROMPT]);
-	put_range(r->vocab, s->split->vocab[i]);
-	r->bytes = evn_split_bytes(s->shape, s->split, i);
+	r->share_decode = evn_split_share(s->split, i, EVN_DECODE);
+	r->share_prefill = evn_split_share(s->split, i, EVN_PROMPT);
+	put_range(r->heads, heads->held);
+	if (attention < shape->n_classes)
+		put_range(r->kv_heads, evn_plan_groups(&shape->classes[attention], heads->held));
+	put_range(r->ff, ff->used[EVN_DECODE]);
+	put_range(r->prompt_ff, ff->used[EVN_PROMPT]);
+	put_range(r->vocab, evn_split_part(s->split, EVN_PLAN_VOCAB, 0, i)->held);
+	r->bytes = evn_split_bytes(s->split, i);
 	r->gemv_gbs = rates->gemv_gbs;
 	r->gemm_gflops = rates->gemm_gflops;
 	r->launch_us = rates->launch_us;

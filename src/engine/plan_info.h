@@ -7,7 +7,6 @@
 
 typedef struct {
 	const evn_system *system;
-	const evn_plan_shape *shape;
 	const evn_split *split;
 	const evn_pick *picks; /* (n_ranks of split) */
 	const evn_plan_candidate *ranks;

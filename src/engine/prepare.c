@@ -260,7 +260,7 @@ static evn_status measure_apart(decision *d)
 		if (u->n > 1)
 			complete_parts(d, i);
 		use_rates(d, &d->candidates[i], d->profiles[i].ranks, u->n);
-		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].meeting);
+		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].reduce_cost);
 	}
 	return EVN_OK;
 }
@@ -322,9 +322,9 @@ static evn_phase chosen_by(const decision *d)
 	return d->profile_options.workload.purpose == EVN_FOR_TRAINING ? EVN_PROMPT : EVN_DECODE;
 }
 
-static evn_status choose(decision *d, evn_meeting meeting)
+static evn_status choose(decision *d, evn_reduce_cost cost)
 {
-	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, chosen_by(d), meeting, d->err));
+	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, chosen_by(d), cost, d->err));
 	explain_faults(d);
 	collect_picks(d);
 	return EVN_OK;
@@ -334,8 +334,8 @@ static evn_status choose(decision *d, evn_meeting meeting)
  * figures no longer speak for it, the planner chooses again with them. */
 static evn_status choose_and_measure(decision *d)
 {
-	evn_meeting meeting = {0};
-	EVN_TRY(choose(d, meeting));
+	evn_reduce_cost cost = {0};
+	EVN_TRY(choose(d, cost));
 	EVN_TRY(measure_together(d));
 	if (d->p->n == 1)
 		return EVN_OK;
@@ -344,9 +344,9 @@ static evn_status choose_and_measure(decision *d)
 			use_rates(d, &d->candidates[i], &d->p->profile.ranks[k], d->usages[i].n);
 			k += d->usages[i].n;
 		}
-	evn_profile_reduce(&d->p->profile, d->o->reduce, &meeting);
+	evn_profile_reduce(&d->p->profile, d->o->reduce, &cost);
 	const evn_choice before = d->choice;
-	EVN_TRY(choose(d, meeting));
+	EVN_TRY(choose(d, cost));
 	return memcmp(before.taken, d->choice.taken, sizeof before.taken) ? measure_together(d) : EVN_OK;
 }
 
@@ -377,27 +377,26 @@ static evn_status split_shares(decision *d)
 static evn_status describe(decision *d)
 {
 	evn_prepared *p = d->p;
-	evn_meeting meeting = {0};
-	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &meeting) : EVN_REDUCE_AUTO;
+	evn_reduce_cost cost = {0};
+	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &cost) : EVN_REDUCE_AUTO;
 	evn_choice best;
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		use_rates(d, &d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->candidates[i].share = d->candidates[i].prompt_share =
 			EVN_SHARE_AUTO; /* alone, a device holds everything */
-	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, chosen_by(d), meeting, NULL) != EVN_OK)
+	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, chosen_by(d), cost, NULL) != EVN_OK)
 		best = d->choice;
 	evn_plan_summary s = {.system = p->system,
-						  .shape = &p->shape,
 						  .split = &p->split,
 						  .picks = p->picks,
 						  .ranks = p->ranks,
 						  .profile = &p->profile,
-						  .predicted = evn_predict(&p->shape, &p->split, p->ranks, meeting),
+						  .predicted = evn_predict(&p->split, p->ranks, cost),
 						  .best_single = d->usages[best.best_single].name,
 						  .best_single_predicted = best.best_single_predicted,
 						  .reduce = evn_reduce_name(p->reduce),
-						  .all_reduce_us = meeting.token_us};
+						  .all_reduce_us = cost.token_us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
 			s.dropped[s.n_dropped] = d->usages[i].name;

@@ -12,7 +12,7 @@
 
 #define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "12" /* of the lines; part of the key */
+#define LINE_FORMAT "13" /* of the lines; part of the key */
 #define OTHERS 0.25      /* cores: what an idle desktop does is not worth a word */
 
 /* Settings that change what a driver does with the machine. */
@@ -71,8 +71,8 @@ static double *slot(evn_profile *p, uint32_t rank, const char *key)
 				 {"step_gbs", &r->steps.gemv_gbs},
 				 {"step_gflops", &r->steps.gemm_gflops},
 				 {"vocab_gbs", &r->steps.vocab_gbs},
-				 {"layer_us", &r->steps.layer_us},
-				 {"token_us", &r->steps.token_us},
+				 {"block_us", &r->steps.block_us},
+				 {"block_row_us", &r->steps.block_row_us},
 				 {"key_ns", &r->steps.key_ns},
 				 {"prompt_key_ns", &r->steps.prompt_key_ns}};
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
@@ -329,18 +329,19 @@ void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart
 		r->gemm_gflops = a->gemm_gflops * slower;
 		if (evn_profile_gemm(a) && r->steps.gemm_gflops > 0) {
 			r->steps.gemm_gflops = a->steps.gemm_gflops * slower;
-			r->steps.token_us = a->steps.token_us / slower;
+			r->steps.block_row_us = a->steps.block_row_us / slower;
 		}
 	}
 }
 
 /* A later way is taken unless it costs clearly more: what is measured in the middle of work holds whatever else held
- * that work up, on a busy machine several times what a meeting takes, and then chance would decide between ways of
- * which one alone takes five times as long as the other. Where spinning is really in a way it costs more than this.
+ * that work up, on a busy machine several times what an all-reduce takes, and then chance would decide between ways
+ * of which one alone takes five times as long as the other. Where spinning is really in a way it costs more than
+ * this.
  */
 #define CLEARLY 1.5
 
-evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meeting *cost)
+evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_reduce_cost *cost)
 {
 	const double token_us[] = {
 		[EVN_REDUCE_HOST] = p->host_us, [EVN_REDUCE_EVENTS] = p->events_us, [EVN_REDUCE_FLAGS] = p->flags_us};
@@ -354,18 +355,18 @@ evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meetin
 	const double prompt_us[] = {[EVN_REDUCE_HOST] = p->host_prompt_us,
 								[EVN_REDUCE_EVENTS] = p->events_prompt_us,
 								[EVN_REDUCE_FLAGS] = p->flags_prompt_us};
-	*cost = (evn_meeting){token_us[way], prompt_us[way]};
+	*cost = (evn_reduce_cost){token_us[way], prompt_us[way]};
 	return way;
 }
 
 evn_rates evn_profile_rates(const evn_rank_profile *r)
 {
-	enum { LAUNCHES = 10 }; /* of a layer */
+	enum { LAUNCHES = 5 }; /* of a block */
 	if (r->steps.gemv_gbs > 0 && r->steps.gemm_gflops > 0)
 		return r->steps;
 	return (evn_rates){.gemv_gbs = r->gemv_gbs,
 					   .gemm_gflops = fmax(r->gemm_gflops, r->prompt_gflops),
 					   .vocab_gbs = r->gemv_gbs,
-					   .layer_us = LAUNCHES * r->launch_us,
-					   .token_us = LAUNCHES * r->launch_us / EVN_PLAN_PROMPT};
+					   .block_us = LAUNCHES * r->launch_us,
+					   .block_row_us = LAUNCHES * r->launch_us / EVN_PLAN_PROMPT};
 }

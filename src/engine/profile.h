@@ -23,7 +23,7 @@ typedef struct {
 
 typedef struct {
 	evn_rank_profile ranks[EVN_MAX_RANKS];
-	double host_us, events_us, flags_us; /* a meeting for one token; 0: not possible or one rank */
+	double host_us, events_us, flags_us; /* an all-reduce for one token; 0: not possible or one rank */
 	double host_prompt_us, events_prompt_us, flags_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
 	double others; /* cores that other programs kept busy meanwhile; 0: hardly any */
 	double late;   /* 1: the last time measuring took too long; 2: and the time before; 0: it did not */
@@ -36,7 +36,7 @@ static inline bool evn_picks_alike(const evn_pick *a, const evn_pick *b)
 }
 
 /* The way and its cost that an engine should use. */
-evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_meeting *cost);
+evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_reduce_cost *cost);
 /* Whether prompts are multiplied by GEMM. All prompts go one way, as a row's bits must not depend on how many rows
  * come with it: by GEMM where that is faster from this many rows on. */
 #define EVN_GEMM_PROMPT 128u

@@ -171,9 +171,8 @@ static evn_status open_scorer(evn_scorer *s, evn_split_mode split, uint64_t n_wi
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		s->workers[i].scorer = s;
 	for (uint32_t i = 0; i < s->prepared.n; i++)
-		s->load_bytes += s->info.split == EVN_SPLIT_SEQUENCE
-							 ? evn_split_bytes(&s->alone[i].shape, &s->alone[i].split, 0)
-							 : evn_split_bytes(&s->prepared.shape, &s->prepared.split, i);
+		s->load_bytes += s->info.split == EVN_SPLIT_SEQUENCE ? evn_split_bytes(&s->alone[i].split, 0)
+															 : evn_split_bytes(&s->prepared.split, i);
 	EVN_TRY(evn_team_create(&s->team, s->n_workers, stop_others, s, err));
 	EVN_TRY(evn_team_run(s->team, load_worker, s, show_loading, s, err));
 	return atomic_load(&s->stop) ? evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped") : EVN_OK;

@@ -47,7 +47,7 @@ evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err)
 	evn_graph *g = calloc(1, sizeof *g);
 	if (!g)
 		return evn_fail_memory(err, "model", sizeof *g);
-	*g = (evn_graph){.model = m, .h = h, .embedding_scale = 1, .logit_scale = 1};
+	*g = (evn_graph){.model = m, .h = h, .embedding_scale = 1, .logit_scale = 1, .n_classes = EVN_PLAN_VOCAB + 1};
 	evn_status s = arch->fill(g, err);
 	if (s != EVN_OK) {
 		evn_graph_free(g);
@@ -171,12 +171,12 @@ static bool cut_alike(const evn_block *a, const evn_block *b)
 
 static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)
 {
-	for (b->cut_class = 0; b->cut_class < g->n_classes; b->cut_class++)
+	for (b->cut_class = EVN_PLAN_VOCAB + 1; b->cut_class < g->n_classes; b->cut_class++)
 		if (cut_alike(&g->blocks[g->class_first[b->cut_class]], b))
 			break;
-	if (b->cut_class == EVN_GRAPH_CLASSES)
+	if (b->cut_class == EVN_PLAN_CLASSES)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s: its blocks have more than %u shapes",
-						evn_gguf_name(evn_model_gguf(g->model)), EVN_GRAPH_CLASSES);
+						evn_gguf_name(evn_model_gguf(g->model)), EVN_PLAN_CLASSES - 1);
 	if (b->cut_class == g->n_classes)
 		g->class_first[g->n_classes++] = g->n_blocks;
 	b->cut_index = g->class_blocks[b->cut_class]++;

@@ -54,11 +54,8 @@ typedef struct {
 		evn_attention_spec attention;
 		evn_feed_forward_spec feed_forward;
 	};
-	uint32_t cut_class,
-		cut_index; /* which class of the plan cuts it, and the how-manieth block of that class it is */
+	uint32_t cut_class, cut_index; /* its class in the plan, and which block of that class it is */
 } evn_block;
-
-#define EVN_GRAPH_CLASSES 4u
 
 typedef struct {
 	const evn_model *model;
@@ -68,8 +65,8 @@ typedef struct {
 	bool biased;                        /* every norm and matrix of a block must have a bias; else a matrix may */
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
 	evn_norm_spec out_norm;
-	/* Blocks that are cut alike form a class of the plan; behind these classes comes the vocabulary. */
-	uint32_t n_classes, class_first[EVN_GRAPH_CLASSES], class_blocks[EVN_GRAPH_CLASSES]; /* first block; how many */
+	/* Blocks that are cut alike form a class of the plan, behind that of the vocabulary. */
+	uint32_t n_classes, class_first[EVN_PLAN_CLASSES], class_blocks[EVN_PLAN_CLASSES]; /* first block; how many */
 } evn_graph;
 
 /* The graph borrows m. EVN_ERR_UNSUPPORTED lists the architectures that there are. */

@@ -1,49 +1,68 @@
-/* shape.c - bytes of a head, of a unit, of a row of the vocabulary; grains. The planner works with means over blocks.
- */
+/* shape.c - bytes of a head, of a unit, of a row of the vocabulary; grains. The planner works with means over the
+ * blocks of a class. */
 #include "nn/shape.h"
+
+#include <math.h>
 
 #include "group/comm.h"
 #include "nn/embed.h"
 
-/* Bytes that all units, and all groups of units, of a block take together. */
-typedef struct {
-	uint64_t units, groups;
-} block_bytes;
+static uint64_t mean(uint64_t sum, uint64_t n) { return n ? (sum + n - 1) / n : 0; }
 
-static evn_status add_block(const evn_graph *g, const evn_block *b, block_bytes *sum, uint32_t *grain, evn_error *err)
+/* Adds a block's bytes to the sums of its class, and makes the grain as coarse as its formats ask for. */
+static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_class *sum, evn_error *err)
 {
 	evn_row_spec rows[EVN_MATRIX_PARTS];
-	const uint32_t n = evn_block_rows(b, rows);
+	const uint32_t n = evn_block_rows(b, rows), n_groups = b->n_units / b->group;
 	const evn_tensor *t;
 	for (uint32_t i = 0; i < n; i++) {
 		EVN_TRY(evn_block_tensor(g, b, rows[i].stem, &t, err));
-		const uint64_t n_rows = (uint64_t)rows[i].width * (rows[i].by_group ? b->n_units / b->group : b->n_units);
-		*(rows[i].by_group ? &sum->groups : &sum->units) += t->size_bytes / t->shape[1] * n_rows;
+		const uint64_t n_rows = (uint64_t)rows[i].width * (rows[i].by_group ? n_groups : b->n_units);
+		*(rows[i].by_group ? &sum->group_bytes : &sum->unit_bytes) += t->size_bytes / t->shape[1] * n_rows;
 	}
 	EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
-	sum->units += t->size_bytes;
-	if (t->quant->group_len > *grain)
-		*grain = t->quant->group_len;
+	sum->unit_bytes += t->size_bytes;
+	if (b->kind == EVN_BLOCK_FEED_FORWARD && t->quant->group_len > sum->grain)
+		sum->grain = t->quant->group_len;
 	return EVN_OK;
 }
 
-static uint64_t mean(uint64_t sum, uint64_t n) { return (sum + n - 1) / n; }
-
-static evn_status add_blocks(const evn_graph *g, evn_plan_shape *s, evn_error *err)
+/* Everything but bytes and grain, from the first block of the class. */
+static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t n_blocks, evn_limits limits)
 {
-	block_bytes of[EVN_BLOCK_KINDS] = {{0}};
-	uint32_t ignored = 0;
-	for (uint32_t i = 0; i < g->n_blocks; i++) {
-		const evn_block *b = &g->blocks[i];
-		const bool attends = b->kind == EVN_BLOCK_ATTENTION;
-		EVN_TRY(add_block(g, b, &of[b->kind], attends ? &ignored : &s->ff_grain, err));
-		if (!attends)
-			s->ff_unit_lines = b->in.n + 1;
+	const bool attends = b->kind == EVN_BLOCK_ATTENTION;
+	evn_row_spec rows[EVN_MATRIX_PARTS];
+	const uint32_t n = evn_block_rows(b, rows);
+	evn_plan_class k = {.kind = attends ? EVN_CUT_HEADS : EVN_CUT_UNITS,
+						.n_blocks = n_blocks,
+						.n = b->n_units,
+						.grain = attends ? 1 : EVN_TILE_ROWS,
+						.group = b->group,
+						.unit_macs = (double)b->unit_width * g->h->dim, /* columns of W_out */
+						.read_fraction = 1,
+						.by_phase = !attends};
+	for (uint32_t i = 0; i < n; i++)
+		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += (double)rows[i].width * g->h->dim;
+	if (attends) {
+		k.most_keys = INFINITY;
+		k.cache_bytes =
+			2 * (uint64_t)evn_blocks_for(limits.n_ctx) * evn_kv_block_bytes(limits.kv_cache, b->attention.head_dim);
 	}
-	const uint64_t n = s->n_layers;
-	s->head_bytes = mean(of[EVN_BLOCK_ATTENTION].units, n * s->n_heads);
-	s->kv_head_bytes = mean(of[EVN_BLOCK_ATTENTION].groups, n * s->n_kv_heads);
-	s->ff_unit_bytes = mean(of[EVN_BLOCK_FEED_FORWARD].units, n * s->ff_dim);
+	return k;
+}
+
+static evn_status add_classes(const evn_graph *g, evn_limits limits, evn_plan_shape *s, evn_error *err)
+{
+	s->n_classes = g->n_classes;
+	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < g->n_classes; k++)
+		s->classes[k] = class_of(g, &g->blocks[g->class_first[k]], g->class_blocks[k], limits);
+	for (uint32_t i = 0; i < g->n_blocks; i++)
+		EVN_TRY(add_block(g, &g->blocks[i], &s->classes[g->blocks[i].cut_class], err));
+	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < g->n_classes; k++) {
+		evn_plan_class *cut = &s->classes[k];
+		cut->unit_bytes = mean(cut->unit_bytes, (uint64_t)cut->n_blocks * cut->n);
+		cut->group_bytes = mean(cut->group_bytes, (uint64_t)cut->n_blocks * (cut->n / cut->group));
+	}
 	return EVN_OK;
 }
 
@@ -84,20 +103,16 @@ evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape
 	if (limits.n_ctx > embedding.n_positions)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens, and the model has learned %u positions",
 						limits.n_ctx, embedding.n_positions);
-	*out = (evn_plan_shape){.n_layers = h->n_layers,
-							.dim = h->dim,
-							.ff_dim = h->ff_dim,
-							.n_heads = h->n_heads,
-							.n_kv_heads = h->n_kv_heads,
-							.head_dim = h->head_dim,
-							.vocab = h->vocab,
-							.ff_grain = EVN_TILE_ROWS,
-							.ff_unit_lines = 1,
-							.vocab_grain = vocab_grain(h->vocab),
-							.vocab_row_bytes = head->size_bytes / h->vocab,
-							.kv_cache_bytes = 2 * (uint64_t)evn_blocks_for(limits.n_ctx) *
-											  evn_kv_block_bytes(limits.kv_cache, h->head_dim),
-							.fixed_bytes = fixed_bytes(h, limits)};
-	out->peer_bytes = evn_comm_peer_bytes(limits.messages, evn_message_floats(h, limits.n_batch));
-	return g->n_blocks ? add_blocks(g, out, err) : EVN_OK;
+	*out =
+		(evn_plan_shape){.fixed_bytes = fixed_bytes(h, limits),
+						 .peer_bytes = evn_comm_peer_bytes(limits.messages, evn_message_floats(h, limits.n_batch))};
+	out->classes[EVN_PLAN_VOCAB] = (evn_plan_class){.kind = EVN_CUT_ROWS,
+													.n_blocks = 1,
+													.n = h->vocab,
+													.grain = vocab_grain(h->vocab),
+													.group = 1,
+													.unit_bytes = head->size_bytes / h->vocab,
+													.unit_macs = h->dim,
+													.read_fraction = 1};
+	return add_classes(g, limits, out, err);
 }

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nn/part.h"
-
 /* What loading one block needs. */
 typedef struct {
 	evn_shard *s;
@@ -191,11 +189,11 @@ static evn_status load(evn_shard *s, evn_queue *q, const evn_split *split, uint3
 	for (uint32_t i = 0; i < s->graph->n_blocks; i++) {
 		evn_shard_block *y = &s->blocks[i];
 		l.b = &s->graph->blocks[i];
-		y->units = evn_block_held(split, l.b, rank);
+		y->units = evn_split_part(split, l.b->cut_class, l.b->cut_index, rank)->held;
 		EVN_TRY(load_block(&l, y));
 		EVN_TRY(count(s, y->in.bytes + y->out.bytes, progress, err));
 	}
-	s->vocab = evn_vocab_held(split, s->graph, rank);
+	s->vocab = evn_split_part(split, EVN_PLAN_VOCAB, 0, rank)->held;
 	EVN_TRY(load_head(&l));
 	EVN_TRY(count(s, s->head.bytes, progress, err));
 	return evn_queue_finish(q, err);

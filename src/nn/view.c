@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#include "nn/part.h"
-
 static evn_range from(evn_range r, uint32_t first) { return (evn_range){r.begin - first, r.end - first}; }
 
 static evn_status check(const evn_block *b, evn_range used, evn_range held, evn_error *err)
@@ -40,14 +38,15 @@ static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *e
 	const evn_graph *g = v->shard->graph;
 	for (uint32_t i = 0; i < g->n_blocks; i++)
 		for (evn_phase phase = 0; phase < EVN_PHASES; phase++) {
+			const evn_block *b = &g->blocks[i];
 			const evn_shard_block *held = &v->shard->blocks[i];
 			evn_block_view *w = &v->windows[(size_t)i * EVN_PHASES + phase];
-			w->units = evn_block_used(split, &g->blocks[i], phase, v->rank);
-			w->ranks = evn_block_ranks(split, &g->blocks[i], phase);
-			EVN_TRY(check(&g->blocks[i], w->units, held->units, err));
+			w->units = evn_split_part(split, b->cut_class, b->cut_index, v->rank)->used[phase];
+			w->ranks = (uint32_t)evn_split_ranks(split, b->cut_class, b->cut_index, phase);
+			EVN_TRY(check(b, w->units, held->units, err));
 			if (evn_range_len(w->units))
-				make_window(w, &g->blocks[i], held, v->rank);
-			if (g->blocks[i].kind == EVN_BLOCK_ATTENTION && w->n_groups > v->most_groups)
+				make_window(w, b, held, v->rank);
+			if (b->kind == EVN_BLOCK_ATTENTION && w->n_groups > v->most_groups)
 				v->most_groups = w->n_groups;
 			v->read_bytes[phase] += w->in.bytes + w->out.bytes;
 		}

@@ -87,7 +87,7 @@ typedef struct {
 	const evn_plan_candidate *c;
 	uint32_t n;
 	evn_phase by;
-	evn_meeting meeting; /* between candidates */
+	evn_reduce_cost cost; /* of an all-reduce between candidates */
 	uint32_t eligible;
 	evn_prediction *predicted; /* [mask]; 0 tokens/s where the set is not possible */
 } choosing;
@@ -130,20 +130,21 @@ static bool is_allowed(const choosing *ch, uint32_t mask)
 	return true;
 }
 
-/* Those between candidates were measured together or are not known yet; parts of one have been. */
-static evn_meeting meeting_of(const choosing *ch, uint32_t mask)
+/* All-reduces between candidates were measured together or are not known yet; those between parts of one have been.
+ */
+static evn_reduce_cost cost_of(const choosing *ch, uint32_t mask)
 {
-	evn_meeting m = count_bits(mask) > 1 ? ch->meeting : (evn_meeting){0};
+	evn_reduce_cost cost = count_bits(mask) > 1 ? ch->cost : (evn_reduce_cost){0};
 	for (uint32_t i = 0; i < ch->n; i++)
 		if ((mask >> i & 1) && parts_of(&ch->c[i]) > 1) {
-			m.token_us = fmax(m.token_us, ch->c[i].meeting.token_us);
-			m.prompt_us = fmax(m.prompt_us, ch->c[i].meeting.prompt_us);
+			cost.token_us = fmax(cost.token_us, ch->c[i].reduce_cost.token_us);
+			cost.prompt_us = fmax(cost.prompt_us, ch->c[i].reduce_cost.prompt_us);
 		}
-	return m;
+	return cost;
 }
 
 /* Where a rank's part comes to nothing the set is really a smaller one: its speed stays 0. */
-static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, evn_error *err)
+static evn_status evaluate(const choosing *ch, uint32_t mask, evn_prediction *out, evn_error *err)
 {
 	evn_plan_candidate members[EVN_MAX_RANKS];
 	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
@@ -160,19 +161,19 @@ static evn_status weigh(const choosing *ch, uint32_t mask, evn_prediction *out, 
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, members, n, err));
 	EVN_TRY(evn_split_make(&split, ch->shape, n, shares, prompt_shares, memory, err));
 	for (uint32_t r = 0; r < n; r++)
-		all_work &= evn_split_bytes(ch->shape, &split, r) > evn_plan_fixed_bytes(ch->shape, n);
+		all_work &= evn_split_bytes(&split, r) > evn_plan_fixed_bytes(ch->shape, n);
 	if (all_work)
-		*out = evn_predict(ch->shape, &split, members, meeting_of(ch, mask));
+		*out = evn_predict(&split, members, cost_of(ch, mask));
 	evn_split_free(&split);
 	return EVN_OK;
 }
 
-static evn_status weigh_all(choosing *ch, evn_error *err)
+static evn_status evaluate_all(choosing *ch, evn_error *err)
 {
 	for (uint32_t mask = 1; mask < 1u << ch->n; mask++) {
 		if (!is_allowed(ch, mask))
 			continue;
-		evn_status status = weigh(ch, mask, &ch->predicted[mask], err);
+		evn_status status = evaluate(ch, mask, &ch->predicted[mask], err);
 		if (status != EVN_OK && status != EVN_ERR_LIMIT)
 			return status;
 	}
@@ -225,7 +226,7 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 			largest = mask;
 		}
 	}
-	return weigh(ch, largest, &p, err);
+	return evaluate(ch, largest, &p, err);
 }
 
 /* ---- reasons --------------------------------------------------------------------------------------------- */
@@ -303,7 +304,7 @@ static void explain_loser(reason_text out, const choosing *ch, uint32_t taken, u
 	evn_prediction alone;
 	evn_error err = {0};
 	if (ch->c[i].memory_bytes < evn_plan_fixed_bytes(ch->shape, parts_of(&ch->c[i])) &&
-		weigh(ch, 1u << i, &alone, &err) != EVN_OK)
+		evaluate(ch, 1u << i, &alone, &err) != EVN_OK)
 		snprintf(out, sizeof(reason_text), "%.*s", (int)sizeof(reason_text) - 1, err.text);
 	else if (speed(ch, with) <= 0)
 		snprintf(out, sizeof(reason_text), "%s is too slow beside the others: no whole part of the model falls to it",
@@ -352,7 +353,7 @@ static uint32_t index_of(uint32_t mask)
 
 static evn_status choose(evn_choice *out, choosing *ch, evn_error *err)
 {
-	EVN_TRY(weigh_all(ch, err));
+	EVN_TRY(evaluate_all(ch, err));
 	uint32_t single = best_set(ch, false), several = best_set(ch, true);
 	if (!single && !several)
 		return nothing_fits(ch, err);
@@ -370,13 +371,13 @@ static evn_status choose(evn_choice *out, choosing *ch, evn_error *err)
 }
 
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-						   evn_phase by, evn_meeting meeting, evn_error *err)
+						   evn_phase by, evn_reduce_cost cost, evn_error *err)
 {
 	*out = (evn_choice){0};
 	if (n < 1 || n > EVN_MAX_CANDIDATES)
 		return evn_fail(err, EVN_ERR_USAGE, "cannot choose among %u devices: expected 1 to %d", n,
 						EVN_MAX_CANDIDATES);
-	choosing ch = {.shape = s, .c = c, .n = n, .by = by, .meeting = meeting};
+	choosing ch = {.shape = s, .c = c, .n = n, .by = by, .cost = cost};
 	for (uint32_t i = 0; i < n; i++)
 		if (c[i].share != 0 && is_rate(c[i].rates.gemv_gbs) && is_rate(c[i].rates.gemm_gflops))
 			ch.eligible |= 1u << i;

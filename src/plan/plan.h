@@ -1,8 +1,9 @@
 /* plan.h - who holds which part of which matrix. Pure arithmetic: no device, no file, the same numbers in give the
  * same plan out.
  *
- * A "share vector" gives each rank a weight; a "split" turns it into ranges: query heads and feed-forward units per
- * layer, vocabulary rows once. Ranges of a kind are contiguous in rank order, disjoint, and cover everything. */
+ * A model is a table of block classes. A "share vector" gives each rank a weight; a "split" turns it into ranges of
+ * every block: query heads, feed-forward units or experts, and the rows of the vocabulary. The ranges that a phase
+ * uses are contiguous in rank order, disjoint, and cover the block. A rank holds what any phase uses. */
 #ifndef EVN_PLAN_H
 #define EVN_PLAN_H
 
@@ -16,66 +17,89 @@ typedef struct {
 
 static inline uint32_t evn_range_len(evn_range r) { return r.end - r.begin; }
 
-/* What a plan needs to know of a model. Bytes are of weights as the file stores them. A model without layers has
- * zeros for what belongs to layers. */
+/* What is cut. */
+typedef enum { EVN_CUT_ROWS, EVN_CUT_HEADS, EVN_CUT_UNITS, EVN_CUT_EXPERTS } evn_cut_kind;
+
+/* What a row of a step is. Decoding is bound by bytes and prompts by arithmetic, so a feed-forward block, most of the
+ * work, is cut once for each. Heads are cut once, because the KV cache lies where they are. */
+typedef enum { EVN_DECODE, EVN_PROMPT, EVN_PHASES } evn_phase;
+
+/* All blocks of a model that are cut alike, in the order of the model. Sizes are means over the class; bytes are of
+ * weights as the file stores them. */
 typedef struct {
-	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab;
-	uint32_t ff_grain; /* feed-forward units move in multiples of this (ff_dim % ff_grain may be != 0: last unit) */
-	uint32_t vocab_grain;   /* vocabulary rows likewise */
-	uint64_t head_bytes;    /* q rows + attention-out columns of one query head, mean over layers */
-	uint64_t kv_head_bytes; /* k and v rows of one KV head, mean over layers */
-	uint32_t ff_unit_lines; /* rows and columns of one unit: of gate, up and down, or of up and down */
-	uint64_t ff_unit_bytes; /* of these, mean over layers */
-	uint64_t vocab_row_bytes;
-	uint64_t kv_cache_bytes; /* of one KV head in one layer at the asked context */
-	uint64_t fixed_bytes;    /* held by every rank whatever its share: norms, scratch, tables */
-	uint64_t peer_bytes;     /* and this for each rank that takes part, itself too: messages and copies of them */
+	evn_cut_kind kind;
+	uint32_t n_blocks;
+	uint32_t n, grain;    /* units of a block; they move in multiples of grain (n % grain may be != 0: last unit) */
+	uint32_t group;       /* query heads that share a KV head; 1 where units share nothing */
+	uint64_t unit_bytes;  /* weights of one unit: q rows and attention-out columns; rows and columns of one neuron */
+	uint64_t group_bytes; /* of one group, held by every rank that has a unit of it: k and v rows */
+	uint64_t cache_bytes; /* KV cache of one group in one block at the asked context */
+	double unit_macs, group_macs; /* multiply-adds for one row that uses them */
+	double read_fraction;         /* of the units, what one row uses: k / n of n experts, else 1 */
+	double most_keys;             /* cached positions a unit attends to: 0: none, INFINITY: all, else a window */
+	bool by_phase;                /* cut once for decoding and once for prompts */
+} evn_plan_class;
+
+#define EVN_PLAN_CLASSES 16u
+
+/* The first class: one block, the rows of the vocabulary. Every other block ends in an all-reduce. */
+#define EVN_PLAN_VOCAB 0u
+
+/* What a plan needs to know of a model. */
+typedef struct {
+	uint32_t n_classes;
+	evn_plan_class classes[EVN_PLAN_CLASSES];
+	uint64_t fixed_bytes; /* held by every rank whatever its share: norms, scratch, tables */
+	uint64_t peer_bytes;  /* and this for each rank that takes part, itself too: messages and copies of them */
 } evn_plan_shape;
 
+/* The first class of a kind, n_classes where there is none. */
+uint32_t evn_plan_find(const evn_plan_shape *s, evn_cut_kind kind);
+/* Blocks other than the vocabulary, which is how many all-reduces a step has. */
+uint32_t evn_plan_n_blocks(const evn_plan_shape *s);
+/* Groups (KV heads) that a range of units needs; one that straddles two ranks is held by both. */
+evn_range evn_plan_groups(const evn_plan_class *cut, evn_range units);
 /* What each of n_ranks ranks holds whatever its share. */
 uint64_t evn_plan_fixed_bytes(const evn_plan_shape *s, uint32_t n_ranks);
+/* Of the whole model held once, without what every rank holds. */
+uint64_t evn_plan_bytes(const evn_plan_shape *s);
 
-/* Query heads [begin,end) need the KV heads they attend to; a group that straddles two ranks is held by both. */
-evn_range evn_kv_range(const evn_plan_shape *s, evn_range heads);
-
-/* Steps of few tokens are bound by bytes, those of many by arithmetic: the feed-forward units of a rank, most of its
- * work, differ between the two. Heads do not, because the cache lies where they are. */
-typedef enum { EVN_DECODE, EVN_PROMPT, EVN_PHASES } evn_phase;
-#define EVN_PROMPT_FROM 16u /* tokens of a step from which it is a prompt's: weights are decoded once for 8 */
-static inline evn_phase evn_phase_of(uint32_t n_tok) { return n_tok < EVN_PROMPT_FROM ? EVN_DECODE : EVN_PROMPT; }
+/* A rank's part of one block. used lies within held, unless it is empty. */
+typedef struct {
+	evn_range held, used[EVN_PHASES];
+} evn_part;
 
 typedef struct {
-	evn_range heads, ff[EVN_PHASES];
-} evn_layer_split;
-/* The units that a rank holds, of which a step uses those of its phase: from the first of either to the last. */
-evn_range evn_ff_held(const evn_layer_split *l);
-
-typedef struct {
-	uint32_t n_ranks, n_layers;
-	evn_layer_split *layers; /* [layer * n_ranks + rank] */
-	evn_range vocab[EVN_MAX_RANKS];
+	evn_plan_shape shape; /* what was split */
+	uint32_t n_ranks;
+	evn_part *parts[EVN_PLAN_CLASSES]; /* [class][block of the class * n_ranks + rank] */
 	bool one_layout; /* memory was too short for prompts to have shares of their own, as was asked for */
 } evn_split;
 
-/* How fast a rank is, as seen in steps of a decoder: a step of its share takes work / rate and what is beside it. */
+/* Of block `block` of class k. Where the model has no such class, parts are empty. */
+const evn_part *evn_split_part(const evn_split *split, uint32_t k, uint32_t block, uint32_t rank);
+/* Bit per rank with something to do for the block. */
+uint64_t evn_split_ranks(const evn_split *split, uint32_t k, uint32_t block, evn_phase phase);
+
+/* How fast a rank is, as seen in steps of a decoder: a block takes work / rate and what is beside it. */
 typedef struct {
-	double gemv_gbs, gemm_gflops; /* weights of layers: bytes for one token, arithmetic for a prompt */
-	double vocab_gbs;             /* weights of the vocabulary's rows, with what is beside them */
-	double layer_us, token_us;    /* a layer whatever the share of it: for one token, for each token of a prompt */
-	double key_ns, prompt_key_ns; /* attention: a query head over one cached position */
+	double gemv_gbs, gemm_gflops;  /* weights of blocks: bytes for decoding, arithmetic for a prompt */
+	double vocab_gbs;              /* weights of the vocabulary's rows, with what is beside them */
+	double block_us, block_row_us; /* a block whatever the share of it: for one row, for each row of a prompt */
+	double key_ns, prompt_key_ns;  /* attention: a query head over one cached position */
 } evn_rates;
 
 void evn_rates_add(evn_rates *sum, const evn_rates *r);
 evn_rates evn_rates_scaled(evn_rates r, double by);
-/* Steps of one token, or of prompts, take 1 / by of the time. */
-void evn_rates_hasten(evn_rates *r, uint32_t n_tok, double by);
+/* Steps of one phase take 1 / by of the time. */
+void evn_rates_speed_up(evn_rates *r, evn_phase phase, double by);
 
 #define EVN_PLAN_PROMPT 512u /* tokens of the prompt that predictions are for */
 
-/* What a meeting of ranks adds to a step: for one token, for a prompt of EVN_PLAN_PROMPT. */
+/* What an all-reduce adds to a step: of one row, of a prompt of EVN_PLAN_PROMPT. */
 typedef struct {
 	double token_us, prompt_us;
-} evn_meeting;
+} evn_reduce_cost;
 
 /* What a plan needs to know of a rank, or of several alike: a device may take part whole or as equal sub-devices.
  * Rates must be > 0 where a share is automatic. */
@@ -90,7 +114,7 @@ typedef struct {
 	int driver;            /* ordinal of its platform; only different drivers of one chip exclude each other */
 	int device;            /* candidates with equal device > 0 are ways of using one device: at most one is taken */
 	uint32_t parts;        /* ranks that it makes, each with these rates and this memory; 0 is 1 */
-	evn_meeting meeting;   /* of its own parts, where it has several */
+	evn_reduce_cost reduce_cost; /* between its own parts, where it has several */
 } evn_plan_candidate;
 
 static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_candidate *b)
@@ -99,40 +123,50 @@ static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_c
 }
 
 /* n_ranks 1..EVN_MAX_RANKS, shares >= 0 with a sum > 0, memory[rank] most bytes (UINT64_MAX = any). prompt_shares: of
- * the feed-forward units for prompts; NULL: the same.
- * Over the whole model each rank's part of heads, of ff and of vocab deviates from its share by at most one grain
- * per kind and phase (remainders are spread over layers). Where what the ranks would hold of both phases does not
- * fit, prompts have the shares of decoding. Where a rank's memory cannot hold its share it gets less and the others
- * more, in proportion; a rank that cannot hold even evn_plan_fixed_bytes gets nothing. Where that is not enough,
- * heads move by whole KV groups, so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the
- * model (says how much is missing). */
+ * the classes cut by phase, for prompts; NULL: the same.
+ * Over all blocks of a class each rank's part deviates from its share by at most one grain in each phase (remainders
+ * are distributed over the blocks). Where what the ranks would hold for both phases does not fit, prompts have the
+ * shares of decoding. Where a rank's memory cannot hold its share it gets less and the others more, in proportion; a
+ * rank that cannot hold even evn_plan_fixed_bytes gets nothing. Where that is not enough, heads move by whole groups,
+ * so that no KV head is held twice. EVN_ERR_LIMIT when all together cannot hold the model (says how much is missing).
+ */
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
 						  const double *prompt_shares, const uint64_t *memory, evn_error *err);
+/* A rank's part as a split of one rank: all of it, or with divisor > 1 that fraction of every block, in whole grains
+ * and at least one, and nothing of the vocabulary. */
+evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, uint32_t divisor, evn_error *err);
 void evn_split_free(evn_split *split);
-uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
-/* Fraction of all weight bytes that the rank reads in a step. */
-double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank, evn_phase phase);
+/* What the rank holds. */
+uint64_t evn_split_bytes(const evn_split *split, uint32_t rank);
+/* Fraction of all weight bytes that the rank reads for a row. */
+double evn_split_share(const evn_split *split, uint32_t rank, evn_phase phase);
+
+/* Rows that go through the model together. Rows of decoding are of different sequences, each at `position`; those of
+ * a prompt follow each other from there. */
+typedef struct {
+	evn_phase phase;
+	uint32_t n_rows, position;
+} evn_plan_step;
+
+/* A rank's work in a step, over all blocks: weight bytes read, multiply-adds, query heads times positions attended
+ * to; and bytes of the vocabulary, for one row. */
+typedef struct {
+	double bytes, macs, keys, vocab_bytes;
+} evn_work;
+evn_work evn_split_work(const evn_split *split, uint32_t rank, evn_plan_step step);
 
 typedef struct {
 	double decode_tok_s, prefill_tok_s;
 } evn_prediction;
 
-/* A rank's work: weight bytes read for a token, multiply-adds of one of a prompt, query heads; all layers. */
-typedef struct {
-	double bytes, macs, heads, vocab_bytes;
-} evn_work;
-evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_t rank);
-
-/* Seconds of a step of n_tok tokens at `position`, without the vocabulary: the sum over attention and feed-forward of
- * each layer of the slowest rank's time, plus two meetings a layer where more than one rank takes part. c[rank].
- * Endless where a rate is not > 0. */
-double evn_predict_layers_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-							uint32_t n_tok, uint32_t position, evn_meeting meeting);
-double evn_predict_vocab_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c);
+/* Seconds of a step without the vocabulary: for each block the time of the slowest rank, and an all-reduce where more
+ * than one rank takes part. c[rank]. Endless where a rate is not > 0. */
+double evn_predict_blocks_s(const evn_split *split, const evn_plan_candidate *c, evn_plan_step step,
+							evn_reduce_cost cost);
+double evn_predict_vocab_s(const evn_split *split, const evn_plan_candidate *c);
 /* Decoding near the beginning of a text, and a prompt of EVN_PLAN_PROMPT tokens computed at once; the vocabulary is
  * computed for the last token of a prompt only. */
-evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-						   evn_meeting meeting);
+evn_prediction evn_predict(const evn_split *split, const evn_plan_candidate *c, evn_reduce_cost cost);
 
 typedef struct {
 	bool taken[EVN_MAX_CANDIDATES];
@@ -150,9 +184,9 @@ evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan
 /* Picks the subset with the least predicted time of phase `by` (within 1 % the other decides). At most one driver of
  * a chip and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not
  * known; a subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=
- * EVN_MAX_CANDIDATES. meeting: between candidates; the parts of one candidate alone meet at its own cost. */
+ * EVN_MAX_CANDIDATES. cost: between candidates; between the parts of one candidate alone it is the candidate's. */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,
-						   evn_phase by, evn_meeting meeting, evn_error *err);
+						   evn_phase by, evn_reduce_cost cost, evn_error *err);
 /* Share vectors that minimise predicted times for these ranks: in proportion to gemv_gbs, for prompts (may be NULL)
  * to gemm_gflops where automatic, else the given ones; where both kinds meet, an automatic one gets what the given
  * ones have on average per GB/s. Where not every gemm_gflops is known, prompts have the shares of decoding. */

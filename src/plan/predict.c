@@ -1,6 +1,6 @@
-/* predict.c - how long a split would take. Between two meetings every rank does its part of a phase, so a phase takes
- * as long as its slowest rank. One token is bound by the weights read, a prompt by the arithmetic on them; both also
- * take what a layer costs whatever the share of it, and attention over the positions cached so far. */
+/* predict.c - how long a split would take. Between two all-reduces every rank does its part of a block, so a block
+ * takes as long as its slowest rank. Decoding is bound by the weights read, a prompt by the arithmetic on them; both
+ * also take what a block costs whatever the share of it, and attention over the positions cached so far. */
 #include "plan/plan.h"
 
 #include <math.h>
@@ -12,8 +12,8 @@ void evn_rates_add(evn_rates *sum, const evn_rates *r)
 	sum->gemv_gbs += r->gemv_gbs;
 	sum->gemm_gflops += r->gemm_gflops;
 	sum->vocab_gbs += r->vocab_gbs;
-	sum->layer_us += r->layer_us;
-	sum->token_us += r->token_us;
+	sum->block_us += r->block_us;
+	sum->block_row_us += r->block_row_us;
 	sum->key_ns += r->key_ns;
 	sum->prompt_key_ns += r->prompt_key_ns;
 }
@@ -23,124 +23,159 @@ evn_rates evn_rates_scaled(evn_rates r, double by)
 	return (evn_rates){.gemv_gbs = r.gemv_gbs * by,
 					   .gemm_gflops = r.gemm_gflops * by,
 					   .vocab_gbs = r.vocab_gbs * by,
-					   .layer_us = r.layer_us * by,
-					   .token_us = r.token_us * by,
+					   .block_us = r.block_us * by,
+					   .block_row_us = r.block_row_us * by,
 					   .key_ns = r.key_ns * by,
 					   .prompt_key_ns = r.prompt_key_ns * by};
 }
 
-void evn_rates_hasten(evn_rates *r, uint32_t n_tok, double by)
+void evn_rates_speed_up(evn_rates *r, evn_phase phase, double by)
 {
-	if (n_tok == 1) {
+	if (phase == EVN_DECODE) {
 		r->gemv_gbs *= by;
 		r->vocab_gbs *= by;
-		r->layer_us /= by;
+		r->block_us /= by;
 		r->key_ns /= by;
 	} else {
 		r->gemm_gflops *= by;
-		r->token_us /= by;
+		r->block_row_us /= by;
 		r->prompt_key_ns /= by;
 	}
 }
 
+/* What a step asks of any block of a class. */
 typedef struct {
-	double attention, ff; /* bytes or multiply-adds */
-} work;
+	const evn_plan_class *cut;
+	double touched;   /* of the units held, what some row of the step reads */
+	double used;      /* of the units held, what a row computes with, times rows */
+	double positions; /* attended to by one head, all rows together */
+} demand;
 
-static work read_bytes(const evn_plan_shape *s, const evn_layer_split *l, evn_phase phase)
+/* Positions attended to by n rows that follow each other from `first`, each with half of itself. */
+static double positions_of(double first, double n, double most)
 {
-	return (work){.attention = (double)evn_range_len(l->heads) * (double)s->head_bytes +
-							   (double)evn_range_len(evn_kv_range(s, l->heads)) * (double)s->kv_head_bytes,
-				  .ff = (double)evn_range_len(l->ff[phase]) * (double)s->ff_unit_bytes};
+	double rising = fmin(fmax(most - first, 0), n); /* the others are at a window's limit */
+	double all = rising * (first + rising / 2);
+	return rising < n ? all + (n - rising) * most : all;
 }
 
-/* Weight elements, each one multiply-add per token. */
-static work elements(const evn_plan_shape *s, const evn_layer_split *l, evn_phase phase)
+static demand demand_of(const evn_plan_class *cut, evn_plan_step step)
 {
-	double head = 2.0 * s->head_dim * s->dim; /* q and out, or k and v */
-	uint32_t n_heads = evn_range_len(l->heads) + evn_range_len(evn_kv_range(s, l->heads));
-	return (work){.attention = n_heads * head, .ff = (double)s->ff_unit_lines * s->dim * evn_range_len(l->ff[phase])};
+	const double n = step.n_rows, f = cut->read_fraction;
+	demand d = {.cut = cut, .touched = f < 1 ? 1 - pow(1 - f, n) : 1, .used = n * f};
+	d.positions = step.phase == EVN_DECODE ? n * positions_of(step.position, 1, cut->most_keys)
+										   : positions_of(step.position, n, cut->most_keys);
+	return d;
 }
 
-evn_work evn_split_work(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
+static evn_work work_of(const demand *d, evn_range units)
 {
-	evn_work sum = {.vocab_bytes = (double)evn_range_len(split->vocab[rank]) * (double)s->vocab_row_bytes};
-	for (uint32_t i = 0; i < split->n_layers; i++) {
-		const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + rank];
-		work b = read_bytes(s, l, EVN_DECODE), e = elements(s, l, EVN_PROMPT);
-		sum.bytes += b.attention + b.ff;
-		sum.macs += e.attention + e.ff;
-		sum.heads += evn_range_len(l->heads);
+	const evn_plan_class *cut = d->cut;
+	const double n = evn_range_len(units), n_groups = evn_range_len(evn_plan_groups(cut, units));
+	return (evn_work){.bytes = (n * (double)cut->unit_bytes + n_groups * (double)cut->group_bytes) * d->touched,
+					  .macs = (n * cut->unit_macs + n_groups * cut->group_macs) * d->used,
+					  .keys = n * d->positions};
+}
+
+/* The vocabulary is cut once for both phases. */
+static double vocab_bytes(const evn_split *split, uint32_t rank)
+{
+	const evn_range rows = evn_split_part(split, EVN_PLAN_VOCAB, 0, rank)->used[EVN_DECODE];
+	return (double)evn_range_len(rows) * (double)split->shape.classes[EVN_PLAN_VOCAB].unit_bytes;
+}
+
+evn_work evn_split_work(const evn_split *split, uint32_t rank, evn_plan_step step)
+{
+	evn_work sum = {.vocab_bytes = vocab_bytes(split, rank)};
+	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < split->shape.n_classes; k++) {
+		const demand d = demand_of(&split->shape.classes[k], step);
+		for (uint32_t i = 0; i < d.cut->n_blocks; i++) {
+			const evn_work w = work_of(&d, evn_split_part(split, k, i, rank)->used[step.phase]);
+			sum.bytes += w.bytes;
+			sum.macs += w.macs;
+			sum.keys += w.keys;
+		}
 	}
 	return sum;
 }
 
-static bool takes_part(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
+static bool takes_part(const evn_split *split, uint32_t rank)
 {
-	evn_work w = evn_split_work(s, split, rank);
-	return w.bytes > 0 || w.macs > 0 || w.vocab_bytes > 0;
+	for (uint32_t k = 0; k < split->shape.n_classes; k++)
+		for (uint32_t i = 0; i < split->shape.classes[k].n_blocks; i++)
+			if (evn_range_len(evn_split_part(split, k, i, rank)->held))
+				return true;
+	return false;
 }
 
-static bool several_take_part(const evn_plan_shape *s, const evn_split *split)
+static bool several_take_part(const evn_split *split)
 {
 	uint32_t n = 0;
 	for (uint32_t r = 0; r < split->n_ranks; r++)
-		n += takes_part(s, split, r);
+		n += takes_part(split, r);
 	return n > 1;
 }
 
-/* Seconds; a rate that is not known makes any work endless. `besides` falls to whoever has work. */
-static double time_of(double amount, double rate, double besides)
+/* Seconds; a rate that is not known makes any work endless. */
+static double time_of(double amount, double rate)
 {
 	if (amount <= 0)
 		return 0;
-	return rate > 0 ? amount / rate + besides : INFINITY;
+	return rate > 0 ? amount / rate : INFINITY;
 }
 
-/* One rank's half layers in a step of n_tok tokens at `position`. */
-static work layer_s(const evn_plan_shape *s, const evn_layer_split *l, const evn_rates *r, uint32_t n_tok,
-					uint32_t position)
+/* One rank's part of a block. Several rows of decoding read weights once, unless their arithmetic takes longer. */
+static double block_s(evn_work w, const evn_rates *r, evn_plan_step step)
 {
-	double n = n_tok, keys = n * evn_range_len(l->heads) * (position + n / 2);
-	bool one = n_tok == 1;
-	work w = one ? read_bytes(s, l, evn_phase_of(n_tok)) : elements(s, l, evn_phase_of(n_tok));
-	double rate = one ? r->gemv_gbs * 1e9 : r->gemm_gflops * 1e9 / 2 / n;
-	double half = (one ? r->layer_us : n * r->token_us) * 1e-6 / 2;
-	double attention = keys * (one ? r->key_ns : r->prompt_key_ns) * 1e-9;
-	return (work){.attention = time_of(w.attention, rate, half + attention), .ff = time_of(w.ff, rate, half)};
+	const bool prompt = step.phase == EVN_PROMPT;
+	const double read_s = time_of(w.bytes, r->gemv_gbs * 1e9), compute_s = time_of(w.macs, r->gemm_gflops * 1e9 / 2);
+	const double work_s = prompt ? compute_s : step.n_rows == 1 ? read_s : fmax(read_s, compute_s);
+	if (work_s <= 0)
+		return 0; /* nothing of this block */
+	const double beside_us =
+		prompt ? step.n_rows * r->block_row_us : r->block_us + (step.n_rows - 1) * r->block_row_us;
+	return work_s + beside_us * 1e-6 + w.keys * (prompt ? r->prompt_key_ns : r->key_ns) * 1e-9;
 }
 
-double evn_predict_layers_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-							uint32_t n_tok, uint32_t position, evn_meeting meeting)
+/* Long messages take longer in proportion. */
+static double all_reduce_us(evn_plan_step step, evn_reduce_cost cost)
 {
-	double meeting_us = n_tok == 1 ? meeting.token_us : meeting.prompt_us * n_tok / EVN_PLAN_PROMPT;
-	double sum = several_take_part(s, split) ? 2.0 * split->n_layers * meeting_us * 1e-6 : 0;
-	for (uint32_t i = 0; i < split->n_layers; i++) {
-		work slowest = {0};
-		for (uint32_t r = 0; r < split->n_ranks; r++) {
-			work w = layer_s(s, &split->layers[(size_t)i * split->n_ranks + r], &c[r].rates, n_tok, position);
-			slowest.attention = fmax(slowest.attention, w.attention);
-			slowest.ff = fmax(slowest.ff, w.ff);
+	const double row_us = cost.prompt_us / EVN_PLAN_PROMPT;
+	return step.phase == EVN_PROMPT ? step.n_rows * row_us : cost.token_us + (step.n_rows - 1) * row_us;
+}
+
+double evn_predict_blocks_s(const evn_split *split, const evn_plan_candidate *c, evn_plan_step step,
+							evn_reduce_cost cost)
+{
+	double sum = several_take_part(split) ? evn_plan_n_blocks(&split->shape) * all_reduce_us(step, cost) * 1e-6 : 0;
+	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < split->shape.n_classes; k++) {
+		const demand d = demand_of(&split->shape.classes[k], step);
+		for (uint32_t i = 0; i < d.cut->n_blocks; i++) {
+			double slowest = 0;
+			for (uint32_t r = 0; r < split->n_ranks; r++) {
+				const evn_range used = evn_split_part(split, k, i, r)->used[step.phase];
+				slowest = fmax(slowest, block_s(work_of(&d, used), &c[r].rates, step));
+			}
+			sum += slowest;
 		}
-		sum += slowest.attention + slowest.ff;
 	}
 	return sum;
 }
 
-double evn_predict_vocab_s(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c)
+double evn_predict_vocab_s(const evn_split *split, const evn_plan_candidate *c)
 {
 	double slowest = 0;
 	for (uint32_t r = 0; r < split->n_ranks; r++)
-		slowest = fmax(slowest, time_of(evn_split_work(s, split, r).vocab_bytes, c[r].rates.vocab_gbs * 1e9, 0));
+		slowest = fmax(slowest, time_of(vocab_bytes(split, r), c[r].rates.vocab_gbs * 1e9));
 	return slowest;
 }
 
-evn_prediction evn_predict(const evn_plan_shape *s, const evn_split *split, const evn_plan_candidate *c,
-						   evn_meeting meeting)
+evn_prediction evn_predict(const evn_split *split, const evn_plan_candidate *c, evn_reduce_cost cost)
 {
-	double vocab_s = evn_predict_vocab_s(s, split, c);
-	double decode_s = vocab_s + evn_predict_layers_s(s, split, c, 1, DECODE_POSITION, meeting);
-	double prompt_s = vocab_s + evn_predict_layers_s(s, split, c, EVN_PLAN_PROMPT, 0, meeting);
+	const evn_plan_step token = {EVN_DECODE, 1, DECODE_POSITION}, prompt = {EVN_PROMPT, EVN_PLAN_PROMPT, 0};
+	double vocab_s = evn_predict_vocab_s(split, c);
+	double decode_s = vocab_s + evn_predict_blocks_s(split, c, token, cost);
+	double prompt_s = vocab_s + evn_predict_blocks_s(split, c, prompt, cost);
 	return (evn_prediction){.decode_tok_s = 1 / decode_s, .prefill_tok_s = EVN_PLAN_PROMPT / prompt_s};
 }
 
@@ -148,7 +183,7 @@ static evn_status whole_tok_s(double *out, const evn_plan_shape *s, const evn_pl
 {
 	evn_split whole;
 	EVN_TRY(evn_split_make(&whole, s, 1, (double[]){1}, NULL, (uint64_t[]){UINT64_MAX}, err));
-	*out = evn_predict(s, &whole, c, (evn_meeting){0}).prefill_tok_s;
+	*out = evn_predict(&whole, c, (evn_reduce_cost){0}).prefill_tok_s;
 	evn_split_free(&whole);
 	return EVN_OK;
 }
@@ -171,17 +206,14 @@ evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan
 	return EVN_OK;
 }
 
-double evn_split_share(const evn_plan_shape *s, const evn_split *split, uint32_t rank, evn_phase phase)
+double evn_split_share(const evn_split *split, uint32_t rank, evn_phase phase)
 {
+	const evn_plan_step row = {.phase = phase, .n_rows = 1};
 	double mine = 0, all = 0;
 	for (uint32_t r = 0; r < split->n_ranks; r++) {
-		double bytes = evn_split_work(s, split, r).vocab_bytes;
-		for (uint32_t i = 0; i < split->n_layers; i++) {
-			work w = read_bytes(s, &split->layers[(size_t)i * split->n_ranks + r], phase);
-			bytes += w.attention + w.ff;
-		}
-		all += bytes;
-		mine += r == rank ? bytes : 0;
+		const evn_work w = evn_split_work(split, r, row);
+		all += w.bytes + w.vocab_bytes;
+		mine += r == rank ? w.bytes + w.vocab_bytes : 0;
 	}
 	return all > 0 ? mine / all : 0;
 }

@@ -1,13 +1,13 @@
 /* split.c - a share vector becomes ranges, within each rank's memory.
  *
- * The units of one kind (heads, feed-forward, vocabulary) of all layers lie on one line: the first unit of every
- * layer, then the second of every layer, and so on. The shares, summed up in rank order, cut the line at its nearest
- * whole units. In each layer that leaves ranges which are contiguous, in rank order and cover it; a rank's ranges
- * differ between layers by at most one unit, and its total is its share to within one (half a unit at either end).
+ * The units of all blocks of a class lie on one line: the first unit of every block, then the second of every block,
+ * and so on. The shares, summed up in rank order, cut the line at its nearest whole units. In each block that leaves
+ * ranges which are contiguous, in rank order and cover it; a rank's ranges differ between blocks by at most one unit,
+ * and its total is its share to within one (half a unit at either end).
  *
- * Which layers hold the unit more is spread evenly: a rank that has much to do in one layer catches up in the next,
- * where ranks may be a little apart. So layers come to the line in van der Corput's order, by their indices with the
- * bits reversed (0, 4, 2, 6, 1, ...), of which any number are evenly spread. */
+ * Which blocks hold the unit more is distributed evenly: a rank that has much to do in one layer catches up in the
+ * next, where ranks may be a little apart. So blocks come to the line in van der Corput's order, by their indices
+ * with the bits reversed (0, 4, 2, 6, 1, ...), of which any number are evenly distributed. */
 #include "plan/plan.h"
 
 #include <math.h>
@@ -15,148 +15,95 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The units of one class's blocks. */
 typedef struct {
-	uint32_t n_layers, size, grain; /* per layer: `size` elements in units of `grain`, the last may be shorter */
+	uint32_t n_blocks, size, grain; /* per block: `size` elements in units of `grain`, the last may be shorter */
+	const uint32_t *order;          /* of the blocks */
+	bool by_phase;
 } line;
 
-typedef struct {
-	line heads, ff, vocab;
-	const uint32_t *turns; /* of the layers on a line */
-} lines;
-
-/* turns[layer] = how many layers come before it. */
-static void spread(uint32_t *turns, uint32_t n_layers)
+/* order[block] = how many blocks come before it. */
+static void van_der_corput(uint32_t *order, uint32_t n_blocks)
 {
 	uint32_t size = 1;
-	while (size < n_layers)
+	while (size < n_blocks)
 		size *= 2;
-	for (uint32_t i = 0, layer = 0, turn = 0; i < size; i++) {
-		if (layer < n_layers)
-			turns[layer] = turn++;
+	for (uint32_t i = 0, block = 0, before = 0; i < size; i++) {
+		if (block < n_blocks)
+			order[block] = before++;
 		uint32_t bit = size / 2; /* counts in reversed bits */
-		for (; layer & bit; bit /= 2)
-			layer ^= bit;
-		layer ^= bit;
+		for (; block & bit; bit /= 2)
+			block ^= bit;
+		block ^= bit;
 	}
 }
 
 /* Whole units of the line that lie before a fraction of its elements. Short units, if any, are at its end. */
-static uint64_t line_cut(line l, double fraction)
+static uint64_t line_cut(const line *l, double fraction)
 {
-	uint64_t n_full = (uint64_t)(l.size / l.grain) * l.n_layers;
-	double full_end = (double)n_full * l.grain;
-	double at = fraction * l.size * l.n_layers;
-	if (at <= full_end || l.n_layers == 0)
-		return (uint64_t)round(at / l.grain);
-	return n_full + (uint64_t)round((at - full_end) / (l.size % l.grain));
+	uint64_t n_full = (uint64_t)(l->size / l->grain) * l->n_blocks;
+	double full_end = (double)n_full * l->grain;
+	double at = fraction * l->size * l->n_blocks;
+	if (at <= full_end)
+		return (uint64_t)round(at / l->grain);
+	return n_full + (uint64_t)round((at - full_end) / (l->size % l->grain));
 }
 
-/* Elements of one layer that lie before the cut: its unit u is unit u * n_layers + turn of the line. */
-static uint32_t cut_in_layer(line l, uint64_t cut, uint32_t turn)
+/* Elements of one block that lie before the cut: its unit u is unit u * n_blocks + order of the line. */
+static uint32_t cut_in_block(const line *l, uint64_t cut, uint32_t block)
 {
-	uint64_t n_units = (cut + l.n_layers - 1 - turn) / l.n_layers;
-	uint64_t end = n_units * l.grain;
-	return end < l.size ? (uint32_t)end : l.size;
+	uint64_t n_units = (cut + l->n_blocks - 1 - l->order[block]) / l->n_blocks;
+	uint64_t end = n_units * l->grain;
+	return end < l->size ? (uint32_t)end : l->size;
 }
 
-static evn_range range_in_layer(line l, uint64_t begin, uint64_t end, uint32_t turn)
-{
-	return (evn_range){cut_in_layer(l, begin, turn), cut_in_layer(l, end, turn)};
-}
-
-/* Where rank r's part of a line begins and ends. Shares need not sum to 1. A share of 0 cuts twice in the same place:
- * nothing of any kind. */
+/* Where a rank's part of a line begins and ends. */
 typedef struct {
 	uint64_t begin, end;
-} cut;
+} stretch;
 
-static cut cut_of(line l, const double *shares, uint32_t n, uint32_t r)
+/* Shares need not sum to 1. A share of 0 cuts twice in the same place: nothing of any block. */
+static stretch stretch_of(const line *l, const double *shares, uint32_t n, uint32_t rank)
 {
 	double sum = 0, upto = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		sum += shares[i];
-		upto += i < r ? shares[i] : 0;
+		upto += i < rank ? shares[i] : 0;
 	}
-	return (cut){line_cut(l, upto / sum), line_cut(l, (upto + shares[r]) / sum)};
+	return (stretch){line_cut(l, upto / sum), line_cut(l, (upto + shares[rank]) / sum)};
 }
 
-static void cut_ranges(evn_split *split, const lines *l, const double *shares, const double *prompt_shares)
+static evn_range range_in_block(const line *l, stretch s, uint32_t block)
 {
-	const uint32_t n = split->n_ranks;
-	for (uint32_t r = 0; r < n; r++) {
-		const cut heads = cut_of(l->heads, shares, n, r), vocab = cut_of(l->vocab, shares, n, r);
-		const cut ff[EVN_PHASES] = {cut_of(l->ff, shares, n, r), cut_of(l->ff, prompt_shares, n, r)};
-		for (uint32_t i = 0; i < split->n_layers; i++) {
-			evn_layer_split *y = &split->layers[(size_t)i * n + r];
-			y->heads = range_in_layer(l->heads, heads.begin, heads.end, l->turns[i]);
-			for (int phase = 0; phase < EVN_PHASES; phase++)
-				y->ff[phase] = range_in_layer(l->ff, ff[phase].begin, ff[phase].end, l->turns[i]);
-		}
-		split->vocab[r] = range_in_layer(l->vocab, vocab.begin, vocab.end, 0);
-	}
+	return (evn_range){cut_in_block(l, s.begin, block), cut_in_block(l, s.end, block)};
 }
 
-evn_range evn_ff_held(const evn_layer_split *l)
+/* From the first of either to the last. */
+static evn_range hull(evn_range a, evn_range b)
 {
-	evn_range a = l->ff[EVN_DECODE], b = l->ff[EVN_PROMPT];
 	if (a.begin == a.end || b.begin == b.end)
 		return a.begin == a.end ? b : a;
 	return (evn_range){a.begin < b.begin ? a.begin : b.begin, a.end > b.end ? a.end : b.end};
 }
 
-evn_range evn_kv_range(const evn_plan_shape *s, evn_range heads)
+static evn_part part_of(evn_range decode, evn_range prompt)
 {
-	uint32_t group = s->n_heads / s->n_kv_heads;
-	uint32_t begin = heads.begin / group;
-	if (heads.begin == heads.end)
-		return (evn_range){begin, begin};
-	return (evn_range){begin, (heads.end - 1) / group + 1};
+	return (evn_part){.held = hull(decode, prompt), .used = {[EVN_DECODE] = decode, [EVN_PROMPT] = prompt}};
 }
 
-/* ---- bytes ----------------------------------------------------------------------------------------------- */
-
-/* Adds n * bytes; stays at UINT64_MAX where the sum would be more. */
-static void add_bytes(uint64_t *sum, uint64_t n, uint64_t bytes)
+static void cut_ranges(evn_split *split, const line *lines, const double *shares, const double *prompt_shares)
 {
-	uint64_t product;
-	if (!evn_mul_u64(n, bytes, &product) || !evn_add_u64(*sum, product, sum))
-		*sum = UINT64_MAX;
-}
-
-uint64_t evn_plan_fixed_bytes(const evn_plan_shape *s, uint32_t n_ranks)
-{
-	uint64_t sum = s->fixed_bytes;
-	add_bytes(&sum, n_ranks, s->peer_bytes);
-	return sum;
-}
-
-uint64_t evn_split_bytes(const evn_plan_shape *s, const evn_split *split, uint32_t rank)
-{
-	uint64_t n_heads = 0, n_kv = 0, n_ff = 0, sum = evn_plan_fixed_bytes(s, split->n_ranks);
-	for (uint32_t i = 0; i < split->n_layers; i++) {
-		const evn_layer_split *l = &split->layers[(size_t)i * split->n_ranks + rank];
-		n_heads += evn_range_len(l->heads);
-		n_kv += evn_range_len(evn_kv_range(s, l->heads));
-		n_ff += evn_range_len(evn_ff_held(l));
+	const uint32_t n = split->n_ranks;
+	for (uint32_t k = 0; k < split->shape.n_classes; k++) {
+		const line *l = &lines[k];
+		for (uint32_t r = 0; r < n; r++) {
+			const stretch decode = stretch_of(l, shares, n, r);
+			const stretch prompt = l->by_phase ? stretch_of(l, prompt_shares, n, r) : decode;
+			for (uint32_t i = 0; i < l->n_blocks; i++)
+				split->parts[k][(size_t)i * n + r] =
+					part_of(range_in_block(l, decode, i), range_in_block(l, prompt, i));
+		}
 	}
-	add_bytes(&sum, n_heads, s->head_bytes);
-	add_bytes(&sum, n_kv, s->kv_head_bytes);
-	add_bytes(&sum, n_kv, s->kv_cache_bytes);
-	add_bytes(&sum, n_ff, s->ff_unit_bytes);
-	add_bytes(&sum, evn_range_len(split->vocab[rank]), s->vocab_row_bytes);
-	return sum;
-}
-
-/* Of the whole model held once, without what every rank holds. */
-static uint64_t divisible_bytes(const evn_plan_shape *s)
-{
-	uint64_t n = s->n_layers, sum = 0;
-	add_bytes(&sum, n * s->n_heads, s->head_bytes);
-	add_bytes(&sum, n * s->n_kv_heads, s->kv_head_bytes);
-	add_bytes(&sum, n * s->n_kv_heads, s->kv_cache_bytes);
-	add_bytes(&sum, n * s->ff_dim, s->ff_unit_bytes);
-	add_bytes(&sum, s->vocab, s->vocab_row_bytes);
-	return sum;
 }
 
 typedef struct {
@@ -213,7 +160,7 @@ static bool shrink_shares(fitting *f, const evn_split *split)
 {
 	bool any = false;
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
-		uint64_t bytes = evn_split_bytes(f->shape, split, r), fixed = fixed_bytes(f);
+		uint64_t bytes = evn_split_bytes(split, r), fixed = fixed_bytes(f);
 		if (bytes <= f->memory[r] || f->shares[r] <= 0)
 			continue;
 		double fits = (double)(f->memory[r] - fixed) / (double)(bytes - fixed);
@@ -234,14 +181,15 @@ static evn_status does_not_fit(const fitting *f, evn_error *err)
 		if (f->weights[r] <= 0 || f->memory[r] < fixed)
 			continue;
 		n_usable++;
-		add_bytes(&room, 1, f->memory[r] - fixed);
+		if (!evn_add_u64(room, f->memory[r] - fixed, &room))
+			room = UINT64_MAX;
 	}
 	if (n_usable == 0)
 		return evn_fail(err, EVN_ERR_LIMIT,
 						"not enough device memory: %s are needed on each device beside its share of the model, and "
 						"none may hold that much",
 						in_words((double)fixed).text);
-	double need = (double)divisible_bytes(f->shape);
+	double need = (double)evn_plan_bytes(f->shape);
 	return evn_fail(
 		err, EVN_ERR_LIMIT,
 		"not enough device memory: weights and KV cache need %s, and %u %s may hold %s beside %s of scratch "
@@ -251,7 +199,7 @@ static evn_status does_not_fit(const fitting *f, evn_error *err)
 }
 
 /* Water-filling: a rank over its limit is cut back to it, the rest flows to the others, until all fit. */
-static evn_status fit(evn_split *split, const lines *l, fitting *f, evn_error *err)
+static evn_status fit(evn_split *split, const line *lines, fitting *f, evn_error *err)
 {
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
 		f->shares[r] = 0;
@@ -260,25 +208,43 @@ static evn_status fit(evn_split *split, const lines *l, fitting *f, evn_error *e
 	do {
 		if (!share_rest(f))
 			return does_not_fit(f, err);
-		cut_ranges(split, l, f->shares, f->shares);
+		cut_ranges(split, lines, f->shares, f->shares);
 	} while (shrink_shares(f, split));
 	return EVN_OK;
 }
 
 /* ---- the split --------------------------------------------------------------------------------------------- */
 
+static evn_status check_class(const evn_plan_class *cut, evn_error *err)
+{
+	static const char *const names[] = {[EVN_CUT_ROWS] = "vocabulary rows",
+										[EVN_CUT_HEADS] = "heads",
+										[EVN_CUT_UNITS] = "feed-forward units",
+										[EVN_CUT_EXPERTS] = "experts"};
+	const char *name = names[cut->kind];
+	if (!cut->n || !cut->grain || !cut->group)
+		return evn_fail(err, EVN_ERR_USAGE,
+						"cannot split blocks of %u %s in steps of %u, %u to a group: none may be 0", cut->n, name,
+						cut->grain, cut->group);
+	if (cut->n % cut->group)
+		return evn_fail(err, EVN_ERR_USAGE, "cannot split blocks of %u %s: not a multiple of the %u of a group",
+						cut->n, name, cut->group);
+	if (!(cut->read_fraction > 0 && cut->read_fraction <= 1))
+		return evn_fail(err, EVN_ERR_USAGE, "a row uses %g of %s: expected more than 0 and at most 1",
+						cut->read_fraction, name);
+	return EVN_OK;
+}
+
 static evn_status check_shape(const evn_plan_shape *s, evn_error *err)
 {
-	bool layers = s->n_heads && s->n_kv_heads && s->ff_dim && s->ff_grain;
-	if ((s->n_layers && !layers) || !s->vocab || !s->vocab_grain)
-		return evn_fail(
-			err, EVN_ERR_USAGE,
-			"cannot split a model with %u layers, %u heads, %u KV heads, %u feed-forward units in steps of %u, "
-			"%u tokens in steps of %u: none may be 0",
-			s->n_layers, s->n_heads, s->n_kv_heads, s->ff_dim, s->ff_grain, s->vocab, s->vocab_grain);
-	if (s->n_layers && s->n_heads % s->n_kv_heads)
-		return evn_fail(err, EVN_ERR_USAGE, "cannot split a model with %u heads: not a multiple of its %u KV heads",
-						s->n_heads, s->n_kv_heads);
+	if (s->n_classes < 1 || s->n_classes > EVN_PLAN_CLASSES)
+		return evn_fail(err, EVN_ERR_USAGE, "cannot split %u classes of blocks: expected 1 to %u", s->n_classes,
+						EVN_PLAN_CLASSES);
+	const evn_plan_class *vocab = &s->classes[EVN_PLAN_VOCAB];
+	if (vocab->kind != EVN_CUT_ROWS || vocab->n_blocks != 1)
+		return evn_fail(err, EVN_ERR_USAGE, "cannot split a model whose first class of blocks is no vocabulary");
+	for (uint32_t k = 0; k < s->n_classes; k++)
+		EVN_TRY(check_class(&s->classes[k], err));
 	return EVN_OK;
 }
 
@@ -303,63 +269,133 @@ static evn_status check_shares(double *weights, uint32_t n, const double *shares
 
 static double most_units(const evn_plan_shape *s)
 {
-	double heads = (double)s->n_layers * s->n_heads,
-		   ff = s->n_layers ? (double)s->n_layers * s->ff_dim / s->ff_grain : 0;
-	return fmax(fmax(heads, ff), (double)s->vocab / s->vocab_grain);
+	double most = 0;
+	for (uint32_t k = 0; k < s->n_classes; k++)
+		most = fmax(most, (double)s->classes[k].n_blocks * s->classes[k].n / s->classes[k].grain);
+	return most;
+}
+
+/* Parts of all blocks, all empty. */
+static evn_status make_parts(evn_split *split, evn_error *err)
+{
+	const evn_plan_shape *s = &split->shape;
+	const size_t n = ((size_t)evn_plan_n_blocks(s) + 1) * split->n_ranks;
+	evn_part *next = calloc(n, sizeof *next);
+	if (!next)
+		return evn_fail_memory(err, "plan", n * sizeof *next);
+	for (uint32_t k = 0; k < s->n_classes; k++) {
+		split->parts[k] = next;
+		next += (size_t)s->classes[k].n_blocks * split->n_ranks;
+	}
+	return EVN_OK;
+}
+
+/* lines[EVN_PLAN_CLASSES]; *orders is what they point to. */
+static evn_status make_lines(line *lines, uint32_t **orders, const evn_plan_shape *s, evn_error *err)
+{
+	const size_t n = (size_t)evn_plan_n_blocks(s) + 1;
+	uint32_t *next = *orders = malloc(n * sizeof *next);
+	if (!next)
+		return evn_fail_memory(err, "plan", n * sizeof *next);
+	for (uint32_t k = 0; k < s->n_classes; k++) {
+		const evn_plan_class *cut = &s->classes[k];
+		van_der_corput(next, cut->n_blocks);
+		lines[k] = (line){cut->n_blocks, cut->n, cut->grain, next, cut->by_phase};
+		next += cut->n_blocks;
+	}
+	return EVN_OK;
+}
+
+/* Whole groups, so that none is held twice. False where they are whole anyway. */
+static bool keep_groups_whole(line *lines, const evn_plan_shape *s)
+{
+	bool any = false;
+	for (uint32_t k = 0; k < s->n_classes; k++) {
+		const uint32_t group = s->classes[k].group;
+		if (lines[k].grain % group == 0)
+			continue;
+		lines[k].grain *= group;
+		any = true;
+	}
+	return any;
 }
 
 /* Both layouts as asked for, if there is room. */
-static bool fit_both(evn_split *split, const lines *l, const fitting *f, const double *prompt_weights)
+static bool fit_both(evn_split *split, const line *lines, const fitting *f, const double *prompt_weights)
 {
 	bool fits = true;
-	cut_ranges(split, l, f->weights, prompt_weights);
+	cut_ranges(split, lines, f->weights, prompt_weights);
 	for (uint32_t r = 0; r < f->n_ranks; r++)
-		fits &= evn_split_bytes(f->shape, split, r) <= f->memory[r];
+		fits &= evn_split_bytes(split, r) <= f->memory[r];
 	split->one_layout = !fits;
 	return fits;
+}
+
+static evn_status make_ranges(evn_split *split, line *lines, fitting *f, const double *prompt_weights, evn_error *err)
+{
+	bool differ = memcmp(f->weights, prompt_weights, f->n_ranks * sizeof *prompt_weights) != 0;
+	if (differ && fit_both(split, lines, f, prompt_weights))
+		return EVN_OK;
+	evn_status status = fit(split, lines, f, err);
+	if (status == EVN_ERR_LIMIT && f->n_ranks > 1 && keep_groups_whole(lines, f->shape))
+		status = fit(split, lines, f, err);
+	return status;
 }
 
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
 						  const double *prompt_shares, const uint64_t *memory, evn_error *err)
 {
 	double weights[EVN_MAX_RANKS], prompt_weights[EVN_MAX_RANKS];
+	line lines[EVN_PLAN_CLASSES];
+	uint32_t *orders = NULL;
 	*out = (evn_split){0};
 	EVN_TRY(check_shape(s, err));
 	EVN_TRY(check_shares(weights, n_ranks, shares, err));
 	EVN_TRY(check_shares(prompt_weights, n_ranks, prompt_shares ? prompt_shares : shares, err));
-	evn_split split = {.n_ranks = n_ranks, .n_layers = s->n_layers};
-	split.layers = calloc((size_t)n_ranks * s->n_layers + 1, sizeof *split.layers); /* there may be none */
-	uint32_t *turns = calloc((size_t)s->n_layers + 1, sizeof *turns);
-	if (!split.layers || !turns) {
-		free(split.layers);
-		free(turns);
-		return evn_fail_memory(err, "plan", (uint64_t)n_ranks * s->n_layers * sizeof *split.layers);
-	}
-	spread(turns, s->n_layers);
-
+	evn_split split = {.shape = *s, .n_ranks = n_ranks};
 	fitting f = {.shape = s, .memory = memory, .weights = weights, .n_ranks = n_ranks, .step = 1 / most_units(s)};
-	lines l = {{s->n_layers, s->n_heads, 1},
-			   {s->n_layers, s->ff_dim, s->ff_grain ? s->ff_grain : 1},
-			   {1, s->vocab, s->vocab_grain},
-			   turns};
-	bool differ = memcmp(weights, prompt_weights, n_ranks * sizeof *weights) != 0;
-	evn_status status = differ && fit_both(&split, &l, &f, prompt_weights) ? EVN_OK : fit(&split, &l, &f, err);
-	if (status == EVN_ERR_LIMIT && n_ranks > 1 &&
-		s->n_layers) { /* whole groups: no KV head and its cache is held twice */
-		l.heads.grain = s->n_heads / s->n_kv_heads;
-		status = fit(&split, &l, &f, err);
-	}
-	free(turns);
+	evn_status status = make_lines(lines, &orders, s, err);
+	if (status == EVN_OK)
+		status = make_parts(&split, err);
+	if (status == EVN_OK)
+		status = make_ranges(&split, lines, &f, prompt_weights, err);
+	free(orders);
 	if (status != EVN_OK)
 		evn_split_free(&split);
 	*out = split;
 	return status;
 }
 
+/* The first part of a range, in whole grains, at least one. */
+static evn_range first_part(evn_range r, uint32_t divisor, uint32_t grain)
+{
+	uint32_t len = (uint32_t)evn_round_up(evn_range_len(r) / divisor, grain);
+	len = len ? len : grain;
+	return (evn_range){r.begin, len < evn_range_len(r) ? r.begin + len : r.end};
+}
+
+evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, uint32_t divisor, evn_error *err)
+{
+	*out = (evn_split){.shape = of->shape, .n_ranks = 1, .one_layout = of->one_layout};
+	EVN_TRY(make_parts(out, err));
+	for (uint32_t k = 0; k < of->shape.n_classes; k++) {
+		const evn_plan_class *cut = &of->shape.classes[k];
+		for (uint32_t i = 0; i < cut->n_blocks; i++) {
+			const evn_part *p = evn_split_part(of, k, i, rank);
+			if (divisor == 1)
+				out->parts[k][i] = *p;
+			else if (k != EVN_PLAN_VOCAB)
+				out->parts[k][i] = part_of(first_part(p->used[EVN_DECODE], divisor, cut->grain),
+										   first_part(p->used[EVN_PROMPT], divisor, cut->grain));
+		}
+	}
+	return EVN_OK;
+}
+
 void evn_split_free(evn_split *split)
 {
 	if (!split)
 		return;
-	free(split->layers);
+	free(split->parts[EVN_PLAN_VOCAB]);
 	*split = (evn_split){0};
 }

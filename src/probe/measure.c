@@ -512,20 +512,20 @@ static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
 	tell(b, rank, "step_gbs", r->gemv_gbs);
 	tell(b, rank, "step_gflops", r->gemm_gflops);
 	tell(b, rank, "vocab_gbs", r->vocab_gbs);
-	tell(b, rank, "layer_us", r->layer_us);
-	tell(b, rank, "token_us", r->token_us);
+	tell(b, rank, "block_us", r->block_us);
+	tell(b, rank, "block_row_us", r->block_row_us);
 	tell(b, rank, "key_ns", r->key_ns);
 	tell(b, rank, "prompt_key_ns", r->prompt_key_ns);
 }
 
-/* What meetings add in the middle of work takes the place of what they take alone. */
-static void tell_meetings(bench *b, const evn_meeting *meetings)
+/* What all-reduces add in the middle of work takes the place of what they take alone. */
+static void tell_reduce_costs(bench *b, const evn_reduce_cost *costs)
 {
 	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
 		if (!b->fit[way])
 			continue;
-		tell(b, 0, reduce_key(way), meetings[way].token_us);
-		tell(b, 0, prompt_key(way), meetings[way].prompt_us);
+		tell(b, 0, reduce_key(way), costs[way].token_us);
+		tell(b, 0, prompt_key(way), costs[way].prompt_us);
 	}
 }
 
@@ -535,7 +535,7 @@ static evn_status measure_steps(bench *b, evn_error *err)
 {
 	evn_step_rank ranks[EVN_MAX_RANKS];
 	evn_rates rates[EVN_MAX_RANKS];
-	evn_meeting meetings[EVN_REDUCE_FLAGS + 1];
+	evn_reduce_cost costs[EVN_REDUCE_FLAGS + 1];
 	evn_steps *steps;
 	for (uint32_t i = 0; i < b->n; i++) {
 		const bench_rank *r = &b->ranks[i];
@@ -543,11 +543,11 @@ static evn_status measure_steps(bench *b, evn_error *err)
 	}
 	evn_status s = evn_steps_create(&steps, b->model, ranks, b->n, err);
 	if (s == EVN_OK)
-		s = evn_steps_measure(steps, b->fit, rates, meetings, err);
+		s = evn_steps_measure(steps, b->fit, rates, costs, err);
 	for (uint32_t i = 0; s == EVN_OK && i < b->n; i++)
 		tell_rates(b, i, &rates[i]);
 	if (s == EVN_OK && b->n > 1)
-		tell_meetings(b, meetings);
+		tell_reduce_costs(b, costs);
 	evn_steps_free(steps);
 	return s;
 }

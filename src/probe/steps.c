@@ -28,7 +28,7 @@ typedef struct {
 
 /* One kind of step, and how long it took on each rank: means of slices. */
 typedef struct {
-	uint32_t n_tok, position;
+	evn_plan_step of;
 	bool logits;
 	evn_comm *together; /* NULL: each rank by itself, all at once */
 	uint32_t n;
@@ -39,17 +39,17 @@ struct evn_steps {
 	evn_graph *graph; /* of a few layers */
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_step_rank as[EVN_MAX_RANKS];
-	uint32_t n, n_layers;
-	evn_plan_shape shape;
+	uint32_t n;
+	evn_plan_shape shape; /* of a few layers, too */
 	evn_limits limits;
 	evn_block_pool pool;
-	evn_slot slot;   /* the whole context */
-	evn_split split; /* of a few layers */
+	evn_slot slot; /* the whole context */
+	evn_split split;
 	float *embeddings, *logits;
 	evn_team *team;
 	walker walkers[EVN_MAX_RANKS];
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
-	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all, by the way they meet */
+	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all, by the way they reduce */
 	/* what the team does */
 	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
 	evn_batch batch;
@@ -76,13 +76,17 @@ static evn_status split_by_rates(evn_steps *s, evn_error *err)
 		memory[i] = UINT64_MAX;
 	evn_split_free(&s->split);
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, s->ranks, s->n, err));
-	EVN_TRY(evn_split_make(&s->split, &s->shape, s->n, shares, prompt_shares, memory, err));
-	if (s->n_layers)
-		s->split.n_layers = s->n_layers;
-	return EVN_OK;
+	return evn_split_make(&s->split, &s->shape, s->n, shares, prompt_shares, memory, err);
 }
 
-static evn_status cut_layers(evn_steps *s, evn_error *err)
+static evn_plan_step token_at(uint32_t position) { return (evn_plan_step){EVN_DECODE, 1, position}; }
+static evn_plan_step prompt_at(const evn_steps *s, uint32_t position)
+{
+	return (evn_plan_step){EVN_PROMPT, s->limits.n_batch, position};
+}
+
+/* As many of the model's layers as are worth it. */
+static evn_status cut_layers(evn_steps *s, uint32_t n_layers, evn_error *err)
 {
 	double all = 0, slowest_s = 0;
 	for (uint32_t i = 0; i < s->n; i++)
@@ -90,12 +94,12 @@ static evn_status cut_layers(evn_steps *s, evn_error *err)
 			.share = EVN_SHARE_AUTO, .prompt_share = EVN_SHARE_AUTO, .rates.gemv_gbs = s->as[i].gbs, .id = ""};
 	EVN_TRY(split_by_rates(s, err));
 	for (uint32_t i = 0; i < s->n; i++)
-		all += evn_split_work(&s->shape, &s->split, i).bytes / s->shape.n_layers;
-	uint32_t n_layers = (uint32_t)fmin(s->shape.n_layers, ceil((double)WEIGHT_BYTES / fmax(all, 1)));
-	s->n_layers = s->split.n_layers = n_layers;
-	evn_graph_keep_layers(s->graph, n_layers);
+		all += evn_split_work(&s->split, i, token_at(0)).bytes / n_layers;
+	evn_graph_keep_layers(s->graph, (uint32_t)fmin(n_layers, ceil((double)WEIGHT_BYTES / fmax(all, 1))));
+	EVN_TRY(evn_graph_shape(s->graph, s->limits, &s->shape, err));
+	EVN_TRY(split_by_rates(s, err));
 	for (uint32_t i = 0; i < s->n; i++)
-		slowest_s = fmax(slowest_s, evn_split_work(&s->shape, &s->split, i).bytes / (s->as[i].gbs * 1e9));
+		slowest_s = fmax(slowest_s, evn_split_work(&s->split, i, token_at(0)).bytes / (s->as[i].gbs * 1e9));
 	return slowest_s < SLOW_S
 			   ? EVN_OK
 			   : evn_fail(err, EVN_ERR_UNSUPPORTED, "steps of %.1f s are too slow to be measured", slowest_s);
@@ -113,7 +117,7 @@ static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 	if (s->limits.n_batch < 2)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a context of %u tokens is too short", h->n_ctx_train);
 	EVN_TRY(evn_graph_shape(s->graph, s->limits, &s->shape, err));
-	EVN_TRY(cut_layers(s, err));
+	EVN_TRY(cut_layers(s, h->n_layers, err));
 	EVN_TRY(evn_pool_grow(&s->pool, evn_blocks_for(s->limits.n_ctx), err));
 	EVN_TRY(evn_slot_extend(&s->slot, &s->pool, s->limits.n_ctx, err));
 	uint64_t n_floats = evn_round_up(h->dim, EVN_PAD) * s->limits.n_batch;
@@ -190,36 +194,6 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 	return evn_cache_create(&w->cache, q, w->shard, limits.kv_cache, s->pool.n_blocks, err);
 }
 
-/* The first part of a range, in whole grains, at least one. */
-static evn_range first_part(evn_range r, uint32_t divisor, uint32_t grain)
-{
-	uint32_t len = (uint32_t)evn_round_up(evn_range_len(r) / divisor, grain);
-	len = len ? len : grain;
-	return (evn_range){r.begin, len < evn_range_len(r) ? r.begin + len : r.end};
-}
-
-/* The rank's part, or 1 / divisor of it, as the split of one rank. */
-static evn_status split_alone(evn_steps *s, uint32_t rank, uint32_t divisor, evn_error *err)
-{
-	evn_split *one = &s->one[rank];
-	*one = (evn_split){.n_ranks = 1, .n_layers = s->split.n_layers};
-	one->layers = calloc(one->n_layers, sizeof *one->layers);
-	if (!one->layers)
-		return evn_fail_memory(err, "split", one->n_layers * sizeof *one->layers);
-	for (uint32_t i = 0; i < one->n_layers; i++) {
-		const evn_layer_split *l = &s->split.layers[(size_t)i * s->n + rank];
-		one->layers[i] = *l;
-		if (divisor == 1)
-			continue;
-		one->layers[i].heads = first_part(l->heads, divisor, 1);
-		for (int phase = 0; phase < EVN_PHASES; phase++)
-			one->layers[i].ff[phase] = first_part(l->ff[phase], divisor, s->shape.ff_grain);
-	}
-	if (divisor == 1)
-		one->vocab[0] = s->split.vocab[rank];
-	return EVN_OK;
-}
-
 static evn_status create_comm(const evn_steps *s, evn_comm **out, evn_queue *const *queues, uint32_t n,
 							  evn_reduce reduce, evn_error *err)
 {
@@ -233,7 +207,7 @@ static evn_status create_comm(const evn_steps *s, evn_comm **out, evn_queue *con
 static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
-		EVN_TRY(split_alone(s, i, divisor, err));
+		EVN_TRY(evn_split_alone(&s->one[i], &s->split, i, divisor, err));
 		EVN_TRY(create_comm(s, &s->walkers[i].comm, &s->queues[i], 1, EVN_REDUCE_AUTO, err));
 	}
 	return evn_team_run(s->team, load, s, NULL, NULL, err);
@@ -255,10 +229,9 @@ static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
 /* As a session takes it: from the caller's thread, which waits for all. Adds to sums. */
 static evn_status time_step(evn_steps *s, const timing *t, double *sums, evn_error *err)
 {
-	const evn_phase phase = t->n_tok > 1 ? EVN_PROMPT : EVN_DECODE;
-	const uint32_t last = t->n_tok - 1;
-	s->span = (evn_span){.slot = &s->slot, .n_rows = t->n_tok, .position = t->position, .phase = phase};
-	s->batch = (evn_batch){.n_rows = t->n_tok,
+	const uint32_t n = t->of.n_rows, last = n - 1;
+	s->span = (evn_span){.slot = &s->slot, .n_rows = n, .position = t->of.position, .phase = t->of.phase};
+	s->batch = (evn_batch){.n_rows = n,
 						   .n_spans = 1,
 						   .spans = &s->span,
 						   .x = s->embeddings,
@@ -277,7 +250,7 @@ static evn_status time_slice(evn_steps *s, timing *t, evn_error *err)
 {
 	double sums[EVN_MAX_RANKS] = {0}, ignored[EVN_MAX_RANKS] = {0};
 	uint32_t n_steps = 0;
-	if (t->n_tok == 1) /* after other work it finds its weights further away */
+	if (t->of.phase == EVN_DECODE) /* after other work it finds its weights further away */
 		EVN_TRY(time_step(s, t, ignored, err));
 	uint64_t began = evn_now_ns();
 	for (; n_steps == 0 || (n_steps < SLICE_STEPS && evn_now_ns() - began < SLICE_NS); n_steps++)
@@ -324,34 +297,42 @@ static void fit(double large, double small, double large_ns, double small_ns, do
 enum { PROMPT, PROMPT_LATE, TOKEN, TOKEN_LATE, TOKEN_LOGITS, N_WHOLE };
 enum { SMALL_PROMPT, SMALL_TOKEN, N_SMALL };
 
-static void work_out(const evn_steps *s, uint32_t rank, const evn_work *small, timing *whole, timing *part,
+/* What more positions take; 0 for a rank without heads. */
+static double per_key(double ns, double n_keys) { return n_keys > 0 ? fmax(0, ns) / n_keys : 0; }
+
+/* From the times of the rank with its share, and of `small` with a part of it. */
+static void work_out(const evn_steps *s, uint32_t rank, const evn_split *small, timing *whole, timing *part,
 					 evn_rates *r)
 {
-	evn_work all = evn_split_work(&s->shape, &s->split, rank);
-	double n = s->limits.n_batch, layers = s->split.n_layers, besides, d[N_WHOLE], d_small[N_SMALL];
+	const double n = s->limits.n_batch, n_blocks = evn_plan_n_blocks(&s->shape);
+	double d[N_WHOLE], d_small[N_SMALL], besides;
+	evn_work work[N_WHOLE], work_small[N_SMALL];
 	*r = (evn_rates){0};
-	if (all.bytes <= 0)
-		return;
-	for (int i = 0; i < N_WHOLE; i++)
+	for (int i = 0; i < N_WHOLE; i++) {
+		work[i] = evn_split_work(&s->split, rank, whole[i].of);
 		d[i] = evn_median(whole[i].ns[rank], whole[i].n);
-	for (int i = 0; i < N_SMALL; i++)
-		d_small[i] = evn_median(part[i].ns[rank], part[i].n);
-	if (all.heads > 0) {
-		r->key_ns = fmax(0, d[TOKEN_LATE] - d[TOKEN]) / (all.heads * (s->limits.n_ctx - 1));
-		r->prompt_key_ns = fmax(0, d[PROMPT_LATE] - d[PROMPT]) / (all.heads * n * n);
 	}
-	fit(all.bytes, small->bytes, d[TOKEN], d_small[SMALL_TOKEN], &r->gemv_gbs, &besides);
-	r->layer_us = besides / layers * 1e-3;
-	double keys = n * n / 2 * r->prompt_key_ns;
-	fit(all.macs * n, small->macs * n, fmax(d[PROMPT] - all.heads * keys, d[PROMPT] / 2),
-		fmax(d_small[SMALL_PROMPT] - small->heads * keys, d_small[SMALL_PROMPT] / 2), &r->gemm_gflops, &besides);
+	for (int i = 0; i < N_SMALL; i++) {
+		work_small[i] = evn_split_work(small, 0, part[i].of);
+		d_small[i] = evn_median(part[i].ns[rank], part[i].n);
+	}
+	if (work[TOKEN].bytes <= 0)
+		return;
+	r->key_ns = per_key(d[TOKEN_LATE] - d[TOKEN], work[TOKEN_LATE].keys - work[TOKEN].keys);
+	r->prompt_key_ns = per_key(d[PROMPT_LATE] - d[PROMPT], work[PROMPT_LATE].keys - work[PROMPT].keys);
+	fit(work[TOKEN].bytes, work_small[SMALL_TOKEN].bytes, d[TOKEN], d_small[SMALL_TOKEN], &r->gemv_gbs, &besides);
+	r->block_us = besides / n_blocks * 1e-3;
+	const double keys_ns = work[PROMPT].keys * r->prompt_key_ns;
+	const double small_keys_ns = work_small[SMALL_PROMPT].keys * r->prompt_key_ns;
+	fit(work[PROMPT].macs, work_small[SMALL_PROMPT].macs, fmax(d[PROMPT] - keys_ns, d[PROMPT] / 2),
+		fmax(d_small[SMALL_PROMPT] - small_keys_ns, d_small[SMALL_PROMPT] / 2), &r->gemm_gflops, &besides);
 	r->gemm_gflops *= 2;
-	r->token_us = besides / layers / n * 1e-3;
-	r->vocab_gbs = all.vocab_bytes / fmax(d[TOKEN_LOGITS] - d[TOKEN], d[TOKEN] / 100);
+	r->block_row_us = besides / n_blocks / n * 1e-3;
+	r->vocab_gbs = work[TOKEN].vocab_bytes / fmax(d[TOKEN_LOGITS] - d[TOKEN], d[TOKEN] / 100);
 }
 
 /* Ranks of a kind are equally fast: what was measured of each differs by chance, and would become shares. */
-static void even_out(evn_steps *s, const evn_rates *measured)
+static void average_alike(evn_steps *s, const evn_rates *measured)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		evn_rates sum = {0};
@@ -368,62 +349,60 @@ static void even_out(evn_steps *s, const evn_rates *measured)
 static evn_status measure_alone(evn_steps *s, timing *whole, timing *part, evn_error *err)
 {
 	const uint32_t n = s->limits.n_batch, last = s->limits.n_ctx - 1;
-	evn_work small[EVN_MAX_RANKS];
 	evn_rates measured[EVN_MAX_RANKS];
-	whole[PROMPT] = (timing){.n_tok = n}; /* prompts first: they fill the caches */
-	whole[PROMPT_LATE] = (timing){.n_tok = n, .position = n};
-	whole[TOKEN] = (timing){.n_tok = 1};
-	whole[TOKEN_LATE] = (timing){.n_tok = 1, .position = last};
-	whole[TOKEN_LOGITS] = (timing){.n_tok = 1, .logits = true};
-	part[SMALL_PROMPT] = (timing){.n_tok = n};
-	part[SMALL_TOKEN] = (timing){.n_tok = 1};
+	whole[PROMPT] = (timing){.of = prompt_at(s, 0)}; /* prompts first: they fill the caches */
+	whole[PROMPT_LATE] = (timing){.of = prompt_at(s, n)};
+	whole[TOKEN] = (timing){.of = token_at(0)};
+	whole[TOKEN_LATE] = (timing){.of = token_at(last)};
+	whole[TOKEN_LOGITS] = (timing){.of = token_at(0), .logits = true};
+	part[SMALL_PROMPT] = (timing){.of = prompt_at(s, 0)};
+	part[SMALL_TOKEN] = (timing){.of = token_at(0)};
 	EVN_TRY(load_alone(s, 1, err));
 	EVN_TRY(time_all(s, whole, N_WHOLE, err));
 	unload(s);
 	EVN_TRY(load_alone(s, 4, err));
 	EVN_TRY(time_all(s, part, N_SMALL, err));
 	for (uint32_t i = 0; i < s->n; i++)
-		small[i] = evn_split_work(&s->shape, &s->one[i], 0);
+		work_out(s, i, &s->one[i], whole, part, &measured[i]);
 	unload(s);
-	for (uint32_t i = 0; i < s->n; i++)
-		work_out(s, i, &small[i], whole, part, &measured[i]);
-	even_out(s, measured);
+	average_alike(s, measured);
 	return EVN_OK;
 }
 
-/* ---- meetings -----------------------------------------------------------------------------------------------------
+/* ---- all-reduces
+ * -----------------------------------------------------------------------------------------------------
  */
 
-/* Ranks that were timed side by side can be faster in step with each other, and no meeting is for nothing. */
-#define LEAST_MEETING_US 0.1
+/* Ranks that were timed side by side can be faster in step with each other, and no all-reduce is for nothing. */
+#define LEAST_REDUCE_US 0.1
 
-/* Seconds of a step of n_tok tokens by the rates measured, meetings for nothing. */
-static double own_s(const evn_steps *s, uint32_t n_tok)
+/* Seconds of a step by the rates measured, all-reduces for nothing. */
+static double own_s(const evn_steps *s, evn_plan_step step)
 {
-	double vocab_s = n_tok == 1 ? evn_predict_vocab_s(&s->shape, &s->split, s->ranks) : 0;
-	return vocab_s + evn_predict_layers_s(&s->shape, &s->split, s->ranks, n_tok, 0, (evn_meeting){0});
+	double vocab_s = step.phase == EVN_DECODE ? evn_predict_vocab_s(&s->split, s->ranks) : 0;
+	return vocab_s + evn_predict_blocks_s(&s->split, s->ranks, step, (evn_reduce_cost){0});
 }
 
-/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: a meeting of each. A rank
- * that is alone meets nobody. */
-static void work_out_meetings(evn_steps *s, uint32_t n_tok, const double *step_s, double *us)
+/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: an all-reduce of each. A
+ * rank that is alone has none. */
+static void work_out_reduce_costs(evn_steps *s, evn_plan_step step, const double *step_s, double *us)
 {
-	const double n_meetings = s->n > 1 ? 2.0 * s->split.n_layers : 0;
-	double fastest_s = INFINITY, own = own_s(s, n_tok);
+	const double n_reduces = s->n > 1 ? evn_plan_n_blocks(&s->shape) : 0;
+	double fastest_s = INFINITY, own = own_s(s, step);
 	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
 		fastest_s = step_s[way] > 0 ? fmin(fastest_s, step_s[way]) : fastest_s;
-	double most_s = fmax(fastest_s - n_meetings * LEAST_MEETING_US * 1e-6, fastest_s / 2);
+	double most_s = fmax(fastest_s - n_reduces * LEAST_REDUCE_US * 1e-6, fastest_s / 2);
 	for (uint32_t i = 0; (own > most_s || s->n == 1) && i < s->n; i++)
-		evn_rates_hasten(&s->ranks[i].rates, n_tok, own / most_s);
+		evn_rates_speed_up(&s->ranks[i].rates, step.phase, own / most_s);
 	own = fmin(own, most_s);
 	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
-		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / fmax(n_meetings, 1) : 0;
+		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / fmax(n_reduces, 1) : 0;
 }
 
 /* A rank that is alone is timed once more too: ways of using a device are measured in turn, and what decides between
  * them is what they did at the same time. */
-static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *ways, evn_meeting *out,
-								   evn_error *err)
+static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *ways,
+								   evn_reduce_cost *out, evn_error *err)
 {
 	double prompt_s[EVN_REDUCE_FLAGS + 1] = {0}, token_s[EVN_REDUCE_FLAGS + 1] = {0};
 	double prompt_us[EVN_REDUCE_FLAGS + 1], token_us[EVN_REDUCE_FLAGS + 1];
@@ -439,8 +418,8 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 		if (!ways[way])
 			continue;
 		EVN_TRY(create_comm(s, &s->comms[way], s->queues, s->n, way, err));
-		prompts[n] = (timing){.n_tok = s->limits.n_batch, .together = s->comms[way]};
-		tokens[n] = (timing){.n_tok = 1, .logits = true, .together = s->comms[way]};
+		prompts[n] = (timing){.of = prompt_at(s, 0), .together = s->comms[way]};
+		tokens[n] = (timing){.of = token_at(0), .logits = true, .together = s->comms[way]};
 		of[n++] = way;
 	}
 	EVN_TRY(time_all(s, prompts, n, err));
@@ -449,14 +428,14 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 		prompt_s[of[i]] = evn_median(prompts[i].ns[0], prompts[i].n) * 1e-9;
 		token_s[of[i]] = evn_median(tokens[i].ns[0], tokens[i].n) * 1e-9;
 	}
-	work_out_meetings(s, s->limits.n_batch, prompt_s, prompt_us);
-	work_out_meetings(s, 1, token_s, token_us);
+	work_out_reduce_costs(s, prompt_at(s, 0), prompt_s, prompt_us);
+	work_out_reduce_costs(s, token_at(0), token_s, token_us);
 	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
-		out[way] = (evn_meeting){token_us[way], prompt_us[way] * EVN_PLAN_PROMPT / s->limits.n_batch};
+		out[way] = (evn_reduce_cost){token_us[way], prompt_us[way] * EVN_PLAN_PROMPT / s->limits.n_batch};
 	return EVN_OK;
 }
 
-evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_meeting *meetings, evn_error *err)
+evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_reduce_cost *costs, evn_error *err)
 {
 	timing *t = calloc(N_WHOLE + N_SMALL, sizeof *t);
 	if (!t)
@@ -464,7 +443,7 @@ evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, e
 	const bool alone[EVN_REDUCE_FLAGS + 1] = {[EVN_REDUCE_AUTO] = true};
 	evn_status status = measure_alone(s, t, t + N_WHOLE, err);
 	if (status == EVN_OK)
-		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, s->n > 1 ? ways : alone, meetings, err);
+		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, s->n > 1 ? ways : alone, costs, err);
 	unload(s);
 	for (uint32_t i = 0; i < s->n; i++)
 		rates[i] = s->ranks[i].rates;

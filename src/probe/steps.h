@@ -1,6 +1,6 @@
 /* steps.h - how fast ranks are as decoders: each takes steps of a few of the model's layers, so that what a step
  * really costs is what the planner reckons with: the products as they are chosen and fused, launches, norms,
- * attention, and meetings in the middle of work. */
+ * attention, and all-reduces in the middle of work. */
 #ifndef EVN_STEPS_H
 #define EVN_STEPS_H
 
@@ -26,7 +26,8 @@ evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_
 void evn_steps_free(evn_steps *s);
 
 /* rates[n] of every rank by itself, all at once; and where there are several, of steps that they take together by
- * each of ways[EVN_REDUCE_FLAGS + 1], meetings[way] such that those steps are predicted as they were timed. */
-evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_meeting *meetings, evn_error *err);
+ * each of ways[EVN_REDUCE_FLAGS + 1], costs[way] such that those steps are predicted as they were timed. */
+evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_reduce_cost *costs,
+							 evn_error *err);
 
 #endif

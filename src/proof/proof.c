@@ -45,10 +45,10 @@ bool evn_dots_suffice(const evn_model *m, uint32_t dots)
 typedef struct {
 	evn_device *device;
 	const evn_model *m;
-	bool norms[EVN_NORM_KINDS], gated, ungated;           /* that the model has */
-	bool fuses;                                           /* its feed-forward blocks may go in one launch */
-	uint32_t n_kinds;                                     /* of heads */
-	evn_attention_config kinds[EVN_GRAPH_CLASSES], heads; /* heads: those that are proved now */
+	bool norms[EVN_NORM_KINDS], gated, ungated;          /* that the model has */
+	bool fuses;                                          /* its feed-forward blocks may go in one launch */
+	uint32_t n_kinds;                                    /* of heads */
+	evn_attention_config kinds[EVN_PLAN_CLASSES], heads; /* heads: those that are proved now */
 	evn_selftest_options options;
 } proof;
 
@@ -63,7 +63,7 @@ static void add_heads(proof *p, evn_attention_config config)
 	for (uint32_t i = 0; i < p->n_kinds; i++)
 		if (same_heads(&p->kinds[i], &config))
 			return;
-	if (p->n_kinds < EVN_GRAPH_CLASSES)
+	if (p->n_kinds < EVN_PLAN_CLASSES)
 		p->kinds[p->n_kinds++] = config;
 }
 

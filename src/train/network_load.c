@@ -58,12 +58,12 @@ static part replicated(const evn_network *n, uint32_t length)
 static part kv_part(const loader *l)
 {
 	const evn_network *n = l->n;
-	const evn_plan_shape shape = {.n_heads = n->h->n_heads, .n_kv_heads = n->h->n_kv_heads};
-	const evn_layer_split *of = &l->split->layers[(size_t)l->layer * n->n_ranks];
+	const uint32_t heads = evn_plan_find(&l->split->shape, EVN_CUT_HEADS);
+	const evn_plan_class *cut = &l->split->shape.classes[heads];
 	part p = {0};
 	uint32_t end = 0;
 	for (uint32_t r = 0; r < n->n_ranks; r++) {
-		evn_range held = evn_kv_range(&shape, of[r].heads), owned = held;
+		evn_range held = evn_plan_groups(cut, evn_split_part(l->split, heads, l->layer, r)->held), owned = held;
 		if (!evn_range_len(held))
 			continue;
 		if (owned.begin < end) {
@@ -358,16 +358,14 @@ static evn_status make_layer(const loader *l, evn_train_layer *y)
 
 static void take_ranges(const loader *l, evn_train_layer *y)
 {
-	const evn_network *n = l->n;
-	const evn_plan_shape shape = {.n_heads = n->h->n_heads, .n_kv_heads = n->h->n_kv_heads};
-	const evn_layer_split *of = &l->split->layers[(size_t)l->layer * n->n_ranks];
-	y->heads = of[n->rank].heads;
-	y->ff = of[n->rank].ff[EVN_PROMPT];
-	y->kv_heads = evn_kv_range(&shape, y->heads);
-	for (uint32_t i = 0; i < n->n_ranks; i++) {
-		y->attn_contributors |= (evn_range_len(of[i].heads) > 0) * (1u << i);
-		y->ff_contributors |= (evn_range_len(of[i].ff[EVN_PROMPT]) > 0) * (1u << i);
-	}
+	const evn_split *split = l->split;
+	const uint32_t heads = evn_plan_find(&split->shape, EVN_CUT_HEADS),
+				   units = evn_plan_find(&split->shape, EVN_CUT_UNITS);
+	y->heads = evn_split_part(split, heads, l->layer, l->n->rank)->held;
+	y->kv_heads = evn_plan_groups(&split->shape.classes[heads], y->heads);
+	y->ff = evn_split_part(split, units, l->layer, l->n->rank)->used[EVN_PROMPT];
+	y->attn_contributors = (uint32_t)evn_split_ranks(split, heads, l->layer, EVN_PROMPT);
+	y->ff_contributors = (uint32_t)evn_split_ranks(split, units, l->layer, EVN_PROMPT);
 }
 
 /* ---- embedding and head ------------------------------------------------------------------------------------- */
@@ -407,9 +405,8 @@ static evn_status make_head_bias(const loader *l)
 static evn_status make_ends(const loader *l)
 {
 	evn_network *n = l->n;
-	n->vocab = l->split->vocab[n->rank];
-	for (uint32_t i = 0; i < n->n_ranks; i++)
-		n->vocab_contributors |= (evn_range_len(l->split->vocab[i]) > 0) * (1u << i);
+	n->vocab = evn_split_part(l->split, EVN_PLAN_VOCAB, 0, n->rank)->held;
+	n->vocab_contributors = (uint32_t)evn_split_ranks(l->split, EVN_PLAN_VOCAB, 0, EVN_PROMPT);
 	const char *head = evn_model_find(l->m, "output.weight") ? "output.weight" : "token_embd.weight";
 	if (n->graph->out_norm.stem)
 		EVN_TRY(make_norm(l, &n->out_norm, n->graph->out_norm.stem));

@@ -59,7 +59,7 @@ static void check_ranks(const evn_model *m, bool one_context, evn_message_type m
 	ranks_start(&r, m, (double[]){1, 2, 1}, NULL, EVN_REDUCE_AUTO, evn_blocks_for(CONTEXT));
 	take_step(&r);
 	for (uint32_t i = 0; i < N_RANKS; i++) {
-		uint64_t planned = evn_split_bytes(&r.shape, &r.split, i), held = evn_device_held_bytes(r.devices[i]);
+		uint64_t planned = evn_split_bytes(&r.split, i), held = evn_device_held_bytes(r.devices[i]);
 		print_message("rank %u: %.1f MiB planned, %.1f held\n", i, (double)planned / 1048576, (double)held / 1048576);
 		assert_true(held + GEMM_SCRATCH <= planned + SMALL);
 	}

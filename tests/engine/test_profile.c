@@ -17,7 +17,7 @@ static char folder[] = "/tmp/evener-profile-XXXXXX";
 static void expect(evn_reduce asked, double host, double events, double flags, evn_reduce way, double us)
 {
 	evn_profile p = {.host_us = host, .events_us = events, .flags_us = flags};
-	evn_meeting cost;
+	evn_reduce_cost cost;
 	assert_int_equal(evn_profile_reduce(&p, asked, &cost), way);
 	assert_true(cost.token_us == us);
 }

@@ -10,7 +10,7 @@ static evn_plan_candidate device(const char *name, double gbs, int chip, int dri
 {
 	return (evn_plan_candidate){.name = name,
 								.id = name,
-								.rates = {.gemv_gbs = gbs, .gemm_gflops = 5 * gbs, .vocab_gbs = gbs, .layer_us = 10},
+								.rates = {.gemv_gbs = gbs, .gemm_gflops = 5 * gbs, .vocab_gbs = gbs, .block_us = 5},
 								.memory_bytes = GIB,
 								.share = EVN_SHARE_AUTO,
 								.prompt_share = EVN_SHARE_AUTO,
@@ -18,8 +18,8 @@ static evn_plan_candidate device(const char *name, double gbs, int chip, int dri
 								.driver = driver};
 }
 
-/* The same rates for one token and for a step of a prompt. */
-static evn_meeting meeting_of(double us) { return (evn_meeting){us, us}; }
+/* The same cost for one token and for a step of a prompt. */
+static evn_reduce_cost cost_of(double us) { return (evn_reduce_cost){us, us}; }
 
 static void assert_says(const evn_choice *ch, uint32_t i, const char *text)
 {
@@ -31,18 +31,19 @@ static void assert_says(const evn_choice *ch, uint32_t i, const char *text)
 static void the_twin_driver_and_the_slow_device_are_dropped(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 9, 0, 1),
 							  device("2:0 llvmpipe", 0.1, -1, 2), device("3:0 other", 10, 1, 3)};
 	evn_choice ch;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(20), NULL), EVN_OK);
 	assert_true(ch.taken[0]);
 	assert_says(&ch, 1, "same chip as 0:0 pthread, which is faster: ");
 	assert_says(&ch, 2, "2:0 llvmpipe would make decoding slower: ");
 	assert_int_equal(ch.best_single, 0);
 	assert_memory_equal(&ch.predicted, &ch.best_single_predicted, sizeof ch.predicted);
 
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 4, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 4, EVN_DECODE, cost_of(20), NULL), EVN_OK);
 	assert_true(ch.taken[0] && !ch.taken[1] && !ch.taken[2] && ch.taken[3]);
 	assert_true(ch.predicted.decode_tok_s > 1.5 * ch.best_single_predicted.decode_tok_s);
 	assert_int_equal(ch.reason[0][0], 0);
@@ -52,31 +53,33 @@ static void the_twin_driver_and_the_slow_device_are_dropped(void **state)
 static void one_phase_or_the_other_counts(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 8, 0, 1)};
 	evn_choice ch;
 	c[1].rates.gemm_gflops = 100;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(20), NULL), EVN_OK);
 	assert_true(ch.taken[0]);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_PROMPT, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_PROMPT, cost_of(20), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_int_equal(ch.best_single, 1);
 	assert_says(&ch, 0, "same chip as 1:0 intel, which is faster: ");
 
 	c[0].device = c[1].device = 1;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_PROMPT, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_PROMPT, cost_of(20), NULL), EVN_OK);
 	assert_says(&ch, 0, "whole it would compute prompts slower: ");
 }
 
 static void reasons_carry_the_figures(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 intel", 8, 0, 1)};
 	evn_choice ch, alone;
 	char expected[256];
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
-	assert_int_equal(evn_plan_choose(&alone, &s, c + 1, 1, EVN_DECODE, meeting_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(20), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&alone, &s, c + 1, 1, EVN_DECODE, cost_of(20), NULL), EVN_OK);
 	snprintf(expected, sizeof expected, "same chip as 0:0 pthread, which is faster: %.1f against %.1f tokens/s alone",
 			 ch.predicted.decode_tok_s, alone.predicted.decode_tok_s);
 	assert_string_equal(ch.reason[1], expected);
@@ -85,10 +88,11 @@ static void reasons_carry_the_figures(void **state)
 static void parts_of_one_device_may_work_together(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0/1@0", 10, 0, 0), device("0:0/1@1", 10, 0, 0)};
 	evn_choice ch;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[0] && ch.taken[1]);
 }
 
@@ -99,40 +103,41 @@ static void whole_and_parts(evn_plan_candidate *c, double gain, uint32_t parts)
 	c[1] = device("0:0/1+1", 10 * gain / parts, 0, 0);
 	c[0].device = c[1].device = 1;
 	c[1].parts = parts;
-	c[1].meeting.token_us = 5;
+	c[1].reduce_cost.token_us = 5;
 }
 
 static void a_device_is_used_whole_or_in_parts(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[3];
 	evn_choice ch;
 	whole_and_parts(c, 1.5, 2);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_says(&ch, 0, "whole it would decode slower: ");
 	assert_int_equal(ch.best_single, 0);
 	assert_true(ch.predicted.decode_tok_s > ch.best_single_predicted.decode_tok_s);
 
 	double alone = ch.predicted.decode_tok_s;
-	c[1].meeting.token_us = 35; /* its own meetings count though no candidates meet */
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
+	c[1].reduce_cost.token_us = 35; /* its own all-reduces count though it is the only candidate */
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
-	assert_true(fabs(1e6 / ch.predicted.decode_tok_s - 1e6 / alone - 2 * s.n_layers * 30) < 1e-3);
-	c[1].meeting.token_us = 500;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
+	assert_true(fabs(1e6 / ch.predicted.decode_tok_s - 1e6 / alone - evn_plan_n_blocks(&s) * 30) < 1e-3);
+	c[1].reduce_cost.token_us = 500;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[0]);
 	assert_says(&ch, 1, "in parts it would decode slower: ");
 
 	whole_and_parts(c, 1.5, 2);
 	c[2] = device("1:0 other", 10, -1, 1);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(!ch.taken[0] && ch.taken[1] && ch.taken[2]);
 
 	c[2].chip = 0; /* a twin: the best whole device is what the parts must beat, and nothing joins them */
 	c[2].rates.gemv_gbs = c[2].rates.vocab_gbs = 30;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[2]);
 	assert_says(&ch, 1, "same chip as 1:0 other, which is faster: ");
 }
@@ -140,13 +145,14 @@ static void a_device_is_used_whole_or_in_parts(void **state)
 static void parts_must_gain_two_percent_too(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2];
 	evn_choice ch;
 	bool seen = false;
 	for (double gain = 0.9; gain < 1.5; gain += 0.005) {
 		whole_and_parts(c, gain, 2);
-		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
+		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(0), NULL), EVN_OK);
 		assert_true(ch.taken[0] != ch.taken[1]);
 		if (ch.taken[1])
 			assert_true(ch.predicted.decode_tok_s > 1.02 * ch.best_single_predicted.decode_tok_s);
@@ -159,7 +165,8 @@ static void parts_must_gain_two_percent_too(void **state)
 static void parts_count_as_ranks(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(0);
+	const llama m = small_model(0);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[3];
 	evn_choice ch;
 	whole_and_parts(c, 2, 6);
@@ -169,7 +176,7 @@ static void parts_count_as_ranks(void **state)
 	c[1].chip = 1;
 	c[2].device = 3;
 	c[2].chip = 2;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(1), NULL), EVN_OK);
 	assert_false(ch.taken[1] && ch.taken[2]); /* twelve ranks */
 	assert_true(ch.taken[1] || ch.taken[2]);
 	assert_says(&ch, ch.taken[1] ? 2 : 1, "at most 8 devices take part");
@@ -178,13 +185,14 @@ static void parts_count_as_ranks(void **state)
 static void several_must_gain_two_percent(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1)};
 	evn_choice ch;
 	double single, gain, all_reduce_us = 0;
 	bool seen = false;
 	for (; all_reduce_us < 200; all_reduce_us += 0.5) {
-		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, meeting_of(all_reduce_us), NULL), EVN_OK);
+		assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(all_reduce_us), NULL), EVN_OK);
 		single = ch.best_single_predicted.decode_tok_s;
 		gain = ch.predicted.decode_tok_s / single;
 		if (!ch.taken[1]) {
@@ -201,56 +209,59 @@ static void several_must_gain_two_percent(void **state)
 static void shares_of_zero_and_unknown_speeds_stay_out(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1), device("2:0 c", NAN, -1, 2)};
 	evn_choice ch;
 	evn_error err;
 	c[0].share = 0;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_says(&ch, 0, "given a share of 0");
 	assert_says(&ch, 2, "its speed is not known");
 	c[1].share = 0;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "none of 3 devices"));
 	c[1].share = -2;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "1:0 b is -2"));
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 0, EVN_DECODE, meeting_of(5), &err), EVN_ERR_USAGE);
-	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES + 1, EVN_DECODE, meeting_of(5), &err),
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 0, EVN_DECODE, cost_of(5), &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES + 1, EVN_DECODE, cost_of(5), &err),
 					 EVN_ERR_USAGE);
 }
 
 static void a_model_too_large_for_one_takes_two(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 1, -1, 1), device("2:0 c", 5, -1, 2)};
 	evn_choice ch;
 	evn_error err;
 	for (uint32_t i = 0; i < 3; i++)
 		c[i].memory_bytes = 120 * MIB;
 	c[2].memory_bytes = s.fixed_bytes / 2;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(1000), NULL), EVN_OK);
 	assert_true(ch.taken[0] && ch.taken[1]);
 	assert_true(ch.best_single_predicted.decode_tok_s == 0);
 	assert_says(&ch, 2, "1.0 MiB are needed on each device");
 	c[0].memory_bytes = c[1].memory_bytes = 60 * MIB;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), &err), EVN_ERR_LIMIT);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(1000), &err), EVN_ERR_LIMIT);
 	assert_non_null(strstr(err.text, "2 devices may hold 118.0 MiB"));
 
 	c[1].memory_bytes = GIB; /* the slow device can hold it alone, the fast one cannot */
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(1000), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(1000), NULL), EVN_OK);
 	assert_int_equal(ch.best_single, 1);
 }
 
 static void a_device_too_slow_for_one_part_is_dropped(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[] = {device("0:0 a", 10, -1, 0), device("1:0 b", 10, -1, 1), device("2:0 c", 1e-4, -1, 2)};
 	evn_choice ch;
-	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, meeting_of(5), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[0] && ch.taken[1]);
 	assert_says(&ch, 2, "2:0 c is too slow beside the others: no whole part of the model falls to it");
 }
@@ -258,18 +269,19 @@ static void a_device_too_slow_for_one_part_is_dropped(void **state)
 static void at_most_eight_ranks_of_sixteen_candidates(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(0);
-	s.n_layers = 80;
-	s.ff_grain = 1;
-	s.n_heads = s.n_kv_heads = 64;
+	llama m = small_model(0);
+	m.n_layers = 80;
+	m.ff_grain = 1;
+	m.n_heads = m.n_kv_heads = 64;
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[EVN_MAX_CANDIDATES];
 	evn_choice ch;
 	uint32_t n_taken = 0;
 	for (int i = 0; i < EVN_MAX_CANDIDATES; i++) {
 		c[i] = device("dev", i % 2 ? 10 : 9, -1, i);
-		c[i].rates.layer_us = 0;
+		c[i].rates.block_us = 0;
 	}
-	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES, EVN_DECODE, meeting_of(0), NULL), EVN_OK);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, EVN_MAX_CANDIDATES, EVN_DECODE, cost_of(0), NULL), EVN_OK);
 	for (uint32_t i = 0; i < EVN_MAX_CANDIDATES; i++) {
 		assert_int_equal(ch.taken[i], i % 2);
 		n_taken += ch.taken[i];
@@ -309,14 +321,14 @@ static double decode_of(const evn_plan_shape *s, const evn_plan_candidate *c, ui
 	us = mask & (mask - 1) ? us : 0;
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t part = 0; (mask >> i & 1) && part < ranks_of(c, n, 1u << i); part++) {
-			us = c[i].parts > 1 ? fmax(us, c[i].meeting.token_us) : us;
+			us = c[i].parts > 1 ? fmax(us, c[i].reduce_cost.token_us) : us;
 			memory[n_members] = c[i].memory_bytes;
 			members[n_members++] = c[i];
 		}
 	assert_int_equal(evn_plan_shares(shares, NULL, members, n_members, NULL), EVN_OK);
 	if (evn_split_make(&split, s, n_members, shares, NULL, memory, NULL) != EVN_OK)
 		return 0;
-	double tok_s = evn_predict(s, &split, members, meeting_of(us)).decode_tok_s;
+	double tok_s = evn_predict(&split, members, cost_of(us)).decode_tok_s;
 	evn_split_free(&split);
 	return tok_s;
 }
@@ -350,23 +362,24 @@ static void the_choice_is_the_best_allowed_set(void **state)
 	uint64_t random = 3;
 	int n_single = 0, n_several = 0;
 	for (int k = 0; k < 400; k++) {
-		evn_plan_shape s = small_shape(random_in(&random, 0, 2048));
-		s.n_layers = random_in(&random, 1, 12);
+		llama m = small_model(random_in(&random, 0, 2048));
+		m.n_layers = random_in(&random, 1, 12);
+		const evn_plan_shape s = shape_of(&m);
 		evn_plan_candidate c[5];
 		uint32_t n = random_in(&random, 1, 5), n_taken = 0;
 		double us = random_in(&random, 0, 60);
 		for (uint32_t i = 0; i < n; i++) {
 			c[i] = device("dev", random_in(&random, 1, 300) * 0.1, (int)random_in(&random, 0, 3) - 1,
 						  (int)random_in(&random, 0, 2));
-			c[i].rates.layer_us = random_in(&random, 0, 30);
+			c[i].rates.block_us = random_in(&random, 0, 30) / 2.0;
 			c[i].rates.gemm_gflops = random_in(&random, 1, 100);
 			c[i].memory_bytes = random_in(&random, 20, 90) * MIB;
 			c[i].parts = random_in(&random, 0, 6) ? 1 : random_in(&random, 2, 5);
-			c[i].meeting = meeting_of(random_in(&random, 0, 60));
+			c[i].reduce_cost = cost_of(random_in(&random, 0, 60));
 			c[i].device = (int)random_in(&random, 0, 3);
 		}
 		evn_choice ch;
-		evn_status status = evn_plan_choose(&ch, &s, c, n, EVN_DECODE, meeting_of(us), NULL);
+		evn_status status = evn_plan_choose(&ch, &s, c, n, EVN_DECODE, cost_of(us), NULL);
 		if (status == EVN_ERR_LIMIT)
 			continue;
 		assert_int_equal(status, EVN_OK);

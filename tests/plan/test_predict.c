@@ -3,9 +3,7 @@
 
 #include <math.h>
 
-static const uint64_t any_memory[2] = {UINT64_MAX, UINT64_MAX};
-
-/* A layer costs layer_us for one token, and a hundredth of it for each token of a prompt. */
+/* A layer of two blocks costs layer_us for one token, and a hundredth of it for each token of a prompt. */
 static evn_plan_candidate rank_of(double gbs, double gflops, double layer_us)
 {
 	return (evn_plan_candidate){.name = "rank",
@@ -13,49 +11,51 @@ static evn_plan_candidate rank_of(double gbs, double gflops, double layer_us)
 								.rates = {.gemv_gbs = gbs,
 										  .gemm_gflops = gflops,
 										  .vocab_gbs = gbs,
-										  .layer_us = layer_us,
-										  .token_us = layer_us / 100},
+										  .block_us = layer_us / 2,
+										  .block_row_us = layer_us / 200},
 								.chip = -1};
 }
 
-/* A long meeting takes a hundred times as long as a short one. */
-static evn_meeting meeting_of(double us) { return (evn_meeting){us, 100 * us}; }
+/* An all-reduce of a prompt takes a hundred times as long as one of a token. */
+static evn_reduce_cost cost_of(double us) { return (evn_reduce_cost){us, 100 * us}; }
 
 static evn_prediction predict(const evn_plan_shape *s, double share0, double share1, const evn_plan_candidate *c,
 							  double all_reduce_us)
 {
-	evn_split split;
-	assert_int_equal(evn_split_make(&split, s, 2, (double[]){share0, share1}, NULL, any_memory, NULL), EVN_OK);
-	evn_prediction p = evn_predict(s, &split, c, meeting_of(all_reduce_us));
+	evn_split split = split_of(s, 2, (double[]){share0, share1}, NULL);
+	evn_prediction p = evn_predict(&split, c, cost_of(all_reduce_us));
 	evn_split_free(&split);
 	return p;
 }
 
+static evn_plan_step token_at(uint32_t position) { return (evn_plan_step){EVN_DECODE, 1, position}; }
+static evn_plan_step prompt_at(uint32_t position) { return (evn_plan_step){EVN_PROMPT, 100, position}; }
+
 static void assert_close(double a, double b) { assert_true(fabs(a - b) <= 1e-9 * fabs(b)); }
 
 /* Ten layers that can be halved without a remainder: 4 heads over 4 KV heads. */
-static evn_plan_shape even_shape(void)
+static llama even_model(void)
 {
-	return (evn_plan_shape){.n_layers = 10,
-							.dim = 256,
-							.ff_dim = 1000,
-							.n_heads = 4,
-							.n_kv_heads = 4,
-							.head_dim = 64,
-							.vocab = 2000,
-							.ff_grain = 1,
-							.vocab_grain = 1,
-							.head_bytes = 20000,
-							.kv_head_bytes = 30000,
-							.ff_unit_lines = 3,
-							.ff_unit_bytes = 500,
-							.vocab_row_bytes = 100};
+	return (llama){.n_layers = 10,
+				   .dim = 256,
+				   .ff_dim = 1000,
+				   .n_heads = 4,
+				   .n_kv_heads = 4,
+				   .head_dim = 64,
+				   .vocab = 2000,
+				   .ff_grain = 1,
+				   .vocab_grain = 1,
+				   .head_bytes = 20000,
+				   .kv_head_bytes = 30000,
+				   .ff_unit_bytes = 500,
+				   .vocab_row_bytes = 100};
 }
 
 static void one_rank_reads_everything(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(2, 8, 3), rank_of(0, 0, 0)};
 	evn_prediction p = predict(&s, 1, 0, c, 1000);
 	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
@@ -67,7 +67,8 @@ static void one_rank_reads_everything(void **state)
 static void the_slowest_rank_sets_the_pace(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(4, 8, 0), rank_of(1, 16, 0)};
 	evn_prediction p = predict(&s, 1, 1, c, 25);
 	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
@@ -79,48 +80,48 @@ static void the_slowest_rank_sets_the_pace(void **state)
 /* Two equal ranks. Their attention takes 20 ns for each key of one token, 10 ns for a prompt; c[2]. */
 static evn_split attending_halves(const evn_plan_shape *s, evn_plan_candidate *c)
 {
-	evn_split split;
 	c[0] = rank_of(2, 8, 3);
 	c[0].rates.key_ns = 20;
 	c[0].rates.prompt_key_ns = 10;
 	c[1] = c[0];
-	assert_int_equal(evn_split_make(&split, s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
-	return split;
+	return split_of(s, 2, (double[]){1, 1}, NULL);
 }
 
 static void attention_grows_with_what_is_cached(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2];
 	evn_split split = attending_halves(&s, c);
-	double early = evn_predict_layers_s(&s, &split, c, 1, 0, meeting_of(0));
-	double late = evn_predict_layers_s(&s, &split, c, 1, 1000, meeting_of(0));
+	double early = evn_predict_blocks_s(&split, c, token_at(0), cost_of(0));
+	double late = evn_predict_blocks_s(&split, c, token_at(1000), cost_of(0));
 	assert_close(late - early, 10 * 2 * 1000 * 20e-9); /* layers, heads of a rank, positions */
-	early = evn_predict_layers_s(&s, &split, c, 100, 0, meeting_of(0));
-	late = evn_predict_layers_s(&s, &split, c, 100, 1000, meeting_of(0));
+	early = evn_predict_blocks_s(&split, c, prompt_at(0), cost_of(0));
+	late = evn_predict_blocks_s(&split, c, prompt_at(1000), cost_of(0));
 	assert_close(late - early, 10 * 2 * 100 * 1000 * 10e-9);
 	evn_split_free(&split);
 }
 
 /* Steps of one phase take 1 / by of their time, those of the other phase are unchanged. */
-static void hastened_rates_make_steps_shorter(void **state)
+static void sped_up_rates_make_steps_shorter(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2];
 	evn_split split = attending_halves(&s, c);
-	double token = evn_predict_layers_s(&s, &split, c, 1, 50, meeting_of(0));
-	double prompt = evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0));
-	double vocab = evn_predict_vocab_s(&s, &split, c);
+	double token = evn_predict_blocks_s(&split, c, token_at(50), cost_of(0));
+	double prompt = evn_predict_blocks_s(&split, c, prompt_at(50), cost_of(0));
+	double vocab = evn_predict_vocab_s(&split, c);
 	for (int i = 0; i < 2; i++)
-		evn_rates_hasten(&c[i].rates, 1, 1.25);
-	assert_close(evn_predict_layers_s(&s, &split, c, 1, 50, meeting_of(0)), token / 1.25);
-	assert_close(evn_predict_vocab_s(&s, &split, c), vocab / 1.25);
-	assert_close(evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0)), prompt);
+		evn_rates_speed_up(&c[i].rates, EVN_DECODE, 1.25);
+	assert_close(evn_predict_blocks_s(&split, c, token_at(50), cost_of(0)), token / 1.25);
+	assert_close(evn_predict_vocab_s(&split, c), vocab / 1.25);
+	assert_close(evn_predict_blocks_s(&split, c, prompt_at(50), cost_of(0)), prompt);
 	for (int i = 0; i < 2; i++)
-		evn_rates_hasten(&c[i].rates, 100, 1.25);
-	assert_close(evn_predict_layers_s(&s, &split, c, 100, 50, meeting_of(0)), prompt / 1.25);
+		evn_rates_speed_up(&c[i].rates, EVN_PROMPT, 1.25);
+	assert_close(evn_predict_blocks_s(&split, c, prompt_at(50), cost_of(0)), prompt / 1.25);
 	evn_split_free(&split);
 }
 
@@ -129,17 +130,17 @@ static void hastened_rates_make_steps_shorter(void **state)
 static void each_phase_has_its_own_shares(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(2, 8, 0), rank_of(1, 16, 0)};
-	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 0}, (double[]){0, 1}, any_memory, NULL), EVN_OK);
-	evn_prediction p = evn_predict(&s, &split, c, meeting_of(25));
+	evn_split split = split_of(&s, 2, (double[]){1, 0}, (double[]){0, 1});
+	evn_prediction p = evn_predict(&split, c, cost_of(25));
 	double bytes = 10 * (4 * 20000 + 4 * 30000 + 1000 * 500) + 2000 * 100;
 	assert_close(1 / p.decode_tok_s, bytes / 2e9 + 20 * 25e-6);
 	double heads = 2.0 * 10 * (4 * 2 * 256 * 64 + 4 * 2 * 256 * 64), ff = 2.0 * 10 * 1000 * 3 * 256;
 	assert_close(1 / p.prefill_tok_s, heads / 8e9 + ff / 16e9 + (20 * 2500e-6 + 2000 * 100 / 2e9) / 512);
-	assert_close(evn_split_share(&s, &split, 1, EVN_DECODE), 0);
-	assert_close(evn_split_share(&s, &split, 1, EVN_PROMPT), 10 * 1000 * 500 / bytes);
+	assert_close(evn_split_share(&split, 1, EVN_DECODE), 0);
+	assert_close(evn_split_share(&split, 1, EVN_PROMPT), 10 * 1000 * 500 / bytes);
 	evn_split_free(&split);
 }
 
@@ -148,8 +149,9 @@ static void each_phase_has_its_own_shares(void **state)
 static void each_phase_has_its_own_slowest_rank(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
-	s.n_layers = s.n_heads = s.n_kv_heads = 1;
+	llama m = even_model();
+	m.n_layers = m.n_heads = m.n_kv_heads = 1;
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(4, 8, 0), rank_of(1, 16, 0)};
 	evn_prediction p = predict(&s, 3, 1, c, 0); /* rank 0 has the head, 3/4 of the rest */
 	assert_close(1 / p.decode_tok_s, 50000 / 4e9 + 250 * 500 / 1e9 + 500 * 100 / 1e9);
@@ -158,21 +160,22 @@ static void each_phase_has_its_own_slowest_rank(void **state)
 static void a_straddling_kv_head_is_read_twice(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
-	s.n_kv_heads = 1;
-	evn_split split;
-	assert_int_equal(evn_split_make(&split, &s, 2, (double[]){1, 1}, NULL, any_memory, NULL), EVN_OK);
+	llama m = even_model();
+	m.n_kv_heads = 1;
+	const evn_plan_shape s = shape_of(&m);
+	evn_split split = split_of(&s, 2, (double[]){1, 1}, NULL);
 	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
-	assert_close(1 / evn_predict(&s, &split, c, meeting_of(0)).decode_tok_s,
+	assert_close(1 / evn_predict(&split, c, cost_of(0)).decode_tok_s,
 				 (10 * (2 * 20000 + 30000 + 500 * 500) + 1000 * 100) / 1e9);
-	assert_close(evn_split_share(&s, &split, 0, EVN_DECODE), 0.5);
+	assert_close(evn_split_share(&split, 0, EVN_DECODE), 0.5);
 	evn_split_free(&split);
 }
 
 static void a_rank_without_a_known_rate_never_ends(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(4, 8, 0), rank_of(NAN, 0, 0)};
 	evn_prediction p = predict(&s, 1, 1, c, 0);
 	assert_true(p.decode_tok_s == 0 && p.prefill_tok_s == 0);
@@ -181,8 +184,9 @@ static void a_rank_without_a_known_rate_never_ends(void **state)
 static void shares_in_proportion_to_speed_are_the_best(void **state)
 {
 	(void)state;
-	evn_plan_shape s = small_shape(2048);
-	s.ff_grain = s.vocab_grain = 1;
+	llama m = small_model(2048);
+	m.ff_grain = m.vocab_grain = 1;
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(10, 50, 1), rank_of(5, 25, 1)};
 	for (uint32_t i = 0; i < 2; i++)
 		c[i].share = EVN_SHARE_AUTO;
@@ -197,16 +201,18 @@ static void shares_in_proportion_to_speed_are_the_best(void **state)
 static void without_layers_a_prompt_costs_its_logits(void **state)
 {
 	(void)state;
-	const evn_plan_shape s = {.dim = 5, .vocab = 10, .vocab_grain = 1, .vocab_row_bytes = 100};
+	const llama m = {.dim = 5, .vocab = 10, .vocab_grain = 1, .vocab_row_bytes = 100};
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[2] = {rank_of(1, 1, 0), rank_of(1, 1, 0)};
-	evn_prediction p = predict(&s, 1, 1, c, 1000); /* 500 bytes at 1 GB/s, no meetings */
+	evn_prediction p = predict(&s, 1, 1, c, 1000); /* 500 bytes at 1 GB/s, no all-reduces */
 	assert_true(fabs(p.decode_tok_s - 2e6) < 1 && p.prefill_tok_s == EVN_PLAN_PROMPT * p.decode_tok_s);
 }
 
 static void sub_sequences_go_to_whoever_has_them_done_first(void **state)
 {
 	(void)state;
-	evn_plan_shape s = even_shape();
+	const llama m = even_model();
+	const evn_plan_shape s = shape_of(&m);
 	evn_plan_candidate c[3] = {rank_of(1, 30, 0), rank_of(1, 10, 0), rank_of(1, 0, 0)};
 	double tok_s[3], together, alone = predict(&s, 1, 0, c, 0).prefill_tok_s;
 	assert_int_equal(evn_predict_sequences(tok_s, &together, &s, c, 3, 4, NULL), EVN_OK);
@@ -227,7 +233,7 @@ int main(void)
 		cmocka_unit_test(one_rank_reads_everything),
 		cmocka_unit_test(the_slowest_rank_sets_the_pace),
 		cmocka_unit_test(attention_grows_with_what_is_cached),
-		cmocka_unit_test(hastened_rates_make_steps_shorter),
+		cmocka_unit_test(sped_up_rates_make_steps_shorter),
 		cmocka_unit_test(each_phase_has_its_own_shares),
 		cmocka_unit_test(each_phase_has_its_own_slowest_rank),
 		cmocka_unit_test(a_straddling_kv_head_is_read_twice),
