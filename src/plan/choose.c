@@ -211,7 +211,7 @@ static uint32_t best_set(const choosing *ch, bool several)
 	return best;
 }
 
-/* No set can hold the model: say what the one with the most memory lacks. */
+/* No set can be used: say what the one with the most memory lacks. */
 static evn_status nothing_fits(const choosing *ch, evn_error *err)
 {
 	uint32_t largest = 0;
@@ -226,7 +226,10 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 			largest = mask;
 		}
 	}
-	return evaluate(ch, largest, &p, err);
+	EVN_TRY(evaluate(ch, largest, &p, err));
+	return evn_fail(err, EVN_ERR_LIMIT,
+					"%u ranks cannot share the model: one would have no part of it, or a speed is not known",
+					count_ranks(ch, largest));
 }
 
 /* ---- reasons --------------------------------------------------------------------------------------------- */

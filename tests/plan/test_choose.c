@@ -290,6 +290,23 @@ static void at_most_eight_ranks_of_sixteen_candidates(void **state)
 	assert_says(&ch, 0, "at most 8 devices");
 }
 
+/* A device that is used in parts only, and a model with fewer pieces than it has parts. */
+static void a_model_too_small_for_every_set_is_refused(void **state)
+{
+	(void)state;
+	const llama m = {.dim = 64, .vocab = 2, .vocab_grain = 1, .vocab_row_bytes = 100};
+	const evn_plan_shape s = shape_of(&m);
+	evn_plan_candidate c = device("0:0/1+1", 10, 0, 0);
+	evn_choice ch;
+	evn_error err = {0};
+	c.parts = 4;
+	assert_int_equal(evn_plan_choose(&ch, &s, &c, 1, EVN_DECODE, cost_of(5), &err), EVN_ERR_LIMIT);
+	assert_non_null(strstr(err.text, "4 ranks cannot share the model"));
+	c.parts = 2;
+	assert_int_equal(evn_plan_choose(&ch, &s, &c, 1, EVN_DECODE, cost_of(5), NULL), EVN_OK);
+	assert_true(ch.taken[0]);
+}
+
 /* ---- against a search by hand ---------------------------------------------------------------------------- */
 
 static uint32_t ranks_of(const evn_plan_candidate *c, uint32_t n, uint32_t mask)
@@ -473,6 +490,7 @@ int main(void)
 		cmocka_unit_test(a_model_too_large_for_one_takes_two),
 		cmocka_unit_test(a_device_too_slow_for_one_part_is_dropped),
 		cmocka_unit_test(at_most_eight_ranks_of_sixteen_candidates),
+		cmocka_unit_test(a_model_too_small_for_every_set_is_refused),
 		cmocka_unit_test(the_choice_is_the_best_allowed_set),
 		cmocka_unit_test(given_shares_are_kept_and_others_measured),
 		cmocka_unit_test(prompts_follow_arithmetic),
