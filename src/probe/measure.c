@@ -98,21 +98,12 @@ static evn_status add_block(bench_rank *r, const evn_graph *g, const evn_block *
 	return add_matrix(r, &out, 1, err);
 }
 
-static bool wants_more(const bench_rank *r)
-{
-	return r->bytes < WORKING_SET && r->n_matrices + LAYER_MATRICES <= MAX_MATRICES;
-}
-
-/* Whole layers; of a model without layers the head. */
+/* As many blocks as make a working set; of a model without layers the head. */
 static evn_status add_matrices_of(bench_rank *r, const evn_graph *g, evn_error *err)
 {
 	const evn_tensor *head;
-	for (uint32_t i = 0; i < g->n_blocks; i++) {
-		const bool begins = i == 0 || g->blocks[i].layer != g->blocks[i - 1].layer;
-		if (begins && !wants_more(r))
-			break;
+	for (uint32_t i = 0; i < g->n_blocks && r->bytes < WORKING_SET && r->n_matrices + 2 <= MAX_MATRICES; i++)
 		EVN_TRY(add_block(r, g, &g->blocks[i], err));
-	}
 	if (g->n_blocks)
 		return EVN_OK;
 	EVN_TRY(evn_graph_head(g, &head, err));
