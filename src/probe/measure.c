@@ -22,7 +22,7 @@
 #define GEMM_BUDGET_NS 3000000000u       /* no further GEMM sizes are tried after so long */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold */
 #define MAX_MATRICES 512
-#define LAYER_MATRICES 4   /* of one layer, EVN_STACKS: enough for prompts, and bearable on slow devices */
+#define LAYER_MATRICES 4   /* of one layer: enough for prompts, and bearable on slow devices */
 #define GEMM_TOKENS 128u   /* prompt tokens at which gemm_gflops is taken */
 #define GENERAL_ROWS 2048u /* without a model: Q4_0 matrices of this many rows and columns */
 
