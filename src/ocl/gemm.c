@@ -134,10 +134,3 @@ evn_status evn_multiply(evn_queue *q, const evn_product *p, const evn_buf *a, co
 	pthread_mutex_unlock(&clblast_lock);
 	return s;
 }
-
-evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda,
-					const evn_buf *b, uint32_t ldb, evn_buf *c, uint64_t c_offset, uint32_t ldc, evn_error *err)
-{
-	evn_product p = {.m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc, .c_offset = c_offset, .alpha = 1};
-	return evn_multiply(q, &p, a, b, c, err);
-}

@@ -151,10 +151,6 @@ void evn_event_free(evn_event *e);
 
 /* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------ */
 
-/* C[m, n] = A[m, k] * B[k, n], row-major f32 with leading dimensions in elements; c_offset elements into C. */
-evn_status evn_gemm(evn_queue *q, uint32_t m, uint32_t n, uint32_t k, const evn_buf *a, uint32_t lda,
-					const evn_buf *b, uint32_t ldb, evn_buf *c, uint64_t c_offset, uint32_t ldc, evn_error *err);
-
 /* C[m, n] = alpha op(A)[m, k] * op(B)[k, n] + beta C, where op transposes what is stored the other way round ([k, m],
  * [n, k]). Leading dimensions and offsets in elements of row-major matrices. */
 typedef struct {

@@ -59,8 +59,14 @@ static evn_status pass(trial *t, evn_error *err)
 	for (uint32_t i = 0; i < t->n; i++) {
 		product *p = &t->products[i];
 		const evn_gemm_shape *s = &p->shape;
-		EVN_TRY(evn_gemm(t->queue, s->n_tok, s->rows, s->columns, p->x, s->columns, p->w, s->rows, p->y, 0, s->rows,
-						 err));
+		const evn_product gemm = {.m = s->n_tok,
+								  .n = s->rows,
+								  .k = s->columns,
+								  .lda = s->columns,
+								  .ldb = s->rows,
+								  .ldc = s->rows,
+								  .alpha = 1};
+		EVN_TRY(evn_multiply(t->queue, &gemm, p->x, p->w, p->y, err));
 	}
 	return evn_queue_finish(t->queue, err);
 }

@@ -100,7 +100,8 @@ static evn_status multiply(member *m, evn_error *err)
 	for (uint32_t i = 0; i < PRODUCTS; i++)
 		for (uint32_t k = 0; k < 4; k++) {
 			uint32_t n = 16 * (i + 1);
-			EVN_TRY(evn_gemm(m->queue, 16, n, 16, m->x, 16, m->x, n, m->y, 0, n, err));
+			const evn_product p = {.m = 16, .n = n, .k = 16, .lda = 16, .ldb = n, .ldc = n, .alpha = 1};
+			EVN_TRY(evn_multiply(m->queue, &p, m->x, m->x, m->y, err));
 		}
 	return expect(m, 16 * MOST_COLUMNS, 16, err);
 }
