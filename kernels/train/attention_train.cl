@@ -7,6 +7,7 @@
 // (first_head + h) / group - first_kv. lse, delta (n_tok, n_heads).
 #include "common.cl"
 #include "head_dims.cl"
+#include "train/arguments.h"
 
 #define LANES 16
 #define CHUNK 16 // keys between two moves of the running maximum
@@ -66,24 +67,23 @@ inline void add_scaled(float16 to[HEAD_DIM], float16 by, const global float *b)
 }
 
 // out (n_tok, out_stride) from column out_offset on: heads HEAD_DIM apart. Work-item (16 queries, head, sequence).
-kernel IN_VECTORS void attention_forward(global float *out, uint out_stride, uint out_offset, global float *lse,
-                                         const global float *qkv, uint stride, uint k_offset, uint v_offset, uint n_ctx,
-                                         uint first_head, uint first_kv, uint group, float scale)
+kernel IN_VECTORS void attention_forward(global float *out, global float *lse, const global float *qkv, evn_sequences seq,
+                                         float scale)
 {
 	uint block = get_global_id(0) * LANES, h = get_global_id(1), n_heads = get_global_size(1);
-	size_t sequence = (size_t)get_global_id(2) * n_ctx, row = sequence + block;
-	uint kv = (first_head + h) / group - first_kv;
-	const global float *k = qkv + sequence * stride + k_offset + kv * HEAD_DIM;
-	const global float *v = qkv + sequence * stride + v_offset + kv * HEAD_DIM;
+	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
+	uint kv = (seq.first_head + h) / seq.group - seq.first_kv;
+	const global float *k = qkv + sequence * seq.stride + seq.k_offset + kv * HEAD_DIM;
+	const global float *v = qkv + sequence * seq.stride + seq.v_offset + kv * HEAD_DIM;
 	float16 q[HEAD_DIM], acc[HEAD_DIM], scores[CHUNK];
-	gather_rows(q, qkv + row * stride + h * HEAD_DIM, stride);
+	gather_rows(q, qkv + row * seq.stride + h * HEAD_DIM, seq.stride);
 	for (uint d = 0; d < HEAD_DIM; d++)
 		acc[d] = 0.0f;
 	float16 top = -INFINITY, sum = 0.0f;
 	for (uint base = 0; base <= block; base += CHUNK) {
 		float16 chunk_top = top;
 		for (uint j = 0; j < CHUNK; j++) {
-			float16 s = dot_lanes(q, k + (size_t)(base + j) * stride) * scale;
+			float16 s = dot_lanes(q, k + (size_t)(base + j) * seq.stride) * scale;
 			if (base == block)
 				s = select(s, (float16)(-INFINITY), (float16)(j) > lane_numbers());
 			scores[j] = s;
@@ -97,71 +97,67 @@ kernel IN_VECTORS void attention_forward(global float *out, uint out_stride, uin
 		for (uint j = 0; j < CHUNK; j++) {
 			float16 p = exp(scores[j] - top);
 			sum += p;
-			add_scaled(acc, p, v + (size_t)(base + j) * stride);
+			add_scaled(acc, p, v + (size_t)(base + j) * seq.stride);
 		}
 	}
 	for (uint d = 0; d < HEAD_DIM; d++)
 		acc[d] /= sum;
-	scatter_rows(out + row * out_stride + out_offset + h * HEAD_DIM, out_stride, acc);
+	scatter_rows(out + row * seq.out_stride + seq.out_offset + h * HEAD_DIM, seq.out_stride, acc);
 	scatter_column(lse + row * n_heads + h, n_heads, top + log(sum));
 }
 
 // Gradients of the queries, and delta = sum(out dout) of each query for the keys' pass.
 // Work-item (16 queries, head, sequence).
-kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global float *delta, const global float *qkv, uint stride,
-                                                  uint k_offset, uint v_offset, const global float *out,
-                                                  const global float *dout, uint out_stride, uint out_offset,
-                                                  const global float *lse, uint n_ctx, uint first_head, uint first_kv,
-                                                  uint group, float scale)
+kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global float *delta, const global float *qkv,
+                                                  const global float *out, const global float *dout, const global float *lse,
+                                                  evn_sequences seq, float scale)
 {
 	uint block = get_global_id(0) * LANES, h = get_global_id(1), n_heads = get_global_size(1);
-	size_t sequence = (size_t)get_global_id(2) * n_ctx, row = sequence + block;
-	uint kv = (first_head + h) / group - first_kv;
-	const global float *k = qkv + sequence * stride + k_offset + kv * HEAD_DIM;
-	const global float *v = qkv + sequence * stride + v_offset + kv * HEAD_DIM;
-	size_t at = row * out_stride + out_offset + h * HEAD_DIM;
+	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
+	uint kv = (seq.first_head + h) / seq.group - seq.first_kv;
+	const global float *k = qkv + sequence * seq.stride + seq.k_offset + kv * HEAD_DIM;
+	const global float *v = qkv + sequence * seq.stride + seq.v_offset + kv * HEAD_DIM;
+	size_t at = row * seq.out_stride + seq.out_offset + h * HEAD_DIM;
 	float16 q[HEAD_DIM], d_out[HEAD_DIM], dq[HEAD_DIM];
 	float16 dots = 0.0f, top = gather_column(lse + row * n_heads + h, n_heads);
-	gather_rows(q, out + at, out_stride);
-	gather_rows(d_out, dout + at, out_stride);
+	gather_rows(q, out + at, seq.out_stride);
+	gather_rows(d_out, dout + at, seq.out_stride);
 	for (uint d = 0; d < HEAD_DIM; d++) {
 		dots = fma(q[d], d_out[d], dots);
 		dq[d] = 0.0f;
 	}
 	scatter_column(delta + row * n_heads + h, n_heads, dots);
-	gather_rows(q, qkv + row * stride + h * HEAD_DIM, stride);
+	gather_rows(q, qkv + row * seq.stride + h * HEAD_DIM, seq.stride);
 	for (uint j = 0; j < block + LANES; j++) {
-		float16 p = exp(dot_lanes(q, k + (size_t)j * stride) * scale - top);
+		float16 p = exp(dot_lanes(q, k + (size_t)j * seq.stride) * scale - top);
 		if (j > block)
 			p = select(p, (float16)(0.0f), (float16)(j - block) > lane_numbers());
-		float16 ds = p * (dot_lanes(d_out, v + (size_t)j * stride) - dots) * scale;
-		add_scaled(dq, ds, k + (size_t)j * stride);
+		float16 ds = p * (dot_lanes(d_out, v + (size_t)j * seq.stride) - dots) * scale;
+		add_scaled(dq, ds, k + (size_t)j * seq.stride);
 	}
-	scatter_rows(dqkv + row * stride + h * HEAD_DIM, stride, dq);
+	scatter_rows(dqkv + row * seq.stride + h * HEAD_DIM, seq.stride, dq);
 }
 
 // Gradients of keys and values, over the rank's query heads that use them. Work-item (16 keys, KV head, sequence).
-kernel IN_VECTORS void attention_backward_keys(global float *dqkv, const global float *delta, const global float *qkv, uint stride,
-                                               uint k_offset, uint v_offset, const global float *dout, uint out_stride,
-                                               uint out_offset, const global float *lse, uint n_ctx, uint n_heads,
-                                               uint first_head, uint first_kv, uint group, float scale)
+kernel IN_VECTORS void attention_backward_keys(global float *dqkv, const global float *delta, const global float *qkv,
+                                               const global float *dout, const global float *lse, evn_sequences seq, float scale)
 {
 	uint block = get_global_id(0) * LANES, kv = get_global_id(1);
-	size_t sequence = (size_t)get_global_id(2) * n_ctx, row = sequence + block;
-	uint begin = (first_kv + kv) * group, end = begin + group; // heads that use this KV head, then those held here
-	begin = max(begin, first_head) - first_head;
-	end = min(end, first_head + n_heads) - first_head;
+	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
+	uint begin = (seq.first_kv + kv) * seq.group, end = begin + seq.group; // heads that use this KV head, then those held here
+	begin = max(begin, seq.first_head) - seq.first_head;
+	end = min(end, seq.first_head + seq.n_heads) - seq.first_head;
 	float16 k[HEAD_DIM], v[HEAD_DIM], dk[HEAD_DIM], dv[HEAD_DIM];
-	size_t at = row * stride + kv * HEAD_DIM;
-	gather_rows(k, qkv + at + k_offset, stride);
-	gather_rows(v, qkv + at + v_offset, stride);
+	size_t at = row * seq.stride + kv * HEAD_DIM;
+	gather_rows(k, qkv + at + seq.k_offset, seq.stride);
+	gather_rows(v, qkv + at + seq.v_offset, seq.stride);
 	for (uint d = 0; d < HEAD_DIM; d++)
 		dk[d] = dv[d] = 0.0f;
 	for (uint h = begin; h < end; h++)
-		for (uint i = block; i < n_ctx; i++) {
-			const global float *q = qkv + (sequence + i) * stride + h * HEAD_DIM;
-			const global float *d_out = dout + (sequence + i) * out_stride + out_offset + h * HEAD_DIM;
-			size_t of_query = (sequence + i) * n_heads + h;
+		for (uint i = block; i < seq.n_ctx; i++) {
+			const global float *q = qkv + (sequence + i) * seq.stride + h * HEAD_DIM;
+			const global float *d_out = dout + (sequence + i) * seq.out_stride + seq.out_offset + h * HEAD_DIM;
+			size_t of_query = (sequence + i) * seq.n_heads + h;
 			float16 p = exp(dot_lanes(k, q) * scale - lse[of_query]);
 			if (i < block + LANES)
 				p = select(p, (float16)(0.0f), lane_numbers() > (float16)(i - block));
@@ -169,6 +165,6 @@ kernel IN_VECTORS void attention_backward_keys(global float *dqkv, const global 
 			add_scaled(dk, ds, q);
 			add_scaled(dv, p, d_out);
 		}
-	scatter_rows(dqkv + at + k_offset, stride, dk);
-	scatter_rows(dqkv + at + v_offset, stride, dv);
+	scatter_rows(dqkv + at + seq.k_offset, seq.stride, dk);
+	scatter_rows(dqkv + at + seq.v_offset, seq.stride, dv);
 }

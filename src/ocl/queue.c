@@ -119,6 +119,14 @@ void evn_arg_u32x2(evn_args *a, const uint32_t v[2]) { set_numbers(a, v, 2 * siz
 void evn_arg_u32x4(evn_args *a, const uint32_t v[4]) { set_numbers(a, v, 4 * sizeof *v); }
 void evn_arg_f32x2(evn_args *a, const float v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 
+/* Set anew each time. */
+void evn_arg_struct(evn_args *a, const void *value, size_t size)
+{
+	uint32_t i = a->n++;
+	if (a->code == CL_SUCCESS && i < a->kernel->n_args)
+		a->code = clSetKernelArg(a->kernel->cl, i, size, value);
+}
+
 /* clFinish after each launch, so that a fault is told of the kernel that has it. */
 static evn_status finish_named(const evn_kernel *k, evn_error *err)
 {

@@ -160,33 +160,15 @@ evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *
 	return evn_launch_vectors(&a, 2, (size_t[]){s->n_heads + s->n_kv, (size_t)s->n_ctx * s->n_sequences}, err);
 }
 
-static void heads_args(const evn_backward *b, evn_args *a, const evn_sequences *s)
-{
-	evn_arg_u32(a, s->first_head);
-	evn_arg_u32(a, s->first_kv);
-	evn_arg_u32(a, s->group);
-	evn_arg_f32(a, b->attention_scale);
-}
-
-static void qkv_args(evn_args *a, const evn_buf *qkv, const evn_sequences *s)
-{
-	evn_arg_buf(a, qkv);
-	evn_arg_u32(a, s->stride);
-	evn_arg_u32(a, s->k_offset);
-	evn_arg_u32(a, s->v_offset);
-}
-
 evn_status evn_op_attention_forward(evn_backward *b, evn_buf *out, evn_buf *lse, const evn_buf *qkv,
 									const evn_sequences *s, evn_error *err)
 {
 	evn_args a = evn_args_begin(b->attention);
 	evn_arg_buf(&a, out);
-	evn_arg_u32(&a, s->out_stride);
-	evn_arg_u32(&a, s->out_offset);
 	evn_arg_buf(&a, lse);
-	qkv_args(&a, qkv, s);
-	evn_arg_u32(&a, s->n_ctx);
-	heads_args(b, &a, s);
+	evn_arg_buf(&a, qkv);
+	evn_arg_struct(&a, s, sizeof *s);
+	evn_arg_f32(&a, b->attention_scale);
 	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err);
 }
 
@@ -197,26 +179,21 @@ evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *de
 	evn_args a = evn_args_begin(b->attention_queries);
 	evn_arg_buf(&a, dqkv);
 	evn_arg_buf(&a, delta);
-	qkv_args(&a, qkv, s);
+	evn_arg_buf(&a, qkv);
 	evn_arg_buf(&a, out);
 	evn_arg_buf(&a, dout);
-	evn_arg_u32(&a, s->out_stride);
-	evn_arg_u32(&a, s->out_offset);
 	evn_arg_buf(&a, lse);
-	evn_arg_u32(&a, s->n_ctx);
-	heads_args(b, &a, s);
+	evn_arg_struct(&a, s, sizeof *s);
+	evn_arg_f32(&a, b->attention_scale);
 	EVN_TRY(evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err));
 	a = evn_args_begin(b->attention_keys);
 	evn_arg_buf(&a, dqkv);
 	evn_arg_buf(&a, delta);
-	qkv_args(&a, qkv, s);
+	evn_arg_buf(&a, qkv);
 	evn_arg_buf(&a, dout);
-	evn_arg_u32(&a, s->out_stride);
-	evn_arg_u32(&a, s->out_offset);
 	evn_arg_buf(&a, lse);
-	evn_arg_u32(&a, s->n_ctx);
-	evn_arg_u32(&a, s->n_heads);
-	heads_args(b, &a, s);
+	evn_arg_struct(&a, s, sizeof *s);
+	evn_arg_f32(&a, b->attention_scale);
 	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_kv, s->n_sequences}, err);
 }
 
@@ -293,13 +270,8 @@ evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *log
 	evn_args a = evn_args_begin(b->stats);
 	evn_arg_buf(&a, stats);
 	evn_arg_buf(&a, logits);
-	evn_arg_u32(&a, l->stride);
-	evn_arg_u32(&a, l->first);
-	evn_arg_u32(&a, l->n);
 	evn_arg_buf(&a, targets);
-	evn_arg_u32(&a, l->offset);
-	evn_arg_u32(&a, l->rank);
-	evn_arg_u32(&a, l->n_ranks);
+	evn_arg_struct(&a, l, sizeof *l);
 	return evn_launch_vectors(&a, 1, (size_t[]){l->n_tok}, err);
 }
 
@@ -309,13 +281,9 @@ evn_status evn_op_loss_gradient(evn_backward *b, evn_buf *losses, evn_buf *logit
 	evn_args a = evn_args_begin(b->loss);
 	evn_arg_buf(&a, losses);
 	evn_arg_buf(&a, logits);
-	evn_arg_u32(&a, l->stride);
-	evn_arg_u32(&a, l->first);
-	evn_arg_u32(&a, l->n);
 	evn_arg_buf(&a, stats);
 	evn_arg_buf(&a, targets);
-	evn_arg_u32(&a, l->offset);
-	evn_arg_u32(&a, l->n_ranks);
+	evn_arg_struct(&a, l, sizeof *l);
 	evn_arg_f32(&a, scale);
 	return evn_launch_vectors(&a, 1, (size_t[]){l->n_tok}, err);
 }
@@ -328,9 +296,7 @@ evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, con
 	evn_arg_buf(&a, m);
 	evn_arg_buf(&a, v);
 	evn_arg_buf(&a, g);
-	const float values[] = {o->gradient_scale, o->rate, o->beta1, o->beta2, o->eps, o->decay, o->unbias1, o->unbias2};
-	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-		evn_arg_f32(&a, values[i]);
+	evn_arg_struct(&a, o, sizeof *o);
 	return evn_launch_items(&a, (uint32_t)(n / 16), err);
 }
 

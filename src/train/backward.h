@@ -3,6 +3,7 @@
 #ifndef EVN_BACKWARD_H
 #define EVN_BACKWARD_H
 
+#include "kernels/train/arguments.h"
 #include "nn/ops_attention.h"
 
 typedef struct evn_backward evn_backward;
@@ -30,16 +31,6 @@ evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *
 /* dx = gradient of evn_op_gelu's x from dy, in columns [0, width), a multiple of 16. */
 evn_status evn_op_gelu_backward(evn_backward *b, evn_buf *dx, const evn_buf *x, uint32_t x_stride, const evn_buf *dy,
 								uint32_t y_stride, uint32_t width, uint32_t n_tok, evn_error *err);
-
-/* Where one rank's heads lie in stacked projections of whole sequences. */
-typedef struct {
-	uint32_t n_heads, n_kv;        /* local */
-	uint32_t first_head, first_kv; /* global index of the first local one */
-	uint32_t group;                /* query heads per KV head, global */
-	uint32_t n_ctx, n_sequences;   /* n_ctx a multiple of EVN_SEQUENCE_GRAIN */
-	uint32_t k_offset, v_offset, stride;
-	uint32_t out_stride, out_offset; /* of the attention's output */
-} evn_sequences;
 
 #define EVN_SEQUENCE_GRAIN 16
 
@@ -80,13 +71,6 @@ typedef struct {
 evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d,
 						  evn_error *err);
 
-/* Cross-entropy of vocabulary rows split over ranks: a piece of n_tok tokens from token `offset` on. */
-typedef struct {
-	uint32_t first, n; /* this rank's rows of the vocabulary */
-	uint32_t stride;   /* of logits */
-	uint32_t offset, n_tok;
-	uint32_t rank, n_ranks;
-} evn_loss;
 /* Floats of stats, to be summed over the ranks; a multiple of 16. */
 static inline uint64_t evn_loss_floats(uint32_t n_tok, uint32_t n_ranks)
 {
@@ -98,11 +82,6 @@ evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *log
 evn_status evn_op_loss_gradient(evn_backward *b, evn_buf *losses, evn_buf *logits, const evn_buf *stats,
 								const evn_buf *targets, const evn_loss *l, float scale, evn_error *err);
 
-typedef struct {
-	float rate, beta1, beta2, eps, decay;
-	float unbias1, unbias2; /* 1 / (1 - beta^step) */
-	float gradient_scale;
-} evn_adamw;
 /* One step on n values (a multiple of 16). */
 evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, const evn_buf *g, uint64_t n,
 						const evn_adamw *a, evn_error *err);
