@@ -1,6 +1,5 @@
 #include "proof/proof.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "nn/workspace.h"
@@ -103,44 +102,51 @@ static evn_status begin(proof *p, evn_device *d, const evn_model *m, uint32_t do
 	return EVN_OK;
 }
 
-static evn_status prove(proof *p, const char *name, evn_error *err)
+static evn_status prove(proof *p, const char *subject, const evn_quant *quant, evn_error *err)
 {
-	p->options.only = name;
+	p->options.subject = subject;
+	p->options.quant = quant;
 	return evn_selftest_run(p->device, &p->options, NULL, NULL, err);
 }
 
 /* Once for each format of the model. */
-static evn_status prove_formats(proof *p, const char *kind, evn_error *err)
+static evn_status prove_formats(proof *p, const char *subject, evn_error *err)
 {
-	char name[48];
-	for (size_t i = 0; i < evn_quant_count(); i++) {
-		const evn_quant *q = evn_quant_at(i);
-		snprintf(name, sizeof name, "%s %s ", kind, q->kernel);
-		if (has_format(p->m, q))
-			EVN_TRY(prove(p, name, err));
-	}
+	for (size_t i = 0; i < evn_quant_count(); i++)
+		if (has_format(p->m, evn_quant_at(i)))
+			EVN_TRY(prove(p, subject, evn_quant_at(i), err));
 	return EVN_OK;
 }
 
 /* The formats of the cache differ in how they are written and read alone: one kind of step does for the others. */
 static evn_status prove_attention(proof *p, evn_error *err)
 {
-	EVN_TRY(prove(p, "attention of the model", err));
+	EVN_TRY(prove(p, EVN_ATTENTION_TOKEN, NULL, err));
+	EVN_TRY(prove(p, EVN_ATTENTION_PROMPT, NULL, err));
+	EVN_TRY(prove(p, EVN_ATTENTION_SPLITS, NULL, err));
 	for (evn_kv_cache kv_cache = EVN_KV_F16; kv_cache <= EVN_KV_Q8_0; kv_cache++) {
 		p->heads.kv_cache = kv_cache;
-		EVN_TRY(prove(p, "37 tokens on 33", err));
+		EVN_TRY(prove(p, EVN_ATTENTION_PROMPT, NULL, err));
 	}
 	p->heads.kv_cache = EVN_KV_F32;
 	return EVN_OK;
 }
 
+/* Only of formats for which the device has such kernels. */
 static evn_status prove_halves(proof *p, evn_error *err)
 {
-	for (uint32_t i = 0; i < p->n_kinds; i++) {
-		p->heads = p->kinds[i];
-		EVN_TRY(prove_formats(p, "attention half", err));
+	for (size_t i = 0; i < evn_quant_count(); i++) {
+		const evn_quant *q = evn_quant_at(i);
+		if (!has_format(p->m, q) || !evn_selftest_has_halves(p->device, q, p->options.dots))
+			continue;
+		for (uint32_t k = 0; k < p->n_kinds; k++) {
+			p->heads = p->kinds[k];
+			EVN_TRY(prove(p, "attention half", q, err));
+		}
+		if (p->n_kinds && p->fuses)
+			EVN_TRY(prove(p, "feed-forward half", q, err));
 	}
-	return p->n_kinds && p->fuses ? prove_formats(p, "feed-forward half", err) : EVN_OK;
+	return EVN_OK;
 }
 
 static evn_status prove_rows(proof *p, evn_error *err)
@@ -148,10 +154,10 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	static const char *const norms[EVN_NORM_KINDS] = {[EVN_NORM_RMS] = "rmsnorm", [EVN_NORM_LAYER] = "layernorm"};
 	for (evn_norm_kind kind = 0; kind < EVN_NORM_KINDS; kind++)
 		if (p->norms[kind] && norms[kind])
-			EVN_TRY(prove(p, norms[kind], err));
+			EVN_TRY(prove(p, norms[kind], NULL, err));
 	if (p->gated)
-		EVN_TRY(prove(p, "swiglu", err));
-	return p->ungated ? prove(p, "gelu", err) : EVN_OK;
+		EVN_TRY(prove(p, "swiglu", NULL, err));
+	return p->ungated ? prove(p, "gelu", NULL, err) : EVN_OK;
 }
 
 evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
@@ -165,8 +171,8 @@ evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, e
 	}
 	p.options.tiny = true;
 	EVN_TRY(prove_rows(&p, err));
-	EVN_TRY(prove(&p, "add_partials", err));
-	EVN_TRY(prove(&p, "add_norm", err));
+	EVN_TRY(prove(&p, "add_partials", NULL, err));
+	EVN_TRY(prove(&p, "add_norm", NULL, err));
 	p.options.tiny = false;
 	return prove_halves(&p, err);
 }

@@ -23,6 +23,9 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 		if (c->n_failed)
 			s = evn_fail(err, EVN_ERR_DEVICE, "%s: %u of %u known-answer tests failed, first %s", evn_device_name(d),
 						 c->n_failed, c->n_run, c->first_failure);
+		else if (options->subject && !c->n_run)
+			s = evn_fail(err, EVN_ERR_DEVICE, "%s: no known-answer test of %s%s%s", evn_device_name(d),
+						 options->subject, options->quant ? " " : "", options->quant ? options->quant->name : "");
 	}
 	evn_device_build_throwaway(d, before);
 	evn_queue_free(c->q);

@@ -217,20 +217,28 @@ static void report(evn_cases *c, const char *name)
 											  .reason = passed ? NULL : c->reason});
 }
 
-void evn_case_run(evn_cases *c, evn_case_fn run, const void *shape, const char *name, ...)
+static bool is_wanted(const evn_selftest_options *o, const evn_case *what, const char *name)
+{
+	return (!o->only || strstr(name, o->only)) && (!o->subject || !strcmp(o->subject, what->subject)) &&
+		   (!o->quant || o->quant == what->quant);
+}
+
+void evn_case_run(evn_cases *c, const evn_case *what, const char *details, ...)
 {
 	char text[96];
 	evn_error err = {0};
 	va_list args;
-	va_start(args, name);
-	vsnprintf(text, sizeof text, name, args);
+	int n = snprintf(text, sizeof text, "%s%s%s ", what->subject, what->quant ? " " : "",
+					 what->quant ? what->quant->kernel : "");
+	va_start(args, details);
+	vsnprintf(text + n, sizeof text - (size_t)n, details, args);
 	va_end(args);
-	if (c->options.only && !strstr(text, c->options.only))
+	if (!is_wanted(&c->options, what, text))
 		return;
 	c->random = evn_hash_str(EVN_HASH_START, text); /* a case's inputs do not depend on which cases ran before */
 	c->max_error = c->tolerance = c->ratio = 0;
 	c->reason[0] = 0;
-	if (run(c, shape, &err) != EVN_OK)
+	if (what->run(c, what->shape, &err) != EVN_OK)
 		snprintf(c->reason, sizeof c->reason, "%s", err.text);
 	report(c, text);
 	while (c->n_bufs)

@@ -42,8 +42,15 @@ typedef struct {
 } evn_cases;
 
 typedef evn_status (*evn_case_fn)(evn_cases *c, const void *shape, evn_error *err);
-/* Runs one case, reports it and frees what it holds; a failing call is a failed case. */
-void evn_case_run(evn_cases *c, evn_case_fn run, const void *shape, const char *name, ...) EVN_PRINTF(4, 5);
+typedef struct {
+	evn_case_fn run;
+	const void *shape;
+	const char *subject;    /* what it proves: a kernel, or a kind of step */
+	const evn_quant *quant; /* of its weights; NULL: it has none of one format */
+} evn_case;
+/* Runs one case, reports it and frees what it holds; a failing call is a failed case. Its name is subject, format and
+ * details. */
+void evn_case_run(evn_cases *c, const evn_case *what, const char *details, ...) EVN_PRINTF(3, 4);
 
 uint32_t evn_case_bits(evn_cases *c);
 float evn_case_random(evn_cases *c);                                                  /* [-1, 1) */

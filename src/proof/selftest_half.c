@@ -242,14 +242,14 @@ static const ff_shape feed_forwards[] = {
 static void attention_of(evn_cases *c, attention_shape s, evn_dot dot)
 {
 	s.dot = dot;
-	evn_case_run(c, attention_case, &s, "attention half %s %s %s", evn_quant_by_name(s.quant)->kernel,
+	evn_case_run(c, &(evn_case){attention_case, &s, "attention half", evn_quant_by_name(s.quant)}, "%s %s",
 				 evn_dot_name(dot), s.name);
 }
 
 static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
 {
 	s.dot = dot;
-	evn_case_run(c, feed_forward_case, &s, "feed-forward half %s %s", evn_quant_by_name(s.quant)->kernel,
+	evn_case_run(c, &(evn_case){feed_forward_case, &s, "feed-forward half", evn_quant_by_name(s.quant)}, "%s",
 				 evn_dot_name(dot));
 }
 
@@ -276,7 +276,7 @@ static void halves_of_model(evn_cases *c, evn_dot dot)
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const evn_quant *q = evn_quant_at(i);
 		const uint32_t step = q->group_len;
-		if (!has_halves(q, dot) || !(c->options.dots >> dot & 1))
+		if (!evn_selftest_has_halves(evn_queue_device(c->q), q, c->options.dots & 1u << dot))
 			continue;
 		attention_of(c,
 					 (attention_shape){"of the model",
@@ -290,6 +290,14 @@ static void halves_of_model(evn_cases *c, evn_dot dot)
 	}
 }
 
+bool evn_selftest_has_halves(const evn_device *d, const evn_quant *q, uint32_t dots)
+{
+	bool has = false;
+	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
+		has |= (dots >> dot & 1) && has_halves(q, dot);
+	return has && evn_device_row_items(d) == 1 && evn_device_units(d) == 1; /* others run the parts */
+}
+
 /* For devices whose work-items do not share rows. */
 void evn_selftest_halves(evn_cases *c)
 {
@@ -298,8 +306,7 @@ void evn_selftest_halves(evn_cases *c)
 		return;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
 		if (c->options.heads) {
-			if (evn_device_units(d) == 1) /* others run the parts */
-				halves_of_model(c, dot);
+			halves_of_model(c, dot);
 			continue;
 		}
 		for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)

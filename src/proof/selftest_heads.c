@@ -499,13 +499,13 @@ static const head_shape shapes[] = {
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 
-/* The three kinds of steps: a token, a prompt, a token whose keys are split. */
+/* The three kinds of steps. */
 static void heads_of_model(evn_cases *c, evn_act_format form)
 {
 	static const struct {
-		const char *name;
+		const char *subject;
 		uint32_t position, n_tok, splits;
-	} steps[] = {{"a token on 259", 259, 1, 0}, {"37 tokens on 33", 33, 37, 0}, {"a token in 2 splits", 33, 1, 2}};
+	} steps[] = {{EVN_ATTENTION_TOKEN, 259, 1, 0}, {EVN_ATTENTION_PROMPT, 33, 37, 0}, {EVN_ATTENTION_SPLITS, 33, 1, 2}};
 	const evn_attention_config *heads = c->options.heads;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
 		head_shape s = {.config = *heads,
@@ -514,7 +514,8 @@ static void heads_of_model(evn_cases *c, evn_act_format form)
 						.form = form,
 						.first_block = form == EVN_ACT_Q8 ? FIRST_BLOCK : 0};
 		s.config.splits = steps[i].splits;
-		evn_case_run(c, run, &s, "attention of the model, %s, %s", form == EVN_ACT_Q8 ? "q8" : "f32", steps[i].name);
+		evn_case_run(c, &(evn_case){run, &s, steps[i].subject, NULL}, "of the model, %s, %u on %u",
+					 form == EVN_ACT_Q8 ? "q8" : "f32", s.n_tok, s.of.position);
 	}
 }
 
@@ -530,5 +531,5 @@ void evn_selftest_heads(evn_cases *c)
 	const head_shape *s = shapes;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++, s++)
 		if (s->tiny || !(c->options.tiny || c->options.tiny_heads))
-			evn_case_run(c, run, s, "attention %s", s->name);
+			evn_case_run(c, &(evn_case){run, s, "attention", NULL}, "%s", s->name);
 }

@@ -392,7 +392,7 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	const bool taken = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q)); /* by the device itself */
 	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN || !taken;
 	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
-	const char *k = q->kernel, *how = evn_dot_name(dot);
+	const char *how = evn_dot_name(dot);
 	const linear_shape products[] = {
 		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
 		{.quant = q,
@@ -408,16 +408,16 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++) {
 		linear_shape s = products[i];
 		s.dot = dot;
-		evn_case_run(c, linear_case, &s, "matvec %s %s %ux%u x%u", k, how, s.rows, s.columns, s.n_tok);
+		evn_case_run(c, &(evn_case){linear_case, &s, "matvec", q}, "%s %ux%u x%u", how, s.rows, s.columns, s.n_tok);
 	}
 	linear_shape s = {.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1, .dot = dot};
-	evn_case_run(c, split_input_case, &s, "matvec %s %s split input", k, how);
+	evn_case_run(c, &(evn_case){split_input_case, &s, "matvec", q}, "%s split input", how);
 	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 9, .dot = dot};
-	evn_case_run(c, window_case, &s, "matvec %s %s window", k, how);
+	evn_case_run(c, &(evn_case){window_case, &s, "matvec", q}, "%s window", how);
 	/* Blocks of tokens, of which the last of five begins a run, and one more. Most of the time is compiling. */
 	const uint32_t n_tok = c->options.tiny ? 9 : taken ? 42 : 2;
 	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .n_tok = n_tok, .dot = dot};
-	evn_case_run(c, gate_up_case, &s, "matvec %s %s gate and up", k, how);
+	evn_case_run(c, &(evn_case){gate_up_case, &s, "matvec", q}, "%s gate and up", how);
 }
 
 static bool stands_for_its_kind(const evn_quant *q)
@@ -449,18 +449,17 @@ static void format_cases(evn_cases *c, const evn_quant *q)
 {
 	const bool tiny = c->options.tiny;
 	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
-	const char *k = q->kernel;
 	linear_shape s = {.quant = q, .rows = 35, .columns = odd};
-	evn_case_run(c, dequantize_case, &s, "dequantize %s %ux%u", k, s.rows, s.columns);
+	evn_case_run(c, &(evn_case){dequantize_case, &s, "dequantize", q}, "%ux%u", s.rows, s.columns);
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
 		if (has_products(c, q, dot))
 			product_cases(c, q, dot);
 	if (tiny)
 		return;
 	s = (linear_shape){.quant = q, .rows = 33, .columns = 3 * step, .n_tok = 5, .gemm = true};
-	evn_case_run(c, linear_case, &s, "gemm %s %ux%u x%u", k, s.rows, s.columns, s.n_tok);
+	evn_case_run(c, &(evn_case){linear_case, &s, "gemm", q}, "%ux%u x%u", s.rows, s.columns, s.n_tok);
 	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 5, .gemm = true};
-	evn_case_run(c, window_case, &s, "gemm %s window", k);
+	evn_case_run(c, &(evn_case){window_case, &s, "gemm", q}, "window");
 }
 
 void evn_selftest_matrices(evn_cases *c)
@@ -476,7 +475,7 @@ void evn_selftest_matrices(evn_cases *c)
 		for (int plain = 0; plain < 2; plain++) {
 			stack_shape s = stacks[i];
 			s.dot = plain ? EVN_DOT_PLAIN : EVN_DOT_NONE;
-			evn_case_run(c, stacked_case, &s, "matvec stacked %s %s %s %s", s.quants[0], s.quants[1], s.quants[2],
+			evn_case_run(c, &(evn_case){stacked_case, &s, "matvec stacked", NULL}, "%s %s %s %s", s.quants[0], s.quants[1], s.quants[2],
 						 evn_dot_name(s.dot));
 		}
 }

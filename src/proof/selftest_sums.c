@@ -270,10 +270,10 @@ static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 
 static void sums_of(evn_cases *c, sum_shape s)
 {
-	evn_case_run(c, sum_case, &s, "%s of %u", s.waits ? "flags_and_add" : "add_partials", s.n_ranks);
+	evn_case_run(c, &(evn_case){sum_case, &s, s.waits ? "flags_and_add" : "add_partials", NULL}, "of %u", s.n_ranks);
 	s.norms = true;
 	for (s.form = 0; s.form < EVN_ACT_FORMATS; s.form++)
-		evn_case_run(c, sum_case, &s, "%s %s of %u", s.waits ? "flags_and_norm" : "add_norm",
+		evn_case_run(c, &(evn_case){sum_case, &s, s.waits ? "flags_and_norm" : "add_norm", NULL}, "%s of %u",
 					 s.form == EVN_ACT_Q8 ? "q8" : "f32", s.n_ranks);
 }
 
@@ -291,7 +291,8 @@ void evn_selftest_sums(evn_cases *c)
 					(sum_shape){
 						.n_ranks = groups[i].n, .ranks = groups[i].ranks, .scale = groups[i].scale, .waits = waits});
 	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
-		evn_case_run(c, flags_case, &present[i], "flags %u of 3", present[i]);
+		evn_case_run(c, &(evn_case){flags_case, &present[i], "flags", NULL}, "%u of 3", present[i]);
 	for (size_t i = 0; i < sizeof message_shapes / sizeof *message_shapes; i++)
-		evn_case_run(c, message_case, &message_shapes[i], "add_packed %s", message_shapes[i].name);
+		evn_case_run(c, &(evn_case){message_case, &message_shapes[i], "add_packed", NULL}, "%s",
+					 message_shapes[i].name);
 }

@@ -55,6 +55,31 @@ static void kernels_know_their_answers(void **state)
 	assert_true(t->n_results > (t->options.few_formats ? 4 : 13) * 4);
 }
 
+/* A proof must not pass because nothing was run: of what nobody has answers for, or whose name is only begun. */
+static void nothing_run_is_not_passed(void **state)
+{
+	const test *t = *state;
+	static const struct {
+		const char *subject, *quant;
+		bool known;
+	} cases[] = {{"rmsnorm", NULL, true}, {"rms", NULL, false}, {"norm", NULL, false}, {"matvec", "NO SUCH", false},
+				 {"dequantize", "Q8_0", true}, {"matvec", "Q8_0 ", false}, {"flags", NULL, true}};
+	static const evn_quant unknown = {.name = "NO SUCH", .kernel = "none"};
+	evn_error err = {0};
+	evn_device *d = NULL;
+	const evn_pick pick = {.device = t->device};
+	if (evn_devices_open(sys, &pick, 1, &d, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const evn_quant *q = cases[i].quant ? evn_quant_by_name(cases[i].quant) : NULL;
+		const evn_selftest_options options = {
+			.subject = cases[i].subject, .quant = cases[i].quant && !q ? &unknown : q, .tiny = true};
+		assert_int_equal(evn_selftest_run(d, &options, NULL, NULL, &err), cases[i].known ? EVN_OK : EVN_ERR_DEVICE);
+		assert_true(cases[i].known || strstr(err.text, cases[i].subject));
+	}
+	evn_device_close(d);
+}
+
 static void a_name_part_selects(void **state)
 {
 	test *t = *state, only = {.options = {.only = "rmsnorm f32 50", .tiny = true}};
@@ -92,7 +117,7 @@ static void only_what_a_model_runs(void **state)
 {
 	const test *t = *state;
 	const evn_attention_config heads = {.head_dim = 48, .rope_dim = 32, .group = 5, .kv_cache = EVN_KV_F16};
-	const char *const parts[] = {"matvec q4_1 ", "attention of the model", "half q4_1 "};
+	const char *const parts[] = {"matvec q4_1 ", "of the model, ", "half q4_1 "};
 	const evn_pick pick = {.device = t->device};
 	evn_error err = {0};
 	evn_device *d = NULL;
@@ -156,12 +181,13 @@ int main(int argc, char **argv)
 		print_message("skipped: no usable OpenCL device%s%s\n", choice ? " of " : "", choice ? choice : "");
 		return 77;
 	}
-	struct CMUnitTest units[MAX_TESTS + 2] = {{0}};
+	struct CMUnitTest units[MAX_TESTS + 3] = {{0}};
 	for (size_t i = 0; i < n_tests; i++)
 		units[i] = (struct CMUnitTest){tests[i].name, kernels_know_their_answers, NULL, NULL, &tests[i]};
 	units[n_tests] = (struct CMUnitTest){"a name part selects", a_name_part_selects, NULL, NULL, &tests[0]};
-	units[n_tests + 1] = (struct CMUnitTest){"only what a model runs", only_what_a_model_runs, NULL, NULL, &tests[0]};
-	size_t n_units = tiny || tests[0].options.tiny_heads ? n_tests + 1 : n_tests + 2;
+	units[n_tests + 1] = (struct CMUnitTest){"nothing run is not passed", nothing_run_is_not_passed, NULL, NULL, &tests[0]};
+	units[n_tests + 2] = (struct CMUnitTest){"only what a model runs", only_what_a_model_runs, NULL, NULL, &tests[0]};
+	size_t n_units = tiny || tests[0].options.tiny_heads ? n_tests + 2 : n_tests + 3;
 	int failed = _cmocka_run_group_tests("kernels", units, n_units, NULL, NULL);
 	evn_system_close(sys);
 	return failed;
