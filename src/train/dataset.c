@@ -8,7 +8,7 @@
 
 static evn_status check_length(const evn_dataset *d, const char *path, evn_error *err)
 {
-	uint64_t least = d->n_ctx + 1;
+	uint64_t least = (uint64_t)d->n_ctx + 1;
 	if (d->n_train < least)
 		return evn_fail(err, EVN_ERR_USAGE,
 						"%s: %llu tokens to learn from, a window of context %u needs %llu at least", path,

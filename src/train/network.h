@@ -25,6 +25,9 @@ typedef struct {
 	bool recompute;              /* keep only the layers' inputs; compute the rest again in the backward walk */
 } evn_pass_shape;
 
+/* Of all sequences; evn_network_check refuses shapes of more than this counts. */
+static inline uint32_t evn_pass_tokens(const evn_pass_shape *s) { return s->n_ctx * s->n_sequences; }
+
 /* What one layer computed, (n_tok, stride) each. */
 typedef struct {
 	evn_buf *attn_normed, *qkv, *attended, *lse, *ffn_normed, *gate_up, *gated;
@@ -76,7 +79,7 @@ typedef struct {
 } evn_network;
 
 /* What training can do with this model, else EVN_ERR_UNSUPPORTED, or EVN_ERR_USAGE where another `trained` or shape
- * would do. */
+ * would do, EVN_ERR_LIMIT where the shape has too many tokens. */
 evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
 							 evn_error *err);
 /* Floats of the longest sum over ranks: needed before the communicator, and so before the network. */

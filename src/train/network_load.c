@@ -466,7 +466,7 @@ evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, con
 	n->rank = rank;
 	n->n_ranks = split->n_ranks;
 	n->n_layers = n->h->n_layers;
-	n->n_tok = shape->n_ctx * shape->n_sequences;
+	n->n_tok = evn_pass_tokens(shape);
 	loader l = {.n = n, .m = m, .split = split, .err = err};
 	return load(&l, state);
 }

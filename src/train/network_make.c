@@ -6,6 +6,7 @@
 
 #include "nn/embed.h"
 #include "nn/rope.h"
+#include "train/tokens.h"
 
 #define LOGITS_BYTES ((uint64_t)32 << 20) /* of a whole vocabulary's logits, for as many tokens as fit */
 
@@ -60,6 +61,17 @@ static evn_status check_targets(const evn_graph *g, const evn_trained *trained, 
 	return EVN_OK;
 }
 
+/* What is summed over ranks is counted in 32 bits too. */
+static evn_status check_tokens(const evn_hparams *h, const evn_pass_shape *shape, evn_error *err)
+{
+	evn_token_counts n;
+	EVN_TRY(evn_count_tokens(&n, shape->n_ctx, shape->n_sequences, 1, err));
+	if ((uint64_t)n.of_pass * padded(h->dim) > UINT32_MAX)
+		return evn_fail(err, EVN_ERR_LIMIT, "tokens of a pass: %u of %u floats each are more than %u", n.of_pass,
+						padded(h->dim), UINT32_MAX);
+	return EVN_OK;
+}
+
 static evn_status check(const evn_graph *g, const evn_trained *trained, const evn_pass_shape *shape, evn_error *err)
 {
 	evn_embedding embedding;
@@ -72,7 +84,7 @@ static evn_status check(const evn_graph *g, const evn_trained *trained, const ev
 	if (shape->n_ctx > embedding.n_positions)
 		return evn_fail(err, EVN_ERR_USAGE, "context %u: %s has learned %u positions", shape->n_ctx,
 						evn_gguf_name(evn_model_gguf(g->model)), embedding.n_positions);
-	return EVN_OK;
+	return check_tokens(evn_model_hparams(g->model), shape, err);
 }
 
 evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
@@ -89,7 +101,7 @@ uint64_t evn_network_message(const evn_model *m, const evn_trained *trained, con
 							 uint32_t n_ranks)
 {
 	const evn_hparams *h = evn_model_hparams(m);
-	uint32_t n_tok = shape->n_ctx * shape->n_sequences;
+	const uint32_t n_tok = evn_pass_tokens(shape);
 	uint64_t wide = h->ff_dim > h->dim ? h->ff_dim : h->dim; /* of LoRA's replicated halves */
 	/* Two ranks may hold a KV head; its rows may lie behind those of q. */
 	bool shares = !trained->lora_rank && h->n_kv_heads < h->n_heads;

@@ -12,6 +12,7 @@
 #include "nn/embed.h"
 #include "train/checkpoint.h"
 #include "train/dataset.h"
+#include "train/tokens.h"
 
 #define BETA1 0.9
 #define BETA2 0.95
@@ -35,9 +36,10 @@ struct evn_trainer {
 	evn_team *team;
 	evn_progress progress;
 	float *loss, *val_loss; /* (o.steps) */
+	evn_token_counts n_tok;
 	/* of the passes that run */
-	uint32_t n_tok, n_passes;
-	uint32_t *ids, *targets;               /* (accumulate, n_tok) */
+	uint32_t n_passes;
+	uint32_t *ids, *targets;               /* (n_tok.of_step) */
 	float *losses, *embeddings, *position; /* position: scratch of one row */
 	evn_embedding embedding;
 	float gradient_scale;
@@ -74,21 +76,23 @@ static evn_status check_options(evn_trainer *t, evn_error *err)
 	bool data = o->data_path || o->ids;
 	if (!data || !o->output_path)
 		return evn_fail(err, EVN_ERR_USAGE, "training needs %s", data ? "an output file" : "a text to learn");
+	uint64_t n_ctx = o->context;
 	if (o->ids) {
-		t->o.context = o->n_ids > 1 ? (uint32_t)o->n_ids - 1 : 1;
+		n_ctx = o->n_ids > 1 ? o->n_ids - 1 : 1;
 		t->o.batch = 1;
 	}
 	if (o->lora_rank && !o->model_path)
 		return evn_fail(err, EVN_ERR_USAGE, "LoRA adds to a model, and none is given");
-	if (!o->steps || !o->batch || !o->accumulate || !o->context)
+	if (!o->steps || !o->batch || !o->accumulate || !n_ctx)
 		return evn_fail(err, EVN_ERR_USAGE, "training needs at least one step, sequence, pass and token of context");
 	if (!(o->dropout >= 0 && (float)o->dropout < 1))
 		return evn_fail(err, EVN_ERR_USAGE, "dropout %g: expected a fraction below 1", o->dropout);
 	t->trained = (evn_trained){.lora_rank = o->lora_rank, .lora_alpha = (float)o->lora_alpha};
 	if (o->lora_rank)
 		EVN_TRY(read_targets(o->lora_targets, &t->trained.lora_targets, err));
+	EVN_TRY(evn_count_tokens(&t->n_tok, n_ctx, o->batch, o->accumulate, err));
+	t->o.context = (uint32_t)n_ctx;
 	t->shape = (evn_pass_shape){o->context, o->batch, false};
-	t->n_tok = o->context * o->batch;
 	t->checkpoint_path = evn_format("%s.checkpoint", o->output_path);
 	return t->checkpoint_path ? EVN_OK : evn_fail_memory(err, "path", strlen(o->output_path));
 }
@@ -241,7 +245,7 @@ static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 {
 	evn_options with = *o;
 	with.context = t->shape.n_ctx;
-	with.batch = t->n_tok;
+	with.batch = t->n_tok.of_pass;
 	EVN_TRY(evn_prepare(&t->prepared, t->model, &with, EVN_FOR_TRAINING, err));
 	uint64_t bytes = evn_network_activation_bytes(evn_model_hparams(t->model), &t->shape);
 	for (uint32_t i = 0; i < t->prepared.n; i++) {
@@ -288,15 +292,19 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 
 static evn_status make_batches(evn_trainer *t, evn_error *err)
 {
-	uint64_t n = (uint64_t)t->n_tok * t->o.accumulate;
-	uint64_t floats = t->trained.lora_rank ? n * t->networks[0]->dim_stride : 1;
+	const uint64_t n = t->n_tok.of_step;
+	uint64_t floats = 1;
+	if (t->trained.lora_rank && !evn_mul_u64(n, t->networks[0]->dim_stride, &floats))
+		return evn_fail(err, EVN_ERR_LIMIT, "a step of %llu tokens of %u floats each is too long",
+						(unsigned long long)n, t->networks[0]->dim_stride);
 	t->ids = calloc(n, sizeof *t->ids);
 	t->targets = calloc(n, sizeof *t->targets);
 	t->losses = calloc(n, sizeof *t->losses);
 	t->embeddings = calloc(floats, sizeof *t->embeddings);
 	t->position = calloc(evn_model_hparams(t->model)->dim, sizeof *t->position);
 	if (!t->ids || !t->targets || !t->losses || !t->embeddings || !t->position)
-		return evn_fail_memory(err, "batches", (3 * n + floats) * sizeof(float));
+		return evn_fail(err, EVN_ERR_MEMORY, "batches: could not allocate host memory for a step of %llu tokens",
+						(unsigned long long)n);
 	return evn_embedding_find(&t->embedding, t->prepared.graph, err);
 }
 
@@ -366,7 +374,7 @@ void evn_trainer_close(evn_trainer *t)
 static void look_up(evn_trainer *t)
 {
 	const uint32_t n_ctx = t->o.context, stride = t->networks[0]->dim_stride;
-	const uint64_t n = (uint64_t)t->n_tok * t->n_passes;
+	const uint64_t n = (uint64_t)t->n_tok.of_pass * t->n_passes;
 	for (uint64_t i = 0; i < n && t->trained.lora_rank; i += n_ctx)
 		evn_embed(&t->embedding, (const int32_t *)(t->ids + i), n_ctx, 0, t->embeddings + i * stride, stride,
 				  t->position);
@@ -387,7 +395,7 @@ static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
 	if (t->gradient_scale > 0)
 		EVN_TRY(evn_network_zero_gradients(n, err));
 	for (uint32_t i = 0; i < t->n_passes; i++) {
-		const uint64_t at = (uint64_t)i * t->n_tok;
+		const uint64_t at = (uint64_t)i * t->n_tok.of_pass;
 		const evn_train_batch batch = {.ids = t->ids + at,
 									   .targets = t->targets + at,
 									   .embeddings = t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL,
@@ -473,10 +481,10 @@ static evn_status not_finite(const evn_trainer *t, const char *what, double valu
 static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
 {
 	const evn_train_options *o = &t->o;
-	const uint64_t n = (uint64_t)t->n_tok * o->accumulate;
+	const uint64_t n = t->n_tok.of_step;
 	t->n_passes = o->accumulate;
 	t->gradient_scale = (float)(1.0 / (double)n);
-	for (uint32_t i = 0; i < o->accumulate * o->batch; i++)
+	for (uint32_t i = 0; i < t->n_tok.sequences; i++)
 		evn_dataset_draw(&t->data, o->seed, t->progress.step, i, t->ids + (uint64_t)i * o->context,
 						 t->targets + (uint64_t)i * o->context);
 	look_up(t);
@@ -524,7 +532,7 @@ evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err)
 	if (t->progress.step == t->o.steps)
 		return evn_fail(err, EVN_ERR_USAGE, "all %u steps are done", t->o.steps);
 	EVN_TRY(learn(t, out, err));
-	out->tok_s = (double)t->n_tok * t->o.accumulate * 1e9 / (double)(evn_now_ns() - began);
+	out->tok_s = (double)t->n_tok.of_step * 1e9 / (double)(evn_now_ns() - began);
 	bool last = out->step == t->o.steps;
 	if (evn_dataset_held_out(&t->data) && (last || (t->o.eval_every && out->step % t->o.eval_every == 0)))
 		EVN_TRY(evaluate(t, &out->val_loss, err));
