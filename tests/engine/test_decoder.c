@@ -8,6 +8,8 @@
 #include <dirent.h>
 #include <math.h>
 
+#include "worst.h"
+
 /* Of the largest logit; 1.5e-6 was seen. Bounding f32 sums of up to 768 products by n units of 2^-24 would allow some
  * 1e-3, but errors do not all go one way. A value that passed through f16 is off by 5e-4, a wrong formula or block by
  * 1e-2 and more. */
@@ -119,7 +121,7 @@ static double compare(const float *got, const expected *e)
 			double want = e->logits[(size_t)i * e->vocab + v];
 			double difference = fabs((double)got[(size_t)e->positions[i] * e->vocab + v] - want);
 			largest = fmax(largest, fabs(want));
-			worst = difference > worst || isnan(difference) ? difference : worst;
+			worst = worse(worst, difference);
 		}
 	return worst / largest;
 }

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "worst.h"
+
 #define N_IDS 24
 #define TOLERANCE 1e-3 /* absolute, of logits up to about 30: other orders of summation, f32 */
 
@@ -50,10 +52,8 @@ static float *logits_of(const way *w, uint32_t *vocab)
 static void assert_close(const float *got, const float *want, size_t n)
 {
 	double worst = 0;
-	for (size_t i = 0; i < n; i++) {
-		double d = fabs((double)got[i] - (double)want[i]);
-		worst = d > worst || isnan(d) ? d : worst;
-	}
+	for (size_t i = 0; i < n; i++)
+		worst = worse(worst, fabs((double)got[i] - (double)want[i]));
 	print_message("largest difference %.2g\n", worst);
 	assert_true(worst <= TOLERANCE);
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "train/backward.h"
+#include "worst.h"
 
 #define BOUND 1e-3
 #define MAX_BUFS 16
@@ -74,11 +75,13 @@ static inline void release(rig *r)
 /* L at the values in x (n). arg has everything else that it depends on. */
 typedef double (*loss_fn)(const void *arg, const double *x);
 
-/* Compares got[i] with the central difference for each index i with i % every == 0. */
-static inline void compare(const char *what, loss_fn f, const void *arg, const float *at, size_t n, size_t every,
-						   const float *got)
+/* Returns the largest distance of got[i] from the central difference for each index i with i % every == 0. *most is the
+ * largest central difference. */
+static inline double distance(loss_fn f, const void *arg, const float *at, size_t n, size_t every, const float *got,
+							  double *most)
 {
-	double *x = test_malloc(n * sizeof *x), most = 0, worst = 0;
+	double *x = test_malloc(n * sizeof *x), worst = 0;
+	*most = 0;
 	for (size_t i = 0; i < n; i++)
 		x[i] = (double)at[i];
 	for (size_t i = 0; i < n; i += every) {
@@ -88,10 +91,17 @@ static inline void compare(const char *what, loss_fn f, const void *arg, const f
 		x[i] = keep - h;
 		double slope = (up - f(arg, x)) / (2 * h);
 		x[i] = keep;
-		most = fmax(most, fabs(slope));
-		worst = fmax(worst, fabs(slope - (double)got[i]));
+		*most = worse(*most, fabs(slope));
+		worst = worse(worst, fabs(slope - (double)got[i]));
 	}
 	test_free(x);
+	return worst;
+}
+
+static inline void compare(const char *what, loss_fn f, const void *arg, const float *at, size_t n, size_t every,
+						   const float *got)
+{
+	double most, worst = distance(f, arg, at, n, every, got, &most);
 	if (!(worst <= BOUND * most) || most == 0)
 		fail_msg("%s: off by %g of %g", what, worst, most);
 }

@@ -369,9 +369,30 @@ static void adamw(rig *r)
 	test_free(g);
 }
 
+/* ---- the comparison itself: a NaN anywhere is no gradient ---------------------------------------------------- */
+
+static double sum_loss(const void *arg, const double *x)
+{
+	(void)arg;
+	return x[0] + 2 * x[1] + 3 * x[2];
+}
+
+static void nan_is_seen(rig *r)
+{
+	const float at[3] = {1, 2, 3};
+	(void)r;
+	for (size_t i = 0; i <= 3; i++) {
+		float got[4] = {1, 2, 3};
+		double most;
+		got[i] = NAN; /* the last is not looked at */
+		double worst = distance(sum_loss, NULL, at, 3, 1, got, &most);
+		assert_int_equal(worst <= BOUND * most, i == 3);
+	}
+}
+
 int main(void)
 {
-	static const rig_test tests[] = {rmsnorm, swiglu, rope, attention, loss, embedding, adamw, NULL};
+	static const rig_test tests[] = {nan_is_seen, rmsnorm, swiglu, rope, attention, loss, embedding, adamw, NULL};
 	const evn_attention_config heads = {.head_dim = HEAD, .rope_dim = ROPE};
 	return rig_main("backward", tests, &heads);
 }

@@ -5,6 +5,7 @@
 #include "nn/embed.h"
 #include "train/checkpoint.h"
 #include "train/ranks.h"
+#include "worst.h"
 
 #define N_CTX 32
 #define N_SEQUENCES 3
@@ -207,9 +208,8 @@ static void compare_piece(ranks *a, ranks *b, uint32_t i, uint32_t k, evn_param_
 	float *x = ranks_gather(a, i, k, part, &n), *y = ranks_gather(b, i, k, part, &n);
 	double most = 0, worst = 0;
 	for (uint64_t at = 0; at < n; at++) {
-		most = fmax(most, fabs((double)x[at]));
-		worst = fmax(worst, fabs((double)x[at] - (double)y[at]));
-		assert_false(isnan(x[at]) || isnan(y[at]));
+		most = worse(most, fabs((double)x[at]));
+		worst = worse(worst, fabs((double)x[at] - (double)y[at]));
 	}
 	if (!(worst <= bound * most))
 		fail_msg("%s: off by %g of %g", a->networks[0]->params[i]->pieces[k].name, worst, most);
@@ -330,15 +330,15 @@ static void compare_with_merged(ranks *r, const char *architecture, const char *
 				double want = 0;
 				for (uint64_t o = 0; o < rows; o++)
 					want += 2 * (double)b[o * low + k] * (double)dw[o * cols + c];
-				most_a = fmax(most_a, fabs(want));
-				worst_a = fmax(worst_a, fabs(want - (double)da[k * cols + c]));
+				most_a = worse(most_a, fabs(want));
+				worst_a = worse(worst_a, fabs(want - (double)da[k * cols + c]));
 			}
 			for (uint64_t o = 0; o < rows; o++) {
 				double want = 0;
 				for (uint64_t c = 0; c < cols; c++)
 					want += 2 * (double)dw[o * cols + c] * (double)a[k * cols + c];
-				most_b = fmax(most_b, fabs(want));
-				worst_b = fmax(worst_b, fabs(want - (double)db[o * low + k]));
+				most_b = worse(most_b, fabs(want));
+				worst_b = worse(worst_b, fabs(want - (double)db[o * low + k]));
 			}
 		}
 		if (!(worst_a <= 1e-4 * most_a && worst_b <= 1e-4 * most_b && most_a > 0 && most_b > 0))
