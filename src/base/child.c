@@ -214,18 +214,24 @@ static void read_all(running *all, size_t n, struct pollfd *polled, uint64_t dea
 	}
 }
 
+/* Does not wait for the child: until somebody does, the system gives its number to no other process. */
+static bool has_ended(const running *r)
+{
+	siginfo_t info = {0};
+	return waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == r->pid;
+}
+
 /* A child may close its output and continue to run. Its group is always killed, so nothing that it started remains.
- */
+ * The group is killed before the child is waited for: after that another group may have its number. */
 static void reap(running *r, uint64_t deadline, const evn_patience *p)
 {
-	pid_t ended = 0;
-	while ((ended = waitpid(r->pid, &r->child->status, WNOHANG)) == 0 && milliseconds_to(deadline) &&
-		   (!p || p->go_on(p->user)))
+	bool ended;
+	while (!(ended = has_ended(r)) && milliseconds_to(deadline) && (!p || p->go_on(p->user)))
 		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-	r->child->timed_out = ended == 0;
+	r->child->timed_out = !ended;
 	kill(-r->pid, SIGKILL);
-	while (ended == 0 && (ended = waitpid(r->pid, &r->child->status, 0)) < 0 && errno == EINTR)
-		ended = 0;
+	while (waitpid(r->pid, &r->child->status, 0) < 0 && errno == EINTR)
+		;
 	if (r->fd >= 0)
 		end_output(r);
 }

@@ -1,21 +1,23 @@
 /* turns.c - the time-slice lock. Processes that measure the same machine alternate in short slices, so that they do
  * not disturb each other and a slower machine slows all of them alike. The lock is a lock on an inherited file. The
- * system releases it when a process dies. */
+ * system releases it when a process dies.
+ *
+ * A process that waits for the turn holds a second lock, the gate, until it has the turn. A process that passes the
+ * turn must take the gate before it can have the turn again, so the waiting process always comes first. */
 #include "base/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <time.h>
 
-#define HANDOVER_NS 1000000 /* the time for a waiting process to wake up and take the lock */
+enum { TURN, GATE }; /* bytes of the file */
 
 static int turns = -1; /* the inherited file; -1: this process does not share the machine */
 
 /* If locks do not work, the process measures without them. */
-static void lock(short type)
+static void lock(off_t byte, short type)
 {
-	struct flock l = {.l_type = type, .l_whence = SEEK_SET};
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 	int code = 0;
 	do
 		code = fcntl(turns, F_SETLKW, &l);
@@ -24,19 +26,24 @@ static void lock(short type)
 		turns = -1;
 }
 
+static void take(void)
+{
+	lock(GATE, F_WRLCK);
+	lock(TURN, F_WRLCK);
+	lock(GATE, F_UNLCK);
+}
+
 void evn_turns_join(void)
 {
 	turns = EVN_TURNS_FD;
 	fcntl(turns, F_SETFD, FD_CLOEXEC);
-	lock(F_WRLCK);
+	take();
 }
 
 void evn_turn_pass(void)
 {
-	if (turns >= 0)
-		lock(F_UNLCK);
 	if (turns < 0)
 		return;
-	nanosleep(&(struct timespec){.tv_nsec = HANDOVER_NS}, NULL);
-	lock(F_WRLCK);
+	lock(TURN, F_UNLCK);
+	take();
 }

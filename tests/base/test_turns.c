@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -90,6 +91,55 @@ static void test_one_dies(void **state)
 	munmap(r, sizeof *r);
 }
 
+/* Returns the process that waits for the turn: it holds the gate. 0 if there is none for five seconds. */
+static pid_t waiting(int turns)
+{
+	for (int i = 0; i < 5000; i++) {
+		struct flock gate = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+		if (fcntl(turns, F_GETLK, &gate) == 0 && gate.l_type != F_UNLCK)
+			return gate.l_pid;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	return 0;
+}
+
+/* Passes the turn to a process that is stopped at that moment and wakes only 50 ms later. */
+static int pass_to_a_slow_one(int turns, record *r)
+{
+	int status;
+	if (dup2(turns, EVN_TURNS_FD) < 0)
+		return 2;
+	evn_turns_join();
+	pid_t slow = start(turns, r, 's', 0);
+	if (waiting(turns) != slow || kill(slow, SIGSTOP) != 0 || waitpid(slow, &status, WUNTRACED) != slow)
+		return 3;
+	pid_t waker = fork();
+	if (waker == 0) {
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+		_exit(kill(slow, SIGCONT) != 0);
+	}
+	evn_turn_pass();
+	work(r, 'f');
+	return waitpid(slow, &status, 0) == slow && waitpid(waker, &status, 0) == waker ? 0 : 4;
+}
+
+static void test_who_waits_has_its_turn_first(void **state)
+{
+	(void)state;
+	record *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int turns = memfd_create("turns", MFD_CLOEXEC), status;
+	assert_true(r != MAP_FAILED && turns >= 0);
+	pid_t first = fork();
+	if (first == 0)
+		_exit(pass_to_a_slow_one(turns, r));
+	assert_int_equal(waitpid(first, &status, 0), first);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_memory_equal(r->order, "sf", 2);
+	assert_int_equal(close(turns), 0);
+	munmap(r, sizeof *r);
+}
+
 /* Without a join, evn_turn_pass does nothing. */
 static void test_alone(void **state)
 {
@@ -103,6 +153,7 @@ int main(void)
 		cmocka_unit_test(test_alone),
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_one_dies),
+		cmocka_unit_test(test_who_waits_has_its_turn_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

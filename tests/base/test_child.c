@@ -1,0 +1,49 @@
+/* Children under a deadline: their output and how they ended, and nothing that they started stays. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/child.h"
+
+#define SECOND UINT64_C(1000000000)
+
+/* Killed, it may take the system a moment to take it away. */
+static bool is_gone(pid_t pid)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (kill(pid, 0) != 0 && errno == ESRCH)
+			return true;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	return false;
+}
+
+static void test_what_a_child_started_ends_with_it(void **state)
+{
+	(void)state;
+	evn_child children[] = {{.argv = {"sh", "-c", "sleep 300 >/dev/null & echo $!; exit 3"}},
+							{.argv = {"sh", "-c", "sleep 300 >/dev/null & echo $!; exec sleep 300 >/dev/null"}}};
+	evn_children_run(children, 2, 3 * SECOND, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_true(children[i].started);
+		assert_int_equal(children[i].timed_out, i == 1);
+		assert_true(is_gone((pid_t)strtol(children[i].output, NULL, 10)));
+		free(children[i].output);
+	}
+	assert_true(WIFEXITED(children[0].status) && WEXITSTATUS(children[0].status) == 3);
+	assert_true(WIFSIGNALED(children[1].status) && WTERMSIG(children[1].status) == SIGKILL);
+	assert_true(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_a_child_started_ends_with_it)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
