@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 static evn_log_fn log_fn;
 static void *log_user;
+static atomic_bool has_log;                                  /* log_fn is not NULL: known without the lock */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER; /* rank threads log too */
 static pthread_once_t env_once = PTHREAD_ONCE_INIT;
 static evn_env env;
@@ -38,10 +40,11 @@ void evn_set_log(evn_log_fn fn, void *user)
 	pthread_mutex_lock(&log_lock);
 	log_fn = fn;
 	log_user = user;
+	atomic_store(&has_log, fn != NULL);
 	pthread_mutex_unlock(&log_lock);
 }
 
-bool evn_log_wants(evn_log_level level) { return log_fn && level <= evn_env_get()->log_level; }
+bool evn_log_wants(evn_log_level level) { return atomic_load(&has_log) && level <= evn_env_get()->log_level; }
 
 void evn_log(evn_log_level level, const char *fmt, ...)
 {
