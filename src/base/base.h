@@ -14,8 +14,6 @@
 evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...) EVN_PRINTF(3, 4);
 /* Out of host memory while allocating `bytes` (0: unknown) for `what`. */
 evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes);
-/* Puts "text: " before the message that err already holds; returns its code. */
-evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3);
 
 #define EVN_TRY(call)                                                                                                \
 	do {                                                                                                             \
@@ -83,7 +81,8 @@ evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limi
  * A link stays a link. A pipe or a device is written directly. */
 evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err);
 /* The path of `name` in the cache folder: $EVENER_CACHE_DIR, else $XDG_CACHE_HOME/evener, else ~/.cache/evener. Makes
- * the folders, with mode 0700. malloc'd. NULL if no folder can be made; then nothing is cached. */
+ * the folders, with mode 0700. malloc'd. NULL if no folder can be made, or if other users may write to it, which the
+ * log says once; then nothing is cached. */
 char *evn_cache_path(const char *name);
 
 /* FNV-1a with 64 bits. Start with EVN_HASH_START and pass each result to the next call. For cache keys; it does not

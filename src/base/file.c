@@ -169,6 +169,34 @@ static bool make_folders(char *path)
 	return true;
 }
 
+/* The reason why files of a folder must not be believed; NULL: none. */
+static const char *why_not_trusted(const char *folder)
+{
+	struct stat st;
+	if (stat(folder, &st) != 0)
+		return strerror(errno);
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return "it belongs to another user";
+	return st.st_mode & (S_IWGRP | S_IWOTH) ? "others may write to it (chmod go-w)" : NULL;
+}
+
+/* The folders of path from the first on that is `own` characters long. What is read from a cache decides which device
+ * is used and what it runs. */
+static bool check_folders(char *path, size_t own)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+	for (char *slash = strchr(path + own, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		const char *why = why_not_trusted(path);
+		if (why && !atomic_flag_test_and_set(&said))
+			evn_log(EVN_LOG_WARN, "cache folder %s is not used: %s", path, why);
+		*slash = '/';
+		if (why)
+			return false;
+	}
+	return true;
+}
+
 char *evn_cache_path(const char *name)
 {
 	const char *own = getenv("EVENER_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -176,7 +204,7 @@ char *evn_cache_path(const char *name)
 				 : xdg && *xdg   ? evn_format("%s/evener/%s", xdg, name)
 				 : home && *home ? evn_format("%s/.cache/evener/%s", home, name)
 								 : NULL;
-	if (path && !make_folders(path)) {
+	if (path && !(make_folders(path) && check_folders(path, strlen(path) - strlen(name) - 1))) {
 		free(path);
 		path = NULL;
 	}

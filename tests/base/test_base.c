@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,20 +42,6 @@ static void test_fail_writes_code_and_text(void **state)
 	/* The arguments may point into the error's own text. */
 	evn_fail(&err, EVN_ERR_FILE, "again: %s", err.text);
 	assert_string_equal(err.text, "again: file: 7");
-}
-
-static void test_fail_within_puts_a_prefix(void **state)
-{
-	(void)state;
-	evn_error err = {0};
-	evn_fail(&err, EVN_ERR_DEVICE, "inner");
-	assert_int_equal(evn_fail_within(&err, "layer %d", 3), EVN_ERR_DEVICE);
-	assert_string_equal(err.text, "layer 3: inner");
-	char longer[sizeof err.text * 2];
-	memset(longer, 'x', sizeof longer - 1);
-	longer[sizeof longer - 1] = '\0';
-	evn_fail_within(&err, "%s", longer);
-	assert_int_equal(strlen(err.text), sizeof err.text - 1);
 }
 
 static void test_every_status_has_a_name(void **state)
@@ -204,6 +192,60 @@ static void test_cache_folders_are_made(void **state)
 	free(a);
 }
 
+static void count_line(void *user, evn_log_level level, const char *line)
+{
+	(void)level;
+	*(int *)user += strstr(line, "cache folder") != NULL;
+}
+
+/* The cache decides which devices are used and what they run, so a folder that others may write to is refused. */
+static void test_cache_folders_of_others_are_refused(void **state)
+{
+	(void)state;
+	char *inner = evn_format("%s/inner", folder);
+	int n_lines = 0;
+	evn_set_log(count_line, &n_lines);
+	setenv("EVENER_CACHE_DIR", folder, 1);
+	static const mode_t modes[] = {0700, 0755, 0775, 0757, 0777, 01777};
+	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+		assert_int_equal(chmod(folder, modes[i]), 0);
+		char *path = evn_cache_path("name");
+		assert_int_equal(path != NULL, !(modes[i] & 022));
+		free(path);
+	}
+	assert_int_equal(chmod(folder, 0700), 0);
+	assert_int_equal(mkdir(inner, 0700), 0);
+	assert_int_equal(chmod(inner, 0770), 0);
+	assert_null(evn_cache_path("inner/name"));
+	assert_int_equal(rmdir(inner), 0);
+	assert_int_equal(n_lines, 1);
+	evn_set_log(NULL, NULL);
+	free(inner);
+}
+
+/* Threads log while the caller sets another log function. The thread sanitizer finds a race here. */
+static void *ask_often(void *stop)
+{
+	while (!atomic_load((atomic_bool *)stop))
+		evn_log(EVN_LOG_WARN, "one of %d", (int)evn_log_wants(EVN_LOG_ERROR));
+	return NULL;
+}
+
+static void test_the_log_may_be_set_while_others_write(void **state)
+{
+	(void)state;
+	atomic_bool stop = false;
+	int n_lines = 0;
+	pthread_t other;
+	assert_int_equal(pthread_create(&other, NULL, ask_often, &stop), 0);
+	for (int i = 0; i < 2000; i++)
+		evn_set_log(i % 2 ? NULL : count_line, &n_lines);
+	evn_set_log(NULL, NULL);
+	assert_false(evn_log_wants(EVN_LOG_ERROR));
+	atomic_store(&stop, true);
+	assert_int_equal(pthread_join(other, NULL), 0);
+}
+
 /* A child process keeps a processor busy. Until this process has waited for it, it counts as another program. */
 static void test_other_programs_are_seen_at_work(void **state)
 {
@@ -234,7 +276,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fail_writes_code_and_text),
-		cmocka_unit_test(test_fail_within_puts_a_prefix),
 		cmocka_unit_test(test_every_status_has_a_name),
 		cmocka_unit_test(test_arithmetic_refuses_to_wrap),
 		cmocka_unit_test(test_median_is_the_middle),
@@ -244,6 +285,8 @@ int main(void)
 		cmocka_unit_test(test_a_file_that_cannot_be_written_stays_as_it_was),
 		cmocka_unit_test(test_links_and_devices_are_not_replaced),
 		cmocka_unit_test(test_cache_folders_are_made),
+		cmocka_unit_test(test_cache_folders_of_others_are_refused),
+		cmocka_unit_test(test_the_log_may_be_set_while_others_write),
 		cmocka_unit_test(test_other_programs_are_seen_at_work),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
