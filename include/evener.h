@@ -107,10 +107,11 @@ typedef struct {
 /* Opens a GGUF file (v2, v3; mapped, not read). A vocabulary-only file is enough for the tokenizer. */
 EVN_API evn_status evn_model_open(evn_model **out, const char *path, evn_error *err);
 EVN_API void evn_model_close(evn_model *m);
-/* Writes a GGUF file; an existing file is replaced atomically. */
+/* Writes a GGUF file; an existing file is replaced atomically. A model with adapters is EVN_ERR_UNSUPPORTED: the file
+ * would not hold them. */
 EVN_API evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err);
 /* Adds scale times a LoRA adapter (GGUF, in llama.cpp's layout) to the model's matrices, which become f32 in memory.
- * Call it before an engine is opened. An adapter of another model is an error and changes nothing. */
+ * Call it before an engine is opened, at most 16 times. An adapter of another model is an error and changes nothing. */
 EVN_API evn_status evn_model_apply_adapter(evn_model *m, const char *path, double scale, evn_error *err);
 EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 

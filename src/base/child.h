@@ -5,7 +5,7 @@
 #include "base/base.h"
 
 typedef struct {
-	const char *argv[16]; /* NULL-terminated; argv[0] NULL: nothing to run */
+	const char *argv[32]; /* NULL-terminated; argv[0] NULL: nothing to run */
 	const char *vendors;  /* its OCL_ICD_VENDORS; NULL: the same as in this process */
 	bool in_turn;         /* it inherits the time-slice lock of this run as EVN_TURNS_FD */
 	char *output;         /* its stdout, NUL-terminated, cut at a limit; the caller frees it */

@@ -146,15 +146,20 @@ static bool go_on(void *user)
 	return !w->stopped;
 }
 
+_Static_assert(4 + EVN_MAX_ADAPTERS + EVN_MAX_RANKS < sizeof((evn_child *)0)->argv / sizeof(char *),
+			   "arguments of a helper");
+
 /* Several sets take turns, each in a helper of its own. */
 static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
 							  const evn_profile_options *o, evn_error *err)
 {
 	evn_child children[EVN_MAX_CANDIDATES] = {0};
-	char workload[32];
+	char workload[48];
 	waiting w = {.o = o};
-	snprintf(workload, sizeof workload, "%d,%d,%d", (int)o->workload.purpose, (int)o->workload.activations,
-			 n_sets > 1);
+	const char *const *adapters = NULL;
+	const uint32_t n_adapters = m ? evn_model_adapters(m, &adapters) : 0;
+	snprintf(workload, sizeof workload, "%d,%d,%d,%u", (int)o->workload.purpose, (int)o->workload.activations,
+			 n_sets > 1, n_adapters);
 	snprintf(w.what, sizeof w.what, "measuring %.95s%s", sets[0].names[0],
 			 n_sets > 1               ? " whole and in parts"
 			 : sets[0].request->n > 1 ? " and others together"
@@ -165,8 +170,10 @@ static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *help
 		argv[1] = "measure";
 		argv[2] = workload;
 		argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+		for (uint32_t k = 0; k < n_adapters; k++)
+			argv[4 + k] = adapters[k];
 		for (uint32_t k = 0; k < sets[i].request->n; k++)
-			argv[4 + k] = sets[i].names[k];
+			argv[4 + n_adapters + k] = sets[i].names[k];
 		children[i].in_turn = n_sets > 1;
 		free(sets[i].child.output);
 	}

@@ -122,6 +122,8 @@ static evn_status apply(adapter *a, evn_model *m, const char *path, float scale,
 	EVN_TRY(open_adapter(a, path, m, err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) /* check all, before the first is changed */
 		EVN_TRY(match(a, m, i, &d, err));
+	EVN_TRY(evn_model_note_adapter(
+		m, path, evn_hash(EVN_HASH_START, a->file.data, (size_t)evn_gguf_header_bytes(a->gguf)), err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) {
 		if (!stem_length(evn_gguf_tensor_at(a->gguf, i)->name, SUFFIX_A))
 			continue;

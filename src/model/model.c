@@ -21,6 +21,9 @@ struct evn_model {
 	evn_tokenizer *tokenizer;
 	float **replaced; /* (n_replaced) weights that replace those of the file */
 	size_t n_replaced;
+	char *adapters[EVN_MAX_ADAPTERS]; /* files */
+	uint32_t n_adapters;
+	uint64_t adapter_headers; /* hash */
 };
 
 static const char *copy_string(char **at, evn_str s)
@@ -101,8 +104,30 @@ evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *dat
 
 const char *evn_model_path(const evn_model *m) { return m->in_memory ? NULL : evn_gguf_name(m->gguf); }
 
+uint32_t evn_model_adapters(const evn_model *m, const char *const **paths)
+{
+	*paths = (const char *const *)m->adapters;
+	return m->n_adapters;
+}
+
+evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t header, evn_error *err)
+{
+	if (m->n_adapters == EVN_MAX_ADAPTERS)
+		return evn_fail(err, EVN_ERR_LIMIT, "%s: %s has %d adapters already, which is the most", path,
+						evn_gguf_name(m->gguf), EVN_MAX_ADAPTERS);
+	char *copy = evn_strdup(path);
+	if (!copy)
+		return evn_fail_memory(err, path, strlen(path));
+	m->adapters[m->n_adapters++] = copy;
+	m->adapter_headers = evn_hash(m->adapter_headers, &header, sizeof header);
+	return EVN_OK;
+}
+
 evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err)
 {
+	if (m->n_adapters)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: an adapter has been applied to %s, a file would be without it",
+						path, evn_gguf_name(m->gguf));
 	return evn_write_file(path, m->file.data, (size_t)m->file.size, err);
 }
 
@@ -124,6 +149,8 @@ void evn_model_close(evn_model *m)
 	for (size_t i = 0; i < m->n_replaced; i++)
 		free(m->replaced[i]);
 	free(m->replaced);
+	for (uint32_t i = 0; i < m->n_adapters; i++)
+		free(m->adapters[i]);
 	evn_tokenizer_free(m->tokenizer);
 	evn_hparams_clear(&m->hparams);
 	pthread_mutex_destroy(&m->lock);
@@ -252,5 +279,6 @@ evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, u
 uint64_t evn_model_fingerprint(const evn_model *m)
 {
 	uint64_t h = evn_hash(EVN_HASH_START, &m->file.size, sizeof m->file.size);
-	return evn_hash(h, m->file.data, (size_t)evn_gguf_header_bytes(m->gguf));
+	h = evn_hash(h, m->file.data, (size_t)evn_gguf_header_bytes(m->gguf));
+	return m->n_adapters ? evn_hash(h, &m->adapter_headers, sizeof m->adapter_headers) : h;
 }

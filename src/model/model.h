@@ -42,6 +42,12 @@ evn_status evn_model_replace(evn_model *m, const evn_tensor *t, float *values, e
 /* Opens a GGUF file in memory (malloc'd). The model owns it, also if this fails. `name` is for messages. */
 evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err);
 const char *evn_model_path(const evn_model *m); /* NULL for a model in memory */
+/* The files of the adapters that have been applied, in order. */
+#define EVN_MAX_ADAPTERS 16
+uint32_t evn_model_adapters(const evn_model *m, const char *const **paths);
+/* Call it before weights are replaced. `header` is a hash of the adapter's header. EVN_ERR_LIMIT if the model has
+ * EVN_MAX_ADAPTERS already. */
+evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t header, evn_error *err);
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* The tensor "blk.<layer>.<part>", of any shape. *out is NULL if it is missing. */
 evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
@@ -50,7 +56,8 @@ evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err);
 
-/* A 64-bit key of the content that plans and profiles depend on: the file's header, not its weights. */
+/* A 64-bit key of the content that plans and profiles depend on: the headers of the file and of the adapters that have
+ * been applied, not their weights. */
 uint64_t evn_model_fingerprint(const evn_model *m);
 
 #endif

@@ -49,18 +49,22 @@ static evn_status probe_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure PURPOSE,ACTIVATIONS,IN_TURN MODEL DEVICE...": what these devices do together; MODEL "-" for a general
- * shape. */
+/* "measure PURPOSE,ACTIVATIONS,IN_TURN,N_ADAPTERS MODEL ADAPTER... DEVICE...": what these devices do together; MODEL
+ * "-" for a general shape. */
 static evn_status measure_devices(int report, int argc, char **argv, evn_error *err)
 {
-	int purpose = 0, activations = 0, in_turn = 0;
-	if (sscanf(argv[2], "%d,%d,%d", &purpose, &activations, &in_turn) != 3)
+	int purpose = 0, activations = 0, in_turn = 0, n_adapters = 0;
+	if (sscanf(argv[2], "%d,%d,%d,%d", &purpose, &activations, &in_turn, &n_adapters) != 4 || n_adapters < 0 ||
+		n_adapters >= argc - 4)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: not a workload", argv[2]);
 	if (in_turn)
 		evn_turns_join();
 	const evn_workload workload = {(evn_purpose)purpose, (evn_activation_type)activations};
-	return evn_profile_measure(report, (const char *const *)(argv + 4), (uint32_t)(argc - 4),
-							   strcmp(argv[3], "-") ? argv[3] : NULL, &workload, err);
+	const evn_model_files model = {.path = strcmp(argv[3], "-") ? argv[3] : NULL,
+								   .adapters = (const char *const *)(argv + 4),
+								   .n_adapters = (uint32_t)n_adapters};
+	return evn_profile_measure(report, model.adapters + n_adapters, (uint32_t)(argc - 4 - n_adapters), &model,
+							   &workload, err);
 }
 
 /* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see probe.h. */
@@ -75,8 +79,10 @@ int main(int argc, char **argv)
 	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure"),
 		 gemm = argc > 4 && !strcmp(argv[1], "gemm"), selects = argc > 2 && !strcmp(argv[1], "select");
 	if (!devices && !measures && !gemm && !selects) {
-		fprintf(stderr, "usage: evener-probe devices LIBRARY | select ITEM... | measure WORKLOAD MODEL DEVICE... | "
-						"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
+		fprintf(
+			stderr,
+			"usage: evener-probe devices LIBRARY | select ITEM... | measure WORKLOAD MODEL [ADAPTER...] DEVICE... | "
+			"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

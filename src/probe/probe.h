@@ -4,9 +4,16 @@
 
 #include "engine/profile.h"
 
+/* What a model is made of. */
+typedef struct {
+	const char *path; /* NULL: none, a general shape */
+	const char *const *adapters;
+	uint32_t n_adapters;
+} evn_model_files;
+
 /* Measures and writes the profile as lines to fd, each as soon as it is known, so that what was measured before a
  * crash counts. */
-evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const char *model_path,
+evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const evn_model_files *model,
 							   const evn_workload *workload, evn_error *err);
 
 /* One set of GEMM parameters (a text, or "-" for CLBlast's own choice) on one device, over shapes "512x1536x576";

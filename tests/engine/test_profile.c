@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "adapter.h"
 #include "engine/profile.h"
 
 static char folder[] = "/tmp/evener-profile-XXXXXX";
@@ -84,6 +85,42 @@ static void test_late(void **state)
 	evn_system_close(s);
 }
 
+/* A model is measured as it runs, with its adapters: the helper that measures reads them too, and what is remembered
+ * of the model without them does not count. */
+static void test_adapters_are_measured(void **state)
+{
+	(void)state;
+	const evn_model_spec spec = {
+		.architecture = "llama", .vocab = 260, .dim = 64, .context = 64, .n_layers = 1, .n_heads = 2, .seed = 1};
+	char path[64], adapter[64];
+	evn_system *s;
+	evn_error err = {0};
+	evn_pick pick;
+	evn_model *m;
+	evn_profile p;
+	size_t n = 0;
+	if (evn_system_open(&s, &err) != EVN_OK || evn_system_select(s, "pocl/1", 0, &pick, &n, 1, &err) != EVN_OK)
+		skip();
+	snprintf(path, sizeof path, "%s/model.gguf", folder);
+	snprintf(adapter, sizeof adapter, "%s/adapter.gguf", folder);
+	write_adapter(adapter, 64);
+	assert_int_equal(evn_model_create(&m, &spec, &err), EVN_OK);
+	assert_int_equal(evn_model_save(m, path, &err), EVN_OK);
+	evn_model_close(m);
+	for (int adapted = 0; adapted < 3; adapted++) {
+		assert_int_equal(evn_model_open(&m, path, &err), EVN_OK);
+		if (adapted)
+			assert_int_equal(evn_model_apply_adapter(m, adapter, 1, &err), EVN_OK);
+		if (adapted == 2) /* and now the helper cannot read it */
+			assert_int_equal(unlink(adapter), 0);
+		const evn_profile_options o = {.remeasure = adapted == 2, .progress = adapted == 1 ? stop_at_once : NULL};
+		assert_int_equal(evn_profile_get(&p, s, &pick, 1, m, &o, &err), adapted == 1 ? EVN_ERR_CANCELLED : EVN_OK);
+		assert_int_equal(adapted == 2, adapted != 1 && strstr(p.ranks[0].fault, "adapter.gguf") != NULL);
+		evn_model_close(m);
+	}
+	evn_system_close(s);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -102,6 +139,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_late)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_late),
+									   cmocka_unit_test(test_adapters_are_measured)};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
