@@ -49,7 +49,7 @@ EVN_API const evn_score_info *evn_scorer_info(evn_scorer *s); /* valid until the
 EVN_API void evn_scorer_close(evn_scorer *s);
 
 /* Where the windows done can be kept until a run has ended, malloc'd: a file of the user's cache folder named after
- * all that their figures depend on. NULL where there is no such folder, and while EVENER_KERNEL_DIR is set. */
+ * all that their figures depend on. NULL where there is no such folder. */
 EVN_API char *evn_scorer_state_path(const evn_scorer *s, const evn_window *windows, size_t n);
 EVN_API evn_status evn_windows_save(const char *path, const evn_window *windows, size_t n, evn_error *err);
 /* Fills in the windows that the file has and returns how many: 0 when the file is missing or damaged. */

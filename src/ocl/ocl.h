@@ -104,7 +104,7 @@ void evn_spec_option(evn_spec *s, const char *option); /* "-DROPE_NEOX", or seve
  * setting is not thread-safe. Freed with the queue. */
 evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, const char *name, evn_error *err);
 
-/* Of how kernels are built and of their embedded sources, for cache keys. */
+/* Of how kernels are built and of their sources, the embedded ones or those of EVENER_KERNEL_DIR: for cache keys. */
 uint64_t evn_kernels_hash(void);
 
 /* Arguments in the kernel's order, then one launch. Failures stick and come out of evn_launch. */

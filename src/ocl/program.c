@@ -237,7 +237,11 @@ void evn_programs_free(evn_device *d)
 uint64_t evn_kernels_hash(void)
 {
 	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
-	for (size_t i = 0; i < evn_kernel_source_count; i++)
-		h = evn_hash(h, evn_kernel_sources[i].text, evn_kernel_sources[i].size);
+	for (size_t i = 0; i < evn_kernel_source_count; i++) {
+		char *text = NULL; /* of the file as it would be compiled; one that cannot be read is no file */
+		load_source(evn_kernel_sources[i].path, strlen(evn_kernel_sources[i].path), &text, NULL);
+		h = evn_hash_str(h, text ? text : "");
+		free(text);
+	}
 	return h;
 }
