@@ -14,6 +14,8 @@
 evn_status evn_fail(evn_error *err, evn_status code, const char *fmt, ...) EVN_PRINTF(3, 4);
 /* Out of host memory while allocating `bytes` (0: unknown) for `what`. */
 evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes);
+/* Puts "text: " before the message that err already holds; returns its code. */
+evn_status evn_fail_within(evn_error *err, const char *fmt, ...) EVN_PRINTF(2, 3);
 
 #define EVN_TRY(call)                                                                                                \
 	do {                                                                                                             \

@@ -48,6 +48,22 @@ evn_status evn_fail_memory(evn_error *err, const char *what, uint64_t bytes)
 					(unsigned long long)bytes);
 }
 
+evn_status evn_fail_within(evn_error *err, const char *fmt, ...)
+{
+	if (!err)
+		return EVN_ERR_DEVICE;
+	char prefix[sizeof err->text];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(prefix, sizeof prefix, fmt, args);
+	va_end(args);
+	size_t used = strlen(prefix);
+	if (used + 2 < sizeof prefix)
+		snprintf(prefix + used, sizeof prefix - used, ": %.*s", (int)(sizeof prefix - used - 3), err->text);
+	memcpy(err->text, prefix, sizeof prefix);
+	return err->code;
+}
+
 bool evn_mul_u64(uint64_t a, uint64_t b, uint64_t *out)
 {
 	if (b && a > UINT64_MAX / b)

@@ -44,6 +44,20 @@ static void test_fail_writes_code_and_text(void **state)
 	assert_string_equal(err.text, "again: file: 7");
 }
 
+static void test_fail_within_puts_a_prefix(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	evn_fail(&err, EVN_ERR_DEVICE, "inner");
+	assert_int_equal(evn_fail_within(&err, "layer %d", 3), EVN_ERR_DEVICE);
+	assert_string_equal(err.text, "layer 3: inner");
+	char longer[sizeof err.text * 2];
+	memset(longer, 'x', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	evn_fail_within(&err, "%s", longer);
+	assert_int_equal(strlen(err.text), sizeof err.text - 1);
+}
+
 static void test_every_status_has_a_name(void **state)
 {
 	(void)state;
@@ -276,6 +290,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fail_writes_code_and_text),
+		cmocka_unit_test(test_fail_within_puts_a_prefix),
 		cmocka_unit_test(test_every_status_has_a_name),
 		cmocka_unit_test(test_arithmetic_refuses_to_wrap),
 		cmocka_unit_test(test_median_is_the_middle),

@@ -12,6 +12,7 @@
 
 #include "adapter.h"
 #include "engine/profile.h"
+#include "evener/train.h"
 
 static char folder[] = "/tmp/evener-profile-XXXXXX";
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "adapter.h"
+#include "evener/train.h"
 #include "model/model.h"
 
 #define DIM 64u

@@ -1,6 +1,7 @@
 /* test_tokens.c - tokens of a pass and of a step are counted exactly or refused: never modulo 2^32. */
 #include "engine/harness.h"
 
+#include "evener/train.h"
 #include "train/network.h"
 #include "train/tokens.h"
 
