@@ -91,6 +91,8 @@ evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, co
 /* source.c: malloc'd text of the kernel file that `sources` begins with and, each once, of all that it includes. The
  * files for parts follow: "matvec.cl ROW=row_q8.cl". */
 evn_status evn_source_resolve(char **text, const char *sources, evn_error *err);
+/* h and all kernel files as they would be compiled. */
+uint64_t evn_sources_hash(uint64_t h);
 
 evn_status evn_program_get(evn_device *d, const evn_spec *spec, cl_program *out, evn_error *err);
 void evn_programs_free(evn_device *d);

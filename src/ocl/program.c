@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ocl/kernel_sources.h"
-
 #define BINARY_LIMIT ((size_t)256 << 20)
 #define BUILD_OPTIONS "-cl-mad-enable"
 #define LANGUAGE "-cl-std=CL1.2" /* unless the defines name a later one */
@@ -236,12 +234,5 @@ void evn_programs_free(evn_device *d)
 
 uint64_t evn_kernels_hash(void)
 {
-	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
-	for (size_t i = 0; i < evn_kernel_source_count; i++) {
-		char *text = NULL; /* of the file as it would be compiled; one that cannot be read is no file */
-		load_source(evn_kernel_sources[i].path, strlen(evn_kernel_sources[i].path), &text, NULL);
-		h = evn_hash_str(h, text ? text : "");
-		free(text);
-	}
-	return h;
+	return evn_sources_hash(evn_hash_str(EVN_HASH_START, BUILD_OPTIONS));
 }

@@ -90,6 +90,17 @@ static evn_status load(const char *path, const char *from, char **out, evn_error
 	return *out ? EVN_OK : evn_fail_memory(err, path, file->size);
 }
 
+uint64_t evn_sources_hash(uint64_t h)
+{
+	for (size_t i = 0; i < evn_kernel_source_count; i++) {
+		char *text = NULL; /* as it would be compiled; a file that cannot be read is as one without text */
+		load(evn_kernel_sources[i].path, "", &text, NULL);
+		h = evn_hash_str(h, text ? text : "");
+		free(text);
+	}
+	return h;
+}
+
 /* ---- resolving ---------------------------------------------------------------------------------------------------
  */
 
