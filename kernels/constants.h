@@ -19,8 +19,6 @@
 #define EVN_KV_BLOCK_TILES 4
 /* A row table: words of a span, and before the first span. */
 #define EVN_SPAN_WORDS 8
-/* A row table: words of a span, and before the first span. */
-#define EVN_SPAN_WORDS 8
 /* Floats of what attention to a part of the keys adds up to: weighted values, maximum and denominator. */
 #define EVN_PARTIAL_ROW(head_pad) ((head_pad) + 2)
 

@@ -143,3 +143,11 @@ evn_status evn_model_apply_adapter(evn_model *m, const char *path, double scale,
 	evn_unmap_file(&a.file);
 	return s;
 }
+
+evn_status evn_model_open_adapted(evn_model **out, const evn_model_files *files, evn_error *err)
+{
+	EVN_TRY(evn_model_open(out, files->path, err));
+	for (uint32_t i = 0; i < files->n_adapters; i++)
+		EVN_TRY(evn_model_apply_adapter(*out, files->adapters[i], 1, err));
+	return EVN_OK;
+}

@@ -48,6 +48,14 @@ uint32_t evn_model_adapters(const evn_model *m, const char *const **paths);
 /* Call it before weights are replaced. `header` is a hash of the adapter's header. EVN_ERR_LIMIT if the model has
  * EVN_MAX_ADAPTERS already. */
 evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t header, evn_error *err);
+/* What a model is made of: its file, and the adapters to apply in this order. */
+typedef struct {
+	const char *path; /* NULL: there is no model */
+	const char *const *adapters;
+	uint32_t n_adapters;
+} evn_model_files;
+/* For measuring: every adapter is applied with scale 1. What counts is that the adapted matrices become f32. */
+evn_status evn_model_open_adapted(evn_model **out, const evn_model_files *files, evn_error *err);
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* The tensor "blk.<layer>.<part>", of any shape. *out is NULL if it is missing. */
 evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
@@ -56,8 +64,8 @@ evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err);
 
-/* A 64-bit key of the content that plans and profiles depend on: the headers of the file and of the adapters that have
- * been applied, not their weights. */
+/* A 64-bit key of the content that plans and profiles depend on: the headers of the file and of the adapters that
+ * have been applied, not their weights. */
 uint64_t evn_model_fingerprint(const evn_model *m);
 
 #endif

@@ -564,15 +564,6 @@ static void bench_free(bench *b)
 	free(b->general_blocks);
 }
 
-/* As it will run: adapted matrices are f32. How much they were changed has no effect on how fast they are. */
-static evn_status open_model(evn_model **out, const evn_model_files *files, evn_error *err)
-{
-	EVN_TRY(evn_model_open(out, files->path, err));
-	for (uint32_t i = 0; i < files->n_adapters; i++)
-		EVN_TRY(evn_model_apply_adapter(*out, files->adapters[i], 1, err));
-	return EVN_OK;
-}
-
 evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const evn_model_files *model,
 							   const evn_workload *workload, evn_error *err)
 {
@@ -583,7 +574,7 @@ evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, con
 		return evn_fail_memory(err, "measuring", sizeof *b);
 	b->fd = fd;
 	b->workload = workload;
-	evn_status s = model->path ? open_model(&m, model, err) : EVN_OK;
+	evn_status s = model->path ? evn_model_open_adapted(&m, model, err) : EVN_OK;
 	b->model = m;
 	if (s == EVN_OK)
 		s = open_ranks(b, picks, n, queues, err);

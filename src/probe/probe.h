@@ -4,13 +4,6 @@
 
 #include "engine/profile.h"
 
-/* What a model is made of. */
-typedef struct {
-	const char *path; /* NULL: none, a general shape */
-	const char *const *adapters;
-	uint32_t n_adapters;
-} evn_model_files;
-
 /* Measures and writes the profile as lines to fd, each as soon as it is known, so that what was measured before a
  * crash counts. */
 evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const evn_model_files *model,

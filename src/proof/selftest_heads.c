@@ -515,11 +515,7 @@ static void heads_of_model(evn_cases *c, evn_act_format form)
 						.first_block = form == EVN_ACT_Q8 ? FIRST_BLOCK : 0};
 		s.config.splits = steps[i].splits;
 		evn_case_run(c, &(evn_case){run, &s, steps[i].subject, NULL}, "of the model, %s, %u on %u",
-<<<<<<< HEAD
 					 form == EVN_ACT_Q8 ? "q8" : "f32", s.n_tok, s.of.position);
-=======
-					 form == EVN_FORM_Q8 ? "q8" : "f32", s.n_tok, s.of.position);
->>>>>>> 39745de (Kernel sources are hashed where they are read; test of a busy machine waits for the child's time, not the clock's)
 	}
 }
 
