@@ -14,7 +14,7 @@ static evn_plan_shape random_table(uint64_t *random)
 		evn_plan_class *cut = &s.classes[k];
 		cut->kind = k == EVN_PLAN_VOCAB ? EVN_CUT_ROWS : kinds[random_in(random, 0, 2)];
 		const bool heads = cut->kind == EVN_CUT_HEADS, experts = cut->kind == EVN_CUT_EXPERTS;
-		cut->n_blocks = k == EVN_PLAN_VOCAB ? 1 : random_in(random, 1, 40);
+		cut->n_blocks = k == EVN_PLAN_VOCAB ? 1 : random_in(random, 0, 40);
 		cut->group = heads ? random_in(random, 1, 9) : 1;
 		cut->n = heads ? cut->group * random_in(random, 1, 8) : random_in(random, 1, experts ? 64 : 4000);
 		cut->grain = heads || experts ? 1 : grains[random_in(random, 0, 2)];
