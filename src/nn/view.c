@@ -13,7 +13,7 @@ static evn_status check(const evn_block *b, evn_range used, evn_range held, evn_
 }
 
 /* A bias of the sum is added once, by the first rank that has units. */
-static bool adds_bias(uint32_t ranks, uint32_t rank) { return (ranks & ((1u << rank) - 1)) == 0; }
+static bool adds_bias(uint64_t ranks, uint32_t rank) { return (ranks & ((UINT64_C(1) << rank) - 1)) == 0; }
 
 static void make_window(evn_block_view *w, const evn_block *b, const evn_shard_block *held, uint32_t rank)
 {
@@ -42,7 +42,7 @@ static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *e
 			const evn_shard_block *held = &v->shard->blocks[i];
 			evn_block_view *w = &v->windows[(size_t)i * EVN_PHASES + phase];
 			w->units = evn_split_part(split, b->cut_class, b->cut_index, v->rank)->used[phase];
-			w->ranks = (uint32_t)evn_split_ranks(split, b->cut_class, b->cut_index, phase);
+			w->ranks = evn_split_ranks(split, b->cut_class, b->cut_index, phase);
 			EVN_TRY(check(b, w->units, held->units, err));
 			if (evn_range_len(w->units))
 				make_window(w, b, held, v->rank);

@@ -11,7 +11,7 @@ typedef struct {
 	uint32_t first_held;                /* which of the shard's KV heads is the first used */
 	evn_matrix in, out;                 /* out.bias only on the rank that adds it */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* where the rows of each stacked matrix begin in y */
-	uint32_t ranks;                     /* bit for each rank that has units */
+	uint64_t ranks;                     /* bit for each rank that has units */
 } evn_block_view;
 
 typedef struct {
