@@ -62,3 +62,6 @@ set_tests_properties(engine/test_decoder PROPERTIES COST 60)
 set_tests_properties(engine/test_reference_vendors PROPERTIES COST 50)
 set_tests_properties(engine/test_splits engine/test_reference_vendors_f32 PROPERTIES COST 40)
 set_tests_properties(engine/test_decoder_vendors PROPERTIES COST 30)
+
+# They measure two sets of devices, and compile the kernels of six.
+set_tests_properties(engine/test_threads engine/test_batch PROPERTIES TIMEOUT 600 COST 100)
