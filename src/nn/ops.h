@@ -48,9 +48,9 @@ evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_bu
 evn_status evn_op_gemm_back(evn_ops *ops, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
 							const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
-/* The gated feed-forward network's first half: y (n, y_stride) = silu(x G^T) * x U^T in the form asked for, where
- * m stacks G and U, whose rows begin at up_offset; zeros in the columns beyond. By kernels of its own where G and
- * U are of one format, have no bias and no GEMM is used; else by way of gate_up (n, gate_up_stride). */
+/* What stands before W_out in a gated feed-forward block: y (n, y_stride) = silu(x G^T) * x U^T in the form asked
+ * for, where m stacks G and U, whose rows begin at up_offset; zeros in the columns beyond. By kernels of its own
+ * where G and U are of one format, have no bias and no GEMM is used; else by way of gate_up (n, gate_up_stride). */
 evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err);

@@ -16,8 +16,8 @@ typedef struct {
 	evn_kernel *matvec_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS]; /* [form of x][form of y] */
 	evn_kernel *matmul_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS];
 	evn_kernel *dequantize;
-	evn_kernel *feed_forward_half[EVN_ACT_FORMATS];                   /* [form of x] */
-	evn_kernel *attention_half[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [form of x][queries] */
+	evn_kernel *feed_forward_block[EVN_ACT_FORMATS];                   /* [form of x] */
+	evn_kernel *attention_block[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [form of x][queries] */
 } evn_product_kernels;
 
 struct evn_ops {

@@ -261,7 +261,7 @@ evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
 	return EVN_OK;
 }
 
-/* ---- the gated feed-forward network's first half ------------------------------------------------------------------
+/* ---- gate and up ------------------------------------------------------------------
  */
 
 bool evn_in_one_buffer(const evn_matrix *m) { return m->parts[m->n_parts - 1].tiles == m->parts[0].tiles; }

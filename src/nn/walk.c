@@ -7,7 +7,7 @@
 #include "nn/walk.h"
 
 #include "nn/micro_batch.h"
-#include "nn/ops_half.h"
+#include "nn/ops_fused.h"
 
 /* ---- one block's own part: rows behind the norm to a partial sum -------------------------------------------------
  */
@@ -36,10 +36,10 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 							 .scale = b->attention.scale,
 							 .k_cache = w->cache->k[block],
 							 .v_cache = w->cache->v[block]};
-	const evn_half half = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
+	const evn_fused fused = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
 	evn_attention_ops *kernels = evn_workspace_attention(s, b);
-	if (evn_op_fuses(s->ops, &half, rows))
-		return evn_op_attention_half(s->ops, kernels, &half, &a, &mb->rows, s->attended, s->attended_stride, err);
+	if (evn_op_fuses(s->ops, &fused, rows))
+		return evn_op_attention_block(s->ops, kernels, &fused, &a, &mb->rows, s->attended, s->attended_stride, err);
 	EVN_TRY(evn_op_linear(s->ops, s->qkv, s->qkv_stride, mb->normed, s->dim_stride, &y->in, rows, err));
 	EVN_TRY(evn_op_attention(kernels, evn_op_act_format(s->ops, &y->out, rows.phase), s->attended, s->attended_stride,
 							 y->out.x_shift, &a, &mb->rows, err));
@@ -54,9 +54,9 @@ static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
 	const evn_act_format form = evn_op_act_format(s->ops, &y->out, rows.phase);
-	const evn_half half = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
-	if (of->gated && evn_op_fuses(s->ops, &half, rows))
-		return evn_op_feed_forward_half(s->ops, &half, y->offsets[1], s->gated, s->gated_stride, err);
+	const evn_fused fused = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
+	if (of->gated && evn_op_fuses(s->ops, &fused, rows))
+		return evn_op_feed_forward_block(s->ops, &fused, y->offsets[1], s->gated, s->gated_stride, err);
 	if (of->gated) {
 		EVN_TRY(evn_op_gate_up(s->ops, form, s->gated, s->gated_stride, mb->normed, s->dim_stride, &y->in,
 							   y->offsets[1], s->gate_up, s->gate_up_stride, rows, err));

@@ -133,18 +133,18 @@ static evn_status prove_attention(proof *p, evn_error *err)
 }
 
 /* Only of formats for which the device has such kernels. */
-static evn_status prove_halves(proof *p, evn_error *err)
+static evn_status prove_fused(proof *p, evn_error *err)
 {
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const evn_quant *q = evn_quant_at(i);
-		if (!has_format(p->m, q) || !evn_selftest_has_halves(p->device, q, p->options.dots))
+		if (!has_format(p->m, q) || !evn_selftest_has_fused(p->device, q, p->options.dots))
 			continue;
 		for (uint32_t k = 0; k < p->n_kinds; k++) {
 			p->heads = p->kinds[k];
-			EVN_TRY(prove(p, "attention half", q, err));
+			EVN_TRY(prove(p, "attention block", q, err));
 		}
 		if (p->n_kinds && p->fuses)
-			EVN_TRY(prove(p, "feed-forward half", q, err));
+			EVN_TRY(prove(p, "feed-forward block", q, err));
 	}
 	return EVN_OK;
 }
@@ -174,14 +174,14 @@ evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, e
 	EVN_TRY(prove(&p, "add_partials", NULL, err));
 	EVN_TRY(prove(&p, "add_norm", NULL, err));
 	p.options.tiny = false;
-	return prove_halves(&p, err);
+	return prove_fused(&p, err);
 }
 
 evn_status evn_prove_part(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
 {
 	proof p;
 	EVN_TRY(begin(&p, d, m, dots, err));
-	return prove_halves(&p, err);
+	return prove_fused(&p, err);
 }
 
 evn_status evn_prove_gemm(evn_device *d, const evn_model *m, evn_error *err)

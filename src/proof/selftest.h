@@ -15,12 +15,12 @@ typedef struct {
 	const char *only;       /* runs what has this in its name; NULL: everything */
 	const char *subject;    /* runs what proves exactly this, as evn_case.subject; NULL: everything */
 	const evn_quant *quant; /* and is of this weight format; NULL: of any or none */
-	uint32_t items;   /* as in evn_ops_config; 0: as the device likes */
-	bool tiny;        /* shapes small enough for an interpreter, no GEMM */
-	bool few_formats; /* one weight format of each kind: formats of a kind differ in how they are read alone */
-	bool tiny_heads;  /* such shapes of attention alone, no halves of layers: Mesa 22.3's llvmpipe compiles each
-						 variant for 10 s */
-	uint32_t dots;    /* ways of multiplying, as bits 1 << evn_dot; 0: as many as tell something new */
+	uint32_t items;         /* as in evn_ops_config; 0: as the device likes */
+	bool tiny;              /* shapes small enough for an interpreter, no GEMM */
+	bool few_formats;       /* one weight format of each kind: formats of a kind differ in how they are read alone */
+	bool tiny_heads;        /* such shapes of attention alone, no fused blocks: Mesa 22.3's llvmpipe compiles each
+							   variant for 10 s */
+	uint32_t dots;          /* ways of multiplying, as bits 1 << evn_dot; 0: as many as tell something new */
 	const evn_attention_config *heads; /* attention of such heads instead of many others */
 } evn_selftest_options;
 
@@ -30,7 +30,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 							evn_error *err);
 evn_status evn_selftest_device(evn_device *d, const char *only, evn_selftest_fn fn, void *user, evn_error *err);
 
-/* Whether the device does half a layer of weights of this format in one kernel, in one of these ways of multiplying. */
-bool evn_selftest_has_halves(const evn_device *d, const evn_quant *q, uint32_t dots);
+/* Whether the device does a block with weights of this format in one kernel, in one of these ways of multiplying. */
+bool evn_selftest_has_fused(const evn_device *d, const evn_quant *q, uint32_t dots);
 
 #endif

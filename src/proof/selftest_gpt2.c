@@ -138,7 +138,8 @@ void evn_selftest_gpt2(evn_cases *c)
 			row_shape s = norms[i];
 			s.form = form;
 			if (s.tiny || !c->options.tiny)
-				evn_case_run(c, &(evn_case){layernorm_case, &s, "layernorm", NULL}, "%s %u x%u", forms[form], s.width, s.n_tok);
+				evn_case_run(c, &(evn_case){layernorm_case, &s, "layernorm", NULL}, "%s %u x%u", forms[form], s.width,
+							 s.n_tok);
 		}
 		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 			row_shape s = units[i];

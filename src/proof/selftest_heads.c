@@ -505,7 +505,8 @@ static void heads_of_model(evn_cases *c, evn_act_format form)
 	static const struct {
 		const char *subject;
 		uint32_t position, n_tok, splits;
-	} steps[] = {{EVN_ATTENTION_TOKEN, 259, 1, 0}, {EVN_ATTENTION_PROMPT, 33, 37, 0}, {EVN_ATTENTION_SPLITS, 33, 1, 2}};
+	} steps[] = {
+		{EVN_ATTENTION_TOKEN, 259, 1, 0}, {EVN_ATTENTION_PROMPT, 33, 37, 0}, {EVN_ATTENTION_SPLITS, 33, 1, 2}};
 	const evn_attention_config *heads = c->options.heads;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
 		head_shape s = {.config = *heads,

@@ -475,7 +475,7 @@ void evn_selftest_matrices(evn_cases *c)
 		for (int plain = 0; plain < 2; plain++) {
 			stack_shape s = stacks[i];
 			s.dot = plain ? EVN_DOT_PLAIN : EVN_DOT_NONE;
-			evn_case_run(c, &(evn_case){stacked_case, &s, "matvec stacked", NULL}, "%s %s %s %s", s.quants[0], s.quants[1], s.quants[2],
-						 evn_dot_name(s.dot));
+			evn_case_run(c, &(evn_case){stacked_case, &s, "matvec stacked", NULL}, "%s %s %s %s", s.quants[0],
+						 s.quants[1], s.quants[2], evn_dot_name(s.dot));
 		}
 }

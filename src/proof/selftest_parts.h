@@ -1,4 +1,4 @@
-/* selftest_parts.h - what the cases of a layer's halves (selftest_half.c) have from those of their parts: products
+/* selftest_parts.h - what the cases of fused blocks (selftest_fused.c) have from those of their parts: products
  * (selftest_matrix.c) and attention (selftest_heads.c), expected values with their bounds. */
 #ifndef EVN_SELFTEST_PARTS_H
 #define EVN_SELFTEST_PARTS_H

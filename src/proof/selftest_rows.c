@@ -131,8 +131,10 @@ void evn_selftest_rows(evn_cases *c)
 			continue;
 		for (evn_act_format form = 0; form < EVN_ACT_FORMATS; form++) {
 			norm.form = row.form = form;
-			evn_case_run(c, &(evn_case){rmsnorm_case, &norm, "rmsnorm", NULL}, "%s %u x%u", forms[form], norm.width, norm.n_tok);
-			evn_case_run(c, &(evn_case){swiglu_case, &row, "swiglu", NULL}, "%s %u x%u", forms[form], row.width, row.n_tok);
+			evn_case_run(c, &(evn_case){rmsnorm_case, &norm, "rmsnorm", NULL}, "%s %u x%u", forms[form], norm.width,
+						 norm.n_tok);
+			evn_case_run(c, &(evn_case){swiglu_case, &row, "swiglu", NULL}, "%s %u x%u", forms[form], row.width,
+						 row.n_tok);
 		}
 		evn_case_run(c, &(evn_case){add_bias_case, &row, "add_bias", NULL}, "%u x%u", row.width, row.n_tok);
 	}

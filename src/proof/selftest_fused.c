@@ -1,10 +1,10 @@
-/* selftest_half.c - known answers for the kernels that do half a layer in one launch. What they leave between their
- * parts stays in memory: each part is held to the answers of selftest_matrix.c and selftest_heads.c for the input
- * that it really had. */
+/* selftest_fused.c - known answers for the kernels that do a block of one row in one launch. What they leave between
+ * their parts stays in memory: each part is held to the answers of selftest_matrix.c and selftest_heads.c for the
+ * input that it really had. */
 #include <stdio.h>
 #include <string.h>
 
-#include "nn/ops_half.h"
+#include "nn/ops_fused.h"
 #include "proof/selftest_parts.h"
 
 typedef struct {
@@ -25,7 +25,7 @@ typedef struct {
 	evn_dot dot;
 } ff_shape;
 
-/* The halves' own data: W_in stacked of n_in tensors, W_out cut by columns. */
+/* A fused block's own data: W_in stacked of n_in tensors, W_out cut by columns. */
 typedef struct {
 	evn_ops *ops;
 	evn_act_format form;
@@ -36,10 +36,10 @@ typedef struct {
 	evn_matrix m_in, m_out;
 	evn_case_array x, y;
 	const evn_buf *x_buf;
-} half_data;
+} fused_data;
 
 /* rows[i] of tensor i are held; W_out (dim, columns.end). */
-static evn_status make(evn_cases *c, half_data *d, const evn_quant *quant, uint32_t dim, const evn_range *rows,
+static evn_status make(evn_cases *c, fused_data *d, const evn_quant *quant, uint32_t dim, const evn_range *rows,
 					   evn_dot dot, evn_error *err)
 {
 	for (uint32_t i = 0; i < d->n_in; i++) {
@@ -58,7 +58,7 @@ static evn_status make(evn_cases *c, half_data *d, const evn_quant *quant, uint3
 	return d->form == EVN_ACT_Q8 ? evn_case_round(c, d->ops, &d->x, (uint32_t)d->x.n, &d->x_buf, err) : EVN_OK;
 }
 
-static void free_half(half_data *d)
+static void free_fused(fused_data *d)
 {
 	evn_matrix_free(&d->m_in);
 	evn_matrix_free(&d->m_out);
@@ -66,14 +66,14 @@ static void free_half(half_data *d)
 }
 
 /* Row r of the i-th tensor's block times x. */
-static void expect_in(const half_data *d, uint32_t i, uint32_t r, double *want, double *bound)
+static void expect_in(const fused_data *d, uint32_t i, uint32_t r, double *want, double *bound)
 {
 	const evn_row_product p = {.w = &d->in[i], .columns = {0, (uint32_t)d->in[i].tensor.shape[0]}};
 	evn_expect_row(&p, d->blocks[i].rows.begin + r, d->x.values, want, bound);
 }
 
-/* What lies between the halves, checked; then its values are the device's. */
-static evn_status take_between(evn_cases *c, const half_data *d, evn_case_array *a, const char *what, evn_error *err)
+/* What lies between the two products, checked; then its values are the device's. */
+static evn_status take_between(evn_cases *c, const fused_data *d, evn_case_array *a, const char *what, evn_error *err)
 {
 	EVN_TRY(d->form == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
 	return d->form == EVN_ACT_Q8 ? evn_case_take_q8(c, a, a->buf, err)
@@ -81,7 +81,7 @@ static evn_status take_between(evn_cases *c, const half_data *d, evn_case_array 
 }
 
 /* y = W_out times what lies between. */
-static evn_status check_out(evn_cases *c, half_data *d, const float *between, evn_error *err)
+static evn_status check_out(evn_cases *c, fused_data *d, const float *between, evn_error *err)
 {
 	const uint32_t rows = (uint32_t)d->out.tensor.shape[1];
 	const evn_row_product p = {.w = &d->out, .columns = d->columns, .x_first = d->m_out.x_shift};
@@ -97,7 +97,7 @@ static evn_status check_out(evn_cases *c, half_data *d, const float *between, ev
  */
 
 /* qkv as the device made it, checked: what the heads then work on. */
-static evn_status check_qkv(evn_cases *c, const half_data *d, evn_case_array *qkv, evn_error *err)
+static evn_status check_qkv(evn_cases *c, const fused_data *d, evn_case_array *qkv, evn_error *err)
 {
 	EVN_TRY(evn_read(c->q, qkv->buf, 0, qkv->values, qkv->n * sizeof *qkv->values, err));
 	for (uint32_t i = 0; i < d->n_in; i++)
@@ -110,14 +110,14 @@ static evn_status check_qkv(evn_cases *c, const half_data *d, evn_case_array *qk
 	return EVN_OK;
 }
 
-static evn_status run_attention(evn_cases *c, half_data *d, evn_attention_run *r, evn_attention_ops *ops,
+static evn_status run_attention(evn_cases *c, fused_data *d, evn_attention_run *r, evn_attention_ops *ops,
 								evn_error *err)
 {
-	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &d->m_in, .out = &d->m_out};
+	const evn_fused fused = {.y = d->y.buf, .x = d->x_buf, .in = &d->m_in, .out = &d->m_out};
 	evn_row_set row;
 	EVN_TRY(evn_attention_run_fill(c, ops, r, d->form, err));
 	EVN_TRY(evn_attention_run_rows(c, ops, r, &row, err));
-	EVN_TRY(evn_op_attention_half(d->ops, ops, &half, &r->at, &row, r->out.buf, r->out_stride, err));
+	EVN_TRY(evn_op_attention_block(d->ops, ops, &fused, &r->at, &row, r->out.buf, r->out_stride, err));
 	EVN_TRY(check_qkv(c, d, &r->qkv, err));
 	EVN_TRY(evn_attention_run_read(c, r, err));
 	evn_check_cache(c, r);
@@ -126,7 +126,7 @@ static evn_status run_attention(evn_cases *c, half_data *d, evn_attention_run *r
 	return check_out(c, d, r->out.values, err);
 }
 
-static evn_status attention_parts(evn_cases *c, const attention_shape *s, half_data *d, evn_attention_ops **ops,
+static evn_status attention_parts(evn_cases *c, const attention_shape *s, fused_data *d, evn_attention_ops **ops,
 								  evn_error *err)
 {
 	const uint32_t dim = s->config.head_dim;
@@ -148,28 +148,28 @@ static evn_status attention_parts(evn_cases *c, const attention_shape *s, half_d
 
 static evn_status attention_case(evn_cases *c, const void *shape, evn_error *err)
 {
-	half_data d = {0};
+	fused_data d = {0};
 	evn_attention_ops *ops = NULL;
 	evn_status s = attention_parts(c, shape, &d, &ops, err);
 	evn_attention_ops_free(ops);
-	free_half(&d);
+	free_fused(&d);
 	return s;
 }
 
 /* ---- the feed-forward network -------------------------------------------------------------------------------------
  */
 
-static evn_status run_feed_forward(evn_cases *c, half_data *d, evn_range window, evn_error *err)
+static evn_status run_feed_forward(evn_cases *c, fused_data *d, evn_range window, evn_error *err)
 {
 	uint32_t offsets[2];
 	evn_matrix in, out;
 	evn_matrix_view_output(&in, &d->m_in, d->offsets, 2, (evn_range[]){window, window}, offsets);
 	evn_matrix_view_input(&out, &d->m_out, window);
-	const evn_half half = {.y = d->y.buf, .x = d->x_buf, .in = &in, .out = &out};
+	const evn_fused fused = {.y = d->y.buf, .x = d->x_buf, .in = &in, .out = &out};
 	const uint32_t stride = (uint32_t)evn_round_up(out.columns, EVN_PAD);
 	evn_case_array gated;
 	EVN_TRY(evn_case_output(c, &gated, stride, err));
-	EVN_TRY(evn_op_feed_forward_half(d->ops, &half, offsets[1], gated.buf, stride, err));
+	EVN_TRY(evn_op_feed_forward_block(d->ops, &fused, offsets[1], gated.buf, stride, err));
 	for (uint32_t i = 0; i < stride; i++) {
 		double g, dg, u, du;
 		gated.want[i] = 0;
@@ -187,11 +187,11 @@ static evn_status run_feed_forward(evn_cases *c, half_data *d, evn_range window,
 static evn_status feed_forward_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const ff_shape *s = shape;
-	half_data d = {.n_in = 2, .columns = s->ff};
+	fused_data d = {.n_in = 2, .columns = s->ff};
 	evn_status st = make(c, &d, evn_quant_by_name(s->quant), s->dim, (evn_range[]){s->ff, s->ff}, s->dot, err);
 	if (st == EVN_OK)
 		st = run_feed_forward(c, &d, s->window, err);
-	free_half(&d);
+	free_fused(&d);
 	return st;
 }
 
@@ -242,19 +242,19 @@ static const ff_shape feed_forwards[] = {
 static void attention_of(evn_cases *c, attention_shape s, evn_dot dot)
 {
 	s.dot = dot;
-	evn_case_run(c, &(evn_case){attention_case, &s, "attention half", evn_quant_by_name(s.quant)}, "%s %s",
+	evn_case_run(c, &(evn_case){attention_case, &s, "attention block", evn_quant_by_name(s.quant)}, "%s %s",
 				 evn_dot_name(dot), s.name);
 }
 
 static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
 {
 	s.dot = dot;
-	evn_case_run(c, &(evn_case){feed_forward_case, &s, "feed-forward half", evn_quant_by_name(s.quant)}, "%s",
+	evn_case_run(c, &(evn_case){feed_forward_case, &s, "feed-forward block", evn_quant_by_name(s.quant)}, "%s",
 				 evn_dot_name(dot));
 }
 
 /* A K format's f32 kernels take one tile. */
-static bool has_halves(const evn_quant *q, evn_dot dot)
+static bool has_fused(const evn_quant *q, evn_dot dot)
 {
 	return dot == EVN_DOT_NONE ? q->group_len == 32 : q->block_len > 1;
 }
@@ -265,18 +265,18 @@ static bool runs(const evn_cases *c, const char *quant, bool tiny, evn_dot dot)
 	const evn_dot best = evn_dot_best(evn_queue_device(c->q));
 	if (!tiny && c->options.tiny)
 		return false;
-	return has_halves(evn_quant_by_name(quant), dot) &&
+	return has_fused(evn_quant_by_name(quant), dot) &&
 		   (dot == EVN_DOT_NONE || dot == (c->options.tiny ? EVN_DOT_PLAIN : best));
 }
 
 /* Of every format, with the heads asked for. */
-static void halves_of_model(evn_cases *c, evn_dot dot)
+static void fused_of_model(evn_cases *c, evn_dot dot)
 {
 	const evn_attention_config *heads = c->options.heads;
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const evn_quant *q = evn_quant_at(i);
 		const uint32_t step = q->group_len;
-		if (!evn_selftest_has_halves(evn_queue_device(c->q), q, c->options.dots & 1u << dot))
+		if (!evn_selftest_has_fused(evn_queue_device(c->q), q, c->options.dots & 1u << dot))
 			continue;
 		attention_of(c,
 					 (attention_shape){"of the model",
@@ -290,23 +290,23 @@ static void halves_of_model(evn_cases *c, evn_dot dot)
 	}
 }
 
-bool evn_selftest_has_halves(const evn_device *d, const evn_quant *q, uint32_t dots)
+bool evn_selftest_has_fused(const evn_device *d, const evn_quant *q, uint32_t dots)
 {
 	bool has = false;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
-		has |= (dots >> dot & 1) && has_halves(q, dot);
+		has |= (dots >> dot & 1) && has_fused(q, dot);
 	return has && evn_device_row_items(d) == 1 && evn_device_units(d) == 1; /* others run the parts */
 }
 
 /* For devices whose work-items do not share rows. */
-void evn_selftest_halves(evn_cases *c)
+void evn_selftest_fused(evn_cases *c)
 {
 	const evn_device *d = evn_queue_device(c->q);
 	if (c->options.tiny_heads || c->options.items > 1 || (!c->options.items && evn_device_row_items(d) > 1))
 		return;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
 		if (c->options.heads) {
-			halves_of_model(c, dot);
+			fused_of_model(c, dot);
 			continue;
 		}
 		for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)

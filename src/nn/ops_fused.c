@@ -1,11 +1,11 @@
-/* ops_half.c - the launchers of kernels/attention_half.cl and kernels/feed_forward_half.cl. */
-#include "nn/ops_half.h"
+/* ops_fused.c - the launchers of kernels/attention_block.cl and kernels/feed_forward_block.cl. */
+#include "nn/ops_fused.h"
 
 #include "nn/ops_internal.h"
 
 #define TILES 4u /* of a work-item in both products of attention */
 
-bool evn_op_fuses(const evn_ops *o, const evn_half *h, evn_rows rows)
+bool evn_op_fuses(const evn_ops *o, const evn_fused *h, evn_rows rows)
 {
 	const evn_device *d = evn_queue_device(o->q);
 	if (rows.n > 1 || rows.phase != EVN_DECODE || o->items > 1 || !evn_device_is_cpu(d) || evn_device_units(d) > 1 ||
@@ -17,7 +17,7 @@ bool evn_op_fuses(const evn_ops *o, const evn_half *h, evn_rows rows)
 }
 
 /* Both products read the same form, for their formats are the same. */
-static evn_spec half_spec(const evn_ops *o, const evn_half *h, const char *file)
+static evn_spec fused_spec(const evn_ops *o, const evn_fused *h, const char *file)
 {
 	const evn_act_format form = evn_op_act_format(o, h->in, EVN_DECODE);
 	evn_spec s = evn_spec_row_product(o, file, h->in->parts[0].quant, form);
@@ -26,7 +26,7 @@ static evn_spec half_spec(const evn_ops *o, const evn_half *h, const char *file)
 }
 
 /* The arguments that both kernels end with. */
-static evn_status launch_half(evn_args *a, const evn_half *h, evn_buf *between, evn_error *err)
+static evn_status launch_fused(evn_args *a, const evn_fused *h, evn_buf *between, evn_error *err)
 {
 	evn_arg_buf(a, h->y);
 	evn_arg_buf(a, h->x);
@@ -36,43 +36,43 @@ static evn_status launch_half(evn_args *a, const evn_half *h, evn_buf *between, 
 	return evn_launch2(a, 1, 1, 1, err);
 }
 
-evn_status evn_op_attention_half(evn_ops *o, evn_attention_ops *attention_ops, const evn_half *h,
-								 const evn_attention *at, const evn_row_set *row, evn_buf *attended, uint32_t stride,
-								 evn_error *err)
+evn_status evn_op_attention_block(evn_ops *o, evn_attention_ops *attention_ops, const evn_fused *h,
+								  const evn_attention *at, const evn_row_set *row, evn_buf *attended, uint32_t stride,
+								  evn_error *err)
 {
 	const uint32_t queries = evn_attention_queries(attention_ops, at, row);
 	evn_product_kernels *of;
 	evn_buf *rows;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
 	EVN_TRY(evn_attention_rows(attention_ops, stride, 1, &rows, err));
-	evn_kernel **k = &of->attention_half[evn_op_act_format(o, h->in, EVN_DECODE)][queries];
+	evn_kernel **k = &of->attention_block[evn_op_act_format(o, h->in, EVN_DECODE)][queries];
 	if (!*k) {
-		evn_spec spec = half_spec(o, h, "attention_half.cl");
+		evn_spec spec = fused_spec(o, h, "attention_block.cl");
 		evn_spec_attention(&spec, attention_ops, queries);
 		evn_spec_define(&spec, "TILES", TILES);
-		EVN_TRY(evn_kernel_get(k, o->q, &spec, "attention_half", err));
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "attention_block", err));
 	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_attention(&a, at, row);
 	evn_arg_buf(&a, rows);
 	evn_arg_u32x2(&a, (uint32_t[]){stride, h->out->x_shift});
 	evn_arg_u32x2(&a, (uint32_t[]){h->in->parts[0].rows / EVN_TILE_ROWS, h->out->parts[0].rows / EVN_TILE_ROWS});
-	return launch_half(&a, h, attended, err);
+	return launch_fused(&a, h, attended, err);
 }
 
-evn_status evn_op_feed_forward_half(evn_ops *o, const evn_half *h, uint32_t up_offset, evn_buf *gated,
-									uint32_t stride, evn_error *err)
+evn_status evn_op_feed_forward_block(evn_ops *o, const evn_fused *h, uint32_t up_offset, evn_buf *gated,
+									 uint32_t stride, evn_error *err)
 {
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
-	evn_kernel **k = &of->feed_forward_half[evn_op_act_format(o, h->in, EVN_DECODE)];
+	evn_kernel **k = &of->feed_forward_block[evn_op_act_format(o, h->in, EVN_DECODE)];
 	if (!*k) {
-		const evn_spec spec = half_spec(o, h, "feed_forward_half.cl");
-		EVN_TRY(evn_kernel_get(k, o->q, &spec, "feed_forward_half", err));
+		const evn_spec spec = fused_spec(o, h, "feed_forward_block.cl");
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "feed_forward_block", err));
 	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_u32(&a, stride);
 	evn_arg_u32(&a, evn_up_tile(h->in, up_offset));
 	evn_arg_u32x2(&a, (uint32_t[]){up_offset / EVN_TILE_ROWS, h->out->parts[0].rows / EVN_TILE_ROWS});
-	return launch_half(&a, h, gated, err);
+	return launch_fused(&a, h, gated, err);
 }

@@ -1,4 +1,4 @@
-// attention_half.cl - attention of one token with the products around it in one launch, for devices of one compute unit:
+// attention_block.cl - attention of one token with the products around it in one launch, for devices of one compute unit:
 // there they follow each other anyway, and a launch costs as much as a good part of a product. Parameters:
 // those of attend.cl, ATTENTION_ITEMS 1, and of tiles.cl.
 #include "attend.cl"
@@ -8,7 +8,7 @@
 // the second product reads; y = W_out stored. The matrices' windows as in matvec. at: stride and offset of attended;
 // tiles: of W_in and of W_out. One work-item.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
-void attention_half(ATTENTION_PARAMETERS, global float *attended, uint2 at, uint2 tiles, global float *y, const global uchar *x,
+void attention_block(ATTENTION_PARAMETERS, global float *attended, uint2 at, uint2 tiles, global float *y, const global uchar *x,
                     const global uchar *w_in, uint in_begin, uint in_tile_steps, uint in_steps, global float *stored,
                     const global uchar *w_out, uint out_begin, uint out_tile_steps, uint out_steps)
 {
