@@ -41,8 +41,22 @@ static void show_loading(void *arg)
 static void release_waiting(void *arg)
 {
 	evn_engine *e = arg;
-	if (e->comm)
-		evn_comm_cancel(e->comm);
+	evn_comm_cancel(e->comm);
+}
+
+static bool find_fault(void *arg, evn_fault *out)
+{
+	evn_engine *e = arg;
+	return evn_comm_find_fault(e->comm, out);
+}
+
+evn_status evn_engine_run(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
+						  evn_error *err)
+{
+	evn_status s = evn_team_run(e->team, fn, arg, tick, tick_arg, err);
+	if (s != EVN_OK && !evn_team_abandoned(e->team))
+		evn_comm_reset(e->comm, NULL);
+	return s;
 }
 
 static uint64_t longest_message(const evn_engine *e)
@@ -68,7 +82,10 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 									.messages = e->options.messages,
 									.max_floats = longest_message(e)};
 	EVN_TRY(evn_comm_create(&e->comm, &config, err));
-	return evn_team_create(&e->team, e->n_ranks, release_waiting, e, err);
+	return evn_team_create(
+		&e->team,
+		&(evn_team_config){.n_ranks = e->n_ranks, .on_failure = release_waiting, .find_fault = find_fault, .arg = e},
+		err);
 }
 
 static evn_status load(evn_engine *e, evn_error *err)
@@ -81,7 +98,7 @@ static evn_status load(evn_engine *e, evn_error *err)
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.split, i);
-	EVN_TRY(evn_team_run(e->team, load_rank, &l, show_loading, &l, err));
+	EVN_TRY(evn_engine_run(e, load_rank, &l, show_loading, &l, err));
 	show_loading(&l);
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
@@ -127,8 +144,8 @@ void evn_engine_close(evn_engine *e)
 {
 	if (!e)
 		return;
-	evn_team_free(e->team);
-	evn_comm_free(e->comm);
+	if (!evn_team_free(e->team) || !evn_comm_free(e->comm))
+		return; /* a device hangs: what it works with, and a thread that waits for it, stays */
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
 		evn_cache_free(e->ranks[i].cache);
 		evn_workspace_free(e->ranks[i].workspace);
@@ -175,10 +192,9 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	if (!r.us)
 		return evn_fail_memory(err, "times", n * sizeof(double));
 	pthread_mutex_lock(&e->lock);
-	evn_status s = evn_team_run(e->team, reduce_often, &r, NULL, NULL, err);
+	evn_status s = evn_engine_run(e, reduce_often, &r, NULL, NULL, err);
 	if (s == EVN_OK)
 		*us = evn_median(r.us, n);
-	evn_comm_reset(e->comm);
 	pthread_mutex_unlock(&e->lock);
 	free(r.us);
 	return s;

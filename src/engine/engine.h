@@ -40,6 +40,11 @@ struct evn_engine {
 evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const evn_options *o, evn_prepared *p,
 									evn_error *err);
 
+/* Runs fn on every rank, as evn_team_run. The lock is held. Whatever the outcome, the ranks can run again, unless a
+ * device hangs. */
+evn_status evn_engine_run(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
+						  evn_error *err);
+
 /* Asked about ten times a second while a step is computed; false: the step is to end. */
 typedef struct {
 	bool (*go_on)(void *user);

@@ -173,7 +173,8 @@ static evn_status open_scorer(evn_scorer *s, evn_split_mode split, uint64_t n_wi
 	for (uint32_t i = 0; i < s->prepared.n; i++)
 		s->load_bytes += s->info.split == EVN_SPLIT_SEQUENCE ? evn_split_bytes(&s->alone[i].split, 0)
 															 : evn_split_bytes(&s->prepared.split, i);
-	EVN_TRY(evn_team_create(&s->team, s->n_workers, stop_others, s, err));
+	const evn_team_config team = {.n_ranks = s->n_workers, .on_failure = stop_others, .arg = s};
+	EVN_TRY(evn_team_create(&s->team, &team, err));
 	EVN_TRY(evn_team_run(s->team, load_worker, s, show_loading, s, err));
 	return atomic_load(&s->stop) ? evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped") : EVN_OK;
 }

@@ -37,7 +37,7 @@ static evn_status join(evn_session *s, evn_error *err)
 	uint64_t began = evn_now_ns();
 	pthread_mutex_lock(&e->lock);
 	e->n_sessions++;
-	evn_status status = evn_team_run(e->team, grow_cache, e, NULL, NULL, err);
+	evn_status status = evn_engine_run(e, grow_cache, e, NULL, NULL, err);
 	if (status == EVN_OK)
 		status = evn_pool_grow(&e->pool, evn_blocks_for(context_of(s)) * e->n_sessions, err);
 	if (status != EVN_OK)

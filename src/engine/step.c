@@ -41,14 +41,6 @@ static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 		evn_comm_fall_back(e->comm);
 }
 
-static evn_status run(stepping *s, evn_error *why)
-{
-	evn_status status = evn_team_run(s->e->team, run_rank, s, ask, s, why);
-	if (status != EVN_OK)
-		evn_comm_reset(s->e->comm);
-	return status;
-}
-
 /* A step leaves nothing behind that its repetition does not overwrite: where reducing by flags failed, it is computed
  * again by another method. */
 evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err)
@@ -60,13 +52,14 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 		before[i] = evn_comm_rank_times(e->comm, i);
 	if (watch && !watch->go_on(watch->user))
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
-	evn_status status = run(&s, &why);
-	if (status != EVN_OK && !s.stopped && evn_comm_fall_back(e->comm)) {
+	evn_status status = evn_engine_run(e, run_rank, &s, ask, &s, &why);
+	if (status != EVN_OK && !s.stopped && !evn_team_abandoned(e->team) && evn_comm_fall_back(e->comm)) {
 		evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
-		status = run(&s, &why);
+		status = evn_engine_run(e, run_rank, &s, ask, &s, &why);
 	}
 	if (s.stopped) {
-		evn_comm_reset(e->comm);
+		if (!evn_team_abandoned(e->team))
+			evn_comm_reset(e->comm, NULL);
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
 	}
 	if (status == EVN_OK)

@@ -64,7 +64,9 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 		return evn_fail_memory(err, "communicator", sizeof *c);
 	if (n > EVN_COMM_RANKS)
 		return evn_fail(err, EVN_ERR_LIMIT, "%u ranks, at most %d can sum", n, EVN_COMM_RANKS);
-	evn_barrier_init(&c->barrier, n);
+	c->deadline_ms = config->deadline_ms ? config->deadline_ms : EVN_COMM_DEADLINE_MS;
+	if (!evn_barrier_init(&c->barrier, n, c->deadline_ms))
+		return evn_fail_memory(err, "barrier", 0);
 	c->max_floats = config->max_floats;
 	c->members = calloc(n, sizeof *c->members);
 	if (!c->members)
@@ -73,23 +75,6 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 	for (uint32_t i = 0; i < n; i++)
 		c->members[i].queue = config->queues[i];
 	return create(c, config, err);
-}
-
-void evn_comm_free(evn_comm *c)
-{
-	if (!c)
-		return;
-	evn_comm_reset(c);
-	for (size_t i = 0; i < 2; i++)
-		if (c->reducers[i].method)
-			c->reducers[i].method->free(c->reducers[i].own, c);
-	evn_store_free(&c->packed, c);
-	evn_store_free(&c->partials, c);
-	for (uint32_t i = 0; i < c->n_ranks; i++)
-		free(c->members[i].exchanges);
-	free(c->members);
-	evn_barrier_destroy(&c->barrier);
-	free(c);
 }
 
 evn_reduce evn_comm_reduce(const evn_comm *c) { return c->small->method->reduce; }
@@ -133,45 +118,144 @@ evn_status evn_comm_all_reduce(evn_comm *c, uint32_t rank, const evn_sum *s, evn
 
 evn_status evn_comm_all_reduce_begin(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
+	EVN_TRY(evn_comm_check(c, err));
 	const evn_reducer *r = reducer_of(c, s);
 	return r->method->begin ? r->method->begin(r->own, c, rank, s, err) : EVN_OK;
 }
 
 evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
+	EVN_TRY(evn_comm_check(c, err));
 	const evn_reducer *r = reducer_of(c, s);
 	EVN_TRY(r->method->end(r->own, c, rank, s, err));
 	c->members[rank].index[s->slot] ^= 1;
 	return EVN_OK;
 }
 
+/* A thread that comes back late from a call of the driver finds that the step is over. */
 evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_error *err)
 {
-	for (uint32_t t = 0; t < g->n_rows && g->n_columns; t++)
-		EVN_TRY(evn_read(c->members[rank].queue, g->from, (uint64_t)t * g->from_stride * sizeof(float),
-						 g->to + (uint64_t)t * g->to_stride + g->column, g->n_columns * sizeof(float), err));
-	return EVN_OK;
+	evn_member *m = &c->members[rank];
+	evn_status s = EVN_OK;
+	evn_wait_begins(m);
+	for (uint32_t t = 0; t < g->n_rows && g->n_columns && s == EVN_OK; t++)
+		s = evn_read(m->queue, g->from, (uint64_t)t * g->from_stride * sizeof(float),
+					 g->to + (uint64_t)t * g->to_stride + g->column, g->n_columns * sizeof(float), err);
+	evn_wait_ends(m);
+	return s == EVN_OK ? evn_comm_check(c, err) : s;
 }
 
 evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const float *from, uint64_t n_floats,
 							  evn_error *err)
 {
-	return evn_write(c->members[rank].queue, to, 0, from, n_floats * sizeof(float), err);
+	evn_member *m = &c->members[rank];
+	evn_wait_begins(m);
+	evn_status s = evn_write(m->queue, to, 0, from, n_floats * sizeof(float), err);
+	evn_wait_ends(m);
+	return s == EVN_OK ? evn_comm_check(c, err) : s;
 }
 
-static evn_status cancelled(evn_error *err) { return evn_fail(err, EVN_ERR_CANCELLED, "the step was cancelled"); }
-
-evn_status evn_comm_barrier(evn_comm *c, evn_error *err)
+evn_status evn_comm_finish(evn_comm *c, uint32_t rank, evn_error *err)
 {
-	return evn_barrier_wait(&c->barrier) ? EVN_OK : cancelled(err);
+	evn_member *m = &c->members[rank];
+	evn_wait_begins(m);
+	evn_status s = evn_queue_finish(m->queue, err);
+	evn_wait_ends(m);
+	return s == EVN_OK ? evn_comm_check(c, err) : s;
+}
+
+/* ---- cancelling and deadlines ------------------------------------------------------------------------------------
+ */
+
+static const char *device_name(const evn_comm *c, uint32_t rank)
+{
+	return evn_device_name(evn_queue_device(c->members[rank].queue));
+}
+
+static evn_status fail_late(const evn_comm *c, uint32_t late, evn_error *err)
+{
+	return evn_fail(err, EVN_ERR_DEVICE, "the other ranks waited in vain for %s to reach an all-reduce",
+					device_name(c, late));
+}
+
+/* The rank that others' kernels waited for in vain, or -1. */
+static int find_late(const evn_comm *c)
+{
+	const evn_reducer *r = c->small;
+	return r->method->late ? r->method->late(r->own) : -1;
 }
 
 evn_status evn_comm_check(evn_comm *c, evn_error *err)
 {
-	return atomic_load(&c->barrier.cancelled) ? cancelled(err) : EVN_OK;
+	if (c->lost)
+		return evn_fail(err, EVN_ERR_DEVICE, "a device of this communicator hangs");
+	return atomic_load(&c->barrier.cancelled) ? evn_fail(err, EVN_ERR_CANCELLED, "the step was cancelled") : EVN_OK;
+}
+
+evn_status evn_comm_barrier(evn_comm *c, uint32_t rank, evn_error *err)
+{
+	if (evn_barrier_wait(&c->barrier, rank))
+		return EVN_OK;
+	const int late = atomic_load(&c->barrier.late);
+	return late < 0 || (uint32_t)late == rank ? evn_comm_check(c, err) : fail_late(c, (uint32_t)late, err);
 }
 
 void evn_comm_cancel(evn_comm *c) { evn_barrier_cancel(&c->barrier); }
+
+void evn_wait_begins(evn_member *m) { atomic_store(&m->waits_since_ns, evn_now_ns()); }
+void evn_wait_ends(evn_member *m) { atomic_store(&m->waits_since_ns, 0); }
+
+/* How many of its events have come. Its thread is inside a call of the driver and changes nothing. */
+static uint32_t count_arrived(const evn_member *m)
+{
+	uint32_t n = 0;
+	while (n < m->n_exchanges && m->exchanges[n].arrived && evn_event_done(m->exchanges[n].arrived))
+		n++;
+	return n;
+}
+
+/* Where devices wait for each other's events, all threads wait for one that hangs: it has got least far. */
+static int find_stuck(const evn_comm *c)
+{
+	const uint64_t now = evn_now_ns();
+	uint32_t least = UINT32_MAX;
+	int stuck = -1;
+	for (uint32_t i = 0; i < c->n_ranks; i++) {
+		const uint64_t since = atomic_load(&c->members[i].waits_since_ns);
+		if (!since || now < since + c->deadline_ms * 1000000)
+			continue;
+		const uint32_t n = count_arrived(&c->members[i]);
+		stuck = n < least ? (int)i : stuck;
+		least = n < least ? n : least;
+	}
+	return stuck;
+}
+
+static bool blame(const evn_comm *c, int rank, bool hangs, evn_fault *out)
+{
+	*out = (evn_fault){.rank = (uint32_t)rank, .status = EVN_ERR_DEVICE, .hangs = hangs};
+	fail_late(c, out->rank, &out->err);
+	return true;
+}
+
+/* A rank that kernels waited for may come yet: they wait for seconds only. */
+bool evn_comm_find_fault(evn_comm *c, evn_fault *out)
+{
+	const uint64_t now = evn_now_ns();
+	int rank = atomic_load(&c->barrier.late);
+	if (rank >= 0)
+		return blame(c, rank, true, out);
+	rank = find_stuck(c);
+	if (rank >= 0) {
+		*out = (evn_fault){.rank = (uint32_t)rank, .status = EVN_ERR_DEVICE, .hangs = true};
+		evn_fail(&out->err, EVN_ERR_DEVICE, "%s has not done within %.1f s what was queued",
+				 device_name(c, out->rank), (double)c->deadline_ms / 1000);
+		return true;
+	}
+	rank = find_late(c);
+	c->late_since_ns = rank < 0 ? 0 : c->late_since_ns ? c->late_since_ns : now;
+	return rank >= 0 && blame(c, rank, now - c->late_since_ns > c->deadline_ms * 1000000, out);
+}
 
 /* ---- steps ----------------------------------------------------------------------------------------------------- */
 
@@ -201,19 +285,63 @@ static void forget_exchanges(evn_member *m)
 	m->step_begin = NULL;
 }
 
-void evn_comm_reset(evn_comm *c)
+#define LEAST_MS 100u /* also an idle queue takes a while to say so */
+
+/* Every queue, all within one deadline. */
+static evn_status finish_all(evn_comm *c, uint64_t ms, evn_error *err)
 {
-	for (uint32_t i = 0; i < c->n_ranks; i++)
-		evn_queue_finish(c->members[i].queue, NULL); /* copies read what others have mapped */
+	const uint64_t until = evn_now_ns() + ms * 1000000;
+	for (uint32_t i = 0; i < c->n_ranks; i++) {
+		const uint64_t now = evn_now_ns();
+		const uint64_t left_ms = now < until ? (until - now) / 1000000 : 0;
+		EVN_TRY(evn_queue_finish_within(c->members[i].queue, left_ms > LEAST_MS ? left_ms : LEAST_MS, err));
+	}
+	return EVN_OK;
+}
+
+static evn_status reset(evn_comm *c, uint64_t ms, evn_error *err)
+{
+	EVN_TRY(finish_all(c, ms, err)); /* copies read what others have mapped */
 	for (size_t i = 0; i < 2; i++)
 		if (c->reducers[i].own && c->reducers[i].method->reset)
 			c->reducers[i].method->reset(c->reducers[i].own, c);
+	EVN_TRY(finish_all(c, ms, err));
 	for (uint32_t i = 0; i < c->n_ranks; i++) {
-		evn_queue_finish(c->members[i].queue, NULL);
 		forget_exchanges(&c->members[i]);
 		memset(c->members[i].index, 0, sizeof c->members[i].index);
+		evn_wait_ends(&c->members[i]);
 	}
 	evn_barrier_reset(&c->barrier);
+	return EVN_OK;
+}
+
+evn_status evn_comm_reset(evn_comm *c, evn_error *err)
+{
+	if (c->lost)
+		return evn_comm_check(c, err);
+	evn_status s = reset(c, c->deadline_ms, err);
+	c->lost = s != EVN_OK;
+	return s;
+}
+
+bool evn_comm_free(evn_comm *c)
+{
+	if (!c)
+		return true;
+	c->lost = c->members && reset(c, c->lost ? 0 : c->deadline_ms, NULL) != EVN_OK;
+	if (c->lost)
+		return false;
+	for (size_t i = 0; i < 2; i++)
+		if (c->reducers[i].method)
+			c->reducers[i].method->free(c->reducers[i].own, c);
+	evn_store_free(&c->packed, c);
+	evn_store_free(&c->partials, c);
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		free(c->members[i].exchanges);
+	free(c->members);
+	evn_barrier_destroy(&c->barrier);
+	free(c);
+	return true;
 }
 
 void evn_comm_step_begin(evn_comm *c, uint32_t rank)
@@ -240,33 +368,23 @@ static void count_exchanges(evn_member *m, const evn_event *end)
 	m->times.busy_ns += at && over > at ? over - at : 0;
 }
 
-static evn_status check_late(const evn_comm *c, uint32_t rank, evn_error *err)
-{
-	const evn_reducer *r = c->small;
-	int late = r->method->late ? r->method->late(r->own) : -1;
-	if (late < 0)
-		return EVN_OK;
-	return evn_fail(err, EVN_ERR_DEVICE, "%s waited in vain for %s to reach an all-reduce",
-					evn_device_name(evn_queue_device(c->members[rank].queue)),
-					evn_device_name(evn_queue_device(c->members[late].queue)));
-}
-
 /* Where a step fails, its events stay until the reset: other ranks may be about to wait for them. */
 evn_status evn_comm_step_end(evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
 	evn_event *end = NULL;
 	EVN_TRY(evn_event_last(&end, m->queue, err));
-	evn_status s = evn_queue_finish(m->queue, err);
-	if (m->n_exchanges)
+	evn_status s = evn_comm_finish(c, rank, err);
+	if (s == EVN_OK && m->n_exchanges)
 		count_exchanges(m, end);
 	else
 		m->times.busy_ns += evn_now_ns() - m->since_ns;
 	evn_event_free(end);
-	if (s == EVN_OK)
-		s = check_late(c, rank, err);
+	const int late = find_late(c);
+	if (s == EVN_OK && late >= 0)
+		s = fail_late(c, (uint32_t)late, err);
 	if (s == EVN_OK) /* all have enqueued what waits for this rank's events when all are here */
-		s = evn_comm_barrier(c, err);
+		s = evn_comm_barrier(c, rank, err);
 	if (s == EVN_OK)
 		forget_exchanges(m);
 	return s;

@@ -14,6 +14,7 @@
 #ifndef EVN_COMM_H
 #define EVN_COMM_H
 
+#include "group/team.h"
 #include "ocl/ocl.h"
 
 typedef struct evn_comm evn_comm;
@@ -24,16 +25,22 @@ typedef struct {
 	evn_reduce reduce;         /* AUTO: events where all ranks share a context, else host */
 	evn_message_type messages; /* the format of packed messages; if it is not f32, all lengths are multiples of 32 */
 	uint64_t max_floats;       /* of the longest message */
+	uint32_t deadline_ms;      /* 0: EVN_COMM_DEADLINE_MS */
 } evn_comm_config;
 
 #define EVN_COMM_RANKS 64 /* bits of a mask of ranks */
+/* What a rank may let others wait for it, and a device its host: a driver that compiles kernels at their first launch
+ * may take a minute, on a busy machine several. */
+#define EVN_COMM_DEADLINE_MS 300000u
 
 /* EVENTS without a shared context is EVN_ERR_USAGE, FLAGS where a device has memory of its own EVN_ERR_UNSUPPORTED.
  */
 evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_error *err);
 /* What each rank holds for each rank, itself too, at most: two messages, and as many packed. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats);
-void evn_comm_free(evn_comm *c);
+/* False where a device has not come to its end, neither now nor in a reset before: then nothing is freed, and queue
+ * and buffers of such a device must stay too. */
+bool evn_comm_free(evn_comm *c);
 evn_reduce evn_comm_reduce(const evn_comm *c); /* the method of short messages */
 const char *evn_reduce_name(evn_reduce r);
 
@@ -94,8 +101,11 @@ evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_
 evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const float *from, uint64_t n_floats,
 							  evn_error *err);
 
-/* Waits until every rank's thread is here. EVN_ERR_CANCELLED when the step was cancelled. */
-evn_status evn_comm_barrier(evn_comm *c, evn_error *err);
+/* Waits until every rank's thread is here. EVN_ERR_CANCELLED when the step was cancelled; EVN_ERR_DEVICE when a rank
+ * did not come within the deadline, which cancels the step. */
+evn_status evn_comm_barrier(evn_comm *c, uint32_t rank, evn_error *err);
+/* Waits for rank's queue. */
+evn_status evn_comm_finish(evn_comm *c, uint32_t rank, evn_error *err);
 /* EVN_ERR_CANCELLED when the step was cancelled. Does not wait: for long work between collectives. */
 evn_status evn_comm_check(evn_comm *c, evn_error *err);
 /* Called by a rank that failed, or by a caller that wants the step to end: the others' collectives end with
@@ -104,9 +114,13 @@ void evn_comm_cancel(evn_comm *c);
 /* Short messages go by the method of long ones from now on: when flags proved unfit. False when they do already. No
  * thread may be inside a collective. */
 bool evn_comm_fall_back(evn_comm *c);
-/* Makes the communicator usable again after a failed step; no thread may be inside a collective. Finishes the queues.
+/* Whether a rank keeps the others waiting beyond the deadline, or its device the rank's thread: for evn_team_config.
  */
-void evn_comm_reset(evn_comm *c);
+bool evn_comm_find_fault(evn_comm *c, evn_fault *out);
+/* Makes the communicator usable again after a failed step; no thread may be inside a collective. Waits for the
+ * queues, not longer than the deadline: EVN_ERR_DEVICE names the device that has not come to its end, and nothing can
+ * be summed any more. */
+evn_status evn_comm_reset(evn_comm *c, evn_error *err);
 
 /* The trial that a method must pass: sums of messages of many cache lines, up to EVN_TRIAL_FLOATS and max_floats, in
  * which every value is new each time. Every rank calls it. */

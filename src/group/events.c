@@ -43,7 +43,7 @@ static evn_status wait_for_ranks(post *posts, evn_comm *c, uint32_t rank, evn_er
 	EVN_TRY(evn_event_last(&exchange->arrived, m->queue, err));
 	posts[rank].arrived[parity] = exchange->arrived;
 	EVN_TRY(evn_queue_flush(m->queue, err));
-	EVN_TRY(evn_comm_barrier(c, err));
+	EVN_TRY(evn_comm_barrier(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks; i++)
 		if (i != rank)
 			others[n++] = posts[i].arrived[parity];

@@ -31,17 +31,21 @@ static evn_status complete(mapping *p, evn_comm *c, uint32_t rank, const evn_sum
 	const evn_store *st = evn_store_of(c, s);
 	const uint32_t index = m->index[s->slot];
 	if (!st->copies || !(s->ranks >> rank & 1))
-		return evn_queue_finish(m->queue, err);
+		return evn_comm_finish(c, rank, err);
 	p->buf[index] = evn_store_next(st, c, rank, s->slot)->of[rank];
-	return evn_map(m->queue, p->buf[index], bytes, EVN_MAP_READ, true, &p->mapped[index], err);
+	evn_wait_begins(m);
+	evn_status status = evn_map(m->queue, p->buf[index], bytes, EVN_MAP_READ, true, &p->mapped[index], err);
+	evn_wait_ends(m);
+	return status;
 }
 
 /* The queue has been waited for: the device worked until now and waits until all are here. */
-static evn_status wait_for_ranks(evn_comm *c, evn_member *m, evn_error *err)
+static evn_status wait_for_ranks(evn_comm *c, uint32_t rank, evn_error *err)
 {
+	evn_member *m = &c->members[rank];
 	uint64_t arrived = evn_now_ns();
 	m->times.busy_ns += arrived - m->since_ns;
-	evn_status status = evn_comm_barrier(c, err);
+	evn_status status = evn_comm_barrier(c, rank, err);
 	m->since_ns = evn_now_ns();
 	m->times.wait_ns += m->since_ns - arrived;
 	return status;
@@ -56,7 +60,7 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 	const uint32_t index = m->index[s->slot];
 	EVN_TRY(evn_pack(c, rank, s, err));
 	EVN_TRY(complete(&mappings[rank], c, rank, s, bytes, err));
-	EVN_TRY(wait_for_ranks(c, m, err));
+	EVN_TRY(wait_for_ranks(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks && st->copies; i++)
 		if (i != rank && s->ranks >> i & 1)
 			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->slot)->of[i], mappings[i].mapped[index],

@@ -56,7 +56,8 @@ typedef struct {
 	evn_exchange *exchanges;           /* of this step, kept until its end for their times */
 	uint32_t n_exchanges, max_exchanges;
 	evn_event *step_begin;
-	uint64_t since_ns; /* when the device began to work, if the host waits for it */
+	uint64_t since_ns;                   /* when the device began to work, if the host waits for it */
+	atomic_uint_fast64_t waits_since_ns; /* for its device, in a call of the driver; 0: it does not wait */
 	evn_comm_times times;
 } evn_member;
 
@@ -76,7 +77,10 @@ struct evn_comm {
 	const evn_message_format *packing; /* of packed messages; NULL: all are f32 */
 	evn_store partials, packed;
 	evn_barrier barrier;
-	evn_member *members; /* (n_ranks) */
+	uint64_t deadline_ms;
+	uint64_t late_since_ns; /* when kernels were first seen to have waited in vain; 0: they have not */
+	bool lost;              /* a device has not come to its end */
+	evn_member *members;    /* (n_ranks) */
 };
 
 struct evn_reduce_method {
@@ -98,6 +102,9 @@ extern const evn_reduce_method evn_reduce_by_host, evn_reduce_by_events, evn_red
 
 /* Whether all ranks share a context. */
 bool evn_one_context(const evn_comm *c);
+/* Around a call of the driver that waits for the rank's device. */
+void evn_wait_begins(evn_member *m);
+void evn_wait_ends(evn_member *m);
 /* A new exchange of this step, empty; valid until the next one. */
 evn_status evn_exchange_add(evn_member *m, evn_exchange **out, evn_error *err);
 

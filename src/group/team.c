@@ -2,40 +2,45 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define TICK_NS 100000000
+#define GRACE_NS 1000000000u /* for threads to come back when one is known to hang and all are cancelled */
 
 typedef struct {
 	evn_team *team;
 	uint32_t rank;
 	pthread_t thread;
-	bool started;
+	bool started, working;
 	evn_status status;
 	evn_error err;
 } member;
 
 struct evn_team {
-	uint32_t n_ranks, working;
+	evn_team_config config;
+	uint32_t working;
 	uint64_t round; /* counts runs; a member works when it sees a new one */
-	bool quit;
+	bool quit, abandoned;
 	evn_rank_fn fn;
 	void *arg;
-	void (*on_failure)(void *);
-	void *failure_arg;
+	evn_fault fault;
 	pthread_mutex_t lock;
 	pthread_cond_t begin, done;
-	member members[EVN_MAX_RANKS];
+	member *members;
 };
 
 static void work(member *m)
 {
 	evn_team *t = m->team;
-	m->err = (evn_error){0};
-	m->status = t->fn(t->arg, m->rank, &m->err);
-	if (m->status != EVN_OK && t->on_failure)
-		t->on_failure(t->failure_arg);
+	evn_error err = {0};
+	evn_status status = t->fn(t->arg, m->rank, &err);
+	if (status != EVN_OK && t->config.on_failure)
+		t->config.on_failure(t->config.arg);
 	pthread_mutex_lock(&t->lock);
+	m->err = err;
+	m->status = status;
+	m->working = false;
 	if (--t->working == 0)
 		pthread_cond_signal(&t->done);
 	pthread_mutex_unlock(&t->lock);
@@ -59,14 +64,12 @@ static void *thread_main(void *arg)
 	}
 }
 
-evn_status evn_team_create(evn_team **out, uint32_t n_ranks, void (*on_failure)(void *), void *arg, evn_error *err)
+evn_status evn_team_create(evn_team **out, const evn_team_config *config, evn_error *err)
 {
 	evn_team *t = *out = calloc(1, sizeof *t);
 	if (!t)
 		return evn_fail_memory(err, "threads", sizeof *t);
-	t->n_ranks = n_ranks;
-	t->on_failure = on_failure;
-	t->failure_arg = arg;
+	t->config = *config;
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -74,7 +77,10 @@ evn_status evn_team_create(evn_team **out, uint32_t n_ranks, void (*on_failure)(
 	pthread_cond_init(&t->begin, NULL);
 	pthread_cond_init(&t->done, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	for (uint32_t i = 0; i < n_ranks; i++) {
+	t->members = calloc(config->n_ranks, sizeof *t->members);
+	if (!t->members)
+		return evn_fail_memory(err, "threads", config->n_ranks * sizeof *t->members);
+	for (uint32_t i = 0; i < config->n_ranks; i++) {
 		member *m = &t->members[i];
 		m->team = t;
 		m->rank = i;
@@ -85,29 +91,56 @@ evn_status evn_team_create(evn_team **out, uint32_t n_ranks, void (*on_failure)(
 	return EVN_OK;
 }
 
-void evn_team_free(evn_team *t)
+bool evn_team_free(evn_team *t)
 {
 	if (!t)
-		return;
+		return true;
 	pthread_mutex_lock(&t->lock);
+	const bool hangs = t->working > 0;
 	t->quit = true;
 	pthread_cond_broadcast(&t->begin);
 	pthread_mutex_unlock(&t->lock);
-	for (uint32_t i = 0; i < t->n_ranks; i++)
+	if (hangs)
+		return false;
+	for (uint32_t i = 0; t->members && i < t->config.n_ranks; i++)
 		if (t->members[i].started)
 			pthread_join(t->members[i].thread, NULL);
 	pthread_cond_destroy(&t->begin);
 	pthread_cond_destroy(&t->done);
 	pthread_mutex_destroy(&t->lock);
+	free(t->members);
 	free(t);
+	return true;
+}
+
+const evn_fault *evn_team_fault(const evn_team *t) { return &t->fault; }
+bool evn_team_abandoned(const evn_team *t) { return t->abandoned; }
+
+/* ---- waiting for the ranks ---------------------------------------------------------------------------------------
+ */
+
+/* The lock is held, but while the callbacks run. */
+static void tick_once(evn_team *t, void (*tick)(void *), void *tick_arg, uint64_t *hung_ns)
+{
+	pthread_mutex_unlock(&t->lock);
+	if (tick)
+		tick(tick_arg);
+	evn_fault fault;
+	if (!*hung_ns && t->config.find_fault && t->config.find_fault(t->config.arg, &fault) && fault.hangs) {
+		*hung_ns = evn_now_ns();
+		if (t->config.on_failure)
+			t->config.on_failure(t->config.arg);
+	}
+	pthread_mutex_lock(&t->lock);
 }
 
 static void wait_for_all(evn_team *t, void (*tick)(void *), void *tick_arg)
 {
 	struct timespec until;
+	uint64_t hung_ns = 0;
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	while (t->working) {
-		if (!tick) {
+	while (t->working && !(hung_ns && evn_now_ns() - hung_ns > GRACE_NS)) {
+		if (!tick && !t->config.find_fault) {
 			pthread_cond_wait(&t->done, &t->lock);
 			continue;
 		}
@@ -115,31 +148,66 @@ static void wait_for_all(evn_team *t, void (*tick)(void *), void *tick_arg)
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
 		pthread_cond_timedwait(&t->done, &t->lock, &until);
-		pthread_mutex_unlock(&t->lock);
-		tick(tick_arg);
-		pthread_mutex_lock(&t->lock);
+		tick_once(t, tick, tick_arg, &hung_ns);
 	}
+	t->abandoned = t->working > 0;
+}
+
+/* ---- whose fault it was ------------------------------------------------------------------------------------------
+ */
+
+static bool has_own_error(const member *m)
+{
+	return !m->working && m->status != EVN_OK && m->status != EVN_ERR_CANCELLED;
+}
+
+/* The first that did not merely follow another. */
+static const member *find_cause(const evn_team *t)
+{
+	const member *cause = NULL;
+	for (uint32_t i = 0; i < t->config.n_ranks; i++) {
+		const member *m = &t->members[i];
+		if (!m->working && m->status != EVN_OK && (!cause || (!has_own_error(cause) && has_own_error(m))))
+			cause = m;
+	}
+	return cause;
+}
+
+/* A rank that others wait for in vain is to blame, not the one that says so, unless it has an error of its own. The
+ * lock is held. */
+static evn_status take_fault(evn_team *t)
+{
+	const member *cause = find_cause(t);
+	if (!cause && !t->abandoned)
+		return EVN_OK;
+	evn_fault of_rank;
+	if (t->config.find_fault && t->config.find_fault(t->config.arg, &of_rank) &&
+		!has_own_error(&t->members[of_rank.rank]))
+		t->fault = of_rank;
+	else if (cause)
+		t->fault = (evn_fault){.rank = cause->rank, .status = cause->status, .err = cause->err};
+	if (t->config.n_ranks > 1 && t->fault.status != EVN_ERR_CANCELLED)
+		evn_fail_within(&t->fault.err, "rank %u", t->fault.rank);
+	return t->fault.status;
 }
 
 evn_status evn_team_run(evn_team *t, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg, evn_error *err)
 {
 	pthread_mutex_lock(&t->lock);
-	t->fn = fn;
-	t->arg = arg;
-	t->working = t->n_ranks;
-	t->round++;
-	pthread_cond_broadcast(&t->begin);
-	wait_for_all(t, tick, tick_arg);
-	pthread_mutex_unlock(&t->lock);
-	const member *cause = NULL;
-	for (uint32_t i = 0; i < t->n_ranks; i++) {
-		const member *m = &t->members[i];
-		if (m->status != EVN_OK && (!cause || (cause->status == EVN_ERR_CANCELLED && m->status != EVN_ERR_CANCELLED)))
-			cause = m;
+	evn_status status = t->fault.status;
+	if (!t->abandoned) {
+		t->fn = fn;
+		t->arg = arg;
+		t->working = t->config.n_ranks;
+		for (uint32_t i = 0; i < t->config.n_ranks; i++)
+			t->members[i].working = true;
+		t->round++;
+		pthread_cond_broadcast(&t->begin);
+		wait_for_all(t, tick, tick_arg);
+		status = take_fault(t);
 	}
-	if (!cause)
-		return EVN_OK;
-	if (err)
-		*err = cause->err;
-	return cause->status;
+	pthread_mutex_unlock(&t->lock);
+	if (status != EVN_OK && err)
+		*err = t->fault.err;
+	return status;
 }

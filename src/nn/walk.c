@@ -133,7 +133,7 @@ static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_r
 	if (block + 1 < g->n_blocks && g->blocks[block + 1].layer == g->blocks[block].layer)
 		return EVN_OK;
 	if (n_rows > EVN_PAD)
-		EVN_TRY(evn_queue_finish(w->workspace->q, err));
+		EVN_TRY(evn_comm_finish(w->comm, w->view->rank, err));
 	return evn_comm_check(w->comm, err);
 }
 

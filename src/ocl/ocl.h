@@ -67,6 +67,9 @@ void evn_queue_free(evn_queue *q); /* waits for what is queued */
 evn_device *evn_queue_device(const evn_queue *q);
 evn_status evn_queue_flush(evn_queue *q, evn_error *err);
 evn_status evn_queue_finish(evn_queue *q, evn_error *err);
+/* EVN_ERR_DEVICE when the queue is not finished after so many ms. Looks a thousand times a second: not for what happens
+ * often. */
+evn_status evn_queue_finish_within(evn_queue *q, uint64_t ms, evn_error *err);
 
 /* Blocking copies between host memory and a buffer. */
 evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err);
@@ -148,6 +151,7 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
  * unknown. */
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
+bool evn_event_done(const evn_event *e); /* or failed */
 void evn_event_free(evn_event *e);
 
 /* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------ */

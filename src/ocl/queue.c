@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MOST_ITEMS_WIDE ((size_t)4096)
 
@@ -52,6 +53,22 @@ evn_status evn_queue_finish(evn_queue *q, evn_error *err)
 {
 	cl_int code = clFinish(q->cl);
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clFinish", NULL, code);
+}
+
+evn_status evn_queue_finish_within(evn_queue *q, uint64_t ms, evn_error *err)
+{
+	const uint64_t until = evn_now_ns() + ms * 1000000;
+	evn_event *last;
+	EVN_TRY(evn_event_last(&last, q, err));
+	evn_status s = evn_queue_flush(q, err);
+	while (s == EVN_OK && !evn_event_done(last)) {
+		if (evn_now_ns() > until)
+			s = evn_fail(err, EVN_ERR_DEVICE, "%s has not done in time what was queued", q->device->name);
+		else
+			nanosleep(&(struct timespec){0, 1000000}, NULL);
+	}
+	evn_event_free(last);
+	return s;
 }
 
 evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, const char *name, evn_error *err)
@@ -224,6 +241,13 @@ static uint64_t event_time(const evn_event *e, cl_profiling_info which)
 
 uint64_t evn_event_begin_ns(const evn_event *e) { return event_time(e, CL_PROFILING_COMMAND_START); }
 uint64_t evn_event_end_ns(const evn_event *e) { return event_time(e, CL_PROFILING_COMMAND_END); }
+
+bool evn_event_done(const evn_event *e)
+{
+	cl_int state;
+	return clGetEventInfo(e->cl, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) != CL_SUCCESS ||
+		   state <= CL_COMPLETE;
+}
 
 void evn_event_free(evn_event *e)
 {

@@ -249,7 +249,7 @@ static evn_status time_passes(bench *b, bench_rank *r, pass_fn pass, uint32_t n_
 	uint64_t began = evn_now_ns(), now, n = 0;
 	EVN_TRY(pass(r, n_tok, err));
 	*ns = (double)(evn_now_ns() - began);
-	EVN_TRY(evn_comm_barrier(b->comm, err));
+	EVN_TRY(evn_comm_barrier(b->comm, (uint32_t)(r - b->ranks), err));
 	if (*ns > SLOW_NS && pass != gemm_pass)
 		return EVN_OK;
 	began = evn_now_ns();
@@ -341,7 +341,7 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 		return EVN_OK;
 	EVN_TRY(evn_prove_gemm(r->device, b->model, err));
 	for (uint32_t n_tok = GEMM_TOKENS; n_tok >= 2; n_tok /= 2) {
-		EVN_TRY(evn_comm_barrier(b->comm, err));
+		EVN_TRY(evn_comm_barrier(b->comm, rank, err));
 		if (atomic_load(&b->gemm_enough))
 			break;
 		if (n_tok < GEMM_TOKENS)
@@ -400,10 +400,10 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	double us[TIMES];
 	EVN_TRY(evn_comm_try(b->comm, rank, err));
 	EVN_TRY(evn_comm_time_all_reduce(b->comm, rank, b->reduce_floats, TIMES, us, err));
-	if (rank == 0)
-		tell(b, 0, reduce_key(evn_comm_reduce(b->comm)), evn_median(us, TIMES));
-	if (rank == 0)
-		b->fit[evn_comm_reduce(b->comm)] = true;
+	if (rank)
+		return EVN_OK;
+	tell(b, 0, reduce_key(evn_comm_reduce(b->comm)), evn_median(us, TIMES));
+	b->fit[evn_comm_reduce(b->comm)] = true;
 	return EVN_OK;
 }
 
@@ -454,11 +454,8 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 
 static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
 {
-	const evn_comm_config config = {.queues = queues,
-									.n_ranks = b->n,
-									.reduce = way,
-									.max_floats =
-										b->reduce_floats > EVN_TRIAL_FLOATS ? b->reduce_floats : EVN_TRIAL_FLOATS};
+	const uint64_t most = b->reduce_floats > EVN_TRIAL_FLOATS ? b->reduce_floats : EVN_TRIAL_FLOATS;
+	const evn_comm_config config = {.queues = queues, .n_ranks = b->n, .reduce = way, .max_floats = most};
 	evn_status s = evn_comm_create(&b->comm, &config, err);
 	if (s == EVN_OK)
 		s = evn_team_run(b->team, fn, b, NULL, NULL, err);
@@ -469,7 +466,7 @@ static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce way, evn_ra
 
 static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 {
-	EVN_TRY(evn_team_create(&b->team, b->n, give_up, b, err));
+	EVN_TRY(evn_team_create(&b->team, &(evn_team_config){.n_ranks = b->n, .on_failure = give_up, .arg = b}, err));
 	if (!b->model)
 		EVN_TRY(make_general(b, err));
 	b->reduce_floats = (uint32_t)evn_round_up(b->model ? evn_model_hparams(b->model)->dim : GENERAL_ROWS, EVN_PAD);

@@ -127,7 +127,7 @@ static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 		return evn_fail_memory(err, "steps", (n_floats + h->vocab) * sizeof(float));
 	for (uint64_t i = 0; i < n_floats; i++) /* padding must stay 0 */
 		s->embeddings[i] = i % evn_round_up(h->dim, EVN_PAD) < h->dim ? 0.01f * (float)(i % 17) - 0.08f : 0;
-	return evn_team_create(&s->team, s->n, give_up, s, err);
+	return evn_team_create(&s->team, &(evn_team_config){.n_ranks = s->n, .on_failure = give_up, .arg = s}, err);
 }
 
 evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_rank *ranks, uint32_t n,

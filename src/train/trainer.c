@@ -17,7 +17,8 @@
 #define BETA1 0.9
 #define BETA2 0.95
 #define EPS 1e-8
-#define KEPT_FRACTION 0.25 /* of a device's memory that activations may take before they are computed again */
+#define PASS_DEADLINE_MS 3600000 /* a pass of a batch is waited for as one */
+#define KEPT_FRACTION 0.25       /* of a device's memory that activations may take before they are computed again */
 
 struct evn_trainer {
 	evn_train_options o;
@@ -255,12 +256,9 @@ static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 	return split_by_products(t, o, err);
 }
 
-static void release_waiting(void *arg)
-{
-	evn_trainer *t = arg;
-	if (t->comm)
-		evn_comm_cancel(t->comm);
-}
+static void release_waiting(void *arg) { evn_comm_cancel(((evn_trainer *)arg)->comm); }
+
+static bool find_fault(void *arg, evn_fault *out) { return evn_comm_find_fault(((evn_trainer *)arg)->comm, out); }
 
 static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 {
@@ -284,9 +282,12 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	const evn_comm_config config = {.queues = t->queues,
 									.n_ranks = t->n_ranks,
 									.reduce = reduce,
-									.max_floats = evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks)};
+									.max_floats = evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks),
+									.deadline_ms = PASS_DEADLINE_MS};
 	EVN_TRY(evn_comm_create(&t->comm, &config, err));
-	EVN_TRY(evn_team_create(&t->team, t->n_ranks, release_waiting, t, err));
+	const evn_team_config team = {
+		.n_ranks = t->n_ranks, .on_failure = release_waiting, .find_fault = find_fault, .arg = t};
+	EVN_TRY(evn_team_create(&t->team, &team, err));
 	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);
 }
 
@@ -345,10 +346,10 @@ void evn_trainer_close(evn_trainer *t)
 {
 	if (!t)
 		return;
-	evn_team_free(t->team);
+	if (!evn_team_free(t->team) || !evn_comm_free(t->comm))
+		return; /* a device hangs: what it works with, and a thread that waits for it, stays */
 	for (uint32_t i = 0; i < t->n_ranks; i++)
 		evn_network_free(t->networks[i]);
-	evn_comm_free(t->comm);
 	for (uint32_t i = 0; i < t->n_ranks; i++)
 		evn_queue_free(t->queues[i]);
 	for (uint32_t i = 0; i < t->n_ranks; i++)
@@ -420,8 +421,8 @@ static evn_status run_update(void *arg, uint32_t rank, evn_error *err)
 static evn_status run(evn_trainer *t, evn_rank_fn fn, evn_error *err)
 {
 	evn_status s = evn_team_run(t->team, fn, t, NULL, NULL, err);
-	if (s != EVN_OK)
-		evn_comm_reset(t->comm);
+	if (s != EVN_OK && !evn_team_abandoned(t->team))
+		evn_comm_reset(t->comm, NULL);
 	return s;
 }
 

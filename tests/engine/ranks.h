@@ -88,7 +88,8 @@ static inline void ranks_start(ranks *r, const evn_model *m, const double *share
 									.messages = r->limits.messages,
 									.max_floats = evn_message_floats(r->graph->h, r->limits.n_batch)};
 	require_ok(evn_comm_create(&r->comm, &config, &err));
-	require_ok(evn_team_create(&r->team, r->n, ranks_cancel, r, &err));
+	require_ok(
+		evn_team_create(&r->team, &(evn_team_config){.n_ranks = r->n, .on_failure = ranks_cancel, .arg = r}, &err));
 	require_ok(evn_team_run(r->team, ranks_load, r, NULL, NULL, &err));
 }
 

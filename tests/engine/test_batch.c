@@ -281,7 +281,7 @@ static void refuse(rig *g, const evn_span *spans, uint32_t n_spans, uint32_t n_r
 	g->r.batch = &b;
 	assert_int_not_equal(evn_team_run(g->r.team, ranks_walk, &g->r, NULL, NULL, &err), EVN_OK);
 	assert_non_null(strstr(err.text, what));
-	evn_comm_reset(g->r.comm);
+	require_ok(evn_comm_reset(g->r.comm, &err));
 }
 
 static void check_refusals(rig *g)

@@ -1,33 +1,19 @@
 /* test_comm.c - all-reduce by every method against plain sums, bit for bit, over many rounds in which ranks come late
  * by random times and in turn have something to add; packed messages, which are the same bits on every rank and
- * within what their format may round; two long messages on their way at once; and a rank that fails in the middle.
+ * within what their format may round; two long messages in flight at once; and a rank that fails in the middle.
  * test_comm [DEVICES [packed]]   of several drivers: what works between any two, or packed messages alone */
-#include "engine/harness.h"
+#include "engine/comm_ranks.h"
 
 #include <math.h>
 #include <time.h>
 
-#include "group/team.h"
-#include "group/comm.h"
-
 #define MOST_FLOATS 4096u
 #define ROUNDS 240u
 #define PER_STEP 12u
-#define LONG_FLOATS 65536u /* up to here messages are never packed */
+#define LONG_FLOATS 65536u /* longer messages do not go by flags */
 #define MOST_PACKED (LONG_FLOATS + 96)
 
 static const char *several_drivers;
-static evn_system *drivers;
-
-typedef struct {
-	uint32_t n;
-	evn_device *devices[EVN_MAX_RANKS];
-	evn_queue *queues[EVN_MAX_RANKS];
-	evn_comm *comm;
-	evn_team *team;
-	evn_buf *x[EVN_MAX_RANKS];
-	uint32_t fail_rank, fail_round; /* n: none does */
-} ranks;
 
 /* The same number for the same arguments on every rank (SplitMix64's mixing). */
 static uint32_t mixed(uint64_t a, uint64_t b, uint64_t c)
@@ -48,48 +34,17 @@ static float value(uint32_t round, uint32_t rank, uint32_t i)
 static uint32_t length_of(uint32_t round) { return 16 * (1 + mixed(round, 99, 0) % (MOST_FLOATS / 16)); }
 static uint32_t mask_of(uint32_t round, uint32_t n) { return 1 + mixed(round, 98, 0) % ((1u << n) - 1); }
 
-static void give_up(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
+/* Of the sum. */
+static float scale_of(uint32_t round) { return (float[]){1, -0.375f, 0.1f}[round % 3]; }
 
 static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_message_type messages, uint32_t most)
 {
-	evn_error err = {0};
-	evn_pick picks[EVN_MAX_RANKS];
-	char list[128], *rest = list;
-	size_t n = 0;
-	*r = (ranks){0};
-	snprintf(list, sizeof list, "%s", devices);
-	for (char *item; (item = strsep(&rest, ","));)
-		require_ok(evn_system_select(drivers, item, 0, picks, &n, EVN_MAX_RANKS, &err));
-	r->n = r->fail_rank = (uint32_t)n;
-	require_ok(evn_devices_open(drivers, picks, n, r->devices, &err));
-	for (uint32_t i = 0; i < r->n; i++) {
-		require_ok(evn_queue_create(&r->queues[i], r->devices[i], &err));
-		require_ok(evn_buf_create(&r->x[i], r->devices[i], most * sizeof(float), EVN_BUF_DEVICE, "x", &err));
-		require_ok(evn_fill_zero(r->queues[i], r->x[i], &err));
-	}
-	const evn_comm_config config = {
-		.queues = r->queues, .n_ranks = r->n, .reduce = how, .messages = messages, .max_floats = most};
-	require_ok(evn_comm_create(&r->comm, &config, &err));
-	require_ok(evn_team_create(&r->team, r->n, give_up, r, &err));
-	if (how != EVN_REDUCE_AUTO)
-		assert_int_equal(evn_comm_reduce(r->comm), how);
+	ranks_open(r, devices, 1, (evn_comm_config){.reduce = how, .messages = messages, .max_floats = most});
 }
 
 static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_message_type messages)
 {
 	open_ranks_for(r, devices, how, messages, messages == EVN_MESSAGES_F32 ? MOST_FLOATS : MOST_PACKED);
-}
-
-static void close_ranks(ranks *r)
-{
-	evn_team_free(r->team);
-	evn_comm_free(r->comm);
-	for (uint32_t i = 0; i < r->n; i++) {
-		evn_buf_free(r->x[i]);
-		evn_queue_free(r->queues[i]);
-	}
-	for (uint32_t i = 0; i < r->n; i++)
-		evn_device_close(r->devices[i]);
 }
 
 /* The rank's partial, or where it does not contribute something that must not be read. */
@@ -114,7 +69,8 @@ static evn_status run_rounds(void *arg, uint32_t rank, evn_error *err)
 		if (rank == r->fail_rank && round == r->fail_round)
 			return evn_fail(err, EVN_ERR_DEVICE, "rank %u fails", rank);
 		EVN_TRY(write_partial(r, round, rank, mask >> rank & 1, err));
-		const evn_sum sum = evn_sum_of(r->x[rank], length_of(round), mask);
+		evn_sum sum = evn_sum_of(r->x[rank], length_of(round), mask);
+		sum.scale = scale_of(round);
 		EVN_TRY(evn_comm_all_reduce(r->comm, rank, &sum, err));
 		if (round % PER_STEP == PER_STEP - 1)
 			EVN_TRY(evn_comm_step_end(r->comm, rank, err));
@@ -122,7 +78,8 @@ static evn_status run_rounds(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-/* What x must hold after all rounds: in each, the partials in rank order first, then that to x. */
+/* What x must hold after all rounds: in each, the partial sums in rank order first, then that times the scale to x.
+ */
 static void sum_plainly(float *x, uint32_t n_ranks)
 {
 	memset(x, 0, MOST_FLOATS * sizeof *x);
@@ -133,7 +90,7 @@ static void sum_plainly(float *x, uint32_t n_ranks)
 			for (uint32_t k = 0; k < n_ranks; k++)
 				if (mask >> k & 1)
 					sum += value(round, k, i);
-			x[i] += sum;
+			x[i] = fmaf(scale_of(round), sum, x[i]);
 		}
 	}
 }
@@ -151,17 +108,17 @@ static void check_x(ranks *r)
 	}
 }
 
-static void check_sums(const char *devices, evn_reduce how)
+static void check_sums(const char *devices, uint32_t repeat, evn_reduce how)
 {
 	evn_error err = {0};
 	ranks r;
-	open_ranks(&r, devices, how, EVN_MESSAGES_F32);
+	ranks_open(&r, devices, repeat, (evn_comm_config){.reduce = how, .max_floats = MOST_FLOATS});
 	require_ok(evn_team_run(r.team, run_rounds, &r, NULL, NULL, &err));
 	check_x(&r);
-	close_ranks(&r);
+	ranks_close(&r);
 }
 
-/* ---- two long messages on their way at once, each with an x of its own ----------------------------------------- */
+/* ---- two long messages in flight at once, each with an x of its own ----------------------------------------- */
 
 enum { SLOTS = 2, SLOT_ROUNDS = 5, SLOT_FLOATS = LONG_FLOATS + 96 };
 
@@ -265,11 +222,11 @@ static void test_two_at_once(void **at)
 		}
 	assert_true(evn_comm_fall_back(l->r.comm));
 	assert_false(evn_comm_overlaps(l->r.comm, SLOT_FLOATS)); /* the host would have to wait */
-	close_ranks(&l->r);
+	ranks_close(&l->r);
 	free(l);
 }
 
-/* ---- packed messages: odd numbers of blocks of 32, and short ones between them --------------------------------- */
+/* ---- packed messages: odd numbers of blocks of 32, others between them --------------------------------- */
 
 /* Largest error of a value as a fraction of itself and of the largest in its block, and the least one. */
 static const struct {
@@ -280,9 +237,12 @@ static const struct {
 	[EVN_MESSAGES_BF16] = {"bf16", 0x1p-8, 0, 0},
 	[EVN_MESSAGES_Q8] = {"q8", 0, 1 / 252.0, 0},
 };
-enum { PACKED_ROUNDS = 5 };
-static const uint32_t packed_lengths[PACKED_ROUNDS] = {LONG_FLOATS + 32, 32, MOST_PACKED, LONG_FLOATS,
-													   LONG_FLOATS + 96};
+static const struct {
+	uint32_t n_floats;
+	bool packs;
+} packed_rounds[] = {{LONG_FLOATS + 32, true}, {32, false},  {MOST_PACKED, true},      {LONG_FLOATS, false},
+					 {LONG_FLOATS + 96, true}, {4096, true}, {LONG_FLOATS + 64, false}};
+enum { PACKED_ROUNDS = sizeof packed_rounds / sizeof *packed_rounds };
 
 /* Below 2^15, so that halves hold it. */
 static float packed_value(uint32_t round, uint32_t rank, uint32_t i) { return value(round, rank, i) * 0x1p-8f; }
@@ -294,12 +254,12 @@ static evn_status run_packed(void *arg, uint32_t rank, evn_error *err)
 	evn_status s = partial ? EVN_OK : evn_fail_memory(err, "test", MOST_PACKED * sizeof *partial);
 	evn_comm_step_begin(r->comm, rank);
 	for (uint32_t round = 0; round < PACKED_ROUNDS && s == EVN_OK; round++) {
-		uint32_t n = packed_lengths[round], mask = mask_of(round, r->n);
+		uint32_t n = packed_rounds[round].n_floats, mask = mask_of(round, r->n);
 		for (uint32_t i = 0; i < n; i++)
 			partial[i] = mask >> rank & 1 ? packed_value(round, rank, i) : 1e30f;
 		s = evn_write(r->queues[rank], evn_comm_partial(r->comm, rank, 0), 0, partial, n * sizeof *partial, err);
 		evn_sum sum = evn_sum_of(r->x[rank], n, mask);
-		sum.packs = n > LONG_FLOATS;
+		sum.packs = packed_rounds[round].packs;
 		if (s == EVN_OK)
 			s = evn_comm_all_reduce(r->comm, rank, &sum, err);
 	}
@@ -315,9 +275,9 @@ static void sum_block(const ranks *r, evn_message_type messages, uint32_t first,
 	memset(bound, 0, 32 * sizeof *bound);
 	for (uint32_t round = 0; round < PACKED_ROUNDS; round++)
 		for (uint32_t k = 0; k < r->n; k++) {
-			bool packed = packed_lengths[round] > LONG_FLOATS;
+			bool packed = packed_rounds[round].packs;
 			double top = 0, v[32];
-			if (first >= packed_lengths[round] || !(mask_of(round, r->n) >> k & 1))
+			if (first >= packed_rounds[round].n_floats || !(mask_of(round, r->n) >> k & 1))
 				continue;
 			for (uint32_t i = 0; i < 32; i++) {
 				v[i] = (double)packed_value(round, k, first + i);
@@ -361,7 +321,7 @@ static void check_packed(const char *devices, evn_reduce how, evn_message_type m
 	assert_true(worst > 0.5); /* it was packed, and the bound is none that anything would keep */
 	for (uint32_t k = 0; k < r.n; k++)
 		free(got[k]);
-	close_ranks(&r);
+	ranks_close(&r);
 }
 
 static void test_packed(void **at)
@@ -390,7 +350,7 @@ static void test_trial_of_packed(void **at)
 		ranks r;
 		open_ranks(&r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_HOST, messages);
 		require_ok(evn_team_run(r.team, time_packed, &r, NULL, NULL, &err));
-		close_ranks(&r);
+		ranks_close(&r);
 	}
 }
 
@@ -401,27 +361,58 @@ static void test_trial_of_packed(void **at)
 static void test_host(void **at)
 {
 	(void)at;
-	check_sums(several_drivers ? several_drivers : "pocl,pocl,pocl", EVN_REDUCE_HOST);
+	check_sums(several_drivers ? several_drivers : "pocl,pocl,pocl", 1, EVN_REDUCE_HOST);
 }
 
 static void test_events(void **at)
 {
 	(void)at;
-	check_sums("pocl,pocl,pocl", EVN_REDUCE_EVENTS);
-	check_sums("pocl/1+1", EVN_REDUCE_EVENTS);
+	check_sums("pocl,pocl,pocl", 1, EVN_REDUCE_EVENTS);
+	check_sums("pocl/1+1", 1, EVN_REDUCE_EVENTS);
 }
 
 /* PoCL's disjoint sub-devices have workers of their own, as have two drivers with a core each. */
 static void test_flags(void **at)
 {
 	(void)at;
-	check_sums(several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS);
+	check_sums(several_drivers ? several_drivers : "pocl/1+1", 1, EVN_REDUCE_FLAGS);
 }
 
 static void test_one_rank(void **at)
 {
 	(void)at;
-	check_sums("pocl", EVN_REDUCE_AUTO);
+	check_sums("pocl", 1, EVN_REDUCE_AUTO);
+}
+
+/* More than a kernel could have a buffer each for. */
+static void test_nine_ranks(void **at)
+{
+	(void)at;
+	check_sums("pocl,pocl,pocl", 3, EVN_REDUCE_EVENTS);
+	check_sums("pocl,pocl,pocl", 3, EVN_REDUCE_HOST);
+}
+
+static evn_status try_method(void *arg, uint32_t rank, evn_error *err)
+{
+	return evn_comm_try(((ranks *)arg)->comm, rank, err);
+}
+
+static void check_trial(const char *devices, evn_reduce how)
+{
+	evn_error err = {0};
+	ranks r;
+	open_ranks_for(&r, devices, how, EVN_MESSAGES_F32, EVN_TRIAL_FLOATS);
+	require_ok(evn_team_run(r.team, try_method, &r, NULL, NULL, &err));
+	ranks_close(&r);
+}
+
+static void test_trial(void **at)
+{
+	(void)at;
+	check_trial(several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_HOST);
+	check_trial(several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS);
+	if (!several_drivers)
+		check_trial("pocl,pocl,pocl", EVN_REDUCE_EVENTS);
 }
 
 static void check_failure(const char *devices, evn_reduce how)
@@ -433,14 +424,14 @@ static void check_failure(const char *devices, evn_reduce how)
 		r.fail_rank = k;
 		r.fail_round = 17 + k; /* in the middle of a step */
 		assert_int_equal(evn_team_run(r.team, run_rounds, &r, NULL, NULL, &err), EVN_ERR_DEVICE);
-		evn_comm_reset(r.comm);
+		require_ok(evn_comm_reset(r.comm, &err));
 	}
 	r.fail_rank = r.n;
 	for (uint32_t i = 0; i < r.n; i++)
 		require_ok(evn_fill_zero(r.queues[i], r.x[i], &err));
 	require_ok(evn_team_run(r.team, run_rounds, &r, NULL, NULL, &err));
 	check_x(&r);
-	close_ranks(&r);
+	ranks_close(&r);
 }
 
 static void test_a_rank_fails(void **at)
@@ -463,33 +454,26 @@ static void test_events_need_one_platform(void **at)
 	assert_int_equal(evn_comm_create(&g, &config, &err), EVN_ERR_USAGE);
 	assert_non_null(strstr(err.text, "reduce: events needs all devices on one platform"));
 	evn_comm_free(g);
-	close_ranks(&r);
+	ranks_close(&r);
 }
 
 int main(int argc, char **argv)
 {
-	evn_error err = {0};
 	several_drivers = argc > 1 ? argv[1] : NULL;
-	static const char *const needed[] = {"intel", "rusticl"};
-	bool all = driver_exists("pocl");
-	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-		all = all && (!several_drivers || !strstr(several_drivers, needed[i]) || driver_exists(needed[i]));
-	if (!all)
-		return missing("a driver of the list of devices is not installed");
-	if (evn_system_open(&drivers, &err) != EVN_OK)
-		return fprintf(stderr, "%s\n", err.text), 1;
+	const int found = ranks_find_drivers(several_drivers ? several_drivers : "pocl");
+	if (found)
+		return found;
 	const struct CMUnitTest one[] = {
 		cmocka_unit_test(test_host),     cmocka_unit_test(test_events),
 		cmocka_unit_test(test_flags),    cmocka_unit_test(test_two_at_once),
-		cmocka_unit_test(test_one_rank), cmocka_unit_test(test_a_rank_fails),
+		cmocka_unit_test(test_one_rank), cmocka_unit_test(test_nine_ranks),
+		cmocka_unit_test(test_trial),    cmocka_unit_test(test_a_rank_fails),
 		cmocka_unit_test(test_packed),   cmocka_unit_test(test_trial_of_packed),
 	};
 	const struct CMUnitTest several[] = {
-		cmocka_unit_test(test_host),
-		cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_two_at_once),
-		cmocka_unit_test(test_a_rank_fails),
-		cmocka_unit_test(test_events_need_one_platform),
+		cmocka_unit_test(test_host),         cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_trial),        cmocka_unit_test(test_two_at_once),
+		cmocka_unit_test(test_a_rank_fails), cmocka_unit_test(test_events_need_one_platform),
 	};
 	const struct CMUnitTest packed[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_trial_of_packed)};
 	int failed = argc > 2          ? cmocka_run_group_tests(packed, NULL, NULL)

@@ -28,9 +28,9 @@ static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
 	atomic_fetch_add(&w->runs[rank], 1);
 	pause_us(w->pause[rank]);
 	if (w->waits && rank != w->failing)
-		return evn_barrier_wait(&w->barrier) ? EVN_OK
-											 : evn_fail(err, EVN_ERR_CANCELLED, "rank %u was released", rank);
-	return w->status[rank] ? evn_fail(err, w->status[rank], "rank %u failed", rank) : EVN_OK;
+		return evn_barrier_wait(&w->barrier, rank) ? EVN_OK
+												   : evn_fail(err, EVN_ERR_CANCELLED, "rank %u was released", rank);
+	return w->status[rank] ? evn_fail(err, w->status[rank], "failed") : EVN_OK;
 }
 
 static void on_failure(void *arg)
@@ -52,8 +52,9 @@ static int setup(void **at)
 	evn_error err = {0};
 	fixture *f = calloc(1, sizeof *f);
 	assert_non_null(f);
-	evn_barrier_init(&f->w.barrier, N);
-	require_ok(evn_team_create(&f->team, N, on_failure, &f->w, &err));
+	assert_true(evn_barrier_init(&f->w.barrier, N, 60000));
+	require_ok(
+		evn_team_create(&f->team, &(evn_team_config){.n_ranks = N, .on_failure = on_failure, .arg = &f->w}, &err));
 	*at = f;
 	return 0;
 }
@@ -89,7 +90,8 @@ static void test_the_cause_comes_out(void **at)
 	f->w.pause[2] = 20000; /* the cause of the failure becomes known last */
 	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_DEVICE);
 	assert_int_equal(err.code, EVN_ERR_DEVICE);
-	assert_string_equal(err.text, "rank 2 failed");
+	assert_string_equal(err.text, "rank 2: failed");
+	assert_int_equal(evn_team_fault(f->team)->rank, 2);
 	assert_int_equal(f->w.failures, 3);
 	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, NULL), EVN_ERR_DEVICE);
 	memset(f->w.status, 0, sizeof f->w.status);
@@ -102,7 +104,7 @@ static void test_only_followers(void **at)
 	evn_error err = {0};
 	f->w.status[1] = f->w.status[3] = EVN_ERR_CANCELLED;
 	assert_int_equal(evn_team_run(f->team, run_rank, &f->w, NULL, NULL, &err), EVN_ERR_CANCELLED);
-	assert_string_equal(err.text, "rank 1 failed");
+	assert_string_equal(err.text, "failed"); /* it only followed: nobody is to blame */
 }
 
 static void test_a_failing_rank_releases_the_others(void **at)

@@ -76,7 +76,8 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 									.reduce = c->reduce,
 									.max_floats = evn_network_message(r->model, &r->trained, &r->shape, r->n)};
 	require_ok(evn_comm_create(&r->comm, &config, &err));
-	require_ok(evn_team_create(&r->team, r->n, ranks_give_up, r, &err));
+	require_ok(
+		evn_team_create(&r->team, &(evn_team_config){.n_ranks = r->n, .on_failure = ranks_give_up, .arg = r}, &err));
 	require_ok(evn_team_run(r->team, ranks_load, r, NULL, NULL, &err));
 }
 
