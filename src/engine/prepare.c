@@ -228,8 +228,8 @@ static bool share_device(const decision *d, uint32_t i, uint32_t k)
 	return evn_same_device(&d->candidates[i], &d->candidates[k]);
 }
 
-/* Candidate i and those after it that are other ways of using its device: only one of them can be chosen. */
-static evn_status measure_ways_of_use(decision *d, uint32_t i)
+/* Candidate i and those after it that are other layouts of its device: only one of them can be chosen. */
+static evn_status measure_layouts(decision *d, uint32_t i)
 {
 	evn_profile_request requests[EVN_MAX_CANDIDATES];
 	uint32_t n = 0;
@@ -239,7 +239,7 @@ static evn_status measure_ways_of_use(decision *d, uint32_t i)
 	return evn_profiles_get(requests, n, d->p->system, d->m, &d->profile_options, d->err);
 }
 
-/* An earlier candidate is another way of using the device of candidate i. */
+/* An earlier candidate is another layout of the device of candidate i. */
 static bool is_measured(const decision *d, uint32_t i)
 {
 	for (uint32_t k = 0; k < i; k++)
@@ -256,7 +256,7 @@ static evn_status measure_apart(decision *d)
 		if (known)
 			d->profiles[i] = *known;
 		else if (!is_measured(d, i))
-			EVN_TRY(measure_ways_of_use(d, i));
+			EVN_TRY(measure_layouts(d, i));
 		if (u->n > 1)
 			complete_parts(d, i);
 		use_rates(d, &d->candidates[i], d->profiles[i].ranks, u->n);

@@ -1,4 +1,4 @@
-/* prepare.h - from options to a decision: which devices, which ranges, which way of reducing. Shared by the plan that
+/* prepare.h - from options to a decision: which devices, which ranges, which reduce method. Shared by the plan that
  * is shown and the engine that is opened, so that they cannot differ. */
 #ifndef EVN_PREPARE_H
 #define EVN_PREPARE_H

@@ -250,8 +250,8 @@ static evn_status measure(measuring *sets, uint32_t n_sets, const evn_model *m, 
 	return status;
 }
 
-/* What was measured of ranks that are alike differs by chance; steps are evened out where they are measured. */
-static void even_out(evn_profile *p, const evn_pick *picks, uint32_t n)
+/* What was measured of ranks that are alike differs by chance. Steps are averaged where they are measured. */
+static void average_alike(evn_profile *p, const evn_pick *picks, uint32_t n)
 {
 	const evn_profile measured = *p;
 	for (uint32_t i = 0; i < n; i++) {
@@ -304,7 +304,7 @@ evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, con
 	evn_status status = known ? EVN_OK : measure(sets, n, m, o, err);
 	for (uint32_t i = 0; i < n; i++) {
 		if (status == EVN_OK)
-			even_out(requests[i].out, requests[i].picks, requests[i].n);
+			average_alike(requests[i].out, requests[i].picks, requests[i].n);
 		free(sets[i].child.output);
 		free(sets[i].cache);
 	}
@@ -341,29 +341,28 @@ void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart
 	}
 }
 
-/* A later way is taken unless it costs clearly more: what is measured in the middle of work holds whatever else held
- * that work up, on a busy machine several times what an all-reduce takes, and then chance would decide between ways
- * of which one alone takes five times as long as the other. Where spinning is really in a way it costs more than
- * this.
- */
+/* A later method is taken unless it costs clearly more. A cost that is measured in the middle of work contains
+ * whatever else delayed that work, on a busy machine several times the cost of an all-reduce. Chance would then
+ * decide between methods of which one, alone, takes five times as long as the other. Where spinning really disturbs,
+ * it costs more than this factor. */
 #define CLEARLY 1.5
 
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_reduce_cost *cost)
 {
 	const double token_us[] = {
 		[EVN_REDUCE_HOST] = p->host_us, [EVN_REDUCE_EVENTS] = p->events_us, [EVN_REDUCE_FLAGS] = p->flags_us};
-	evn_reduce way = asked == EVN_REDUCE_AUTO ? EVN_REDUCE_HOST : asked;
-	double least = token_us[way];
+	evn_reduce method = asked == EVN_REDUCE_AUTO ? EVN_REDUCE_HOST : asked;
+	double least = token_us[method];
 	for (evn_reduce other = EVN_REDUCE_EVENTS; asked == EVN_REDUCE_AUTO && other <= EVN_REDUCE_FLAGS; other++)
 		if (token_us[other] > 0 && token_us[other] <= CLEARLY * least) {
-			way = other;
+			method = other;
 			least = fmin(least, token_us[other]);
 		}
 	const double prompt_us[] = {[EVN_REDUCE_HOST] = p->host_prompt_us,
 								[EVN_REDUCE_EVENTS] = p->events_prompt_us,
 								[EVN_REDUCE_FLAGS] = p->flags_prompt_us};
-	*cost = (evn_reduce_cost){token_us[way], prompt_us[way]};
-	return way;
+	*cost = (evn_reduce_cost){token_us[method], prompt_us[method]};
+	return method;
 }
 
 evn_rates evn_profile_rates(const evn_rank_profile *r)

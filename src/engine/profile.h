@@ -35,13 +35,13 @@ static inline bool evn_picks_alike(const evn_pick *a, const evn_pick *b)
 	return a->device == b->device && a->n_units == b->n_units;
 }
 
-/* The way and its cost that an engine should use. */
+/* The reduce method that an engine should use, and its cost. */
 evn_reduce evn_profile_reduce(const evn_profile *p, evn_reduce asked, evn_reduce_cost *cost);
 /* Whether prompts are multiplied by GEMM. All prompts go one way, as a row's bits must not depend on how many rows
  * come with it: by GEMM where that is faster from this many rows on. */
 #define EVN_GEMM_PROMPT 128u
 static inline bool evn_profile_gemm(const evn_rank_profile *r) { return r->gemm_from <= EVN_GEMM_PROMPT; }
-/* What the planner reckons with: as decoders, or from products where no steps could be measured. */
+/* What the planner reckons with: rates of steps, or of products where no steps could be measured. */
 evn_rates evn_profile_rates(const evn_rank_profile *r);
 
 /* What the devices are wanted for: training needs figures of its own. */

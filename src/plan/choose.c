@@ -113,7 +113,7 @@ static uint32_t count_ranks(const choosing *ch, uint32_t mask)
 	return n;
 }
 
-/* Two drivers of one chip, or two ways of using one device. */
+/* Two drivers of one chip, or two layouts of one device. */
 static bool excludes(const evn_plan_candidate *a, const evn_plan_candidate *b)
 {
 	return evn_same_device(a, b) || (a->chip >= 0 && a->chip == b->chip && a->driver != b->driver);
@@ -249,7 +249,7 @@ static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
 	return swapped;
 }
 
-/* Another way of using the device is taken. */
+/* Another layout of the device is taken. */
 static void explain_form(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
 {
 	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];

@@ -9,7 +9,7 @@
 
 #include "base/base.h"
 
-#define EVN_MAX_CANDIDATES 16 /* devices and ways of using them that the planner weighs; all subsets are tried */
+#define EVN_MAX_CANDIDATES 16 /* layouts of devices among which the planner chooses; all subsets are tried */
 
 typedef struct {
 	uint32_t begin, end; /* half-open; empty when equal */
@@ -112,7 +112,7 @@ typedef struct {
 	double prompt_share;   /* the same for prompts; EVN_SHARE_AUTO: as share where that is given */
 	int chip;              /* candidates with equal chip >= 0 are one piece of silicon through several drivers */
 	int driver;            /* ordinal of its platform; only different drivers of one chip exclude each other */
-	int device;            /* candidates with equal device > 0 are ways of using one device: at most one is taken */
+	int device;            /* candidates with equal device > 0 are layouts of one device: at most one is taken */
 	uint32_t parts;        /* ranks that it makes, each with these rates and this memory; 0 is 1 */
 	evn_reduce_cost reduce_cost; /* between its own parts, where it has several */
 } evn_plan_candidate;
@@ -182,7 +182,7 @@ evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan
 								 const evn_plan_candidate *c, uint32_t n_ranks, uint64_t n, evn_error *err);
 
 /* Picks the subset with the least predicted time of phase `by` (within 1 % the other decides). At most one driver of
- * a chip and one way of using a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not
+ * a chip and one layout of a device, at most EVN_MAX_RANKS ranks, none with a share of 0 or a rate that is not
  * known; a subset of several ranks must beat the best whole device by 2 % or it is not worth its risk. n <=
  * EVN_MAX_CANDIDATES. cost: between candidates; between the parts of one candidate alone it is the candidate's. */
 evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n,

@@ -58,7 +58,7 @@ typedef struct {
 	evn_comm *comm;
 	evn_team *team;
 	uint32_t reduce_floats;
-	bool fit[EVN_REDUCE_FLAGS + 1]; /* ways whose trial went well */
+	bool fit[EVN_REDUCE_FLAGS + 1]; /* reduce methods whose trial went well */
 	uint64_t gemm_began_ns;
 	atomic_bool gemm_enough; /* said by one rank, heard by all: they measure together */
 } bench;
@@ -381,16 +381,16 @@ static evn_status measure_training(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-static const char *reduce_key(evn_reduce way)
+static const char *reduce_key(evn_reduce method)
 {
-	return way == EVN_REDUCE_FLAGS ? "flags_us" : way == EVN_REDUCE_EVENTS ? "events_us" : "host_us";
+	return method == EVN_REDUCE_FLAGS ? "flags_us" : method == EVN_REDUCE_EVENTS ? "events_us" : "host_us";
 }
 
-static const char *prompt_key(evn_reduce way)
+static const char *prompt_key(evn_reduce method)
 {
-	return way == EVN_REDUCE_FLAGS    ? "flags_prompt_us"
-		   : way == EVN_REDUCE_EVENTS ? "events_prompt_us"
-									  : "host_prompt_us";
+	return method == EVN_REDUCE_FLAGS    ? "flags_prompt_us"
+		   : method == EVN_REDUCE_EVENTS ? "events_prompt_us"
+										 : "host_prompt_us";
 }
 
 static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
@@ -452,10 +452,10 @@ static evn_status open_ranks(bench *b, const char *const *picks, uint32_t n, evn
 	return EVN_OK;
 }
 
-static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce way, evn_rank_fn fn, evn_error *err)
+static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce method, evn_rank_fn fn, evn_error *err)
 {
 	const uint64_t most = b->reduce_floats > EVN_TRIAL_FLOATS ? b->reduce_floats : EVN_TRIAL_FLOATS;
-	const evn_comm_config config = {.queues = queues, .n_ranks = b->n, .reduce = way, .max_floats = most};
+	const evn_comm_config config = {.queues = queues, .n_ranks = b->n, .reduce = method, .max_floats = most};
 	evn_status s = evn_comm_create(&b->comm, &config, err);
 	if (s == EVN_OK)
 		s = evn_team_run(b->team, fn, b, NULL, NULL, err);
@@ -481,7 +481,7 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 			shared &= evn_devices_share_context(b->ranks[0].device, b->ranks[i].device);
 		if (shared)
 			EVN_TRY(with_comm(b, queues, EVN_REDUCE_EVENTS, measure_reduce, err));
-		/* The trial of flags: where it fails, ranks share workers or do not share memory, and have other ways. */
+		/* The trial of flags: where it fails, ranks share workers or do not share memory, and have other methods. */
 		evn_error why = {0};
 		if (with_comm(b, queues, EVN_REDUCE_FLAGS, measure_reduce, &why) != EVN_OK)
 			evn_log(EVN_LOG_INFO, "%s", why.text);
@@ -509,11 +509,11 @@ static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
 /* What all-reduces add in the middle of work takes the place of what they take alone. */
 static void tell_reduce_costs(bench *b, const evn_reduce_cost *costs)
 {
-	for (evn_reduce way = EVN_REDUCE_HOST; way <= EVN_REDUCE_FLAGS; way++) {
-		if (!b->fit[way])
+	for (evn_reduce method = EVN_REDUCE_HOST; method <= EVN_REDUCE_FLAGS; method++) {
+		if (!b->fit[method])
 			continue;
-		tell(b, 0, reduce_key(way), costs[way].token_us);
-		tell(b, 0, prompt_key(way), costs[way].prompt_us);
+		tell(b, 0, reduce_key(method), costs[method].token_us);
+		tell(b, 0, prompt_key(method), costs[method].prompt_us);
 	}
 }
 

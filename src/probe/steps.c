@@ -49,7 +49,7 @@ struct evn_steps {
 	evn_team *team;
 	walker walkers[EVN_MAX_RANKS];
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* the rates measured */
-	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all, by the way they reduce */
+	evn_comm *comms[EVN_REDUCE_FLAGS + 1];   /* of all ranks, by reduce method */
 	/* what the team does */
 	evn_split one[EVN_MAX_RANKS]; /* a rank's ranges as if it were alone */
 	evn_batch batch;
@@ -156,9 +156,9 @@ static void unload(evn_steps *s)
 		*w = (walker){0};
 		evn_split_free(&s->one[i]);
 	}
-	for (size_t way = 0; way < sizeof s->comms / sizeof *s->comms; way++) {
-		evn_comm_free(s->comms[way]);
-		s->comms[way] = NULL;
+	for (size_t method = 0; method < sizeof s->comms / sizeof *s->comms; method++) {
+		evn_comm_free(s->comms[method]);
+		s->comms[method] = NULL;
 	}
 	s->together = NULL;
 }
@@ -383,25 +383,25 @@ static double own_s(const evn_steps *s, evn_plan_step step)
 	return vocab_s + evn_predict_blocks_s(&s->split, s->ranks, step, (evn_reduce_cost){0});
 }
 
-/* Makes rates such that the fastest way's steps are predicted as they were timed; us[way]: an all-reduce of each. A
- * rank that is alone has none. */
+/* Makes rates such that the fastest method's steps are predicted as they were timed; us[method]: an all-reduce of
+ * each. A rank that is alone has none. */
 static void work_out_reduce_costs(evn_steps *s, evn_plan_step step, const double *step_s, double *us)
 {
 	const double n_reduces = s->n > 1 ? evn_plan_n_blocks(&s->shape) : 0;
 	double fastest_s = INFINITY, own = own_s(s, step);
-	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
-		fastest_s = step_s[way] > 0 ? fmin(fastest_s, step_s[way]) : fastest_s;
+	for (evn_reduce method = EVN_REDUCE_AUTO; method <= EVN_REDUCE_FLAGS; method++)
+		fastest_s = step_s[method] > 0 ? fmin(fastest_s, step_s[method]) : fastest_s;
 	double most_s = fmax(fastest_s - n_reduces * LEAST_REDUCE_US * 1e-6, fastest_s / 2);
 	for (uint32_t i = 0; (own > most_s || s->n == 1) && i < s->n; i++)
 		evn_rates_speed_up(&s->ranks[i].rates, step.phase, own / most_s);
 	own = fmin(own, most_s);
-	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
-		us[way] = step_s[way] > 0 ? (step_s[way] - own) * 1e6 / fmax(n_reduces, 1) : 0;
+	for (evn_reduce method = EVN_REDUCE_AUTO; method <= EVN_REDUCE_FLAGS; method++)
+		us[method] = step_s[method] > 0 ? (step_s[method] - own) * 1e6 / fmax(n_reduces, 1) : 0;
 }
 
-/* A rank that is alone is timed once more too: ways of using a device are measured in turn, and what decides between
+/* A rank that is alone is timed once more too: layouts of a device are measured in turn, and what decides between
  * them is what they did at the same time. */
-static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *ways,
+static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens, const bool *methods,
 								   evn_reduce_cost *out, evn_error *err)
 {
 	double prompt_s[EVN_REDUCE_FLAGS + 1] = {0}, token_s[EVN_REDUCE_FLAGS + 1] = {0};
@@ -414,13 +414,13 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	if (known)
 		EVN_TRY(split_by_rates(s, err));
 	EVN_TRY(evn_team_run(s->team, load, s, NULL, NULL, err));
-	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++) {
-		if (!ways[way])
+	for (evn_reduce method = EVN_REDUCE_AUTO; method <= EVN_REDUCE_FLAGS; method++) {
+		if (!methods[method])
 			continue;
-		EVN_TRY(create_comm(s, &s->comms[way], s->queues, s->n, way, err));
-		prompts[n] = (timing){.of = prompt_at(s, 0), .together = s->comms[way]};
-		tokens[n] = (timing){.of = token_at(0), .logits = true, .together = s->comms[way]};
-		of[n++] = way;
+		EVN_TRY(create_comm(s, &s->comms[method], s->queues, s->n, method, err));
+		prompts[n] = (timing){.of = prompt_at(s, 0), .together = s->comms[method]};
+		tokens[n] = (timing){.of = token_at(0), .logits = true, .together = s->comms[method]};
+		of[n++] = method;
 	}
 	EVN_TRY(time_all(s, prompts, n, err));
 	EVN_TRY(time_all(s, tokens, n, err));
@@ -430,12 +430,13 @@ static evn_status measure_together(evn_steps *s, timing *prompts, timing *tokens
 	}
 	work_out_reduce_costs(s, prompt_at(s, 0), prompt_s, prompt_us);
 	work_out_reduce_costs(s, token_at(0), token_s, token_us);
-	for (evn_reduce way = EVN_REDUCE_AUTO; way <= EVN_REDUCE_FLAGS; way++)
-		out[way] = (evn_reduce_cost){token_us[way], prompt_us[way] * EVN_PLAN_PROMPT / s->limits.n_batch};
+	for (evn_reduce method = EVN_REDUCE_AUTO; method <= EVN_REDUCE_FLAGS; method++)
+		out[method] = (evn_reduce_cost){token_us[method], prompt_us[method] * EVN_PLAN_PROMPT / s->limits.n_batch};
 	return EVN_OK;
 }
 
-evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_reduce_cost *costs, evn_error *err)
+evn_status evn_steps_measure(evn_steps *s, const bool *methods, evn_rates *rates, evn_reduce_cost *costs,
+							 evn_error *err)
 {
 	timing *t = calloc(N_WHOLE + N_SMALL, sizeof *t);
 	if (!t)
@@ -443,7 +444,7 @@ evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, e
 	const bool alone[EVN_REDUCE_FLAGS + 1] = {[EVN_REDUCE_AUTO] = true};
 	evn_status status = measure_alone(s, t, t + N_WHOLE, err);
 	if (status == EVN_OK)
-		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, s->n > 1 ? ways : alone, costs, err);
+		status = measure_together(s, t, t + EVN_REDUCE_FLAGS, s->n > 1 ? methods : alone, costs, err);
 	unload(s);
 	for (uint32_t i = 0; i < s->n; i++)
 		rates[i] = s->ranks[i].rates;

@@ -26,8 +26,8 @@ evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_
 void evn_steps_free(evn_steps *s);
 
 /* rates[n] of every rank by itself, all at once; and where there are several, of steps that they take together by
- * each of ways[EVN_REDUCE_FLAGS + 1], costs[way] such that those steps are predicted as they were timed. */
-evn_status evn_steps_measure(evn_steps *s, const bool *ways, evn_rates *rates, evn_reduce_cost *costs,
+ * each of methods[EVN_REDUCE_FLAGS + 1], costs[method] such that those steps are predicted as they were timed. */
+evn_status evn_steps_measure(evn_steps *s, const bool *methods, evn_rates *rates, evn_reduce_cost *costs,
 							 evn_error *err);
 
 #endif
