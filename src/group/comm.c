@@ -92,9 +92,9 @@ bool evn_comm_fall_back(evn_comm *c)
 
 /* ---- collectives ----------------------------------------------------------------------------------------------- */
 
-evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t slot)
+evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t stream)
 {
-	return evn_store_next(&c->partials, c, rank, slot)->of[rank];
+	return evn_store_next(&c->partials, c, rank, stream)->of[rank];
 }
 
 /* Only flags let messages pass without the host. */
@@ -128,7 +128,7 @@ evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s,
 	EVN_TRY(evn_comm_check(c, err));
 	const evn_reducer *r = reducer_of(c, s);
 	EVN_TRY(r->method->end(r->own, c, rank, s, err));
-	c->members[rank].index[s->slot] ^= 1;
+	c->members[rank].index[s->stream] ^= 1;
 	return EVN_OK;
 }
 

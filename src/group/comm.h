@@ -44,10 +44,10 @@ bool evn_comm_free(evn_comm *c);
 evn_reduce evn_comm_reduce(const evn_comm *c); /* the method of short messages */
 const char *evn_reduce_name(evn_reduce r);
 
-/* Up to two messages may be in flight at once, each in a slot: 0 or 1. Where rank writes its partial sum before the
- * next all-reduce of the slot. Two buffers of a slot alternate, so a rank may write the next partial sum while others
- * still read this one. */
-evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t slot);
+/* Up to two messages may be in flight at once, each in a stream: 0 or 1. Where rank writes its partial sum before the
+ * next all-reduce of the stream. Two buffers of a stream alternate, so a rank may write the next partial sum while
+ * others still read this one. */
+evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t stream);
 
 /* What the kernel that adds does with each row of x besides. The layer above gives it: two kernels, each in a file of
  * its own name. Their first arguments are those of add_partials (sum.cl: SUM), or of flags_and_add (flags.cl: FLAGS,
@@ -68,13 +68,13 @@ typedef struct {
 	evn_buf *x; /* (n_rows, stride); stride a multiple of 32, or n_rows 1 and stride a multiple of 16 */
 	uint32_t n_rows, stride;
 	uint64_t ranks;    /* a bit for each rank that has a partial sum; the others take part all the same */
-	uint32_t slot;     /* of messages in flight */
+	uint32_t stream;   /* of messages in flight */
 	bool overlaps;     /* evn_comm_overlaps allows it: one of two in flight at once */
 	bool packs;        /* may be packed. The caller says so, that a row's bits may not depend on the rows beside it */
 	float scale;       /* of the sum; 1 adds it exactly as it is */
 	evn_epilogue then; /* may differ from rank to rank */
 } evn_sum;
-/* Of n_floats, a multiple of 16, in slot 0, with scale 1 and nothing else. */
+/* Of n_floats, a multiple of 16, in stream 0, with scale 1 and nothing else. */
 static inline evn_sum evn_sum_of(evn_buf *x, uint64_t n_floats, uint64_t ranks)
 {
 	return (evn_sum){.x = x, .n_rows = 1, .stride = (uint32_t)n_floats, .ranks = ranks, .scale = 1};
@@ -85,7 +85,7 @@ evn_status evn_comm_all_reduce(evn_comm *c, uint32_t rank, const evn_sum *s, evn
  * the others' are waited for and added. */
 evn_status evn_comm_all_reduce_begin(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
 evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
-/* Whether two messages of so many floats may be in flight at once, slot 1's begun before slot 0's has ended. */
+/* Whether two messages of so many floats may be in flight at once, stream 1's begun before stream 0's has ended. */
 bool evn_comm_overlaps(const evn_comm *c, uint64_t n_floats);
 
 /* Columns of a host matrix from every rank: rows [0, n_rows) of from (.., from_stride) on the device become columns

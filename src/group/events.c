@@ -22,11 +22,11 @@ static evn_status copy_messages(evn_comm *c, uint32_t rank, const evn_sum *s, ev
 	const evn_store *st = evn_store_of(c, s);
 	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
 	evn_member *m = &c->members[rank];
-	const uint32_t index = m->index[s->slot];
+	const uint32_t index = m->index[s->stream];
 	for (uint32_t i = 0; i < c->n_ranks; i++)
 		if (i != rank && s->ranks >> i & 1)
-			EVN_TRY(evn_copy(m->queue, evn_store_at(st, rank, s->slot, index)->of[i], 0,
-							 evn_store_at(st, i, s->slot, index)->of[i], 0, bytes, err));
+			EVN_TRY(evn_copy(m->queue, evn_store_at(st, rank, s->stream, index)->of[i], 0,
+							 evn_store_at(st, i, s->stream, index)->of[i], 0, bytes, err));
 	return EVN_OK;
 }
 

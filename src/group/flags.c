@@ -20,8 +20,9 @@
 
 typedef struct {
 	evn_kernel *arrive, *wait, *add, *then[EVN_EPILOGUE_KEYS];
-	evn_buf *flags;                /* as its device sees them */
-	uint32_t begun, at[EVN_SLOTS]; /* messages begun in a kernel of their own; how many when the slot's last was */
+	evn_buf *flags; /* as its device sees them */
+	uint32_t begun,
+		at[EVN_STREAMS]; /* messages begun in a kernel of their own; how many when the stream's last was */
 } member;
 
 typedef struct {
@@ -128,7 +129,7 @@ static evn_status begin(void *own, evn_comm *c, uint32_t rank, const evn_sum *s,
 	evn_args a = evn_args_begin(m->arrive);
 	evn_arg_buf(&a, m->flags);
 	evn_arg_u32(&a, rank);
-	m->at[s->slot] = ++m->begun;
+	m->at[s->stream] = ++m->begun;
 	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	return evn_queue_flush(c->members[rank].queue, err); /* the others spin until this rank's count comes */
 }
@@ -153,7 +154,7 @@ static evn_status wait_and_add(member *m, evn_comm *c, uint32_t rank, const evn_
 {
 	evn_args a = evn_args_begin(m->wait);
 	arg_flags(&a, m, c, rank);
-	evn_arg_u32(&a, m->begun - m->at[s->slot]);
+	evn_arg_u32(&a, m->begun - m->at[s->stream]);
 	EVN_TRY(evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, done, err));
 	return evn_enqueue_sum(c, rank, s, err);
 }

@@ -29,10 +29,10 @@ static evn_status complete(mapping *p, evn_comm *c, uint32_t rank, const evn_sum
 {
 	evn_member *m = &c->members[rank];
 	const evn_store *st = evn_store_of(c, s);
-	const uint32_t index = m->index[s->slot];
+	const uint32_t index = m->index[s->stream];
 	if (!st->copies || !(s->ranks >> rank & 1))
 		return evn_comm_finish(c, rank, err);
-	p->buf[index] = evn_store_next(st, c, rank, s->slot)->of[rank];
+	p->buf[index] = evn_store_next(st, c, rank, s->stream)->of[rank];
 	evn_wait_begins(m);
 	evn_status status = evn_map(m->queue, p->buf[index], bytes, EVN_MAP_READ, true, &p->mapped[index], err);
 	evn_wait_ends(m);
@@ -57,14 +57,14 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 	evn_member *m = &c->members[rank];
 	const evn_store *st = evn_store_of(c, s);
 	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
-	const uint32_t index = m->index[s->slot];
+	const uint32_t index = m->index[s->stream];
 	EVN_TRY(evn_pack(c, rank, s, err));
 	EVN_TRY(complete(&mappings[rank], c, rank, s, bytes, err));
 	EVN_TRY(wait_for_ranks(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks && st->copies; i++)
 		if (i != rank && s->ranks >> i & 1)
-			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->slot)->of[i], mappings[i].mapped[index],
-									bytes, err));
+			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->stream)->of[i],
+									mappings[i].mapped[index], bytes, err));
 	forget(&mappings[rank], m->queue, index ^ 1);
 	return evn_enqueue_sum(c, rank, s, err);
 }

@@ -26,7 +26,7 @@ static uint64_t bytes_apart(const evn_message_format *f, uint64_t n_floats)
 	return evn_round_up(evn_message_bytes(f, n_floats), EVN_PART_ALIGN);
 }
 
-/* Between contexts, which is the most: copies of all. A second slot, with flags, is two messages more of the rank's
+/* Between contexts, which is the most: copies of all. A second stream, with flags, is two messages more of the rank's
  * own. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats)
 {
@@ -95,7 +95,7 @@ evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format
 {
 	*st = (evn_store){.format = f,
 					  .apart = bytes_apart(f, c->max_floats),
-					  .n_messages = in_host_memory ? EVN_SLOTS * EVN_BUFFERS : EVN_BUFFERS,
+					  .n_messages = in_host_memory ? EVN_STREAMS * EVN_BUFFERS : EVN_BUFFERS,
 					  .copies = !in_host_memory && !evn_one_context(c)};
 	for (uint32_t i = 0; i < c->n_ranks && c->n_ranks > 1 && !in_host_memory; i++)
 		st->copies |= !evn_device_unified_memory(device_of(c, i));
@@ -145,7 +145,7 @@ evn_status evn_pack(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err
 		EVN_TRY(evn_kernel_get(&m->pack, m->queue, &spec, "pack", err));
 	}
 	evn_args a = evn_args_begin(m->pack);
-	evn_arg_buf(&a, evn_store_next(&c->packed, c, rank, s->slot)->of[rank]);
-	evn_arg_buf(&a, evn_store_next(&c->partials, c, rank, s->slot)->of[rank]);
+	evn_arg_buf(&a, evn_store_next(&c->packed, c, rank, s->stream)->of[rank]);
+	evn_arg_buf(&a, evn_store_next(&c->partials, c, rank, s->stream)->of[rank]);
 	return evn_launch_items(&a, s->n_rows * s->stride / 32, err);
 }

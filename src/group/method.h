@@ -7,8 +7,8 @@
 #include "group/comm.h"
 
 #define EVN_SHORT_FLOATS (1u << 16) /* messages up to so many are short: their latency matters most */
-#define EVN_SLOTS 2                 /* messages that may be in flight at once */
-#define EVN_BUFFERS 2               /* of a slot that alternate */
+#define EVN_STREAMS 2               /* messages that may be in flight at once */
+#define EVN_BUFFERS 2               /* of a stream that alternate */
 
 /* How messages are written: blocks of 32 columns. A format is a row of formats[] in messages.c and a file in
  * kernels/message/. */
@@ -31,7 +31,7 @@ typedef struct {
 typedef struct {
 	const evn_message_format *format;
 	uint64_t apart;
-	uint32_t n_messages; /* of a rank: EVN_BUFFERS for each slot */
+	uint32_t n_messages; /* of a rank: EVN_BUFFERS for each stream */
 	bool copies;
 	evn_messages *messages; /* (n_ranks, n_messages) */
 	uint8_t *host;          /* memory that all devices see; NULL: buffers of their own */
@@ -50,7 +50,7 @@ typedef struct {
 
 typedef struct {
 	evn_queue *queue;
-	uint32_t index[EVN_SLOTS];         /* which buffer of the slot comes next */
+	uint32_t index[EVN_STREAMS];       /* which buffer of the stream comes next */
 	evn_sum_kernels of_f32, of_packed; /* messages */
 	evn_kernel *pack;                  /* built at first use */
 	evn_exchange *exchanges;           /* of this step, kept until its end for their times */
@@ -116,15 +116,16 @@ uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats);
 evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format *f, bool in_host_memory,
 							evn_error *err);
 void evn_store_free(evn_store *st, const evn_comm *c);
-/* The messages in one of the slot's buffers, as rank's device sees them. */
-static inline const evn_messages *evn_store_at(const evn_store *st, uint32_t rank, uint32_t slot, uint32_t index)
+/* The messages in one of the stream's buffers, as rank's device sees them. */
+static inline const evn_messages *evn_store_at(const evn_store *st, uint32_t rank, uint32_t stream, uint32_t index)
 {
-	return &st->messages[rank * st->n_messages + slot * EVN_BUFFERS + index];
+	return &st->messages[rank * st->n_messages + stream * EVN_BUFFERS + index];
 }
 /* Those of rank's next all-reduce. */
-static inline const evn_messages *evn_store_next(const evn_store *st, const evn_comm *c, uint32_t rank, uint32_t slot)
+static inline const evn_messages *evn_store_next(const evn_store *st, const evn_comm *c, uint32_t rank,
+												 uint32_t stream)
 {
-	return evn_store_at(st, rank, slot, c->members[rank].index[slot]);
+	return evn_store_at(st, rank, stream, c->members[rank].index[stream]);
 }
 
 /* Whether the message travels packed. */

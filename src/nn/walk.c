@@ -104,7 +104,7 @@ static evn_sum sum_behind(const evn_walker *w, uint32_t block, const evn_micro_b
 					 .n_rows = mb->rows.n_rows,
 					 .stride = w->workspace->dim_stride,
 					 .ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks,
-					 .slot = mb->stream,
+					 .stream = mb->stream,
 					 .overlaps = mb->overlaps,
 					 .packs = mb->rows.phase == EVN_PROMPT,
 					 .scale = w->workspace->graph->blocks[block].residual_scale,

@@ -120,79 +120,79 @@ static void check_sums(const char *devices, uint32_t repeat, evn_reduce how)
 
 /* ---- two long messages in flight at once, each with an x of its own ----------------------------------------- */
 
-enum { SLOTS = 2, SLOT_ROUNDS = 5, SLOT_FLOATS = LONG_FLOATS + 96 };
+enum { STREAMS = 2, STREAM_ROUNDS = 5, STREAM_FLOATS = LONG_FLOATS + 96 };
 
 typedef struct {
 	ranks r;
-	evn_buf *x[SLOTS][EVN_MAX_RANKS];
-	float partial[EVN_MAX_RANKS][SLOT_FLOATS];
-} slots;
+	evn_buf *x[STREAMS][EVN_MAX_RANKS];
+	float partial[EVN_MAX_RANKS][STREAM_FLOATS];
+} streams;
 
-static evn_sum slot_sum(const slots *l, uint32_t rank, uint32_t slot, uint32_t round)
+static evn_sum stream_sum(const streams *l, uint32_t rank, uint32_t stream, uint32_t round)
 {
-	return (evn_sum){.x = l->x[slot][rank],
+	return (evn_sum){.x = l->x[stream][rank],
 					 .n_rows = 1,
-					 .stride = SLOT_FLOATS,
-					 .ranks = mask_of(round * SLOTS + slot, l->r.n),
-					 .slot = slot,
+					 .stride = STREAM_FLOATS,
+					 .ranks = mask_of(round * STREAMS + stream, l->r.n),
+					 .stream = stream,
 					 .overlaps = true,
 					 .scale = 1};
 }
 
-static evn_status end_slot(slots *l, uint32_t rank, uint32_t slot, uint32_t round, evn_error *err)
+static evn_status end_stream(streams *l, uint32_t rank, uint32_t stream, uint32_t round, evn_error *err)
 {
-	const evn_sum sum = slot_sum(l, rank, slot, round);
+	const evn_sum sum = stream_sum(l, rank, stream, round);
 	return evn_comm_all_reduce_end(l->r.comm, rank, &sum, err);
 }
 
-static evn_status begin_slot(slots *l, uint32_t rank, uint32_t slot, uint32_t round, evn_error *err)
+static evn_status begin_stream(streams *l, uint32_t rank, uint32_t stream, uint32_t round, evn_error *err)
 {
-	const evn_sum sum = slot_sum(l, rank, slot, round);
+	const evn_sum sum = stream_sum(l, rank, stream, round);
 	float *partial = l->partial[rank];
-	for (uint32_t i = 0; i < SLOT_FLOATS; i++)
-		partial[i] = sum.ranks >> rank & 1 ? value(round * SLOTS + slot, rank, i) : 1e30f;
-	EVN_TRY(evn_write(l->r.queues[rank], evn_comm_partial(l->r.comm, rank, slot), 0, partial,
-					  SLOT_FLOATS * sizeof *partial, err));
+	for (uint32_t i = 0; i < STREAM_FLOATS; i++)
+		partial[i] = sum.ranks >> rank & 1 ? value(round * STREAMS + stream, rank, i) : 1e30f;
+	EVN_TRY(evn_write(l->r.queues[rank], evn_comm_partial(l->r.comm, rank, stream), 0, partial,
+					  STREAM_FLOATS * sizeof *partial, err));
 	return evn_comm_all_reduce_begin(l->r.comm, rank, &sum, err);
 }
 
-static evn_status run_slots(void *arg, uint32_t rank, evn_error *err)
+static evn_status run_streams(void *arg, uint32_t rank, evn_error *err)
 {
-	slots *l = arg;
+	streams *l = arg;
 	evn_comm_step_begin(l->r.comm, rank);
-	for (uint32_t round = 0; round <= SLOT_ROUNDS; round++)
-		for (uint32_t slot = 0; slot < SLOTS; slot++) {
-			nanosleep(&(struct timespec){0, 100000 * (long)(mixed(round, rank, slot) % 8)}, NULL);
+	for (uint32_t round = 0; round <= STREAM_ROUNDS; round++)
+		for (uint32_t stream = 0; stream < STREAMS; stream++) {
+			nanosleep(&(struct timespec){0, 100000 * (long)(mixed(round, rank, stream) % 8)}, NULL);
 			if (round)
-				EVN_TRY(end_slot(l, rank, slot, round - 1, err));
-			if (round < SLOT_ROUNDS)
-				EVN_TRY(begin_slot(l, rank, slot, round, err));
+				EVN_TRY(end_stream(l, rank, stream, round - 1, err));
+			if (round < STREAM_ROUNDS)
+				EVN_TRY(begin_stream(l, rank, stream, round, err));
 		}
 	return evn_comm_step_end(l->r.comm, rank, err);
 }
 
-static float slot_want(const slots *l, uint32_t slot, uint32_t i)
+static float stream_want(const streams *l, uint32_t stream, uint32_t i)
 {
 	float x = 0;
-	for (uint32_t round = 0; round < SLOT_ROUNDS; round++) {
+	for (uint32_t round = 0; round < STREAM_ROUNDS; round++) {
 		float sum = 0;
 		for (uint32_t k = 0; k < l->r.n; k++)
-			if (mask_of(round * SLOTS + slot, l->r.n) >> k & 1)
-				sum += value(round * SLOTS + slot, k, i);
+			if (mask_of(round * STREAMS + stream, l->r.n) >> k & 1)
+				sum += value(round * STREAMS + stream, k, i);
 		x += sum;
 	}
 	return x;
 }
 
-static void check_slot(slots *l, uint32_t rank, uint32_t slot)
+static void check_stream(streams *l, uint32_t rank, uint32_t stream)
 {
 	evn_error err = {0};
 	float *got = l->partial[rank];
-	require_ok(evn_read(l->r.queues[rank], l->x[slot][rank], 0, got, SLOT_FLOATS * sizeof *got, &err));
-	for (uint32_t i = 0; i < SLOT_FLOATS; i++) {
-		float want = slot_want(l, slot, i);
+	require_ok(evn_read(l->r.queues[rank], l->x[stream][rank], 0, got, STREAM_FLOATS * sizeof *got, &err));
+	for (uint32_t i = 0; i < STREAM_FLOATS; i++) {
+		float want = stream_want(l, stream, i);
 		if (memcmp(&got[i], &want, sizeof want))
-			fail_msg("rank %u, message %u: x[%u] is %.9g, expected %.9g", rank, slot, i, (double)got[i],
+			fail_msg("rank %u, message %u: x[%u] is %.9g, expected %.9g", rank, stream, i, (double)got[i],
 					 (double)want);
 	}
 }
@@ -200,28 +200,28 @@ static void check_slot(slots *l, uint32_t rank, uint32_t slot)
 static void test_two_at_once(void **at)
 {
 	evn_error err = {0};
-	slots *l = calloc(1, sizeof *l);
+	streams *l = calloc(1, sizeof *l);
 	(void)at;
 	assert_non_null(l);
 	open_ranks_for(&l->r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F32,
-				   SLOTS * SLOT_FLOATS);
-	assert_true(evn_comm_overlaps(l->r.comm, SLOT_FLOATS));
-	assert_false(evn_comm_overlaps(l->r.comm, SLOT_FLOATS + 32)); /* no room for two */
-	assert_false(evn_comm_overlaps(l->r.comm, LONG_FLOATS));      /* short ones take their time in one */
-	for (uint32_t slot = 0; slot < SLOTS; slot++)
+				   STREAMS * STREAM_FLOATS);
+	assert_true(evn_comm_overlaps(l->r.comm, STREAM_FLOATS));
+	assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS + 32)); /* no room for two */
+	assert_false(evn_comm_overlaps(l->r.comm, LONG_FLOATS));        /* short ones take their time in one */
+	for (uint32_t stream = 0; stream < STREAMS; stream++)
 		for (uint32_t k = 0; k < l->r.n; k++) {
-			require_ok(evn_buf_create(&l->x[slot][k], l->r.devices[k], SLOT_FLOATS * sizeof(float), EVN_BUF_DEVICE,
-									  "x", &err));
-			require_ok(evn_fill_zero(l->r.queues[k], l->x[slot][k], &err));
+			require_ok(evn_buf_create(&l->x[stream][k], l->r.devices[k], STREAM_FLOATS * sizeof(float),
+									  EVN_BUF_DEVICE, "x", &err));
+			require_ok(evn_fill_zero(l->r.queues[k], l->x[stream][k], &err));
 		}
-	require_ok(evn_team_run(l->r.team, run_slots, l, NULL, NULL, &err));
-	for (uint32_t slot = 0; slot < SLOTS; slot++)
+	require_ok(evn_team_run(l->r.team, run_streams, l, NULL, NULL, &err));
+	for (uint32_t stream = 0; stream < STREAMS; stream++)
 		for (uint32_t k = 0; k < l->r.n; k++) {
-			check_slot(l, k, slot);
-			evn_buf_free(l->x[slot][k]);
+			check_stream(l, k, stream);
+			evn_buf_free(l->x[stream][k]);
 		}
 	assert_true(evn_comm_fall_back(l->r.comm));
-	assert_false(evn_comm_overlaps(l->r.comm, SLOT_FLOATS)); /* the host would have to wait */
+	assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS)); /* the host would have to wait */
 	ranks_close(&l->r);
 	free(l);
 }
