@@ -5,19 +5,17 @@
 #include "tiles.cl"
 
 // qkv = W_in x; attended (stride columns, f32) = attention over it, k and v appended; stored = attended in the form that
-// the second product reads; y = W_out stored. The matrices' windows as in matvec. at: stride and offset of attended;
-// tiles: of W_in and of W_out. One work-item.
+// the second product reads; y = W_out stored. The matrices' windows as in matvec. at: stride and offset of attended.
+// One work-item.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
-void attention_block(ATTENTION_PARAMETERS, global float *attended, uint2 at, uint2 tiles, global float *y, const global uchar *x,
-                    const global uchar *w_in, uint in_begin, uint in_tile_steps, uint in_steps, global float *stored,
-                    const global uchar *w_out, uint out_begin, uint out_tile_steps, uint out_steps)
+void attention_block(ATTENTION_PARAMETERS, global float *attended, uint2 at, global float *y, const global uchar *x,
+                     const global uchar *w_in, window in, global float *stored, const global uchar *w_out, window out)
 {
 	const attention_input a = ATTENTION_INPUT;
 	const row_span s = load_span(spans, 0);
-	const global uchar *in = STEP(w_in, in_begin), *out = STEP(w_out, out_begin);
 	uint n_kv = (a.skip + a.n_heads + GROUP - 1) / GROUP;
-	for (uint group = 0; group * TILES < tiles.x; group++)
-		multiply_rows(qkv, x, in, in_tile_steps, in_steps, tiles.x, group, 0);
+	for (uint group = 0; group * TILES < in.w; group++)
+		multiply_rows(qkv, x, WINDOW_BEGIN(w_in, in), in.y, in.z, in.w, group, 0);
 	for (uint kv = 0; kv < n_kv; kv++) {
 		query_block b = {kv, own_begin(&a, kv), 0, 0};
 		b.n_own = own_end(&a, kv) - b.begin;
@@ -30,6 +28,6 @@ void attention_block(ATTENTION_PARAMETERS, global float *attended, uint2 at, uin
 	}
 	for (uint b = 0; b < at.x / 32; b++)
 		store_block(stored, 0, at.x, b, vload16(2 * b, attended), vload16(2 * b + 1, attended));
-	for (uint group = 0; group * TILES < tiles.y; group++)
-		multiply_rows(y, (const global uchar *)stored, out, out_tile_steps, out_steps, tiles.y, group, 0);
+	for (uint group = 0; group * TILES < out.w; group++)
+		multiply_rows(y, (const global uchar *)stored, WINDOW_BEGIN(w_out, out), out.y, out.z, out.w, group, 0);
 }

@@ -2,19 +2,19 @@
 #include "blocks.cl"
 #include "tile.cl"
 
-// y[token][y_offset + row] = W[row] . x[token], x of n_steps * STEP_LEN columns. W begins with step `begin` of w, where a
-// tile has tile_steps. Work-groups as in blocks.cl, a tile for columns.
+// y[token][y_offset + row] = W[row] . x[token], at: y_stride and y_offset. Work-groups as in blocks.cl, a tile
+// for columns.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
-void matmul(global float *y, uint y_stride, uint y_offset, const global uchar *x, uint x_stride, const global uchar *w,
-            uint begin, uint tile_steps, uint n_steps, uint n_blocks)
+void matmul(global float *y, uint2 at, const global uchar *x, uint x_stride, const global uchar *w, window win,
+            uint n_blocks)
 {
 	size_t block = block_of_tokens(), tile = get_group_id(1), first = block * EVN_BLOCK_TOKENS, row_bytes = ROW_BYTES(x_stride);
 	float16 sums[EVN_BLOCK_TOKENS];
 	if (block >= n_blocks)
 		return;
-	multiply_block(sums, x + first * row_bytes, row_bytes, STEP(w, begin + tile * tile_steps), n_steps);
-	global float *out = y + first * y_stride + y_offset + tile * EVN_TILE_ROWS;
+	multiply_block(sums, x + first * row_bytes, row_bytes, STEP(w, win.x + tile * win.y), win.z);
+	global float *out = y + first * at.x + at.y + tile * EVN_TILE_ROWS;
 #pragma unroll
 	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
-		vstore16(sums[t], 0, out + t * y_stride);
+		vstore16(sums[t], 0, out + t * at.x);
 }

@@ -17,6 +17,11 @@
 #define SLICES 1
 #endif
 
+// A window of weights, as kernels are told it: the step of w with which it begins, steps from one tile to the next, steps that
+// are used of each tile, tiles.
+typedef uint4 window;
+#define WINDOW_BEGIN(w, win) STEP(w, (win).x)
+
 // Step `s` of the tiles at w.
 #define STEP(w, s) ((w) + (size_t)(s) * (STEP_BYTES * EVN_TILE_ROWS))
 

@@ -56,7 +56,6 @@ evn_status evn_op_attention_block(evn_ops *o, evn_attention_ops *attention_ops, 
 	evn_arg_attention(&a, at, row);
 	evn_arg_buf(&a, rows);
 	evn_arg_u32x2(&a, (uint32_t[]){stride, h->out->x_shift});
-	evn_arg_u32x2(&a, (uint32_t[]){h->in->parts[0].rows / EVN_TILE_ROWS, h->out->parts[0].rows / EVN_TILE_ROWS});
 	return launch_fused(&a, h, attended, err);
 }
 
@@ -72,7 +71,6 @@ evn_status evn_op_feed_forward_block(evn_ops *o, const evn_fused *h, uint32_t up
 	}
 	evn_args a = evn_args_begin(*k);
 	evn_arg_u32(&a, stride);
-	evn_arg_u32(&a, evn_up_tile(h->in, up_offset));
-	evn_arg_u32x2(&a, (uint32_t[]){up_offset / EVN_TILE_ROWS, h->out->parts[0].rows / EVN_TILE_ROWS});
+	evn_arg_u32x2(&a, (uint32_t[]){evn_up_tile(h->in, up_offset), up_offset / EVN_TILE_ROWS});
 	return launch_fused(&a, h, gated, err);
 }

@@ -74,9 +74,7 @@ static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_act
 void evn_arg_tiles(evn_args *a, const evn_matrix_part *p)
 {
 	evn_arg_buf(a, p->tiles);
-	evn_arg_u32(a, p->begin);
-	evn_arg_u32(a, p->tile_steps);
-	evn_arg_u32(a, p->n_steps);
+	evn_arg_u32x4(a, (uint32_t[]){p->begin, p->tile_steps, p->n_steps, p->rows / EVN_TILE_ROWS});
 }
 
 /* The arguments that matvec and matmul share. */
@@ -85,8 +83,7 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 {
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
-	evn_arg_u32(&a, y_stride);
-	evn_arg_u32(&a, p->y_offset);
+	evn_arg_u32x2(&a, (uint32_t[]){y_stride, p->y_offset});
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, x_stride);
 	evn_arg_tiles(&a, p);
@@ -106,7 +103,6 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_form
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
-	evn_arg_u32(&a, n_tiles);
 	evn_arg_u32(&a, first);
 	return evn_launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok, o->items, err);
 }
@@ -291,8 +287,7 @@ static evn_args swiglu_args(evn_kernel *k, const gated_rows *g)
 	evn_arg_buf(&a, g->x);
 	evn_arg_u32(&a, g->x_stride);
 	evn_arg_tiles(&a, g->gates);
-	evn_arg_u32(&a, g->up);
-	evn_arg_u32(&a, g->n_tiles);
+	evn_arg_u32x2(&a, (uint32_t[]){g->up, g->n_tiles});
 	return a;
 }
 
