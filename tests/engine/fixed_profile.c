@@ -1,0 +1,44 @@
+/* fixed_profile.c - rates that nobody measured, for tests of what an engine computes. Such tests give their shares or
+ * want no particular ones, and measuring would take most of their time. The linker puts these two functions in the
+ * place of the real ones (--wrap). What measures for real: test_profile, test_tune, and the programs of tests/cli. */
+#include "engine/profile.h"
+
+evn_status __wrap_evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s,
+								   const evn_model *m, const evn_profile_options *o, evn_error *err);
+evn_status __wrap_evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
+								  const evn_model *m, const evn_profile_options *o, evn_error *err);
+
+/* A CPU's, in round numbers. A driver of one platform shares a context among its devices, so they can meet by events.
+ */
+static evn_profile profile_of(const evn_system *s, const evn_pick *picks, uint32_t n)
+{
+	evn_profile p = {.host_us = n > 1 ? 200 : 0, .events_us = n > 1 ? 100 : 0};
+	for (uint32_t i = 0; i < n; i++) {
+		p.ranks[i] = (evn_rank_profile){.gemv_gbs = 10,
+										.prompt_gflops = 40,
+										.gemm_gflops = 40,
+										.training_gflops = 20,
+										.gemm_from = UINT32_MAX,
+										.dot = EVN_DOT_NONE,
+										.launch_us = 5,
+										.map_us = 10};
+		if (evn_system_platform(s, picks[i].device) != evn_system_platform(s, picks[0].device))
+			p.events_us = 0;
+	}
+	return p;
+}
+
+evn_status __wrap_evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s,
+								   const evn_model *m, const evn_profile_options *o, evn_error *err)
+{
+	(void)m, (void)o, (void)err;
+	for (uint32_t i = 0; i < n; i++)
+		*requests[i].out = profile_of(s, requests[i].picks, requests[i].n);
+	return EVN_OK;
+}
+
+evn_status __wrap_evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
+								  const evn_model *m, const evn_profile_options *o, evn_error *err)
+{
+	return __wrap_evn_profiles_get(&(evn_profile_request){out, picks, n}, 1, s, m, o, err);
+}
