@@ -353,7 +353,8 @@ static void halves(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1+1",
 static void two_drivers(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl,intel", EVN_REDUCE_HOST, false); }
 static void float_weights(void **at) { (void)at, check("EVENER_TEST_MODEL_F32", "pocl", EVN_REDUCE_AUTO, false); }
 
-int main(void)
+/* With an argument: the cases of that name. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_rank_8_bits), cmocka_unit_test(one_rank_f32), cmocka_unit_test(one_core),
@@ -366,6 +367,8 @@ int main(void)
 		return missing("pocl, intel");
 	if (evn_system_open(&drivers, &err) != EVN_OK)
 		return fprintf(stderr, "%s\n", err.text), 1;
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	evn_system_close(drivers);
 	return failed;

@@ -417,7 +417,8 @@ static void additions_agree(void **state)
 	compare_additions("gpt2", of_gpt2);
 }
 
-int main(void)
+/* With an argument: the cases of that name. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(loss_grows_along_gradients),
 									   cmocka_unit_test(masks_follow_their_key), cmocka_unit_test(cuts_agree),
@@ -426,6 +427,8 @@ int main(void)
 	if (!driver_exists("pocl"))
 		return missing("PoCL");
 	require_ok(evn_system_open(&drivers, &err));
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	evn_system_close(drivers);
 	return failed;

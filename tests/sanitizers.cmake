@@ -1,0 +1,21 @@
+# The tests that run in a build with sanitizers. They get the label "sanitized"; the target of that name builds those
+# for ThreadSanitizer. Kernels are not instrumented: what matters here is the host's memory and the threads of the ranks.
+# ThreadSanitizer needs no suppressions: it sees the locks of PoCL, by which its threads hand buffers over.
+add_test(NAME engine/test_batch_halves COMMAND test_batch halves)
+add_test(NAME train/test_gradients_cuts COMMAND test_gradients cuts_agree)
+set_tests_properties(engine/test_batch_halves train/test_gradients_cuts PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 120
+	ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
+
+get_property(sanitized DIRECTORY PROPERTY TESTS)
+add_custom_target(sanitized)
+if(EVN_SANITIZE STREQUAL "thread")
+	add_dependencies(sanitized evener_probe test_turns test_team test_threads test_batch)
+	list(FILTER sanitized INCLUDE REGEX "^(base/test_turns|group/test_team|engine/test_threads|engine/test_batch_halves)$")
+else()
+	list(FILTER sanitized INCLUDE REGEX "^((base|model|plan|cli|find|group|nn)/|ocl/test_source$|\
+engine/test_(threads|errors|memory|simple_lm|batch_halves)$|train/test_gradients_cuts$)")
+endif()
+foreach(test IN LISTS sanitized)
+	set_property(TEST ${test} APPEND PROPERTY LABELS sanitized)
+	set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT TSAN_OPTIONS=history_size=4)
+endforeach()
