@@ -10,7 +10,7 @@
 #include "base/child.h"
 #include "ocl/gemm_params.h"
 
-#define TIME_LIMIT_NS ((uint64_t)120 * 1000000000u)
+#define TIME_LIMIT_NS ((uint64_t)360 * 1000000000u)
 #define FILE_LIMIT ((size_t)64 << 10)
 #define LINE_FORMAT "13" /* of the lines; part of the key */
 #define OTHERS 0.25      /* cores: what an idle desktop does is not worth a word */

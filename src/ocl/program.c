@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 #define BINARY_LIMIT ((size_t)256 << 20)
-#define BUILD_OPTIONS "-cl-mad-enable"
+/* Without warnings: PoCL prints their number to stderr, where only what the user must know belongs. */
+#define BUILD_OPTIONS "-cl-mad-enable -w"
 #define LANGUAGE "-cl-std=CL1.2" /* unless the defines name a later one */
 
 static evn_status load_source(const evn_device *d, const char *sources, char **text, evn_error *err)
