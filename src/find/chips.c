@@ -1,4 +1,5 @@
-/* chips.c - which devices are one piece of silicon under several drivers: used together they only fight for it. */
+/* chips.c - finds devices of several drivers that are the same chip. Such devices compete for its cores if they are
+ * used together. */
 #include "find/found.h"
 
 #include <ctype.h>
@@ -49,7 +50,7 @@ static bool one_chip(const evn_found *devices, size_t n, const evn_found *a, con
 	if (strcmp(a->info.type, b->info.type) != 0)
 		return false;
 	if (!strcmp(a->info.type, "cpu"))
-		return true; /* CPU drivers offer the host, all of it */
+		return true; /* every CPU driver offers all cores of the host */
 	if (a->pci[0] && b->pci[0])
 		return !strcmp(a->pci, b->pci);
 	if (a->uuid[0] && b->uuid[0] && !strcmp(a->uuid, b->uuid))

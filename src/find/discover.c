@@ -1,5 +1,5 @@
-/* discover.c - every device of every platform; a platform without devices, and a driver that failed its
- * probe, become problem entries. */
+/* discover.c - lists every device of every platform. A platform without devices and a driver that failed its probe
+ * become problem entries. */
 #include "base/child.h"
 #include "find/found.h"
 
@@ -11,8 +11,8 @@
 
 #define MAX_PLATFORMS 64
 #define MAX_DEVICES 256
-#define PROBE_LIMIT_NS 20000000000u /* a slow compiler under load needs a few seconds */
-#define PLATFORM_NOT_FOUND (-1001)  /* the loader's answer when there is no driver at all */
+#define PROBE_LIMIT_NS 20000000000u /* a slow compiler needs several seconds when the machine is busy */
+#define PLATFORM_NOT_FOUND (-1001)  /* the loader's answer if there is no driver at all */
 
 const char *const evn_feature_names[EVN_FEATURE_COUNT] = {
 	"fp16", "fp64", "subgroups", "int_dot", "svm_fine", "command_buffer", "vnni256", "vnni512", "avx2"};
@@ -122,14 +122,14 @@ evn_status evn_system_enumerate(evn_system **out, evn_error *err)
 
 /* ---- with the probe reports ------------------------------------------------------------------------------------ */
 
-/* Drivers are probed once a process: the loader reads OCL_ICD_VENDORS only at its own first call. */
+/* Drivers are probed once in a process, because the loader reads OCL_ICD_VENDORS only at its first call. */
 static struct {
 	pthread_once_t once;
 	evn_status status;
 	evn_error err;
 	evn_probed_driver *drivers;
 	size_t n;
-	atomic_bool touched; /* a driver has read its settings */
+	atomic_bool touched; /* a driver has read its environment variables */
 } first = {.once = PTHREAD_ONCE_INIT};
 
 static void probe_all(void)
@@ -152,7 +152,7 @@ const evn_probed_driver *evn_probed_drivers(size_t *n)
 	return first.drivers;
 }
 
-/* The report of the nth device of these names: equal devices are told apart by their order. */
+/* The report of device number nth with these names. Devices with equal names are told apart by their order. */
 static const evn_probe_device *find_report(const evn_found *f, size_t nth)
 {
 	for (size_t c = 0; c < first.n; c++)
@@ -176,7 +176,8 @@ static void log_step(void *user, const char *step)
 	evn_log(EVN_LOG_DEBUG, "%s", step);
 }
 
-/* Without a report - no probe program, or a driver that shows more devices now - the smoke kernels run here. */
+/* Runs the smoke kernels in this process if there is no report: the probe program is missing, or the driver shows
+ * more devices than it did to the probe. */
 static void apply_report(evn_system *s, size_t i)
 {
 	evn_found *f = &s->devices[i];
@@ -200,7 +201,7 @@ static void apply_report(evn_system *s, size_t i)
 	f->info.reason = f->info.usable ? NULL : f->reason;
 }
 
-/* A platform is known to the loader by name only; its .icd file says more. */
+/* The loader knows a platform by its name only. The path of its .icd file tells the user more. */
 static const char *file_of_platform(const char *name)
 {
 	for (size_t c = 0; c < first.n; c++)

@@ -1,4 +1,4 @@
-/* error.c - OpenCL codes by name: a number alone helps nobody. */
+/* error.c - the names of OpenCL error codes, because a number alone tells a user nothing. */
 #include "find/found.h"
 
 static const struct {

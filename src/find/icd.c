@@ -1,7 +1,7 @@
-/* icd.c - which drivers the OpenCL loader will open, and how to make it open fewer. The rules are ocl-icd's:
- * OCL_ICD_VENDORS is a folder of .icd files, one .icd file (looked for in the vendors folder when it has no slash),
- * or a library; unset, the vendors folder is OPENCL_VENDOR_PATH or /etc/OpenCL/vendors. Folders of .icd files, all
- * that is ever set from here, mean the same to the Khronos loader. */
+/* icd.c - finds which drivers the OpenCL loader will open, and makes it open fewer. The rules are those of ocl-icd:
+ * OCL_ICD_VENDORS is a folder of .icd files, one .icd file (searched in the vendors folder if it has no slash), or a
+ * library. If it is not set, the vendors folder is OPENCL_VENDOR_PATH or /etc/OpenCL/vendors. evener itself only sets
+ * folders of .icd files; the Khronos loader reads those in the same way. */
 #include "find/found.h"
 
 #include <dirent.h>
@@ -20,7 +20,7 @@ static bool ends_with_icd(const char *name)
 	return len > 4 && !strcmp(name + len - 4, ".icd");
 }
 
-/* Variables that change which devices a driver shows or how it compiles. Order in the environment means nothing. */
+/* Hashes the variables that change which devices a driver shows or how it compiles. Their order does not matter. */
 static uint64_t hash_environment(void)
 {
 	static const char *const prefixes[] = {
@@ -49,7 +49,7 @@ static uint64_t hash_state(const char *path, const char *library, uint64_t envir
 	return evn_hash(h, &environment, sizeof environment);
 }
 
-/* The first line of the file. An unreadable or empty file is nothing to the loader, and nothing here. */
+/* The first line of the file. The loader ignores an unreadable or empty file, and so does this function. */
 static char *read_library(const char *path)
 {
 	char *text = NULL;
@@ -64,7 +64,7 @@ static char *read_library(const char *path)
 	return text;
 }
 
-/* Takes both strings. */
+/* Takes ownership of both strings. */
 static evn_status add_icd(evn_icd **icds, size_t *n, char *path, char *library, evn_error *err)
 {
 	evn_icd *grown = path && library ? realloc(*icds, (*n + 1) * sizeof **icds) : NULL;
@@ -143,7 +143,7 @@ void evn_icds_free(evn_icd *icds, size_t n)
 	free(icds);
 }
 
-/* The number keeps the loader's order where its folder is sorted, and names apart. */
+/* The number in the file name keeps the loader's order where it sorts the folder, and it keeps the names distinct. */
 static bool write_icd(const char *folder, size_t i, const char *library)
 {
 	char *path = evn_format("%s/%02zu.icd", folder, i);
@@ -152,7 +152,8 @@ static bool write_icd(const char *folder, size_t i, const char *library)
 	return ok;
 }
 
-/* Named by content: the same set is the same folder, whoever made it, and nobody need remove it. */
+/* The folder is named after a hash of its content. The same set thus has the same folder in every process, and no
+ * process has to remove it. */
 char *evn_icds_folder(const evn_icd *icds, const bool *keep, size_t n)
 {
 	uint64_t h = EVN_HASH_START;

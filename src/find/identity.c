@@ -1,5 +1,5 @@
-/* identity.c - what a driver says a platform or device is: names, limits, PCI address, UUID, and whether it meets the
- * baseline (OpenCL 1.2 with a compiler). */
+/* identity.c - reads what a driver says about a platform or device: names, limits, PCI address, UUID. It also checks
+ * the baseline (OpenCL 1.2 with a compiler). */
 #include "find/found.h"
 
 #include <CL/cl_ext.h>
@@ -9,15 +9,15 @@
 #include <string.h>
 #include <strings.h>
 
-/* Vendor queries older than the cross-vendor extension; not in every cl_ext.h. */
+/* Vendor queries that are older than the cross-vendor extension. Not every cl_ext.h defines them. */
 #define DEVICE_PCI_BUS_ID_NV 0x4008
 #define DEVICE_PCI_SLOT_ID_NV 0x4009
 #define DEVICE_PCI_DOMAIN_ID_NV 0x400A
 #define DEVICE_TOPOLOGY_AMD 0x4037
 
-#define MIN_GROUP 16 /* work-items our smallest kernels need in a group */
+#define MIN_GROUP 16 /* the work-items that the smallest kernels need in a work-group */
 
-/* Texts of drivers go to terminals and tab-separated reports. */
+/* Removes control characters, because drivers' texts go to terminals and to tab-separated reports. */
 static void copy_clean(char *out, size_t size, const char *text)
 {
 	size_t n = 0;
@@ -31,7 +31,7 @@ static void copy_clean(char *out, size_t size, const char *text)
 	out[n] = '\0';
 }
 
-/* malloc'd, NULL where the driver does not answer. */
+/* The answer is malloc'd; NULL if the driver does not answer. */
 static char *ask_device(cl_device_id d, cl_device_info what)
 {
 	size_t bytes = 0;
@@ -73,7 +73,8 @@ static void platform_text(cl_platform_id p, cl_platform_info what, char *out, si
 	free(text);
 }
 
-/* Mesa's two drivers share a suffix and Oclgrind has its own spelling, so names come before suffixes. */
+/* The platform's name is tried before its suffix: Mesa's two drivers share a suffix, and Oclgrind spells its suffix
+ * in its own way. */
 void evn_identify_platform(cl_platform_id platform, char *short_name, size_t short_size, char *name, size_t name_size)
 {
 	static const struct {
@@ -118,7 +119,8 @@ static void find_pci(evn_found *f)
 	else if (evn_cl_has_extension(d, "cl_nv_device_attribute_query") &&
 			 clGetDeviceInfo(d, DEVICE_PCI_BUS_ID_NV, sizeof bus, &bus, NULL) == CL_SUCCESS &&
 			 clGetDeviceInfo(d, DEVICE_PCI_SLOT_ID_NV, sizeof slot, &slot, NULL) == CL_SUCCESS) {
-		clGetDeviceInfo(d, DEVICE_PCI_DOMAIN_ID_NV, sizeof domain, &domain, NULL); /* older drivers know one domain */
+		clGetDeviceInfo(d, DEVICE_PCI_DOMAIN_ID_NV, sizeof domain, &domain,
+						NULL); /* older drivers have only domain 0 */
 		write_pci(f, domain, bus, slot >> 3, slot);
 	} else if (evn_cl_has_extension(d, "cl_amd_device_attribute_query") &&
 			   clGetDeviceInfo(d, DEVICE_TOPOLOGY_AMD, sizeof amd, &amd, NULL) == CL_SUCCESS && amd.type == 1)
@@ -212,7 +214,8 @@ static bool shared(const evn_found *devices, size_t n, size_t i, size_t offset)
 	return false;
 }
 
-/* "pocl/pthread-Intel-R-Xeon/0": no character that a device list or a shell takes for its own. */
+/* Makes an id like "pocl/pthread-Intel-R-Xeon/0", without characters that are special in a device list or in a
+ * shell. */
 static void name_by_ordinal(evn_found *devices, size_t i)
 {
 	evn_found *f = &devices[i];
@@ -232,7 +235,8 @@ static void name_by_ordinal(evn_found *devices, size_t i)
 	snprintf(f->stable_id, sizeof f->stable_id, "%.31s/%.120s/%u", f->platform, plain, ordinal);
 }
 
-/* An id that two devices share - one GPU under two drivers, or a driver that repeats itself - tells neither apart. */
+/* A UUID or PCI address identifies a device only if no other device has the same. Two drivers of one GPU share them,
+ * and some drivers report the same for all devices. */
 void evn_name_stably(evn_found *devices, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
-/* probe.c - tries every driver in a child of its own, keeps the report on disk when all went well, and keeps drivers
- * that failed away from this process. */
+/* probe.c - probes every driver in a child process. A report without failures is cached. Drivers that failed are kept
+ * out of this process. */
 #include "base/child.h"
 #include "find/found.h"
 
@@ -14,7 +14,7 @@
 
 /* ---- remembered reports ---------------------------------------------------------------------------------------- */
 
-/* Another build of the probe may try other kernels: its file's state is part of the key. */
+/* The key contains the state of the probe program's file, because another build of it may try other kernels. */
 uint64_t evn_probe_key(const evn_icd *icd, const char *probe)
 {
 	struct stat st = {0};
@@ -53,7 +53,7 @@ static bool recall(evn_probed_driver *c, const char *probe)
 	return c->probed;
 }
 
-/* A device whose first kernel failed may work the next time: asked again. */
+/* The report is not cached if a device's first kernel failed, because that may succeed the next time. */
 static void remember(const evn_probed_driver *c, const char *probe, const char *text)
 {
 	bool all_ran = library_unchanged(&c->report);
@@ -100,7 +100,7 @@ static void judge_driver(evn_probed_driver *c, const evn_child *child, const cha
 {
 	evn_probe_report *r = &c->report;
 	if (!child->started)
-		return; /* nothing is known against the driver */
+		return; /* the child did not run, so the driver is not to blame */
 	evn_probe_report_parse(r, child->output);
 	const char *step = r->step[0] ? r->step : "starting";
 	if (child->timed_out && !r->complete)
@@ -120,7 +120,7 @@ static void judge_driver(evn_probed_driver *c, const evn_child *child, const cha
 
 /* ---- all drivers ----------------------------------------------------------------------------------------------- */
 
-/* Each child sees one driver, through a folder of its own. */
+/* Each child process sees one driver, through a vendors folder of its own. */
 static bool prepare_child(evn_child *child, const evn_probed_driver *c, const char *probe)
 {
 	child->vendors = evn_icds_folder(&c->icd, &(bool){true}, 1);
@@ -156,7 +156,7 @@ static evn_status probe_unknown(evn_probed_driver *drivers, size_t n, const char
 	return EVN_OK;
 }
 
-/* Only when something is wrong: a user's own setting stays as it is otherwise. */
+/* Changes OCL_ICD_VENDORS only if a driver failed. Otherwise the user's own setting stays. */
 static evn_status leave_out_bad(const evn_probed_driver *drivers, size_t n, evn_error *err)
 {
 	size_t good = 0;
@@ -194,7 +194,7 @@ evn_status evn_drivers_probe(evn_probed_driver **out, size_t *n, const char *pro
 	}
 	for (size_t i = 0; i < *n; i++)
 		drivers[i].icd = icds[i];
-	free(icds); /* their strings moved */
+	free(icds); /* the drivers own its strings now */
 	evn_status s = probe_unknown(drivers, *n, probe, limit_ns, err);
 	if (s == EVN_OK)
 		s = leave_out_bad(drivers, *n, err);

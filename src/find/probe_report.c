@@ -1,4 +1,4 @@
-/* probe_report.c - what the child that probes a driver writes, and how the parent reads it. */
+/* probe_report.c - the report on a driver: how the probing child writes it, and how the parent reads it. */
 #include "find/found.h"
 
 #include <dlfcn.h>
@@ -22,7 +22,8 @@ EVN_PRINTF(2, 3) static void say(int fd, const char *fmt, ...)
 
 static void say_step(void *user, const char *step) { say(*(const int *)user, "step\t%s\n", step); }
 
-/* Where the loader found it, so that a later version of the file is known to be another. */
+/* Writes which file the loader has opened, with its size and time, so that another version of the file is
+ * recognised. */
 static void say_library(int fd, const char *library)
 {
 	struct link_map *map = NULL;
@@ -79,7 +80,7 @@ evn_status evn_probe_report_write(int fd, const char *library, evn_error *err)
 
 #define MAX_FIELDS 7
 
-/* Splits line at tabs in place; missing fields are empty. */
+/* Splits a line at its tabs, in place. Missing fields are empty. */
 static void split_fields(char *line, char *fields[MAX_FIELDS])
 {
 	static char nothing[] = "";
@@ -131,7 +132,7 @@ void evn_probe_report_parse(evn_probe_report *out, const char *text)
 	while (*text) {
 		size_t len = strcspn(text, "\n");
 		if (!text[len])
-			return; /* cut in the middle of a line */
+			return; /* the last line is incomplete */
 		snprintf(line, sizeof line, "%.*s", (int)(len < sizeof line ? len : sizeof line - 1), text);
 		take_line(out, line);
 		text += len + 1;

@@ -1,22 +1,22 @@
-/* quirks.c - what is known to go wrong on which driver, though the driver does not say so. One line a quirk; to add
- * one, say the symptom you saw, with the driver's version. */
+/* quirks.c - the table of known faults that a driver does not report itself. A quirk is one line. To add one,
+ * describe the symptom that you saw and the driver's version. */
 #include "find/found.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	SUB_DEVICES = 1,   /* the symptom is one of sub-devices */
-	NO_OWN_CORES = 2,  /* sub-devices do not run on cores of their own */
-	SLOW_BINARIES = 4, /* a program's binary costs as much as its build, and the driver keeps builds itself */
-	LOSES_COUNT = 8,   /* of who runs a kernel, when it is launched wider than before */
+	SUB_DEVICES = 1,   /* the symptom affects sub-devices */
+	NO_OWN_CORES = 2,  /* sub-devices do not run on their own cores */
+	SLOW_BINARIES = 4, /* loading a binary costs as much as building it, and the driver caches builds itself */
+	LOSES_COUNT = 8,   /* the count of a kernel's users, when the kernel is launched wider than before */
 };
 
 typedef struct {
 	const char *platform; /* short name */
-	unsigned before;      /* the first major version without it; 0: none is known */
-	const char *type;     /* "cpu", "gpu"; "" = any */
-	unsigned kinds;       /* of those above */
+	unsigned before;      /* the first major version without the fault; 0 if none is known */
+	const char *type;     /* "cpu", "gpu"; "" for any */
+	unsigned kinds;       /* flags from the enum above */
 	const char *symptom;
 } quirk;
 
@@ -39,7 +39,7 @@ static bool applies(const quirk *q, const evn_found *f)
 		   (!q->type[0] || !strcmp(q->type, f->info.type));
 }
 
-/* The first quirk of a kind that f has; NULL: none. */
+/* The first quirk of this kind that f has, or NULL. */
 static const quirk *find_quirk(const evn_found *f, unsigned kind)
 {
 	for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++)

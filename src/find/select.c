@@ -1,4 +1,4 @@
-/* select.c - one item of a device list, SELECTOR[/PARTS[@FIRST]], to devices and sub-devices. Pure: it asks no
+/* select.c - resolves one item of a device list, SELECTOR[/PARTS[@FIRST]], to devices and sub-devices. It calls no
  * driver. */
 #include "find/found.h"
 
@@ -12,13 +12,13 @@
 
 typedef struct {
 	uint32_t units[MAX_PARTS];
-	size_t n; /* 0: whole devices */
+	size_t n; /* 0 for whole devices */
 	uint32_t first;
 	uint64_t sum;
 } parts;
 
-/* How a selector names devices decides what it may name: a type never stands for a device that cannot work, an index
- * that names one is an error. */
+/* The kind of a selector decides how an unusable device is handled: a type skips it, an index that names it is an
+ * error. */
 typedef enum { BY_TYPE, BY_INDEX, BY_STABLE_ID, BY_PLATFORM, BY_NAME } selector_kind;
 
 static bool matches(const evn_found *f, const char *selector, selector_kind kind)
@@ -75,7 +75,7 @@ static selector_kind kind_of(const evn_system *s, const char *selector)
 	return any(s, selector, BY_PLATFORM) ? BY_PLATFORM : BY_NAME;
 }
 
-/* "0:0 NAME (cpu, pocl), ..." for messages. */
+/* Writes "0:0 NAME (cpu, pocl), ..." for error messages. */
 static void list_devices(const evn_system *s, char *out, size_t size)
 {
 	size_t at = 0;
@@ -109,7 +109,8 @@ static evn_status bad_parts(const char *item, const char *text, evn_error *err)
 					item, text);
 }
 
-/* Of more than UINT32_MAX just that: no device has so many, and the message about it comes with the device. */
+/* A number above UINT32_MAX becomes UINT32_MAX. No device has so many units, so the check against the device reports
+ * it. */
 static bool parse_units(const char **c, uint32_t *out)
 {
 	uint64_t units = 0;
@@ -178,7 +179,7 @@ static evn_status pick_device(const evn_system *s, evn_pick base, const parts *p
 	return EVN_OK;
 }
 
-/* Stable ids hold slashes, so an item that is one whole is taken first. */
+/* Stable ids contain slashes. If the whole item is an id, it is therefore not split. */
 static const char *find_parts(const evn_system *s, const char *item)
 {
 	const char *slash = strrchr(item, '/');

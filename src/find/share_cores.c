@@ -1,7 +1,7 @@
-/* share_cores.c - CPU drivers asked for together, each kept to a part of the cores. Every CPU driver runs a thread on
- * each core, and two of them only fight: a pair decoded at half the speed of either (PoCL 3.1 beside Intel's
- * 2026.22). Sub-devices do not keep them apart, the drivers' own settings do, and these are read when a driver is
- * first touched. So a child finds out which devices a list names, before this process touches any. */
+/* share_cores.c - limits CPU drivers that are used together to separate cores. Every CPU driver runs a thread on each
+ * core, so two of them compete: a pair decoded at half the speed of either (PoCL 3.1 beside Intel's 2026.22).
+ * Sub-devices do not separate them. The drivers' environment variables do, but a driver reads them when it is loaded.
+ * A child process therefore finds out which devices a list names, before this process loads any driver. */
 #include "base/child.h"
 #include "find/found.h"
 
@@ -15,8 +15,8 @@
 
 typedef struct {
 	const char *platform, *variable;
-	uint32_t units;       /* that parts ask for */
-	uint32_t whole_ranks; /* that ask for the device as it is */
+	uint32_t units;       /* compute units of the sub-devices that were asked for */
+	uint32_t whole_ranks; /* ranks that use the whole device */
 } cpu_driver;
 
 static const cpu_driver known[] = {
@@ -64,7 +64,7 @@ static uint32_t count_probed(const evn_probed_driver *probed, size_t n)
 	return count;
 }
 
-/* Adds what the child wrote up; returns the CPU's cores. */
+/* Adds the child's lines to the drivers. Returns the number of the CPU's cores. */
 static uint32_t take_lines(cpu_driver *drivers, const char *text)
 {
 	uint32_t cores = 0;
@@ -83,7 +83,7 @@ static uint32_t take_lines(cpu_driver *drivers, const char *text)
 	return cores;
 }
 
-/* Parts get what they ask for, whole devices the rest in equal numbers; each at least one core. */
+/* Sub-devices get the units they ask for. Whole devices share the rest equally. Each gets at least one core. */
 static void limit(const cpu_driver *drivers, uint32_t cores)
 {
 	uint32_t n = 0, n_whole = 0, asked = 0;
@@ -105,7 +105,8 @@ static void limit(const cpu_driver *drivers, uint32_t cores)
 	}
 }
 
-/* What the child says follows from the drivers, the list and the cores that this process may use. */
+/* The path of the cached answer. The answer depends on the drivers, the list and the cores that this process may
+ * use. */
 static char *selection_path(const evn_probed_driver *probed, size_t n_probed, const char *const *items, size_t n,
 							const char *probe)
 {
@@ -125,7 +126,7 @@ static char *selection_path(const evn_probed_driver *probed, size_t n_probed, co
 	return evn_cache_path(name);
 }
 
-/* The child's lines, malloc'd, from the cache where it has them; NULL where there are none. */
+/* The child's lines, malloc'd, from the cache if it has them. NULL if the child fails. */
 static char *ask_child(const char *probe, const char *const *items, size_t n, const char *cache)
 {
 	evn_child child = {.argv = {probe, "select"}};

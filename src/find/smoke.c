@@ -1,5 +1,6 @@
-/* smoke.c - small kernels on a device: the baseline, and one for each ability the driver claims, since claims are at
- * times wrong. Runs in the probe program, where a driver may crash; each step is reported before it is taken. */
+/* smoke.c - runs small kernels on a device: the baseline, and one for each optional feature that the driver claims,
+ * because some claims are wrong. It runs in the probe program, where a driver may crash. Each step is reported before
+ * it begins. */
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include "find/found.h"
 
@@ -13,7 +14,7 @@
 #define ITEMS 64
 #define GROUP 16
 
-/* Every kernel writes 2 x + 1, exact in all formats used, plus terms that are zero where the ability works. */
+/* Every kernel writes 2 x + 1, which is exact in all formats used, plus terms that are zero if the feature works. */
 #define KERNEL(body)                                                                                                 \
 	"kernel void smoke(global const float *xs, global float *ys)\n"                                                  \
 	"{\n\tsize_t i = get_global_id(0);\n\tfloat x = xs[i];\n" body "}\n"
@@ -35,7 +36,7 @@ typedef struct {
 typedef struct {
 	cl_program program;
 	cl_kernel kernel;
-	const char *call; /* that failed */
+	const char *call; /* the OpenCL call that failed */
 } built;
 
 static void report_step(const smoke *t, const char *doing, const char *what)
@@ -104,7 +105,7 @@ static cl_int bind_and_run(const smoke *t, cl_kernel kernel)
 							  : clEnqueueNDRangeKernel(t->queue, kernel, 1, NULL, &items, &group, 0, NULL, NULL);
 }
 
-/* Builds, runs and checks; false leaves the reason. */
+/* Builds the kernel, runs it and checks its results. Writes the reason if that fails. */
 static bool passes(const smoke *t, const char *what, const char *source, const char *options, char *reason,
 				   size_t size)
 {
@@ -140,8 +141,8 @@ static bool claims_fp16(const smoke *t) { return has_extension(t, "cl_khr_fp16")
 static bool claims_fp64(const smoke *t) { return has_extension(t, "cl_khr_fp64"); }
 static bool claims_int_dot(const smoke *t) { return has_extension(t, "cl_khr_integer_dot_product"); }
 
-/* A CPU device runs on the processor that runs this. The smoke kernel shows whether its driver's
- * compiler takes assembly; not taking it breaks no promise. */
+/* True for a CPU device. It runs on the processor that runs this code, so the host's CPUID describes it. Whether the
+ * driver's compiler accepts inline assembly is shown by the smoke kernel; if not, no claim was wrong. */
 static bool is_cpu(const smoke *t)
 {
 	cl_device_type type = 0;
@@ -154,7 +155,7 @@ static bool has_avx2(const smoke *t) { return is_cpu(t) && __builtin_cpu_support
 
 static bool has_avx_vnni(const smoke *t)
 {
-	unsigned a = 0, b, c, d; /* leaf 7.1: bit 4 of EAX. The operating system keeps what AVX2 needs. */
+	unsigned a = 0, b, c, d; /* CPUID leaf 7.1, EAX bit 4; the OS support is that of AVX2 */
 	return is_cpu(t) && __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 
@@ -223,7 +224,7 @@ static bool claims_svm(const smoke *t)
 		   (svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER);
 }
 
-/* Host and kernel touch the same memory, with no map between. */
+/* The host and the kernel use the same memory without mapping it. */
 static bool svm_passes(const smoke *t)
 {
 	const size_t items = ITEMS, group = GROUP;
@@ -256,7 +257,7 @@ typedef struct {
 	clReleaseCommandBufferKHR_fn release;
 } command_buffer_calls;
 
-/* ISO C has no cast from a data to a function pointer; POSIX promises that the bits are the same. */
+/* ISO C has no cast from a data pointer to a function pointer. POSIX guarantees that both have the same bits. */
 static bool find_call(const smoke *t, const char *name, void *out)
 {
 	void *address = clGetExtensionFunctionAddressForPlatform(t->platform, name);
@@ -273,7 +274,7 @@ static bool find_command_buffer_calls(const smoke *t, command_buffer_calls *c)
 		   find_call(t, "clReleaseCommandBufferKHR", &c->release);
 }
 
-/* Recorded once, played twice. */
+/* The commands are recorded once and run twice. */
 static bool command_buffer_passes(const smoke *t)
 {
 	const size_t items = ITEMS, group = GROUP;
