@@ -1,4 +1,4 @@
-/* buffer.c - device memory, and moving it to and from the host. */
+/* buffer.c - device memory, and its transfers to and from the host. */
 #include "ocl/internal.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 						  evn_error *err)
 {
 	evn_chunk *chunk = NULL;
-	/* Fine-grained SVM is the promise that the device works in the host's memory as it is. */
+	/* A device with fine-grained SVM works in the host's memory without copying it. */
 	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_take(d, bytes, &chunk) : NULL;
 	evn_status s;
 	if (host) {
@@ -52,7 +52,7 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 			evn_pages_give_back(d, chunk);
 		return hold(s, *out, bytes);
 	}
-	/* On unified memory every buffer is one the host can map without a copy. */
+	/* On unified memory the host can map every buffer without a copy. */
 	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
 	s = create_buffer(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
 	return hold(s, *out, bytes);

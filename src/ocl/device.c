@@ -1,4 +1,4 @@
-/* device.c - opening picked devices: sub-devices, and one context for all devices of a platform. */
+/* device.c - opens the picked devices: sub-devices, and one context for all devices of a platform. */
 #include "ocl/internal.h"
 
 #include <stdio.h>
@@ -35,7 +35,8 @@ void evn_device_close(evn_device *d)
 	free(d);
 }
 
-/* Units are counted, not numbered, in OpenCL: to begin at first_unit a first sub-device takes the units before it. */
+/* OpenCL has no number for the first unit of a sub-device, only counts. A first sub-device therefore takes the units
+ * before first_unit. */
 static evn_status make_sub_device(evn_device *d, const evn_pick *p, cl_device_id parent, evn_error *err)
 {
 	cl_device_id parts[2] = {NULL, NULL};
@@ -77,7 +78,7 @@ static evn_status open_one(const evn_system *s, const evn_pick *p, evn_device **
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, d, "clGetDeviceInfo", "work-group size", code);
 }
 
-/* One context over the devices of picks[first]'s platform that have none yet. */
+/* Makes one context for those devices of picks[first]'s platform that have none yet. */
 static evn_status share_context(const evn_system *s, const evn_pick *picks, size_t n, size_t first,
 								evn_device **devices, evn_error *err)
 {
@@ -91,7 +92,7 @@ static evn_status share_context(const evn_system *s, const evn_pick *picks, size
 			continue;
 		devices[i]->context = c;
 		c->users++;
-		bool known = false; /* the same device twice stands once in the context */
+		bool known = false; /* a device that was picked twice is in the context once */
 		for (cl_uint k = 0; k < n_members; k++)
 			known |= members[k] == devices[i]->cl;
 		if (!known)

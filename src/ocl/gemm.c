@@ -1,4 +1,4 @@
-/* gemm.c - matrix products by CLBlast, with the device's parameters and in the form that copies least. */
+/* gemm.c - matrix products by CLBlast, with the device's parameters and in the form that needs the fewest copies. */
 #include "ocl/internal.h"
 
 #include <clblast_c.h>
@@ -6,13 +6,15 @@
 
 #include "ocl/gemm_params.h"
 
-/* CLBlast up to 1.6.0 races in its program cache when two threads call it: calls only enqueue, so one lock is cheap.
- * It also guards the devices' parameters. Where a kernel must not be launched wider than before while others run it
- * (pocl_usecount.c) products are made one after the other, and the lock is held until the product is there. */
+/* CLBlast up to 1.6.0 has a data race in its program cache when two threads call it. A call only enqueues, so one
+ * lock is cheap. The lock also guards the devices' parameters. On a driver that miscounts a kernel's users
+ * (pocl_usecount.c) the lock is held until the product is computed, because no other queue may run the kernel
+ * meanwhile. */
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* CLBlast writes products of vectors out lane by lane, and not every compiler makes vectors of them again: PoCL
- * reaches 25 GFLOP/s with 16 lanes, 220 with this. The blank: CLBlast appends its own options right behind. */
+/* CLBlast writes products of vectors element by element, and not every compiler makes vectors of them again: PoCL
+ * reaches 25 GFLOP/s with vectors of 16, and 220 with this option. The trailing space separates it from the options
+ * that CLBlast appends. */
 static void set_build_options(void) { setenv("CLBLAST_BUILD_OPTIONS", "-DUSE_VECTOR_MAD=1 ", 0); }
 
 void evn_gemm_prepare(void)
@@ -59,7 +61,7 @@ evn_status evn_gemm_use(evn_device *d, const evn_gemm_params *p, evn_error *err)
 
 /* ---- products -------------------------------------------------------------------------------------------------- */
 
-/* A product as CLBlast is asked for it. */
+/* The arguments of a product in CLBlast's order. */
 typedef struct {
 	CLBlastLayout layout;
 	CLBlastTranspose a_transposed, b_transposed;
@@ -69,8 +71,9 @@ typedef struct {
 
 static CLBlastTranspose transposed(bool yes) { return yes ? CLBlastTransposeYes : CLBlastTransposeNo; }
 
-/* Kernel 1 reads and writes row-major matrices as they lie. Kernel 0 wants C and its first operand column-major, so
- * it is asked for the transposed product: then our B and C are used as they lie, and A, the small one, is copied. */
+/* Kernel 1 reads and writes row-major matrices directly. Kernel 0 reads C and its first operand column-major. It is
+ * therefore asked for the transposed product, so that B and C are used directly and only A, the small one, is
+ * copied. */
 static form form_for(const evn_device *d, const evn_product *p, const evn_buf *a, const evn_buf *b)
 {
 	CLBlastTranspose ta = transposed(p->a_transposed), tb = transposed(p->b_transposed);
@@ -81,7 +84,8 @@ static form form_for(const evn_device *d, const evn_product *p, const evn_buf *a
 				  (size_t)p->a_offset,   p->lda};
 }
 
-/* CLBlast would make a buffer for its copies at every call. The old one lives on until what is queued has run. */
+/* Keeps one scratch buffer, because CLBlast would create one in every call. The driver keeps a released buffer until
+ * the queued commands have used it. */
 static CLBlastStatusCode make_gemm_scratch(evn_queue *q, const form *f, const evn_product *p)
 {
 	size_t need = 0;
@@ -125,7 +129,7 @@ evn_status evn_multiply(evn_queue *q, const evn_product *p, const evn_buf *a, co
 						evn_error *err)
 {
 	const bool alone = evn_usecount_needed(q->device);
-	if (alone) /* not under the lock: what is queued before may wait for other ranks */
+	if (alone) /* before the lock, because queued commands may wait for other ranks */
 		EVN_TRY(evn_queue_finish(q, err));
 	pthread_mutex_lock(&clblast_lock);
 	evn_status s = run_clblast(q, p, a, b, c, err);

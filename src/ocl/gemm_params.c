@@ -1,4 +1,4 @@
-/* gemm_params.c - see gemm_params.h. */
+/* gemm_params.c - CLBlast's GEMM parameters: text, checks, and the stored sets. See gemm_params.h. */
 #include "ocl/gemm_params.h"
 
 #include <pthread.h>
@@ -11,7 +11,7 @@
 
 #define FILE_LIMIT 4096
 #define VALUE_LIMIT 4096
-#define UNROLL_LIMIT 1024 /* floats of a work-item's tile: more would spill, and take compilers minutes */
+#define UNROLL_LIMIT 1024 /* floats of a work-item's tile; more would spill and take a compiler minutes */
 
 const evn_gemm_name evn_gemm_names[EVN_GEMM_NAMES] = {
 	{"GEMMK", offsetof(evn_gemm_params, kernel)},
@@ -38,7 +38,7 @@ uint32_t evn_gemm_value(const evn_gemm_params *p, size_t i)
 	return *(const uint32_t *)((const char *)p + evn_gemm_names[i].field);
 }
 
-/* Sets the value of "NAME=VALUE"; the bit of its name, 0 where it is none. */
+/* Sets the value of "NAME=VALUE". Returns the name's bit, or 0 if the word is not valid. */
 static uint32_t take_word(evn_gemm_params *p, const char *word, size_t length)
 {
 	for (size_t i = 0; i < EVN_GEMM_NAMES; i++) {
@@ -82,7 +82,7 @@ void evn_gemm_params_text(const evn_gemm_params *p, char out[EVN_GEMM_TEXT])
 static bool divides(uint32_t n, uint32_t a, uint32_t b) { return a && b && n && n % (a * b) == 0; }
 static bool vector_width(uint32_t n) { return n == 1 || n == 2 || n == 4 || n == 8 || n == 16; }
 
-/* Loading through local memory: a work-group's items stand in rows of `across`. */
+/* Checks loading through local memory, where the items of a work-group are arranged in rows of `across`. */
 static bool can_share(const evn_gemm_params *p, uint32_t across)
 {
 	uint32_t items = p->mdimc * p->ndimc;
@@ -101,7 +101,7 @@ bool evn_gemm_params_valid(const evn_gemm_params *p)
 		return false;
 	if (p->mwg / p->mdimc * (p->nwg / p->ndimc) > UNROLL_LIMIT)
 		return false;
-	/* CLBlast before 1.6.3 confuses the tile's sides in kernel 1. */
+	/* CLBlast before 1.6.3 swaps the tile's sides in kernel 1. */
 	if (p->kernel == 1)
 		return p->kreg % p->vwn == 0 && p->mwg == p->nwg && !p->sa && !p->sb && !p->strm && !p->strn;
 	return p->kreg == 1 && can_share(p, p->mdima) && can_share(p, p->ndimb);
@@ -138,8 +138,8 @@ static void warn_once(const char *path)
 		evn_log(EVN_LOG_WARN, "%s: expected a set of GEMM parameters, found something else; it is ignored", path);
 }
 
-/* Eight rows of two vectors of sixteen lanes to a work-item. On an AVX-512 machine 160 to 190 GFLOP/s of 480 through
- * PoCL and Intel's runtime, where CLBlast's own choice gave 32 and 47. */
+/* A work-item computes eight rows of two vectors of 16. On an AVX-512 machine this gives 160 to 190 GFLOP/s of 480
+ * with PoCL and Intel's runtime, where CLBlast's own set gave 32 and 47. */
 static const evn_gemm_params for_cpus = {.kernel = 1,
 										 .mwg = 64,
 										 .nwg = 64,

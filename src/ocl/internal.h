@@ -3,7 +3,7 @@
 #define EVN_OCL_INTERNAL_H
 
 #define CL_TARGET_OPENCL_VERSION 300
-#define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* clCreateCommandQueue: the baseline is 1.2 */
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* the baseline is OpenCL 1.2, which has clCreateCommandQueue */
 #include <CL/cl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,16 +11,16 @@
 #include "find/found.h"
 #include "ocl/ocl.h"
 
-/* One per platform and evn_devices_open call, shared by its devices. */
+/* The devices of a platform that one evn_devices_open call opens share a context. */
 typedef struct {
 	cl_context cl;
 	unsigned users;
 } evn_context;
 
 typedef struct evn_program {
-	char *sources, *defines; /* key */
+	char *sources, *defines; /* the key */
 	cl_program cl;
-	char *unsaved; /* where its binary is kept when the device is closed; NULL: it is there, or not wanted */
+	char *unsaved; /* the path to save its binary to when the device is closed; NULL: saved already, or not wanted */
 	struct evn_program *next;
 } evn_program;
 
@@ -28,9 +28,9 @@ typedef struct evn_chunk evn_chunk;
 
 struct evn_device {
 	cl_device_id cl;
-	bool is_sub_device; /* ours to release */
+	bool is_sub_device; /* this struct releases it */
 	evn_context *context;
-	const evn_device_info *info; /* of the whole device; valid while the system is open */
+	const evn_device_info *info; /* of the whole device, also for a sub-device; valid while the system is open */
 	const evn_system *system;
 	size_t index; /* of the whole device */
 	char id[96], name[256];
@@ -38,28 +38,29 @@ struct evn_device {
 	size_t max_group;
 	pthread_mutex_t lock; /* guards programs, throwaway and build_ns */
 	evn_program *programs;
-	bool throwaway;   /* programs built now are used once: their binaries are not kept */
-	bool loses_count; /* pocl_usecount.c */
+	bool throwaway;   /* programs that are built now are used once, so their binaries are not saved */
+	bool loses_count; /* see pocl_usecount.c */
 	uint64_t build_ns;
-	bool gemm_known; /* CLBlast has its parameters; these two are gemm.c's */
+	bool gemm_known; /* CLBlast has its parameters; this field and the next belong to gemm.c */
 	uint32_t gemm_kernel;
-	evn_chunk *chunk; /* that buffers are cut from now */
+	evn_chunk *chunk; /* new buffers are taken from this chunk */
 	atomic_uint_fast64_t held_bytes;
 };
 
 struct evn_buf {
 	cl_mem cl;
-	uint64_t bytes, held_bytes; /* 0 of memory that is the caller's */
+	uint64_t bytes, held_bytes; /* held_bytes is 0 if the memory is the caller's */
 	evn_device *device;
-	evn_chunk *chunk; /* its memory's, where that is ours */
-	uint64_t serial;  /* no other buffer of the process has had it; never 0 */
+	evn_chunk *chunk; /* the chunk of its memory, NULL if it has none */
+	uint64_t serial;  /* unique in the process; never 0 */
 };
 
-/* A kernel keeps its arguments: those that stay the same from launch to launch are not set again, which drivers take
- * 50 to 100 ns for. Buffers are known by their serial number, as handles come back after a release. */
+/* A kernel keeps its arguments, and a driver takes 50 to 100 ns to set one. An argument that is the same as in the
+ * last launch is therefore not set again. Buffers are compared by serial number, because a released handle can be
+ * reused. */
 typedef struct {
 	enum { EVN_ARG_UNSET, EVN_ARG_BUF, EVN_ARG_NUMBERS } kind;
-	uint64_t value[2]; /* a serial number; or up to four numbers of 32 bits */
+	uint64_t value[2]; /* a serial number, or up to four 32-bit numbers */
 } evn_arg_value;
 
 struct evn_kernel {
@@ -67,7 +68,7 @@ struct evn_kernel {
 	evn_queue *queue;
 	char name[64];
 	cl_uint n_args;
-	evn_arg_value *set; /* (n_args) what each was set to last */
+	evn_arg_value *set; /* (n_args) the value that each argument was last set to */
 	bool launched_widest;
 	struct evn_kernel *next;
 };
@@ -76,7 +77,7 @@ struct evn_queue {
 	cl_command_queue cl;
 	evn_device *device;
 	evn_kernel *kernels;
-	cl_mem gemm_scratch; /* for CLBlast's copies of operands; NULL: none needed so far */
+	cl_mem gemm_scratch; /* for CLBlast's copies of operands; NULL until one is needed */
 	size_t gemm_scratch_bytes;
 };
 
@@ -84,39 +85,40 @@ struct evn_event {
 	cl_event cl;
 };
 
-/* "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME", with `what` (may be NULL) in brackets after the call.
- */
+/* Writes "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME". If `what` is not NULL it follows the call in
+ * brackets. */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
 
-/* source.c: malloc'd text of the kernel file that `sources` begins with and, each once, of all that it includes. The
- * files for parts follow: "matvec.cl ROW=row_q8.cl". */
+/* Makes the text of a program (source.c). `sources` is a kernel file, then the files for its parts: "matvec.cl
+ * ROW=row_q8.cl". The text has the kernel file and every file that it includes, each once. The text is malloc'd. */
 evn_status evn_source_resolve(char **text, const char *sources, evn_error *err);
-/* h and all kernel files as they would be compiled. */
+/* Adds all kernel files to the hash h, as they would be compiled. */
 uint64_t evn_sources_hash(uint64_t h);
 
 evn_status evn_program_get(evn_device *d, const evn_spec *spec, cl_program *out, evn_error *err);
 void evn_programs_free(evn_device *d);
 
-/* Before the first product; sets an environment variable, so before other threads may read the environment. */
+/* Call it before the first product. It sets an environment variable, so no other thread may be reading the
+ * environment. */
 void evn_gemm_prepare(void);
 
-/* pocl_usecount.c: for drivers that lose count of a kernel's users when it is launched wider than before. */
-#define EVN_USECOUNT_GROUPS ((size_t)65521) /* groups; PoCL builds anew for 65535 work-items and more */
+/* For drivers that miscount the users of a kernel that is launched wider than before (pocl_usecount.c). */
+#define EVN_USECOUNT_GROUPS ((size_t)65521) /* work-groups; from 65535 work-items on PoCL builds a kernel again */
 #define EVN_USECOUNT_RETURN " if (get_num_groups(0) == 65521) return;"
-bool evn_usecount_opened(const evn_device *d); /* whether d's driver is such a one */
+bool evn_usecount_opened(const evn_device *d); /* counts d as open; true if its driver has the fault */
 void evn_usecount_closed(const evn_device *d);
-/* More than two such devices are open: what may be launched is limited. */
+/* True if more than two such devices are open. Launches are then limited. */
 bool evn_usecount_needed(const evn_device *d);
-/* malloc'd: the text of a file of kernels that return at once where they are launched EVN_USECOUNT_GROUPS groups
- * wide. */
+/* The text of a file whose kernels return at once when they are launched with EVN_USECOUNT_GROUPS work-groups. The
+ * text is malloc'd. */
 char *evn_usecount_source(const char *text);
-size_t evn_usecount_guards(const char *text); /* kernels of it that do */
-/* To be called before each launch with what is launched: refuses what is too wide, and begins the kernel at its
- * widest if this queue has not yet. */
+size_t evn_usecount_guards(const char *text); /* the number of such kernels in the text */
+/* Call it before each launch, with the sizes of the launch. It refuses a launch that is too wide. Before the first
+ * launch of a kernel on a queue it launches the kernel at its maximum width. */
 evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals,
 									 evn_error *err);
 
-/* pages.c: zeroed host memory that lives until it is given back; NULL when there is none. Thread-safe. */
+/* Zeroed host memory, valid until it is given back. NULL if there is none. Thread-safe (pages.c). */
 void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk);
 void evn_pages_give_back(evn_device *d, evn_chunk *chunk); /* chunk may be NULL */
 

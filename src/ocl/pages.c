@@ -1,7 +1,7 @@
-/* pages.c - memory for devices that compute in the host's, in huge pages where the system has them: weights are read
- * once a token from end to end, and with pages of 4 KiB every few hundred bytes of that wait for an address (PoCL 3.1
- * on a virtual machine: products 10 to 25 % slower). Buffers are cut from chunks one after the other; a chunk goes
- * when the last of its buffers has gone. */
+/* pages.c - memory for devices that compute in the host's memory, in huge pages if the system has them. A token reads
+ * all weights once, from end to end. With 4 KiB pages this waits for address translation every few hundred bytes
+ * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other. A
+ * chunk is freed with its last buffer. */
 #include "ocl/internal.h"
 
 #include <stdlib.h>
@@ -12,14 +12,14 @@
 #define ALIGN_BYTES 4096u
 
 struct evn_chunk {
-	uint8_t *mapped, *begin; /* as mapped; the first huge page in it */
+	uint8_t *mapped, *begin; /* the mapping, and its first huge page */
 	uint64_t mapped_bytes, bytes, used;
-	unsigned users; /* buffers, and the device while it cuts from it */
+	unsigned users; /* the buffers, and the device while it takes buffers from the chunk */
 };
 
 static void release(evn_chunk *c)
 {
-	if (!c || --c->users > 0) /* the device counts as a user while it cuts */
+	if (!c || --c->users > 0) /* the device is one of the users */
 		return;
 	munmap(c->mapped, c->mapped_bytes);
 	free(c);

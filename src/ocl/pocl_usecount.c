@@ -1,10 +1,11 @@
-/* pocl_usecount.c - drivers that lose count of a kernel's users (quirks.c). PoCL before 6.0 loads a kernel once more
- * when it is launched wider than before, with a count of its own, but whoever ends takes one off the last one's
- * count: when three queues run the kernel meanwhile the count falls below zero, and an assertion ends the process.
+/* pocl_usecount.c - works around drivers that miscount a kernel's users (quirks.c). PoCL before 6.0 loads a kernel
+ * again when it is launched wider than before. The new copy has its own count of users, but a finished launch
+ * always decrements the newest copy's count. If three queues run the kernel meanwhile, the count falls below zero,
+ * and an assertion ends the process.
  *
- * So where three such devices are open each queue begins a kernel with a launch wider than all that follow, whose
- * work-groups return at once: then the kernel is loaded at its widest before anything else runs it, and never again.
- */
+ * The workaround, if three such devices are open: before its first launch of a kernel, a queue launches the kernel
+ * wider than it will ever be launched again, with work-groups that return at once. The kernel is then loaded at
+ * its maximum width before any other launch, and never again. */
 #include "ocl/internal.h"
 
 #include <stdatomic.h>
@@ -29,8 +30,8 @@ void evn_usecount_closed(const evn_device *d)
 
 bool evn_usecount_needed(const evn_device *d) { return d->loses_count && atomic_load(&open_devices) > 2; }
 
-/* A kernel's body is the first brace after a line that begins with "kernel". On the brace's line, so that the numbers
- * of lines in a build log stay right. */
+/* The guard is inserted after the first brace that follows a line beginning with "kernel". It stays on the brace's
+ * line, so that the line numbers in build logs stay right. */
 char *evn_usecount_source(const char *text)
 {
 	static const char head[] = "\nkernel ";

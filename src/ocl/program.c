@@ -1,6 +1,7 @@
-/* program.c - kernel sources (source.c) to programs: built once per device and define set, and kept as binaries on
- * disk. A binary that a driver refuses is rebuilt from source; the cache can only save time. Binaries are asked for
- * when the device is closed: in the middle of a step ranks would wait for each other's. */
+/* program.c - builds programs from kernel sources (source.c). A program is built once for each device and set of
+ * defines, and its binary is kept on disk. If a driver refuses a binary, the program is built from source, so the
+ * cache can only save time. Binaries are saved when the device is closed: within a step, ranks would wait for each
+ * other's. */
 #include "ocl/internal.h"
 
 #include <stdio.h>
@@ -9,9 +10,9 @@
 #include <unistd.h>
 
 #define BINARY_LIMIT ((size_t)256 << 20)
-/* Without warnings: PoCL prints their number to stderr, where only what the user must know belongs. */
+/* -w: no warnings. PoCL prints their number to stderr, which is for messages to the user. */
 #define BUILD_OPTIONS "-cl-mad-enable -w"
-#define LANGUAGE "-cl-std=CL1.2" /* unless the defines name a later one */
+#define LANGUAGE "-cl-std=CL1.2" /* unless the defines name a later version */
 
 static evn_status load_source(const evn_device *d, const char *sources, char **text, evn_error *err)
 {
@@ -25,7 +26,7 @@ static evn_status load_source(const evn_device *d, const char *sources, char **t
 	return s;
 }
 
-/* Everything that changes the code. */
+/* The name is a hash of everything that changes the binary. */
 static char *binary_path(const evn_device *d, const char *text, const char *defines)
 {
 	uint64_t h = evn_hash_str(EVN_HASH_START, BUILD_OPTIONS);
@@ -66,7 +67,7 @@ static evn_status build_program(evn_device *d, cl_program p, const char *sources
 					evn_cl_error_name(code), code, d->name, log);
 }
 
-/* A kernel without the guard would run its first launch in earnest, far beyond its buffers. */
+/* Without its guard, a kernel's first launch would compute with the full width and write beyond its buffers. */
 static evn_status check_guards(const evn_device *d, cl_program p, const char *text, const char *sources,
 							   evn_error *err)
 {
@@ -77,7 +78,7 @@ static evn_status check_guards(const evn_device *d, cl_program p, const char *te
 	cl_int code = clGetProgramInfo(p, CL_PROGRAM_NUM_KERNELS, sizeof kernels, &kernels, NULL);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, d, "clGetProgramInfo", sources, code);
-	if (guards < kernels) /* more, where the preprocessor takes a kernel out */
+	if (guards < kernels) /* there are more guards than kernels if the preprocessor removes a kernel */
 		return evn_fail(err, EVN_ERR_BUILD,
 						"kernels/%s: %zu kernels, but only %zu begin a line with \"kernel \"; all must for %s",
 						sources, kernels, guards, d->name);
@@ -103,8 +104,9 @@ static cl_program from_binary(evn_device *d, const char *path, const char *sourc
 	return NULL;
 }
 
-/* Asked of a program that may stand for several devices of the context: the binary of ours is picked out. Of one
- * device it is ours whatever its name: PoCL 3.1 names the whole device where the program is a sub-device's. */
+/* A program may belong to several devices of the context, so the binary of this device is selected. A program with
+ * one device has only one binary. Its device is not compared, because PoCL 3.1 names the whole device for the program
+ * of a sub-device. */
 static void save_binary(const evn_device *d, cl_program p, const char *path)
 {
 	cl_device_id devices[EVN_MAX_RANKS];
@@ -222,7 +224,7 @@ void evn_programs_free(evn_device *d)
 	while (d->programs) {
 		evn_program *p = d->programs;
 		d->programs = p->next;
-		if (p->unsaved && access(p->unsaved, F_OK) != 0) /* else another rank has saved it */
+		if (p->unsaved && access(p->unsaved, F_OK) != 0) /* otherwise another rank has saved it */
 			save_binary(d, p->cl, p->unsaved);
 		if (p->cl)
 			clReleaseProgram(p->cl);
@@ -233,7 +235,4 @@ void evn_programs_free(evn_device *d)
 	}
 }
 
-uint64_t evn_kernels_hash(void)
-{
-	return evn_sources_hash(evn_hash_str(EVN_HASH_START, BUILD_OPTIONS));
-}
+uint64_t evn_kernels_hash(void) { return evn_sources_hash(evn_hash_str(EVN_HASH_START, BUILD_OPTIONS)); }

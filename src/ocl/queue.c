@@ -1,4 +1,4 @@
-/* queue.c - everything enqueued goes through here: one choke point that checks and names what fails. */
+/* queue.c - every command is enqueued here, so that failures are checked and named in one place. */
 #include "ocl/internal.h"
 
 #include <stdio.h>
@@ -108,7 +108,7 @@ evn_args evn_args_begin(evn_kernel *k) { return (evn_args){.kernel = k}; }
 static void set_arg(evn_args *a, evn_arg_value now, size_t size, const void *value)
 {
 	uint32_t i = a->n++;
-	if (a->code != CL_SUCCESS || i >= a->kernel->n_args) /* the launch refuses a wrong number */
+	if (a->code != CL_SUCCESS || i >= a->kernel->n_args) /* evn_launch reports a wrong number of arguments */
 		return;
 	evn_arg_value *set = &a->kernel->set[i];
 	if (set->kind == now.kind && !memcmp(set->value, now.value, sizeof now.value))
@@ -136,7 +136,7 @@ void evn_arg_u32x2(evn_args *a, const uint32_t v[2]) { set_numbers(a, v, 2 * siz
 void evn_arg_u32x4(evn_args *a, const uint32_t v[4]) { set_numbers(a, v, 4 * sizeof *v); }
 void evn_arg_f32x2(evn_args *a, const float v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 
-/* Set anew each time. */
+/* Structs are set at every launch. */
 void evn_arg_struct(evn_args *a, const void *value, size_t size)
 {
 	uint32_t i = a->n++;
@@ -144,7 +144,7 @@ void evn_arg_struct(evn_args *a, const void *value, size_t size)
 		a->code = clSetKernelArg(a->kernel->cl, i, size, value);
 }
 
-/* clFinish after each launch, so that a fault is told of the kernel that has it. */
+/* Calls clFinish after each launch, so that an error is reported for the kernel that caused it. */
 static evn_status finish_named(const evn_kernel *k, evn_error *err)
 {
 	evn_log(EVN_LOG_DEBUG, "%s: %s", k->queue->device->name, k->name);
@@ -211,7 +211,7 @@ evn_status evn_event_last(evn_event **out, evn_queue *q, evn_error *err)
 	return evn_queue_wait(q, NULL, 0, out, err);
 }
 
-/* With nothing to wait for, a barrier ends when what was queued before it has ended. */
+/* A marker without events completes when all commands before it have completed. */
 evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_event **resumed, evn_error *err)
 {
 	cl_event list[EVN_MAX_EVENTS];

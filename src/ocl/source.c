@@ -1,5 +1,5 @@
-/* source.c - kernel files to the text of a program. The files are embedded, out of reach of a driver's include path,
- * so #include is followed here: each file once, after what it includes. */
+/* source.c - makes the text of a program from kernel files. The files are embedded, so a driver cannot find them by
+ * its include path. #include is therefore resolved here: each file appears once, after the files that it includes. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +12,7 @@
 #define MOST_FILES 64
 #define PATH_BYTES 64
 
-/* ---- specs -------------------------------------------------------------------------------------------------------
- */
+/* ---- specs -------------------------------------------------------------------------------------------------- */
 
 static void append(evn_spec *s, char *to, size_t size, const char *format, va_list args)
 {
@@ -58,8 +57,7 @@ void evn_spec_define(evn_spec *s, const char *name, uint32_t value) { add_define
 
 void evn_spec_option(evn_spec *s, const char *option) { add_define(s, *option ? " %s" : "%s", option); }
 
-/* ---- files -------------------------------------------------------------------------------------------------------
- */
+/* ---- files -------------------------------------------------------------------------------------------------- */
 
 static const evn_kernel_source *embedded(const char *path)
 {
@@ -69,7 +67,8 @@ static const evn_kernel_source *embedded(const char *path)
 	return NULL;
 }
 
-/* malloc'd text of one kernel file: from EVENER_KERNEL_DIR when set, so that kernels change without a rebuild. */
+/* The malloc'd text of one kernel file. If EVENER_KERNEL_DIR is set the file comes from there, so that kernels can
+ * change without a rebuild. */
 static evn_status load(const char *path, const char *from, char **out, evn_error *err)
 {
 	const char *dir = evn_env_get()->kernel_dir;
@@ -93,7 +92,7 @@ static evn_status load(const char *path, const char *from, char **out, evn_error
 uint64_t evn_sources_hash(uint64_t h)
 {
 	for (size_t i = 0; i < evn_kernel_source_count; i++) {
-		char *text = NULL; /* as it would be compiled; a file that cannot be read is as one without text */
+		char *text = NULL; /* the text as it would be compiled; empty if the file cannot be read */
 		load(evn_kernel_sources[i].path, "", &text, NULL);
 		h = evn_hash_str(h, text ? text : "");
 		free(text);
@@ -101,31 +100,30 @@ uint64_t evn_sources_hash(uint64_t h)
 	return h;
 }
 
-/* ---- resolving ---------------------------------------------------------------------------------------------------
- */
+/* ---- resolving ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	char path[PATH_BYTES];
-	bool open; /* what it includes is being added */
+	bool open; /* the files that it includes are being added; meeting it again is a circle */
 } source_file;
 
 typedef struct {
 	const char *sources;
-	FILE *out; /* into text */
+	FILE *out; /* writes to text */
 	char *text;
 	size_t size;
 	source_file files[MOST_FILES];
 	size_t n_files;
-	uint32_t parts_met; /* a bit for each part of the sources */
+	uint32_t parts_met; /* one bit for each part of the sources that a file has included */
 } resolver;
 
-/* One part of a spec's sources; each is where the text has it. */
+/* One part of a spec's sources. The pointers are into the spec's text. */
 typedef struct {
 	const char *name, *file;
 	int name_length, file_length;
 } source_part;
 
-/* The part after *at, which moves on to its end; false where none is left. */
+/* Reads the part after *at and moves *at to its end. False if there is none. */
 static bool next_part(const char **at, source_part *out)
 {
 	const char *p = *at + strcspn(*at, " ");
@@ -146,7 +144,8 @@ static void meet_part(resolver *r, const char *name, int length)
 			r->parts_met |= bit;
 }
 
-/* What the text so far defines `name` as: the first definition, as later ones are #ifndef's. */
+/* Finds the file that `name` is defined as in the text so far. The first definition counts: later ones are inside
+ * #ifndef. */
 static evn_status find_part(resolver *r, const char *from, const char *name, int length, char path[PATH_BYTES],
 							evn_error *err)
 {
@@ -164,7 +163,7 @@ static evn_status find_part(resolver *r, const char *from, const char *name, int
 	return EVN_OK;
 }
 
-/* The file that a line includes; path "" where it includes none. */
+/* The file that a line includes. path is "" if the line includes none. */
 static evn_status included(resolver *r, const char *from, const char *line, char path[PATH_BYTES], evn_error *err)
 {
 	static const char word[] = "#include";
@@ -173,7 +172,7 @@ static evn_status included(resolver *r, const char *from, const char *line, char
 		return EVN_OK;
 	line += sizeof word - 1;
 	line += strspn(line, " \t");
-	if (*line != '"') /* <...> is for compilers of C */
+	if (*line != '"') /* <...> is for C compilers only */
 		return *line == '<' ? EVN_OK : find_part(r, from, line, (int)strcspn(line, " \t\r\n"), path, err);
 	snprintf(path, PATH_BYTES, "%.*s", (int)strcspn(line + 1, "\"\n"), line + 1);
 	return EVN_OK;
@@ -181,7 +180,8 @@ static evn_status included(resolver *r, const char *from, const char *line, char
 
 static evn_status add_file(resolver *r, const char *path, const char *from, evn_error *err);
 
-/* Lines, each include replaced by its file; build logs name files and lines as they are in kernels/. */
+/* Adds the lines of a file and replaces each include by its file. #line makes build logs name the files and lines of
+ * kernels/. */
 static evn_status add_lines(resolver *r, const char *path, const char *text, evn_error *err)
 {
 	unsigned number = 1;
@@ -201,7 +201,7 @@ static evn_status add_lines(resolver *r, const char *path, const char *text, evn
 	return EVN_OK;
 }
 
-/* The file with what it includes, unless it is there already. */
+/* Adds the file and the files that it includes, unless it is there already. */
 static evn_status add_file(resolver *r, const char *path, const char *from, evn_error *err)
 {
 	for (size_t i = 0; i < r->n_files; i++)
