@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Looks this often before sleeping: about two microseconds, less than a sleep and wake costs. Longer would take a
- * core from a CPU device that computes. */
+/* Polls this often before it sleeps: about two microseconds, less than sleeping and waking costs. A longer spin would
+ * take a core from a CPU device that computes. */
 #define LOOKS 200
 
 bool evn_barrier_init(evn_barrier *b, uint32_t members, uint64_t deadline_ms)
@@ -33,7 +33,8 @@ void evn_barrier_destroy(evn_barrier *b)
 	free(b->rounds);
 }
 
-/* The lock around the store orders it against a sleeper between its look and its sleep. */
+/* Taking the lock makes sure that no member is between its last check and its sleep, where it would miss the
+ * broadcast. */
 static void wake(evn_barrier *b)
 {
 	pthread_mutex_lock(&b->lock);
@@ -46,7 +47,7 @@ static bool over(evn_barrier *b, unsigned round)
 	return atomic_load(&b->round) != round || atomic_load(&b->cancelled);
 }
 
-/* False when the deadline has passed. */
+/* False if the deadline has passed. */
 static bool sleep_until_over(evn_barrier *b, unsigned round)
 {
 	struct timespec until;

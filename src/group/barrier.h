@@ -1,5 +1,5 @@
-/* barrier.h - a barrier for host threads that may fail: a member that cancels releases all others, and one that does
- * not arrive in time does so too. */
+/* barrier.h - a barrier for host threads that can fail. It releases all members if one cancels, or if one does not
+ * arrive within the deadline. */
 #ifndef EVN_BARRIER_H
 #define EVN_BARRIER_H
 
@@ -13,20 +13,20 @@ typedef struct {
 	uint64_t deadline_ms;
 	atomic_uint arrived;
 	atomic_uint round;
-	atomic_uint *rounds; /* (members) at which each has arrived since the last reset */
+	atomic_uint *rounds; /* (members) the number of barriers that each member has reached since the last reset */
 	atomic_bool cancelled;
-	atomic_int late; /* the first member that was waited for in vain, or -1 */
+	atomic_int late; /* the first member that missed the deadline, or -1 */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 } evn_barrier;
 
-/* False when memory is out; then only evn_barrier_destroy may follow. */
+/* False if there is no memory. Then only evn_barrier_destroy may follow. */
 bool evn_barrier_init(evn_barrier *b, uint32_t members, uint64_t deadline_ms);
 void evn_barrier_destroy(evn_barrier *b);
-/* True when all members have arrived; false when one cancelled, or when one did not arrive within the deadline. */
+/* True when all members have arrived. False if a member cancelled or did not arrive within the deadline. */
 bool evn_barrier_wait(evn_barrier *b, uint32_t member);
 void evn_barrier_cancel(evn_barrier *b);
-/* No member may wait. */
+/* No member may be waiting. */
 void evn_barrier_reset(evn_barrier *b);
 
 #endif

@@ -1,4 +1,4 @@
-/* comm.c - the ranks, their steps, and by which method their partial sums are reduced. */
+/* comm.c - creates the ranks' communicator, selects the method that reduces a message, and measures steps. */
 #include "group/comm.h"
 
 #include <stdlib.h>
@@ -97,14 +97,14 @@ evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t stream)
 	return evn_store_next(&c->partials, c, rank, stream)->of[rank];
 }
 
-/* Only flags let messages pass without the host. */
+/* With flags, messages overlap because the host takes no part. */
 bool evn_comm_overlaps(const evn_comm *c, uint64_t n_floats)
 {
 	return c->small->method->in_host_memory && !c->packing && n_floats > EVN_SHORT_FLOATS &&
 		   n_floats <= c->max_floats / 2;
 }
 
-/* Long messages go by flags where two of them are in flight at once. */
+/* Long messages use flags only if two of them are in flight at once. */
 static const evn_reducer *reducer_of(const evn_comm *c, const evn_sum *s)
 {
 	return evn_packs(c, s) || (is_long(s) && !s->overlaps) ? c->large : c->small;
@@ -132,7 +132,7 @@ evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s,
 	return EVN_OK;
 }
 
-/* A thread that comes back late from a call of the driver finds that the step is over. */
+/* The check at the end tells a thread that returns late from the driver that the step is over. */
 evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
@@ -164,8 +164,7 @@ evn_status evn_comm_finish(evn_comm *c, uint32_t rank, evn_error *err)
 	return s == EVN_OK ? evn_comm_check(c, err) : s;
 }
 
-/* ---- cancelling and deadlines ------------------------------------------------------------------------------------
- */
+/* ---- cancelling and deadlines ------------------------------------------------------------------------------- */
 
 static const char *device_name(const evn_comm *c, uint32_t rank)
 {
@@ -178,7 +177,7 @@ static evn_status fail_late(const evn_comm *c, uint32_t late, evn_error *err)
 					device_name(c, late));
 }
 
-/* The rank that others' kernels waited for in vain, or -1. */
+/* The rank that other ranks' kernels waited for in vain, or -1. */
 static int find_late(const evn_comm *c)
 {
 	const evn_reducer *r = c->small;
@@ -205,7 +204,7 @@ void evn_comm_cancel(evn_comm *c) { evn_barrier_cancel(&c->barrier); }
 void evn_wait_begins(evn_member *m) { atomic_store(&m->waits_since_ns, evn_now_ns()); }
 void evn_wait_ends(evn_member *m) { atomic_store(&m->waits_since_ns, 0); }
 
-/* How many of its events have come. Its thread is inside a call of the driver and changes nothing. */
+/* The number of the member's events that have completed. Its thread is inside a driver call and changes nothing. */
 static uint32_t count_arrived(const evn_member *m)
 {
 	uint32_t n = 0;
@@ -214,7 +213,8 @@ static uint32_t count_arrived(const evn_member *m)
 	return n;
 }
 
-/* Where devices wait for each other's events, all threads wait for one that hangs: it has got least far. */
+/* If devices wait for each other's events, all threads wait for the one device that hangs. It is the one with the
+ * fewest completed events. */
 static int find_stuck(const evn_comm *c)
 {
 	const uint64_t now = evn_now_ns();
@@ -238,7 +238,8 @@ static bool blame(const evn_comm *c, int rank, bool hangs, evn_fault *out)
 	return true;
 }
 
-/* A rank that kernels waited for may come yet: they wait for seconds only. */
+/* A rank that kernels gave up waiting for may still arrive, because a kernel waits only for seconds. It counts as
+ * hanging after the deadline. */
 bool evn_comm_find_fault(evn_comm *c, evn_fault *out)
 {
 	const uint64_t now = evn_now_ns();
@@ -285,9 +286,9 @@ static void forget_exchanges(evn_member *m)
 	m->step_begin = NULL;
 }
 
-#define LEAST_MS 100u /* also an idle queue takes a while to say so */
+#define LEAST_MS 100u /* even an idle queue needs some time to finish */
 
-/* Every queue, all within one deadline. */
+/* Finishes every queue within one common deadline. */
 static evn_status finish_all(evn_comm *c, uint64_t ms, evn_error *err)
 {
 	const uint64_t until = evn_now_ns() + ms * 1000000;
@@ -301,7 +302,7 @@ static evn_status finish_all(evn_comm *c, uint64_t ms, evn_error *err)
 
 static evn_status reset(evn_comm *c, uint64_t ms, evn_error *err)
 {
-	EVN_TRY(finish_all(c, ms, err)); /* copies read what others have mapped */
+	EVN_TRY(finish_all(c, ms, err)); /* copies may still read messages that the host has mapped */
 	for (size_t i = 0; i < 2; i++)
 		if (c->reducers[i].own && c->reducers[i].method->reset)
 			c->reducers[i].method->reset(c->reducers[i].own, c);
@@ -351,8 +352,8 @@ void evn_comm_step_begin(evn_comm *c, uint32_t rank)
 	evn_event_last(&m->step_begin, m->queue, NULL);
 }
 
-/* Between the end of a wait and the next arrival the device worked; after it, it waited. With flags the wait is a
- * kernel, whose beginning is the arrival. */
+/* The device worked from the end of one wait to the next arrival, and waited from there to the end of the next wait.
+ * With flags the wait is a kernel, whose beginning is the arrival. */
 static void count_exchanges(evn_member *m, const evn_event *end)
 {
 	uint64_t at = m->step_begin ? evn_event_end_ns(m->step_begin) : 0;
@@ -368,7 +369,7 @@ static void count_exchanges(evn_member *m, const evn_event *end)
 	m->times.busy_ns += at && over > at ? over - at : 0;
 }
 
-/* Where a step fails, its events stay until the reset: other ranks may be about to wait for them. */
+/* If a step fails, its events stay until the reset, because other ranks may be about to wait for them. */
 evn_status evn_comm_step_end(evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
@@ -383,7 +384,7 @@ evn_status evn_comm_step_end(evn_comm *c, uint32_t rank, evn_error *err)
 	const int late = find_late(c);
 	if (s == EVN_OK && late >= 0)
 		s = fail_late(c, (uint32_t)late, err);
-	if (s == EVN_OK) /* all have enqueued what waits for this rank's events when all are here */
+	if (s == EVN_OK) /* after the barrier no rank will enqueue another wait for this rank's events */
 		s = evn_comm_barrier(c, rank, err);
 	if (s == EVN_OK)
 		forget_exchanges(m);

@@ -1,12 +1,13 @@
-/* events.c - queues of one context wait for each other's events and sum by a kernel: the host only enqueues. */
+/* events.c - the reduction method "events". The queues of one context wait for each other's events, and a kernel
+ * adds. The host only enqueues. */
 #include <stdlib.h>
 
 #include "group/method.h"
 
-/* What each rank's last two all-reduces by this method wait for. The ranks' steps own the events and free them when
- * all have passed the end of the step, or when no thread is inside a collective. */
+/* The events of a rank's last two all-reduces by this method, which the other ranks wait for. The step of the rank
+ * owns the events. It frees them when all ranks have passed the end of the step, or in a reset. */
 typedef struct {
-	uint32_t count; /* of this rank's all-reduces */
+	uint32_t count; /* the number of this rank's all-reduces */
 	evn_event *arrived[2];
 } post;
 
@@ -16,7 +17,7 @@ static evn_status create(void **own, evn_comm *c, evn_error *err)
 	return *own ? EVN_OK : evn_fail_memory(err, "events", c->n_ranks * sizeof(post));
 }
 
-/* Brings the others' messages to where this rank's kernel reads them. */
+/* Copies the others' messages to the buffer that this rank's kernel reads. */
 static evn_status copy_messages(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	const evn_store *st = evn_store_of(c, s);
@@ -30,8 +31,9 @@ static evn_status copy_messages(evn_comm *c, uint32_t rank, const evn_sum *s, ev
 	return EVN_OK;
 }
 
-/* Every rank waits for every other, also for those that have no partial sum: a rank's next partial sum but one goes
- * to the buffer that the others read now, and their having passed the next all-reduce makes that safe. */
+/* Every rank waits for every other rank, also for those without a partial sum. This protects the buffers: a rank
+ * writes to the buffer that the others read now only after its next all-reduce, in which it waits until they have
+ * read it. */
 static evn_status wait_for_ranks(post *posts, evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_member *m = &c->members[rank];

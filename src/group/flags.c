@@ -1,34 +1,33 @@
-/* flags.c - ranks wait for each other inside kernels: each counts its all-reduces in a word of host memory that all
- * devices see, and a one-item kernel spins until the others' counts have come as far. Neither host nor event is
- * waited for.
+/* flags.c - the reduction method "flags": ranks wait for each other inside kernels. Each rank counts its
+ * all-reduces in a word of host memory that all devices see. A kernel of one work-item spins until the others'
+ * counts have come as far. Neither the host nor an event is waited for.
  *
- * Only for devices with hardware of their own that share the host's memory: two ranks on the same workers would wait
- * for ever (seen: two sub-devices of Intel's CPU runtime). So every spin is bounded, and the method is used only
- * after a trial (evn_comm_try) has shown that ranks do pass each other and that the sums are right. What guarantees
- * that they stay right: kernels/flags.cl. */
+ * It works only for devices that have their own hardware and share the host's memory. Two ranks on the same worker
+ * threads would wait for ever (seen with two sub-devices of Intel's CPU runtime). Every spin is therefore bounded,
+ * and the method is used only after a trial (evn_comm_try) has shown that the ranks pass each other and that the
+ * sums are right. kernels/flags.cl explains why they stay right. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "group/method.h"
 #include "kernels/constants.h"
 
-#define SPIN_LIMIT                                                                                                   \
-	(1u << 30)            /* looks, some seconds: a driver that compiles a kernel at its first launch is waited for */
-#define DELAY_LOOKS 6000u /* about 2 us: what a driver does with its locks between two kernels */
-#define FUSED_FLOATS 8192 /* up to here the one work-item that waits adds too: a launch less */
-#define ALIGN_BYTES 4096u /* as evn_buf_wrap wants it */
+#define SPIN_LIMIT (1u << 30) /* polls; some seconds, because a driver may compile a kernel at its first launch */
+#define DELAY_LOOKS 6000u     /* about 2 us, the time for which a driver holds its locks between two kernels */
+#define FUSED_FLOATS 8192     /* up to this length the waiting work-item also adds, which saves a launch */
+#define ALIGN_BYTES 4096u     /* the alignment that evn_buf_wrap needs */
 
 typedef struct {
 	evn_kernel *arrive, *wait, *add, *then[EVN_EPILOGUE_KEYS];
-	evn_buf *flags; /* as its device sees them */
-	uint32_t begun,
-		at[EVN_STREAMS]; /* messages begun in a kernel of their own; how many when the stream's last was */
+	evn_buf *flags;           /* the flags as the rank's device sees them */
+	uint32_t begun;           /* the number of messages begun by a kernel of their own */
+	uint32_t at[EVN_STREAMS]; /* `begun` when the stream's last one began */
 } member;
 
 typedef struct {
 	uint32_t n_ranks;
 	uint64_t bytes;
-	uint32_t *flags; /* kernels/constants.h says what lies where */
+	uint32_t *flags; /* the layout is in kernels/constants.h */
 	member *members; /* (n_ranks) */
 } state;
 
@@ -96,9 +95,10 @@ static void free_own(void *own, evn_comm *c)
 	free(st);
 }
 
-/* Ranks that leave an all-reduce at the same moment run into the locks of a driver that they share, and sleep there:
- * PoCL 3.1 has one for the code of all kernels, and with it an all-reduce took 10 to 14 us instead of 4, a decoded
- * token a fifth more. So of the ranks of one driver each goes a little after the one before it. */
+/* The delay of a rank, in polls. Ranks of one driver must not leave an all-reduce at the same moment: they would
+ * contend for the driver's locks and sleep there. PoCL 3.1 has one lock for the code of all kernels; with it an
+ * all-reduce took 10 to 14 us instead of 4, and a decoded token a fifth longer. Each rank of a driver therefore
+ * leaves a little after the one before it. */
 static uint32_t delay_looks(const evn_comm *c, uint32_t rank)
 {
 	uint32_t before = 0;
@@ -108,7 +108,7 @@ static uint32_t delay_looks(const evn_comm *c, uint32_t rank)
 	return before * DELAY_LOOKS;
 }
 
-/* The arguments FLAGS of flags.cl. */
+/* Sets the arguments FLAGS of flags.cl. */
 static void arg_flags(evn_args *a, const member *m, const evn_comm *c, uint32_t rank)
 {
 	evn_arg_buf(a, m->flags);
@@ -120,7 +120,7 @@ static void arg_flags(evn_args *a, const member *m, const evn_comm *c, uint32_t 
 
 static bool is_fused(const evn_sum *s) { return (uint64_t)s->n_rows * s->stride <= FUSED_FLOATS; }
 
-/* A fused kernel arrives and waits itself. */
+/* A fused kernel arrives and waits by itself, in end(). */
 static evn_status begin(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	member *m = &((state *)own)->members[rank];
@@ -131,10 +131,10 @@ static evn_status begin(void *own, evn_comm *c, uint32_t rank, const evn_sum *s,
 	evn_arg_u32(&a, rank);
 	m->at[s->stream] = ++m->begun;
 	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
-	return evn_queue_flush(c->members[rank].queue, err); /* the others spin until this rank's count comes */
+	return evn_queue_flush(c->members[rank].queue, err); /* the others spin until they see this rank's count */
 }
 
-/* One kernel that arrives, waits, adds and does what follows. */
+/* Enqueues one kernel that arrives, waits, adds and runs the epilogue. */
 static evn_status fused(member *m, evn_comm *c, uint32_t rank, const evn_sum *s, evn_event **done, evn_error *err)
 {
 	evn_kernel **k = s->then.add ? &m->then[s->then.key] : &m->add;
@@ -166,7 +166,7 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 	EVN_TRY(evn_exchange_add(&c->members[rank], &exchange, err));
 	EVN_TRY(is_fused(s) ? fused(m, c, rank, s, &exchange->resumed, err)
 						: wait_and_add(m, c, rank, s, &exchange->resumed, err));
-	return evn_queue_flush(c->members[rank].queue, err); /* the others spin until this rank's count comes */
+	return evn_queue_flush(c->members[rank].queue, err); /* the others spin until they see this rank's count */
 }
 
 const evn_reduce_method evn_reduce_by_flags = {.reduce = EVN_REDUCE_FLAGS,

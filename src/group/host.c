@@ -1,10 +1,11 @@
-/* host.c - the host waits for every rank and hands each the others' messages; then the devices add. Works between any
- * drivers. What a device's own memory holds is read through a mapping; ranks that see each other's memory read it. */
+/* host.c - the reduction method "host". The host waits for every rank and copies each rank the others' messages; then
+ * the devices add. It works between any drivers. Messages in a device's own memory are read through a mapping. Ranks
+ * that see each other's memory need no copy. */
 #include <stdlib.h>
 
 #include "group/method.h"
 
-/* A rank's last two messages as the host sees them; NULL: not mapped. */
+/* A rank's last two messages as the host sees them. NULL if not mapped. */
 typedef struct {
 	evn_buf *buf[EVN_BUFFERS];
 	void *mapped[EVN_BUFFERS];
@@ -23,8 +24,8 @@ static void forget(mapping *p, evn_queue *q, uint32_t index)
 	p->mapped[index] = NULL;
 }
 
-/* Waits until this rank's message is complete, and maps it if others need a copy. It stays mapped until the next
- * all-reduce but one: the others may copy until they reach the next one. */
+/* Waits until this rank's message is complete, and maps it if others need a copy. It stays mapped until the end of
+ * the rank's next all-reduce, because the others may copy it until they reach that one. */
 static evn_status complete(mapping *p, evn_comm *c, uint32_t rank, const evn_sum *s, uint64_t bytes, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
@@ -39,7 +40,7 @@ static evn_status complete(mapping *p, evn_comm *c, uint32_t rank, const evn_sum
 	return status;
 }
 
-/* The queue has been waited for: the device worked until now and waits until all are here. */
+/* The queue is finished: the device worked until now, and it waits until all ranks have arrived. */
 static evn_status wait_for_ranks(evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_member *m = &c->members[rank];

@@ -1,12 +1,12 @@
-/* messages.c - the buffers that messages lie in, and messages in a shorter format than f32. Every rank packs its
- * partial sums by a kernel, and all add what was packed, each its own too: so all hold equal sums. */
+/* messages.c - the buffers of messages, and messages in shorter formats than f32. A kernel packs every rank's partial
+ * sum. All ranks add the packed messages, each also its own, so all have the same sums. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "group/method.h"
 
-/* Rounding to nearest leaves an error of half a unit in the last place: of 11 bits, of 8 bits, and of 1 / 127 of the
- * block's largest magnitude, whose scale is up to 2^-7 too long. */
+/* The error of rounding to nearest is half a unit in the last place: of 11 bits, of 8 bits, and of 1 / 127 of the
+ * block's largest magnitude. The scale of a q8 block is up to 2^-7 too large. */
 static const evn_message_format formats[] = {
 	[EVN_MESSAGES_F32] = {EVN_MESSAGES_F32, "f32", 32 * 4, 0},
 	[EVN_MESSAGES_F16] = {EVN_MESSAGES_F16, "f16", 32 * 2, 0x1p-11},
@@ -26,8 +26,8 @@ static uint64_t bytes_apart(const evn_message_format *f, uint64_t n_floats)
 	return evn_round_up(evn_message_bytes(f, n_floats), EVN_PART_ALIGN);
 }
 
-/* Between contexts, which is the most: copies of all. A second stream, with flags, is two messages more of the rank's
- * own. */
+/* The most is needed between contexts: copies of all messages. The second stream of flags is two more messages of the
+ * rank itself. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats)
 {
 	uint64_t packed = messages == EVN_MESSAGES_F32 ? 0 : bytes_apart(&formats[messages], max_floats);
@@ -38,7 +38,8 @@ uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats)
 
 static evn_device *device_of(const evn_comm *c, uint32_t rank) { return evn_queue_device(c->members[rank].queue); }
 
-/* Zeros: of partial sums rows are written up to the weights' width only, and the padding behind them must be. */
+/* The buffers are cleared, because partial sums are written only up to the weights' width and the padding behind it
+ * is added too. */
 static evn_status create_messages(evn_messages *m, evn_comm *c, uint32_t rank, uint64_t apart, evn_error *err)
 {
 	evn_queue *q = c->members[rank].queue;

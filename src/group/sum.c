@@ -1,4 +1,4 @@
-/* sum.c - the kernels that add messages, and what the layer above does with the sum. */
+/* sum.c - enqueues the kernels that add messages, with the epilogue of the layer above. */
 #include <stdio.h>
 
 #include "group/method.h"

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #define TICK_NS 100000000
-#define GRACE_NS 1000000000u /* for threads to come back when one is known to hang and all are cancelled */
+#define GRACE_NS 1000000000u /* the time for threads to return after a hang is known and all are cancelled */
 
 typedef struct {
 	evn_team *team;
@@ -20,7 +20,7 @@ typedef struct {
 struct evn_team {
 	evn_team_config config;
 	uint32_t working;
-	uint64_t round; /* counts runs; a member works when it sees a new one */
+	uint64_t round; /* counts the runs; a thread works when it sees a new number */
 	bool quit, abandoned;
 	evn_rank_fn fn;
 	void *arg;
@@ -116,10 +116,9 @@ bool evn_team_free(evn_team *t)
 const evn_fault *evn_team_fault(const evn_team *t) { return &t->fault; }
 bool evn_team_abandoned(const evn_team *t) { return t->abandoned; }
 
-/* ---- waiting for the ranks ---------------------------------------------------------------------------------------
- */
+/* ---- waiting for the ranks ---------------------------------------------------------------------------------- */
 
-/* The lock is held, but while the callbacks run. */
+/* The lock is held, except while the callbacks run. */
 static void tick_once(evn_team *t, void (*tick)(void *), void *tick_arg, uint64_t *hung_ns)
 {
 	pthread_mutex_unlock(&t->lock);
@@ -153,15 +152,14 @@ static void wait_for_all(evn_team *t, void (*tick)(void *), void *tick_arg)
 	t->abandoned = t->working > 0;
 }
 
-/* ---- whose fault it was ------------------------------------------------------------------------------------------
- */
+/* ---- whose fault it was ------------------------------------------------------------------------------------- */
 
 static bool has_own_error(const member *m)
 {
 	return !m->working && m->status != EVN_OK && m->status != EVN_ERR_CANCELLED;
 }
 
-/* The first that did not merely follow another. */
+/* The first rank that failed on its own account, otherwise the first that was cancelled. */
 static const member *find_cause(const evn_team *t)
 {
 	const member *cause = NULL;
@@ -173,8 +171,8 @@ static const member *find_cause(const evn_team *t)
 	return cause;
 }
 
-/* A rank that others wait for in vain is to blame, not the one that says so, unless it has an error of its own. The
- * lock is held. */
+/* Records the fault of a run. A rank that others waited for in vain is the cause, not the rank that reports it,
+ * unless the former has an error of its own. The lock is held. */
 static evn_status take_fault(evn_team *t)
 {
 	const member *cause = find_cause(t);

@@ -1,17 +1,17 @@
-/* trial.c - whether a method's sums are right, and what an all-reduce takes. */
+/* trial.c - checks that a method's sums are right, and measures the time of an all-reduce. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "group/method.h"
 
-/* As many all-reduces to a step as a decoder of 30 layers has: waiting for the device at the end of a step is shared
- * by them all. */
+/* The all-reduces of a step: as many as in a decoder of 30 layers. They share the wait for the device at the end of
+ * the step. */
 #define PER_STEP 60u
-#define SHIFT 16u      /* columns by which one all-reduce's partial sums are further than the last one's */
-#define TRIAL_STEPS 1u /* of each length */
+#define SHIFT 16u      /* the columns by which the partial sums of two successive all-reduces are shifted */
+#define TRIAL_STEPS 1u /* steps for each length */
 #define SHORT_FLOATS 4096u
 
-/* Small integers: sums of a step are exact in f32, 64 ranks * 7 * 64 * 60 being below 2^24. */
+/* Small integers, so that the sums of a step are exact in f32: 64 ranks * 7 * 64 * 60 is below 2^24. */
 static float trial_value(uint32_t rank, uint64_t i) { return (float)((rank + 1) * (i * i % 11 % 7 + 1)); }
 
 static evn_status make_values(evn_buf **out, evn_queue *q, uint32_t rank, uint64_t n_floats, evn_error *err)
@@ -27,8 +27,8 @@ static evn_status make_values(evn_buf **out, evn_queue *q, uint32_t rank, uint64
 
 /* ---- sums of a step -------------------------------------------------------------------------------------------- */
 
-/* One message of a step's length on each rank: its sum goes to x, its partial sums are `values` from `shift` columns
- * further on each time. */
+/* One message of a step. Its sum goes to x. Its partial sums are `values`, shifted by `shift` more columns each
+ * time. */
 typedef struct {
 	evn_sum sum;
 	evn_buf *values;
@@ -60,7 +60,7 @@ static evn_status set_partial(const trial *t, evn_comm *c, uint32_t rank, uint32
 					(uint64_t)round * t->shift * sizeof(float), floats_of(t) * sizeof(float), err);
 }
 
-/* Without a shift the partial sums are written once, into both buffers. */
+/* Without a shift, the partial sums were written once, to both buffers. */
 static evn_status take_step(const trial *t, evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_comm_step_begin(c, rank);
@@ -80,7 +80,7 @@ static float expected(const trial *t, const evn_comm *c, uint64_t i)
 	return (float)(of_one * c->n_ranks * (c->n_ranks + 1) / 2);
 }
 
-/* Only packed messages round. */
+/* Only packed messages are rounded. */
 static float bound_of(const trial *t, const evn_comm *c)
 {
 	const float largest = 7.0f * (float)c->n_ranks * (float)(c->n_ranks + 1) / 2;
@@ -105,7 +105,7 @@ static evn_status check_sums(const trial *t, evn_comm *c, uint32_t rank, evn_err
 				 : EVN_OK;
 }
 
-/* Sums begin at 0 in each step. ns may be NULL. */
+/* The sums of each step begin at 0. ns may be NULL. */
 static evn_status step(const trial *t, evn_comm *c, uint32_t rank, uint64_t *ns, evn_error *err)
 {
 	EVN_TRY(evn_fill_zero(c->members[rank].queue, t->sum.x, err));
@@ -161,7 +161,7 @@ evn_status evn_comm_time_all_reduce(evn_comm *c, uint32_t rank, uint64_t n_float
 						(unsigned long long)n_floats, (unsigned long long)c->max_floats);
 	trial t;
 	evn_status s = open_trial(&t, c, rank, n_floats, 0, err);
-	t.sum.packs = n_floats > EVN_SHORT_FLOATS; /* as a prompt's */
+	t.sum.packs = n_floats > EVN_SHORT_FLOATS; /* like a prompt's */
 	if (s == EVN_OK)
 		s = time_steps(&t, c, rank, n, us, err);
 	close_trial(&t);
