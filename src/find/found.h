@@ -59,7 +59,7 @@ const char *evn_cl_error_name(cl_int code);
 /* Lists the devices of this process's drivers without probing. The probe itself uses it, in the child process. */
 evn_status evn_system_enumerate(evn_system **out, evn_error *err);
 
-/* ---- identity.c: what the driver says a platform or device is ---------------------------------------------- */
+/* ---- identity.c: what the driver says a platform or device is -------------------------------------------------- */
 
 /* Texts are truncated to fit. Control characters become spaces. */
 void evn_identify_platform(cl_platform_id platform, char *short_name, size_t short_size, char *name,

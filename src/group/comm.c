@@ -164,7 +164,7 @@ evn_status evn_comm_finish(evn_comm *c, uint32_t rank, evn_error *err)
 	return s == EVN_OK ? evn_comm_check(c, err) : s;
 }
 
-/* ---- cancelling and deadlines ------------------------------------------------------------------------------- */
+/* ---- cancelling and deadlines ---------------------------------------------------------------------------------- */
 
 static const char *device_name(const evn_comm *c, uint32_t rank)
 {

@@ -116,7 +116,7 @@ bool evn_team_free(evn_team *t)
 const evn_fault *evn_team_fault(const evn_team *t) { return &t->fault; }
 bool evn_team_abandoned(const evn_team *t) { return t->abandoned; }
 
-/* ---- waiting for the ranks ---------------------------------------------------------------------------------- */
+/* ---- waiting for the ranks ------------------------------------------------------------------------------------- */
 
 /* The lock is held, except while the callbacks run. */
 static void tick_once(evn_team *t, void (*tick)(void *), void *tick_arg, uint64_t *hung_ns)
@@ -152,7 +152,7 @@ static void wait_for_all(evn_team *t, void (*tick)(void *), void *tick_arg)
 	t->abandoned = t->working > 0;
 }
 
-/* ---- whose fault it was ------------------------------------------------------------------------------------- */
+/* ---- whose fault it was ---------------------------------------------------------------------------------------- */
 
 static bool has_own_error(const member *m)
 {

@@ -12,7 +12,7 @@
 #define MOST_FILES 64
 #define PATH_BYTES 64
 
-/* ---- specs -------------------------------------------------------------------------------------------------- */
+/* ---- specs ----------------------------------------------------------------------------------------------------- */
 
 static void append(evn_spec *s, char *to, size_t size, const char *format, va_list args)
 {
@@ -57,7 +57,7 @@ void evn_spec_define(evn_spec *s, const char *name, uint32_t value) { add_define
 
 void evn_spec_option(evn_spec *s, const char *option) { add_define(s, *option ? " %s" : "%s", option); }
 
-/* ---- files -------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------------------------- */
 
 static const evn_kernel_source *embedded(const char *path)
 {
@@ -100,7 +100,7 @@ uint64_t evn_sources_hash(uint64_t h)
 	return h;
 }
 
-/* ---- resolving ---------------------------------------------------------------------------------------------- */
+/* ---- resolving ------------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	char path[PATH_BYTES];

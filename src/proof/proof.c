@@ -40,14 +40,14 @@ bool evn_dots_suffice(const evn_model *m, uint32_t dots)
 	return m && HAS_INSTRUCTION(dots) && !has_weights(m, true);
 }
 
-/* What is proved of one model on one device. */
+/* The proof of one model on one device. */
 typedef struct {
 	evn_device *device;
 	const evn_model *m;
-	bool norms[EVN_NORM_KINDS], gated, ungated;          /* that the model has */
-	bool fuses;                                          /* its feed-forward blocks may go in one launch */
-	uint32_t n_kinds;                                    /* of heads */
-	evn_attention_config kinds[EVN_PLAN_CLASSES], heads; /* heads: those that are proved now */
+	bool norms[EVN_NORM_KINDS], gated, ungated;          /* what the model has */
+	bool fuses;                                          /* its feed-forward blocks may be fused */
+	uint32_t n_kinds;                                    /* the number of different heads */
+	evn_attention_config kinds[EVN_PLAN_CLASSES], heads; /* heads: those of the current proof */
 	evn_selftest_options options;
 } proof;
 
@@ -96,7 +96,7 @@ static evn_status begin(proof *p, evn_device *d, const evn_model *m, uint32_t do
 	}
 	if (!has_weights(m, false))
 		dots = f32;
-	else if (has_weights(m, true)) /* whose activations are f32, and those of what is stacked with them */
+	else if (has_weights(m, true)) /* float matrices and all that are stacked with them need f32 activations */
 		dots |= f32;
 	p->options = (evn_selftest_options){.dots = dots, .heads = &p->heads};
 	return EVN_OK;
@@ -109,7 +109,7 @@ static evn_status prove(proof *p, const char *subject, const evn_quant *quant, e
 	return evn_selftest_run(p->device, &p->options, NULL, NULL, err);
 }
 
-/* Once for each format of the model. */
+/* Proves the subject for each weight format of the model. */
 static evn_status prove_formats(proof *p, const char *subject, evn_error *err)
 {
 	for (size_t i = 0; i < evn_quant_count(); i++)
@@ -118,7 +118,8 @@ static evn_status prove_formats(proof *p, const char *subject, evn_error *err)
 	return EVN_OK;
 }
 
-/* The formats of the cache differ in how they are written and read alone: one kind of step does for the others. */
+/* The formats of the cache differ only in writing and reading, so the other formats are proved with one kind of
+ * step. */
 static evn_status prove_attention(proof *p, evn_error *err)
 {
 	EVN_TRY(prove(p, EVN_ATTENTION_TOKEN, NULL, err));
@@ -132,7 +133,7 @@ static evn_status prove_attention(proof *p, evn_error *err)
 	return EVN_OK;
 }
 
-/* Only of formats for which the device has such kernels. */
+/* Proves only formats that the device has fused kernels for. */
 static evn_status prove_fused(proof *p, evn_error *err)
 {
 	for (size_t i = 0; i < evn_quant_count(); i++) {

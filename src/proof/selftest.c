@@ -1,4 +1,4 @@
-/* selftest.c - the known-answer tests of one device, from first to last. */
+/* selftest.c - runs all known-answer tests of one device. */
 #include "proof/selftest.h"
 #include "proof/selftest_case.h"
 

@@ -1,4 +1,4 @@
-/* selftest_case.c - running one case: its data, its comparison, its report. */
+/* selftest_case.c - runs one case: its data, its comparison, its report. */
 #include "proof/selftest_case.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 
 uint32_t evn_case_bits(evn_cases *c)
 {
-	c->random = c->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
+	c->random = c->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator */
 	return (uint32_t)(c->random >> 32);
 }
 
@@ -26,7 +26,7 @@ evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *
 	return EVN_OK;
 }
 
-/* n floats of a buffer of `room`. */
+/* The array has n floats, its buffer `room`. */
 static evn_status make_array(evn_cases *c, evn_case_array *out, uint64_t n, uint64_t room, evn_error *err)
 {
 	void *values;
@@ -64,7 +64,7 @@ evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_err
 	return evn_case_upload(c, out, err);
 }
 
-/* What is expected is what is there, until the case says otherwise. */
+/* The kernel is expected to change nothing, unless the case sets other values. */
 static evn_status make_output(evn_cases *c, evn_case_array *out, evn_error *err)
 {
 	void *want, *bound;
@@ -106,7 +106,7 @@ static double ratio(double error, double bound)
 void evn_case_compare(evn_cases *c, const char *what, uint64_t index, double got, double want, double bound,
 					  double scale)
 {
-	double error = fabs(got - want), r = ratio(error, bound); /* a NaN is beyond every bound */
+	double error = fabs(got - want), r = ratio(error, bound); /* a NaN exceeds every bound */
 	if (r == INFINITY && !c->reason[0])
 		snprintf(c->reason, sizeof c->reason, "%s[%llu] is %.9g, expected %.9g within %.2g", what,
 				 (unsigned long long)index, got, want, bound);
@@ -128,7 +128,7 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
 	return EVN_OK;
 }
 
-/* A block as kernels/q8.cl lays it out. */
+/* A block with the layout of kernels/q8.cl. */
 typedef struct {
 	int8_t bytes[32];
 	float scale;
@@ -170,8 +170,8 @@ static void check_sums(evn_cases *c, const q8_block *b, uint64_t at, const char 
 				 (double)b->scaled_half_sums[1], (double)b->scaled_sum, sums[0], sums[1]);
 }
 
-/* Half a step of the scale, which itself has a division's error; so has the inverse that bytes are made with, and the
- * product one rounding: all relative to a value of at most 127 steps. */
+/* The error of rounding is half a step of the scale. The scale has the error of a division. So has its inverse, by
+ * which the bytes are computed; the product is rounded once. All this is relative to a value of at most 127 steps. */
 evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err)
 {
 	const q8_block *blocks;
@@ -235,7 +235,7 @@ void evn_case_run(evn_cases *c, const evn_case *what, const char *details, ...)
 	va_end(args);
 	if (!is_wanted(&c->options, what, text))
 		return;
-	c->random = evn_hash_str(EVN_HASH_START, text); /* a case's inputs do not depend on which cases ran before */
+	c->random = evn_hash_str(EVN_HASH_START, text); /* a case's inputs do not depend on the cases before it */
 	c->max_error = c->tolerance = c->ratio = 0;
 	c->reason[0] = 0;
 	if (what->run(c, what->shape, &err) != EVN_OK)

@@ -1,5 +1,5 @@
-/* selftest_case.h - what the known-answer cases share: inputs, expected values with a bound for each, the comparison.
- * What a case allocates through here is freed when it ends. */
+/* selftest_case.h - what the known-answer cases share: inputs, expected values with a bound for each, and the
+ * comparison. Everything that a case allocates with these functions is freed when it ends. */
 #ifndef EVN_SELFTEST_CASE_H
 #define EVN_SELFTEST_CASE_H
 
@@ -8,19 +8,19 @@
 #include "proof/selftest.h"
 
 #define EVN_UNIT 0x1p-24 /* largest relative error of one f32 rounding */
-/* OpenCL's limits in the full profile, relative: an ulp is at most two units. */
+/* OpenCL's limits in the full profile, as relative errors. An ulp is at most two units. */
 #define EVN_DIVIDE_ERROR (5 * EVN_UNIT) /* 2.5 ulp */
 #define EVN_SQRT_ERROR (6 * EVN_UNIT)   /* 3 ulp */
 #define EVN_EXP_ERROR (6 * EVN_UNIT)    /* 3 ulp */
 
-/* Relative error of a value that went through n roundings (Higham 2002, lemma 3.1). */
+/* The relative error of a value after n roundings (Higham 2002, lemma 3.1). */
 static inline double evn_roundings(double n) { return n * EVN_UNIT / (1 - n * EVN_UNIT); }
 
 typedef struct {
-	float *values; /* random in [-1, 1) until the case changes them */
+	float *values; /* random in [-1, 1) unless the case changes them */
 	evn_buf *buf;
-	uint64_t n, room;     /* floats that are compared; of the buffer */
-	double *want, *bound; /* |got - want| <= bound; the uploaded values and 0 until the case changes them */
+	uint64_t n, room;     /* the floats that are compared; the floats of the buffer */
+	double *want, *bound; /* |got - want| <= bound; the uploaded values and 0 unless the case changes them */
 } evn_case_array;
 
 #define EVN_CASE_ALLOCATIONS 64
@@ -32,12 +32,12 @@ typedef struct {
 	void *user;
 	uint32_t n_run, n_failed;
 	char first_failure[600];
-	/* of the case that runs */
+	/* the state of the running case */
 	uint64_t random;
 	void *memory[EVN_CASE_ALLOCATIONS];
 	evn_buf *bufs[EVN_CASE_ALLOCATIONS];
 	uint32_t n_memory, n_bufs;
-	double max_error, tolerance, ratio; /* of the value nearest to its bound, or furthest beyond it */
+	double max_error, tolerance, ratio; /* of the value that used most of its bound */
 	char reason[1024];
 } evn_cases;
 
@@ -45,37 +45,38 @@ typedef evn_status (*evn_case_fn)(evn_cases *c, const void *shape, evn_error *er
 typedef struct {
 	evn_case_fn run;
 	const void *shape;
-	const char *subject;    /* what it proves: a kernel, or a kind of step */
-	const evn_quant *quant; /* of its weights; NULL: it has none of one format */
+	const char *subject;    /* what the case proves: a kernel, or a kind of step */
+	const evn_quant *quant; /* the format of its weights; NULL if it has no single one */
 } evn_case;
-/* Runs one case, reports it and frees what it holds; a failing call is a failed case. Its name is subject, format and
- * details. */
+/* Runs one case, reports it and frees its memory. The case fails if a call fails. Its name is made of the subject,
+ * the format and the details. */
 void evn_case_run(evn_cases *c, const evn_case *what, const char *details, ...) EVN_PRINTF(3, 4);
 
 uint32_t evn_case_bits(evn_cases *c);
 float evn_case_random(evn_cases *c);                                                  /* [-1, 1) */
 evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *err); /* zeros */
 
-/* n floats on the host and a buffer for them; the case may change the values and then uploads them. */
+/* Makes n floats on the host and a buffer for them. The case may change the values and must then upload them. */
 evn_status evn_case_array_make(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
-/* The same for an activation matrix (n_rows, stride) of n floats, in a buffer for whole blocks of rows: products may
- * read and write the rows behind the last (EVN_BLOCK_TOKENS), which are not compared. */
+/* Makes an activation matrix (n_rows, stride). Its buffer has whole blocks of EVN_BLOCK_TOKENS rows, because products
+ * may read and write the rows after the last one. Those rows are not compared. */
 evn_status evn_case_rows_make(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err);
-/* Such a matrix that the kernel changes. */
+/* The same for a matrix that the kernel changes. */
 evn_status evn_case_rows_output(evn_cases *c, evn_case_array *out, uint32_t n_rows, uint32_t stride, evn_error *err);
 evn_status evn_case_upload(evn_cases *c, evn_case_array *a, evn_error *err);
-/* Made and uploaded as it is. */
+/* Makes an array and uploads it. */
 evn_status evn_case_input(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
-/* An input that the kernel changes: all of it is compared, so that what must stay is seen to stay. */
+/* Makes an array that the kernel changes. All of it is compared, which also shows whether values stay that must not
+ * change. */
 evn_status evn_case_output(evn_cases *c, evn_case_array *out, uint64_t n, evn_error *err);
-/* One value against what was expected; errors are reported as fractions of `scale`. */
+/* Compares one value with the expected one. Errors are reported as fractions of `scale`. */
 void evn_case_compare(evn_cases *c, const char *what, uint64_t index, double got, double want, double bound,
 					  double scale);
 evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
-/* The same where the kernel wrote rows of 8-bit blocks (kernels/q8.cl) into a's buffer, whose rounding is added to
- * the bounds; their scales and sums are checked too. */
+/* The same for a kernel that wrote rows of 8-bit blocks (kernels/q8.cl) to a's buffer. Their rounding is added to the
+ * bounds. Their scales and sums are checked too. */
 evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
-/* a's values become those of the 8-bit rows in buf. */
+/* Sets a's values to those of the 8-bit rows in buf. */
 evn_status evn_case_take_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err);
 
 void evn_selftest_matrices(evn_cases *c);

@@ -1,6 +1,6 @@
-/* selftest_fused.c - known answers for the kernels that do a block of one row in one launch. What they leave between
- * their parts stays in memory: each part is held to the answers of selftest_matrix.c and selftest_heads.c for the
- * input that it really had. */
+/* selftest_fused.c - known answers for the kernels that compute a block of one row in one launch. Their intermediate
+ * results stay in memory. Each part is therefore compared with the answers of selftest_matrix.c and selftest_heads.c
+ * for the input that it really had. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ typedef struct {
 	bool tiny;
 	evn_attention_config config;
 	evn_heads_at of;
-	uint32_t dim; /* columns of x and rows of y */
+	uint32_t dim; /* the columns of x and the rows of y */
 	evn_dot dot;
 } attention_shape;
 
@@ -20,25 +20,25 @@ typedef struct {
 	const char *quant;
 	bool tiny;
 	uint32_t dim;
-	evn_range ff;     /* held here */
-	evn_range window; /* of those, in use */
+	evn_range ff;     /* the range that is held */
+	evn_range window; /* the part of it that is used */
 	evn_dot dot;
 } ff_shape;
 
-/* A fused block's own data: W_in stacked of n_in tensors, W_out cut by columns. */
+/* The data of a fused block: W_in, stacked from n_in tensors, and W_out, cut by columns. */
 typedef struct {
 	evn_ops *ops;
 	evn_act_format form;
 	evn_weights in[EVN_MATRIX_PARTS], out;
 	evn_row_block blocks[EVN_MATRIX_PARTS];
 	uint32_t n_in, offsets[EVN_MATRIX_PARTS];
-	evn_range columns; /* of W_out */
+	evn_range columns; /* the columns of W_out */
 	evn_matrix m_in, m_out;
 	evn_case_array x, y;
 	const evn_buf *x_buf;
 } fused_data;
 
-/* rows[i] of tensor i are held; W_out (dim, columns.end). */
+/* rows[i] of tensor i are held. W_out is (dim, columns.end). */
 static evn_status make(evn_cases *c, fused_data *d, const evn_quant *quant, uint32_t dim, const evn_range *rows,
 					   evn_dot dot, evn_error *err)
 {
@@ -65,14 +65,14 @@ static void free_fused(fused_data *d)
 	evn_ops_free(d->ops);
 }
 
-/* Row r of the i-th tensor's block times x. */
+/* Row r of block i of W_in times x. */
 static void expect_in(const fused_data *d, uint32_t i, uint32_t r, double *want, double *bound)
 {
 	const evn_row_product p = {.w = &d->in[i], .columns = {0, (uint32_t)d->in[i].tensor.shape[0]}};
 	evn_expect_row(&p, d->blocks[i].rows.begin + r, d->x.values, want, bound);
 }
 
-/* What lies between the two products, checked; then its values are the device's. */
+/* Checks the values between the two products, then replaces the expected ones by the device's. */
 static evn_status take_between(evn_cases *c, const fused_data *d, evn_case_array *a, const char *what, evn_error *err)
 {
 	EVN_TRY(d->form == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
@@ -80,7 +80,7 @@ static evn_status take_between(evn_cases *c, const fused_data *d, evn_case_array
 								 : evn_read(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
 }
 
-/* y = W_out times what lies between. */
+/* Checks y = W_out times the values between the products. */
 static evn_status check_out(evn_cases *c, fused_data *d, const float *between, evn_error *err)
 {
 	const uint32_t rows = (uint32_t)d->out.tensor.shape[1];
@@ -93,10 +93,9 @@ static evn_status check_out(evn_cases *c, fused_data *d, const float *between, e
 	return evn_case_check(c, &d->y, "y", err);
 }
 
-/* ---- attention ----------------------------------------------------------------------------------------------------
- */
+/* ---- attention ------------------------------------------------------------------------------------------------- */
 
-/* qkv as the device made it, checked: what the heads then work on. */
+/* Checks qkv and replaces the expected values by the device's, because the heads work on those. */
 static evn_status check_qkv(evn_cases *c, const fused_data *d, evn_case_array *qkv, evn_error *err)
 {
 	EVN_TRY(evn_read(c->q, qkv->buf, 0, qkv->values, qkv->n * sizeof *qkv->values, err));
@@ -156,8 +155,7 @@ static evn_status attention_case(evn_cases *c, const void *shape, evn_error *err
 	return s;
 }
 
-/* ---- the feed-forward network -------------------------------------------------------------------------------------
- */
+/* ---- the feed-forward network ---------------------------------------------------------------------------------- */
 
 static evn_status run_feed_forward(evn_cases *c, fused_data *d, evn_range window, evn_error *err)
 {
@@ -195,13 +193,13 @@ static evn_status feed_forward_case(evn_cases *c, const void *shape, evn_error *
 	return st;
 }
 
-/* ---- all of them --------------------------------------------------------------------------------------------------
- */
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
 
 #define HEAD(dim, rope) .head_dim = dim, .rope_dim = rope
 #define LOCAL(heads, kv) .n_heads = heads, .n_kv = kv
 
-/* Heads that begin in the middle of a block; part of a KV head's queries, and more of them than a block takes. */
+/* Covers heads that begin in the middle of a weight block, a part of a KV head's queries, and more query heads than a
+ * work-group takes. */
 static const attention_shape attentions[] = {
 	{"20",
 	 "Q4_1",
@@ -253,13 +251,13 @@ static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
 				 evn_dot_name(dot));
 }
 
-/* A K format's f32 kernels take one tile. */
+/* The f32 kernels of K formats have no fused form: they compute one tile only. */
 static bool has_fused(const evn_quant *q, evn_dot dot)
 {
 	return dot == EVN_DOT_NONE ? q->group_len == 32 : q->block_len > 1;
 }
 
-/* As f32 activations are multiplied, and as the device would multiply. */
+/* Cases run with f32 activations and with the device's own dot kind. */
 static bool runs(const evn_cases *c, const char *quant, bool tiny, evn_dot dot)
 {
 	const evn_dot best = evn_dot_best(evn_queue_device(c->q));
@@ -269,7 +267,7 @@ static bool runs(const evn_cases *c, const char *quant, bool tiny, evn_dot dot)
 		   (dot == EVN_DOT_NONE || dot == (c->options.tiny ? EVN_DOT_PLAIN : best));
 }
 
-/* Of every format, with the heads asked for. */
+/* One case for each format, with the given heads. */
 static void fused_of_model(evn_cases *c, evn_dot dot)
 {
 	const evn_attention_config *heads = c->options.heads;
@@ -295,7 +293,7 @@ bool evn_selftest_has_fused(const evn_device *d, const evn_quant *q, uint32_t do
 	bool has = false;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
 		has |= (dots >> dot & 1) && has_fused(q, dot);
-	return has && evn_device_row_items(d) == 1 && evn_device_units(d) == 1; /* others run the parts */
+	return has && evn_device_row_items(d) == 1 && evn_device_units(d) == 1; /* other devices run the parts */
 }
 
 /* For devices whose work-items do not share rows. */

@@ -5,7 +5,7 @@
 
 typedef struct {
 	uint32_t width, n_tok;
-	float shift; /* added to the inputs: a mean far from zero */
+	float shift; /* added to the inputs, so that the mean is far from zero */
 	bool tiny;
 	evn_act_format form;
 } row_shape;
@@ -19,9 +19,9 @@ static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width,
 
 static double square(double x) { return x * x; }
 
-/* The mean is off by a sum's roundings; so is each difference to it, and by one more. The sum of squares is off by
- * what its terms are and by its own roundings; the root halves that and adds its own error, then come a division, two
- * products and a sum. Terms of second order are covered by one unit more in each. */
+/* The mean has the error of a sum's roundings. Each difference from the mean has that error and one more rounding.
+ * The sum of squares has the errors of its terms and its own roundings. The root halves these and adds its own error.
+ * A division, two products and a sum follow. One extra unit in each covers the terms of second order. */
 static void expect_row(const row_shape *s, const float *x, const float *w, const float *b, double eps, double *want,
 					   double *bound)
 {
@@ -49,7 +49,7 @@ static void expect_row(const row_shape *s, const float *x, const float *w, const
 	}
 }
 
-/* Zeros from the true width to the stride. */
+/* The columns from the true width to the stride are zeros. */
 static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, float shift,
 							evn_error *err)
 {
@@ -79,8 +79,8 @@ static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_
 	return check(c, &y, s->form, err);
 }
 
-/* The exponent has five roundings, which its size multiplies; exp has 3 ulp, the sum one rounding, the division 2.5
- * ulp. Where the exponential is beyond f32 the result may be 0, off by less than |x| 2^-127. */
+/* The exponent has five roundings, which its size multiplies. exp has 3 ulp, the sum one rounding, the division 2.5
+ * ulp. If the exponential exceeds f32 the result may be 0; the error is then less than |x| 2^-127. */
 static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
 {
 	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -8.5f, 1e18f, -1e18f};

@@ -1,12 +1,12 @@
-/* selftest_heads.c - known answers for attention: heads that are normed, rotated and appended to the KV cache in each
- * of its formats, and what a query then attends to. */
+/* selftest_heads.c - known answers for attention: the norm and rotation of heads, the KV cache in each format, and
+ * the result of attention. */
 #include "proof/selftest_parts.h"
 
 #include <math.h>
 #include <string.h>
 
-#define FIRST_COLUMN 7 /* heads begin here in the attention's output, to see that an offset is heeded */
-#define FIRST_BLOCK 32 /* the same where they are stored in blocks */
+#define FIRST_COLUMN 7 /* the heads begin at this column of attention's output, which tests the offset */
+#define FIRST_BLOCK 32 /* the same for output in 8-bit blocks */
 #define MAX_HEAD 1024
 
 typedef struct {
@@ -15,23 +15,22 @@ typedef struct {
 	evn_attention_config config;
 	evn_heads_at of;
 	uint32_t n_tok;
-	evn_act_format form;  /* of what attention stores */
-	uint32_t first_block; /* column of the first head; 0: FIRST_COLUMN */
+	evn_act_format form;  /* the format that attention writes */
+	uint32_t first_block; /* the column of the first head; 0: FIRST_COLUMN */
 } head_shape;
 
-/* ---- heads --------------------------------------------------------------------------------------------------------
- */
+/* ---- heads ----------------------------------------------------------------------------------------------------- */
 
-/* What one head of q or k becomes. */
+/* How one head of q or k is normed and rotated. */
 typedef struct {
 	const evn_attention_config *config;
-	const float *rope;   /* cosines, then sines of the token's position */
-	const float *weight; /* of the head's norm */
+	const float *rope;   /* cosines, then sines, of the token's position */
+	const float *weight; /* the weights of the head's norm */
 	float eps;
 } rotation;
 
-/* The head's elements before they rotate, and their relative error: with a norm as derived for rmsnorm
- * (selftest_rows.c), two more products with scale and weight. */
+/* Computes the head's elements before the rotation and returns their relative error. With a norm, the error is that
+ * of rmsnorm (selftest_rows.c) and two more products, with the scale and with the weight. */
 static double normed(const rotation *r, const float *head, double *out)
 {
 	const uint32_t dim = r->config->head_dim;
@@ -47,7 +46,7 @@ static double normed(const rotation *r, const float *head, double *out)
 		   evn_roundings(3);
 }
 
-/* Two products and their difference: two roundings more. */
+/* The rotation is two products and their difference: two more roundings. */
 static void expect_head(const rotation *r, const float *head, double *want, double *bound)
 {
 	const uint32_t dim = r->config->head_dim, pairs = r->config->rope_dim / 2;
@@ -68,14 +67,14 @@ static void expect_head(const rotation *r, const float *head, double *want, doub
 	}
 }
 
-/* Token t of the cache: of those that filled it, or of the n_tok looked at. */
+/* Token t of the cache: one that filled it, or one of the n_tok tested tokens. */
 static const float *qkv_row(const evn_attention_run *r, uint32_t t)
 {
 	return t < r->of.position ? r->past.values + (uint64_t)t * r->at.qkv_stride
 							  : r->qkv.values + (uint64_t)(t - r->of.position) * r->at.qkv_stride;
 }
 
-/* keys: else queries. */
+/* Of a key if `keys`, otherwise of a query. */
 static rotation rotation_at(const evn_attention_run *r, uint32_t t, bool keys)
 {
 	return (rotation){.config = &r->config,
@@ -84,10 +83,10 @@ static rotation rotation_at(const evn_attention_run *r, uint32_t t, bool keys)
 					  .eps = EVN_RUN_EPS};
 }
 
-/* ---- the cache ----------------------------------------------------------------------------------------------------
- */
+/* ---- the cache ------------------------------------------------------------------------------------------------- */
 
-/* Element `index` of a tile whose codes or values are followed by scales, of which this one is `scale`. */
+/* Element `index` of a tile. In q8_0 the codes are followed by scales; `scale` is the index of the element's
+ * scale. */
 static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t index, uint32_t scale)
 {
 	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
@@ -107,7 +106,7 @@ static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t 
 	return NAN;
 }
 
-/* The tile of position t of a KV head. */
+/* The tile of a KV head that holds position t. */
 static const uint8_t *tile_at(const evn_attention_run *r, const uint8_t *tiles, uint32_t kv, uint32_t t)
 {
 	const uint64_t block_bytes = evn_kv_block_bytes(r->config.kv_cache, r->config.head_dim);
@@ -126,9 +125,9 @@ static double value(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_
 	return element(r, tile_at(r, r->v_tiles, kv, t), t % 16 * pad + i, t % 16 * ((pad + 31) / 32) + i / 32);
 }
 
-/* What a format adds to the bounds of a head that is stored. f16: half a unit of its 11 bits, or of its smallest
- * numbers. q8_0: half a step; a step is the block's largest magnitude / 127 as a half, and quotient and product err
- * by a few units where a code might as well be the next. */
+/* Adds the error of storing a head in the cache's format. f16: half a unit of its 11 bits, or of its smallest
+ * numbers. q8_0: half a step, where a step is the block's largest magnitude / 127 as a half. Near the middle between
+ * two codes, the errors of the quotient and the product may select the other one. */
 static void widen(const evn_attention_run *r, const double *want, double *bound)
 {
 	const uint32_t dim = r->config.head_dim;
@@ -172,16 +171,17 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 				evn_case_compare(c, "cache beyond the last token", t, 1, 0, 0, 1);
 }
 
-/* ---- attention ----------------------------------------------------------------------------------------------------
- */
+/* ---- attention ------------------------------------------------------------------------------------------------- */
 
-/* r->weights[key] = softmax; returns a bound of their relative error up to a factor they all share.
+/* Sets r->weights[key] to the softmax. Returns a bound of the weights' relative error, without a factor that all
+ * of them share.
  *
- * A score sums dim products of q, which errs as expect_head says, times 1/sqrt(dim), which is a root, a quotient and
- * a product, and a key, which may be a code times a scale. A weight is exp(score - top) times factors exp(old top -
- * new top) as the maximum moves. All these exponents are negative and add up to score - last top, so their
- * subtractions err by one unit of the range of scores together; each exp errs by 3 ulp and each factor by a rounding.
- * The maximum moves at most once per 16 keys, per work-item and per split. */
+ * A score sums dim products of three values: q, with the error of expect_head; 1/sqrt(dim), with the errors of a
+ * root, a quotient and a product; and a key, which may be a code times a scale. A weight is exp(score - top) times
+ * the factors exp(old top - new top) of the later changes of the maximum. All these exponents are negative, and
+ * their sum is score - last top. Their subtractions together thus err by one unit of the range of the scores. Each
+ * exp errs by 3 ulp and each factor by one rounding. The maximum changes at most once for each 16 keys, each
+ * work-item and each split. */
 static double softmax(const evn_attention_run *r, const double *q, const double *q_bound, uint32_t kv,
 					  uint32_t n_keys)
 {
@@ -208,8 +208,8 @@ static double softmax(const evn_attention_run *r, const double *q, const double 
 	return most + EVN_UNIT * (top - low) + moves * (EVN_EXP_ERROR + EVN_UNIT);
 }
 
-/* Numerator and denominator are sums of n_keys terms with that error; a division joins them. 1.01 covers the products
- * of the errors and exp(e) - 1 > e. */
+/* Numerator and denominator are sums of n_keys terms with that error, and a division joins them. The factor 1.01
+ * covers the products of errors and exp(e) - 1 > e. */
 static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
 {
 	const uint32_t dim = r->config.head_dim, position = r->of.position + t;
@@ -241,10 +241,9 @@ void evn_expect_attended(evn_attention_run *r)
 			expect_head_output(r, t, h);
 }
 
-/* ---- a run --------------------------------------------------------------------------------------------------------
- */
+/* ---- a run ----------------------------------------------------------------------------------------------------- */
 
-/* n_tok rows of qkv whose queries are large enough for scores that move the maximum. */
+/* Makes n_tok rows of qkv. Their queries are so large that the scores change the maximum. */
 static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_run *r, uint32_t n_tok,
 						   evn_error *err)
 {
@@ -255,7 +254,7 @@ static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_
 	return evn_case_upload(c, a, err);
 }
 
-/* Bytes of 0xff: a NaN in every format. */
+/* All bytes are 0xff, which is a NaN in every format. */
 static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attention_run *r, evn_error *err)
 {
 	uint64_t bytes =
@@ -265,7 +264,7 @@ static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attentio
 	return evn_case_upload(c, a, err);
 }
 
-/* Blocks from the last to the first, so that a table that is not read shows. */
+/* The blocks are in reverse order, so that a kernel that ignores the table fails. */
 static evn_status make_slot(evn_cases *c, evn_attention_run *r, evn_error *err)
 {
 	void *table;
@@ -320,7 +319,7 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
 }
 
-/* which: 0 the past, 1 the tokens looked at. */
+/* which: 0 for the span that fills the cache, 1 for the tested tokens. */
 static evn_status make_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, int which,
 							evn_row_set *out, evn_error *err)
 {
@@ -406,17 +405,16 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 	return s->form == EVN_ACT_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
 }
 
-/* ---- all of them --------------------------------------------------------------------------------------------------
- */
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
 
 #define HEAD(dim, rope) .head_dim = dim, .rope_dim = rope
 #define LOCAL(heads, kv) .n_heads = heads, .n_kv = kv
 #define F16 .kv_cache = EVN_KV_F16
 #define Q8_0 .kv_cache = EVN_KV_Q8_0
 
-/* Keys at the borders of tiles (16), of blocks (64) and of splits; one token appends in the kernel that attends,
- * several before it; heads of one KV head that are fewer here than in the model, and more than a work-group takes
- * (8). */
+/* The shapes have keys at the borders of tiles (16), of cache blocks (64) and of splits. One token appends in the
+ * kernel that attends; several are appended before it. Some shapes have fewer heads of a KV head than the model, and
+ * some more than a work-group takes (8). */
 static const head_shape shapes[] = {
 	{"20 partly norm, qk_norm",
 	 true,
@@ -499,7 +497,7 @@ static const head_shape shapes[] = {
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 
-/* The three kinds of steps. */
+/* The three kinds of steps, with the given heads. */
 static void heads_of_model(evn_cases *c, evn_act_format form)
 {
 	static const struct {

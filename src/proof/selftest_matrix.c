@@ -1,18 +1,20 @@
-/* selftest_matrix.c - known answers for matrix products in every weight format: the decoders by themselves, exactly;
- * matrix-vector and GEMM within the error of an f32 sum.
+/* selftest_matrix.c - known answers for matrix products in every weight format. The decoders alone must be exact.
+ * Matrix-vector products and GEMM must be within the error of an f32 sum.
  *
- * The bound: a product w x with w = scale * quant + offset enters as (scale * quant) x and offset x. A kernel may add
- * them in any order, so a term passes at most one rounding for each of the n columns and each group's offset (a group
- * has 16 columns or more), and 4 more in scale, product and offset. With g = roundings(n + n / 16 + 4):
+ * The bound: with w = scale * quant + offset, a product w x is the sum of (scale * quant) x and offset x. A kernel
+ * may add these in any order. A term thus has at most one rounding for each of the n columns and for each group's
+ * offset (a group has 16 columns or more), and 4 more in the scale, the product and the offset. With
+ * g = roundings(n + n / 16 + 4):
  *   |got - want| <= g * sum (|scale * quant| + |offset|) |x|   (Higham 2002, section 3.1).
- * The zero point of a K format without minima counts as its offset: kernels/group_q8.cl adds it as one. */
+ *
+ * The zero point of a K format without minima counts as its offset, because kernels/group_q8.cl adds it like one. */
 #include "proof/selftest_parts.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define EXTRA 32 /* columns beyond what is needed, to see that strides are heeded */
+#define EXTRA 32 /* extra columns, which test the strides */
 
 typedef struct {
 	const evn_quant *quant;
@@ -27,7 +29,7 @@ typedef struct {
 	evn_dot dot;
 } way;
 
-/* A normal half in (-1, 1), not near zero. */
+/* A normal half in (-1, 1) that is not near zero. */
 static uint16_t random_half(evn_cases *c)
 {
 	float r = evn_case_random(c);
@@ -46,7 +48,7 @@ static void fill_block(evn_cases *c, const evn_quant *q, uint8_t *block)
 			if (f->unit_bytes == 2)
 				bits = random_half(c);
 			if (!strcmp(q->name, "BF16"))
-				bits = 0x3f00u | (bits & 0x80ffu); /* 0.5 to 2, either sign */
+				bits = 0x3f00u | (bits & 0x80ffu); /* 0.5 to 2, with either sign */
 			memcpy(p, &bits, f->unit_bytes);
 		}
 }
@@ -61,7 +63,7 @@ static bool has_offset(const evn_quant *q)
 	return false;
 }
 
-/* Quants are what comes in words. */
+/* Sets the quants to zero. Quants are the fields of 32-bit words. */
 static void zero_quants(const evn_quant *q, uint8_t *block)
 {
 	for (const evn_quant_field *f = q->fields; f->unit_bytes; f++) {
@@ -101,7 +103,8 @@ evn_status evn_case_weights(evn_cases *c, evn_weights *out, const evn_quant *q, 
 
 /* ---- the decoders ---------------------------------------------------------------------------------------------- */
 
-/* Tiles 1 and 2 of three, transposed. ggml rounds a weight at most once, and so does fma: the values are equal. */
+/* Dequantises tiles 1 and 2 of three, transposed. ggml rounds a weight at most once, and so does fma, so the values
+ * must be equal. */
 static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const evn_weights *w, const evn_matrix *m,
 								 evn_error *err)
 {
@@ -148,7 +151,7 @@ typedef struct {
 	uint32_t n_tok, x_stride, y_stride;
 } activations;
 
-/* x is zero but for the product's columns. */
+/* x is zero outside the product's columns. */
 static evn_status make_activations(evn_cases *c, activations *a, const evn_matrix *m, const evn_row_product *p,
 								   uint32_t n_tok, evn_error *err)
 {
@@ -248,7 +251,7 @@ static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
 	return st;
 }
 
-/* A view of some rows and columns: what lies around them is not touched. */
+/* A view of some rows and columns. Everything outside it must stay unchanged. */
 static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
@@ -269,7 +272,7 @@ static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
 	return st;
 }
 
-/* Columns that begin and end inside a block (where a block has more than one). */
+/* The columns begin and end inside a weight block, if a block has more than one column. */
 static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
@@ -293,7 +296,7 @@ typedef struct {
 	evn_dot dot;
 } stack_shape;
 
-/* Three row ranges of three tensors in one matrix, as q, k and v have it. */
+/* Row ranges of three tensors in one matrix, as for q, k and v. */
 static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const stack_shape *s = shape;
@@ -316,8 +319,7 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 	return st;
 }
 
-/* ---- gate and up -------------------------------------------------------------------------------------------------
- */
+/* ---- gate and up ----------------------------------------------------------------------------------------------- */
 
 void evn_expect_gated(double g, double dg, double u, double du, double *want, double *bound)
 {
@@ -327,7 +329,7 @@ void evn_expect_gated(double g, double dg, double u, double du, double *want, do
 			 fabs(g * u) * 0x1p-127;
 }
 
-/* Gate and up rows in one launch. Of all rows or a window of them. */
+/* Computes gate and up rows in one launch, for all rows or for a window of them. */
 static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const evn_weights *w, evn_range window,
 						  const uint32_t *y_offsets, uint32_t n_tok, evn_act_format y_form, evn_error *err)
 {
@@ -386,24 +388,25 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
 
-/* Products by one way of multiplying bytes. */
+/* Products with one dot kind. */
 static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 {
-	const bool taken = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q)); /* by the device itself */
+	/* the device itself would use this dot kind */
+	const bool taken = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q));
 	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN || !taken;
-	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
+	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* float formats need no whole groups */
 	const char *how = evn_dot_name(dot);
 	const linear_shape products[] = {
 		{.quant = q, .rows = 1, .columns = odd, .n_tok = 1},
 		{.quant = q,
 		 .rows = 17,
 		 .columns = 3 * step,
-		 .n_tok = tiny ? 9 : 43}, /* blocks of tokens, in two runs, and a few more */
+		 .n_tok = tiny ? 9 : 43}, /* two runs of token blocks and some more tokens */
 		{.quant = q, .rows = 48, .columns = 1536, .n_tok = 1},
 		{.quant = q,
 		 .rows = 40 * 16 + 5,
 		 .columns = step,
-		 .n_tok = 1}, /* several tiles to a work-item, the last in part */
+		 .n_tok = 1}, /* several tiles for a work-item; the last one is partial */
 	};
 	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++) {
 		linear_shape s = products[i];
@@ -414,7 +417,7 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	evn_case_run(c, &(evn_case){split_input_case, &s, "matvec", q}, "%s split input", how);
 	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 9, .dot = dot};
 	evn_case_run(c, &(evn_case){window_case, &s, "matvec", q}, "%s window", how);
-	/* Blocks of tokens, of which the last of five begins a run, and one more. Most of the time is compiling. */
+	/* Five blocks of tokens, of which the last begins a new run, and a part of one. Most of the time is compiling. */
 	const uint32_t n_tok = c->options.tiny ? 9 : taken ? 42 : 2;
 	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .n_tok = n_tok, .dot = dot};
 	evn_case_run(c, &(evn_case){gate_up_case, &s, "matvec", q}, "%s gate and up", how);
@@ -429,9 +432,9 @@ static bool stands_for_its_kind(const evn_quant *q)
 	return false;
 }
 
-/* Every format with f32 activations and with the way of multiplying bytes that the device would use; the others,
- * whose decoders are the same, with one format of each kind; or the ways asked for. Work-items that share tiles are a
- * GPU's, x86's instruction is not. */
+/* Which cases run. With f32 activations and with the device's own dot kind: every format. With the other dot kinds:
+ * one format of each kind, because the decoders are the same. If options.dots is set: exactly those dot kinds.
+ * Work-items that share tiles are for GPUs, which do not have x86's instructions. */
 static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 {
 	const evn_device *d = evn_queue_device(c->q);
@@ -448,7 +451,7 @@ static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 static void format_cases(evn_cases *c, const evn_quant *q)
 {
 	const bool tiny = c->options.tiny;
-	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* floats need not fill a step */
+	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* float formats need no whole groups */
 	linear_shape s = {.quant = q, .rows = 35, .columns = odd};
 	evn_case_run(c, &(evn_case){dequantize_case, &s, "dequantize", q}, "%ux%u", s.rows, s.columns);
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
@@ -466,7 +469,7 @@ void evn_selftest_matrices(evn_cases *c)
 {
 	static const stack_shape stacks[] = {
 		{{"Q4_1", "Q4_1", "Q6_K"}, {{3, 20}, {0, 16}, {5, 40}}, 0},
-		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second is empty */
+		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second range is empty */
 	};
 	for (size_t i = 0; i < evn_quant_count(); i++)
 		if (!c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))

@@ -1,5 +1,5 @@
-/* selftest_rows.c - known answers for what acts on rows of activations: norm, gate, bias; the first two in both
- * forms. */
+/* selftest_rows.c - known answers for kernels that work on rows of activations: norm, gate, bias. Norm and gate are
+ * tested with both activation formats. */
 #include "proof/selftest_case.h"
 
 #include <math.h>
@@ -30,7 +30,7 @@ static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops 
 	return st;
 }
 
-/* Zeros from the true width to the stride. */
+/* The columns from the true width to the stride are zeros. */
 static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, evn_error *err)
 {
 	uint32_t stride = stride_of(width);
@@ -41,9 +41,9 @@ static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, ui
 	return evn_case_upload(c, a, err);
 }
 
-/* All squares are positive, so their sum has the relative error roundings(n) in any order; the division by dim and
- * the sum with eps add 6 units, the root halves all this; then come the root's own error, a division, two products.
- */
+/* All squares are positive, so their sum has the relative error roundings(n) in any order. The division by dim and
+ * the sum with eps add 6 units, and the root halves all this. The root's own error, a division and two products
+ * follow. */
 static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
 {
 	const uint32_t dim = s->width, stride = stride_of(dim), first = 2;
@@ -71,9 +71,9 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 	return check(c, &y, s->form, err);
 }
 
-/* exp has 3 ulp, the sum with 1 and the last product one rounding each, the division 2.5 ulp, and one more unit
- * covers the products of these. Where exp(-gate) is beyond f32 the result may be 0, off by less than |gate up|
- * 2^-127. */
+/* exp has 3 ulp. The sum with 1 and the last product have one rounding each, the division 2.5 ulp. One more unit
+ * covers the products of these errors. If exp(-gate) exceeds f32 the result may be 0; the error is then less than
+ * |gate up| 2^-127. */
 static evn_status swiglu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
 {
 	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -88.5f, 20.0f};

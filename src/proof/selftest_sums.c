@@ -1,5 +1,5 @@
-/* selftest_sums.c - known answers for the sums over ranks: alone, with the norm that follows, behind flags, of packed
- * messages. */
+/* selftest_sums.c - known answers for the sums over ranks: the sum alone, with the norm that follows, behind flags,
+ * and of packed messages. */
 #include "proof/selftest_case.h"
 
 #include "kernels/constants.h"
@@ -17,8 +17,8 @@ static float float_of_bits(uint32_t bits)
 	return f;
 }
 
-/* Flags of which the first `present` ranks but rank 0 have arrived at all-reduce `round`; rank 0's kernel arrives
- * there. */
+/* Makes flags that say: of the first `present` ranks, all but rank 0 have arrived at all-reduce `round`. Rank 0's
+ * kernel arrives there itself. */
 static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t present, uint32_t round, evn_error *err)
 {
 	EVN_TRY(evn_case_output(c, flags, FLAGS, err));
@@ -40,23 +40,23 @@ static void arg_flags(evn_args *a, const evn_case_array *flags, uint32_t n_ranks
 	evn_arg_buf(a, flags->buf);
 	evn_arg_u32(a, 0);
 	evn_arg_u32(a, n_ranks);
-	evn_arg_u32(a, 100); /* looks */
-	evn_arg_u32(a, 3);   /* more before it goes */
+	evn_arg_u32(a, 100); /* the limit of polls */
+	evn_arg_u32(a, 3);   /* polls before it leaves */
 }
 
-/* The kernels that sum partial results: by groups of their own or by the one item that has waited for the other
- * ranks; the sum alone or its norm too. */
+/* The kernels that add partial sums. Either every work-group adds, or one work-item adds that has waited for the
+ * other ranks. The norm may follow. */
 typedef struct {
 	uint32_t n_ranks;
-	uint64_t ranks; /* a bit for each that has a partial sum */
+	uint64_t ranks; /* one bit for each rank with a partial sum */
 	bool waits, norms;
-	evn_act_format form; /* of the norm */
+	evn_act_format form; /* the format that the norm writes */
 	float scale;
 } sum_shape;
 
 enum { N_TOK = 2, DIM = 3 * EVN_PAD - 5, STRIDE = 3 * EVN_PAD };
 
-/* MOST_RANKS rows, each a partial sum; those of ranks that have none are full of NaN: they must not be read. */
+/* MOST_RANKS rows, each a partial sum. The rows of ranks without one are NaN, because they must not be read. */
 static evn_status make_partials(evn_cases *c, const sum_shape *s, evn_case_array *partials, evn_case_array *x,
 								evn_error *err)
 {
@@ -75,11 +75,11 @@ static evn_status make_partials(evn_cases *c, const sum_shape *s, evn_case_array
 		}
 	}
 	for (uint64_t i = 0; i < x->n; i++)
-		x->bound[i] *= evn_roundings(n); /* n + 1 terms */
+		x->bound[i] *= evn_roundings(n); /* the sum has n + 1 terms */
 	return evn_case_upload(c, partials, err);
 }
 
-/* As rmsnorm's in selftest_rows.c, and what the error of the sum adds to numerator and root. */
+/* The error of rmsnorm in selftest_rows.c, and what the error of the sum adds to the numerator and the root. */
 static void expect_norm(const evn_case_array *x, const evn_case_array *w, float eps, evn_case_array *y)
 {
 	const double own =
@@ -100,7 +100,7 @@ static void expect_norm(const evn_case_array *x, const evn_case_array *w, float 
 	}
 }
 
-/* That share a row. */
+/* The work-items that share a row. */
 static uint32_t items_of(const evn_cases *c, const sum_shape *s)
 {
 	uint32_t items = c->options.items ? c->options.items : evn_device_row_items(evn_queue_device(c->q));
@@ -165,8 +165,8 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	return evn_case_check(c, &x, "x", err);
 }
 
-/* Three ranks, of which *shape have arrived at the all-reduce before rank 0's last: rank 0 either goes on or names
- * the first that has not arrived. */
+/* Three ranks. *shape of them have arrived at the all-reduce before rank 0's last. Rank 0 either goes on, or it names
+ * the first rank that has not arrived. */
 static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const uint32_t present = *(const uint32_t *)shape, round = 70000;
@@ -192,9 +192,9 @@ static evn_status flags_case(evn_cases *c, const void *shape, evn_error *err)
 	return evn_case_check(c, &flags, "flags", err);
 }
 
-/* Formats of packed messages as kernels/message/ has them: what a value moves when it is packed, as a fraction of
- * itself, of the largest of its block, and at least. The q8 scale is a division's result rounded up to 8 bits; a byte
- * goes through its inverse and a product. */
+/* The formats of packed messages in kernels/message/, with the largest error of packing a value: as a fraction of the
+ * value, as a fraction of the largest in its block, and the least absolute error. The q8 scale is the result of a
+ * division, rounded up to 8 bits. A byte is computed with its inverse and a product. */
 typedef struct {
 	const char *name;
 	double of_value, of_block, least;
@@ -206,7 +206,7 @@ static const message_shape message_shapes[] = {
 	{"q8", 0, (0.5 + 127 * (2 * EVN_DIVIDE_ERROR + 2 * EVN_UNIT)) / 127 * (1 + 0x1p-7), 0},
 };
 
-/* Blocks of very different sizes, one of them zeros. */
+/* The blocks have very different magnitudes. One of them is zero. */
 static evn_status make_message(evn_cases *c, const message_shape *m, evn_case_array *partial, evn_case_array *x,
 							   evn_error *err)
 {
@@ -224,7 +224,7 @@ static evn_status make_message(evn_cases *c, const message_shape *m, evn_case_ar
 	return evn_case_upload(c, partial, err);
 }
 
-/* Two messages packed, the second as rank 2's, then added to x. */
+/* Packs two messages, the second one as rank 2's, and adds both to x. */
 static evn_status pack_and_add(evn_cases *c, const message_shape *m, evn_case_array *partials, const evn_buf *packed,
 							   const evn_case_array *x, evn_error *err)
 {
@@ -261,7 +261,7 @@ static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)
 		EVN_TRY(evn_case_array_make(c, &partials[i], N, err));
 		EVN_TRY(make_message(c, m, &partials[i], &x, err));
 	}
-	for (int i = 0; i < N; i++) /* what adds up may be a unit larger than the sum */
+	for (int i = 0; i < N; i++) /* an intermediate sum can be a unit larger than the final one */
 		x.bound[i] += evn_roundings(2) * (fabs((double)x.values[i]) + fabs((double)partials[0].values[i]) +
 										  fabs((double)partials[1].values[i]) + 2 * x.bound[i]);
 	EVN_TRY(pack_and_add(c, m, partials, packed.buf, &x, err));
