@@ -1,5 +1,5 @@
-/* choose.c - which devices take part, and how: whole or in parts. Every subset is split and predicted; the fastest
- * wins, and each candidate left out is told why with the figures. */
+/* choose.c - chooses which devices take part, and in which layout. It splits the model over every subset and predicts
+ * its speed. The fastest subset is taken. Every other candidate gets a reason with figures. */
 #include "plan/plan.h"
 
 #include <math.h>
@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One phase's shares: what is given, and the rate that automatic ones follow. */
+/* The shares of one phase: the given ones, and the rates that automatic ones follow. */
 typedef struct {
 	double given[EVN_MAX_RANKS], rates[EVN_MAX_RANKS];
 	const char *unit;
 } sharing;
 
-/* A device whose share is automatic gets as much per unit of speed as those whose share is given. */
+/* An automatic share has the same ratio to its rate as the given shares have to theirs. */
 static evn_status share_per_rate(double *out, const sharing *s, uint32_t n, evn_error *err)
 {
 	double given = 0, rates = 0;
@@ -79,21 +79,21 @@ evn_status evn_plan_shares(double *shares, double *prompt_shares, const evn_plan
 	return EVN_OK;
 }
 
-/* ---- subsets --------------------------------------------------------------------------------------------- */
+/* ---- subsets --------------------------------------------------------------------------------------------------- */
 
-/* A set of candidates is a bit mask. */
+/* The state of the choice. A set of candidates is a bit mask. */
 typedef struct {
 	const evn_plan_shape *shape;
 	const evn_plan_candidate *c;
 	uint32_t n;
 	evn_phase by;
-	evn_reduce_cost cost; /* of an all-reduce between candidates */
+	evn_reduce_cost cost; /* of an all-reduce between different candidates */
 	uint32_t eligible;
-	evn_prediction *predicted; /* [mask]; 0 tokens/s where the set is not possible */
+	evn_prediction *predicted; /* [mask]; 0 tokens/s if the set is impossible */
 } choosing;
 
-#define NEAR_TIE 0.99 /* speeds this close are equal; the other phase decides */
-#define WORTH_IT 1.02 /* what several devices must gain over the best alone */
+#define NEAR_TIE 0.99 /* speeds closer than this are equal, and the other phase decides */
+#define WORTH_IT 1.02 /* the gain over the best whole device that several ranks need */
 
 static uint32_t count_bits(uint32_t mask)
 {
@@ -113,7 +113,7 @@ static uint32_t count_ranks(const choosing *ch, uint32_t mask)
 	return n;
 }
 
-/* Two drivers of one chip, or two layouts of one device. */
+/* True for two drivers of one chip, and for two layouts of one device. */
 static bool excludes(const evn_plan_candidate *a, const evn_plan_candidate *b)
 {
 	return evn_same_device(a, b) || (a->chip >= 0 && a->chip == b->chip && a->driver != b->driver);
@@ -130,8 +130,8 @@ static bool is_allowed(const choosing *ch, uint32_t mask)
 	return true;
 }
 
-/* All-reduces between candidates were measured together or are not known yet; those between parts of one have been.
- */
+/* The cost between candidates was measured with all of them or is not known yet. The cost between the parts of one
+ * candidate has been measured. */
 static evn_reduce_cost cost_of(const choosing *ch, uint32_t mask)
 {
 	evn_reduce_cost cost = count_bits(mask) > 1 ? ch->cost : (evn_reduce_cost){0};
@@ -143,7 +143,7 @@ static evn_reduce_cost cost_of(const choosing *ch, uint32_t mask)
 	return cost;
 }
 
-/* Where a rank's part comes to nothing the set is really a smaller one: its speed stays 0. */
+/* If a rank's part is empty, the set is really a smaller one. Its speed stays 0. */
 static evn_status evaluate(const choosing *ch, uint32_t mask, evn_prediction *out, evn_error *err)
 {
 	evn_plan_candidate members[EVN_MAX_RANKS];
@@ -180,7 +180,7 @@ static evn_status evaluate_all(choosing *ch, evn_error *err)
 	return EVN_OK;
 }
 
-/* Tokens/s of what is chosen by, and of the other phase. */
+/* The predicted tokens/s of the phase that decides; other_speed is that of the other phase. */
 static double speed(const choosing *ch, const evn_prediction *p)
 {
 	return ch->by == EVN_DECODE ? p->decode_tok_s : p->prefill_tok_s;
@@ -191,8 +191,8 @@ static double other_speed(const choosing *ch, const evn_prediction *p)
 	return ch->by == EVN_DECODE ? p->prefill_tok_s : p->decode_tok_s;
 }
 
-/* The best set of one rank or of several, 0 where none can hold the model. Equal sets: the fewer ranks, then those
- * that come first. */
+/* The best set of one rank, or of several. 0 if none can hold the model. Of equal sets, the one with fewer ranks is
+ * better, then the first one. */
 static uint32_t best_set(const choosing *ch, bool several)
 {
 	uint32_t best = 0;
@@ -211,7 +211,7 @@ static uint32_t best_set(const choosing *ch, bool several)
 	return best;
 }
 
-/* No set can be used: say what the one with the most memory lacks. */
+/* No set can be used. The error says what the set with the most memory lacks. */
 static evn_status nothing_fits(const choosing *ch, evn_error *err)
 {
 	uint32_t largest = 0;
@@ -232,14 +232,14 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 					count_ranks(ch, largest));
 }
 
-/* ---- reasons --------------------------------------------------------------------------------------------- */
+/* ---- reasons --------------------------------------------------------------------------------------------------- */
 
 typedef char reason_text[256];
 
 static const char *const verbs[EVN_PHASES] = {[EVN_DECODE] = "decode", [EVN_PROMPT] = "compute prompts"};
 static const char *const nouns[EVN_PHASES] = {[EVN_DECODE] = "decoding", [EVN_PROMPT] = "prompts"};
 
-/* The set with candidate i in place of those that exclude it. */
+/* The set that takes candidate i instead of all candidates that exclude it. */
 static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
 {
 	uint32_t swapped = taken | 1u << i;
@@ -249,7 +249,7 @@ static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
 	return swapped;
 }
 
-/* Another layout of the device is taken. */
+/* The reason for i if another layout of its device is taken. */
 static void explain_form(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
 {
 	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];
@@ -284,7 +284,7 @@ static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, ui
 				 other_speed(ch, &ch->predicted[swapped]));
 }
 
-/* Candidate i excludes one that is taken. */
+/* The reason for i if it excludes a candidate that is taken. */
 static void explain_excluded(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
 {
 	uint32_t swapped = swap(ch, taken, i);
@@ -299,7 +299,7 @@ static void explain_excluded(reason_text out, const choosing *ch, uint32_t taken
 		explain_twin(out, ch, taken, i, other);
 }
 
-/* A candidate that could have joined the set as it is. */
+/* The reason for i if it could have joined the set. */
 static void explain_loser(reason_text out, const choosing *ch, uint32_t taken, uint32_t i)
 {
 	const char *name = ch->c[i].name;
@@ -342,7 +342,7 @@ static void explain(reason_text out, const choosing *ch, uint32_t taken, uint32_
 		explain_loser(out, ch, taken, i);
 }
 
-/* ---- choosing -------------------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------------------------- */
 
 static bool is_rate(double rate) { return isfinite(rate) && rate > 0; }
 
@@ -387,7 +387,7 @@ evn_status evn_plan_choose(evn_choice *out, const evn_plan_shape *s, const evn_p
 	if (!ch.eligible)
 		return evn_fail(err, EVN_ERR_USAGE, "none of %u devices can take part: every share is 0 or no speed is known",
 						n);
-	ch.predicted = calloc((size_t)1 << n, sizeof *ch.predicted); /* [0] stands for no set: 0 tokens/s */
+	ch.predicted = calloc((size_t)1 << n, sizeof *ch.predicted); /* [0] is the empty set: 0 tokens/s */
 	if (!ch.predicted)
 		return evn_fail_memory(err, "plan", (uint64_t)sizeof *ch.predicted << n);
 	evn_status status = choose(out, &ch, err);

@@ -1,4 +1,4 @@
-/* parts.c - reading a split: who has what of a block, what goes with it, and how many bytes that is. */
+/* parts.c - reads a split: the parts of a block, the groups that belong to them, and their bytes. */
 #include "plan/plan.h"
 
 uint32_t evn_plan_find(const evn_plan_shape *s, evn_cut_kind kind)
@@ -39,7 +39,7 @@ uint64_t evn_split_ranks(const evn_split *split, uint32_t k, uint32_t block, evn
 	return mask;
 }
 
-/* Adds n * bytes; stays at UINT64_MAX where the sum would be more. */
+/* Adds n * bytes. The sum is at most UINT64_MAX. */
 static void add_bytes(uint64_t *sum, uint64_t n, uint64_t bytes)
 {
 	uint64_t product;

@@ -1,11 +1,11 @@
-/* predict.c - how long a split would take. Between two all-reduces every rank does its part of a block, so a block
- * takes as long as its slowest rank. Decoding is bound by the weights read, a prompt by the arithmetic on them; both
- * also take what a block costs whatever the share of it, and attention over the positions cached so far. */
+/* predict.c - predicts how long a split takes. Every rank computes its part of a block between two all-reduces, so a
+ * block takes as long as its slowest rank. Decode is limited by the weight bytes, prefill by the arithmetic. Both
+ * also have the fixed cost of a block, and attention to the cached positions. */
 #include "plan/plan.h"
 
 #include <math.h>
 
-#define DECODE_POSITION 32u /* predictions are for decoding near the beginning of a text */
+#define DECODE_POSITION 32u /* predictions are for decode near the beginning of a text */
 
 void evn_rates_add(evn_rates *sum, const evn_rates *r)
 {
@@ -43,18 +43,18 @@ void evn_rates_speed_up(evn_rates *r, evn_phase phase, double by)
 	}
 }
 
-/* What a step asks of any block of a class. */
+/* What a step needs from any block of a class. */
 typedef struct {
 	const evn_plan_class *cut;
-	double touched;   /* of the units held, what some row of the step reads */
-	double used;      /* of the units held, what a row computes with, times rows */
-	double positions; /* attended to by one head, all rows together */
+	double touched;   /* the part of the held units that some row of the step reads */
+	double used;      /* the part of the held units that one row uses, times the rows */
+	double positions; /* positions that one head attends to, for all rows together */
 } demand;
 
-/* Positions attended to by n rows that follow each other from `first`, each with half of itself. */
+/* The positions that n successive rows from `first` on attend to. Each row counts half of its own position. */
 static double positions_of(double first, double n, double most)
 {
-	double rising = fmin(fmax(most - first, 0), n); /* the others are at a window's limit */
+	double rising = fmin(fmax(most - first, 0), n); /* the other rows are limited by the window */
 	double all = rising * (first + rising / 2);
 	return rising < n ? all + (n - rising) * most : all;
 }
@@ -77,7 +77,7 @@ static evn_work work_of(const demand *d, evn_range units)
 					  .keys = n * d->positions};
 }
 
-/* The vocabulary is cut once for both phases. */
+/* The vocabulary has one cut for both phases. */
 static double vocab_bytes(const evn_split *split, uint32_t rank)
 {
 	const evn_range rows = evn_split_part(split, EVN_PLAN_VOCAB, 0, rank)->used[EVN_DECODE];
@@ -116,7 +116,7 @@ static bool several_take_part(const evn_split *split)
 	return n > 1;
 }
 
-/* Seconds; a rate that is not known makes any work endless. */
+/* In seconds. INFINITY if the rate is unknown. */
 static double time_of(double amount, double rate)
 {
 	if (amount <= 0)
@@ -124,20 +124,21 @@ static double time_of(double amount, double rate)
 	return rate > 0 ? amount / rate : INFINITY;
 }
 
-/* One rank's part of a block. Several rows of decoding read weights once, unless their arithmetic takes longer. */
+/* A rank's time for its part of a block. Several rows in decode read the weights once, unless their arithmetic takes
+ * longer. */
 static double block_s(evn_work w, const evn_rates *r, evn_plan_step step)
 {
 	const bool prompt = step.phase == EVN_PROMPT;
 	const double read_s = time_of(w.bytes, r->gemv_gbs * 1e9), compute_s = time_of(w.macs, r->gemm_gflops * 1e9 / 2);
 	const double work_s = prompt ? compute_s : step.n_rows == 1 ? read_s : fmax(read_s, compute_s);
 	if (work_s <= 0)
-		return 0; /* nothing of this block */
+		return 0; /* it has no part of this block */
 	const double beside_us =
 		prompt ? step.n_rows * r->block_row_us : r->block_us + (step.n_rows - 1) * r->block_row_us;
 	return work_s + beside_us * 1e-6 + w.keys * (prompt ? r->prompt_key_ns : r->key_ns) * 1e-9;
 }
 
-/* Long messages take longer in proportion. */
+/* The time of a long message is proportional to its rows. */
 static double all_reduce_us(evn_plan_step step, evn_reduce_cost cost)
 {
 	const double row_us = cost.prompt_us / EVN_PLAN_PROMPT;
@@ -191,7 +192,7 @@ static evn_status whole_tok_s(double *out, const evn_plan_shape *s, const evn_pl
 evn_status evn_predict_sequences(double *tok_s, double *together, const evn_plan_shape *s,
 								 const evn_plan_candidate *c, uint32_t n_ranks, uint64_t n, evn_error *err)
 {
-	double busy_until[EVN_MAX_RANKS] = {0}, end = 0; /* in times of a token for each token of a sub-sequence */
+	double busy_until[EVN_MAX_RANKS] = {0}, end = 0; /* in s for each token of a sub-sequence */
 	for (uint32_t r = 0; r < n_ranks; r++)
 		EVN_TRY(whole_tok_s(&tok_s[r], s, &c[r], err));
 	for (uint64_t i = 0; i < n; i++) {

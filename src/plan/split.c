@@ -1,13 +1,14 @@
-/* split.c - a share vector becomes ranges, within each rank's memory.
+/* split.c - turns shares into ranges that fit into each rank's memory.
  *
- * The units of all blocks of a class lie on one line: the first unit of every block, then the second of every block,
- * and so on. The shares, summed up in rank order, cut the line at its nearest whole units. In each block that leaves
- * ranges which are contiguous, in rank order and cover it; a rank's ranges differ between blocks by at most one unit,
- * and its total is its share to within one (half a unit at either end).
+ * The units of all blocks of a class are put on one line: the first unit of every block, then the second unit of
+ * every block, and so on. The cumulative shares, in rank order, cut the line at the nearest whole units. In each
+ * block the resulting ranges are contiguous, in rank order, and cover the block. A rank's ranges differ between
+ * blocks by at most one unit. Its total is its share to within one unit (half a unit at either end).
  *
- * Which blocks hold the unit more is distributed evenly: a rank that has much to do in one layer catches up in the
- * next, where ranks may be a little apart. So blocks come to the line in van der Corput's order, by their indices
- * with the bits reversed (0, 4, 2, 6, 1, ...), of which any number are evenly distributed. */
+ * The blocks with the extra unit are distributed evenly, so that a rank with more to do in one layer catches up in
+ * the next; ranks may be a little apart. The order of the blocks on the line is therefore van der Corput's: their
+ * indices with the bits reversed (0, 4, 2, 6, 1, ...). Any number of blocks from its beginning is distributed
+ * evenly. */
 #include "plan/plan.h"
 
 #include <math.h>
@@ -15,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The units of one class's blocks. */
+/* The line of one class: the units of its blocks. */
 typedef struct {
-	uint32_t n_blocks, size, grain; /* per block: `size` elements in units of `grain`, the last may be shorter */
-	const uint32_t *order;          /* of the blocks */
+	uint32_t n_blocks, size, grain; /* a block: `size` elements in units of `grain`; the last may be smaller */
+	const uint32_t *order;          /* the position of each block in the order */
 	bool by_phase;
 } line;
 
-/* order[block] = how many blocks come before it. */
+/* Sets order[block] to the number of blocks before it. */
 static void van_der_corput(uint32_t *order, uint32_t n_blocks)
 {
 	uint32_t size = 1;
@@ -31,14 +32,14 @@ static void van_der_corput(uint32_t *order, uint32_t n_blocks)
 	for (uint32_t i = 0, block = 0, before = 0; i < size; i++) {
 		if (block < n_blocks)
 			order[block] = before++;
-		uint32_t bit = size / 2; /* counts in reversed bits */
+		uint32_t bit = size / 2; /* adds 1 to a number with reversed bits */
 		for (; block & bit; bit /= 2)
 			block ^= bit;
 		block ^= bit;
 	}
 }
 
-/* Whole units of the line that lie before a fraction of its elements. Short units, if any, are at its end. */
+/* The whole units on the line before a fraction of its elements. Smaller units, if there are any, are at its end. */
 static uint64_t line_cut(const line *l, double fraction)
 {
 	uint64_t n_full = (uint64_t)(l->size / l->grain) * l->n_blocks;
@@ -49,7 +50,7 @@ static uint64_t line_cut(const line *l, double fraction)
 	return n_full + (uint64_t)round((at - full_end) / (l->size % l->grain));
 }
 
-/* Elements of one block that lie before the cut: its unit u is unit u * n_blocks + order of the line. */
+/* The elements of one block before the cut. Unit u of the block is unit u * n_blocks + order of the line. */
 static uint32_t cut_in_block(const line *l, uint64_t cut, uint32_t block)
 {
 	uint64_t n_units = (cut + l->n_blocks - 1 - l->order[block]) / l->n_blocks;
@@ -57,12 +58,12 @@ static uint32_t cut_in_block(const line *l, uint64_t cut, uint32_t block)
 	return end < l->size ? (uint32_t)end : l->size;
 }
 
-/* Where a rank's part of a line begins and ends. */
+/* The units of a line that belong to one rank. */
 typedef struct {
 	uint64_t begin, end;
 } stretch;
 
-/* Shares need not sum to 1. A share of 0 cuts twice in the same place: nothing of any block. */
+/* The sum of the shares need not be 1. A share of 0 gives an empty stretch, and no unit of any block. */
 static stretch stretch_of(const line *l, const double *shares, uint32_t n, uint32_t rank)
 {
 	double sum = 0, upto = 0;
@@ -78,7 +79,7 @@ static evn_range range_in_block(const line *l, stretch s, uint32_t block)
 	return (evn_range){cut_in_block(l, s.begin, block), cut_in_block(l, s.end, block)};
 }
 
-/* From the first of either to the last. */
+/* The smallest range that contains both. */
 static evn_range hull(evn_range a, evn_range b)
 {
 	if (a.begin == a.end || b.begin == b.end)
@@ -125,21 +126,22 @@ static bytes_text in_words(double bytes)
 	return t;
 }
 
-/* ---- fitting into memory ----------------------------------------------------------------------------------- */
+/* ---- fitting into memory --------------------------------------------------------------------------------------- */
 
 typedef struct {
 	const evn_plan_shape *shape;
 	const uint64_t *memory;
 	const double *weights;
 	uint32_t n_ranks;
-	bool capped[EVN_MAX_RANKS]; /* at its memory's limit: its share only shrinks from here */
+	bool capped[EVN_MAX_RANKS]; /* the rank's memory is full; from here on its share can only shrink */
 	double shares[EVN_MAX_RANKS];
-	double step; /* least change of a share that moves a unit: of the kind that has most of them */
+	double step; /* the smallest change of a share that moves a unit, in the class with the most units */
 } fitting;
 
 static uint64_t fixed_bytes(const fitting *f) { return evn_plan_fixed_bytes(f->shape, f->n_ranks); }
 
-/* What the capped ranks leave goes to the others in proportion to their weights. False where nobody can take it. */
+/* Distributes what the capped ranks leave over the others, in proportion to their weights. False if there is no other
+ * rank. */
 static bool share_rest(fitting *f)
 {
 	double rest = 1, weight = 0;
@@ -155,7 +157,8 @@ static bool share_rest(fitting *f)
 	return true;
 }
 
-/* Reduces the share of every rank that holds too much, by at least one step so that it ends. True if any did. */
+/* Shrinks the share of every rank that holds too much, by at least one step, so that the loop ends. True if it shrank
+ * one. */
 static bool shrink_shares(fitting *f, const evn_split *split)
 {
 	bool any = false;
@@ -198,7 +201,7 @@ static evn_status does_not_fit(const fitting *f, evn_error *err)
 		in_words((double)fixed).text, in_words(fmax(1, homeless * need)).text);
 }
 
-/* Water-filling: a rank over its limit is cut back to it, the rest flows to the others, until all fit. */
+/* Water-filling: a rank beyond its limit is reduced to it, and the rest goes to the other ranks, until all fit. */
 static evn_status fit(evn_split *split, const line *lines, fitting *f, evn_error *err)
 {
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
@@ -213,7 +216,7 @@ static evn_status fit(evn_split *split, const line *lines, fitting *f, evn_error
 	return EVN_OK;
 }
 
-/* ---- the split --------------------------------------------------------------------------------------------- */
+/* ---- the split ------------------------------------------------------------------------------------------------- */
 
 static evn_status check_class(const evn_plan_class *cut, evn_error *err)
 {
@@ -248,7 +251,7 @@ static evn_status check_shape(const evn_plan_shape *s, evn_error *err)
 	return EVN_OK;
 }
 
-/* Shares as weights of at most 1 each, so that their sum is finite. */
+/* Scales the shares to weights of at most 1, so that their sum is finite. */
 static evn_status check_shares(double *weights, uint32_t n, const double *shares, evn_error *err)
 {
 	double most = 0;
@@ -275,7 +278,7 @@ static double most_units(const evn_plan_shape *s)
 	return most;
 }
 
-/* Parts of all blocks, all empty. */
+/* Makes empty parts of all blocks. */
 static evn_status make_parts(evn_split *split, evn_error *err)
 {
 	const evn_plan_shape *s = &split->shape;
@@ -290,7 +293,7 @@ static evn_status make_parts(evn_split *split, evn_error *err)
 	return EVN_OK;
 }
 
-/* lines[EVN_PLAN_CLASSES]; *orders is what they point to. */
+/* lines has EVN_PLAN_CLASSES elements. *orders is the memory that they point to. */
 static evn_status make_lines(line *lines, uint32_t **orders, const evn_plan_shape *s, evn_error *err)
 {
 	const size_t n = (size_t)evn_plan_n_blocks(s) + 1;
@@ -306,7 +309,7 @@ static evn_status make_lines(line *lines, uint32_t **orders, const evn_plan_shap
 	return EVN_OK;
 }
 
-/* Whole groups, so that none is held twice. False where they are whole anyway. */
+/* Makes whole groups the grain, so that no group is held twice. False if they were whole before. */
 static bool keep_groups_whole(line *lines, const evn_plan_shape *s)
 {
 	bool any = false;
@@ -320,7 +323,7 @@ static bool keep_groups_whole(line *lines, const evn_plan_shape *s)
 	return any;
 }
 
-/* Both layouts as asked for, if there is room. */
+/* Cuts for both phases as asked for, if there is room. */
 static bool fit_both(evn_split *split, const line *lines, const fitting *f, const double *prompt_weights)
 {
 	bool fits = true;
@@ -366,7 +369,7 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 	return status;
 }
 
-/* The first part of a range, in whole grains, at least one. */
+/* The first 1 / divisor of a range, in whole grains and at least one. */
 static evn_range first_part(evn_range r, uint32_t divisor, uint32_t grain)
 {
 	uint32_t len = (uint32_t)evn_round_up(evn_range_len(r) / divisor, grain);
