@@ -1,7 +1,7 @@
-// add_norm.cl - the sum of the ranks' partial sums and the norm that comes next.
+// add_norm.cl - adds the ranks' partial sums and computes the norm that follows.
 #include "sum_norm.cl"
 
-// Work-group t: row t.
+// Work-group t computes row t.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1))) void add_norm(SUM, NORM_OF_SUM)
 {
 	local float part[NORM_ITEMS];

@@ -1,7 +1,7 @@
-// add_partials.cl - the sum of the ranks' partial sums.
+// add_partials.cl - adds the ranks' partial sums.
 #include "sum.cl"
 
-// Work-item: 16 columns.
+// A work-item adds 16 columns.
 kernel IN_VECTORS void add_partials(SUM, uint n_items)
 {
 	if (flat_id() < n_items)

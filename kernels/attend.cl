@@ -1,16 +1,17 @@
-// attend.cl - causal attention over the KV cache, of one work-item.
-// A work-group takes up to QUERIES queries of one KV head, so that a tile of 16 keys and values is read once for all of
-// them, and one of n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023).
-// Parameters: those of attention_tile.cl, QUERIES 1 where ATTENTION_ITEMS > 1; HEAD_BLOCKS where heads begin and end at
-// blocks of 32 columns and are stored in the form of STORE, else they are stored as f32.
+// attend.cl - causal attention over the KV cache, as one work-item computes it. A work-group has up to QUERIES
+// queries of one KV head, so that a tile of 16 keys and values is read once for all of them. It attends to one of
+// n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023). Parameters: those of
+// attention_tile.cl; QUERIES must be 1 if ATTENTION_ITEMS > 1; HEAD_BLOCKS: heads begin and end at blocks of 32
+// columns and are written in the format of STORE, otherwise as f32.
 #include "attention_tile.cl"
 #include STORE
 
 #ifndef ATTENTION_ITEMS
-#define ATTENTION_ITEMS 1 // work-items that share a work-group's keys; a power of two
+#define ATTENTION_ITEMS 1 // work-items that share the keys of a work-group; a power of two
 #endif
 
-// Row t of out holds head h at column offset + h * HEAD_DIM and zeros beside the heads.
+// Writes head h to row t of out, at column offset + h * HEAD_DIM. The first and the last head also write the zeros
+// beside the heads.
 #ifdef HEAD_BLOCKS
 INLINE void store_head(global float *out, size_t t, uint stride, uint offset, uint h, uint n_heads, const float16 *head)
 {
@@ -41,15 +42,16 @@ INLINE void store_head(global float *out, size_t t, uint stride, uint offset, ui
 }
 #endif
 
-// Queries are counted within a span: query i is head i % n_own of the n_own heads of a KV head, in the span's row i / n_own.
+// Queries are numbered within a span. Query i is head i % n_own, of the n_own query heads of a KV head, in row i /
+// n_own of the span.
 typedef struct {
-	uint kv, begin, n_own; // the KV head; its query heads here: the first, and how many
-	uint first;            // of the QUERIES queries
+	uint kv, begin, n_own; // the KV head; its first query head on this rank, and their number
+	uint first;            // the first of the QUERIES queries
 } query_block;
 
-// state = what the queries of a block, rotated here, find in the item-th of every ATTENTION_ITEMS tiles of a part of the
-// keys. appends: the newest k and v of the span's one row are appended here too, by the item that reads them: only where one
-// block holds all queries of a KV head.
+// Computes the state of a block's queries over every ATTENTION_ITEMS-th tile, from tile `item` on, of one part of the
+// keys. The queries are rotated here. appends: the newest k and v, of the one row of the span, are appended here too,
+// by the item that reads them. This is allowed only if one block has all queries of a KV head.
 INLINE void attend(running *state, const attention_input *a, const row_span *s, query_block b, uint split, uint item, uint appends)
 {
 	float q[QUERIES][HEAD_PAD];
@@ -77,7 +79,7 @@ INLINE void attend(running *state, const attention_input *a, const row_span *s, 
 	}
 }
 
-// out (n_rows, out_stride) = the rows that these queries' states, of all keys, make.
+// out (n_rows, out_stride): writes the results of these queries. Their states cover all keys.
 INLINE void store_attended(running *state, const attention_input *a, const row_span *s, query_block b, global float *out,
                            uint out_stride, uint out_offset)
 {
@@ -90,7 +92,8 @@ INLINE void store_attended(running *state, const attention_input *a, const row_s
 	}
 }
 
-// partial (n_rows, n_heads, most_splits, EVN_PARTIAL_ROW(HEAD_PAD)) = sums, maximum and denominator of the states of a part of the keys.
+// partial (n_rows, n_heads, most_splits, EVN_PARTIAL_ROW(HEAD_PAD)): writes the sums, the maximum and the denominator
+// of the states, which cover one part of the keys.
 INLINE void store_partial(const running *state, const attention_input *a, const row_span *s, query_block b, uint split,
                           uint most_splits, global float *partial)
 {

@@ -1,8 +1,8 @@
 // attention.cl - causal attention of many queries over the KV cache.
 #include "attend.cl"
 
-// The block of queries of work-group `group` among those of all spans for one KV head; false where there are fewer. The last
-// rows of a span come first: they have the most keys.
+// Finds block number `group` among the query blocks of all spans, for one KV head. False if there are fewer. The last
+// rows of a span come first, because they have the most keys.
 INLINE bool find_block(row_span *s, query_block *b, const global uint *spans, uint group)
 {
 	for (uint i = 0; i < count_spans(spans); i++) {
@@ -17,9 +17,9 @@ INLINE bool find_block(row_span *s, query_block *b, const global uint *spans, ui
 	return false;
 }
 
-// out (n_rows, stride), heads from column `offset` on = softmax(scale q K^T) V over the keys of each row's sequence up to its
-// own position; at: stride and offset. With several splits partial takes what attention_merge joins instead. Work-group
-// (block of queries, KV head, split).
+// out (n_rows, stride), heads from column `offset` on = softmax(scale q K^T) V over the keys of each row's sequence,
+// up to its own position. at: stride and offset of out. If there are several splits, the results go to `partial`
+// instead, and attention_merge joins them. Work-group (block of queries, KV head, split).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(ATTENTION_ITEMS, 1, 1)))
 void attention(ATTENTION_PARAMETERS, global float *out, uint2 at, global float *partial, uint appends)
 {
@@ -42,8 +42,8 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint2 at, global float *
 	barrier(CLK_LOCAL_MEM_FENCE);
 	if (item)
 		return;
-	// The first item's comes from there too: PoCL 3.1 keeps one copy for all items of a private array that is written
-	// through pointers alone and lives across a barrier.
+	// The first item reads its own state back too. PoCL 3.1 keeps one copy for all items of a private array that is
+	// written through pointers only and lives across a barrier.
 	state[0].top = tops[0];
 	state[0].sum = 0.0f;
 	state[0].sum.s0 = sums[0];

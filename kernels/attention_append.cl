@@ -1,4 +1,4 @@
-// attention_append.cl - keys and values to the KV cache.
+// attention_append.cl - appends keys and values to the KV cache.
 #include "heads.cl"
 
 // Work-item (KV head, row).

@@ -1,12 +1,12 @@
-// attention_block.cl - attention of one token with the products around it in one launch, for devices of one compute unit:
-// there they follow each other anyway, and a launch costs as much as a good part of a product. Parameters:
-// those of attend.cl, ATTENTION_ITEMS 1, and of tiles.cl.
+// attention_block.cl - attention of one token and the products before and after it in one launch, for devices with
+// one compute unit. Such a device runs them one after the other anyway, and a launch costs as much as a large part of
+// a product. Parameters: those of attend.cl with ATTENTION_ITEMS 1, and those of tiles.cl.
 #include "attend.cl"
 #include "tiles.cl"
 
-// qkv = W_in x; attended (stride columns, f32) = attention over it, k and v appended; stored = attended in the form that
-// the second product reads; y = W_out stored. The matrices' windows as in matvec. at: stride and offset of attended.
-// One work-item.
+// qkv = W_in x. attended (stride columns, f32) = attention over qkv; k and v are appended. stored = attended in the
+// format that the second product reads. y = W_out stored. The windows of the matrices are those of matvec. at: stride
+// and offset of attended. One work-item.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
 void attention_block(ATTENTION_PARAMETERS, global float *attended, uint2 at, global float *y, const global uchar *x,
                      const global uchar *w_in, window in, global float *stored, const global uchar *w_out, window out)

@@ -1,7 +1,7 @@
-// attention_merge.cl - the parts of the keys together.
+// attention_merge.cl - joins the parts of the keys (flash-decoding).
 #include "attend.cl"
 
-// Joins the splits in their order; at: stride and offset of out. Work-item (head, row).
+// Joins the splits in their order. at: stride and offset of out. Work-item (head, row).
 kernel IN_VECTORS void attention_merge(global float *out, uint2 at, const global float *partial, uint most_splits,
                                        const global uint *spans)
 {

@@ -1,5 +1,5 @@
-// attention_tile.cl - what a tile of 16 keys and values adds to the attention of several queries. Parameters:
-// those of heads.cl; QUERIES of a work-group.
+// attention_tile.cl - adds a tile of 16 keys and values to the attention of several queries. Parameters: those of
+// heads.cl; QUERIES, the queries of a work-group.
 #include "heads.cl"
 
 #ifndef QUERIES
@@ -7,9 +7,9 @@
 #endif
 
 #define HIDDEN (-INFINITY)
-#define LOWEST (-FLT_MAX) // below every score, and finite: exp(HIDDEN - LOWEST) is 0
+#define LOWEST (-FLT_MAX) // below every score, but finite: exp(HIDDEN - LOWEST) is 0
 
-// Vectors of a head whose sums for all queries are made at once: they take half of 32 vector registers.
+// The vectors of a head whose sums for all queries are computed at once. They use half of 32 vector registers.
 #if QUERIES * HEAD_VECS <= 16
 #define VECS_AT_ONCE HEAD_VECS
 #elif QUERIES <= 4 && HEAD_VECS % 4 == 0
@@ -20,14 +20,14 @@
 #define VECS_AT_ONCE 1
 #endif
 
-// Softmax with a running maximum (Milakov & Gimelshein 2018): what the tiles so far add up to.
+// The state of a softmax with a running maximum (Milakov & Gimelshein 2018), over the tiles so far.
 typedef struct {
-	float top;   // highest score
-	float16 sum; // of exp(score - top), by lane
+	float top;   // the highest score
+	float16 sum; // the sum of exp(score - top), by lane
 	float16 acc[HEAD_VECS];
 } running;
 
-// acc += weights * values of the tile, in vectors from `first` on.
+// acc += weights * values of the tile, in the vectors from `first` on.
 INLINE void add_values(running *state, const float (*weights)[EVN_KV_TILE], const global uchar *values, uint first, uint n)
 {
 	float16 acc[VECS_AT_ONCE][QUERIES];
@@ -52,7 +52,7 @@ INLINE void add_values(running *state, const float (*weights)[EVN_KV_TILE], cons
 			state[r].acc[first + i] = acc[i][r];
 }
 
-// One tile, of which a query sees the positions below its limit; from n on no query sees any.
+// Adds one tile. A query attends to the positions below its limit. No query attends to positions from n on.
 INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uchar *keys, const global uchar *values,
                      uint base, const uint *limits, uint n)
 {
@@ -89,7 +89,7 @@ INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uc
 		add_values(state, weights, values, first, n);
 }
 
-// Joins what another work-item or split has added up.
+// Adds the state of another work-item or split.
 INLINE void join(running *a, float top, float sum, const float16 *acc)
 {
 	float both = fmax(a->top, top);

@@ -1,10 +1,10 @@
-// block_f32.cl - a tile times EVN_BLOCK_TOKENS rows of f32 activations at once: a group of weights is decoded once and
-// multiplied by all, so decoding costs little and the sums stay in registers. Parameters: WEIGHTS.
+// block_f32.cl - the product of a tile with EVN_BLOCK_TOKENS rows of f32 activations. A group of weights is decoded
+// once and multiplied with all rows, so decoding costs little, and the sums stay in registers. Parameters: WEIGHTS.
 #include "tile.cl"
 
 #define ROW_BYTES(columns) ((columns) * 4)
 
-// acc[t] += the first n_steps of the tile times row t of those at x.
+// acc[t] += the first n_steps of the tile times row t of x.
 INLINE void add_steps(float16 *acc, const global uchar *x, size_t row_bytes, const global uchar *tile, uint n_steps)
 {
 	const global float *xs = (const global float *)x;

@@ -1,33 +1,34 @@
-/* constants.h - what kernels and the host must agree on; both include this file. */
+/* constants.h - the constants that kernels and the host share. Both include this file. */
 #ifndef EVN_CONSTANTS_H
 #define EVN_CONSTANTS_H
 
-#define EVN_TILE_ROWS 16 /* rows that a weight tile interleaves; one vector lane holds one row */
-#define EVN_PAD 32       /* strides of activation matrices are multiples of so many columns */
+#define EVN_TILE_ROWS 16 /* rows that a weight tile interleaves; each vector lane holds one row */
+#define EVN_PAD 32       /* the stride of an activation matrix is a multiple of this many columns */
 
-#define EVN_BLOCK_TOKENS 8 /* that are multiplied at once: 8 sums and a weight fill half of 32 vector registers */
+#define EVN_BLOCK_TOKENS 8 /* rows of activations in a block: 8 sums and a weight fill half of 32 vector registers */
 
-/* A block of 32 columns of 8-bit activations: 32 signed bytes, then at these bytes */
+/* A block of 32 columns of 8-bit activations: 32 signed bytes, then these values at these byte offsets: */
 #define EVN_Q8_SCALE 32      /* float */
-#define EVN_Q8_SUM 36        /* int: of the bytes */
-#define EVN_Q8_HALF_SUMS 40  /* two floats: scale times the sum of the first 16 bytes, and of the last */
-#define EVN_Q8_SCALED_SUM 48 /* float: scale times the sum */
+#define EVN_Q8_SUM 36        /* int: the sum of the bytes */
+#define EVN_Q8_HALF_SUMS 40  /* two floats: scale times the sum of the first 16 bytes, and of the last 16 */
+#define EVN_Q8_SCALED_SUM 48 /* float: scale times the sum of the bytes */
 #define EVN_Q8_BYTES 52
 
-/* The KV cache: a tile is so many positions of a KV head, a block so many tiles. */
+/* The KV cache. A tile is EVN_KV_TILE positions of one KV head. A cache block is EVN_KV_BLOCK_TILES tiles of each
+ * head. */
 #define EVN_KV_TILE 16
 #define EVN_KV_BLOCK_TILES 4
-/* A row table: words of a span, and before the first span. */
+/* A row table: the words of one span, and the words before the first span. */
 #define EVN_SPAN_WORDS 8
-/* Floats of what attention to a part of the keys adds up to: weighted values, maximum and denominator. */
+/* The floats of attention to one part of the keys: the weighted values, the maximum and the denominator. */
 #define EVN_PARTIAL_ROW(head_pad) ((head_pad) + 2)
 
-/* Memory through which ranks wait for each other: words, a cache line apart. */
+/* The memory of the flags through which ranks wait for each other. Each word has its own cache line. */
 #define EVN_FLAG_WORDS 16
-#define EVN_FLAG_LATE 0                               /* 1 + the rank that was waited for in vain */
-#define EVN_FLAG_OF(rank) (EVN_FLAG_WORDS * ((rank) + 1)) /* how many all-reduces the rank has arrived at */
+#define EVN_FLAG_LATE 0                               /* 1 + the rank that others waited for in vain; 0: none */
+#define EVN_FLAG_OF(rank) (EVN_FLAG_WORDS * ((rank) + 1)) /* the number of all-reduces that the rank has reached */
 
-#define EVN_LOSS_STATS 3       /* floats of a token that each rank tells the others of its logits */
-#define EVN_SQUARES_PIECE 4096 /* values of which one work-item adds the squares */
+#define EVN_LOSS_STATS 3       /* floats of one token's logits that a rank exchanges */
+#define EVN_SQUARES_PIECE 4096 /* values whose squares one work-item adds */
 
 #endif

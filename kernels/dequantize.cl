@@ -1,9 +1,8 @@
-// dequantize.cl - weight tiles to the f32 matrix that GEMM reads.
+// dequantize.cl - turns weight tiles into the f32 matrix that GEMM reads.
 #include "tile.cl"
 
-// out[k][ld] = W transposed: column k of the 16 rows of tile i lies at out[k * ld + 16 * i]. W begins with step `begin` of w,
-// where a tile has tile_steps.
-// Work-item (step, i).
+// out[k][ld] = W transposed: column k of the 16 rows of tile i is at out[k * ld + 16 * i]. W begins at step `begin`
+// of w, which has tile_steps steps in a tile. Work-item (step, i).
 kernel IN_VECTORS void dequantize(global float *out, uint ld, const global uchar *w, uint begin, uint tile_steps)
 {
 	size_t step = get_global_id(0), i = get_global_id(1);

@@ -1,10 +1,12 @@
-// dot4.cl - acc + the four bytes of w (unsigned) times the four at x (signed), in each of 16 lanes. Compilers do not find
-// the instructions for it in plain C, so the host defines which they can be given, after trying it in a child process:
-//   DOT_VNNI512, DOT_VNNI256  x86's vpdpbusd as inline assembly (AVX512-VNNI; AVX-VNNI), where a CPU driver passes it on
-//   DOT_AVX2                  vpmaddubsw and vpmaddwd, for the x86 CPUs before those; bytes of w are below 128, or ZERO is
-//   DOT_KHR                   cl_khr_integer_dot_product, a lane at a time
-// Without any: products of single bytes. X86_ASSEMBLY: the compiler takes it, so it can be given more. DOT_ZERO
-// of a format's ZERO is not yet taken off the bytes that have been multiplied.
+// dot4.cl - dot4(acc, w, x) = acc + the four bytes of w (unsigned) times the four bytes at x (signed), in each of 16
+// lanes. Compilers do not find the instructions for this in plain C. The host therefore defines which instruction to
+// use, after a child process has tried it:
+//   DOT_VNNI512, DOT_VNNI256  x86's vpdpbusd as inline assembly (AVX512-VNNI; AVX-VNNI), if a CPU driver accepts it
+//   DOT_AVX2                  vpmaddubsw and vpmaddwd, for older x86 CPUs; needs bytes of w below 128, or ZERO 128
+//   DOT_KHR                   cl_khr_integer_dot_product, one lane at a time
+//
+// Without any of them, single bytes are multiplied. X86_ASSEMBLY: the compiler accepts inline assembly. DOT_ZERO is
+// the part of a format's ZERO that is still contained in the bytes after the multiplication.
 #include "tile.cl"
 
 #if defined(DOT_VNNI512) || defined(DOT_VNNI256) || defined(DOT_AVX2)
@@ -32,8 +34,9 @@ INLINE int16 dot4(int16 acc, uint16 w, const global uint *x)
 	return (int16)(lo, hi);
 }
 #elif defined(DOT_AVX2)
-// Two products are added to 16 bits, which saturate: 2 * 127 * 127 fits, but not twice 255 * 127. Bytes that are 128 too
-// large are multiplied without those, as magnitudes times the others with their signs: 2 * 128 * 127.
+// vpmaddubsw adds two products to 16 bits and saturates. 2 * 127 * 127 fits, but 2 * 255 * 127 does not. Bytes with
+// ZERO 128 are therefore made signed and multiplied as magnitudes, with their signs moved to the other factor: at
+// most 2 * 128 * 127.
 INLINE int8 dot4_eight(int8 acc, uint8 w, uint8 xs)
 {
 	const uint8 ones = 0x00010001u;

@@ -1,19 +1,21 @@
-// flags.cl - ranks of different queues, contexts or drivers wait for each other through memory that all of them see: a
-// word for each rank, which counts its all-reduces, and before these the rank that was waited for in vain.
+// flags.cl - ranks of different queues, contexts or drivers wait for each other through memory that all of them see.
+// Each rank has one word, in which it counts its all-reduces. The word before these holds the rank that was waited
+// for in vain.
 //
-// What stays the same from one all-reduce to the next stands first among the arguments, and the count is kept in the memory
-// alone: a driver is told only what is new.
+// The arguments that stay the same between all-reduces come first, and the count exists only in the memory. A driver
+// thus gets only the arguments that have changed.
 //
-// Who sees another rank's count must see its partial sums too. OpenCL 1.2 promises such an order within a work-group only.
-// On CPU devices it follows from the processor: its caches are coherent, and the fences below keep compiler and processor
-// from moving loads and stores across them. No rule says so for other devices that work in the host's memory: there the
-// trial (evn_comm_try) must have found every line of many messages new each time.
+// A rank that sees another rank's count must also see its partial sums. OpenCL 1.2 guarantees this order only within
+// a work-group. On CPU devices the processor guarantees it: its caches are coherent, and the fences below keep the
+// compiler and the processor from moving loads and stores across them. For other devices that work in the host's
+// memory no rule guarantees it. For them the trial (evn_comm_try) must have found every cache line of many messages
+// to be new each time.
 #include "common.cl"
 
 #define FLAGS volatile global uint *flags, uint rank, uint n_ranks, uint limit, uint delay
 
-// Says that this rank has arrived at its next all-reduce, and returns its number. What the queue ran before is in memory by
-// then: kernels of a queue run in order. Counts may wrap.
+// Announces that this rank has arrived at its next all-reduce, and returns the number of the all-reduce. Everything
+// that the queue ran before is in memory by then, because the kernels of a queue run in order. Counts may wrap.
 INLINE uint arrive(volatile global uint *flags, uint rank)
 {
 	uint round = flags[EVN_FLAG_OF(rank)] + 1;
@@ -22,11 +24,11 @@ INLINE uint arrive(volatile global uint *flags, uint rank)
 	return round;
 }
 
-// Waits until all have arrived at an all-reduce. After `limit` looks it names the rank that has not.
+// Waits until all ranks have arrived at all-reduce `round`. After `limit` polls it records the rank that has not.
 INLINE void wait_for_all(volatile global uint *flags, uint round, uint n_ranks, uint limit)
 {
 	if (flags[EVN_FLAG_LATE])
-		return; // the step is lost already: do not wait again
+		return; // the step has failed already: do not wait again
 	for (uint r = 0; r < n_ranks; r++)
 		for (uint looks = 0; (int)(flags[EVN_FLAG_OF(r)] - round) < 0;)
 			if (++looks == limit) {
@@ -36,7 +38,8 @@ INLINE void wait_for_all(volatile global uint *flags, uint round, uint n_ranks, 
 	mem_fence(CLK_GLOBAL_MEM_FENCE);
 }
 
-// Looks a number of times and goes: ranks of one driver do not leave an all-reduce at the same moment.
+// Polls a number of times without waiting for anything, so that the ranks of one driver leave an all-reduce at
+// different moments.
 INLINE void look(volatile global uint *flags, uint times)
 {
 	for (uint i = 0; i < times; i++)

@@ -1,8 +1,8 @@
-// flags_and_norm.cl - an all-reduce and the norm that comes next.
+// flags_and_norm.cl - an all-reduce and the norm that follows.
 #include "flags.cl"
 #include "sum_norm.cl"
 
-// Arrives and waits, then what add_norm does for n_rows rows. One work-item.
+// Arrives and waits, then does the same as add_norm for n_rows rows. One work-item.
 kernel IN_VECTORS void flags_and_norm(FLAGS, SUM, uint n_rows, NORM_OF_SUM)
 {
 	wait_for_all(flags, arrive(flags, rank), n_ranks, limit);

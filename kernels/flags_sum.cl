@@ -1,18 +1,18 @@
-// flags_sum.cl - ranks arrive at an all-reduce, wait for the others, or do both and add.
+// flags_sum.cl - kernels with which ranks arrive at an all-reduce, wait for the others, or do both and add.
 #include "flags.cl"
 #include "sum.cl"
 
 // One work-item.
 kernel void flags_arrive(volatile global uint *flags, uint rank) { arrive(flags, rank); }
 
-// For the all-reduce that this rank arrived at `since` all-reduces ago. One work-item.
+// Waits for the all-reduce at which this rank arrived `since` all-reduces ago. One work-item.
 kernel void flags_wait(FLAGS, uint since)
 {
 	wait_for_all(flags, flags[EVN_FLAG_OF(rank)] - since, n_ranks, limit);
 	look(flags, delay);
 }
 
-// Arrives and waits, then adds 16 * n_vectors columns, as add_partials does. One work-item.
+// Arrives and waits, then adds 16 * n_vectors columns like add_partials. One work-item.
 kernel IN_VECTORS void flags_and_add(FLAGS, SUM, uint n_vectors)
 {
 	wait_for_all(flags, arrive(flags, rank), n_ranks, limit);

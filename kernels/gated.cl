@@ -1,20 +1,22 @@
-// gated.cl - 32 columns of the gated half of a feed-forward network: gate and up products and what joins them. Parameters:
+// gated.cl - 32 columns of a gated feed-forward network: the gate and up products and their combination. Parameters:
 // STORE, those of tiles.cl.
 #include "common.cl"
-#define TILES 4 // two of gates, two of ups
+#define TILES 4 // two of gate, two of up
 #include "tiles.cl"
 #include STORE
 
-// Tiles [0, n_tiles) of W are gates and [up, up + n_tiles) what they let through (Shazeer 2020); of the block-th 32 rows
-//   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), zeros beyond the last.
-// A tile of w has tile_steps.
+// Tiles [0, n_tiles) of W are the gate and tiles [up, up + n_tiles) are up (Shazeer 2020). For rows 32 block .. 32
+// block + 31 of the gate:
+//   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), and zeros after the last row.
+//
+// A tile of w has tile_steps steps.
 INLINE void gate_block(global float *y, size_t token, uint y_stride, const global uchar *x, const global uchar *w, uint tile_steps,
                        uint n_steps, uint up, uint n_tiles, uint block, local float16 *part)
 {
 	uint tile = 2 * block;
 	float16 acc[TILES], lo = 0.0f, hi = 0.0f;
 	if (tile < n_tiles) {
-		uint next = min(tile + 1, n_tiles - 1); // of an odd number of tiles the last has no partner
+		uint next = min(tile + 1, n_tiles - 1); // if the number of tiles is odd, the last tile has no partner
 		uint tiles[TILES] = {tile, next, up + tile, up + next};
 		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2, part);
 		lo = silu16(acc[0]) * acc[2];

@@ -1,4 +1,4 @@
-// gelu.cl - the feed-forward network's nonlinearity of GPT-2. Parameter: STORE.
+// gelu.cl - the nonlinearity of GPT-2's feed-forward network. Parameter: STORE.
 #include "common.cl"
 #include STORE
 
@@ -8,7 +8,8 @@ INLINE float16 gelu16(float16 v)
 	return v / (1.0f + exp(-s));
 }
 
-// y[t][i] = gelu(x[t][i]) for i < width, 0 up to y_stride (Hendrycks & Gimpel 2016, in the form with tanh that GPT-2 has):
+// y[t][i] = gelu(x[t][i]) for i < width, and 0 up to y_stride. This is the form with tanh that GPT-2 has (Hendrycks &
+// Gimpel 2016):
 // x / 2 (1 + tanh(s)) = x / (1 + exp(-2 s)) with s = sqrt(2 / pi) (x + 0.044715 x^3). width is a multiple of 16.
 // Work-item (32 columns, t).
 kernel IN_VECTORS void gelu(global float *y, uint y_stride, const global float *x, uint x_stride, uint width)

@@ -1,5 +1,5 @@
-// group_q8.cl - a group of a row of 8-bit activations (blocks as in q8.cl) and its products with weights. Parameters: those
-// of tile.cl, of an integer format, and of dot4.cl.
+// group_q8.cl - a group of a row of 8-bit activations (blocks as in q8.cl), and its products with weights.
+// Parameters: those of tile.cl for an integer format, and those of dot4.cl.
 #include "dot4.cl"
 #include "q8.cl"
 #include "tile.cl"
@@ -8,12 +8,12 @@
 #define STEP_GROUPS (STEP_LEN / GROUP_LEN)
 
 typedef struct {
-	const global uint *words; // of four bytes
+	const global uint *words; // each has four bytes
 	float scale, scaled_sum;
-	int sum; // of the bytes; of a group of 32
+	int sum; // the sum of the bytes; only in groups of 32
 } q8_group;
 
-// Group g of step s.
+// Loads group g of step s.
 INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 {
 	uint column = s * STEP_LEN + g * GROUP_LEN;
@@ -28,8 +28,8 @@ INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 	return x;
 }
 
-// ZERO of a group of 32 is taken off the dot products, which begin below 0 by what it comes to and stay exact. Of a group of
-// 16, where that would be as much work as the products, it goes with the offset.
+// How ZERO is subtracted. In groups of 32 the dot products begin at minus its contribution, so they stay exact. In
+// groups of 16 this would cost as much as the products themselves, so the offset contains it.
 #if GROUP_LEN == 32
 INLINE int16 begin_group(q8_group x) { return (int16)(-DOT_ZERO * x.sum); }
 #else
@@ -44,7 +44,7 @@ INLINE void group_scale(const global uchar *b, uint g, float16 *scale, float16 *
 #endif
 }
 
-// acc + a group's dot products times its scales, the only roundings.
+// acc + a group's dot products times its scales. Only these operations round.
 INLINE float16 end_group(float16 acc, int16 dot, float16 scale, float16 offset, q8_group x)
 {
 	acc = fma(scale * x.scale, convert_float16(dot), acc);

@@ -1,10 +1,10 @@
-// heads.cl - heads of queries, keys and values as the products leave them: norm, rotary embedding (Su et al. 2021), and
-// the append to the KV cache.
+// heads.cl - heads of queries, keys and values, as the products write them: their norm, rotary embedding (Su et al.
+// 2021), and the append to the KV cache.
 //
-// The cache is a pool of blocks of 64 positions. A block holds four tiles of 16 positions for each KV head; a tile has a
-// format of kv/. A sequence has a table that names its blocks in order, so its blocks may lie anywhere in the pool.
-// Parameters: those of head_dims.cl; KV_CACHE; GROUP, query heads to a KV head; ROPE_NEOX for pairs (i, i + ROPE_DIM/2)
-// instead of (2i, 2i + 1); QK_NORM where queries and keys have a norm of their own.
+// The cache is a pool of blocks of 64 positions. A block has four tiles of 16 positions for each KV head. The format
+// of a tile is in kv/. A sequence has a table with the numbers of its blocks, so its blocks can be anywhere in the
+// pool. Parameters: those of head_dims.cl; KV_CACHE; GROUP, the query heads of a KV head; ROPE_NEOX for pairs (i, i +
+// ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM if queries and keys have their own norm.
 #include "common.cl"
 #include "head_dims.cl"
 #include KV_CACHE
@@ -13,7 +13,7 @@
 #define GROUP 1
 #endif
 
-// The first ROPE_DIM elements of x in place. angles: cosines, then sines.
+// Rotates the first ROPE_DIM elements of x in place. angles: cosines, then sines.
 INLINE void rotate(float *x, const global float *angles)
 {
 	const global float *cosines = angles, *sines = angles + ROPE_DIM / 2;
@@ -45,7 +45,7 @@ INLINE void rotate(float *x, const global float *angles)
 #endif
 }
 
-// x[HEAD_PAD] = from[HEAD_DIM] and zeros.
+// x[HEAD_PAD] = from[HEAD_DIM], padded with zeros.
 INLINE void load_head(float *x, const global float *from)
 {
 	for (uint i = 0; i < HEAD_DIM / 16; i++)
@@ -54,7 +54,7 @@ INLINE void load_head(float *x, const global float *from)
 		x[i] = i < HEAD_DIM ? from[i] : 0.0f;
 }
 
-// weight: of the heads' norm; read with QK_NORM only.
+// Loads a head, norms and rotates it. weight: of the heads' norm; read only with QK_NORM.
 INLINE void load_rotated(float *x, const global float *from, const global float *angles, const global float *weight,
                          float eps)
 {
@@ -70,15 +70,16 @@ INLINE void load_rotated(float *x, const global float *from, const global float 
 	rotate(x, angles);
 }
 
-// A run of rows of one sequence: rows [first_row, first_row + n_rows) stand at positions `position` and on. blocks: the
-// sequence's table. n_splits: parts into which its keys are divided.
+// A span: a run of rows of one sequence. Rows [first_row, first_row + n_rows) have the positions from `position` on.
+// blocks: the sequence's table. n_splits: the parts into which its keys are divided.
 typedef struct {
 	uint first_row, n_rows, position, n_splits;
 	const global uint *blocks;
 } row_span;
 
-// spans: how many there are; from word EVN_SPAN_WORDS on so many words for each span: its first row, rows, position, splits, and the
-// word of `spans` at which its table begins. The tables follow.
+// Reads the row table. Its first word is the number of spans. Each span has EVN_SPAN_WORDS words, from word
+// EVN_SPAN_WORDS on: its first row, rows, position, splits, and the word of `spans` at which its table begins. The
+// tables follow.
 INLINE uint count_spans(const global uint *spans) { return spans[0]; }
 INLINE row_span load_span(const global uint *spans, uint i)
 {
@@ -96,15 +97,15 @@ INLINE row_span span_of_row(const global uint *spans, uint row)
 	return span;
 }
 
-// What one rank's attention works on, as every kernel is told it.
+// The arguments of one rank's attention. All attention kernels have them.
 //   qkv (n_rows, stride)  q heads at column 0, k heads at k_offset, v heads at v_offset, HEAD_DIM apart
-//   columns              stride, k_offset, v_offset, and from one position to the next in rope (0: one row for all)
-//   heads                query heads here; heads of the first KV head here that another rank computes; KV heads that
-//                        the cache has room for; the first of these that is used here
+//   columns              stride, k_offset, v_offset, and the distance of two positions in rope (0: one row for all)
+//   heads                the rank's query heads; the query heads of its first KV head that another rank computes; the
+//                        KV heads that the cache has room for; the first of these that is used here
 //   caches (n_blocks, KV heads, EVN_KV_BLOCK_TILES, tile)
 //   rope (n_ctx, 2, ROPE_DIM / 2)  cosines and sines
-//   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read with QK_NORM only
-//   scale_eps            factor of a query times a key; of the norms
+//   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read only with QK_NORM
+//   scale_eps            the factor of a query times a key; the eps of the norms
 #define ATTENTION_PARAMETERS                                                                                             \
 	global float *qkv, uint4 columns, uint4 heads, float2 scale_eps, global uchar *k_cache, global uchar *v_cache,   \
 		const global float *rope, const global float *norms, const global uint *spans
@@ -119,14 +120,14 @@ typedef struct {
 	float scale, eps;
 } attention_input;
 
-// Where a tile of a KV head begins in a cache.
+// The byte at which a tile of a KV head begins in a cache.
 INLINE size_t tile_begin(const attention_input *a, const row_span *s, uint kv, uint tile)
 {
 	size_t block = s->blocks[tile / EVN_KV_BLOCK_TILES];
 	return ((block * a->n_held + a->first_held + kv) * EVN_KV_BLOCK_TILES + tile % EVN_KV_BLOCK_TILES) * KV_TILE_BYTES;
 }
 
-// k and v of one row and KV head to the cache.
+// Appends k and v of one row and KV head to the cache.
 INLINE void append(const attention_input *a, const row_span *s, uint kv, uint row)
 {
 	float x[HEAD_PAD];
@@ -139,6 +140,6 @@ INLINE void append(const attention_input *a, const row_span *s, uint kv, uint ro
 	v_store(a->v_cache + tile, position % EVN_KV_TILE, x);
 }
 
-// The query heads of KV head kv here begin with the first of these and end before the second.
+// The first query head of KV head kv on this rank, and the end of its query heads.
 INLINE uint own_begin(const attention_input *a, uint kv) { return max(kv * GROUP, a->skip) - a->skip; }
 INLINE uint own_end(const attention_input *a, uint kv) { return min((kv + 1) * GROUP - a->skip, a->n_heads); }

@@ -1,9 +1,9 @@
-// matmul.cl - Y = X W^T for many tokens, W in tiles of 16 rows in its file's own quantised blocks.
+// matmul.cl - Y = X W^T for many tokens. W is in tiles of 16 rows, in the quantised blocks of its file.
 #include "blocks.cl"
 #include "tile.cl"
 
-// y[token][y_offset + row] = W[row] . x[token], at: y_stride and y_offset. Work-groups as in blocks.cl, a tile
-// for columns.
+// y[token][y_offset + row] = W[row] . x[token]. at: y_stride and y_offset. Work-groups as in blocks.cl; the columns
+// of a work-group are one tile.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
 void matmul(global float *y, uint2 at, const global uchar *x, uint x_stride, const global uchar *w, window win,
             uint n_blocks)

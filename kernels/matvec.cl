@@ -1,7 +1,7 @@
-// matvec.cl - y = W x for one token, W in tiles of 16 rows in its file's own quantised blocks.
+// matvec.cl - y = W x for one token. W is in tiles of 16 rows, in the quantised blocks of its file.
 #include "tiles.cl"
 
-// y[token][y_offset + row] = W[row] . x[token]; at: y_stride and y_offset. Work-group (TILES tiles, token - first).
+// y[token][y_offset + row] = W[row] . x[token]. at: y_stride and y_offset. Work-group (TILES tiles, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))
 void matvec(global float *y, uint2 at, const global uchar *x, uint x_stride, const global uchar *w, window win, uint first)
 {

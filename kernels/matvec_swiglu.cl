@@ -1,8 +1,8 @@
-// matvec_swiglu.cl - the gated half of a feed-forward network in one launch.
+// matvec_swiglu.cl - the gate and up products of a feed-forward network and their combination in one launch.
 #include "gated.cl"
 
-// y[token] from x[token], up to y_stride; gates: tiles to the first of up, tiles of gates. Work-group (32 columns of y,
-// token - first).
+// y[token] from x[token], up to y_stride. gates: the first tile of up, and the number of gate tiles. Work-group (32
+// columns of y, token - first).
 kernel IN_VECTORS __attribute__((reqd_work_group_size(SLICES, 1, 1)))
 void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x_stride, const global uchar *w, window win,
                    uint2 gates, uint first)

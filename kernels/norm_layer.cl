@@ -1,15 +1,15 @@
-// norm_layer.cl - (x - mean) / sqrt(variance + eps) * w + bias, both over the dim true columns (Ba et al. 2016). The mean
-// is taken first: squares of what is far from zero would cancel.
+// norm_layer.cl - LayerNorm: (x - mean) / sqrt(variance + eps) * w + bias, both over the dim true columns (Ba et al.
+// 2016). The mean is subtracted before squaring: the squares of values far from zero would cancel.
 #include "norm.cl"
 
-// 1 for columns below dim, 0 from there on; i is the first of the sixteen.
+// 1 for columns below dim, otherwise 0. i is the first of 16 columns.
 INLINE float16 true_columns(uint i, uint dim)
 {
 	int16 columns = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int)i;
 	return select((float16)0.0f, (float16)1.0f, columns < (int16)(int)dim);
 }
 
-// Row t of y = the norm of row x of `stride` columns, those from dim on zeros, as are w's and bias's.
+// Row t of y = the norm of row x of `stride` columns. The columns of x, w and bias from dim on are zeros.
 INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
                      uint stride, uint dim, float eps, local float *part)
 {

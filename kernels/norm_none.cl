@@ -1,4 +1,4 @@
-// norm_none.cl - for networks whose products read the residual as it is.
+// norm_none.cl - no norm, for networks whose products read the residual itself.
 #include "norm.cl"
 
 // Row t of y = row x of `stride` columns.

@@ -1,7 +1,7 @@
-// norm_rms.cl - x / rms(x) * w, rms over the dim true columns (Zhang & Sennrich 2019).
+// norm_rms.cl - RMSNorm: x / rms(x) * w, rms over the dim true columns (Zhang & Sennrich 2019).
 #include "norm.cl"
 
-// Row t of y = the norm of row x of `stride` columns, those from dim on zeros.
+// Row t of y = the norm of row x of `stride` columns. The columns of x from dim on are zeros.
 INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
                      uint stride, uint dim, float eps, local float *part)
 {

@@ -1,8 +1,8 @@
-// norm_rows.cl - norms of rows as they are. Parameters: NORM, those of norm.cl.
+// norm_rows.cl - norms of rows, without a sum before them. Parameters: NORM, those of norm.cl.
 #include "common.cl"
 #include NORM
 
-// y[t] = norm of x[first + t]. Work-group t.
+// y[t] = the norm of x[first + t]. Work-group t.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))
 void norm_rows(const global float *x, uint first, global float *y, const global float *w, const global float *bias, uint stride,
                uint dim, float eps)

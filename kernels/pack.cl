@@ -1,11 +1,11 @@
-// pack.cl - a rank's partial sums as a message in another format than f32.
+// pack.cl - packs a rank's partial sums into a message of another format than f32.
 #ifndef MESSAGE
 #define MESSAGE "message/bf16.cl"
 #endif
 #include "common.cl"
 #include MESSAGE
 
-// Work-item: a block of 32 columns.
+// A work-item packs a block of 32 columns.
 kernel IN_VECTORS void pack(global uchar *m, const global float *partial, uint n_items)
 {
 	size_t i = flat_id();

@@ -1,11 +1,11 @@
-// row_f32.cl - tiles times a row of f32 activations. Parameters: those of tile.cl.
+// row_f32.cl - the product of tiles with a row of f32 activations. Parameters: those of tile.cl.
 #include "tile.cl"
 
 #define ROW_BYTES(columns) ((columns) * 4)
 
-// acc[i] += the tile at blocks[i] times row, over steps first, first + SLICES, ... below n_steps, in the order of summation of
-// block_f32.cl: a row has the same bits alone and in a block. `next` as in row_q8.cl; not read, since weights without blocks
-// come as fast as memory gives them anyway.
+// acc[i] += the tile at blocks[i] times row, over the steps first, first + SLICES, ... below n_steps. The order of
+// summation is that of block_f32.cl, so a row has the same bits alone and in a block. `next` is for row_q8.cl. It is
+// not used here, because float weights already arrive at the speed of the memory.
 INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint first, uint n_steps,
                          uint next)
 {

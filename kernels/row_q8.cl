@@ -1,5 +1,5 @@
-// row_q8.cl - tiles times a row of 8-bit activations: integer dot products of four bytes at once. Parameters: those
-// of tile.cl, of an integer format, and of dot4.cl.
+// row_q8.cl - the product of tiles with a row of 8-bit activations, by integer dot products of four bytes.
+// Parameters: those of tile.cl for an integer format, and those of dot4.cl.
 #include "group_q8.cl"
 
 // acc + the group of the tile at b times x.
@@ -14,10 +14,10 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 	return end_group(acc, dot, scale, offset, x);
 }
 
-// Asks for a group's part of the bytes of a step that is multiplied later, group by group: all at once would fill the
-// queue of what memory still owes (a step of Q6_K has 53 lines; its decoding took twice as long). The processor's own
-// guesses read 17 to 19 GB/s of Q8_0 on two Zen 4 cores, these 21 to 23. Into the second cache: asked into the first they
-// make decoding slower by a fifth.
+// Prefetches a group's part of the bytes of a later step. A whole step at once would fill the queue of outstanding
+// loads (a step of Q6_K has 53 cache lines; with it decoding took twice as long). The hardware prefetcher reads 17 to
+// 19 GB/s of Q8_0 on two Zen 4 cores, these prefetches 21 to 23. They go to the second-level cache: prefetching to
+// the first level makes decoding slower by a fifth.
 #define LINE 64 // bytes
 #define GROUP_LINES ((STEP_BYTES * EVN_TILE_ROWS + STEP_GROUPS * LINE - 1) / (STEP_GROUPS * LINE))
 INLINE void fetch_group(const global uchar *b, uint g)
@@ -29,8 +29,8 @@ INLINE void fetch_group(const global uchar *b, uint g)
 #endif
 }
 
-// The step to fetch while step s is multiplied: some steps after it or, beyond n_steps, one of the tiles that follow, which
-// begin `next` steps after these.
+// The step to prefetch while step s is multiplied: some steps later, or, beyond n_steps, a step of the next tiles,
+// which begin `next` steps after these.
 #define FETCH_STEPS (256 / STEP_LEN)
 INLINE uint step_ahead(uint s, uint n_steps, uint next)
 {
@@ -38,14 +38,14 @@ INLINE uint step_ahead(uint s, uint n_steps, uint next)
 	return then < n_steps ? then : then + next - n_steps;
 }
 
-// acc[i] += the tile at blocks[i] times row, over steps first, first + SLICES, ... below n_steps. What is multiplied after
-// these tiles lies `next` steps behind them.
+// acc[i] += the tile at blocks[i] times row, over the steps first, first + SLICES, ... below n_steps. The tiles that
+// are multiplied after these begin `next` steps later.
 INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint first, uint n_steps,
                          uint next)
 {
 	for (uint s = first; s < n_steps; s += SLICES) {
 		const size_t step_bytes = STEP_BYTES * EVN_TILE_ROWS, step = s * step_bytes, ahead = step_ahead(s, n_steps, next) * step_bytes;
-		for (uint g = 0; g < STEP_GROUPS; g++) { // not unrolled: a K format's step would be thousands of instructions
+		for (uint g = 0; g < STEP_GROUPS; g++) { // not unrolled: the step of a K format would be thousands of instructions
 			q8_group x = load_group(row, s, g);
 #pragma unroll
 			for (uint i = 0; i < TILES; i++) {

@@ -1,5 +1,6 @@
-// rowwise.cl - what acts on the rows of an activation matrix (n_tok, stride): gates and biases. Strides are multiples of
-// 32 and the columns from the true width to the stride are zeros, so nothing here has a tail. Parameter: STORE.
+// rowwise.cl - operations on the rows of an activation matrix (n_tok, stride): gates and biases. Strides are
+// multiples of 32, and the columns from the true width to the stride are zeros, so no code for a remainder is needed.
+// Parameter: STORE.
 #include "common.cl"
 #include STORE
 
@@ -8,8 +9,8 @@ INLINE float16 swiglu16(const global float *gate, uint up_offset)
 	return silu16(vload16(0, gate)) * vload16(0, gate + up_offset);
 }
 
-// y[t][i] = silu(gate[t][i]) * up[t][i] for i < width, 0 up to y_stride; gate at column 0 and up at column up_offset
-// of gu (Shazeer 2020). width is a multiple of 16. Work-item (32 columns, t).
+// y[t][i] = silu(gate[t][i]) * up[t][i] for i < width, and 0 up to y_stride (Shazeer 2020). In gu the gate is at
+// column 0 and up at column up_offset. width is a multiple of 16. Work-item (32 columns, t).
 kernel IN_VECTORS void swiglu(global float *y, uint y_stride, const global float *gu, uint gu_stride, uint up_offset, uint width)
 {
 	uint b = get_global_id(0), i = b * 32;

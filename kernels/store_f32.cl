@@ -1,7 +1,7 @@
-// store_f32.cl - what a product reads next, as f32.
+// store_f32.cl - writes activations as f32.
 #include "common.cl"
 
-// Columns 32 b .. 32 b + 31 of row t of an activation matrix of `stride` columns.
+// Writes columns 32 b .. 32 b + 31 of row t of an activation matrix of `stride` columns.
 INLINE void store_block(global float *y, size_t t, uint stride, uint b, float16 lo, float16 hi)
 {
 	global float *to = y + t * stride + b * 32;

@@ -1,14 +1,14 @@
-// sum.cl - what adds the ranks' partial sums. Parameter: MESSAGE.
+// sum.cl - adds the ranks' partial sums. Parameter: MESSAGE.
 #include "common.cl"
 #include MESSAGE
 
-// x += scale times the sum of the messages of `ranks` (a bit for each). All lie in one buffer, rank r's r * apart bytes
-// from its beginning.
+// x += scale times the sum of the messages of `ranks` (one bit for each). All messages are in one buffer. The message
+// of rank r begins at byte r * apart.
 #define SUM global float *x, const global uchar *messages, ulong apart, ulong ranks, float scale
 #define SUM_ARGS x, messages, apart, ranks, scale
 
-// The i-th sixteen columns of x. The messages are added first, in rank order; -0 is the number that adds nothing, to 0
-// neither.
+// The i-th 16 columns of x. The messages are added first, in rank order. The sum begins at -0, because adding -0
+// changes no number, not even the sign of a zero.
 INLINE void add_vector(SUM, size_t i)
 {
 	float16 sum = -0.0f;

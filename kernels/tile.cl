@@ -1,12 +1,12 @@
-// tile.cl - columns of a weight tile, whatever its format: in quant/ a float format defines tile_quant, an integer
-// format ZERO and
-//   tile_word(b, g, i): columns 4 i .. 4 i + 3 of group g as unsigned bytes of a word, one lane for each of 16 rows.
-// A weight is scale * (byte - ZERO) + offset.
+// tile.cl - columns of a weight tile in any format. In quant/ a float format defines tile_quant. An integer format
+// defines ZERO and tile_word(b, g, i): columns 4 i .. 4 i + 3 of group g as unsigned bytes of a word, one lane for
+// each of 16 rows. A weight is scale * (byte - ZERO) + offset.
 //
 // Parameters:
 //   WEIGHTS  the format
-//   TILES    tiles of one work-item that multiplies row by row: their sums share the loads of x and hide each other's latency
-//   SLICES   work-items that share their tiles, each taking every SLICES-th step; a power of two
+//   TILES    the tiles of a work-item that multiplies row by row: they share the loads of x, and their sums hide each
+//            other's latency
+//   SLICES   the work-items that share their tiles; each takes every SLICES-th step; a power of two
 #include "common.cl"
 #include WEIGHTS
 
@@ -17,8 +17,8 @@
 #define SLICES 1
 #endif
 
-// A window of weights, as kernels are told it: the step of w with which it begins, steps from one tile to the next, steps that
-// are used of each tile, tiles.
+// A window of weights: its first step in w, the steps from one tile to the next, the used steps of each tile, the
+// number of tiles.
 typedef uint4 window;
 #define WINDOW_BEGIN(w, win) STEP(w, (win).x)
 
@@ -27,7 +27,7 @@ typedef uint4 window;
 
 #ifdef ZERO
 
-// Column k of group g without scale and offset.
+// Column k of group g, without scale and offset.
 INLINE float16 tile_quant(const global uchar *b, uint g, uint k)
 {
 	uint16 byte = tile_word(b, g, k / 4) >> (uint16)(k % 4 * 8) & (uint16)255;

@@ -1,9 +1,8 @@
-// tiles.cl - the tiles of one work-group times one row of activations. Parameters: ROW, those of
-// tile.cl.
+// tiles.cl - the product of a work-group's tiles with one row of activations. Parameters: ROW, those of tile.cl.
 #include "tile.cl"
 #include ROW
 
-// The sums of all slices, in the first.
+// Adds the sums of all slices. The first slice gets the result.
 INLINE void add_slices(float16 *acc, local float16 *part)
 {
 #if SLICES > 1
@@ -15,13 +14,14 @@ INLINE void add_slices(float16 *acc, local float16 *part)
 			if (slice < half_way)
 				part[slice] += part[slice + half_way];
 		}
-		acc[i] = part[slice]; // its own: another item may still be writing part[0]
+		acc[i] = part[slice]; // each item reads its own: another one may still write part[0]
 		barrier(CLK_LOCAL_MEM_FENCE);
 	}
 #endif
 }
 
-// The first n_steps of each tile of tile_steps. The tiles multiplied next lie `next` tiles behind these.
+// Multiplies the first n_steps of each tile. A tile has tile_steps steps. The next tiles to be multiplied are `next`
+// tiles after these.
 INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *row, const global uchar *w, uint tile_steps,
                            uint n_steps, uint next, local float16 *part)
 {
@@ -35,7 +35,8 @@ INLINE void multiply_tiles(float16 *acc, const uint *tiles, const global uchar *
 	add_slices(acc, part);
 }
 
-// The group-th TILES tiles of n_tiles: y[row] = W[row] . x, x of n_steps * STEP_LEN columns. A tile of w has tile_steps.
+// y[row] = W[row] . x for group number `group` of TILES tiles, of n_tiles in all. x has n_steps * STEP_LEN columns. A
+// tile of w has tile_steps steps.
 INLINE void multiply_rows(global float *y, const global uchar *x, const global uchar *w, uint tile_steps, uint n_steps,
                           uint n_tiles, uint group, local float16 *part)
 {
@@ -43,7 +44,7 @@ INLINE void multiply_rows(global float *y, const global uchar *x, const global u
 	float16 acc[TILES];
 #pragma unroll
 	for (uint i = 0; i < TILES; i++)
-		tiles[i] = min(group * TILES + i, n_tiles - 1); // the last group may do the last tile again
+		tiles[i] = min(group * TILES + i, n_tiles - 1); // the last group may compute the last tile several times
 	multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, TILES, part);
 	if (get_local_id(0))
 		return;

@@ -1,4 +1,4 @@
-// f16.cl - the KV cache in halves; tiles as in f32.cl.
+// f16.cl - the KV cache in halfs. Tiles are laid out as in f32.cl.
 #include "common.cl"
 #include "head_dims.cl"
 

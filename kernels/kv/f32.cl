@@ -1,5 +1,5 @@
-// f32.cl - the KV cache in f32. A tile is 16 positions: of keys 16 lanes for each dimension, of values a row for each
-// position.
+// f32.cl - the KV cache in f32. A tile is 16 positions. A key tile has 16 lanes, one for each position, for each
+// dimension. A value tile has a row for each position.
 #include "common.cl"
 #include "head_dims.cl"
 

@@ -1,6 +1,6 @@
-// q8_0.cl - the KV cache in 8 bits: code times the scale, a half, of its position and of its block of 32 dimensions
-// (the last block may be 16). Tiles as in f32.cl, first the codes, then the scales: of keys 16 lanes for each block, of
-// values a row of blocks for each position.
+// q8_0.cl - the KV cache in 8 bits. A value is its code times a scale, a half. Each position has a scale for each
+// block of 32 dimensions (the last block may have 16). A tile has first the codes, laid out as in f32.cl, then the
+// scales: in key tiles 16 lanes for each block, in value tiles a row of blocks for each position.
 #include "common.cl"
 #include "head_dims.cl"
 
@@ -20,7 +20,8 @@ INLINE float16 v_load(const global uchar *tile, uint at, uint vec)
 	return convert_float16(vload16(at * HEAD_VECS + vec, (const global char *)tile)) * scale;
 }
 
-// Codes of x[32 block ..] against the scale as its half reads back; returns 1 / scale, 0 for a block of zeros.
+// Writes the scale of x[32 block ..] and returns its inverse, or 0 for a block of zeros. The inverse is that of the
+// rounded half, because the codes are multiplied by that.
 INLINE float make_scale(global uchar *tile, uint at, uint block, const float *x)
 {
 	float16 size = fabs(vload16(2 * block, x));

@@ -1,4 +1,4 @@
-// bf16.cl - messages between ranks as the upper 16 bits of an f32, rounded to nearest, halves to even.
+// bf16.cl - messages between ranks as bf16: the upper 16 bits of an f32, rounded to nearest, ties to even.
 #include "common.cl"
 
 INLINE float16 message_load(const global uchar *m, size_t i)

@@ -1,4 +1,4 @@
-// f16.cl - messages between ranks in halves, rounded to nearest; beyond the largest half (65504) they are that.
+// f16.cl - messages between ranks as halfs, rounded to nearest. Values beyond the largest half become it (65504).
 #include "common.cl"
 
 INLINE float16 message_load(const global uchar *m, size_t i) { return vload_half16(i, (const global half *)m); }

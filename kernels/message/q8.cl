@@ -1,5 +1,5 @@
-// q8.cl - messages between ranks in blocks of 32 signed bytes and their scale, the upper 16 bits of an f32: a byte times
-// it is exact in f32, so that compilers which fuse products into sums and those which do not give the same bits.
+// q8.cl - messages between ranks as blocks of 32 signed bytes with a scale, the upper 16 bits of an f32. A byte times
+// the scale is exact in f32, so compilers that fuse multiply and add give the same bits as those that do not.
 #include "common.cl"
 
 #define BLOCK_BYTES 34
@@ -11,8 +11,8 @@ INLINE float16 message_load(const global uchar *m, size_t i)
 	return convert_float16(vload16(i % 2, (const global char *)block)) * scale;
 }
 
-// Rounded to the nearest multiple of the scale, which is the largest magnitude / 127, rounded up. Blocks of next to
-// nothing are zeros: their scale would have no inverse.
+// Rounds to the nearest multiple of the scale, which is the largest magnitude / 127, rounded up. Blocks of tiny
+// values become zeros, because their scale would have no inverse.
 INLINE void message_store(global uchar *m, size_t block, float16 lo, float16 hi)
 {
 	float top = max16(fmax(fabs(lo), fabs(hi)));

@@ -1,4 +1,4 @@
-// bf16.cl - the upper 16 bits of an f32 each. A step is 32 of them; the scale 1 folds away.
+// bf16.cl - BF16: the upper 16 bits of an f32. A step is 32 values. The scale is 1; the compiler removes it.
 #include "common.cl"
 
 #define STEP_LEN 32

@@ -1,4 +1,4 @@
-// f16.cl - one half each. A step is 32 of them; the scale 1 folds away.
+// f16.cl - F16: halfs. A step is 32 values. The scale is 1; the compiler removes it.
 #include "common.cl"
 
 #define STEP_LEN 32

@@ -1,4 +1,4 @@
-// f32.cl - one f32 each. A step is 32 of them; the scale 1 folds away.
+// f32.cl - F32. A step is 32 values. The scale is 1; the compiler removes it.
 #include "common.cl"
 
 #define STEP_LEN 32

@@ -1,5 +1,6 @@
-// q2_k.cl - blocks of 256 in groups of 16: 16 bytes of scale and minimum (nibbles), 64 bytes of 2-bit quants, f16
-// factors of the scales and of the minima. Byte 32 h + i holds element i of four rows of 32, one for each two bits.
+// q2_k.cl - Q2_K: blocks of 256 in groups of 16. 16 bytes with the scale and the minimum of each group (nibbles), 64
+// bytes of 2-bit quants, then the f16 factors of the scales and of the minima. Byte 32 h + i holds element i of four
+// rows of 32, two bits for each row.
 #include "common.cl"
 
 #define STEP_LEN 256

@@ -1,5 +1,6 @@
-// q3_k.cl - blocks of 256 in groups of 16: 32 bytes of third bits, 64 bytes of 2-bit quants laid out as in Q2_K,
-// 16 scales of 6 bits (8 bytes of low nibbles, 4 of high pairs) less 32, f16 factor; the three bits less 4.
+// q3_k.cl - Q3_K: blocks of 256 in groups of 16. 32 bytes of third bits, 64 bytes of 2-bit quants laid out as in
+// Q2_K, 16 scales of 6 bits (8 bytes of low nibbles, 4 bytes of high bit pairs) minus 32, then the f16 factor. A
+// quant is its three bits minus 4.
 #include "common.cl"
 
 #define STEP_LEN 256

@@ -1,4 +1,4 @@
-// q4_0.cl - blocks of 32: f16 scale, 16 bytes of nibbles less 8 (low: elements 0-15, high: 16-31).
+// q4_0.cl - Q4_0: blocks of 32. f16 scale, 16 bytes of nibbles minus 8 (low: elements 0-15, high: 16-31).
 #include "common.cl"
 
 #define STEP_LEN 32

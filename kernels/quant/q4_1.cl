@@ -1,4 +1,4 @@
-// q4_1.cl - blocks of 32: f16 scale, f16 minimum, 16 bytes of nibbles (low: elements 0-15, high: 16-31).
+// q4_1.cl - Q4_1: blocks of 32. f16 scale, f16 minimum, 16 bytes of nibbles (low: elements 0-15, high: 16-31).
 #include "common.cl"
 
 #define STEP_LEN 32

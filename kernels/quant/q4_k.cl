@@ -1,4 +1,4 @@
-// q4_k.cl - scales, minima, 128 bytes of nibbles (32 bytes hold two groups).
+// q4_k.cl - Q4_K: scales and minima as in scales_k.cl, then 128 bytes of nibbles (32 bytes hold two groups).
 #include "quant/scales_k.cl"
 
 #define STEP_BYTES 144

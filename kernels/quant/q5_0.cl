@@ -1,4 +1,5 @@
-// q5_0.cl - blocks of 32: f16 scale, 32 fifth bits, 16 bytes of low nibbles as in Q4_0; the five bits less 16.
+// q5_0.cl - Q5_0: blocks of 32. f16 scale, 32 fifth bits, 16 bytes of low nibbles as in Q4_0. A quant is its five
+// bits minus 16.
 #include "common.cl"
 
 #define STEP_LEN 32

@@ -1,4 +1,4 @@
-// q5_1.cl - blocks of 32: f16 scale, f16 minimum, 32 fifth bits, 16 bytes of low nibbles as in Q4_1.
+// q5_1.cl - Q5_1: blocks of 32. f16 scale, f16 minimum, 32 fifth bits, 16 bytes of low nibbles as in Q4_1.
 #include "common.cl"
 
 #define STEP_LEN 32

@@ -1,4 +1,4 @@
-// q5_k.cl - Q4_K with 32 bytes of fifth bits before the nibbles: bit g of byte k is group g's.
+// q5_k.cl - Q5_K: like Q4_K, with 32 bytes of fifth bits before the nibbles. Bit g of byte k belongs to group g.
 #include "quant/scales_k.cl"
 
 #define STEP_BYTES 176

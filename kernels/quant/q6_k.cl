@@ -1,5 +1,6 @@
-// q6_k.cl - blocks of 256 in groups of 16: 128 bytes of low nibbles, 64 of high pairs, 16 signed scales, f16 factor;
-// the six bits less 32. A half of 128 elements is four rows of 32: two in each nibble of 64 bytes, one in each pair.
+// q6_k.cl - Q6_K: blocks of 256 in groups of 16. 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 signed
+// scales, then the f16 factor. A quant is its six bits minus 32. A half of 128 elements is four rows of 32: 64 bytes
+// hold two rows in their low and two in their high nibbles, and a byte of pairs holds one pair for each row.
 #include "common.cl"
 
 #define STEP_LEN 256

@@ -1,5 +1,5 @@
-// q8_0.cl - blocks of 32: f16 scale, 32 signed bytes, of which flipping the sign bit makes bytes from 0 that are 128
-// too large.
+// q8_0.cl - Q8_0: blocks of 32. f16 scale, 32 signed bytes. Flipping the sign bit makes them unsigned and 128 too
+// large.
 #include "common.cl"
 
 #define STEP_LEN 32

@@ -1,5 +1,5 @@
-// scales_k.cl - what Q4_K and Q5_K share: blocks of 256 in groups of 32 begin with f16 factors of the scales and of the
-// minima, then eight of each, of 6 bits, in 12 bytes.
+// scales_k.cl - what Q4_K and Q5_K share: blocks of 256 in groups of 32. A block begins with the f16 factors of the
+// scales and of the minima. 12 bytes follow with eight scales and eight minima of 6 bits each.
 #include "common.cl"
 
 #define STEP_LEN 256

@@ -1,8 +1,9 @@
-// adamw.cl - the optimizer's work on one parameter buffer (Loshchilov & Hutter 2019), and the norm that clipping needs.
+// adamw.cl - the AdamW optimizer on one parameter buffer (Loshchilov & Hutter 2019), and the norm that clipping
+// needs.
 #include "common.cl"
 #include "train/arguments.h"
 
-// One step. Work-item: 16 values.
+// One step of the optimizer. A work-item updates 16 values.
 kernel IN_VECTORS void adamw(global float *w, global float *m, global float *v, const global float *g, evn_adamw a, uint n_items)
 {
 	size_t i = flat_id();
@@ -17,7 +18,7 @@ kernel IN_VECTORS void adamw(global float *w, global float *m, global float *v, 
 	vstore16(old - a.rate * (m1 * a.unbias1 / (sqrt(v1 * a.unbias2) + a.eps) + a.decay * old), i, w);
 }
 
-// sums[k] = sum of the squares of values [k EVN_SQUARES_PIECE, (k + 1) EVN_SQUARES_PIECE) of g. Work-item k.
+// sums[k] = the sum of the squares of values [k EVN_SQUARES_PIECE, (k + 1) EVN_SQUARES_PIECE) of g. Work-item k.
 kernel IN_VECTORS void sum_squares(global float *sums, const global float *g, uint n)
 {
 	uint k = get_global_id(0), end = min(n, (k + 1) * EVN_SQUARES_PIECE);

@@ -1,4 +1,4 @@
-/* arguments.h - structs that the kernels of training take by value, as the host has them. */
+/* arguments.h - the structs that training kernels take by value. Kernels and the host include this file. */
 #ifndef EVN_TRAIN_ARGUMENTS_H
 #define EVN_TRAIN_ARGUMENTS_H
 
@@ -8,20 +8,20 @@
 #include <stdint.h>
 #endif
 
-/* Where one rank's heads lie in stacked projections of whole sequences. */
+/* One rank's heads in the stacked projections of whole sequences. */
 typedef struct {
-	uint32_t n_heads, n_kv;        /* local */
-	uint32_t first_head, first_kv; /* global index of the first local one */
-	uint32_t group;                /* query heads per KV head, global */
-	uint32_t n_ctx, n_sequences;   /* n_ctx a multiple of EVN_SEQUENCE_GRAIN */
+	uint32_t n_heads, n_kv;        /* on this rank */
+	uint32_t first_head, first_kv; /* the global index of the rank's first one */
+	uint32_t group;                /* query heads of one KV head in the model */
+	uint32_t n_ctx, n_sequences;   /* n_ctx is a multiple of EVN_SEQUENCE_GRAIN */
 	uint32_t k_offset, v_offset, stride;
-	uint32_t out_stride, out_offset; /* of the attention's output */
+	uint32_t out_stride, out_offset; /* of attention's output */
 } evn_sequences;
 
-/* Cross-entropy of vocabulary rows split over ranks: a piece of n_tok tokens from token `offset` on. */
+/* Cross-entropy with the vocabulary rows split over ranks, for a piece of n_tok tokens from token `offset` on. */
 typedef struct {
 	uint32_t first, n; /* this rank's rows of the vocabulary */
-	uint32_t stride;   /* of logits */
+	uint32_t stride;   /* of the logits */
 	uint32_t offset, n_tok;
 	uint32_t rank, n_ranks;
 } evn_loss;

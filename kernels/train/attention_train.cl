@@ -1,16 +1,16 @@
-// attention_train.cl - causal attention over whole sequences, forward and backward, keys and values where the stacked
-// projection left them. Lanes of a vector are 16 tokens: the inner loops have no sums across lanes. Scores are computed
-// again in the backward pass instead of being kept (Dao et al. 2022). Parameter: HEAD_DIM.
+// attention_train.cl - causal attention over whole sequences, forward and backward. Keys and values are read from the
+// stacked projection. The lanes of a vector are 16 tokens, so the inner loops have no sums across lanes. The backward
+// pass computes the scores again instead of keeping them (Dao et al. 2022). Parameter: HEAD_DIM.
 //
 // qkv, dqkv (n_tok, stride): query heads at column 0, key heads at k_offset, value heads at v_offset, HEAD_DIM apart,
-// already rotated. n_tok is whole sequences of n_ctx tokens, a multiple of 16. Query head h uses KV head
+// already rotated. n_tok is a number of whole sequences of n_ctx tokens, a multiple of 16. Query head h uses KV head
 // (first_head + h) / group - first_kv. lse, delta (n_tok, n_heads).
 #include "common.cl"
 #include "head_dims.cl"
 #include "train/arguments.h"
 
 #define LANES 16
-#define CHUNK 16 // keys between two moves of the running maximum
+#define CHUNK 16 // keys between two updates of the running maximum
 
 inline float16 lane_numbers() { return (float16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 
@@ -35,7 +35,7 @@ inline void scatter_rows(global float *rows, size_t stride, const float16 from[H
 	}
 }
 
-// 16 numbers of a column.
+// 16 values of a column.
 inline float16 gather_column(const global float *column, size_t stride)
 {
 	float lanes[LANES];
@@ -66,7 +66,7 @@ inline void add_scaled(float16 to[HEAD_DIM], float16 by, const global float *b)
 		to[d] = fma(by, (float16)b[d], to[d]);
 }
 
-// out (n_tok, out_stride) from column out_offset on: heads HEAD_DIM apart. Work-item (16 queries, head, sequence).
+// out (n_tok, out_stride): heads from column out_offset on, HEAD_DIM apart. Work-item (16 queries, head, sequence).
 kernel IN_VECTORS void attention_forward(global float *out, global float *lse, const global float *qkv, evn_sequences seq,
                                          float scale)
 {
@@ -106,8 +106,8 @@ kernel IN_VECTORS void attention_forward(global float *out, global float *lse, c
 	scatter_column(lse + row * n_heads + h, n_heads, top + log(sum));
 }
 
-// Gradients of the queries, and delta = sum(out dout) of each query for the keys' pass.
-// Work-item (16 queries, head, sequence).
+// The gradients of the queries, and delta = sum(out dout) of each query, which the pass over keys needs. Work-item
+// (16 queries, head, sequence).
 kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global float *delta, const global float *qkv,
                                                   const global float *out, const global float *dout, const global float *lse,
                                                   evn_sequences seq, float scale)
@@ -138,13 +138,15 @@ kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global flo
 	scatter_rows(dqkv + row * seq.stride + h * HEAD_DIM, seq.stride, dq);
 }
 
-// Gradients of keys and values, over the rank's query heads that use them. Work-item (16 keys, KV head, sequence).
+// The gradients of keys and values, summed over the rank's query heads that use them. Work-item (16 keys, KV head,
+// sequence).
 kernel IN_VECTORS void attention_backward_keys(global float *dqkv, const global float *delta, const global float *qkv,
                                                const global float *dout, const global float *lse, evn_sequences seq, float scale)
 {
 	uint block = get_global_id(0) * LANES, kv = get_global_id(1);
 	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
-	uint begin = (seq.first_kv + kv) * seq.group, end = begin + seq.group; // heads that use this KV head, then those held here
+	// the query heads that use this KV head, then those of them on this rank
+	uint begin = (seq.first_kv + kv) * seq.group, end = begin + seq.group;
 	begin = max(begin, seq.first_head) - seq.first_head;
 	end = min(end, seq.first_head + seq.n_heads) - seq.first_head;
 	float16 k[HEAD_DIM], v[HEAD_DIM], dk[HEAD_DIM], dv[HEAD_DIM];

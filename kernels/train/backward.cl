@@ -1,9 +1,9 @@
-// backward.cl - what training adds to the operations on rows: their gradients, and the token embedding cut by
-// vocabulary rows. Matrices are as in rowwise.cl; gradients of weights are added to what is there.
+// backward.cl - the gradients of the operations on rows, and the token embedding, which is cut by vocabulary rows.
+// Matrices are as in rowwise.cl. Gradients of weights are added to the existing ones.
 #include "common.cl"
 
-// dx[t] = gradient of rmsnorm's input, dy that of its output y = x scale w, scale[t] = 1 / rms(x[t]):
-// dx = scale (w dy) - x scale^3 / dim sum(w dy x). Work-item t.
+// dx[t] = the gradient of rmsnorm's input. dy is that of its output y = x scale w, and scale[t] = 1 / rms(x[t]):
+//   dx = scale (w dy) - x scale^3 / dim sum(w dy x). Work-item t.
 kernel IN_VECTORS void rmsnorm_backward(global float *dx, global float *scales, const global float *dy, const global float *x,
                                         const global float *w, uint stride, uint dim, float eps)
 {
@@ -22,7 +22,7 @@ kernel IN_VECTORS void rmsnorm_backward(global float *dx, global float *scales, 
 		vstore16(vload16(0, dyt + i) * vload16(0, w + i) * scale - vload16(0, xt + i) * back, 0, dx + t * stride + i);
 }
 
-// dw[i] += sum over tokens of dy[t][i] x[t][i] scale[t]. Work-item: 16 columns.
+// dw[i] += the sum over tokens of dy[t][i] x[t][i] scale[t]. A work-item has 16 columns.
 kernel IN_VECTORS void rmsnorm_weight_gradient(global float *dw, const global float *dy, const global float *x,
                                                const global float *scales, uint stride, uint n_tok)
 {
@@ -33,7 +33,7 @@ kernel IN_VECTORS void rmsnorm_weight_gradient(global float *dw, const global fl
 	vstore16(vload16(0, dw + i) + sum, 0, dw + i);
 }
 
-// Gradients of gate and up from that of y = silu(gate) up; columns as in swiglu. Work-item (16 columns, t).
+// The gradients of gate and up from that of y = silu(gate) up. Columns as in swiglu. Work-item (16 columns, t).
 kernel IN_VECTORS void swiglu_backward(global float *dgu, const global float *gu, uint gu_stride, uint up_offset,
                                        const global float *dy, uint y_stride)
 {
@@ -45,8 +45,8 @@ kernel IN_VECTORS void swiglu_backward(global float *dgu, const global float *gu
 	vstore16(d * gate * sigmoid, 0, dgu + at + up_offset);
 }
 
-// db[i] += sum over tokens of dy[t][i], i < width: the gradient of a bias. Work-item: 16 columns; beyond width dy may hold
-// another layer's.
+// db[i] += the sum over tokens of dy[t][i], i < width: the gradient of a bias. A work-item has 16 columns. Beyond
+// width dy can hold another layer's columns.
 kernel IN_VECTORS void bias_gradient(global float *db, const global float *dy, uint stride, uint width, uint n_tok)
 {
 	uint i = get_global_id(0) * 16;
@@ -59,17 +59,17 @@ kernel IN_VECTORS void bias_gradient(global float *db, const global float *dy, u
 		db[i + k] += lanes[k];
 }
 
-// x[t] = row ids[t] of the embedding where this rank holds it (rows first .. first + n), else zeros.
-// Work-item (16 columns, t).
+// x[t] = row ids[t] of the embedding if this rank holds it (rows first .. first + n), otherwise zeros. Work-item (16
+// columns, t).
 kernel IN_VECTORS void embed(global float *x, const global float *table, const global uint *ids, uint stride, uint first, uint n)
 {
 	size_t i = get_global_id(0) * 16, t = get_global_id(1);
-	uint row = ids[t] - first; // wraps where ids[t] < first
+	uint row = ids[t] - first; // wraps if ids[t] < first
 	vstore16(row < n ? vload16(0, table + (size_t)row * stride + i) : 0.0f, 0, x + t * stride + i);
 }
 
-// table[row] += sum of dx over the tokens that looked row up: order[starts[row] .. starts[row + 1]].
-// Work-item (16 columns, row).
+// table[row] += the sum of dx over the tokens with this id: order[starts[row] .. starts[row + 1]]. Work-item (16
+// columns, row).
 kernel IN_VECTORS void embed_backward(global float *dtable, const global float *dx, const global uint *starts,
                                       const global uint *order, uint stride)
 {

@@ -1,16 +1,16 @@
-// backward_gpt2.cl - what training GPT-2's layers adds to backward.cl: gradients of LayerNorm and GELU, learned positions.
-// Matrices are as in rowwise.cl; gradients of weights are added to what is there.
+// backward_gpt2.cl - the gradients of GPT-2's layers: LayerNorm and GELU, and the learned positions. Matrices are as
+// in rowwise.cl. Gradients of weights are added to the existing ones.
 #include "common.cl"
 
-// 1 for columns below dim, 0 from there on; i is the first of the sixteen.
+// 1 for columns below dim, otherwise 0. i is the first of 16 columns.
 INLINE float16 columns_below(uint i, uint dim)
 {
 	int16 columns = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int)i;
 	return select((float16)0.0f, (float16)1.0f, columns < (int16)(int)dim);
 }
 
-// dx[t] = gradient of LayerNorm's input, dy that of its output y = n w + bias with n = (x - mean) scale:
-// dx = scale (g - mean(g) - n mean(g n)) with g = w dy. moments[t] = (mean, scale). Work-item t.
+// dx[t] = the gradient of LayerNorm's input. dy is that of its output y = n w + bias with n = (x - mean) scale:
+//   dx = scale (g - mean(g) - n mean(g n)) with g = w dy. moments[t] = (mean, scale). Work-item t.
 kernel IN_VECTORS void layernorm_backward(global float *dx, global float2 *moments, const global float *dy,
                                           const global float *x, const global float *w, uint stride, uint dim, float eps)
 {
@@ -35,7 +35,7 @@ kernel IN_VECTORS void layernorm_backward(global float *dx, global float2 *momen
 	}
 }
 
-// dw[i] += sum over tokens of dy[t][i] (x[t][i] - mean[t]) scale[t]. Work-item: 16 columns.
+// dw[i] += the sum over tokens of dy[t][i] (x[t][i] - mean[t]) scale[t]. A work-item has 16 columns.
 kernel IN_VECTORS void layernorm_weight_gradient(global float *dw, const global float *dy, const global float *x,
                                                  const global float2 *moments, uint stride, uint n_tok)
 {
@@ -48,8 +48,8 @@ kernel IN_VECTORS void layernorm_weight_gradient(global float *dw, const global 
 	vstore16(vload16(0, dw + i) + sum, 0, dw + i);
 }
 
-// Gradient of x from that of y = gelu(x) = x / (1 + exp(-2 s)), 2 s = c (x + 0.044715 x^3) as in gelu.cl: with the
-// sigmoid p of 2 s, p + x p (1 - p) c (1 + 3 0.044715 x^2). Work-item (16 columns, t).
+// The gradient of x from that of y = gelu(x) = x / (1 + exp(-2 s)), 2 s = c (x + 0.044715 x^3), as in gelu.cl. With
+// the sigmoid p of 2 s it is dy times p + x p (1 - p) c (1 + 3 0.044715 x^2). Work-item (16 columns, t).
 kernel IN_VECTORS void gelu_backward(global float *dx, const global float *x, uint x_stride, const global float *dy,
                                      uint y_stride)
 {
@@ -61,18 +61,19 @@ kernel IN_VECTORS void gelu_backward(global float *dx, const global float *x, ui
 	vstore16(vload16(0, dy + t * y_stride + i) * slope, 0, dx + t * x_stride + i);
 }
 
-// x[t] += the row of the token's position in its sequence, where this rank holds it (rows first .. first + n).
-// Work-item (16 columns, t).
+// x[t] += the row of the token's position in its sequence, if this rank holds it (rows first .. first + n). Work-item
+// (16 columns, t).
 kernel IN_VECTORS void add_positions(global float *x, const global float *table, uint stride, uint first, uint n, uint n_ctx)
 {
 	size_t i = get_global_id(0) * 16, t = get_global_id(1);
-	uint row = (uint)t % n_ctx - first; // wraps where the position is below first
+	uint row = (uint)t % n_ctx - first; // wraps if the position is below first
 	global float *xt = x + t * stride + i;
 	if (row < n)
 		vstore16(vload16(0, xt) + vload16(0, table + (size_t)row * stride + i), 0, xt);
 }
 
-// dtable[row] += sum of dx over the tokens at position first + row of every sequence. Work-item (16 columns, row).
+// dtable[row] += the sum of dx over the tokens at position first + row of every sequence. Work-item (16 columns,
+// row).
 kernel IN_VECTORS void positions_backward(global float *dtable, const global float *dx, uint stride, uint first, uint n_ctx,
                                           uint n_tok)
 {

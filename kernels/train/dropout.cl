@@ -1,20 +1,22 @@
-// dropout.cl - a random part of an activation matrix becomes zeros while a network learns (Srivastava et al. 2014). The
-// random numbers are counted, not drawn one after the other: each element's follows from its place and a key alone, so
-// that every rank and the walk back find the same.
+// dropout.cl - sets a random part of an activation matrix to zero during training (Srivastava et al. 2014). The
+// random numbers are counter-based: each follows from the element's place and a key alone, so every rank and the
+// backward walk compute the same ones.
 #include "common.cl"
 
-// Philox2x32-10 (Salmon et al. 2011) of the counters (low, high) with a key: the first word of each pair.
+// Philox2x32-10 (Salmon et al. 2011) of the counters (low, high) with a key. Returns the first word of each pair.
 INLINE uint16 philox(uint16 low, uint16 high, uint key)
 {
 	for (uint i = 0; i < 10; i++, key += 0x9E3779B9u) {
-		ulong16 product = convert_ulong16(low) * 0xD256D193ul; // PoCL 3.1 makes one multiplication of it, of mul_hi several
+		// PoCL 3.1 compiles this to one multiplication, mul_hi to several
+		ulong16 product = convert_ulong16(low) * 0xD256D193ul;
 		low = convert_uint16(product >> 32) ^ (uint16)key ^ high;
 		high = convert_uint16(product);
 	}
 	return low;
 }
 
-// y[i] = scale x[i] where the i-th random number is at least `below`, else 0. y may be x. Work-item: 16 values.
+// y[i] = scale x[i] if the i-th random number is at least `below`, otherwise 0. y may be x. A work-item has 16
+// values.
 kernel IN_VECTORS void dropout(global float *y, const global float *x, uint below, float scale, uint key, uint stream, uint n_items)
 {
 	size_t i = flat_id();

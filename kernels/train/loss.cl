@@ -1,12 +1,13 @@
-// loss.cl - cross-entropy where every rank has the logits of its own vocabulary rows only (Shoeybi et al. 2019). Three
-// numbers a token and rank are exchanged: the largest logit, the sum of exponentials below it, the target's logit.
+// loss.cl - cross-entropy if every rank has only the logits of its own vocabulary rows (Shoeybi et al. 2019). For
+// each token the ranks exchange three numbers: the largest logit, the sum of the exponentials relative to it, and the
+// target's logit.
 #include "common.cl"
 #include "train/arguments.h"
 
-#define LOWEST -3.0e38f // of a rank without rows; an infinity would make NaN of the differences
+#define LOWEST -3.0e38f // of a rank without rows; with an infinity the differences would be NaN
 
-// stats[t][rank] = this rank's three numbers, zeros for the other ranks: the sum over ranks is then everybody's.
-// logits (n_tok, stride). Work-item t.
+// stats[t][rank] = this rank's three numbers, and zeros for the other ranks. The sum over ranks thus has the numbers
+// of all ranks. logits (n_tok, stride). Work-item t.
 kernel void loss_stats(global float *stats, const global float *logits, const global uint *targets, evn_loss l)
 {
 	size_t t = get_global_id(0);
@@ -14,7 +15,7 @@ kernel void loss_stats(global float *stats, const global float *logits, const gl
 	global float *out = stats + t * l.n_ranks * EVN_LOSS_STATS;
 	float top = LOWEST, sum = 0.0f;
 	float16 tops = LOWEST, sums = 0.0f;
-	uint whole = l.n / 16 * 16, target = targets[l.offset + t] - l.first; // wraps where the target is below first
+	uint whole = l.n / 16 * 16, target = targets[l.offset + t] - l.first; // wraps if the target is below first
 	for (uint i = 0; i < whole; i += 16)
 		tops = fmax(tops, vload16(0, row + i));
 	float8 a = fmax(tops.lo, tops.hi);
@@ -35,8 +36,8 @@ kernel void loss_stats(global float *stats, const global float *logits, const gl
 	out[l.rank * EVN_LOSS_STATS + 2] = target < l.n ? row[target] : 0.0f;
 }
 
-// losses[offset + t] = -log p(target) from everybody's stats; logits become the loss's gradient times scale,
-// (p - [row is the target]) scale, and 0 from n up to the stride. Work-item t.
+// losses[offset + t] = -log p(target), from the stats of all ranks. logits becomes the gradient of the loss times
+// scale, (p - [row is the target]) scale, and 0 from n up to the stride. Work-item t.
 kernel void loss_gradient(global float *losses, global float *logits, const global float *stats, const global uint *targets,
                           evn_loss l, float scale)
 {

@@ -1,10 +1,10 @@
-// rope_rows.cl - rotary embedding of the rows of training, in place. Parameters: those of head_dims.cl; ROPE_NEOX as in
-// heads.cl.
+// rope_rows.cl - rotary embedding of the rows in training, in place. Parameters: those of head_dims.cl; ROPE_NEOX as
+// in heads.cl.
 #include "common.cl"
 #include "head_dims.cl"
 
-// Rotates n_heads query heads at column 0 and the key heads after k_offset in place, by the angle of the token's
-// position in its sequence, or back (direction -1: the transpose, which is the gradient). Work-item (head, token).
+// Rotates n_heads query heads at column 0 and the key heads from k_offset on by the angle of the token's position in
+// its sequence. direction -1 rotates back: this is the transpose, which is the gradient. Work-item (head, token).
 kernel void rope_rows(global float *qkv, uint stride, uint n_heads, uint k_offset, const global float *rope, uint n_ctx,
                       float direction)
 {
