@@ -13,7 +13,7 @@ evn_status evn_pool_grow(evn_block_pool *p, uint32_t n_blocks, evn_error *err)
 		free(n_users);
 		return evn_fail_memory(err, "KV cache's blocks", 2 * n_blocks * sizeof *n_users);
 	}
-	/* The lowest numbers are taken first: they lie at the list's end. */
+	/* The free list ends with the lowest number, which is taken first. */
 	uint32_t n_free = 0;
 	for (uint32_t i = n_blocks; i-- > p->n_blocks;)
 		free_list[n_free++] = i;

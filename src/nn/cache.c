@@ -11,7 +11,7 @@ static bool attends(const evn_cache *c, uint32_t block)
 	return c->shard->graph->blocks[block].kind == EVN_BLOCK_ATTENTION && heads_of(c, block) > 0;
 }
 
-/* Of keys or of values, one KV head in one block of positions. */
+/* The bytes of the keys, or of the values, of one KV head in one cache block. */
 static uint64_t piece_bytes(const evn_cache *c, uint32_t block)
 {
 	return evn_kv_block_bytes(c->format, c->shard->graph->blocks[block].attention.head_dim);
@@ -27,7 +27,7 @@ static void free_bufs(evn_buf **bufs, uint32_t n)
 static evn_status make_bufs(const evn_cache *c, evn_device *d, uint32_t n_blocks, evn_buf ***out, evn_error *err)
 {
 	const uint32_t n = c->shard->graph->n_blocks;
-	evn_buf **bufs = *out = calloc(n + 1u, sizeof *bufs); /* there may be none */
+	evn_buf **bufs = *out = calloc(n + 1u, sizeof *bufs); /* + 1: a graph may have no blocks */
 	if (!bufs)
 		return evn_fail_memory(err, "KV cache", n * sizeof *bufs);
 	for (uint32_t i = 0; i < n; i++)
@@ -92,8 +92,7 @@ evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_err
 	return EVN_OK;
 }
 
-/* ---- a head's keys and values ------------------------------------------------------------------------------------
- */
+/* ---- a head's keys and values ---------------------------------------------------------------------------------- */
 
 uint64_t evn_cache_head_bytes(const evn_cache *c, uint32_t block, uint32_t n_positions)
 {

@@ -1,5 +1,6 @@
-/* cache.h - one rank's part of the KV cache: for each attention block of the model, the keys and values of the KV
- * heads that the rank holds, in a pool of blocks of 64 positions (blocks.h says which sequence has which). */
+/* cache.h - one rank's part of the KV cache. For each attention block of the model it holds the keys and values of
+ * the rank's KV heads, in a pool of cache blocks of 64 positions. blocks.h says which sequence has which cache
+ * block. */
 #ifndef EVN_CACHE_H
 #define EVN_CACHE_H
 
@@ -10,18 +11,20 @@ typedef struct {
 	const evn_shard *shard;
 	evn_kv_cache format;
 	uint32_t n_blocks;
-	evn_buf **k, **v; /* [block of the graph]; NULL where the rank has no keys */
+	evn_buf **k, **v; /* [block of the graph]; NULL if the rank has no keys of it */
 } evn_cache;
 
 evn_status evn_cache_create(evn_cache **out, evn_queue *q, const evn_shard *s, evn_kv_cache format, uint32_t n_blocks,
 							evn_error *err);
 void evn_cache_free(evn_cache *c);
-/* Room for n_blocks; what the blocks hold stays. Waits for the queue. Where this fails the cache is as before. */
+/* Makes room for n_blocks cache blocks. Their content stays. Waits for the queue. If it fails, the cache is
+ * unchanged. */
 evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_error *err);
 
-/* One KV head (counted from the first that is held) of one block of the graph, for the slot's first n_positions
- * rounded up to whole blocks: first a block's keys, then its values, evn_kv_block_bytes each. Another rank's cache of
- * the same format can take it. Blocks until it is done. */
+/* Copies one KV head of one block of the graph to or from host memory. kv_head counts from the first held one. It
+ * copies the slot's first n_positions, rounded up to whole cache blocks: for each of them first the keys, then the
+ * values, evn_kv_block_bytes each. Another rank's cache of the same format can import the copy. The calls are
+ * blocking. */
 uint64_t evn_cache_head_bytes(const evn_cache *c, uint32_t block, uint32_t n_positions);
 evn_status evn_cache_export(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
 							uint32_t n_positions, void *host, evn_error *err);

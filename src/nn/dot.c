@@ -2,7 +2,7 @@
 
 static const struct {
 	const char *name, *defines;
-	const char *feature; /* that the device must have; NULL: none */
+	const char *feature; /* the feature that the device must have; NULL for none */
 } dots[EVN_DOT_COUNT] = {
 	[EVN_DOT_NONE] = {"f32", "", NULL},
 	[EVN_DOT_PLAIN] = {"plain", "", NULL},

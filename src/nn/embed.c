@@ -1,4 +1,4 @@
-/* embed.c - see embed.h. On the host: a row per token is less than a launch. */
+/* embed.c - computes input rows on the host, because a row costs less than a launch. See embed.h. */
 #include "nn/embed.h"
 
 evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error *err)

@@ -1,5 +1,5 @@
-/* gpt2.c - GPT-2 (Radford et al. 2019): learned positions, LayerNorm, GELU, a bias on everything, and the rows of q,
- * k and v in one tensor. */
+/* gpt2.c - GPT-2 (Radford et al. 2019): learned positions, LayerNorm, GELU, a bias on every matrix. The rows of q, k
+ * and v are in one tensor. */
 #include "nn/graph.h"
 
 static evn_status fill(evn_graph *g, evn_error *err)

@@ -1,5 +1,5 @@
 /* granite.c - Granite 3 (IBM): the Llama family with four scales: of the embedding, of what each block adds to the
- * residual, of query times key instead of 1 / sqrt(head_dim), and of the logits, which are divided by theirs. */
+ * residual, of query times key (instead of 1 / sqrt(head_dim)), and of the logits, which are divided by theirs. */
 #include "nn/graph.h"
 
 static evn_status fill(evn_graph *g, evn_error *err)

@@ -1,9 +1,9 @@
-/* llama.c - the Llama family (Touvron et al. 2023): RMS norms, rotated positions, a gated feed-forward network.
- * Files of Mistral and SmolLM call themselves llama. Qwen 2 has biases on q, k and v, Qwen 3 has norms on q and k. */
+/* llama.c - the Llama family (Touvron et al. 2023): RMS norms, rotary positions, a gated feed-forward network. Files
+ * of Mistral and SmolLM use the name llama too. Qwen 2 has biases on q, k and v; Qwen 3 has norms on q and k. */
 #include "nn/graph.h"
 
-/* What sets the members of the family apart. Files of llama hold their q and k rows permuted for pairs (2i, 2i + 1).
- */
+/* Adds the layers, with the two differences between the members of the family. Llama files store the q and k rows
+ * permuted for pairs (2i, 2i + 1). */
 static evn_status fill_family(evn_graph *g, bool rope_neox, bool qk_norm, evn_error *err)
 {
 	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};

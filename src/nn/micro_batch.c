@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the batch as it must be --------------------------------------------------------------------------------------
- */
+/* ---- checking the batch ---------------------------------------------------------------------------------------- */
 
 static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t first_row, evn_error *err)
 {
@@ -23,7 +22,7 @@ static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t fi
 	return EVN_OK;
 }
 
-/* *n_prompt = rows of prompts, which come first. */
+/* Checks the batch. *n_prompt = the rows of prompts, which come first. */
 static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_prompt, evn_error *err)
 {
 	uint32_t at = 0;
@@ -48,14 +47,13 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 	return EVN_OK;
 }
 
-/* ---- cutting ------------------------------------------------------------------------------------------------------
- */
+/* ---- cutting the batch ----------------------------------------------------------------------------------------- */
 
-/* The first row of a second micro-batch; n_rows: there is none. */
+/* The first row of the second micro-batch; n_rows if there is only one. */
 static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_prompt, bool *overlaps)
 {
 	*overlaps = false;
-	if (n_prompt < b->n_rows) /* rows of both phases, or none of a prompt */
+	if (n_prompt < b->n_rows) /* rows of both phases, or only decoded rows */
 		return n_prompt ? n_prompt : b->n_rows;
 	const uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
 	if (first >= b->n_rows)
@@ -64,7 +62,7 @@ static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_pro
 	return *overlaps ? first : b->n_rows;
 }
 
-/* The parts of the batch's spans that lie in rows [begin, end) to spans; returns how many. */
+/* Writes the parts of the batch's spans within rows [begin, end). Returns their number. */
 static uint32_t take_spans(const evn_batch *b, uint32_t begin, uint32_t end, evn_span *spans)
 {
 	uint32_t n = 0;
@@ -136,11 +134,10 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 	return EVN_OK;
 }
 
-/* ---- what comes out
- * ------------------------------------------------------------------------------------------------ */
+/* ---- output ---------------------------------------------------------------------------------------------------- */
 
-/* Rows of the micro-batch, at most EVN_LOGITS_ROWS: where they lie side by side, as they are; else copied together.
- */
+/* At most EVN_LOGITS_ROWS rows of the micro-batch. Rows that are adjacent are used in place; other rows are copied
+ * together. */
 static evn_status pick_rows(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
 							const evn_buf **out, uint32_t *first, evn_error *err)
 {
@@ -157,7 +154,7 @@ static evn_status pick_rows(const evn_walker *w, const evn_micro_batch *mb, cons
 	return EVN_OK;
 }
 
-/* The output norm of n rows of x, in the form asked for. */
+/* Computes the output norm of n rows of x, in the format `form`. */
 static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_act_format form, const evn_buf *x,
 							uint32_t first, uint32_t n, evn_error *err)
 {
@@ -173,7 +170,7 @@ static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_
 	return evn_op_norm(s->ops, &norm, x, first, n, s->dim_stride, err);
 }
 
-/* This rank's columns of the logits of n rows, to the host's matrix. */
+/* Writes this rank's columns of the logits of n rows to the host's matrix. */
 static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
 							float *out, evn_error *err)
 {
@@ -202,7 +199,7 @@ static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, cons
 	return EVN_OK;
 }
 
-/* n rows behind the output norm to the host, (n, dim). */
+/* Writes n rows after the output norm to the host, (n, dim). */
 static evn_status hidden_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
 							float *out, evn_error *err)
 {
@@ -218,7 +215,7 @@ static evn_status hidden_of(const evn_walker *w, const evn_micro_batch *mb, cons
 	return EVN_OK;
 }
 
-/* Adds the rows of each span to its row of out; behind the span's last row, their mean. */
+/* Adds the rows of each span to its row of out. After the span's last row it is their mean. */
 static evn_status pool(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, float *rows,
 					   evn_error *err)
 {
@@ -246,7 +243,7 @@ static evn_status pooled(const evn_walker *w, const evn_batch *b, const evn_micr
 	return s;
 }
 
-/* Of rows behind the output norm every rank has all: the first hands them out. */
+/* All ranks have the same rows after the output norm, so the first rank writes them. */
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err)
 {

@@ -1,5 +1,5 @@
-/* micro_batch.h - the rows of a step that go through the blocks together: how a batch is cut into them, and what
- * comes out of them at the end. For walk.c. */
+/* micro_batch.h - micro-batches: the rows of a step that go through the blocks together. How a batch is cut into
+ * them, and the output of their rows. For walk.c. */
 #ifndef EVN_MICRO_BATCH_H
 #define EVN_MICRO_BATCH_H
 
@@ -7,18 +7,18 @@
 
 typedef struct {
 	evn_row_set rows;
-	uint32_t first_row;        /* of the batch */
-	uint32_t first_out, n_out; /* of batch->out_rows: those that are among its rows */
-	bool out_is_all;           /* few rows, and the logits of all are wanted: the last sum makes their norm too */
-	bool overlaps;             /* another micro-batch is under way beside it */
-	uint32_t stream;           /* of the group's messages that are under way at once */
+	uint32_t first_row;        /* in the batch */
+	uint32_t first_out, n_out; /* the entries of batch->out_rows that are among its rows */
+	bool out_is_all;           /* few rows, and the logits of all are needed: the last sum also computes their norm */
+	bool overlaps;             /* another micro-batch is in flight at the same time */
+	uint32_t stream;           /* the communicator's stream of its messages */
 	evn_buf *x, *normed;
 } evn_micro_batch;
 
-/* Checks the batch; *n = how many micro-batches. Their row tables are on their way to the device. */
+/* Checks the batch and cuts it into *n micro-batches. Their row tables are written to the device. */
 evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, evn_micro_batch *out, uint32_t *n,
 								 evn_error *err);
-/* What the batch wants of its rows, once the last block's sum is in x. */
+/* Writes the output of the micro-batch's rows, when the last block's sum is in x. */
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err);
 

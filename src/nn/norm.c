@@ -1,4 +1,4 @@
-/* norm.c - which parts a norm has, and its arguments. */
+/* norm.c - sets the parts and the arguments of a norm's kernel. */
 #include "nn/norm.h"
 
 void evn_spec_store(evn_spec *s, evn_act_format format)
@@ -16,7 +16,7 @@ void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_act_format format, uint3
 
 void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride)
 {
-	const evn_buf *unread = n->y; /* every argument must be set */
+	const evn_buf *unread = n->y; /* every kernel argument must be set */
 	evn_arg_buf(a, n->y);
 	evn_arg_buf(a, n->w ? n->w : unread);
 	evn_arg_buf(a, n->bias ? n->bias : unread);

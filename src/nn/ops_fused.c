@@ -3,7 +3,7 @@
 
 #include "nn/ops_internal.h"
 
-#define TILES 4u /* of a work-item in both products of attention */
+#define TILES 4u /* tiles of a work-item, in both products of attention */
 
 bool evn_op_fuses(const evn_ops *o, const evn_fused *h, evn_rows rows)
 {
@@ -16,7 +16,7 @@ bool evn_op_fuses(const evn_ops *o, const evn_fused *h, evn_rows rows)
 		   evn_takes_tiles(quant, evn_op_act_format(o, h->in, EVN_DECODE));
 }
 
-/* Both products read the same form, for their formats are the same. */
+/* Both products read the same activation format, because their weight formats are the same. */
 static evn_spec fused_spec(const evn_ops *o, const evn_fused *h, const char *file)
 {
 	const evn_act_format form = evn_op_act_format(o, h->in, EVN_DECODE);
@@ -25,7 +25,7 @@ static evn_spec fused_spec(const evn_ops *o, const evn_fused *h, const char *fil
 	return s;
 }
 
-/* The arguments that both kernels end with. */
+/* Sets the last arguments, which both kernels have, and launches. */
 static evn_status launch_fused(evn_args *a, const evn_fused *h, evn_buf *between, evn_error *err)
 {
 	evn_arg_buf(a, h->y);

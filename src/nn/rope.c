@@ -4,8 +4,9 @@
 
 static const double two_pi = 6.283185307179586;
 
-/* YaRN's ramp: 1 where a dimension turns so often within the original context that it must not be stretched, 0 where
- * it is stretched wholly. Dimension i of frequency base^(-2i/dim) turns n_ctx_orig / (2 pi base^(2i/dim)) times. */
+/* YaRN's ramp. It is 1 for dimensions that turn so often within the original context that they must not be stretched,
+ * and 0 for those that are stretched fully. Dimension i has frequency base^(-2i/dim) and turns n_ctx_orig / (2 pi
+ * base^(2i/dim)) times. */
 static double yarn_corrected_dim(const evn_hparams *h, double turns)
 {
 	return h->rope_dim * log(h->rope_n_ctx_orig / (turns * two_pi)) / (2.0 * log(h->rope_base));

@@ -1,11 +1,11 @@
-/* rope.h - the table of rotary angles (Su et al. 2021) with the ways of stretching a context that GGUF names. */
+/* rope.h - the table of rotary angles (Su et al. 2021), with GGUF's methods of context extension. */
 #ifndef EVN_ROPE_H
 #define EVN_ROPE_H
 
 #include "model/model.h"
 
-/* table (n_ctx, 2, rope_dim / 2) = cosines, sines of position * frequency, scaled as the model's rope_scaling says:
- * linear (Chen et al. 2023), yarn (Peng et al. 2023), per-frequency factors (llama3). Computed in f64. */
+/* table (n_ctx, 2, rope_dim / 2) = cosines, then sines, of position * frequency. The model's rope_scaling scales
+ * them: linear (Chen et al. 2023), yarn (Peng et al. 2023), factors for each frequency (llama3). Computed in f64. */
 void evn_rope_table(const evn_hparams *h, uint32_t n_ctx, float *table);
 
 #endif

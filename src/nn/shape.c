@@ -1,5 +1,5 @@
-/* shape.c - bytes of a head, of a unit, of a row of the vocabulary; grains. The planner works with means over the
- * blocks of a class. */
+/* shape.c - the bytes of a head, of a feed-forward unit and of a vocabulary row, and the grains of cuts. The planner
+ * uses means over the blocks of a class. */
 #include "nn/shape.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 
 static uint64_t mean(uint64_t sum, uint64_t n) { return n ? (sum + n - 1) / n : 0; }
 
-/* Adds a block's bytes to the sums of its class, and makes the grain as coarse as its formats ask for. */
+/* Adds a block's bytes to the sums of its class. Enlarges the grain to that of the block's weight formats. */
 static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_class *sum, evn_error *err)
 {
 	evn_row_spec rows[EVN_MATRIX_PARTS];
@@ -27,7 +27,7 @@ static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_cla
 	return EVN_OK;
 }
 
-/* Everything but bytes and grain, from the first block of the class. */
+/* Sets everything except bytes and grain, from the first block of the class. */
 static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t n_blocks, evn_limits limits)
 {
 	const bool attends = b->kind == EVN_BLOCK_ATTENTION;
@@ -66,7 +66,7 @@ static evn_status add_classes(const evn_graph *g, evn_limits limits, evn_plan_sh
 	return EVN_OK;
 }
 
-/* A vocabulary of few rows is still cut for every rank to have some. */
+/* A small grain for a small vocabulary, so that every rank gets some rows. */
 static uint32_t vocab_grain(uint32_t vocab)
 {
 	uint32_t grain = 2 * EVN_TILE_ROWS;
@@ -75,11 +75,11 @@ static uint32_t vocab_grain(uint32_t vocab)
 	return grain;
 }
 
-/* Rows that are decoded in one step, at most, as memory is reckoned: each sequence has one. */
+/* The most decoded rows of one step for which memory is planned. Each sequence has one. */
 #define DECODED_ROWS 16u
 
-/* Scratch at full width: what a rank holds besides weights, cache and messages, whatever its share. Attended rows may
- * be held twice, before and after they are stored in another form. GEMM dequantises weights into 32 MiB. */
+/* What a rank holds besides weights, cache and messages, whatever its share: scratch at full width. Attention output
+ * can be held twice, before and after its conversion to another format. GEMM dequantises weights into 32 MiB. */
 static uint64_t fixed_bytes(const evn_hparams *h, evn_limits limits)
 {
 	uint64_t columns =

@@ -1,5 +1,5 @@
-/* simple_lm.c - the smallest language model: an embedding and a linear layer. The next token depends on the last
- * token alone. */
+/* simple_lm.c - the smallest language model: an embedding and a linear layer. The next token depends only on the last
+ * one. */
 #include "nn/graph.h"
 
 static evn_status fill(evn_graph *g, evn_error *err)

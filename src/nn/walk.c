@@ -1,16 +1,14 @@
-/* walk.c - the walk over a model's blocks. Between two sums over the ranks each rank computes its own part of a
- * block; the kernel that adds also makes the norm that comes next.
+/* walk.c - the walk over a model's blocks. Each rank computes its own part of a block; then an all-reduce adds the
+ * partial sums of all ranks. The kernel that adds also computes the next norm.
  *
- * Rows of prompts and rows that are decoded go in micro-batches of their own. A long prompt goes in two where
- * messages can overlap: the partial sums of one are on their way while the device computes the same block of the
- * other. */
+ * Rows of prompts and decoded rows are separate micro-batches. A long prompt is cut into two micro-batches if
+ * messages can overlap: while one waits for its all-reduce, the device computes the same block of the other. */
 #include "nn/walk.h"
 
 #include "nn/micro_batch.h"
 #include "nn/ops_fused.h"
 
-/* ---- one block's own part: rows behind the norm to a partial sum -------------------------------------------------
- */
+/* ---- one block: from normed rows to a partial sum -------------------------------------------------------------- */
 
 static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_buf *partial,
 						 evn_error *err)
@@ -72,11 +70,10 @@ static evn_status (*const kinds[EVN_BLOCK_KINDS])(const evn_walker *w, uint32_t 
 												  evn_buf *partial, evn_error *err) = {
 	[EVN_BLOCK_ATTENTION] = attend, [EVN_BLOCK_FEED_FORWARD] = feed_forward};
 
-/* ---- norms and sums ----------------------------------------------------------------------------------------------
- */
+/* ---- norms and sums -------------------------------------------------------------------------------------------- */
 
-/* The norm that block `block` reads - behind the last, that of the logits - in the form that its product wants. NULL
- * where this rank has no such product. */
+/* The norm that block `block` reads, in the format that its product needs. After the last block it is the norm of the
+ * logits. NULL if this rank has no such product. */
 static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
 {
 	const evn_workspace *s = w->workspace;
@@ -97,7 +94,7 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	return out;
 }
 
-/* The sum behind a block, and the norm that comes then. */
+/* The sum after a block, with the norm that follows as its epilogue. */
 static evn_sum sum_behind(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
 {
 	return (evn_sum){.x = mb->x,
@@ -125,8 +122,8 @@ static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_b
 	return evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err);
 }
 
-/* Behind a layer a step can be given up. Of many rows the host waits for each layer, or it would have enqueued them
- * all before anybody could change his mind; for a few rows that wait would cost too much. */
+/* After each layer a step can be cancelled. With many rows the host waits for every layer: otherwise it would have
+ * enqueued all layers before anybody could cancel. With few rows this wait would cost too much. */
 static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_rows, evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
@@ -137,8 +134,7 @@ static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_r
 	return evn_comm_check(w->comm, err);
 }
 
-/* ---- the walk ----------------------------------------------------------------------------------------------------
- */
+/* ---- the walk -------------------------------------------------------------------------------------------------- */
 
 static evn_status begin(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
 {

@@ -1,4 +1,4 @@
-/* walk.h - one step of a transformer on one rank. Every rank's thread calls it with the same batch. */
+/* walk.h - one step of a transformer on one rank. The threads of all ranks call it with the same batch. */
 #ifndef EVN_WALK_H
 #define EVN_WALK_H
 
@@ -8,7 +8,7 @@
 #include "nn/view.h"
 #include "nn/workspace.h"
 
-/* A rank: what it holds, what it uses of that, and what it computes with. */
+/* A rank: the view of the weights that it uses, and what it computes with. */
 typedef struct {
 	const evn_view *view;
 	evn_workspace *workspace;
@@ -16,8 +16,9 @@ typedef struct {
 	evn_comm *comm;
 } evn_walker;
 
-/* Computes the batch: keys and values go to the cache, what is asked for to batch->out. EVN_ERR_USAGE where the batch
- * is not as batch.h wants it. A step leaves nothing behind that its repetition does not overwrite. */
+/* Computes the batch. Keys and values are appended to the cache, and the output goes to batch->out. EVN_ERR_USAGE if
+ * the batch is not valid (batch.h). A failed step can be repeated: the repetition overwrites everything that it
+ * left. */
 evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err);
 
 #endif

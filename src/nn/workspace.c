@@ -5,15 +5,14 @@
 
 #include "nn/rope.h"
 
-#define TABLE_WORDS 1024u /* to begin with */
+#define TABLE_WORDS 1024u /* the initial size */
 
 uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch)
 {
 	return evn_round_up(h->dim, EVN_PAD) * evn_rows_room(n_batch);
 }
 
-/* ---- kernels for attention ---------------------------------------------------------------------------------------
- */
+/* ---- kernels for attention ------------------------------------------------------------------------------------- */
 
 evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache)
 {
@@ -42,7 +41,7 @@ evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_blo
 
 static evn_status make_attention(evn_workspace *w, evn_error *err)
 {
-	w->attention = calloc(w->graph->n_blocks + 1u, sizeof(evn_attention_ops *)); /* there may be none */
+	w->attention = calloc(w->graph->n_blocks + 1u, sizeof(evn_attention_ops *)); /* + 1: a graph may have no blocks */
 	if (!w->attention)
 		return evn_fail_memory(err, "attention kernels", w->graph->n_blocks * sizeof(evn_attention_ops *));
 	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
@@ -56,7 +55,7 @@ static evn_status make_attention(evn_workspace *w, evn_error *err)
 
 static evn_status make_rope(evn_workspace *w, uint32_t n_ctx, evn_buf **out, evn_error *err)
 {
-	/* Where nothing rotates the kernel still wants a buffer. */
+	/* The kernel needs a buffer even if nothing rotates. */
 	const uint64_t row = w->graph->h->rope_dim ? w->graph->h->rope_dim : 1, bytes = n_ctx * row * sizeof(float);
 	void *table;
 	EVN_TRY(evn_buf_create(out, evn_queue_device(w->q), bytes, EVN_BUF_DEVICE, "rope table", err));
@@ -65,7 +64,7 @@ static evn_status make_rope(evn_workspace *w, uint32_t n_ctx, evn_buf **out, evn
 	return evn_unmap(w->q, *out, table, err);
 }
 
-/* The angle 0, whatever the scaling of the angles' magnitude. */
+/* The table of the angle 0. It ignores the factor by which a scaling multiplies cosines and sines. */
 static evn_status make_still(evn_workspace *w, evn_error *err)
 {
 	const uint32_t row = w->graph->h->rope_dim ? w->graph->h->rope_dim : 1;
@@ -82,8 +81,7 @@ static evn_status make_still(evn_workspace *w, evn_error *err)
 	return s;
 }
 
-/* ---- rows of activations -----------------------------------------------------------------------------------------
- */
+/* ---- rows of activations --------------------------------------------------------------------------------------- */
 
 static void grow(uint32_t *stride, uint32_t columns)
 {
@@ -92,8 +90,8 @@ static void grow(uint32_t *stride, uint32_t columns)
 		*stride = padded;
 }
 
-/* A window's rows of W_in may be padded for each matrix that is stacked, and its columns of W_out begin within a
- * step. */
+/* The strides have room for any view: its rows of W_in may be padded for each stacked matrix, and its columns of
+ * W_out may begin within a step. */
 static void find_strides(evn_workspace *w, const evn_shard *s)
 {
 	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
@@ -105,7 +103,7 @@ static void find_strides(evn_workspace *w, const evn_shard *s)
 	grow(&w->logits_stride, s->head.rows);
 }
 
-/* Zeroed: the columns between width and stride must be zeros, and nothing writes them later. */
+/* The rows are cleared: the columns between width and stride must be zeros, and nothing writes them later. */
 static evn_status make_rows(evn_workspace *w, evn_buf **out, uint32_t n_rows, uint32_t stride, const char *what,
 							evn_error *err)
 {
@@ -121,7 +119,7 @@ evn_status evn_row_buffers_reserve(evn_workspace *w, evn_row_buffers *r, uint64_
 	if (n_words <= r->n_words)
 		return EVN_OK;
 	n_words = n_words > 2 * r->n_words ? n_words : 2 * r->n_words;
-	EVN_TRY(evn_queue_finish(w->q, err)); /* kernels may still read the old ones */
+	EVN_TRY(evn_queue_finish(w->q, err)); /* kernels may still read the old buffers */
 	free(r->words);
 	evn_buf_free(r->table);
 	r->table = NULL;

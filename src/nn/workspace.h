@@ -1,5 +1,5 @@
-/* workspace.h - what a rank needs to compute a step and nobody keeps afterwards: its queue and kernels, rows of
- * activations, tables of rotary angles. Sized by rows, not by weights; one step at a time. */
+/* workspace.h - what a rank needs to compute a step: queue and kernels, rows of activations, tables of rotary angles.
+ * Nothing in it outlives a step. Its size follows the rows, not the weights. It serves one step at a time. */
 #ifndef EVN_WORKSPACE_H
 #define EVN_WORKSPACE_H
 
@@ -8,25 +8,25 @@
 #include "nn/shard.h"
 
 typedef struct {
-	uint32_t n_ctx;   /* longest sequence */
-	uint32_t n_batch; /* most rows of one step */
-	evn_dot dot;      /* how this rank multiplies by integer weights */
+	uint32_t n_ctx;   /* the longest sequence */
+	uint32_t n_batch; /* the most rows of one step */
+	evn_dot dot;      /* the dot kind of products with integer weights */
 	evn_kv_cache kv_cache;
-	evn_message_type messages; /* how packed messages between ranks travel; for evn_graph_shape */
+	evn_message_type messages; /* the format of packed messages; used by evn_graph_shape */
 } evn_limits;
 
-/* Micro-batches of a step that may be under way at once. */
+/* The micro-batches of a step that can be in flight at once. */
 #define EVN_MICRO_BATCHES 2u
 
-/* Logits are computed for at most so many rows at once: a vocabulary is wide. */
+/* Logits are computed for at most this many rows at once, because a vocabulary is wide. */
 #define EVN_LOGITS_ROWS 16u
 
-/* Rows that outlive a block, one set for each micro-batch. */
+/* Rows that outlive a block. Each micro-batch has its own. */
 typedef struct {
 	evn_buf *x, *normed; /* (rows, dim_stride) */
-	evn_buf *table;      /* of its spans (ops_attention.h), for the device */
-	uint32_t *words;     /* and on the host */
-	uint64_t n_words;    /* room in both */
+	evn_buf *table;      /* the row table of its spans on the device (ops_attention.h) */
+	uint32_t *words;     /* the same on the host */
+	uint64_t n_words;    /* the room of both, in words */
 } evn_row_buffers;
 
 typedef struct {
@@ -34,32 +34,32 @@ typedef struct {
 	evn_ops *ops;
 	const evn_graph *graph;
 	evn_limits limits;
-	uint32_t dim_stride; /* of x, normed and partial sums */
-	uint32_t n_kinds;    /* of attention blocks: one set of kernels each */
+	uint32_t dim_stride; /* the stride of x, normed and partial sums */
+	uint32_t n_kinds;    /* of attention blocks; each has its own kernels */
 	evn_attention_ops **attention;
 	evn_buf *rope;  /* (n_ctx, rope_dim) */
-	evn_buf *still; /* (1, rope_dim): the angle 0, for blocks that do not rotate */
+	evn_buf *still; /* (1, rope_dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];
 	evn_buf *qkv, *attended, *gate_up, *gated, *picked, *logits;
 	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride, logits_stride;
-	evn_span *spans; /* (n_batch + 1) of the step's micro-batches */
+	evn_span *spans; /* (n_batch + 1) spans of the step's micro-batches */
 } evn_workspace;
 
-/* For steps over any view of s, through q. */
+/* Makes a workspace for steps over any view of s, through q. */
 evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_shard *s, evn_limits limits,
 								evn_error *err);
 void evn_workspace_free(evn_workspace *w);
 
 /* The kernels for an attention block. */
 evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_block *b);
-/* How a block's heads attend. */
+/* The configuration of a block's attention. */
 evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache);
 
-/* Rows that memory is needed for where n are computed: kernels work on whole blocks of rows. */
+/* The rows for which memory is needed if n are computed, because kernels work on whole blocks of rows. */
 static inline uint32_t evn_rows_room(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_BLOCK_TOKENS); }
-/* Longest all-reduce message in floats. */
+/* The length of the longest all-reduce message, in floats. */
 uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch);
-/* Room for a row table of these spans. */
+/* Makes room for a row table of n_words. */
 evn_status evn_row_buffers_reserve(evn_workspace *w, evn_row_buffers *r, uint64_t n_words, evn_error *err);
 
 #endif
