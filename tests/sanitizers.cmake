@@ -1,6 +1,6 @@
 # The tests that run in a build with sanitizers. They get the label "sanitized"; the target of that name builds those
-# for ThreadSanitizer. Kernels are not instrumented: what matters here is the host's memory and the threads of the ranks.
-# ThreadSanitizer needs no suppressions: it sees the locks of PoCL, by which its threads hand buffers over.
+# for ThreadSanitizer. Kernels are not instrumented: these builds test the host's memory and the threads of the ranks.
+# ThreadSanitizer needs no suppressions: it sees PoCL's locks, which order the accesses of its threads to buffers.
 add_test(NAME engine/test_batch_halves COMMAND test_batch halves)
 set_tests_properties(engine/test_batch_halves PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 120
 	ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)

@@ -1,5 +1,5 @@
-/* worst.h - the largest of errors one after the other. A NaN is larger than all and stays, where fmax drops it: a
- * test that compares with NaN must fail. */
+/* worst.h - the largest of several errors. A NaN counts as the largest and stays; fmax would drop it, and a test that
+ * compares with NaN must fail. */
 #ifndef EVN_TEST_WORST_H
 #define EVN_TEST_WORST_H
 

@@ -1,4 +1,5 @@
-/* Children under a deadline: their output and how they ended, and nothing that they started stays. */
+/* test_child.c - child processes under a deadline: their output, how they ended, and that nothing that they started
+ * is left. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@
 
 #define SECOND UINT64_C(1000000000)
 
-/* Killed, it may take the system a moment to take it away; what nobody waits for may stay as a zombie. */
+/* The system may need a moment to remove a killed process. A process that no parent waits for may stay as a
+ * zombie. */
 static bool is_gone(const char *pid)
 {
 	char path[64], state = 0;

@@ -15,7 +15,7 @@ typedef struct {
 	evn_comm *comm;
 	evn_team *team;
 	evn_buf *x[MOST_RANKS];         /* (max_floats) zeros */
-	uint32_t fail_rank, fail_round; /* n: none does */
+	uint32_t fail_rank, fail_round; /* fail_rank is n if no rank fails */
 } ranks;
 
 static evn_system *drivers;
@@ -26,7 +26,8 @@ static inline bool ranks_find_fault(void *arg, evn_fault *out)
 	return evn_comm_find_fault(((ranks *)arg)->comm, out);
 }
 
-/* `repeat` ranks to each device that `items` names with commas between them; of the config what they do not give. */
+/* Opens `repeat` ranks on each device that `items` names, with commas between the names. config has all other
+ * settings. */
 static inline void ranks_open(ranks *r, const char *items, uint32_t repeat, evn_comm_config config)
 {
 	evn_error err = {0};
@@ -69,7 +70,7 @@ static inline void ranks_close(ranks *r)
 		evn_device_close(r->devices[i]);
 }
 
-/* All drivers that a list of devices names; 77 where one is missing. */
+/* Opens all drivers that a list of devices names. 77 if one is missing. */
 static inline int ranks_find_drivers(const char *items)
 {
 	evn_error err = {0};

@@ -1,6 +1,6 @@
-/* fixed_profile.c - rates that nobody measured, for tests of what an engine computes. Such tests give their shares or
- * want no particular ones, and measuring would take most of their time. The linker puts these two functions in the
- * place of the real ones (--wrap). What measures for real: test_profile, test_tune, and the programs of tests/cli. */
+/* fixed_profile.c - fixed rates, for tests of what an engine computes. Such tests give their shares or need no
+ * particular ones, and measuring would take most of their time. The linker replaces the real functions by these two
+ * (--wrap). test_profile, test_tune and the programs of tests/cli measure for real. */
 #include "engine/profile.h"
 
 evn_status __wrap_evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s,
@@ -8,8 +8,7 @@ evn_status __wrap_evn_profiles_get(const evn_profile_request *requests, uint32_t
 evn_status __wrap_evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 								  const evn_model *m, const evn_profile_options *o, evn_error *err);
 
-/* A CPU's, in round numbers. A driver of one platform shares a context among its devices, so they can meet by events.
- */
+/* Rates of a CPU in round numbers. The devices of one platform share a context, so they can use events. */
 static evn_profile profile_of(const evn_system *s, const evn_pick *picks, uint32_t n)
 {
 	evn_profile p = {.host_us = n > 1 ? 200 : 0, .events_us = n > 1 ? 100 : 0};

@@ -1,4 +1,4 @@
-/* harness.h - what the engine's tests share: engines on a list of devices, model files, and skipping. */
+/* harness.h - shared by the engine's tests: engines on a list of devices, model files, and skipping. */
 #ifndef EVN_TEST_HARNESS_H
 #define EVN_TEST_HARNESS_H
 
@@ -18,7 +18,7 @@
 
 #define SKIPPED 77
 
-/* The exit status of main when something is missing: a skip, or a failure where nothing may be skipped. */
+/* The exit status of main when something is missing: a skip, or a failure if nothing may be skipped. */
 static inline int missing(const char *what)
 {
 	const char *ci = getenv("CI");

@@ -31,7 +31,7 @@ def _nibbles(qs):
 
 
 def _fifth(qh):
-    """(n, 4) bytes: bit i is worth 16 in element i."""
+    """(n, 4) bytes: bit i is the fifth bit (16) of element i."""
     return 16.0 * np.unpackbits(qh, axis=1, bitorder="little")
 
 
@@ -155,7 +155,7 @@ class Model:
         return name in self.file.tensors
 
     def frequencies(self):
-        """Radians a position for each pair, and the factor on cos and sin."""
+        """The radians per position of each pair, and the factor of cos and sin."""
         n, base = self.rope_dim, self._number("rope.freq_base", 10000.0)
         pair = np.arange(n // 2, dtype=np.float64)
         f = base ** (-2 * pair / n)
@@ -222,7 +222,7 @@ class Model:
         return self.linear(gate / (1 + np.exp(-gate)) * up, layer + "ffn_down")
 
     def logits(self, ids, positions):
-        """(len(positions), vocab): after the tokens at these positions."""
+        """The logits after the tokens at these positions: (len(positions), vocab)."""
         if self.arch == "simple-lm":
             x = self.tensor("token_embd.weight")[np.asarray(ids)]
             return x[list(positions)] @ self.tensor("output.weight").T + self.tensor("output.bias")
@@ -236,7 +236,7 @@ class Model:
 
 
 class Gpt2:
-    """The same questions answered for a gpt2 file."""
+    """The same for a gpt2 file."""
 
     def __init__(self, path):
         m = self.m = Model.__new__(Model)

@@ -1,10 +1,10 @@
-# The probe tries the drivers, and measures devices.
+# The helper program probes the drivers and measures devices.
 foreach(source IN LISTS sources)
 	get_filename_component(name ${source} NAME_WE)
 	add_dependencies(${name} evener_probe)
 endforeach()
 
-# Tests that open engines and do not depend on rates: fixed_profile.c says them, and nothing is measured.
+# Tests that open engines and do not depend on rates. fixed_profile.c supplies fixed rates, and nothing is measured.
 foreach(name test_errors test_reference test_score test_simple_lm test_splits test_threads)
 	target_sources(${name} PRIVATE engine/fixed_profile.c)
 	target_link_options(${name} PRIVATE -Wl,--wrap=evn_profiles_get,--wrap=evn_profile_get)
@@ -70,5 +70,5 @@ set_tests_properties(engine/test_reference_vendors PROPERTIES COST 50)
 set_tests_properties(engine/test_splits engine/test_reference_vendors_f32 PROPERTIES COST 40)
 set_tests_properties(engine/test_decoder_vendors PROPERTIES COST 30)
 
-# They measure two sets of devices, and compile the kernels of six.
+# These tests measure two sets of devices and compile the kernels of six.
 set_tests_properties(engine/test_threads engine/test_batch PROPERTIES TIMEOUT 600 COST 100)

@@ -1,4 +1,4 @@
-/* ranks.h - ranks as an engine has them, without one: for tests that say themselves how a model is cut and what a
+/* ranks.h - the ranks of an engine, without an engine. For tests that decide themselves how a model is cut and what a
  * step computes. */
 #ifndef EVN_TEST_RANKS_H
 #define EVN_TEST_RANKS_H
@@ -16,8 +16,8 @@ typedef struct {
 	evn_limits limits;
 	evn_plan_shape shape;
 	evn_split split;
-	bool gemm;         /* prompts are multiplied by GEMM */
-	uint32_t n_layers; /* only the first so many; 0: all */
+	bool gemm;         /* prompts use GEMM */
+	uint32_t n_layers; /* only the first layers; 0: all */
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
 	evn_shard *shards[EVN_MAX_RANKS];
@@ -27,7 +27,7 @@ typedef struct {
 	evn_comm *comm;
 	evn_team *team;
 	evn_block_pool pool;
-	const evn_batch *batch; /* of the step that runs */
+	const evn_batch *batch; /* of the running step */
 } ranks;
 
 static inline void ranks_cancel(void *arg) { evn_comm_cancel(((ranks *)arg)->comm); }
@@ -50,7 +50,8 @@ static inline evn_status ranks_walk(void *arg, uint32_t rank, evn_error *err)
 	return evn_walk(&w, r->batch, err);
 }
 
-/* Queues of the devices that `items` names, with commas between them; no other test runs these kernels. */
+/* Opens queues on the devices that `items` names, with commas between the names. Their programs are not saved,
+ * because no other test runs these kernels. */
 static inline void ranks_open_devices(ranks *r, const evn_system *drivers, const char *items)
 {
 	evn_error err = {0};
@@ -68,7 +69,7 @@ static inline void ranks_open_devices(ranks *r, const evn_system *drivers, const
 	}
 }
 
-/* On devices that are open; limits and gemm are set. n_blocks: of the cache. */
+/* Starts the ranks on devices that are open. limits and gemm must be set. n_blocks: cache blocks. */
 static inline void ranks_start(ranks *r, const evn_model *m, const double *shares, const double *prompt_shares,
 							   evn_reduce reduce, uint32_t n_blocks)
 {

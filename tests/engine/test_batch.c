@@ -1,6 +1,7 @@
-/* test_batch.c - a row's bits depend on its own sequence alone: not on how many rows or sequences share the step, nor
- * on how a prompt is cut into steps. Sequences of unlike lengths are computed alone and then together, joining in
- * several orders; every logit must be the same to the bit. On real weights, a few layers of them. */
+/* test_batch.c - the bits of a row depend only on its own sequence: not on how many rows or sequences are in the
+ * step, nor on how a prompt is cut into steps. Sequences of different lengths are computed alone and then together,
+ * joining in several orders. Every logit must be the same to the bit. The weights are the first layers of a real
+ * model. */
 #include "engine/ranks.h"
 
 #include <math.h>
@@ -9,14 +10,15 @@
 
 #define N_LAYERS 3u
 #define MOST 9u      /* sequences */
-#define N_DECODED 3u /* tokens of each behind its prompt */
+#define N_DECODED 3u /* tokens of each sequence after its prompt */
 #define CONTEXT 192u
 #define N_BATCH 192u
 
 static const uint32_t prompts[MOST] = {37, 1, 70, 16, 3, 64, 9, 21, 2}; /* tokens */
 static evn_system *drivers;
 
-/* How sequences come together: the step at which the i-th joins, and most rows of a prompt in one step. */
+/* How sequences come together. Each joins `every` steps after the one before it. chunk: the most prompt rows of a
+ * sequence in one step. */
 typedef struct {
 	const char *name;
 	uint32_t every, chunk;
@@ -54,7 +56,8 @@ static void begin(rig *g, sequence *s, uint32_t i)
 	evn_random_ids(100 + i, g->vocab, s->ids, prompts[i] + N_DECODED);
 }
 
-/* Appends the next rows of a sequence, `chunk` at most, to the batch; *out is where its logits go, NULL for none. */
+/* Appends the next rows of a sequence, at most `chunk`, to the batch. *out is the place for its logits; NULL for
+ * none. */
 static void add_span(rig *g, sequence *s, uint32_t i, uint32_t chunk, evn_batch *b, evn_span *spans, float **out,
 					 float *to)
 {
@@ -74,7 +77,7 @@ static void add_span(rig *g, sequence *s, uint32_t i, uint32_t chunk, evn_batch 
 	b->n_rows += n;
 }
 
-/* One step of the first n sequences that have joined; false where none has anything to do. */
+/* One step of the first n sequences, as far as they have joined. False if none has anything to do. */
 static bool step(rig *g, sequence *s, uint32_t n, const order *o, uint32_t at, float *to)
 {
 	evn_span spans[MOST];
@@ -158,7 +161,7 @@ static void make_rows(rig *g)
 /* ---- what else comes out of a step
  * ----------------------------------------------------------------------------------- */
 
-/* The first prompt in one step; what is wanted of its rows to out. */
+/* Runs the first prompt in one step and writes the wanted output of its rows to out. */
 static void run_prompt(rig *g, sequence *s, evn_output output, uint32_t n_out, const uint32_t *rows, float *out)
 {
 	evn_error err = {0};
@@ -176,8 +179,8 @@ static void run_prompt(rig *g, sequence *s, evn_output output, uint32_t n_out, c
 								   .out = out});
 }
 
-/* Hidden rows times the output matrix are the logits; the mean of all rows is what is pooled. Rows that do not lie
- * side by side. f32 sums of dim products err by less than 1e-3 of the largest logits, some 30. */
+/* The hidden rows times the output matrix must be the logits. The pooled row must be the mean of all rows. The rows
+ * are not adjacent. f32 sums of dim products err by less than 1e-3 of the largest logits, which are about 30. */
 static void check_outputs(rig *g)
 {
 	static const uint32_t rows[] = {0, 3, 4, 36};
@@ -221,7 +224,7 @@ static void check_outputs(rig *g)
 	free(pooled);
 }
 
-/* Every KV head of every rank goes from one slot's blocks to another's. */
+/* Copies every KV head of every rank from one slot's cache blocks to another's. */
 static void copy_cache(rig *g, const evn_slot *from, const evn_slot *to, uint32_t n_positions)
 {
 	evn_error err = {0};
@@ -252,8 +255,8 @@ static void decode_one(rig *g, const evn_slot *slot, const sequence *s, float *l
 								   .out = logits});
 }
 
-/* A sequence goes on from the exported and imported copy of its cache as from its own, also when the cache has grown.
- */
+/* A sequence must continue from a copy of its cache, exported and imported, as from its own, also after the cache has
+ * grown. */
 static void check_moved_cache(rig *g)
 {
 	evn_error err = {0};
@@ -303,7 +306,7 @@ static void check_refusals(rig *g)
 /* ---- where
  * ------------------------------------------------------------------------------------------------------------ */
 
-/* rounds: activations are rounded to 8 bits, by the device's fastest way to multiply them. */
+/* rounds: activations are rounded to 8 bits, with the device's fastest dot kind. */
 static void with_rig(const char *model, const char *devices, evn_reduce reduce, bool rounds, void (*check)(rig *))
 {
 	evn_error err = {0};
@@ -353,7 +356,7 @@ static void halves(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1+1",
 static void two_drivers(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl,intel", EVN_REDUCE_HOST, false); }
 static void float_weights(void **at) { (void)at, check("EVENER_TEST_MODEL_F32", "pocl", EVN_REDUCE_AUTO, false); }
 
-/* With an argument: the cases of that name. */
+/* With an argument: only the cases with that name. */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {

@@ -1,7 +1,8 @@
-/* test_comm.c - all-reduce by every method against plain sums, bit for bit, over many rounds in which ranks come late
- * by random times and in turn have something to add; packed messages, which are the same bits on every rank and
- * within what their format may round; two long messages in flight at once; and a rank that fails in the middle.
- * test_comm [DEVICES [packed]]   of several drivers: what works between any two, or packed messages alone */
+/* test_comm.c - all-reduce with every method, compared bit for bit with plain sums. There are many rounds, in
+ * which ranks arrive late by random times, and different ranks have a partial sum. Further: packed messages, with
+ * the same bits on every rank and within the rounding of their format; two long messages in flight at once; a rank
+ * that fails in the middle.
+ *   test_comm [DEVICES [packed]]   several drivers: what works between any two, or only packed messages */
 #include "engine/comm_ranks.h"
 
 #include <math.h>
@@ -10,12 +11,12 @@
 #define MOST_FLOATS 4096u
 #define ROUNDS 240u
 #define PER_STEP 12u
-#define LONG_FLOATS 65536u /* longer messages do not go by flags */
+#define LONG_FLOATS 65536u /* longer messages do not use flags */
 #define MOST_PACKED (LONG_FLOATS + 96)
 
 static const char *several_drivers;
 
-/* The same number for the same arguments on every rank (SplitMix64's mixing). */
+/* The same arguments give the same number on every rank (the mixing function of SplitMix64). */
 static uint32_t mixed(uint64_t a, uint64_t b, uint64_t c)
 {
 	uint64_t z = a * 0x9e3779b97f4a7c15u + b * 0xd1342543de82ef95u + c * 0x2545f4914f6cdd1du + 1;
@@ -24,7 +25,7 @@ static uint32_t mixed(uint64_t a, uint64_t b, uint64_t c)
 	return (uint32_t)(z >> 32);
 }
 
-/* Of very different sizes, so that another order of summation gives other bits. */
+/* Values of very different magnitudes, so that another order of summation gives other bits. */
 static float value(uint32_t round, uint32_t rank, uint32_t i)
 {
 	uint32_t bits = mixed(round, rank, i);
@@ -34,7 +35,7 @@ static float value(uint32_t round, uint32_t rank, uint32_t i)
 static uint32_t length_of(uint32_t round) { return 16 * (1 + mixed(round, 99, 0) % (MOST_FLOATS / 16)); }
 static uint32_t mask_of(uint32_t round, uint32_t n) { return 1 + mixed(round, 98, 0) % ((1u << n) - 1); }
 
-/* Of the sum. */
+/* The factor of the sum. */
 static float scale_of(uint32_t round) { return (float[]){1, -0.375f, 0.1f}[round % 3]; }
 
 static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_message_type messages, uint32_t most)
@@ -47,7 +48,7 @@ static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_messag
 	open_ranks_for(r, devices, how, messages, messages == EVN_MESSAGES_F32 ? MOST_FLOATS : MOST_PACKED);
 }
 
-/* The rank's partial, or where it does not contribute something that must not be read. */
+/* The rank's partial sum. If it does not contribute, a value that must not be read. */
 static evn_status write_partial(ranks *r, uint32_t round, uint32_t rank, bool contributes, evn_error *err)
 {
 	float partial[MOST_FLOATS];
@@ -78,8 +79,8 @@ static evn_status run_rounds(void *arg, uint32_t rank, evn_error *err)
 	return EVN_OK;
 }
 
-/* What x must hold after all rounds: in each, the partial sums in rank order first, then that times the scale to x.
- */
+/* The expected x after all rounds: each round adds the partial sums in rank order, then adds their sum times the
+ * scale to x. */
 static void sum_plainly(float *x, uint32_t n_ranks)
 {
 	memset(x, 0, MOST_FLOATS * sizeof *x);
@@ -118,7 +119,7 @@ static void check_sums(const char *devices, uint32_t repeat, evn_reduce how)
 	ranks_close(&r);
 }
 
-/* ---- two long messages in flight at once, each with an x of its own ----------------------------------------- */
+/* ---- two long messages in flight at once, each with an x of its own -------------------------------------------- */
 
 enum { STREAMS = 2, STREAM_ROUNDS = 5, STREAM_FLOATS = LONG_FLOATS + 96 };
 
@@ -206,8 +207,8 @@ static void test_two_at_once(void **at)
 	open_ranks_for(&l->r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F32,
 				   STREAMS * STREAM_FLOATS);
 	assert_true(evn_comm_overlaps(l->r.comm, STREAM_FLOATS));
-	assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS + 32)); /* no room for two */
-	assert_false(evn_comm_overlaps(l->r.comm, LONG_FLOATS));        /* short ones take their time in one */
+	assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS + 32)); /* there is no room for two messages */
+	assert_false(evn_comm_overlaps(l->r.comm, LONG_FLOATS));        /* short messages do not overlap */
 	for (uint32_t stream = 0; stream < STREAMS; stream++)
 		for (uint32_t k = 0; k < l->r.n; k++) {
 			require_ok(evn_buf_create(&l->x[stream][k], l->r.devices[k], STREAM_FLOATS * sizeof(float),
@@ -226,9 +227,10 @@ static void test_two_at_once(void **at)
 	free(l);
 }
 
-/* ---- packed messages: odd numbers of blocks of 32, others between them --------------------------------- */
+/* ---- packed messages: odd numbers of blocks of 32, others between them ----------------------------------------- */
 
-/* Largest error of a value as a fraction of itself and of the largest in its block, and the least one. */
+/* The largest error of a value: as a fraction of itself, as a fraction of the largest in its block, and the least
+ * absolute error. */
 static const struct {
 	const char *name;
 	double of_value, of_block, least;
@@ -244,7 +246,7 @@ static const struct {
 					 {LONG_FLOATS + 96, true}, {4096, true}, {LONG_FLOATS + 64, false}};
 enum { PACKED_ROUNDS = sizeof packed_rounds / sizeof *packed_rounds };
 
-/* Below 2^15, so that halves hold it. */
+/* Below 2^15, so that halfs can hold it. */
 static float packed_value(uint32_t round, uint32_t rank, uint32_t i) { return value(round, rank, i) * 0x1p-8f; }
 
 static evn_status run_packed(void *arg, uint32_t rank, evn_error *err)
@@ -267,7 +269,7 @@ static evn_status run_packed(void *arg, uint32_t rank, evn_error *err)
 	return s == EVN_OK ? evn_comm_step_end(r->comm, rank, err) : s;
 }
 
-/* The block of 32 columns that begins at `first`: what it must hold, and how far off it may be. */
+/* The block of 32 columns that begins at `first`: the expected values and their bounds. */
 static void sum_block(const ranks *r, evn_message_type messages, uint32_t first, double *want, double *bound)
 {
 	double size[32] = {0};
@@ -318,7 +320,7 @@ static void check_packed(const char *devices, evn_reduce how, evn_message_type m
 					 want[i % 32], bound[i % 32]);
 		worst = fmax(worst, error / bound[i % 32]);
 	}
-	assert_true(worst > 0.5); /* it was packed, and the bound is none that anything would keep */
+	assert_true(worst > 0.5); /* the message was packed, and the bound is not trivial */
 	for (uint32_t k = 0; k < r.n; k++)
 		free(got[k]);
 	ranks_close(&r);
@@ -333,10 +335,10 @@ static void test_packed(void **at)
 			check_packed("pocl,pocl,pocl", EVN_REDUCE_EVENTS, messages);
 	}
 	if (!several_drivers)
-		check_packed("pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F16); /* long ones by events */
+		check_packed("pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F16); /* long messages use events */
 }
 
-/* The trial of a group whose messages round is not exact, but knows right from wrong. */
+/* The trial of a communicator with packed messages. Its sums are not exact, but it must tell right from wrong. */
 static evn_status time_packed(void *arg, uint32_t rank, evn_error *err)
 {
 	return evn_comm_time_all_reduce(((ranks *)arg)->comm, rank, MOST_PACKED, 1, NULL, err);
@@ -371,7 +373,7 @@ static void test_events(void **at)
 	check_sums("pocl/1+1", 1, EVN_REDUCE_EVENTS);
 }
 
-/* PoCL's disjoint sub-devices have workers of their own, as have two drivers with a core each. */
+/* PoCL's disjoint sub-devices have separate worker threads. So do two drivers with one core each. */
 static void test_flags(void **at)
 {
 	(void)at;
@@ -384,7 +386,7 @@ static void test_one_rank(void **at)
 	check_sums("pocl", 1, EVN_REDUCE_AUTO);
 }
 
-/* More than a kernel could have a buffer each for. */
+/* More ranks than a kernel could have buffer arguments for. */
 static void test_nine_ranks(void **at)
 {
 	(void)at;

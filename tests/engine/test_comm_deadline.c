@@ -1,5 +1,5 @@
-/* test_comm_deadline.c - a rank that does not come, and a device that does not come to its end: the run ends in time
- * and names the rank and its device, a reset does not hang, and what can be used again is. */
+/* test_comm_deadline.c - a rank that does not arrive, and a device that does not finish. The run must end in time and
+ * name the rank and its device. A reset must not hang. Everything that is still usable must work again. */
 #include "engine/comm_ranks.h"
 
 #include <stdatomic.h>
@@ -14,9 +14,9 @@ static void sleep_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 100
 typedef struct {
 	ranks r;
 	uint32_t late_rank;
-	long late_ms; /* comes so much later, or when it is released */
+	long late_ms; /* it arrives so much later, or when it is released */
 	atomic_bool released;
-	uint32_t *words; /* of kernels that wait for what does not come until they are released */
+	uint32_t *words; /* for kernels that wait until they are released */
 	evn_buf *flags[N_WAITS];
 } late;
 
@@ -40,7 +40,7 @@ static evn_status reduce_once(void *arg, uint32_t rank, evn_error *err)
 	return evn_comm_step_end(l->r.comm, rank, err);
 }
 
-/* Fails, and blames the rank. */
+/* The run fails and names the rank. */
 static void run_and_blame(late *l, evn_rank_fn fn, uint32_t rank, const char *what)
 {
 	evn_error err = {0};
@@ -60,7 +60,7 @@ static void run_and_blame(late *l, evn_rank_fn fn, uint32_t rank, const char *wh
 		fail_msg("'%s' does not say '%s'", err.text, what);
 }
 
-/* Drivers keep what they compile: from then on a sum takes no longer than it takes. */
+/* Drivers cache compiled kernels. After this, the time of a sum has no compiling in it. */
 static void compile_kernels(void **at)
 {
 	evn_error err = {0};
@@ -74,7 +74,7 @@ static void compile_kernels(void **at)
 	}
 }
 
-/* One that comes within the grace is waited for, and all can go on. */
+/* A rank that arrives within the grace time is waited for, and all can continue. */
 static void test_a_late_rank(void **at)
 {
 	evn_error err = {0};
@@ -100,7 +100,7 @@ static void free_team(late *l)
 	l->r.team = NULL;
 }
 
-/* One that does not is left behind: the team is of no more use, and says so. */
+/* A rank that does not arrive is abandoned. The team cannot be used any more, and says so. */
 static void test_a_hung_rank(void **at)
 {
 	late l;
@@ -112,13 +112,12 @@ static void test_a_hung_rank(void **at)
 	assert_true(evn_team_abandoned(l.r.team));
 	run_and_blame(&l, reduce_once, 0, "waited in vain");
 	assert_false(evn_team_free(l.r.team));
-	atomic_store(&l.released, true); /* the thread comes back, to a step that is over */
+	atomic_store(&l.released, true); /* the thread returns to a step that is over */
 	free_team(&l);
 	ranks_close(&l.r);
 }
 
-/* ---- a device that hangs -----------------------------------------------------------------------------------------
- */
+/* ---- a device that hangs --------------------------------------------------------------------------------------- */
 
 static void set_words(late *l, uint32_t rank_1)
 {
@@ -130,7 +129,8 @@ static void set_words(late *l, uint32_t rank_1)
 	}
 }
 
-/* Kernels that wait for rank 1, one after the other as long as they can: all in all for many seconds. */
+/* Enqueues kernels that wait for rank 1, one after the other. Each waits as long as it can; all of them wait for many
+ * seconds. */
 static evn_status hang(late *l, uint32_t rank, evn_error *err)
 {
 	evn_spec spec = evn_spec_of("flags_sum.cl");
@@ -141,7 +141,7 @@ static evn_status hang(late *l, uint32_t rank, evn_error *err)
 		evn_arg_buf(&a, l->flags[i]);
 		evn_arg_u32(&a, 0);
 		evn_arg_u32(&a, 2);
-		evn_arg_u32(&a, UINT32_MAX); /* looks */
+		evn_arg_u32(&a, UINT32_MAX); /* the limit of polls */
 		evn_arg_u32(&a, 0);
 		evn_arg_u32(&a, 0);
 		EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
@@ -160,7 +160,7 @@ static evn_status reduce_behind(void *arg, uint32_t rank, evn_error *err)
 	return evn_comm_step_end(l->r.comm, rank, err);
 }
 
-/* The kernel is compiled at its first launch, which has nothing to wait for. */
+/* The first launch compiles the kernel. It has nothing to wait for. */
 static void make_hang(late *l, uint32_t rank)
 {
 	evn_error err = {0};
@@ -188,13 +188,13 @@ static void end_hang(late *l)
 	free(l->words);
 }
 
-/* By events all devices wait for the one that hangs, and all threads for their device. */
+/* With events, all devices wait for the device that hangs, and all threads wait for their device. */
 static void check_hung_device(const char *devices, evn_reduce how, uint32_t rank)
 {
 	evn_error err = {0};
 	late l;
 	open_late(&l, devices, how, DEADLINE_MS);
-	require_ok(evn_team_run(l.r.team, reduce_once, &l, NULL, NULL, &err)); /* kernels are built */
+	require_ok(evn_team_run(l.r.team, reduce_once, &l, NULL, NULL, &err)); /* builds the kernels */
 	make_hang(&l, rank);
 	run_and_blame(&l, reduce_behind, rank, how == EVN_REDUCE_HOST ? "" : "has not done within");
 	end_hang(&l);

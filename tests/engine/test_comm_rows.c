@@ -1,5 +1,5 @@
-/* test_comm_rows.c - what comes with the sum of rows: the norm of the layer above, made by the kernel that adds, in
- * every format and by every method; and columns gathered to the host, and host rows on every rank. */
+/* test_comm_rows.c - what belongs to the sum of rows: the norm of the layer above, computed by the kernel that adds,
+ * in every format and with every method; gathering columns to the host; broadcasting host rows to every rank. */
 #include "engine/comm_ranks.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ enum { N_ROWS = 3, DIM = 75, STRIDE = 96, N_FLOATS = N_ROWS * STRIDE };
 typedef struct {
 	ranks r;
 	evn_norm norm[MOST_RANKS];
-	evn_buf *y[2][MOST_RANKS]; /* of the kernel that adds, and of the norm alone */
+	evn_buf *y[2][MOST_RANKS]; /* y of the kernel that adds, and of the norm alone */
 	evn_buf *w[MOST_RANKS], *bias[MOST_RANKS];
 	float matrix[N_ROWS * 100];
 } rows;
@@ -51,8 +51,7 @@ static void close_rows(rows *t)
 	ranks_close(&t->r);
 }
 
-/* ---- norms -------------------------------------------------------------------------------------------------------
- */
+/* ---- norms ----------------------------------------------------------------------------------------------------- */
 
 static evn_status norm_alone(rows *t, uint32_t rank, evn_error *err)
 {
@@ -67,7 +66,7 @@ static evn_status norm_alone(rows *t, uint32_t rank, evn_error *err)
 	return evn_norm_launch(k, items, &alone, t->r.x[rank], 0, N_ROWS, STRIDE, err);
 }
 
-/* Both buffers of the slot are written before. */
+/* Both buffers of the stream are written before. */
 static evn_status sum_and_norm(void *arg, uint32_t rank, evn_error *err)
 {
 	rows *t = arg;
@@ -91,7 +90,7 @@ static void check_norm(rows *t, evn_norm_kind kind, evn_act_format format)
 {
 	evn_error err = {0};
 	float got[N_FLOATS], want[N_FLOATS];
-	/* of blocks of 8 bits only what they fill */
+	/* 8-bit blocks fill only a part of the rows */
 	const size_t bytes = format == EVN_ACT_F32 ? sizeof got : sizeof got / 2;
 	for (uint32_t rank = 0; rank < t->r.n; rank++)
 		t->norm[rank] = (evn_norm){.kind = kind,
@@ -129,10 +128,9 @@ static void test_norms(void **at)
 	check_norms("pocl/1+1", EVN_REDUCE_FLAGS);
 }
 
-/* ---- gather and broadcast ----------------------------------------------------------------------------------------
- */
+/* ---- gather and broadcast -------------------------------------------------------------------------------------- */
 
-/* Of 100 columns: 7 of rank 0, none of rank 1, the rest of rank 2, behind 3 that nobody has. */
+/* 100 columns: 7 of rank 0, none of rank 1, the rest of rank 2. The 3 columns before them belong to no rank. */
 static evn_gather columns_of(rows *t, uint32_t rank)
 {
 	static const uint32_t begin[] = {0, 7, 10}, n[] = {7, 0, 90};

@@ -1,8 +1,9 @@
-/* test_decoder.c - the layer walk against logits computed elsewhere in float64 (oracle.py), for every weight format,
- * architecture, head layout and rope scaling that decoder_cases.py makes, cut over ranks in several ways.
+/* test_decoder.c - compares the walk with logits computed in float64 by another program (oracle.py), for every
+ * weight format, architecture, head layout and rope scaling that decoder_cases.py makes, and with several splits.
  *   test_decoder [FOLDER [DEVICES [PREFILL]]]
- * FOLDER left out: EVENER_TEST_CASES. DEVICES of several drivers (pocl,intel) replace the ways on one; PREFILL:
- * tokens of a prompt piece. */
+ *
+ * FOLDER: EVENER_TEST_CASES if it is left out. DEVICES of several drivers (pocl,intel) replace the splits on one
+ * driver. PREFILL: the tokens of a prompt in one step. */
 #include "engine/ranks.h"
 
 #include <dirent.h>
@@ -10,9 +11,9 @@
 
 #include "worst.h"
 
-/* Of the largest logit; 1.5e-6 was seen. Bounding f32 sums of up to 768 products by n units of 2^-24 would allow some
- * 1e-3, but errors do not all go one way. A value that passed through f16 is off by 5e-4, a wrong formula or block by
- * 1e-2 and more. */
+/* As a fraction of the largest logit; 1.5e-6 was seen. A bound of n units of 2^-24 for f32 sums of up to 768 products
+ * would allow about 1e-3, but errors do not all have the same sign. A value that was stored in f16 is off by 5e-4, a
+ * wrong formula or block by 1e-2 and more. */
 #define TOLERANCE 2e-5
 
 typedef struct {
@@ -20,7 +21,7 @@ typedef struct {
 	uint32_t n_ranks;
 	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	evn_reduce reduce;
-	bool gemm;        /* of prompts */
+	bool gemm;        /* for prompts */
 	uint32_t prefill; /* tokens */
 } cut;
 
@@ -82,7 +83,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c, evn_slot *slo
 	require_ok(evn_slot_extend(slot, &r->pool, n_ctx, &err));
 }
 
-/* Logits of all tokens: pieces of a prompt, the last four tokens one by one. */
+/* The logits of all tokens: the prompt in pieces, then the last four tokens one by one. */
 static float *walk(ranks *r, const evn_slot *slot, const expected *e, uint32_t prefill)
 {
 	evn_error err = {0};

@@ -1,5 +1,5 @@
-/* test_errors.c - what an engine refuses to open, and the one line that it reports. The broken models are tiny ones
- * of EVENER_TEST_CASES (decoder_cases.py) with some bytes changed.
+/* test_errors.c - what an engine refuses to open, and the one line that it reports. The broken models are tiny
+ * ones of EVENER_TEST_CASES (decoder_cases.py) with some bytes changed.
  *   test_errors [vendors]   only what needs devices of two platforms */
 #include "engine/harness.h"
 
@@ -7,8 +7,7 @@
 
 static char llama_file[512], qwen2_file[512], gpt2_file[512], patched_file[64];
 
-/* ---- a model with some bytes changed ------------------------------------------------------------------------------
- */
+/* ---- a model with some bytes changed --------------------------------------------------------------------------- */
 
 static uint8_t *read_file(const char *path, size_t *size)
 {

@@ -1,5 +1,5 @@
-/* test_memory.c - what ranks hold on their devices is no more than the plan reckoned with: weights, cache, scratch,
- * and the messages that they exchange, of which ranks of different contexts hold copies. */
+/* test_memory.c - ranks hold no more memory on their devices than the plan has counted: weights, cache, scratch, and
+ * the messages that they exchange. Ranks of different contexts hold copies of these. */
 #include "engine/ranks.h"
 
 #include "evener/train.h"
@@ -7,12 +7,12 @@
 #define N_RANKS 3u
 #define CONTEXT 2048u
 #define N_BATCH 1024u
-#define SMALL ((uint64_t)1 << 20) /* of rounding up */
+#define SMALL ((uint64_t)1 << 20) /* for rounding up */
 #define GEMM_SCRATCH ((uint64_t)32 << 20)
 
 static evn_system *drivers;
 
-/* Opened one by one: contexts of their own. */
+/* Opened one by one, devices have separate contexts. */
 static void open_devices(ranks *r, bool one_context)
 {
 	evn_error err = {0};
@@ -30,7 +30,7 @@ static void open_devices(ranks *r, bool one_context)
 	}
 }
 
-/* A step of one token at the end of the context: its keys are attended to in parts where there are cores for it. */
+/* A step of one token at the end of the context. Its keys are divided into parts if there are enough cores. */
 static void take_step(ranks *r)
 {
 	evn_error err = {0};

@@ -1,4 +1,5 @@
-/* Which way of meeting is taken from what was measured of each; what is remembered of a device, and what is not. */
+/* test_profile.c - the reduction method that follows from measurements of each; which results about a device are
+ * cached, and which are not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,9 +32,10 @@ static void test_ways(void **state)
 	expect(EVN_REDUCE_AUTO, 78, 0, 0, EVN_REDUCE_HOST, 78);
 	expect(EVN_REDUCE_AUTO, 78, 33, 0, EVN_REDUCE_EVENTS, 33);
 	expect(EVN_REDUCE_AUTO, 220, 139, 148, EVN_REDUCE_FLAGS, 148); /* as measured on a busy machine */
-	expect(EVN_REDUCE_AUTO, 50, 40, 265, EVN_REDUCE_EVENTS, 40);   /* spinning is in the way */
+	expect(EVN_REDUCE_AUTO, 50, 40, 265, EVN_REDUCE_EVENTS, 40);   /* spinning slows the ranks down */
 	expect(EVN_REDUCE_AUTO, 50, 0, 265, EVN_REDUCE_HOST, 50);
-	expect(EVN_REDUCE_AUTO, 100, 140, 200, EVN_REDUCE_EVENTS, 140); /* not twice as much by two steps */
+	/* each method costs little more than the one before it, but flags cost clearly more than the best */
+	expect(EVN_REDUCE_AUTO, 100, 140, 200, EVN_REDUCE_EVENTS, 140);
 	expect(EVN_REDUCE_HOST, 78, 33, 7, EVN_REDUCE_HOST, 78);
 }
 
@@ -51,7 +53,7 @@ static bool stop_at_once(void *user, const char *what, uint64_t done, uint64_t t
 	return false;
 }
 
-/* What the one profile in the folder is from now on. */
+/* Writes the one profile in the cache folder. */
 static void remember(const char *lines)
 {
 	char pattern[64];
@@ -63,8 +65,8 @@ static void remember(const char *lines)
 	globfree(&found);
 }
 
-/* A device that took too long once, as with a cold cache of compiled kernels, is met again; twice, and it stays out.
- */
+/* A device that took too long once, for example because its kernels were not compiled yet, is measured again. After
+ * the second time it stays out. */
 static void test_late(void **state)
 {
 	(void)state;
@@ -82,12 +84,12 @@ static void test_late(void **state)
 	assert_string_equal(p.ranks[0].fault, "measuring took more than 360 s");
 	assert_true(p.ranks[0].gemv_gbs == 0);
 	remember("0\tfault\tmeasuring took more than 360 s\n0\tlate\t1\n");
-	assert_int_equal(get(&p, s, &pick, stop_at_once), EVN_ERR_CANCELLED); /* for it was about to be measured */
+	assert_int_equal(get(&p, s, &pick, stop_at_once), EVN_ERR_CANCELLED); /* because it was about to be measured */
 	evn_system_close(s);
 }
 
-/* A model is measured as it runs, with its adapters: the helper that measures reads them too, and what is remembered
- * of the model without them does not count. */
+/* A model with adapters is measured with them: the measuring helper reads the adapters too, and a profile of the
+ * model without them is not used. */
 static void test_adapters_are_measured(void **state)
 {
 	(void)state;
@@ -112,7 +114,7 @@ static void test_adapters_are_measured(void **state)
 		assert_int_equal(evn_model_open(&m, path, &err), EVN_OK);
 		if (adapted)
 			assert_int_equal(evn_model_apply_adapter(m, adapter, 1, &err), EVN_OK);
-		if (adapted == 2) /* and now the helper cannot read it */
+		if (adapted == 2) /* now the helper cannot read it */
 			assert_int_equal(unlink(adapter), 0);
 		const evn_profile_options o = {.remeasure = adapted == 2, .progress = adapted == 1 ? stop_at_once : NULL};
 		assert_int_equal(evn_profile_get(&p, s, &pick, 1, m, &o, &err), adapted == 1 ? EVN_ERR_CANCELLED : EVN_OK);

@@ -1,10 +1,13 @@
 /* test_reference.c - the ids and log-probabilities that llama.cpp gives for SmolLM2-135M-Instruct in f32.
  *   test_reference [DEVICES [FORMAT [MOST-CASES [MOST-TOKENS [KV-CACHE [SHARES]]]]]]
- * SHARES are of two ranks, for decoding and for prompts: "1,1/3,1". FORMAT is q4_1 or f32: the two files hold the
- * same weights. The rule: ids are equal; where they first part, the reference's two best candidates lay within
- * MARGIN; up to there log-probabilities agree to TOLERANCE. With a KV cache that rounds (f16, q8_0) the reference's
- * ids are followed to the end: nine of ten are the best here too, and no probability moves further than the cache may
- * move it. */
+ *
+ * SHARES: of two ranks, for decode and for prompts: "1,1/3,1". FORMAT: q4_1 or f32; the two files hold the same
+ * weights.
+ *
+ * The rule: ids must be equal. Where they first differ, the reference's two best candidates must be within MARGIN.
+ * Up to there log-probabilities must agree within TOLERANCE. With a KV cache that rounds (f16, q8_0) the
+ * reference's ids are followed to the end: nine of ten must be the best here too, and no log-probability may
+ * differ by more than the cache's rounding can cause. */
 #include "engine/harness.h"
 
 #include <jansson.h>
@@ -13,8 +16,8 @@
 #define MARGIN 0.02
 #define TOLERANCE 2e-3
 
-/* What a KV cache that rounds may move a probability by: a relative 2^-12 of each key and value, or a 254th of the
- * largest of 32, that 30 layers add up; 0.0022 and 0.035 were seen. */
+/* The largest change of a log-probability by a KV cache that rounds. Each key and value changes by a relative 2^-12,
+ * or by a 254th of the largest of 32, and 30 layers add these changes. 0.0022 and 0.035 were seen. */
 static const struct {
 	const char *name;
 	double moves;
@@ -52,7 +55,7 @@ static double log_sum(const float *logits, uint32_t n)
 
 static json_int_t id_at(const json_t *list, size_t i) { return json_integer_value(json_array_get(list, i)); }
 
-/* Between the reference's two best that may be chosen, at one step. */
+/* The distance of the reference's two best candidates at one step. */
 static double margin(const running *r, const json_t *best)
 {
 	double found[2] = {0};

@@ -141,10 +141,11 @@ static void what_was_stopped_goes_on_from_a_file(void **state)
 	cut(&p);
 	cut(&again);
 	require_ok(open_scorer(&s, "pocl", NULL, EVN_SPLIT_SEQUENCE, &err));
-	p.windows[3].done = true; /* pretend it is done: it must be left alone */
+	p.windows[3].done = true; /* marked as done: it must not be scored */
 	p.log_p[3][0] = 77;
 	evn_status status = evn_scorer_run(s, p.windows, N, stop_after_two, &p, &err);
-	assert_true(status == EVN_ERR_CANCELLED || status == EVN_OK); /* EVN_OK if all were done before it was asked */
+	/* EVN_OK if all windows were done before it was stopped */
+	assert_true(status == EVN_ERR_CANCELLED || status == EVN_OK);
 	assert_true(p.log_p[3][0] == 77);
 	char *path = evn_scorer_state_path(s, p.windows, N);
 	assert_non_null(path);
@@ -160,7 +161,7 @@ static void what_was_stopped_goes_on_from_a_file(void **state)
 	again.windows[3].done = false;
 	require_ok(evn_scorer_run(s, again.windows, N, NULL, NULL, &err));
 	assert_wanted(&again);
-	assert_int_equal(evn_windows_load(path, again.windows, N - 1), 0); /* the file is of other windows */
+	assert_int_equal(evn_windows_load(path, again.windows, N - 1), 0); /* the file belongs to other windows */
 	assert_int_equal(truncate(path, 100), 0);
 	assert_int_equal(evn_windows_load(path, p.windows, N), 0);
 	assert_int_equal(remove(path), 0);

@@ -1,5 +1,6 @@
-/* test_splits.c - however a model is cut, its logits stay: any number of ranks, any shares, either way of reducing,
- * any size of prompt pieces. And what a session promises when a call is refused, stopped or taken back. */
+/* test_splits.c - the logits do not depend on how a model is cut: any number of ranks, any shares, every reduction
+ * method, any size of prompt pieces. Also the guarantees of a session after a call is refused, stopped or taken
+ * back. */
 #include "engine/harness.h"
 
 #include <math.h>
@@ -7,7 +8,7 @@
 #include "worst.h"
 
 #define N_IDS 24
-#define TOLERANCE 1e-3 /* absolute, of logits up to about 30: other orders of summation, f32 */
+#define TOLERANCE 1e-3 /* absolute, for logits up to about 30; the order of f32 summation differs */
 
 static const char *model_file;
 static int32_t ids[N_IDS];
@@ -83,7 +84,7 @@ static int free_one_rank(void **at)
 	return 0;
 }
 
-/* Several ranks agree with one, and every way of summing up to `last` gives the host's bits. */
+/* Several ranks agree with one rank. Every method up to `last` gives the bits of the method "host". */
 static void compare_ways(const char *devices, const double *shares, size_t n, evn_reduce last)
 {
 	uint32_t vocab;
@@ -140,8 +141,8 @@ static void test_four_ranks_over_three_kv_heads(void **at)
 	compare_ways("pocl,pocl,pocl,pocl", (double[]){1, 1, 1, 1}, 4, EVN_REDUCE_EVENTS);
 }
 
-/* Prompts cut as prompt_shares say, decoding as shares do: a prompt at once and in pieces, of which the last is short
- * enough to be cut as decoding is, then tokens one by one over what each left in the cache. */
+/* Prompts are cut by prompt_shares, decode by shares. First a prompt in one step, and in pieces of which the last is
+ * so short that it uses the decode cut. Then single tokens continue with the cache that each of them left. */
 static void compare_phases(const char *devices, const double *shares, const double *prompt_shares, uint32_t batch)
 {
 	evn_error err = {0};
@@ -161,7 +162,7 @@ static void compare_phases(const char *devices, const double *shares, const doub
 	for (size_t i = 18; i < N_IDS; i++)
 		require_ok(evn_session_eval(r.session, ids + i, 1, all + i * r.vocab, &err));
 	assert_close(all, one_rank, (size_t)N_IDS * r.vocab);
-	require_ok(evn_session_eval(r.session, ids, N_IDS, all, &err)); /* a prompt behind decoded tokens */
+	require_ok(evn_session_eval(r.session, ids, N_IDS, all, &err)); /* a prompt after decoded tokens */
 	require_ok(evn_session_rewind(r.session, 0, &err));
 	require_ok(evn_session_eval(r.session, ids, N_IDS, all, &err));
 	assert_close(all, one_rank, (size_t)N_IDS * r.vocab);
@@ -189,8 +190,7 @@ static void test_two_runs_are_the_same(void **at)
 	free(second);
 }
 
-/* ---- one session -------------------------------------------------------------------------------------------------
- */
+/* ---- one session ----------------------------------------------------------------------------------------------- */
 
 static void test_prompt_pieces(void **at)
 {
@@ -205,7 +205,7 @@ static void test_prompt_pieces(void **at)
 	assert_int_equal(evn_session_position(r.session), N_IDS);
 	assert_close(all, one_rank, (size_t)N_IDS * r.vocab);
 	assert_same_bits(evn_session_logits(r.session), all + (size_t)(N_IDS - 1) * r.vocab, r.vocab);
-	/* Without all_logits the last token's are the same. */
+	/* Without all_logits, the logits of the last token are the same. */
 	require_ok(evn_session_rewind(r.session, 0, &err));
 	require_ok(evn_session_eval(r.session, ids, N_IDS, NULL, &err));
 	assert_same_bits(evn_session_logits(r.session), all + (size_t)(N_IDS - 1) * r.vocab, r.vocab);
@@ -224,7 +224,8 @@ static void test_rewind(void **at)
 	require_ok(evn_session_eval(r.session, ids, 8, NULL, &err));
 	require_ok(evn_session_eval(r.session, ids + 8, 1, NULL, &err));
 	memcpy(before, evn_session_logits(r.session), r.vocab * sizeof *before);
-	require_ok(evn_session_eval(r.session, ids + 9, 6, NULL, &err)); /* other keys and values beyond the ninth */
+	/* other keys and values from position 9 on */
+	require_ok(evn_session_eval(r.session, ids + 9, 6, NULL, &err));
 	require_ok(evn_session_rewind(r.session, 8, &err));
 	assert_null(evn_session_logits(r.session));
 	assert_int_equal(evn_session_position(r.session), 8);
@@ -286,7 +287,7 @@ static void test_refused_calls(void **at)
 }
 
 typedef struct {
-	uint64_t stop_at; /* tokens; UINT64_MAX: go on */
+	uint64_t stop_at; /* in tokens; UINT64_MAX: do not stop */
 } patience;
 
 static bool stop_at_token(void *user, const char *what, uint64_t done, uint64_t total)
@@ -313,7 +314,7 @@ static void test_stopped_prompt(void **at)
 	assert_string_equal(err.text, "the prompt was stopped at token 14 of 20");
 	assert_int_equal(evn_session_position(r.session), 3);
 	assert_same_bits(evn_session_logits(r.session), logits, r.vocab);
-	/* And goes on as if nothing had been tried. */
+	/* The session continues as if the call had not been made. */
 	p.stop_at = UINT64_MAX;
 	require_ok(evn_session_eval(r.session, ids + 3, 4, NULL, &err));
 	memcpy(logits + r.vocab, evn_session_logits(r.session), r.vocab * sizeof *logits);

@@ -1,5 +1,5 @@
-/* test_threads.c - sessions of one engine in threads of their own: each gets the logits that it gets alone, to the
- * bit, and sessions may come and go meanwhile. */
+/* test_threads.c - sessions of one engine in several threads. Each gets the logits that it gets alone, to the bit.
+ * Meanwhile other sessions are opened and closed. */
 #include "engine/harness.h"
 
 #include <pthread.h>
@@ -61,7 +61,7 @@ static void test_devices(const char *devices)
 	speaker s[N_THREADS];
 	pthread_t threads[N_THREADS];
 	require_ok(evn_model_open(&m, model_file, &err));
-	/* prompts in pieces, so that the steps of sessions come between each other's */
+	/* prompts in pieces, so that the steps of the sessions alternate */
 	require_ok(way_open(&e, m, &(way){.devices = devices, .context = 64, .batch = 7}, &err));
 	const uint32_t vocab = evn_model_get_info(m).vocab;
 	for (int i = 0; i < N_THREADS; i++)

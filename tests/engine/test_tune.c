@@ -1,5 +1,5 @@
-/* The search for GEMM parameters on real drivers: sets that crash or hang are skipped, the result is kept, and rates
- * are then measured again. */
+/* test_tune.c - the search for GEMM parameters on real drivers: sets that crash or hang are skipped, the result is
+ * stored, and rates are then measured again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,8 +112,7 @@ static void test_the_search_tries_no_set_twice(void **state)
 	}
 }
 
-/* ---- a helper that crashes --------------------------------------------------------------------------------------
- */
+/* ---- a helper that crashes ------------------------------------------------------------------------------------- */
 
 /* Runs as a copy in a folder where evener-probe crashes on the set that CPUs start with. */
 static void test_trials_that_crash(void **state)

@@ -1,4 +1,4 @@
-# Drivers that fail on purpose, and the program that probes them.
+# Drivers that fail on purpose, and the helper program that probes them.
 foreach(kind crash hang)
 	add_library(bad_icd_${kind} MODULE find/bad_icd.c)
 	set_target_properties(bad_icd_${kind} PROPERTIES PREFIX "" C_VISIBILITY_PRESET default

@@ -1,4 +1,5 @@
-/* Which devices of several drivers are the same chip, and names that stay the same when drivers come and go. */
+/* test_chips.c - which devices of several drivers are the same chip, and names that stay the same when other drivers
+ * are added or removed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* The drivers of this machine, together with one that crashes and one that is missing. These two are named, and the
- * others still work. A driver that hangs is probed alone, with a shorter limit. */
+/* test_discover.c - the drivers of this machine, together with one that crashes and one that is missing. These two
+ * are named, and the others still work. A driver that hangs is probed alone, with a shorter limit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

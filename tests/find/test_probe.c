@@ -1,4 +1,5 @@
-/* Probing invented drivers. Shell scripts play the probe program, so that every kind of failure occurs. */
+/* test_probe.c - probing invented drivers. Shell scripts play the probe program, so that every kind of failure
+ * occurs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -113,7 +114,7 @@ static void test_every_way_to_fail(void **state)
 				   "ended (exit status 3) while listing");
 	assert_problem("#!/bin/sh\nprintf 'problem\\tdoes not load: %s\\ndone\\n' $2\n", 20u * SECOND,
 				   "does not load: libone.so");
-	setenv("OPENCL_LAYERS", "liblayer.so", 1); /* faults that a layer adds are not the driver's */
+	setenv("OPENCL_LAYERS", "liblayer.so", 1); /* a fault that a layer adds is not the driver's */
 	assert_problem("#!/bin/sh\nprintf 'problem\\tsees layers: %s\\ndone\\n' ${OPENCL_LAYERS-none}\n", 20u * SECOND,
 				   "sees layers: none");
 	unsetenv("OPENCL_LAYERS");

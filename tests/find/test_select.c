@@ -1,4 +1,4 @@
-/* Device lists on an invented machine: resolving a name needs no driver. */
+/* test_select.c - device lists on an invented machine. Resolving a name needs no driver. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Smoke kernels on the real drivers. They detect a driver whose compiler refuses everything, or whose kernels do not
- * compute. */
+/* test_smoke.c - smoke kernels on the real drivers. They detect a driver whose compiler refuses everything, or whose
+ * kernels compute nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* An adapter that is applied is part of the model: its key is another, and the file without it is not written. */
+/* test_lora.c - an adapter that is applied is part of the model: the model's key changes, and the file without the
+ * adapter is not written. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* test_blocks.c - who holds which block of the KV cache: taking, giving back, sharing. */
+/* test_blocks.c - which sequence has which cache blocks: allocating, freeing, sharing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 
 #define N EVN_BLOCK_POSITIONS
 
-/* Every block is free or has as many users as slots name it. */
+/* Every block is either free, or its number of users is the number of slots that name it. */
 static void assert_consistent(const evn_block_pool *p, const evn_slot *slots, size_t n)
 {
 	uint32_t users[64] = {0}, n_used = 0;
@@ -36,13 +36,13 @@ static void test_extend_and_truncate(void **state)
 	assert_int_equal(evn_pool_grow(&p, 4, &err), EVN_OK);
 	assert_int_equal(evn_slot_extend(&s[0], &p, N + 1, &err), EVN_OK);
 	assert_int_equal(s[0].n_blocks, 2);
-	assert_int_equal(evn_slot_extend(&s[0], &p, 2 * N, &err), EVN_OK); /* there is room already */
+	assert_int_equal(evn_slot_extend(&s[0], &p, 2 * N, &err), EVN_OK); /* the slot has enough blocks already */
 	assert_int_equal(s[0].n_blocks, 2);
 	assert_int_equal(evn_slot_extend(&s[1], &p, 2 * N, &err), EVN_OK);
 	assert_int_equal(evn_slot_extend(&s[0], &p, 2 * N + 1, &err), EVN_ERR_LIMIT);
 	assert_int_equal(s[0].n_blocks, 2);
 	assert_consistent(&p, s, 2);
-	assert_int_equal(evn_slot_truncate(&s[1], &p, N + 1), N + 1); /* a block that is still used in part */
+	assert_int_equal(evn_slot_truncate(&s[1], &p, N + 1), N + 1); /* the last block is still used in part */
 	assert_int_equal(s[1].n_blocks, 2);
 	assert_int_equal(evn_slot_truncate(&s[1], &p, N), N);
 	assert_int_equal(s[1].n_blocks, 1);
@@ -72,7 +72,7 @@ static void test_growth_keeps_what_is_held(void **state)
 	evn_pool_free(&p);
 }
 
-/* Whoever shares whole blocks appends to blocks of its own, also behind a cut that falls into a shared one. */
+/* A slot that shares whole blocks appends to blocks of its own, also after a cut inside a shared block. */
 static void test_sharing(void **state)
 {
 	evn_error err = {0};
@@ -87,18 +87,18 @@ static void test_sharing(void **state)
 	assert_int_equal(evn_slot_extend(&s[1], &p, 2 * N + 5, &err), EVN_OK);
 	assert_int_not_equal(s[1].table[2], s[0].table[2]);
 	assert_consistent(&p, s, 2);
-	assert_int_equal(evn_slot_truncate(&s[1], &p, N + 5), N); /* that block is shared: it is given up */
+	assert_int_equal(evn_slot_truncate(&s[1], &p, N + 5), N); /* the block is shared, so the slot gives it up */
 	assert_int_equal(s[1].n_blocks, 1);
-	assert_int_equal(evn_slot_truncate(&s[0], &p, N + 5), N + 5); /* and is s[0]'s alone now */
+	assert_int_equal(evn_slot_truncate(&s[0], &p, N + 5), N + 5); /* now only s[0] uses it */
 	assert_consistent(&p, s, 2);
 	evn_slot_free(&s[0], &p);
-	assert_int_equal(p.n_free, 7); /* the first block has a user left */
+	assert_int_equal(p.n_free, 7); /* the first block still has a user */
 	evn_slot_free(&s[1], &p);
 	assert_int_equal(p.n_free, 8);
 	evn_pool_free(&p);
 }
 
-/* Random steps of four slots over a small pool. */
+/* Random operations of four slots on a small pool. */
 static void test_any_order(void **state)
 {
 	evn_error err = {0};

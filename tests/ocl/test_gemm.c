@@ -1,5 +1,5 @@
-/* Matrix products by CLBlast with parameters of ours: they reach CLBlast, the results are right on every driver, and
- * the parameters are kept. */
+/* test_gemm.c - matrix products by CLBlast with our own parameters. The parameters reach CLBlast, the results are
+ * right on every driver, and the parameters are stored. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,8 +38,7 @@ static evn_gemm_params parsed(const char *text)
 	return p;
 }
 
-/* ---- sets as text -----------------------------------------------------------------------------------------------
- */
+/* ---- sets as text ---------------------------------------------------------------------------------------------- */
 
 static void test_text_and_back(void **state)
 {
@@ -87,8 +86,7 @@ static void test_what_is_refused(void **state)
 	assert_false(accepted_with("XGEMM_MIN_INDIRECT_SIZE=1", "XGEMM_MIN_INDIRECT_SIZE=0"));
 }
 
-/* ---- products ---------------------------------------------------------------------------------------------------
- */
+/* ---- products -------------------------------------------------------------------------------------------------- */
 
 static uint32_t side(bool transposed, uint32_t rows, uint32_t columns) { return transposed ? rows : columns; }
 
@@ -110,8 +108,8 @@ static evn_buf *filled(evn_queue *q, uint64_t n, uint32_t period)
 	return b;
 }
 
-/* The bound of an entry: k products in f32 in any order, and the two of alpha and beta. What lies beside C stays as
- * it was. */
+/* The bound of an entry: k products in f32 in any order, and the two products with alpha and beta. Values beside C
+ * must stay. */
 static void check(const evn_product *p, const float *c, uint64_t n_c)
 {
 	for (uint64_t i = 0; i < n_c; i++) {
@@ -174,7 +172,7 @@ static void products(evn_queue *q)
 	}
 }
 
-/* Drivers that are too slow for this, or that nobody uses for products. */
+/* False for drivers that are too slow for this, or that are not used for products. */
 static bool serves(size_t i)
 {
 	const evn_device_info *info = evn_system_info(sys, i);
@@ -254,8 +252,7 @@ static void test_parameters_reach_clblast(void **state)
 	evn_device_close(d);
 }
 
-/* ---- what is kept -----------------------------------------------------------------------------------------------
- */
+/* ---- what is kept ---------------------------------------------------------------------------------------------- */
 
 static size_t warnings;
 

@@ -1,5 +1,5 @@
-/* Cache keys are of the kernels that are compiled: those of EVENER_KERNEL_DIR where it is set. The variable is read
- * once, so this is a program of its own. */
+/* test_kernel_dir.c - cache keys belong to the kernels that are compiled: those of EVENER_KERNEL_DIR if it is set.
+ * The variable is read once, so this is a separate program. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Launches that grow wider while other ranks of the same device run the kernel: PoCL before 6.0 would abort
- * (ocl/pocl_usecount.c). What they compute is looked at as well, as a kernel's first launch is one that must do
+/* test_pocl_usecount.c - launches that grow wider while other ranks of the same device run the kernel. PoCL before
+ * 6.0 would abort (ocl/pocl_usecount.c). The results are checked too, because a kernel's first launch must compute
  * nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,7 +63,7 @@ static evn_status launch_rows(evn_kernel *k, const member *m, uint32_t n_rows, e
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, m->x);
 	evn_arg_u32(&a, 0);
-	for (int i = 0; i < 3; i++) /* no weights, no bias: not read */
+	for (int i = 0; i < 3; i++) /* weights and bias are not read */
 		evn_arg_buf(&a, m->y);
 	evn_arg_u32(&a, STRIDE);
 	evn_arg_u32(&a, STRIDE);
@@ -71,7 +71,7 @@ static evn_status launch_rows(evn_kernel *k, const member *m, uint32_t n_rows, e
 	return evn_launch(&a, 1, (size_t[]){n_rows}, (size_t[]){1}, err);
 }
 
-/* y = x, by as many rows as there are work-groups; the ranks' kernels are one to the driver. */
+/* y = x, with one work-group for each row. To the driver the ranks' kernels are the same one. */
 static evn_status copy_rows(member *m, evn_error *err)
 {
 	evn_kernel *k;
@@ -92,7 +92,7 @@ static evn_status copy_rows(member *m, evn_error *err)
 	return expect(m, (3 * ROUNDS - 2) * STRIDE, 3, err);
 }
 
-/* 16 rows of x times w for ever more columns, of which each makes CLBlast launch wider. */
+/* 16 rows of x times w for more and more columns. Each step makes CLBlast launch wider. */
 static evn_status multiply(member *m, evn_error *err)
 {
 	EVN_TRY(fill(m, m->x, 16 * MOST_COLUMNS, 1, err));
@@ -158,8 +158,7 @@ static void test_ranks_of_one_device(void **state)
 	run(&devices[0]);
 }
 
-/* ---- the sources ------------------------------------------------------------------------------------------------
- */
+/* ---- the sources ----------------------------------------------------------------------------------------------- */
 
 static void test_sources(void **state)
 {

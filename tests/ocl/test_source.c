@@ -1,5 +1,5 @@
-/* The text of a program: what a kernel file includes, each file once, parts as a spec names them; and every file of
- * kernels/ compiles alone. */
+/* test_source.c - the text of a program: the files that a kernel file includes, each once; the parts that a spec
+ * names. Every file of kernels/ must compile alone. */
 #include "ocl/internal.h"
 
 #include <fcntl.h>
@@ -15,8 +15,7 @@
 
 #include "ocl/kernel_sources.h"
 
-/* ---- files of the test -------------------------------------------------------------------------------------------
- */
+/* ---- files of the test ----------------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/evener-source-XXXXXX";
 
@@ -28,7 +27,7 @@ static void write_file(const char *name, const char *text)
 	free(path);
 }
 
-/* Which folder kernels come from is read once in a process. */
+/* The folder of the kernels is read once in a process. */
 static int in_folder(void **state)
 {
 	(void)state;
@@ -59,7 +58,7 @@ static int leave_folder(void **state)
 	return code;
 }
 
-/* Lines but directives, joined by spaces. */
+/* Compares the lines that are no directives, joined by spaces. */
 static void expect(const char *sources, const char *expected)
 {
 	char *text, got[256] = "";
@@ -143,12 +142,12 @@ static void test_specs(void **state)
 	assert_true(s.too_long);
 }
 
-/* ---- the files of kernels/ ---------------------------------------------------------------------------------------
- */
+/* ---- the files of kernels/ ------------------------------------------------------------------------------------- */
 
 static bool is_kernel_file(const char *path) { return strlen(path) > 3 && !strcmp(path + strlen(path) - 3, ".cl"); }
 
-/* clang's status with the text as its input: no driver is needed for what a compiler alone can refuse. */
+/* Runs clang with the text as its input and returns its status. No driver is needed for errors that the compiler
+ * alone can find. */
 static int compile(const char *text)
 {
 	static const char command[] =
@@ -182,7 +181,7 @@ static void test_every_file_compiles_alone(void **state)
 	assert_true(n > 50);
 }
 
-/* Lines that begin a kernel, not those of functions. */
+/* True if a line begins a kernel; functions do not count. */
 static bool has_kernels(const char *text) { return !strncmp(text, "kernel ", 7) || strstr(text, "\nkernel "); }
 
 static void test_kernels_build_alone(void **state)

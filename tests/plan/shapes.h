@@ -27,18 +27,18 @@ static inline uint32_t random_in(uint64_t *state, uint32_t least, uint32_t most)
 	return least + (uint32_t)(next_random(state) % (most - least + 1));
 }
 
-/* A model of the Llama family in its own terms. */
+/* A model of the Llama family, described in its own terms. */
 typedef struct {
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab;
 	uint32_t ff_grain, vocab_grain;
-	uint64_t head_bytes, kv_head_bytes, ff_unit_bytes, vocab_row_bytes; /* of weights */
-	uint64_t kv_cache_bytes;                                            /* of one KV head in one layer */
+	uint64_t head_bytes, kv_head_bytes, ff_unit_bytes, vocab_row_bytes; /* bytes of weights */
+	uint64_t kv_cache_bytes;                                            /* bytes of one KV head in one layer */
 	uint64_t fixed_bytes;
 } llama;
 
-enum { VOCAB = EVN_PLAN_VOCAB, HEADS, UNITS }; /* its classes */
+enum { VOCAB = EVN_PLAN_VOCAB, HEADS, UNITS }; /* the classes of its plan */
 
-/* In the planner's terms: a layer is a block of heads and one of units. */
+/* The same model in the planner's terms: a layer is a block of heads and a block of units. */
 static inline evn_plan_shape shape_of(const llama *m)
 {
 	const double head_macs = 2.0 * m->head_dim * m->dim; /* q and out, or k and v */
@@ -117,7 +117,7 @@ static inline llama random_model(uint64_t *state)
 	return s;
 }
 
-/* Shares of which some are 0 and some far apart, but never all 0. */
+/* Shares of which some are 0 and some very different, but never all 0. */
 static inline uint32_t random_shares(double *shares, uint64_t *state)
 {
 	uint32_t n = random_in(state, 1, EVN_MAX_RANKS);

@@ -121,7 +121,7 @@ static void a_device_is_used_whole_or_in_parts(void **state)
 	assert_true(ch.predicted.decode_tok_s > ch.best_single_predicted.decode_tok_s);
 
 	double alone = ch.predicted.decode_tok_s;
-	c[1].reduce_cost.token_us = 35; /* its own all-reduces count though it is the only candidate */
+	c[1].reduce_cost.token_us = 35; /* its own all-reduces count, although it is the only candidate */
 	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(0), NULL), EVN_OK);
 	assert_true(ch.taken[1]);
 	assert_true(fabs(1e6 / ch.predicted.decode_tok_s - 1e6 / alone - evn_plan_n_blocks(&s) * 30) < 1e-3);
@@ -135,7 +135,8 @@ static void a_device_is_used_whole_or_in_parts(void **state)
 	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(!ch.taken[0] && ch.taken[1] && ch.taken[2]);
 
-	c[2].chip = 0; /* a twin: the best whole device is what the parts must beat, and nothing joins them */
+	/* a second driver of the chip: the parts must beat the best whole device, and nothing can join them */
+	c[2].chip = 0;
 	c[2].rates.gemv_gbs = c[2].rates.vocab_gbs = 30;
 	assert_int_equal(evn_plan_choose(&ch, &s, c, 3, EVN_DECODE, cost_of(5), NULL), EVN_OK);
 	assert_true(ch.taken[2]);
@@ -290,7 +291,7 @@ static void at_most_eight_ranks_of_sixteen_candidates(void **state)
 	assert_says(&ch, 0, "at most 8 devices");
 }
 
-/* A device that is used in parts only, and a model with fewer pieces than it has parts. */
+/* A device that is used only in parts, and a model with fewer units than the device has parts. */
 static void a_model_too_small_for_every_set_is_refused(void **state)
 {
 	(void)state;
@@ -307,7 +308,7 @@ static void a_model_too_small_for_every_set_is_refused(void **state)
 	assert_true(ch.taken[0]);
 }
 
-/* ---- against a search by hand ---------------------------------------------------------------------------- */
+/* ---- against a search by hand ---------------------------------------------------------------------------------- */
 
 static uint32_t ranks_of(const evn_plan_candidate *c, uint32_t n, uint32_t mask)
 {
@@ -409,7 +410,7 @@ static void the_choice_is_the_best_allowed_set(void **state)
 	assert_true(n_single > 50 && n_several > 50);
 }
 
-/* ---- share vectors --------------------------------------------------------------------------------------- */
+/* ---- share vectors --------------------------------------------------------------------------------------------- */
 
 static void given_shares_are_kept_and_others_measured(void **state)
 {
@@ -454,7 +455,7 @@ static void prompts_follow_arithmetic(void **state)
 	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
 	assert_true(shares[0] == shares[1] && prompts[0] == 4 && prompts[1] == 0);
 	c[0].share = c[1].share = c[1].prompt_share = EVN_SHARE_AUTO;
-	c[1].rates.gemm_gflops = 0; /* not known: the decode shares are used */
+	c[1].rates.gemm_gflops = 0; /* unknown: the decode shares are used */
 	assert_int_equal(evn_plan_shares(shares, prompts, c, 2, NULL), EVN_OK);
 	assert_true(prompts[0] == shares[0] && prompts[1] == shares[1]);
 }

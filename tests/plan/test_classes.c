@@ -1,10 +1,10 @@
-/* test_classes.c - tables of classes that are no Llama's: layers that differ, windows, experts. Ranges and times
- * against plain statements of what they should be. */
+/* test_classes.c - tables of classes that a Llama does not have: layers that differ, windows, experts. Ranges and
+ * times are compared with plain definitions of them. */
 #include "plan/shapes.h"
 
 #include <stdlib.h>
 
-/* Layers that see a window and layers that see everything, dense ones and ones with experts. */
+/* Layers with a window and layers without, dense ones and ones with experts. */
 static evn_plan_shape random_table(uint64_t *random)
 {
 	static const uint32_t grains[] = {1, 2, 32};
@@ -30,7 +30,7 @@ static evn_plan_shape random_table(uint64_t *random)
 	return s;
 }
 
-/* ---- ranges ----------------------------------------------------------------------------------------------- */
+/* ---- ranges ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t reversed(uint32_t i, uint32_t n)
 {
@@ -40,7 +40,7 @@ static uint32_t reversed(uint32_t i, uint32_t n)
 	return r;
 }
 
-/* Where block i comes in the order of indices with their bits reversed. */
+/* The position of block i in the order of indices with reversed bits. */
 static uint32_t place(uint32_t i, uint32_t n)
 {
 	uint32_t before = 0;
@@ -49,7 +49,7 @@ static uint32_t place(uint32_t i, uint32_t n)
 	return before;
 }
 
-/* The fractions of all elements that lie before rank r and before the next one, as split.c adds them up. */
+/* The fractions of all elements before rank r and before the next one, added up as in split.c. */
 static void fractions(const double *shares, uint32_t n, uint32_t r, double out[2])
 {
 	double most = 0, sum = 0, upto = 0, weights[EVN_MAX_RANKS];
@@ -65,8 +65,9 @@ static void fractions(const double *shares, uint32_t n, uint32_t r, double out[2
 	out[1] = (upto + weights[r]) / sum;
 }
 
-/* Units are dealt one by one, the first of every block in order, then the second of every block, ...: those whose
- * middle lies before the fraction of all elements are before the cut. Of one block: how many elements. */
+/* Units are dealt one by one: the first unit of every block in order, then the second of every block, and so on. A
+ * unit is before the cut if its middle is before the fraction of all elements. The result is the number of elements
+ * in each block. */
 static void deal(const evn_plan_class *cut, double fraction, uint32_t *elements)
 {
 	const double at = fraction * cut->n * cut->n_blocks;
@@ -122,7 +123,7 @@ static void units_are_dealt_one_by_one(void **state)
 	}
 }
 
-/* ---- bytes and times -------------------------------------------------------------------------------------- */
+/* ---- bytes and times ------------------------------------------------------------------------------------------- */
 
 static uint64_t groups_touched(const evn_plan_class *cut, evn_range units)
 {
@@ -146,8 +147,8 @@ static uint64_t bytes_by_hand(const evn_split *split, uint32_t rank)
 	return sum;
 }
 
-/* Positions that a head attends to, each row up to its own and half of that. A window that begins in the middle of a
- * prompt's row is summed in small fractions of a row. */
+/* The positions that a head attends to: each row up to its own, of which it counts half. A window that begins in the
+ * middle of a prompt's row is summed in small fractions of a row. */
 static double positions_by_hand(const evn_plan_class *cut, evn_plan_step step)
 {
 	const uint32_t parts = 256;
@@ -163,7 +164,8 @@ static double block_by_hand(const evn_plan_class *cut, evn_range used, double po
 							evn_plan_step step)
 {
 	const double n = step.n_rows, units = evn_range_len(used), groups = (double)groups_touched(cut, used);
-	const double read = 1 - pow(1 - cut->read_fraction, n); /* of the units: rows choose theirs independently */
+	/* the fraction of the units that some row reads: rows choose theirs independently */
+	const double read = 1 - pow(1 - cut->read_fraction, n);
 	const double bytes = read * (units * (double)cut->unit_bytes + groups * (double)cut->group_bytes);
 	const double macs = n * cut->read_fraction * (units * cut->unit_macs + groups * cut->group_macs);
 	const double compute_s = 2 * macs / (r->gemm_gflops * 1e9), read_s = bytes / (r->gemv_gbs * 1e9);
@@ -175,7 +177,7 @@ static double block_by_hand(const evn_plan_class *cut, evn_range used, double po
 		   units * positions * r->key_ns * 1e-9;
 }
 
-/* Every block takes as long as its slowest rank, and ends in an all-reduce where several work. */
+/* Every block takes as long as its slowest rank, and ends in an all-reduce if several ranks work. */
 static double step_by_hand(const evn_split *split, const evn_plan_candidate *c, evn_plan_step step,
 						   evn_reduce_cost cost)
 {
@@ -239,7 +241,7 @@ static void bytes_and_times_are_as_summed_by_hand(void **state)
 	}
 }
 
-/* ---- single cases ----------------------------------------------------------------------------------------- */
+/* ---- single cases ---------------------------------------------------------------------------------------------- */
 
 static double time_of(const evn_plan_shape *s, evn_plan_step step, const evn_rates *rates)
 {
@@ -265,16 +267,18 @@ static void a_row_reads_the_experts_it_uses(void **state)
 									.unit_bytes = 1000,
 									.read_fraction = 2.0 / 8};
 	assert_true(fabs(time_of(&s, (evn_plan_step){EVN_DECODE, 1, 0}, &rates) / (10 * 2 * 1000e-9) - 1) < 1e-9);
-	double several = time_of(&s, (evn_plan_step){EVN_DECODE, 2, 0}, &rates); /* 2 + 2 of 8 less those that both use */
+	/* 2 + 2 of 8 units, minus those that both rows use */
+	double several = time_of(&s, (evn_plan_step){EVN_DECODE, 2, 0}, &rates);
 	assert_true(fabs(several / (10 * 3.5 * 1000e-9) - 1) < 1e-9);
-	several = time_of(&s, (evn_plan_step){EVN_DECODE, 100, 0}, &rates); /* all are held, none is read twice */
+	/* all units are used, and none is read twice */
+	several = time_of(&s, (evn_plan_step){EVN_DECODE, 100, 0}, &rates);
 	assert_true(fabs(several / (10 * 8 * 1000e-9) - 1) < 1e-6);
 	evn_split split = split_of(&s, 2, (double[]){1, 1}, NULL);
 	assert_int_equal(evn_split_bytes(&split, 0), m.fixed_bytes + 10 * 4 * 1000 + 49152 / 2 * m.vocab_row_bytes);
 	evn_split_free(&split);
 }
 
-/* Behind a window a step takes no longer; before it, as long as without. */
+/* Beyond the window a step takes no longer. Before it, a step takes as long as without a window. */
 static void a_window_is_the_most_that_is_attended_to(void **state)
 {
 	(void)state;
@@ -288,12 +292,13 @@ static void a_window_is_the_most_that_is_attended_to(void **state)
 	assert_true(time_of(&all, behind, &rates) > time_of(&all, at, &rates));
 	double less = time_of(&all, behind, &rates) - time_of(&window, behind, &rates); /* layers, heads, positions */
 	assert_true(fabs(less / (30 * 9 * (1000.5 - 128) * 10e-9) - 1) < 1e-9);
-	const evn_plan_step prompt = {EVN_PROMPT, 256, 0}; /* half of it within the window */
+	const evn_plan_step prompt = {EVN_PROMPT, 256, 0}; /* half of it is within the window */
 	less = time_of(&all, prompt, &rates) - time_of(&window, prompt, &rates);
 	assert_true(fabs(less / (30 * 9 * (128 * 128 / 2) * 10e-9) - 1) < 1e-9);
 }
 
-/* Half of the layers see a window: their blocks are a class of their own, and the others cost what they did. */
+/* Half of the layers have a window. Their blocks are a separate class, and the other layers cost the same as
+ * before. */
 static void layers_that_differ_are_classes_of_their_own(void **state)
 {
 	(void)state;

@@ -103,7 +103,7 @@ static void attention_grows_with_what_is_cached(void **state)
 	evn_split_free(&split);
 }
 
-/* Steps of one phase take 1 / by of their time, those of the other phase are unchanged. */
+/* Steps of one phase take 1 / by of their time. Those of the other phase are unchanged. */
 static void sped_up_rates_make_steps_shorter(void **state)
 {
 	(void)state;

@@ -21,8 +21,8 @@ static evn_range vocab_of(const evn_split *split, uint32_t rank)
 
 static bool within(evn_range r, evn_range held) { return held.begin <= r.begin && r.end <= held.end; }
 
-/* What is used of a block in a phase: in rank order from 0 to its end, cut at whole grains only, by the ranks of the
- * mask, which hold it. */
+/* The used ranges of a block in a phase: in rank order from 0 to its end, cut only at whole grains, by the ranks of
+ * the mask, inside the held ranges. */
 static void check_block(const evn_split *split, uint32_t k, uint32_t block, evn_phase phase, uint32_t grain)
 {
 	const uint32_t n = split->shape.classes[k].n;
@@ -42,7 +42,7 @@ static void check_block(const evn_split *split, uint32_t k, uint32_t block, evn_
 	assert_true(mask == evn_split_ranks(split, k, block, phase));
 }
 
-/* A rank holds nothing that is not between what it uses. */
+/* A rank holds only what is between the ranges that it uses. */
 static void check_held(const evn_part *p, const evn_plan_class *cut)
 {
 	const evn_range a = p->used[EVN_DECODE], b = p->used[EVN_PROMPT];
@@ -69,7 +69,7 @@ static void check_cover(const evn_split *split, bool whole_groups)
 
 typedef struct {
 	uint64_t total;
-	uint32_t least, most; /* the least and the most of one layer */
+	uint32_t least, most; /* the least and the most in any layer */
 } count;
 
 static void add_range(count *c, evn_range r)
@@ -123,7 +123,7 @@ static void check_same(const evn_split *a, const evn_split *b)
 		assert_memory_equal(a->parts[k], b->parts[k], sizeof(evn_part) * a->n_ranks * a->shape.classes[k].n_blocks);
 }
 
-/* What the ranks together read for a row is all that is read. */
+/* What all ranks read for one row is exactly what one row reads. */
 static void check_read(const evn_split *split)
 {
 	for (evn_phase phase = EVN_DECODE; phase < EVN_PHASES; phase++) {
@@ -160,7 +160,7 @@ static void odd_heads_alternate_between_layers(void **state)
 	const evn_plan_shape s = shape_of(&m);
 	evn_split split = split_of(&s, 2, (double[]){1, 1}, NULL);
 	uint32_t n_first = 0;
-	for (uint32_t i = 0; i + 1 < m.n_layers; i++) /* what one has more of in a layer the other has in the next */
+	for (uint32_t i = 0; i + 1 < m.n_layers; i++) /* a rank with more units in one layer has fewer in the next */
 		assert_int_equal(evn_range_len(heads_of(&split, i, 0)) + evn_range_len(heads_of(&split, i + 1, 0)), 9);
 	for (uint32_t i = 0; i < m.n_layers; i++)
 		n_first += evn_range_len(heads_of(&split, i, 0));
@@ -196,7 +196,7 @@ static void a_straddling_kv_head_is_held_twice(void **state)
 	evn_split_free(&split);
 }
 
-/* Three ranks hold three times the bytes of a peer each, and a limit below that leaves a rank nothing. */
+/* Each of three ranks holds the bytes of three peers. With a limit below that, a rank gets nothing. */
 static void messages_are_held_for_every_rank(void **state)
 {
 	(void)state;
@@ -272,9 +272,9 @@ static void extreme_weights_do_not_overflow(void **state)
 	}
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
 
-/* What cuts at whole units can leave unused on one rank: a unit of each kind at either end of its range. */
+/* What cuts at whole units can leave unused on one rank: one unit of each kind at either end of its range. */
 static double grain_bytes(const evn_plan_shape *s)
 {
 	double sum = 0;
@@ -404,7 +404,7 @@ static void what_a_full_rank_leaves_goes_to_the_others_in_proportion(void **stat
 	assert_true(fabs(ratio - 3) < 0.1);
 	evn_split_free(&split);
 
-	memory[1] = 20 * MIB; /* fits its own share, but not what rank 0 leaves */
+	memory[1] = 20 * MIB; /* it fits its own share, but not what rank 0 leaves */
 	assert_int_equal(evn_split_make(&split, &s, 3, (double[]){2, 1, 3}, NULL, memory, NULL), EVN_OK);
 	check_fits(&split, memory);
 	assert_true(evn_split_bytes(&split, 1) > 18 * MIB);

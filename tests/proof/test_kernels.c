@@ -55,15 +55,17 @@ static void kernels_know_their_answers(void **state)
 	assert_true(t->n_results > (t->options.few_formats ? 4 : 13) * 4);
 }
 
-/* A proof must not pass because nothing was run: of what nobody has answers for, or whose name is only begun. */
+/* A proof must not pass because no case ran: if the subject has no case, or if only the beginning of its name is
+ * right. */
 static void nothing_run_is_not_passed(void **state)
 {
 	const test *t = *state;
 	static const struct {
 		const char *subject, *quant;
 		bool known;
-	} cases[] = {{"rmsnorm", NULL, true}, {"rms", NULL, false}, {"norm", NULL, false}, {"matvec", "NO SUCH", false},
-				 {"dequantize", "Q8_0", true}, {"matvec", "Q8_0 ", false}, {"flags", NULL, true}};
+	} cases[] = {{"rmsnorm", NULL, true},      {"rms", NULL, false},         {"norm", NULL, false},
+				 {"matvec", "NO SUCH", false}, {"dequantize", "Q8_0", true}, {"matvec", "Q8_0 ", false},
+				 {"flags", NULL, true}};
 	static const evn_quant unknown = {.name = "NO SUCH", .kernel = "none"};
 	evn_error err = {0};
 	evn_device *d = NULL;
@@ -94,7 +96,8 @@ static void a_name_part_selects(void **state)
 	assert_int_equal(only.n_results, 1);
 }
 
-/* What is proved before a model runs: products in the way asked for alone, and attention with heads of its own. */
+/* What is proved before a model runs: only the products with the given dot kind, and attention with the model's
+ * heads. */
 typedef struct {
 	const char *how;
 	uint32_t n_products, n_heads;
@@ -185,7 +188,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < n_tests; i++)
 		units[i] = (struct CMUnitTest){tests[i].name, kernels_know_their_answers, NULL, NULL, &tests[i]};
 	units[n_tests] = (struct CMUnitTest){"a name part selects", a_name_part_selects, NULL, NULL, &tests[0]};
-	units[n_tests + 1] = (struct CMUnitTest){"nothing run is not passed", nothing_run_is_not_passed, NULL, NULL, &tests[0]};
+	units[n_tests + 1] =
+		(struct CMUnitTest){"nothing run is not passed", nothing_run_is_not_passed, NULL, NULL, &tests[0]};
 	units[n_tests + 2] = (struct CMUnitTest){"only what a model runs", only_what_a_model_runs, NULL, NULL, &tests[0]};
 	size_t n_units = tiny || tests[0].options.tiny_heads ? n_tests + 2 : n_tests + 3;
 	int failed = _cmocka_run_group_tests("kernels", units, n_units, NULL, NULL);

@@ -29,7 +29,7 @@ typedef struct {
 	evn_network *networks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
-	/* of the pass or update that runs */
+	/* of the running pass or update */
 	evn_train_batch batch;
 	float gradient_scale, *losses, clip;
 	float eps; /* 0: 1e-8 */
@@ -142,7 +142,7 @@ static inline float *ranks_gather(ranks *r, uint32_t i, uint32_t k, evn_param_pa
 	*n = (uint64_t)piece->rows * piece->cols;
 	float *whole = test_malloc(*n * sizeof *whole);
 	for (uint64_t at = 0; at < *n; at++)
-		whole[at] = NAN; /* shows a row that nobody owns */
+		whole[at] = NAN; /* marks a row that no rank owns */
 	for (uint32_t rank = 0; rank < r->n; rank++) {
 		const evn_param *p = r->networks[rank]->params[i];
 		for (uint32_t at = 0; at < p->n_pieces; at++)

@@ -2,7 +2,7 @@
  * the optimizer, on every usable device. */
 #include "train/rig.h"
 
-/* ---- rmsnorm ----------------------------------------------------------------------------------------------- */
+/* ---- rmsnorm --------------------------------------------------------------------------------------------------- */
 
 enum { NORM_TOK = 5, NORM_DIM = 50, NORM_STRIDE = 64 };
 
@@ -52,7 +52,7 @@ static void rmsnorm(rig *r)
 	test_free(c);
 }
 
-/* ---- swiglu ------------------------------------------------------------------------------------------------ */
+/* ---- swiglu ---------------------------------------------------------------------------------------------------- */
 
 enum { GLU_TOK = 3, GLU_WIDTH = 48, GLU_STRIDE = 128, GLU_OUT = 64 };
 
@@ -83,7 +83,7 @@ static void swiglu(rig *r)
 	test_free(c);
 }
 
-/* ---- rope and attention: query heads 1..3 of groups of 2, so a KV head is used by part of its group ---------- */
+/* ---- rope and attention: query heads 1..3 of groups of 2, so a KV head is used by part of its group ------------ */
 
 enum {
 	CTX = 32,
@@ -222,7 +222,7 @@ static void rope(rig *r)
 	test_free(table);
 }
 
-/* ---- loss over three ranks, one of them without rows ---------------------------------------------------------- */
+/* ---- loss over three ranks, one of them without rows ----------------------------------------------------------- */
 
 enum { LOSS_TOK = 6, VOCAB = 83, SPARE = 2 };
 static const uint32_t cuts[4] = {0, 32, 32, VOCAB};
@@ -299,7 +299,7 @@ static void loss(rig *r)
 	test_free(part);
 }
 
-/* ---- embedding: exact ---------------------------------------------------------------------------------------- */
+/* ---- embedding: exact ------------------------------------------------------------------------------------------ */
 
 static void embedding(rig *r)
 {
@@ -369,7 +369,7 @@ static void adamw(rig *r)
 	test_free(g);
 }
 
-/* ---- the comparison itself: a NaN anywhere is no gradient ---------------------------------------------------- */
+/* ---- the comparison itself: a NaN anywhere is no gradient ------------------------------------------------------ */
 
 static double sum_loss(const void *arg, const double *x)
 {
@@ -384,7 +384,7 @@ static void nan_is_seen(rig *r)
 	for (size_t i = 0; i <= 3; i++) {
 		float got[4] = {1, 2, 3};
 		double most;
-		got[i] = NAN; /* the last is not looked at */
+		got[i] = NAN; /* the last one is not used */
 		double worst = distance(sum_loss, NULL, at, 3, 1, got, &most);
 		assert_int_equal(worst <= BOUND * most, i == 3);
 	}

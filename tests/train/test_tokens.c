@@ -1,4 +1,4 @@
-/* test_tokens.c - tokens of a pass and of a step are counted exactly or refused: never modulo 2^32. */
+/* test_tokens.c - the tokens of a pass and of a step are counted exactly or refused, never modulo 2^32. */
 #include "engine/harness.h"
 
 #include "evener/train.h"
@@ -21,7 +21,7 @@ static void counts_are_exact_or_refused(void **state)
 		{1, 1, UINT32_MAX, true},
 		{3, 5, UINT32_MAX / 5, true},
 		{131088, 32768, 1, false}, /* 524288 modulo 2^32 */
-		{16, 65536, 65536, false}, /* no sequence at all */
+		{16, 65536, 65536, false}, /* no sequence */
 		{65536, 65536, 1, false},
 		{(uint64_t)UINT32_MAX + 1, 1, 1, false},
 		{UINT64_MAX, 2, 1, false},
@@ -44,7 +44,7 @@ static void counts_are_exact_or_refused(void **state)
 	}
 }
 
-/* Before a file is opened or made. */
+/* Before a file is opened or created. */
 static void a_trainer_refuses_what_is_not_counted(void **state)
 {
 	static const struct {
