@@ -71,7 +71,7 @@ static evn_status add_platform(evn_system *s, cl_platform_id platform, int index
 	if (code != CL_SUCCESS || n == 0)
 		return no_devices(s, short_name, name, code, err);
 	if (n > MAX_DEVICES - s->n) {
-		evn_log(EVN_LOG_WARN, "%s: %u devices, the first %zu are looked at", name, n, MAX_DEVICES - s->n);
+		evn_log(EVN_LOG_WARN, "%s: %u devices, only the first %zu are used", name, n, MAX_DEVICES - s->n);
 		n = (cl_uint)(MAX_DEVICES - s->n);
 	}
 	for (cl_uint d = 0; d < n; d++) {

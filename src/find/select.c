@@ -103,9 +103,8 @@ static evn_status no_match(const evn_system *s, const char *item, const char *se
 static evn_status bad_parts(const char *item, const char *text, evn_error *err)
 {
 	return evn_fail(err, EVN_ERR_USAGE,
-					"device list: \"%s\": after the / counts of compute units are expected, such as 1+3, and where "
-					"they begin, such "
-					"as 1@2; found \"%s\"",
+					"device list: \"%s\": expected counts of compute units after the /, such as 1+3, or with the "
+					"first unit, such as 1@2; found \"%s\"",
 					item, text);
 }
 

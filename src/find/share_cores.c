@@ -100,8 +100,8 @@ static void limit(const cpu_driver *drivers, uint32_t cores)
 			continue;
 		snprintf(value, sizeof value, "%u", part ? part : 1);
 		if (setenv(d->variable, value, 1) == 0)
-			evn_log(EVN_LOG_INFO, "%s is kept to %s of %u cores (%s): another driver works beside it", d->platform,
-					value, cores, d->variable);
+			evn_log(EVN_LOG_INFO, "%s is limited to %s of %u cores (%s), because another driver uses the others",
+					d->platform, value, cores, d->variable);
 	}
 }
 

@@ -63,7 +63,7 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 	if (!c)
 		return evn_fail_memory(err, "communicator", sizeof *c);
 	if (n > EVN_COMM_RANKS)
-		return evn_fail(err, EVN_ERR_LIMIT, "%u ranks, at most %d can sum", n, EVN_COMM_RANKS);
+		return evn_fail(err, EVN_ERR_LIMIT, "a communicator of %u ranks: expected at most %d", n, EVN_COMM_RANKS);
 	c->deadline_ms = config->deadline_ms ? config->deadline_ms : EVN_COMM_DEADLINE_MS;
 	if (!evn_barrier_init(&c->barrier, n, c->deadline_ms))
 		return evn_fail_memory(err, "barrier", 0);
@@ -173,7 +173,7 @@ static const char *device_name(const evn_comm *c, uint32_t rank)
 
 static evn_status fail_late(const evn_comm *c, uint32_t late, evn_error *err)
 {
-	return evn_fail(err, EVN_ERR_DEVICE, "the other ranks waited in vain for %s to reach an all-reduce",
+	return evn_fail(err, EVN_ERR_DEVICE, "%s did not reach an all-reduce for which the other ranks waited",
 					device_name(c, late));
 }
 
@@ -249,8 +249,8 @@ bool evn_comm_find_fault(evn_comm *c, evn_fault *out)
 	rank = find_stuck(c);
 	if (rank >= 0) {
 		*out = (evn_fault){.rank = (uint32_t)rank, .status = EVN_ERR_DEVICE, .hangs = true};
-		evn_fail(&out->err, EVN_ERR_DEVICE, "%s has not done within %.1f s what was queued",
-				 device_name(c, out->rank), (double)c->deadline_ms / 1000);
+		evn_fail(&out->err, EVN_ERR_DEVICE, "%s did not finish its queue within %.1f s", device_name(c, out->rank),
+				 (double)c->deadline_ms / 1000);
 		return true;
 	}
 	rank = find_late(c);

@@ -116,8 +116,10 @@ static evn_status move_head(evn_cache *c, evn_queue *q, uint32_t block, uint32_t
 {
 	const uint64_t bytes = piece_bytes(c, block);
 	if (kv_head >= heads_of(c, block) || !attends(c, block) || evn_blocks_for(n_positions) > slot->n_blocks)
-		return evn_fail(err, EVN_ERR_USAGE, "KV cache: block %u, head %u of %u, %u positions of %u", block, kv_head,
-						heads_of(c, block), n_positions, slot->n_blocks * EVN_BLOCK_POSITIONS);
+		return evn_fail(
+			err, EVN_ERR_USAGE,
+			"KV cache: cannot copy head %u and %u positions of block %u, which has %u heads and %u positions",
+			kv_head, n_positions, block, heads_of(c, block), slot->n_blocks * EVN_BLOCK_POSITIONS);
 	for (uint32_t i = 0; i < evn_blocks_for(n_positions); i++, host += 2 * bytes) {
 		const uint64_t at = ((uint64_t)slot->table[i] * heads_of(c, block) + kv_head) * bytes;
 		EVN_TRY(move(q, c->k[block], at, host, bytes, err));

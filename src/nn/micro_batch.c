@@ -12,7 +12,7 @@ static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t fi
 		return evn_fail(err, EVN_ERR_USAGE, "batch: a span of %u rows from row %u on, expected from row %u",
 						s->n_rows, s->first_row, first_row);
 	if (s->phase == EVN_DECODE && s->n_rows > 1)
-		return evn_fail(err, EVN_ERR_USAGE, "batch: a span that is decoded has %u rows, expected 1", s->n_rows);
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a decoded span has %u rows, expected 1", s->n_rows);
 	if (s->n_rows > n_ctx || s->position > n_ctx - s->n_rows)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u rows from position %u on do not fit into %u", s->n_rows,
 						s->position, n_ctx);
@@ -34,7 +34,7 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 		const evn_span *s = &b->spans[i];
 		EVN_TRY(check_span(w, s, at, err));
 		if (s->phase == EVN_PROMPT && *n_prompt < at)
-			return evn_fail(err, EVN_ERR_USAGE, "batch: a prompt follows a row that is decoded");
+			return evn_fail(err, EVN_ERR_USAGE, "batch: a prompt follows a decoded row, expected all prompts first");
 		at += s->n_rows;
 		*n_prompt = s->phase == EVN_PROMPT ? at : *n_prompt;
 	}
@@ -42,7 +42,7 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 		return evn_fail(err, EVN_ERR_USAGE, "batch: spans of %u rows together, expected %u", at, b->n_rows);
 	for (uint32_t i = 0; i < b->n_out && b->output != EVN_OUT_POOLED; i++)
 		if (b->out_rows[i] >= b->n_rows || (i && b->out_rows[i] <= b->out_rows[i - 1]))
-			return evn_fail(err, EVN_ERR_USAGE, "batch: row %u is asked for, expected ascending rows below %u",
+			return evn_fail(err, EVN_ERR_USAGE, "batch: output row %u, expected ascending rows below %u",
 							b->out_rows[i], b->n_rows);
 	return EVN_OK;
 }

@@ -109,7 +109,7 @@ evn_status evn_devices_open(const evn_system *s, const evn_pick *picks, size_t n
 							evn_error *err)
 {
 	if (n > EVN_MAX_RANKS)
-		return evn_fail(err, EVN_ERR_LIMIT, "%zu devices asked for, at most %d can hold a share", n, EVN_MAX_RANKS);
+		return evn_fail(err, EVN_ERR_LIMIT, "%zu devices are listed, expected at most %d", n, EVN_MAX_RANKS);
 	evn_status status = EVN_OK;
 	evn_gemm_prepare();
 	memset(devices, 0, n * sizeof *devices);

@@ -179,7 +179,7 @@ evn_status evn_gemm_params_keep(const evn_system *s, size_t i, const evn_gemm_pa
 {
 	char text[EVN_GEMM_TEXT], *path = file_of(s, i);
 	if (!path)
-		return evn_fail(err, EVN_ERR_FILE, "GEMM parameters cannot be kept: no cache folder can be made");
+		return evn_fail(err, EVN_ERR_FILE, "GEMM parameters cannot be stored: no cache folder can be made");
 	evn_gemm_params_text(p, text);
 	evn_status status = evn_write_file(path, text, strlen(text), err);
 	free(path);

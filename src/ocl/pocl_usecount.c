@@ -69,15 +69,16 @@ evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t 
 		return EVN_OK;
 	size_t local = locals ? locals[0] : 1;
 	if (global[0] / local == EVN_USECOUNT_GROUPS)
-		return evn_fail(err, EVN_ERR_LIMIT, "kernel %s: launched %zu groups wide, which stands for none", k->name,
-						EVN_USECOUNT_GROUPS);
+		return evn_fail(err, EVN_ERR_LIMIT, "kernel %s: a launch of %zu work-groups, a number that is reserved",
+						k->name, EVN_USECOUNT_GROUPS);
 	if (!evn_usecount_needed(d))
 		return EVN_OK;
 	for (uint32_t i = 0; i < dims && i < 2; i++)
 		if (global[i] > EVN_USECOUNT_GROUPS * local)
-			return evn_fail(err, EVN_ERR_LIMIT,
-							"kernel %s: launched %zu wide, at most %zu with more than two ranks on this driver",
-							k->name, global[i], EVN_USECOUNT_GROUPS * local);
+			return evn_fail(
+				err, EVN_ERR_LIMIT,
+				"kernel %s: a launch of %zu work-items, expected at most %zu with more than two ranks on this driver",
+				k->name, global[i], EVN_USECOUNT_GROUPS * local);
 	if (k->launched_widest)
 		return EVN_OK;
 	const size_t widest[3] = {EVN_USECOUNT_GROUPS * local, locals && dims > 1 ? locals[1] : 1,

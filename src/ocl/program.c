@@ -182,8 +182,9 @@ evn_status evn_program_get(evn_device *d, const evn_spec *spec, cl_program *out,
 {
 	const char *sources = spec->sources, *defines = spec->defines;
 	if (spec->too_long)
-		return evn_fail(err, EVN_ERR_LIMIT, "kernels/%s %s: a longer list of parts or defines than %zu characters",
-						sources, defines, sizeof spec->sources - 1);
+		return evn_fail(err, EVN_ERR_LIMIT,
+						"kernels/%s %s: its list of parts or of defines is longer than %zu characters", sources,
+						defines, sizeof spec->sources - 1);
 	evn_status s = EVN_OK;
 	pthread_mutex_lock(&d->lock);
 	evn_program *p = d->programs;

@@ -63,7 +63,8 @@ evn_status evn_queue_finish_within(evn_queue *q, uint64_t ms, evn_error *err)
 	evn_status s = evn_queue_flush(q, err);
 	while (s == EVN_OK && !evn_event_done(last)) {
 		if (evn_now_ns() > until)
-			s = evn_fail(err, EVN_ERR_DEVICE, "%s has not done in time what was queued", q->device->name);
+			s = evn_fail(err, EVN_ERR_DEVICE, "%s did not finish its queue within %llu ms", q->device->name,
+						 (unsigned long long)ms);
 		else
 			nanosleep(&(struct timespec){0, 1000000}, NULL);
 	}

@@ -155,8 +155,8 @@ static evn_status find_part(resolver *r, const char *from, const char *name, int
 		return evn_fail_memory(err, from, r->size);
 	const char *found = strstr(r->text, wanted);
 	if (!found)
-		return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: #include %.*s, but no file is defined as that", from, length,
-						name);
+		return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: #include %.*s, but no file has that definition", from,
+						length, name);
 	found += strlen(wanted);
 	snprintf(path, PATH_BYTES, "%.*s", (int)strcspn(found, "\"\n"), found);
 	meet_part(r, name, length);

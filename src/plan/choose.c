@@ -27,8 +27,7 @@ static evn_status share_per_rate(double *out, const sharing *s, uint32_t n, evn_
 	if (!isfinite(*out) || *out <= 0)
 		return evn_fail(
 			err, EVN_ERR_USAGE,
-			"some shares are given and some automatic, which needs measured rates, and there are none: give "
-			"every share");
+			"some shares are automatic, which needs measured rates, but there are none: give every share");
 	return EVN_OK;
 }
 

@@ -227,10 +227,10 @@ static evn_status check_class(const evn_plan_class *cut, evn_error *err)
 	const char *name = names[cut->kind];
 	if (!cut->n || !cut->grain || !cut->group)
 		return evn_fail(err, EVN_ERR_USAGE,
-						"cannot split blocks of %u %s in steps of %u, %u to a group: none may be 0", cut->n, name,
+						"cannot split blocks of %u %s in steps of %u with groups of %u: none may be 0", cut->n, name,
 						cut->grain, cut->group);
 	if (cut->n % cut->group)
-		return evn_fail(err, EVN_ERR_USAGE, "cannot split blocks of %u %s: not a multiple of the %u of a group",
+		return evn_fail(err, EVN_ERR_USAGE, "cannot split blocks of %u %s: expected a multiple of the group's %u",
 						cut->n, name, cut->group);
 	if (!(cut->read_fraction > 0 && cut->read_fraction <= 1))
 		return evn_fail(err, EVN_ERR_USAGE, "a row uses %g of %s: expected more than 0 and at most 1",

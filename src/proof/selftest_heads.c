@@ -387,7 +387,8 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 	evn_attention_run r = {.config = s->config, .of = s->of, .n_tok = s->n_tok};
 	evn_attention_ops *ops;
 	if (dim > MAX_HEAD)
-		return evn_fail(err, EVN_ERR_LIMIT, "heads of %u dimensions, answers are known of %d at most", dim, MAX_HEAD);
+		return evn_fail(err, EVN_ERR_LIMIT, "heads of %u dimensions: the known answers are for at most %d", dim,
+						MAX_HEAD);
 	r.config.items = c->options.items;
 	r.out_offset = s->first_block ? s->first_block : FIRST_COLUMN;
 	r.at.k_offset = r.of.n_heads * dim + 5;

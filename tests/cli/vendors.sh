@@ -42,7 +42,7 @@ assert len(ranks) == 3 and all(abs(r["share"] - s / 13) < 0.02 for r, s in zip(r
 # which is refused after these settings and before any measurement.
 limits() {
 	EVENER_LOG=info "$evener" plan -m "$model" -c 512 -d "$1" --memory 1MiB 2>&1 >/dev/null |
-		sed -n 's/.* is kept to \([0-9]*\) of \([0-9]*\) cores (\([A-Z_]*\)).*/\3=\1 of \2/p' | sort | tr '\n' ' '
+		sed -n 's/.* is limited to \([0-9]*\) of \([0-9]*\) cores (\([A-Z_]*\)).*/\3=\1 of \2/p' | sort | tr '\n' ' '
 }
 
 check_cores() {

@@ -84,7 +84,7 @@ static void test_a_late_rank(void **at)
 		open_late(&l, "pocl,pocl,pocl", how, DEADLINE_MS);
 		l.late_rank = 1;
 		l.late_ms = DEADLINE_MS + 200;
-		run_and_blame(&l, reduce_once, 1, "waited in vain");
+		run_and_blame(&l, reduce_once, 1, "did not reach an all-reduce");
 		assert_false(evn_team_abandoned(l.r.team));
 		require_ok(evn_comm_reset(l.r.comm, &err));
 		l.late_rank = l.r.n;
@@ -108,9 +108,9 @@ static void test_a_hung_rank(void **at)
 	open_late(&l, "pocl,pocl", EVN_REDUCE_HOST, DEADLINE_MS);
 	l.late_rank = 0;
 	l.late_ms = LONG_MS;
-	run_and_blame(&l, reduce_once, 0, "waited in vain");
+	run_and_blame(&l, reduce_once, 0, "did not reach an all-reduce");
 	assert_true(evn_team_abandoned(l.r.team));
-	run_and_blame(&l, reduce_once, 0, "waited in vain");
+	run_and_blame(&l, reduce_once, 0, "did not reach an all-reduce");
 	assert_false(evn_team_free(l.r.team));
 	atomic_store(&l.released, true); /* the thread returns to a step that is over */
 	free_team(&l);
@@ -196,7 +196,7 @@ static void check_hung_device(const char *devices, evn_reduce how, uint32_t rank
 	open_late(&l, devices, how, DEADLINE_MS);
 	require_ok(evn_team_run(l.r.team, reduce_once, &l, NULL, NULL, &err)); /* builds the kernels */
 	make_hang(&l, rank);
-	run_and_blame(&l, reduce_behind, rank, how == EVN_REDUCE_HOST ? "" : "has not done within");
+	run_and_blame(&l, reduce_behind, rank, how == EVN_REDUCE_HOST ? "" : "did not finish its queue within");
 	end_hang(&l);
 }
 

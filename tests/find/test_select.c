@@ -127,8 +127,8 @@ static void test_refusals(void **state)
 	assert_refused("pocl/1+", EVN_ERR_USAGE, "counts of compute units");
 	assert_refused("pocl/1+x", EVN_ERR_USAGE, "counts of compute units");
 	assert_refused("pocl/-1", EVN_ERR_USAGE, "counts of compute units");
-	assert_refused("pocl/1@", EVN_ERR_USAGE, "where they begin");
-	assert_refused("pocl/1@x", EVN_ERR_USAGE, "where they begin");
+	assert_refused("pocl/1@", EVN_ERR_USAGE, "the first unit");
+	assert_refused("pocl/1@x", EVN_ERR_USAGE, "the first unit");
 	assert_refused("pocl/@1", EVN_ERR_USAGE, "counts of compute units");
 	assert_refused("pocl/1@1+1", EVN_ERR_USAGE, "counts of compute units");
 	assert_refused("pocl/1@4", EVN_ERR_USAGE, "has 4 compute units, 1@4 asks for 5");

@@ -480,7 +480,7 @@ static void wrong_use_is_refused(void **state)
 	struct {
 		evn_plan_shape shape;
 		const char *says;
-	} wrong[] = {{s, "9 heads: not a multiple of the 2"},
+	} wrong[] = {{s, "9 heads: expected a multiple of the group's 2"},
 				 {s, "in steps of 0"},
 				 {s, "blocks of 0 feed-forward units"},
 				 {s, "first class"},
