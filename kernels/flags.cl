@@ -30,8 +30,8 @@ INLINE void wait_for_all(volatile global uint *flags, uint round, uint n_ranks, 
 	if (flags[EVN_FLAG_LATE])
 		return; // the step has failed already: do not wait again
 	for (uint r = 0; r < n_ranks; r++)
-		for (uint looks = 0; (int)(flags[EVN_FLAG_OF(r)] - round) < 0;)
-			if (++looks == limit) {
+		for (uint polls = 0; (int)(flags[EVN_FLAG_OF(r)] - round) < 0;)
+			if (++polls == limit) {
 				flags[EVN_FLAG_LATE] = r + 1;
 				return;
 			}
@@ -40,7 +40,7 @@ INLINE void wait_for_all(volatile global uint *flags, uint round, uint n_ranks, 
 
 // Polls a number of times without waiting for anything, so that the ranks of one driver leave an all-reduce at
 // different moments.
-INLINE void look(volatile global uint *flags, uint times)
+INLINE void poll_and_leave(volatile global uint *flags, uint times)
 {
 	for (uint i = 0; i < times; i++)
 		(void)flags[0];

@@ -8,5 +8,5 @@ kernel IN_VECTORS void flags_and_norm(FLAGS, SUM, uint n_rows, NORM_OF_SUM)
 	wait_for_all(flags, arrive(flags, rank), n_ranks, limit);
 	for (uint t = 0; t < n_rows; t++)
 		add_norm_row(SUM_ARGS, NORM_OF_SUM_ARGS, t, (local float *)0);
-	look(flags, delay);
+	poll_and_leave(flags, delay);
 }

@@ -9,7 +9,7 @@ kernel void flags_arrive(volatile global uint *flags, uint rank) { arrive(flags,
 kernel void flags_wait(FLAGS, uint since)
 {
 	wait_for_all(flags, flags[EVN_FLAG_OF(rank)] - since, n_ranks, limit);
-	look(flags, delay);
+	poll_and_leave(flags, delay);
 }
 
 // Arrives and waits, then adds 16 * n_vectors columns like add_partials. One work-item.
@@ -18,5 +18,5 @@ kernel IN_VECTORS void flags_and_add(FLAGS, SUM, uint n_vectors)
 	wait_for_all(flags, arrive(flags, rank), n_ranks, limit);
 	for (uint i = 0; i < n_vectors; i++)
 		add_vector(SUM_ARGS, i);
-	look(flags, delay);
+	poll_and_leave(flags, delay);
 }

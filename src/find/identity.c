@@ -167,7 +167,7 @@ static void find_limits(evn_found *f)
 			f->max_parts = parts;
 }
 
-static void judge_device(evn_found *f)
+static void check_baseline(evn_found *f)
 {
 	cl_bool available = CL_FALSE, compiler = CL_FALSE, little = CL_FALSE;
 	size_t group = 0;
@@ -202,7 +202,7 @@ void evn_identify_device(evn_found *f)
 	find_limits(f);
 	find_pci(f);
 	find_uuid(f);
-	judge_device(f);
+	check_baseline(f);
 }
 
 static bool shared(const evn_found *devices, size_t n, size_t i, size_t offset)

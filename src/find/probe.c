@@ -40,7 +40,7 @@ static bool library_unchanged(const evn_probe_report *r)
 		   (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec == r->library_time_ns;
 }
 
-static bool recall(evn_probed_driver *c, const char *probe)
+static bool load_report(evn_probed_driver *c, const char *probe)
 {
 	char *path = report_path(&c->icd, probe), *text = NULL;
 	size_t size;
@@ -54,7 +54,7 @@ static bool recall(evn_probed_driver *c, const char *probe)
 }
 
 /* The report is not cached if a device's first kernel failed, because that may succeed the next time. */
-static void remember(const evn_probed_driver *c, const char *probe, const char *text)
+static void save_report(const evn_probed_driver *c, const char *probe, const char *text)
 {
 	bool all_ran = library_unchanged(&c->report);
 	for (size_t i = 0; i < c->report.n_devices; i++)
@@ -114,7 +114,7 @@ static void judge_driver(evn_probed_driver *c, const evn_child *child, const cha
 	c->probed = !c->problem[0];
 	if (c->probed) {
 		log_false_claims(r);
-		remember(c, probe, child->output);
+		save_report(c, probe, child->output);
 	}
 }
 
@@ -140,7 +140,7 @@ static evn_status probe_unknown(evn_probed_driver *drivers, size_t n, const char
 	if (!children)
 		return evn_fail_memory(err, "children", n * sizeof *children);
 	for (size_t i = 0; i < n; i++)
-		if (!recall(&drivers[i], probe)) {
+		if (!load_report(&drivers[i], probe)) {
 			unknown++;
 			if (!prepare_child(&children[i], &drivers[i], probe))
 				evn_log(EVN_LOG_WARN, "%s is used unchecked: no cache folder can be made", drivers[i].icd.path);
@@ -157,7 +157,7 @@ static evn_status probe_unknown(evn_probed_driver *drivers, size_t n, const char
 }
 
 /* Changes OCL_ICD_VENDORS only if a driver failed. Otherwise the user's own setting stays. */
-static evn_status leave_out_bad(const evn_probed_driver *drivers, size_t n, evn_error *err)
+static evn_status leave_out_failed(const evn_probed_driver *drivers, size_t n, evn_error *err)
 {
 	size_t good = 0;
 	evn_icd *icds = calloc(n ? n : 1, sizeof *icds);
@@ -197,7 +197,7 @@ evn_status evn_drivers_probe(evn_probed_driver **out, size_t *n, const char *pro
 	free(icds); /* the drivers own its strings now */
 	evn_status s = probe_unknown(drivers, *n, probe, limit_ns, err);
 	if (s == EVN_OK)
-		s = leave_out_bad(drivers, *n, err);
+		s = leave_out_failed(drivers, *n, err);
 	if (s == EVN_OK)
 		*out = drivers;
 	else

@@ -12,7 +12,7 @@
 
 /* ---- writing, in the child ------------------------------------------------------------------------------------- */
 
-EVN_PRINTF(2, 3) static void say(int fd, const char *fmt, ...)
+EVN_PRINTF(2, 3) static void put(int fd, const char *fmt, ...)
 {
 	va_list args;
 	va_start(args, fmt);
@@ -20,59 +20,59 @@ EVN_PRINTF(2, 3) static void say(int fd, const char *fmt, ...)
 	va_end(args);
 }
 
-static void say_step(void *user, const char *step) { say(*(const int *)user, "step\t%s\n", step); }
+static void put_step(void *user, const char *step) { put(*(const int *)user, "step\t%s\n", step); }
 
 /* Writes which file the loader has opened, with its size and time, so that another version of the file is
  * recognised. */
-static void say_library(int fd, const char *library)
+static void put_library(int fd, const char *library)
 {
 	struct link_map *map = NULL;
 	struct stat st;
 	void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
 	if (handle && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && stat(map->l_name, &st) == 0)
-		say(fd, "library\t%s\t%llu\t%llu\n", map->l_name, (unsigned long long)st.st_size,
+		put(fd, "library\t%s\t%llu\t%llu\n", map->l_name, (unsigned long long)st.st_size,
 			(unsigned long long)st.st_mtim.tv_sec * 1000000000u + (unsigned long long)st.st_mtim.tv_nsec);
 	if (handle)
 		dlclose(handle);
 }
 
-static void say_nothing_found(int fd, const char *library)
+static void put_nothing_found(int fd, const char *library)
 {
-	say(fd, "step\tloading %s\n", library);
+	put(fd, "step\tloading %s\n", library);
 	void *handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
 	if (handle)
-		say(fd, "problem\toffers no OpenCL platform\n");
+		put(fd, "problem\toffers no OpenCL platform\n");
 	else
-		say(fd, "problem\tdoes not load: %s\n", dlerror());
+		put(fd, "problem\tdoes not load: %s\n", dlerror());
 	if (handle)
 		dlclose(handle);
 }
 
-static void say_device(int fd, const evn_probe_device *d)
+static void put_device(int fd, const evn_probe_device *d)
 {
-	say(fd, "device\t%s\t%s\t%s\t%x\t%x\t%s\n", d->platform_name, d->name, d->driver, d->claimed, d->features,
+	put(fd, "device\t%s\t%s\t%s\t%x\t%x\t%s\n", d->platform_name, d->name, d->driver, d->claimed, d->features,
 		d->reason);
 }
 
 evn_status evn_probe_report_write(int fd, const char *library, evn_error *err)
 {
 	evn_system *s = NULL;
-	say(fd, "step\tlisting platforms and devices\n");
+	put(fd, "step\tlisting platforms and devices\n");
 	EVN_TRY(evn_system_enumerate(&s, err));
-	say_library(fd, library);
+	put_library(fd, library);
 	for (size_t i = 0; i < s->n_problems; i++)
-		say(fd, "platform\t%s\n", s->problems[i].driver);
+		put(fd, "platform\t%s\n", s->problems[i].driver);
 	for (size_t i = 0; i < s->n; i++) {
 		evn_probe_device d = {0};
 		if (s->devices[i].info.usable)
-			evn_smoke_test(&s->devices[i], say_step, &fd, &d);
+			evn_smoke_test(&s->devices[i], put_step, &fd, &d);
 		if (s->devices[i].info.usable)
-			say_device(fd, &d);
+			put_device(fd, &d);
 	}
 	if (!s->n && !s->n_problems)
-		say_nothing_found(fd, library);
+		put_nothing_found(fd, library);
 	evn_system_close(s);
-	say(fd, "done\n");
+	put(fd, "done\n");
 	return EVN_OK;
 }
 
@@ -92,7 +92,7 @@ static void split_fields(char *line, char *fields[MAX_FIELDS])
 	}
 }
 
-static void take_device(evn_probe_report *r, char *const *f)
+static void read_device(evn_probe_report *r, char *const *f)
 {
 	if (r->n_devices == EVN_PROBE_DEVICES)
 		return;
@@ -105,7 +105,7 @@ static void take_device(evn_probe_report *r, char *const *f)
 	snprintf(d->reason, sizeof d->reason, "%s", f[6]);
 }
 
-static void take_line(evn_probe_report *r, char *line)
+static void read_line(evn_probe_report *r, char *line)
 {
 	char *f[MAX_FIELDS];
 	split_fields(line, f);
@@ -114,7 +114,7 @@ static void take_line(evn_probe_report *r, char *line)
 	else if (!strcmp(f[0], "problem"))
 		snprintf(r->problem, sizeof r->problem, "%s", f[1]);
 	else if (!strcmp(f[0], "device"))
-		take_device(r, f);
+		read_device(r, f);
 	else if (!strcmp(f[0], "platform") && r->n_platforms < EVN_PROBE_PLATFORMS)
 		snprintf(r->platforms[r->n_platforms++], sizeof *r->platforms, "%s", f[1]);
 	else if (!strcmp(f[0], "library")) {
@@ -134,7 +134,7 @@ void evn_probe_report_parse(evn_probe_report *out, const char *text)
 		if (!text[len])
 			return; /* the last line is incomplete */
 		snprintf(line, sizeof line, "%.*s", (int)(len < sizeof line ? len : sizeof line - 1), text);
-		take_line(out, line);
+		read_line(out, line);
 		text += len + 1;
 	}
 }

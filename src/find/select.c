@@ -56,7 +56,7 @@ static bool is_index(const char *selector)
 	return after && !selector[before + 1 + after];
 }
 
-static bool any(const evn_system *s, const char *selector, selector_kind kind)
+static bool any_matches(const evn_system *s, const char *selector, selector_kind kind)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (matches(&s->devices[i], selector, kind))
@@ -70,9 +70,9 @@ static selector_kind kind_of(const evn_system *s, const char *selector)
 		return BY_TYPE;
 	if (is_index(selector))
 		return BY_INDEX;
-	if (any(s, selector, BY_STABLE_ID))
+	if (any_matches(s, selector, BY_STABLE_ID))
 		return BY_STABLE_ID;
-	return any(s, selector, BY_PLATFORM) ? BY_PLATFORM : BY_NAME;
+	return any_matches(s, selector, BY_PLATFORM) ? BY_PLATFORM : BY_NAME;
 }
 
 /* Writes "0:0 NAME (cpu, pocl), ..." for error messages. */
@@ -182,7 +182,7 @@ static evn_status pick_device(const evn_system *s, evn_pick base, const parts *p
 static const char *find_parts(const evn_system *s, const char *item)
 {
 	const char *slash = strrchr(item, '/');
-	return slash && !any(s, item, BY_STABLE_ID) ? slash : NULL;
+	return slash && !any_matches(s, item, BY_STABLE_ID) ? slash : NULL;
 }
 
 static bool trim(char *out, size_t size, const char *text)

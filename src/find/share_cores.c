@@ -65,7 +65,7 @@ static uint32_t count_probed(const evn_probed_driver *probed, size_t n)
 }
 
 /* Adds the child's lines to the drivers. Returns the number of the CPU's cores. */
-static uint32_t take_lines(cpu_driver *drivers, const char *text)
+static uint32_t read_lines(cpu_driver *drivers, const char *text)
 {
 	uint32_t cores = 0;
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
@@ -84,7 +84,7 @@ static uint32_t take_lines(cpu_driver *drivers, const char *text)
 }
 
 /* Sub-devices get the units they ask for. Whole devices share the rest equally. Each gets at least one core. */
-static void limit(const cpu_driver *drivers, uint32_t cores)
+static void limit_cores(const cpu_driver *drivers, uint32_t cores)
 {
 	uint32_t n = 0, n_whole = 0, asked = 0;
 	for (size_t k = 0; k < N_KNOWN; k++) {
@@ -154,8 +154,8 @@ void evn_share_cores(const char *const *items, size_t n)
 	char *lines = probe ? ask_child(probe, items, n, cache) : NULL;
 	memcpy(drivers, known, sizeof known);
 	if (lines) {
-		uint32_t cores = take_lines(drivers, lines);
-		limit(drivers, cores);
+		uint32_t cores = read_lines(drivers, lines);
+		limit_cores(drivers, cores);
 	}
 	free(lines);
 	free(cache);

@@ -69,7 +69,7 @@ static cl_int build_kernel(const smoke *t, built *b, const char *source, const c
 	return code;
 }
 
-static void unbuild(built *b)
+static void free_built(built *b)
 {
 	if (b->kernel)
 		clReleaseKernel(b->kernel);
@@ -131,7 +131,7 @@ static bool passes(const smoke *t, const char *what, const char *source, const c
 		snprintf(reason, size, "%s: %s failed with %s (%d)", what, b.call, evn_cl_error_name(code), code);
 	else if (!right)
 		snprintf(reason, size, "%s: wrong results", what);
-	unbuild(&b);
+	free_built(&b);
 	return right;
 }
 
@@ -243,7 +243,7 @@ static bool svm_passes(const smoke *t)
 		clEnqueueNDRangeKernel(t->queue, b.kernel, 1, NULL, &items, &group, 0, NULL, NULL) == CL_SUCCESS &&
 		clFinish(t->queue) == CL_SUCCESS)
 		right = expected(memory + ITEMS);
-	unbuild(&b);
+	free_built(&b);
 	if (memory)
 		clSVMFree(t->context, memory);
 	return right;
@@ -296,7 +296,7 @@ static bool command_buffer_passes(const smoke *t)
 			expected(ys);
 	if (commands)
 		call.release(commands);
-	unbuild(&b);
+	free_built(&b);
 	return right;
 }
 

@@ -6,7 +6,7 @@
 
 /* Polls this often before it sleeps: about two microseconds, less than sleeping and waking costs. A longer spin would
  * take a core from a CPU device that computes. */
-#define LOOKS 200
+#define POLLS 200
 
 bool evn_barrier_init(evn_barrier *b, uint32_t members, uint64_t deadline_ms)
 {
@@ -86,7 +86,7 @@ bool evn_barrier_wait(evn_barrier *b, uint32_t member)
 		atomic_fetch_add(&b->round, 1);
 		wake(b);
 	} else {
-		for (int i = 0; i < LOOKS && !over(b, round); i++)
+		for (int i = 0; i < POLLS && !over(b, round); i++)
 			;
 		if (!over(b, round) && !sleep_until_over(b, round))
 			name_late(b, member);

@@ -231,7 +231,7 @@ static int find_stuck(const evn_comm *c)
 	return stuck;
 }
 
-static bool blame(const evn_comm *c, int rank, bool hangs, evn_fault *out)
+static bool report_late(const evn_comm *c, int rank, bool hangs, evn_fault *out)
 {
 	*out = (evn_fault){.rank = (uint32_t)rank, .status = EVN_ERR_DEVICE, .hangs = hangs};
 	fail_late(c, out->rank, &out->err);
@@ -245,7 +245,7 @@ bool evn_comm_find_fault(evn_comm *c, evn_fault *out)
 	const uint64_t now = evn_now_ns();
 	int rank = atomic_load(&c->barrier.late);
 	if (rank >= 0)
-		return blame(c, rank, true, out);
+		return report_late(c, rank, true, out);
 	rank = find_stuck(c);
 	if (rank >= 0) {
 		*out = (evn_fault){.rank = (uint32_t)rank, .status = EVN_ERR_DEVICE, .hangs = true};
@@ -255,7 +255,7 @@ bool evn_comm_find_fault(evn_comm *c, evn_fault *out)
 	}
 	rank = find_late(c);
 	c->late_since_ns = rank < 0 ? 0 : c->late_since_ns ? c->late_since_ns : now;
-	return rank >= 0 && blame(c, rank, now - c->late_since_ns > c->deadline_ms * 1000000, out);
+	return rank >= 0 && report_late(c, rank, now - c->late_since_ns > c->deadline_ms * 1000000, out);
 }
 
 /* ---- steps ----------------------------------------------------------------------------------------------------- */
@@ -275,7 +275,7 @@ evn_status evn_exchange_add(evn_member *m, evn_exchange **out, evn_error *err)
 	return EVN_OK;
 }
 
-static void forget_exchanges(evn_member *m)
+static void free_exchanges(evn_member *m)
 {
 	for (uint32_t i = 0; i < m->n_exchanges; i++) {
 		evn_event_free(m->exchanges[i].arrived);
@@ -308,7 +308,7 @@ static evn_status reset(evn_comm *c, uint64_t ms, evn_error *err)
 			c->reducers[i].method->reset(c->reducers[i].own, c);
 	EVN_TRY(finish_all(c, ms, err));
 	for (uint32_t i = 0; i < c->n_ranks; i++) {
-		forget_exchanges(&c->members[i]);
+		free_exchanges(&c->members[i]);
 		memset(c->members[i].index, 0, sizeof c->members[i].index);
 		evn_wait_ends(&c->members[i]);
 	}
@@ -387,6 +387,6 @@ evn_status evn_comm_step_end(evn_comm *c, uint32_t rank, evn_error *err)
 	if (s == EVN_OK) /* after the barrier no rank will enqueue another wait for this rank's events */
 		s = evn_comm_barrier(c, rank, err);
 	if (s == EVN_OK)
-		forget_exchanges(m);
+		free_exchanges(m);
 	return s;
 }

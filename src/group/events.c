@@ -9,12 +9,12 @@
 typedef struct {
 	uint32_t count; /* the number of this rank's all-reduces */
 	evn_event *arrived[2];
-} post;
+} arrival_events;
 
 static evn_status create(void **own, evn_comm *c, evn_error *err)
 {
-	*own = calloc(c->n_ranks, sizeof(post));
-	return *own ? EVN_OK : evn_fail_memory(err, "events", c->n_ranks * sizeof(post));
+	*own = calloc(c->n_ranks, sizeof(arrival_events));
+	return *own ? EVN_OK : evn_fail_memory(err, "events", c->n_ranks * sizeof(arrival_events));
 }
 
 /* Copies the others' messages to the buffer that this rank's kernel reads. */
@@ -34,21 +34,21 @@ static evn_status copy_messages(evn_comm *c, uint32_t rank, const evn_sum *s, ev
 /* Every rank waits for every other rank, also for those without a partial sum. This protects the buffers: a rank
  * writes to the buffer that the others read now only after its next all-reduce, in which it waits until they have
  * read it. */
-static evn_status wait_for_ranks(post *posts, evn_comm *c, uint32_t rank, evn_error *err)
+static evn_status wait_for_ranks(arrival_events *arrivals, evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
-	const uint32_t parity = posts[rank].count++ & 1;
+	const uint32_t parity = arrivals[rank].count++ & 1;
 	evn_event *others[EVN_COMM_RANKS];
 	evn_exchange *exchange;
 	size_t n = 0;
 	EVN_TRY(evn_exchange_add(m, &exchange, err));
 	EVN_TRY(evn_event_last(&exchange->arrived, m->queue, err));
-	posts[rank].arrived[parity] = exchange->arrived;
+	arrivals[rank].arrived[parity] = exchange->arrived;
 	EVN_TRY(evn_queue_flush(m->queue, err));
 	EVN_TRY(evn_comm_barrier(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks; i++)
 		if (i != rank)
-			others[n++] = posts[i].arrived[parity];
+			others[n++] = arrivals[i].arrived[parity];
 	return evn_queue_wait(m->queue, others, n, &exchange->resumed, err);
 }
 
@@ -64,9 +64,9 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 
 static void reset(void *own, evn_comm *c)
 {
-	post *posts = own;
+	arrival_events *arrivals = own;
 	for (uint32_t i = 0; i < c->n_ranks; i++)
-		posts[i] = (post){0};
+		arrivals[i] = (arrival_events){0};
 }
 
 static void free_own(void *own, evn_comm *c)

@@ -13,7 +13,7 @@
 #include "kernels/constants.h"
 
 #define SPIN_LIMIT (1u << 30) /* polls; some seconds, because a driver may compile a kernel at its first launch */
-#define DELAY_LOOKS 6000u     /* about 2 us, the time for which a driver holds its locks between two kernels */
+#define DELAY_POLLS 6000u     /* about 2 us, the time for which a driver holds its locks between two kernels */
 #define FUSED_FLOATS 8192     /* up to this length the waiting work-item also adds, which saves a launch */
 #define ALIGN_BYTES 4096u     /* the alignment that evn_buf_wrap needs */
 
@@ -99,13 +99,13 @@ static void free_own(void *own, evn_comm *c)
  * contend for the driver's locks and sleep there. PoCL 3.1 has one lock for the code of all kernels; with it an
  * all-reduce took 10 to 14 us instead of 4, and a decoded token a fifth longer. Each rank of a driver therefore
  * leaves a little after the one before it. */
-static uint32_t delay_looks(const evn_comm *c, uint32_t rank)
+static uint32_t delay_polls(const evn_comm *c, uint32_t rank)
 {
 	uint32_t before = 0;
 	for (uint32_t i = 0; i < rank; i++)
 		before += evn_devices_share_context(evn_queue_device(c->members[i].queue),
 											evn_queue_device(c->members[rank].queue));
-	return before * DELAY_LOOKS;
+	return before * DELAY_POLLS;
 }
 
 /* Sets the arguments FLAGS of flags.cl. */
@@ -115,7 +115,7 @@ static void arg_flags(evn_args *a, const member *m, const evn_comm *c, uint32_t 
 	evn_arg_u32(a, rank);
 	evn_arg_u32(a, c->n_ranks);
 	evn_arg_u32(a, SPIN_LIMIT);
-	evn_arg_u32(a, delay_looks(c, rank));
+	evn_arg_u32(a, delay_polls(c, rank));
 }
 
 static bool is_fused(const evn_sum *s) { return (uint64_t)s->n_rows * s->stride <= FUSED_FLOATS; }

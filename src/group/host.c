@@ -17,7 +17,7 @@ static evn_status create(void **own, evn_comm *c, evn_error *err)
 	return *own ? EVN_OK : evn_fail_memory(err, "mappings", c->n_ranks * sizeof(mapping));
 }
 
-static void forget(mapping *p, evn_queue *q, uint32_t index)
+static void unmap_message(mapping *p, evn_queue *q, uint32_t index)
 {
 	if (p->mapped[index])
 		evn_unmap(q, p->buf[index], p->mapped[index], NULL);
@@ -26,7 +26,8 @@ static void forget(mapping *p, evn_queue *q, uint32_t index)
 
 /* Waits until this rank's message is complete, and maps it if others need a copy. It stays mapped until the end of
  * the rank's next all-reduce, because the others may copy it until they reach that one. */
-static evn_status complete(mapping *p, evn_comm *c, uint32_t rank, const evn_sum *s, uint64_t bytes, evn_error *err)
+static evn_status finish_message(mapping *p, evn_comm *c, uint32_t rank, const evn_sum *s, uint64_t bytes,
+								 evn_error *err)
 {
 	evn_member *m = &c->members[rank];
 	const evn_store *st = evn_store_of(c, s);
@@ -60,13 +61,13 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
 	const uint32_t index = m->index[s->stream];
 	EVN_TRY(evn_pack(c, rank, s, err));
-	EVN_TRY(complete(&mappings[rank], c, rank, s, bytes, err));
+	EVN_TRY(finish_message(&mappings[rank], c, rank, s, bytes, err));
 	EVN_TRY(wait_for_ranks(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks && st->copies; i++)
 		if (i != rank && s->ranks >> i & 1)
 			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->stream)->of[i],
 									mappings[i].mapped[index], bytes, err));
-	forget(&mappings[rank], m->queue, index ^ 1);
+	unmap_message(&mappings[rank], m->queue, index ^ 1);
 	return evn_enqueue_sum(c, rank, s, err);
 }
 
@@ -75,7 +76,7 @@ static void reset(void *own, evn_comm *c)
 	mapping *mappings = own;
 	for (uint32_t rank = 0; rank < c->n_ranks; rank++)
 		for (uint32_t index = 0; index < EVN_BUFFERS; index++)
-			forget(&mappings[rank], c->members[rank].queue, index);
+			unmap_message(&mappings[rank], c->members[rank].queue, index);
 }
 
 static void free_own(void *own, evn_comm *c)

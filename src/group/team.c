@@ -30,7 +30,7 @@ struct evn_team {
 	member *members;
 };
 
-static void work(member *m)
+static void run_member(member *m)
 {
 	evn_team *t = m->team;
 	evn_error err = {0};
@@ -60,7 +60,7 @@ static void *thread_main(void *arg)
 		pthread_mutex_unlock(&t->lock);
 		if (quit)
 			return NULL;
-		work(m);
+		run_member(m);
 	}
 }
 
@@ -173,7 +173,7 @@ static const member *find_cause(const evn_team *t)
 
 /* Records the fault of a run. A rank that others waited for in vain is the cause, not the rank that reports it,
  * unless the former has an error of its own. The lock is held. */
-static evn_status take_fault(evn_team *t)
+static evn_status record_fault(evn_team *t)
 {
 	const member *cause = find_cause(t);
 	if (!cause && !t->abandoned)
@@ -202,7 +202,7 @@ evn_status evn_team_run(evn_team *t, evn_rank_fn fn, void *arg, void (*tick)(voi
 		t->round++;
 		pthread_cond_broadcast(&t->begin);
 		wait_for_all(t, tick, tick_arg);
-		status = take_fault(t);
+		status = record_fault(t);
 	}
 	pthread_mutex_unlock(&t->lock);
 	if (status != EVN_OK && err)

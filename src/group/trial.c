@@ -61,7 +61,7 @@ static evn_status set_partial(const trial *t, evn_comm *c, uint32_t rank, uint32
 }
 
 /* Without a shift, the partial sums were written once, to both buffers. */
-static evn_status take_step(const trial *t, evn_comm *c, uint32_t rank, evn_error *err)
+static evn_status run_step(const trial *t, evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_comm_step_begin(c, rank);
 	for (uint32_t round = 0; round < PER_STEP; round++) {
@@ -112,7 +112,7 @@ static evn_status step(const trial *t, evn_comm *c, uint32_t rank, uint64_t *ns,
 	EVN_TRY(evn_queue_finish(c->members[rank].queue, err));
 	EVN_TRY(evn_comm_barrier(c, rank, err));
 	uint64_t began = evn_now_ns();
-	EVN_TRY(take_step(t, c, rank, err));
+	EVN_TRY(run_step(t, c, rank, err));
 	if (ns)
 		*ns = evn_now_ns() - began;
 	return check_sums(t, c, rank, err);

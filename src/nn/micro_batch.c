@@ -63,7 +63,7 @@ static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_pro
 }
 
 /* Writes the parts of the batch's spans within rows [begin, end). Returns their number. */
-static uint32_t take_spans(const evn_batch *b, uint32_t begin, uint32_t end, evn_span *spans)
+static uint32_t copy_spans(const evn_batch *b, uint32_t begin, uint32_t end, evn_span *spans)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < b->n_spans; i++) {
@@ -80,7 +80,7 @@ static uint32_t take_spans(const evn_batch *b, uint32_t begin, uint32_t end, evn
 	return n;
 }
 
-static void take_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batch *mb)
+static void find_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batch *mb)
 {
 	const uint32_t end = mb->first_row + mb->rows.n_rows;
 	for (uint32_t i = 0; i < b->n_out && b->output != EVN_OUT_POOLED; i++) {
@@ -124,9 +124,9 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 								.stream = overlaps ? i : 0,
 								.x = bufs->x,
 								.normed = bufs->normed};
-		mb->rows.n_spans = take_spans(batch, begin, end, spans);
+		mb->rows.n_spans = copy_spans(batch, begin, end, spans);
 		mb->rows.phase = spans[0].phase;
-		take_outputs(w, batch, mb);
+		find_outputs(w, batch, mb);
 		EVN_TRY(send_table(w, mb, bufs, err));
 		spans += mb->rows.n_spans;
 		begin = end;

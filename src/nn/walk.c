@@ -95,7 +95,7 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 }
 
 /* The sum after a block, with the norm that follows as its epilogue. */
-static evn_sum sum_behind(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
+static evn_sum sum_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
 {
 	return (evn_sum){.x = mb->x,
 					 .n_rows = mb->rows.n_rows,
@@ -111,20 +111,20 @@ static evn_sum sum_behind(const evn_walker *w, uint32_t block, const evn_micro_b
 static evn_status begin_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_norm norm;
-	const evn_sum sum = sum_behind(w, block, mb, &norm);
+	const evn_sum sum = sum_after(w, block, mb, &norm);
 	return evn_comm_all_reduce_begin(w->comm, w->view->rank, &sum, err);
 }
 
 static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_norm norm;
-	const evn_sum sum = sum_behind(w, block, mb, &norm);
+	const evn_sum sum = sum_after(w, block, mb, &norm);
 	return evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err);
 }
 
 /* After each layer a step can be cancelled. With many rows the host waits for every layer: otherwise it would have
  * enqueued all layers before anybody could cancel. With few rows this wait would cost too much. */
-static evn_status pause_behind(const evn_walker *w, uint32_t block, uint32_t n_rows, evn_error *err)
+static evn_status pause_after(const evn_walker *w, uint32_t block, uint32_t n_rows, evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
 	if (block + 1 < g->n_blocks && g->blocks[block + 1].layer == g->blocks[block].layer)
@@ -169,7 +169,7 @@ evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
 			if (!mb->overlaps)
 				EVN_TRY(end_sum(w, block, mb, err));
 		}
-		EVN_TRY(pause_behind(w, block, batch->n_rows, err));
+		EVN_TRY(pause_after(w, block, batch->n_rows, err));
 	}
 
 	for (uint32_t i = 0; i < n; i++) {

@@ -28,7 +28,7 @@ static evn_status create_buffer(evn_buf **out, evn_device *d, uint64_t bytes, cl
 	return EVN_OK;
 }
 
-static evn_status hold(evn_status s, evn_buf *b, uint64_t bytes)
+static evn_status count_held(evn_status s, evn_buf *b, uint64_t bytes)
 {
 	if (s == EVN_OK) {
 		b->held_bytes = bytes;
@@ -50,12 +50,12 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 			(*out)->chunk = chunk;
 		else
 			evn_pages_give_back(d, chunk);
-		return hold(s, *out, bytes);
+		return count_held(s, *out, bytes);
 	}
 	/* On unified memory the host can map every buffer without a copy. */
 	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
 	s = create_buffer(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
-	return hold(s, *out, bytes);
+	return count_held(s, *out, bytes);
 }
 
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err)

@@ -39,7 +39,7 @@ uint32_t evn_gemm_value(const evn_gemm_params *p, size_t i)
 }
 
 /* Sets the value of "NAME=VALUE". Returns the name's bit, or 0 if the word is not valid. */
-static uint32_t take_word(evn_gemm_params *p, const char *word, size_t length)
+static uint32_t read_word(evn_gemm_params *p, const char *word, size_t length)
 {
 	for (size_t i = 0; i < EVN_GEMM_NAMES; i++) {
 		size_t n = strlen(evn_gemm_names[i].name);
@@ -62,7 +62,7 @@ bool evn_gemm_params_parse(evn_gemm_params *out, const char *text)
 	*out = (evn_gemm_params){0};
 	for (const char *p = text + strspn(text, " \n"); *p; p += strspn(p, " \n")) {
 		size_t length = strcspn(p, " \n");
-		uint32_t bit = take_word(out, p, length);
+		uint32_t bit = read_word(out, p, length);
 		if (!bit || (seen & bit))
 			return false;
 		seen |= bit;

@@ -114,7 +114,7 @@ typedef struct {
 	size_t size;
 	source_file files[MOST_FILES];
 	size_t n_files;
-	uint32_t parts_met; /* one bit for each part of the sources that a file has included */
+	uint32_t parts_used; /* one bit for each part of the sources that a file has included */
 } resolver;
 
 /* One part of a spec's sources. The pointers are into the spec's text. */
@@ -135,13 +135,13 @@ static bool next_part(const char **at, source_part *out)
 	return *p;
 }
 
-static void meet_part(resolver *r, const char *name, int length)
+static void mark_part(resolver *r, const char *name, int length)
 {
 	source_part part;
 	const char *at = r->sources;
 	for (uint32_t bit = 1; next_part(&at, &part); bit <<= 1)
 		if (part.name_length == length && !strncmp(part.name, name, (size_t)length))
-			r->parts_met |= bit;
+			r->parts_used |= bit;
 }
 
 /* Finds the file that `name` is defined as in the text so far. The first definition counts: later ones are inside
@@ -159,7 +159,7 @@ static evn_status find_part(resolver *r, const char *from, const char *name, int
 						length, name);
 	found += strlen(wanted);
 	snprintf(path, PATH_BYTES, "%.*s", (int)strcspn(found, "\"\n"), found);
-	meet_part(r, name, length);
+	mark_part(r, name, length);
 	return EVN_OK;
 }
 
@@ -235,7 +235,7 @@ static evn_status resolve(resolver *r, evn_error *err)
 	EVN_TRY(add_file(r, first, first, err));
 	at = r->sources;
 	for (uint32_t bit = 1; next_part(&at, &part); bit <<= 1)
-		if (!(r->parts_met & bit))
+		if (!(r->parts_used & bit))
 			return evn_fail(err, EVN_ERR_BUILD, "kernels/%s: no file of the program includes %.*s", first,
 							part.name_length, part.name);
 	return EVN_OK;

@@ -249,7 +249,7 @@ static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
 }
 
 /* The reason for i if another layout of its device is taken. */
-static void explain_form(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
+static void explain_layout(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
 {
 	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];
 	const char *name = ch->c[other].name;
@@ -264,11 +264,11 @@ static void explain_form(reason_text out, const choosing *ch, uint32_t taken, ui
 				 verbs[ch->by], verbs[!ch->by], other_speed(ch, with), other_speed(ch, without), name);
 }
 
-static void explain_twin(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t twin)
+static void explain_driver(reason_text out, const choosing *ch, uint32_t taken, uint32_t i, uint32_t other)
 {
-	const evn_prediction *mine = &ch->predicted[1u << i], *its = &ch->predicted[1u << twin];
+	const evn_prediction *mine = &ch->predicted[1u << i], *its = &ch->predicted[1u << other];
 	uint32_t swapped = swap(ch, taken, i);
-	const char *name = ch->c[twin].name;
+	const char *name = ch->c[other].name;
 	if (speed(ch, mine) < speed(ch, its))
 		snprintf(out, sizeof(reason_text), "same chip as %s, which is faster: %.1f against %.1f tokens/s alone", name,
 				 speed(ch, its), speed(ch, mine));
@@ -293,9 +293,9 @@ static void explain_excluded(reason_text out, const choosing *ch, uint32_t taken
 				 "would gain less than the 2 %% that several ranks must: %.1f tokens/s, %.1f with %s alone", with,
 				 without, ch->c[other].name);
 	else if (evn_same_device(&ch->c[i], &ch->c[other]))
-		explain_form(out, ch, taken, i, other);
+		explain_layout(out, ch, taken, i, other);
 	else
-		explain_twin(out, ch, taken, i, other);
+		explain_driver(out, ch, taken, i, other);
 }
 
 /* The reason for i if it could have joined the set. */

@@ -46,7 +46,7 @@ void evn_rates_speed_up(evn_rates *r, evn_phase phase, double by)
 /* What a step needs from any block of a class. */
 typedef struct {
 	const evn_plan_class *cut;
-	double touched;   /* the part of the held units that some row of the step reads */
+	double read;      /* the part of the held units that some row of the step reads */
 	double used;      /* the part of the held units that one row uses, times the rows */
 	double positions; /* positions that one head attends to, for all rows together */
 } demand;
@@ -62,7 +62,7 @@ static double positions_of(double first, double n, double most)
 static demand demand_of(const evn_plan_class *cut, evn_plan_step step)
 {
 	const double n = step.n_rows, f = cut->read_fraction;
-	demand d = {.cut = cut, .touched = f < 1 ? 1 - pow(1 - f, n) : 1, .used = n * f};
+	demand d = {.cut = cut, .read = f < 1 ? 1 - pow(1 - f, n) : 1, .used = n * f};
 	d.positions = step.phase == EVN_DECODE ? n * positions_of(step.position, 1, cut->most_keys)
 										   : positions_of(step.position, n, cut->most_keys);
 	return d;
@@ -72,7 +72,7 @@ static evn_work work_of(const demand *d, evn_range units)
 {
 	const evn_plan_class *cut = d->cut;
 	const double n = evn_range_len(units), n_groups = evn_range_len(evn_plan_groups(cut, units));
-	return (evn_work){.bytes = (n * (double)cut->unit_bytes + n_groups * (double)cut->group_bytes) * d->touched,
+	return (evn_work){.bytes = (n * (double)cut->unit_bytes + n_groups * (double)cut->group_bytes) * d->read,
 					  .macs = (n * cut->unit_macs + n_groups * cut->group_macs) * d->used,
 					  .keys = n * d->positions};
 }

@@ -111,7 +111,7 @@ typedef struct {
 	char text[32];
 } bytes_text;
 
-static bytes_text in_words(double bytes)
+static bytes_text text_of(double bytes)
 {
 	static const struct {
 		double bytes;
@@ -178,9 +178,9 @@ static evn_status does_not_fit(const fitting *f, evn_error *err)
 {
 	uint64_t fixed = fixed_bytes(f), room = 0;
 	uint32_t n_usable = 0;
-	double homeless = 1;
+	double unplaced = 1;
 	for (uint32_t r = 0; r < f->n_ranks; r++) {
-		homeless -= f->shares[r];
+		unplaced -= f->shares[r];
 		if (f->weights[r] <= 0 || f->memory[r] < fixed)
 			continue;
 		n_usable++;
@@ -191,14 +191,14 @@ static evn_status does_not_fit(const fitting *f, evn_error *err)
 		return evn_fail(err, EVN_ERR_LIMIT,
 						"not enough device memory: %s are needed on each device beside its share of the model, and "
 						"none may hold that much",
-						in_words((double)fixed).text);
+						text_of((double)fixed).text);
 	double need = (double)evn_plan_bytes(f->shape);
 	return evn_fail(
 		err, EVN_ERR_LIMIT,
 		"not enough device memory: weights and KV cache need %s, and %u %s may hold %s beside %s of scratch "
 		"each: %s missing (a smaller context needs less)",
-		in_words(need).text, n_usable, n_usable == 1 ? "device" : "devices", in_words((double)room).text,
-		in_words((double)fixed).text, in_words(fmax(1, homeless * need)).text);
+		text_of(need).text, n_usable, n_usable == 1 ? "device" : "devices", text_of((double)room).text,
+		text_of((double)fixed).text, text_of(fmax(1, unplaced * need)).text);
 }
 
 /* Water-filling: a rank beyond its limit is reduced to it, and the rest goes to the other ranks, until all fit. */

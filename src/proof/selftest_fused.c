@@ -73,7 +73,8 @@ static void expect_in(const fused_data *d, uint32_t i, uint32_t r, double *want,
 }
 
 /* Checks the values between the two products, then replaces the expected ones by the device's. */
-static evn_status take_between(evn_cases *c, const fused_data *d, evn_case_array *a, const char *what, evn_error *err)
+static evn_status check_between(evn_cases *c, const fused_data *d, evn_case_array *a, const char *what,
+								evn_error *err)
 {
 	EVN_TRY(d->form == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
 	return d->form == EVN_ACT_Q8 ? evn_case_take_q8(c, a, a->buf, err)
@@ -121,7 +122,7 @@ static evn_status run_attention(evn_cases *c, fused_data *d, evn_attention_run *
 	EVN_TRY(evn_attention_run_read(c, r, err));
 	evn_check_cache(c, r);
 	evn_expect_attended(r);
-	EVN_TRY(take_between(c, d, &r->out, "attended", err));
+	EVN_TRY(check_between(c, d, &r->out, "attended", err));
 	return check_out(c, d, r->out.values, err);
 }
 
@@ -177,7 +178,7 @@ static evn_status run_feed_forward(evn_cases *c, fused_data *d, evn_range window
 		expect_in(d, 1, window.begin + i, &u, &du);
 		evn_expect_gated(g, dg, u, du, &gated.want[i], &gated.bound[i]);
 	}
-	EVN_TRY(take_between(c, d, &gated, "gated", err));
+	EVN_TRY(check_between(c, d, &gated, "gated", err));
 	d->columns = (evn_range){d->columns.begin + window.begin, d->columns.begin + window.end};
 	return check_out(c, d, gated.values, err);
 }

@@ -128,7 +128,7 @@ static double value(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_
 /* Adds the error of storing a head in the cache's format. f16: half a unit of its 11 bits, or of its smallest
  * numbers. q8_0: half a step, where a step is the block's largest magnitude / 127 as a half. Near the middle between
  * two codes, the errors of the quotient and the product may select the other one. */
-static void widen(const evn_attention_run *r, const double *want, double *bound)
+static void add_storage_error(const evn_attention_run *r, const double *want, double *bound)
 {
 	const uint32_t dim = r->config.head_dim;
 	if (r->config.kv_cache == EVN_KV_F16)
@@ -148,16 +148,16 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 {
 	const uint32_t dim = r->config.head_dim;
 	for (uint32_t t = 0; t < r->n_keys; t++) {
-		const rotation turn = rotation_at(r, t, true);
+		const rotation rotated = rotation_at(r, t, true);
 		for (uint32_t kv = 0; kv < r->of.n_kv; kv++) {
 			const float *k = qkv_row(r, t) + r->at.k_offset + kv * dim,
 						*v = qkv_row(r, t) + r->at.v_offset + kv * dim;
 			double want[2][MAX_HEAD], bound[2][MAX_HEAD] = {{0}};
-			expect_head(&turn, k, want[0], bound[0]);
+			expect_head(&rotated, k, want[0], bound[0]);
 			for (uint32_t i = 0; i < dim; i++)
 				want[1][i] = (double)v[i];
 			for (int which = 0; which < 2; which++) {
-				widen(r, want[which], bound[which]);
+				add_storage_error(r, want[which], bound[which]);
 				for (uint32_t i = 0; i < dim; i++)
 					evn_case_compare(c, which ? "v_cache" : "k_cache", t,
 									 which ? value(r, kv, t, i) : key(r, kv, t, i), want[which][i], bound[which][i],
@@ -214,9 +214,9 @@ static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
 {
 	const uint32_t dim = r->config.head_dim, position = r->of.position + t;
 	const uint32_t kv = (r->of.first_head + h) / r->config.group - r->of.first_kv;
-	const rotation turn = rotation_at(r, position, false);
+	const rotation rotated = rotation_at(r, position, false);
 	double q[MAX_HEAD], q_bound[MAX_HEAD];
-	expect_head(&turn, qkv_row(r, position) + h * dim, q, q_bound);
+	expect_head(&rotated, qkv_row(r, position) + h * dim, q, q_bound);
 	const double error = softmax(r, q, q_bound, kv, position + 1);
 	const double relative = 1.01 * (2 * (error + evn_roundings(position + 2)) + EVN_DIVIDE_ERROR);
 	for (uint32_t i = 0; i < dim; i++) {

@@ -77,19 +77,19 @@ evn_status evn_case_weights(evn_cases *c, evn_weights *out, const evn_quant *q, 
 							evn_error *err)
 {
 	uint64_t n = (uint64_t)rows * columns, bytes = n / q->block_len * q->block_bytes;
-	void *blocks, *w, *offset, *twin;
+	void *blocks, *w, *offset, *zeroed;
 	EVN_TRY(evn_case_memory(c, &blocks, bytes, err));
-	EVN_TRY(evn_case_memory(c, &twin, bytes, err));
+	EVN_TRY(evn_case_memory(c, &zeroed, bytes, err));
 	EVN_TRY(evn_case_memory(c, &w, n * sizeof(float), err));
 	EVN_TRY(evn_case_memory(c, &offset, n * sizeof(float), err));
 	for (uint64_t at = 0; at < bytes; at += q->block_bytes)
 		fill_block(c, q, (uint8_t *)blocks + at);
 	evn_dequantize(q, blocks, w, n);
 	if (has_offset(q)) {
-		memcpy(twin, blocks, bytes);
+		memcpy(zeroed, blocks, bytes);
 		for (uint64_t at = 0; at < bytes; at += q->block_bytes)
-			zero_quants(q, (uint8_t *)twin + at);
-		evn_dequantize(q, twin, offset, n);
+			zero_quants(q, (uint8_t *)zeroed + at);
+		evn_dequantize(q, zeroed, offset, n);
 	}
 	*out = (evn_weights){.w = w, .offset = offset};
 	out->tensor = (evn_tensor){.name = {"self-test", 9},
@@ -392,8 +392,8 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 {
 	/* the device itself would use this dot kind */
-	const bool taken = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q));
-	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN || !taken;
+	const bool is_own = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q));
+	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN || !is_own;
 	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* float formats need no whole groups */
 	const char *how = evn_dot_name(dot);
 	const linear_shape products[] = {
@@ -418,7 +418,7 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 9, .dot = dot};
 	evn_case_run(c, &(evn_case){window_case, &s, "matvec", q}, "%s window", how);
 	/* Five blocks of tokens, of which the last begins a new run, and a part of one. Most of the time is compiling. */
-	const uint32_t n_tok = c->options.tiny ? 9 : taken ? 42 : 2;
+	const uint32_t n_tok = c->options.tiny ? 9 : is_own ? 42 : 2;
 	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .n_tok = n_tok, .dot = dot};
 	evn_case_run(c, &(evn_case){gate_up_case, &s, "matvec", q}, "%s gate and up", how);
 }
