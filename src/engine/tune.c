@@ -153,8 +153,7 @@ static evn_status tune_device(tuning *t, evn_tune_search *s, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- the search over all devices
- * -------------------------------------------------------------------------------- */
+/* ---- the search over all devices ------------------------------------------------------------------------------- */
 
 static void add_shape(tuning *t, uint64_t rows, uint64_t columns)
 {

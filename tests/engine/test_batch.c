@@ -158,8 +158,7 @@ static void make_rows(rig *g)
 	assert_true(g->x && g->scratch && g->alone && g->got);
 }
 
-/* ---- what else comes out of a step
- * ----------------------------------------------------------------------------------- */
+/* ---- what else comes out of a step ----------------------------------------------------------------------------- */
 
 /* Runs the first prompt in one step and writes the wanted output of its rows to out. */
 static void run_prompt(rig *g, sequence *s, evn_output output, uint32_t n_out, const uint32_t *rows, float *out)
@@ -303,8 +302,7 @@ static void check_refusals(rig *g)
 	evn_slot_free(&s, &g->r.pool);
 }
 
-/* ---- where
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- where ----------------------------------------------------------------------------------------------------- */
 
 /* rounds: activations are rounded to 8 bits, with the device's fastest dot kind. */
 static void with_rig(const char *model, const char *devices, evn_reduce reduce, bool rounds, void (*check)(rig *))

@@ -59,8 +59,7 @@ static void swap_dimensions(const char *path, const char *tensor)
 	free(bytes);
 }
 
-/* ---- one clear line
- * ------------------------------------------------------------------------------------------------ */
+/* ---- one clear line -------------------------------------------------------------------------------------------- */
 
 /* Opening the engine fails with this status and a line that contains the parts. */
 static void assert_refused(const char *path, const way *w, evn_status status, const char *part, const char *other)

@@ -62,8 +62,7 @@ static void walk(const evn_gguf *g)
 	}
 }
 
-/* ---- good files
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- good files ------------------------------------------------------------------------------------------------ */
 
 static void check_small_file(uint32_t version, uint32_t alignment)
 {
@@ -163,8 +162,7 @@ static void every_name_is_found_among_many(void **state)
 	gguf_writer_free(&w);
 }
 
-/* ---- typed reads
- * --------------------------------------------------------------------------------------------------- */
+/* ---- typed reads ----------------------------------------------------------------------------------------------- */
 
 typedef enum { AS_U32, AS_I32, AS_F32, AS_BOOL, AS_STRING, AS_UNIFORM } read_as;
 
@@ -305,8 +303,7 @@ static void values_are_described_safely(void **state)
 	gguf_writer_free(&w);
 }
 
-/* ---- bad files: one place of the small file overwritten
- * ------------------------------------------------------------- */
+/* ---- bad files: one place of the small file overwritten -------------------------------------------------------- */
 
 /* The place: `delta` bytes from the beginning of the text `anchor` in the file ("GGUF" is byte 0). */
 static const struct {
@@ -443,8 +440,7 @@ static void stated_limits_hold(void **state)
 	gguf_writer_free(&w);
 }
 
-/* ---- sweeps
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- sweeps ---------------------------------------------------------------------------------------------------- */
 
 static void every_truncation_is_refused(void **state)
 {

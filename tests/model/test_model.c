@@ -94,8 +94,7 @@ static evn_status read_hparams(const setting *changed, size_t n, evn_hparams *h,
 	return s;
 }
 
-/* ---- hyper-parameters
- * ------------------------------------------------------------------------------------------------ */
+/* ---- hyper-parameters ------------------------------------------------------------------------------------------ */
 
 static void absent_keys_take_their_defaults(void **state)
 {
@@ -271,8 +270,7 @@ static void frequency_factors_are_read_and_checked(void **state)
 	assert_int_equal(read_freq_factors(8, NAN, &h, &err), EVN_ERR_FORMAT);
 }
 
-/* ---- files
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/evener-test-model-XXXXXX";
 

@@ -1,18 +1,22 @@
-/* test_quant.c - compares the decoder of every format with a second one that walks over the block, the half
- * conversions over all their values, and the repack with its definition. */
+/* test_quant.c - compares the decoder of every format with a second one that walks over the block, and with blocks of
+ * ggml; the half conversions over all their values; the repack with its definition. */
 #include "model/quant.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
+#define MAX_BLOCK 256
+#define MAX_BLOCK_BYTES 256
+
 static uint8_t pseudo_random(uint32_t i) { return (uint8_t)((i * 2654435761u ^ i >> 7) * 2246822519u >> 24); }
 
-/* ---- half precision ----------------------------------------------------------------------------------------------
- */
+/* ---- half precision -------------------------------------------------------------------------------------------- */
 
 /* The value by its definition; exponent 31 is infinity or NaN. */
 static double half_value(uint16_t h)
@@ -74,8 +78,7 @@ static void bfloat_is_the_upper_half_of_a_float(void **state)
 	}
 }
 
-/* ---- decoders
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- decoders -------------------------------------------------------------------------------------------------- */
 
 static float half_ref(const uint8_t *p) { return (float)half_value((uint16_t)(p[0] | p[1] << 8)); }
 
@@ -242,6 +245,45 @@ static void formats_decode_as_the_reference(void **state)
 	}
 }
 
+static void read_hex(const json_t *text, void *out, size_t n)
+{
+	const char *hex = json_string_value(text);
+	unsigned byte;
+	assert_non_null(hex);
+	assert_int_equal(strlen(hex), 2 * n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
+		((uint8_t *)out)[i] = (uint8_t)byte;
+	}
+}
+
+/* data/golden-blocks.json: for each format, pairs of a block and its values, as hexadecimal bytes. */
+static void blocks_of_ggml_have_its_values(void **state)
+{
+	json_t *golden = json_load_file(EVN_TEST_DATA "/golden-blocks.json", 0, NULL), *pair;
+	size_t i;
+	(void)state;
+	assert_non_null(golden);
+	for (size_t f = 0; f < evn_quant_count(); f++) {
+		const evn_quant *q = evn_quant_at(f);
+		uint8_t block[MAX_BLOCK_BYTES];
+		float got[MAX_BLOCK], expected[MAX_BLOCK];
+		if (q->block_len > 1 && !json_object_get(golden, q->name))
+			fail_msg("%s: golden-blocks.json has no blocks of it", q->name);
+		json_array_foreach(json_object_get(golden, q->name), i, pair)
+		{
+			read_hex(json_array_get(pair, 0), block, q->block_bytes);
+			read_hex(json_array_get(pair, 1), expected, q->block_len * sizeof *expected);
+			q->decode(block, got);
+			for (uint32_t k = 0; k < q->block_len; k++)
+				if (memcmp(&got[k], &expected[k], sizeof *got) != 0)
+					fail_msg("%s: element %u of block %zu is %.9g, expected %.9g", q->name, k, i, (double)got[k],
+							 (double)expected[k]);
+		}
+	}
+	json_decref(golden);
+}
+
 static void the_table_is_consistent(void **state)
 {
 	(void)state;
@@ -261,8 +303,7 @@ static void the_table_is_consistent(void **state)
 	}
 }
 
-/* ---- repack
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- repack ---------------------------------------------------------------------------------------------------- */
 
 /* By the definition in quant.h: for each block, for each unit, that unit of rows 0..15. */
 static void repack_reference(const evn_quant *q, const uint8_t *const *rows, uint32_t n_blocks, uint32_t n_padded,
@@ -322,6 +363,7 @@ int main(void)
 		cmocka_unit_test(float_to_half_rounds_to_nearest_even),
 		cmocka_unit_test(bfloat_is_the_upper_half_of_a_float),
 		cmocka_unit_test(formats_decode_as_the_reference),
+		cmocka_unit_test(blocks_of_ggml_have_its_values),
 		cmocka_unit_test(the_table_is_consistent),
 		cmocka_unit_test(repack_interleaves_unit_by_unit),
 	};
