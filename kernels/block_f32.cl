@@ -17,7 +17,7 @@ INLINE void add_steps(float16 *acc, const global uchar *x, size_t row_bytes, con
 			tile_scale(b, g, &scale, &offset);
 #pragma unroll
 			for (uint k = 0; k < GROUP_LEN; k++)
-				weights[k] = fma(scale, tile_quant(b, g, k), offset);
+				weights[k] = tile_weight(b, g, k, scale, offset);
 			for (uint k = 0; k < GROUP_LEN; k++) {
 #pragma unroll
 				for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)

@@ -13,6 +13,6 @@ kernel IN_VECTORS void dequantize(global float *out, uint ld, const global uchar
 		tile_scale(b, g, &scale, &offset);
 #pragma unroll
 		for (uint k = 0; k < GROUP_LEN; k++)
-			vstore16(fma(scale, tile_quant(b, g, k), offset), 0, o + (g * GROUP_LEN + k) * ld);
+			vstore16(tile_weight(b, g, k, scale, offset), 0, o + (g * GROUP_LEN + k) * ld);
 	}
 }

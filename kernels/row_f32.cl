@@ -24,7 +24,7 @@ INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const 
 			for (uint k = 0; k < GROUP_LEN; k++) {
 #pragma unroll
 				for (uint i = 0; i < TILES; i++)
-					acc[i] = fma(fma(scale[i], tile_quant(blocks[i] + step, g, k), offset[i]), (float16)xg[k], acc[i]);
+					acc[i] = fma(tile_weight(blocks[i] + step, g, k, scale[i], offset[i]), (float16)xg[k], acc[i]);
 			}
 		}
 	}

@@ -33,4 +33,20 @@ INLINE float16 tile_quant(const global uchar *b, uint g, uint k)
 	uint16 byte = tile_word(b, g, k / 4) >> (uint16)(k % 4 * 8) & (uint16)255;
 	return convert_float16(as_int16(byte) - (int16)ZERO);
 }
+
+// The weight of column k of group g, by tile_scale of the group.
+INLINE float16 tile_weight(const global uchar *b, uint g, uint k, float16 scale, float16 offset)
+{
+	return fma(scale, tile_quant(b, g, k), offset);
+}
+#else
+
+// A float format has no scale and no offset. A compiler may not remove fma(1, w, 0), because it turns -0 into 0; the row
+// kernel would then compute two multiply-adds for each weight instead of one.
+INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
+
+INLINE float16 tile_weight(const global uchar *b, uint g, uint k, float16 scale, float16 offset)
+{
+	return tile_quant(b, g, k);
+}
 #endif

@@ -1,10 +1,8 @@
-// f16.cl - F16: halfs. A step is 32 values. The scale is 1; the compiler removes it.
+// f16.cl - F16: halfs. A step is 32 values.
 #include "common.cl"
 
 #define STEP_LEN 32
 #define STEP_BYTES 64
 #define GROUP_LEN 32
-
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
 
 INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * EVN_TILE_ROWS * k); }

@@ -1,10 +1,8 @@
-// f32.cl - F32. A step is 32 values. The scale is 1; the compiler removes it.
+// f32.cl - F32. A step is 32 values.
 #include "common.cl"
 
 #define STEP_LEN 32
 #define STEP_BYTES 128
 #define GROUP_LEN 32
-
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = 1.0f; }
 
 INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return vload16(k, (const global float *)b); }
