@@ -12,16 +12,15 @@
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, stands for a broken byte that the vocabulary lacks */
 
 typedef struct {
-	int32_t left, right;
-	uint32_t rank;
-	int32_t merged; /* -1: free slot */
-} merge_rule;
+	int32_t left, right; /* the key */
+	int32_t merged;
+} merge_rule; /* its index is its rank */
 
 struct evn_bpe {
 	const evn_vocab *vocab;
 	evn_pretokenizer *pretokenizer;
-	merge_rule *rules; /* open addressing */
-	uint32_t rule_mask;
+	merge_rule *rules;
+	evn_table rules_by_pair;
 	int32_t byte_ids[256]; /* -1: none */
 };
 
@@ -84,13 +83,9 @@ size_t evn_bpe_spell(evn_str text, char *out)
 	return n;
 }
 
-static uint32_t slot_of(const evn_bpe *b, int32_t left, int32_t right)
+static evn_key pair_of(const void *rules, uint32_t rank)
 {
-	uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-	uint32_t at = (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & b->rule_mask; /* Fibonacci hashing */
-	while (b->rules[at].merged >= 0 && (b->rules[at].left != left || b->rules[at].right != right))
-		at = (at + 1) & b->rule_mask;
-	return at;
+	return (evn_key){(const merge_rule *)rules + rank, offsetof(merge_rule, merged)};
 }
 
 /* A merge is written as two tokens with a space between. Their joined text must be a token. */
@@ -115,9 +110,8 @@ static evn_status add_rule(evn_bpe *b, uint32_t rank, evn_str merge, evn_error *
 						left < 0    ? "the left part"
 						: right < 0 ? "the right part"
 									: "the joined text");
-	merge_rule *rule = &b->rules[slot_of(b, left, right)];
-	if (rule->merged < 0)
-		*rule = (merge_rule){left, right, rank, merged};
+	b->rules[rank] = (merge_rule){left, right, merged};
+	evn_table_add(&b->rules_by_pair, rank); /* of equal pairs the first counts */
 	return EVN_OK;
 }
 
@@ -131,15 +125,10 @@ static evn_status load_rules(evn_bpe *b, const evn_gguf *g, evn_error *err)
 	if (merges->count > INT32_MAX / 2)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s: tokenizer.ggml.merges has %" PRIu64 " entries", b->vocab->file,
 						merges->count);
-	size_t n_slots = 4;
-	while (n_slots < 2 * merges->count)
-		n_slots *= 2;
-	b->rules = malloc(n_slots * sizeof *b->rules);
+	b->rules = malloc((merges->count + 1) * sizeof *b->rules); /* there may be none */
 	if (!b->rules)
-		return evn_fail_memory(err, "tokenizer", n_slots * sizeof *b->rules);
-	b->rule_mask = (uint32_t)(n_slots - 1);
-	for (size_t i = 0; i < n_slots; i++)
-		b->rules[i].merged = -1;
+		return evn_fail_memory(err, "tokenizer", merges->count * sizeof *b->rules);
+	EVN_TRY(evn_table_create(&b->rules_by_pair, (uint32_t)merges->count, pair_of, b->rules, "tokenizer", err));
 	for (uint32_t rank = 0; rank < merges->count; rank++)
 		EVN_TRY(add_rule(b, rank, merges->strings[rank], err));
 	return EVN_OK;
@@ -180,6 +169,7 @@ void evn_bpe_free(evn_bpe *b)
 	if (!b)
 		return;
 	evn_pretokenizer_free(b->pretokenizer);
+	evn_table_clear(&b->rules_by_pair);
 	free(b->rules);
 	free(b);
 }
@@ -190,10 +180,10 @@ static void find_rule(const void *user, uint32_t begin, evn_symbol *left, const 
 {
 	const evn_bpe *b = user;
 	(void)begin;
-	const merge_rule *rule = &b->rules[slot_of(b, left->id, right->id)];
-	if (rule->merged >= 0) {
-		left->rank = rule->rank;
-		left->merged = rule->merged;
+	const uint32_t rank = evn_table_find(&b->rules_by_pair, (int32_t[]){left->id, right->id}, 2 * sizeof left->id);
+	if (rank != EVN_NOT_FOUND) {
+		left->rank = rank;
+		left->merged = b->rules[rank].merged;
 	}
 }
 

@@ -1,7 +1,9 @@
-/* gguf.c - the GGUF parser: a cursor over memory that keeps its first error, two tables, and their sorted indexes.
+/* gguf.c - the GGUF parser: a cursor over memory that keeps its first error, two lists, and hash tables of their
+ * names.
  *
  * Layout: magic, version, counts; keys with typed values; tensor descriptions; padding to general.alignment; data. */
 #include "model/gguf.h"
+#include "base/table.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -26,7 +28,7 @@ struct evn_gguf {
 	uint64_t header_bytes;
 	evn_gguf_value *values;
 	evn_tensor *tensors;
-	uint32_t *values_by_key, *tensors_by_name; /* sorted indices: n log n for any names */
+	evn_table values_by_key, tensors_by_name;
 };
 
 /* ---- the cursor ------------------------------------------------------------------------------------------------ */
@@ -177,68 +179,28 @@ static void take_value(cursor *c, evn_gguf_value *v, uint32_t i)
 
 /* ---- the index by name ----------------------------------------------------------------------------------------- */
 
-static int compare_names(evn_str a, evn_str b)
+static evn_key value_key(const void *values, uint32_t i)
 {
-	int order = memcmp(a.text, b.text, (size_t)(a.length < b.length ? a.length : b.length));
-	return order ? order : (a.length > b.length) - (a.length < b.length);
+	const evn_str *key = &((const evn_gguf_value *)values)[i].key;
+	return (evn_key){key->text, (size_t)key->length};
 }
 
-static evn_str value_key(const evn_gguf *g, uint32_t i) { return g->values[i].key; }
-static evn_str tensor_name(const evn_gguf *g, uint32_t i) { return g->tensors[i].name; }
-
-typedef evn_str (*name_of)(const evn_gguf *g, uint32_t i);
-
-/* Merge sort takes n log n for any names, so no file can make it quadratic. */
-static void sort_names(const evn_gguf *g, name_of name, uint32_t *index, uint32_t *scratch, uint32_t n)
+static evn_key tensor_name(const void *tensors, uint32_t i)
 {
-	if (n < 2)
-		return;
-	uint32_t half = n / 2, a = 0, b = half;
-	sort_names(g, name, index, scratch, half);
-	sort_names(g, name, index + half, scratch, n - half);
-	for (uint32_t i = 0; i < n; i++) {
-		bool first = b == n || (a < half && compare_names(name(g, index[a]), name(g, index[b])) <= 0);
-		scratch[i] = first ? index[a++] : index[b++];
-	}
-	memcpy(index, scratch, n * sizeof *index);
+	const evn_str *name = &((const evn_tensor *)tensors)[i].name;
+	return (evn_key){name->text, (size_t)name->length};
 }
 
-static uint32_t *sorted_index(cursor *c, const evn_gguf *g, name_of name, uint32_t n, const char *what)
+static void make_index(cursor *c, evn_table *index, evn_key_fn key, const void *entries, uint32_t n, const char *what)
 {
-	if (c->status != EVN_OK || n == 0)
-		return NULL;
-	uint32_t *index = malloc(2 * (size_t)n * sizeof *index); /* the second half is scratch space */
-	if (!index) {
-		c->status = evn_fail_memory(c->err, c->name, 2 * (uint64_t)n * sizeof *index);
-		return NULL;
+	if (c->status == EVN_OK)
+		c->status = evn_table_create(index, n, key, entries, c->name, c->err);
+	for (uint32_t i = 0; i < n && c->status == EVN_OK; i++) {
+		const evn_key name = key(entries, i);
+		if (!evn_table_add(index, i))
+			fail_at(c, EVN_ERR_FORMAT, (uint64_t)((const uint8_t *)name.data - c->start), "%s \"%.*s\" appears twice",
+					what, (int)(name.size < 100 ? name.size : 100), (const char *)name.data);
 	}
-	for (uint32_t i = 0; i < n; i++)
-		index[i] = i;
-	sort_names(g, name, index, index + n, n);
-	for (uint32_t i = 1; i < n; i++) {
-		evn_str s = name(g, index[i]);
-		if (compare_names(name(g, index[i - 1]), s) == 0)
-			fail_at(c, EVN_ERR_FORMAT, (uint64_t)((const uint8_t *)s.text - c->start), "%s \"%.*s\" appears twice",
-					what, (int)(s.length < 100 ? s.length : 100), s.text);
-	}
-	return index;
-}
-
-/* The index of the entry called `wanted`, or n. */
-static uint32_t find_name(const evn_gguf *g, name_of name, const uint32_t *index, uint32_t n, const char *wanted)
-{
-	evn_str want = {wanted, strlen(wanted)};
-	for (uint32_t low = 0, high = n; low < high;) {
-		uint32_t middle = low + (high - low) / 2;
-		int order = compare_names(name(g, index[middle]), want);
-		if (order == 0)
-			return index[middle];
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return n;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------------------------- */
@@ -413,11 +375,11 @@ static void parse(cursor *c, evn_gguf *g)
 	}
 	for (; g->n_values < n_values && c->status == EVN_OK; g->n_values++)
 		take_value(c, &g->values[g->n_values], g->n_values);
-	g->values_by_key = sorted_index(c, g, value_key, g->n_values, "metadata key");
+	make_index(c, &g->values_by_key, value_key, g->values, g->n_values, "metadata key");
 	uint64_t alignment = read_alignment(c, g);
 	for (; g->n_tensors < n_tensors && c->status == EVN_OK; g->n_tensors++)
 		take_tensor(c, &g->tensors[g->n_tensors], g->n_tensors, alignment);
-	g->tensors_by_name = sorted_index(c, g, tensor_name, g->n_tensors, "tensor name");
+	make_index(c, &g->tensors_by_name, tensor_name, g->tensors, g->n_tensors, "tensor name");
 	place_tensors(c, g, alignment);
 }
 
@@ -447,8 +409,8 @@ void evn_gguf_free(evn_gguf *g)
 		free((void *)(uintptr_t)g->values[i].strings);
 	free(g->values);
 	free(g->tensors);
-	free(g->values_by_key);
-	free(g->tensors_by_name);
+	evn_table_clear(&g->values_by_key);
+	evn_table_clear(&g->tensors_by_name);
 	free(g->name);
 	free(g);
 }
@@ -467,7 +429,7 @@ const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i)
 
 const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key)
 {
-	return evn_gguf_value_at(g, find_name(g, value_key, g->values_by_key, g->n_values, key));
+	return evn_gguf_value_at(g, evn_table_find(&g->values_by_key, key, strlen(key)));
 }
 
 uint32_t evn_gguf_n_tensors(const evn_gguf *g) { return g->n_tensors; }
@@ -479,7 +441,7 @@ const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i)
 
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name)
 {
-	return evn_gguf_tensor_at(g, find_name(g, tensor_name, g->tensors_by_name, g->n_tensors, name));
+	return evn_gguf_tensor_at(g, evn_table_find(&g->tensors_by_name, name, strlen(name)));
 }
 
 void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values)

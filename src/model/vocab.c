@@ -10,34 +10,23 @@
 
 int32_t evn_vocab_find(const evn_vocab *v, const char *text, size_t length)
 {
-	uint64_t hash = evn_hash(EVN_HASH_START, text, length);
-	for (uint32_t at = (uint32_t)hash & v->slot_mask; v->slots[at]; at = (at + 1) & v->slot_mask) {
-		evn_str s = v->texts[v->slots[at] - 1];
-		if (s.length == length && memcmp(s.text, text, length) == 0)
-			return (int32_t)(v->slots[at] - 1);
-	}
-	return -1;
+	uint32_t id = evn_table_find(&v->ids, text, length);
+	return id == EVN_NOT_FOUND ? -1 : (int32_t)id;
+}
+
+static evn_key text_of(const void *texts, uint32_t id)
+{
+	const evn_str *s = (const evn_str *)texts + id;
+	return (evn_key){s->text, (size_t)s->length};
 }
 
 /* Empty tokens are left out: they match nothing. Of equal texts the first counts. */
 static evn_status build_table(evn_vocab *v, evn_error *err)
 {
-	uint32_t n_slots = 4;
-	while (n_slots < 2 * v->n)
-		n_slots *= 2;
-	v->slots = calloc(n_slots, sizeof *v->slots);
-	if (!v->slots)
-		return evn_fail_memory(err, "vocabulary", n_slots * sizeof *v->slots);
-	v->slot_mask = n_slots - 1;
-	for (uint32_t id = 0; id < v->n; id++) {
-		evn_str s = v->texts[id];
-		if (s.length == 0 || evn_vocab_find(v, s.text, (size_t)s.length) >= 0)
-			continue;
-		uint32_t at = (uint32_t)evn_hash(EVN_HASH_START, s.text, (size_t)s.length) & v->slot_mask;
-		while (v->slots[at])
-			at = (at + 1) & v->slot_mask;
-		v->slots[at] = id + 1;
-	}
+	EVN_TRY(evn_table_create(&v->ids, v->n, text_of, v->texts, "vocabulary", err));
+	for (uint32_t id = 0; id < v->n; id++)
+		if (v->texts[id].length)
+			evn_table_add(&v->ids, id);
 	return EVN_OK;
 }
 
@@ -206,7 +195,7 @@ void evn_vocab_clear(evn_vocab *v)
 {
 	free(v->types);
 	free(v->ends);
-	free(v->slots);
+	evn_table_clear(&v->ids);
 	*v = (evn_vocab){0};
 }
 

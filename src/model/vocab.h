@@ -3,6 +3,7 @@
 #ifndef EVN_VOCAB_H
 #define EVN_VOCAB_H
 
+#include "base/table.h"
 #include "model/gguf.h"
 
 #define EVN_TOKEN_MAX_BYTES 4096u /* of one token's text; the longest in use have 1024 bytes */
@@ -23,9 +24,8 @@ typedef struct {
 	uint32_t n;
 	uint32_t max_bytes; /* the length of the longest text */
 	uint8_t *types;
-	bool *ends;      /* the token ends a generation */
-	uint32_t *slots; /* open addressing: id + 1, or 0 for a free slot */
-	uint32_t slot_mask;
+	bool *ends;    /* the token ends a generation */
+	evn_table ids; /* by text */
 } evn_vocab;
 
 /* g must outlive *v. */
