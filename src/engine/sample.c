@@ -1,23 +1,31 @@
 /* sample.c - draws the next token from the logits: repeat penalty, top-k, top-p, min-p, temperature, then the
- * draw. */
+ * draw. Every step takes time in proportion to the vocabulary, whatever the options and the logits are. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/base.h"
 
+/* Where the best candidates end: with the first n_equal of those that have this key. */
 typedef struct {
-	int32_t id;
-	float logit;
-} candidate;
+	uint32_t key, n_equal;
+} end_point;
 
+/* Arrays of the vocabulary's size. */
 struct evn_sampler {
 	evn_sample_options o;
 	uint32_t vocab;
-	bool *banned; /* (vocab) */
+	int32_t *banned;
+	uint32_t n_banned;
 	evn_random random;
-	candidate *candidates;
-	float *probabilities;
+	/* The candidates that the cuts have left, in the order of their ids. A key stands for a logit; the most likely
+	 * token has the smallest. */
+	uint32_t n_candidates, best_key;
+	uint32_t *keys, *places;
+	int32_t *ids;
+	float *weights;
 	int32_t *recent; /* ring buffer of the last accepted ids */
 	uint32_t n_recent, next_recent;
 };
@@ -61,13 +69,15 @@ evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, ui
 	s->o = *o;
 	s->vocab = vocab;
 	s->random.state = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL) ^ evn_now_ns();
-	s->banned = calloc(vocab, sizeof *s->banned);
-	s->candidates = malloc(vocab * sizeof *s->candidates);
-	s->probabilities = malloc(vocab * sizeof *s->probabilities);
+	s->banned = malloc(vocab * sizeof *s->banned);
+	s->keys = malloc(vocab * sizeof *s->keys);
+	s->places = malloc(vocab * sizeof *s->places);
+	s->ids = malloc(vocab * sizeof *s->ids);
+	s->weights = malloc(vocab * sizeof *s->weights);
 	s->recent = malloc(((size_t)o->repeat_last_n + 1) * sizeof *s->recent);
-	if (!s->banned || !s->candidates || !s->probabilities || !s->recent) {
+	if (!s->banned || !s->keys || !s->places || !s->ids || !s->weights || !s->recent) {
 		evn_sampler_free(s);
-		return evn_fail_memory(err, "sampler", vocab * (sizeof *s->candidates + sizeof *s->probabilities));
+		return evn_fail_memory(err, "sampler", 5 * vocab * sizeof *s->keys);
 	}
 	*out = s;
 	return EVN_OK;
@@ -78,8 +88,10 @@ void evn_sampler_free(evn_sampler *s)
 	if (!s)
 		return;
 	free(s->banned);
-	free(s->candidates);
-	free(s->probabilities);
+	free(s->keys);
+	free(s->places);
+	free(s->ids);
+	free(s->weights);
 	free(s->recent);
 	free(s);
 }
@@ -97,124 +109,208 @@ void evn_sampler_accept(evn_sampler *s, int32_t id)
 
 void evn_sampler_ban(evn_sampler *s, int32_t id)
 {
-	if (id >= 0 && (uint32_t)id < s->vocab)
-		s->banned[id] = true;
+	bool again = false;
+	for (uint32_t i = 0; i < s->n_banned && !again; i++)
+		again = s->banned[i] == id;
+	if (!again && id >= 0 && (uint32_t)id < s->vocab)
+		s->banned[s->n_banned++] = id;
+}
+
+/* Larger logits have smaller keys. 0 and -0 are equal and have the same key. */
+static uint32_t key_of(float logit)
+{
+	uint32_t bits;
+	logit += 0.0f; /* -0 becomes 0 */
+	memcpy(&bits, &logit, sizeof bits);
+	return bits ^ (((bits >> 31) - 1) & 0x7fffffffu);
+}
+
+static float logit_of(uint32_t key)
+{
+	const uint32_t bits = key ^ (((key >> 31) - 1) & 0x7fffffffu);
+	float logit;
+	memcpy(&logit, &bits, sizeof logit);
+	return logit;
+}
+
+static evn_status bad_logit(const float *logits, evn_error *err)
+{
+	uint32_t i = 0;
+	while (logits[i] < INFINITY)
+		i++;
+	return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is %s", i,
+					isnan(logits[i]) ? "not a number" : "infinite");
 }
 
 /* Keskar et al. 2019: the logit of a seen token is divided if it is positive and multiplied if it is negative, once
  * for each token. */
-static void penalise(evn_sampler *s)
+static float penalised(float logit, float penalty)
 {
-	if (s->o.repeat_penalty == 1.0f)
-		return;
-	for (uint32_t i = 0; i < s->n_recent; i++) {
-		bool again = false;
-		for (uint32_t k = 0; k < i && !again; k++)
-			again = s->recent[k] == s->recent[i];
-		if (again || (uint32_t)s->recent[i] >= s->vocab)
-			continue;
-		float *logit = &s->candidates[s->recent[i]].logit;
-		*logit = *logit > 0 ? *logit / s->o.repeat_penalty : *logit * s->o.repeat_penalty;
-	}
-}
-
-static int by_logit(const void *a, const void *b)
-{
-	const candidate *x = a, *y = b;
-	if (x->logit != y->logit)
-		return x->logit > y->logit ? -1 : 1;
-	return x->id < y->id ? -1 : 1;
-}
-
-/* Puts the k best, sorted, at the front. Insertion costs about V + k^2 ln(V/k) steps for a vocabulary of V. */
-static uint32_t keep_top_k(evn_sampler *s)
-{
-	uint32_t k = s->o.top_k && (uint32_t)s->o.top_k < s->vocab ? (uint32_t)s->o.top_k : s->vocab;
-	if (k == s->vocab) {
-		qsort(s->candidates, s->vocab, sizeof *s->candidates, by_logit);
-		return k;
-	}
-	candidate *c = s->candidates; /* insertion into the sorted first k */
-	for (uint32_t i = 1; i < s->vocab; i++) {
-		candidate v = c[i];
-		uint32_t at = i < k ? i : k;
-		if (at == k && by_logit(&v, &c[k - 1]) > 0)
-			continue;
-		if (at == k)
-			at = k - 1;
-		while (at > 0 && by_logit(&v, &c[at - 1]) < 0) {
-			c[at] = c[at - 1];
-			at--;
-		}
-		c[at] = v;
-	}
-	return k;
-}
-
-/* The probabilities of the first n at temperature 1 decide top-p and min-p, as in llama.cpp's default order. */
-static uint32_t truncate(evn_sampler *s, uint32_t n)
-{
-	double sum = 0, so_far = 0;
-	for (uint32_t i = 0; i < n; i++)
-		sum += s->probabilities[i] = expf(s->candidates[i].logit - s->candidates[0].logit);
-	uint32_t kept = n;
-	for (uint32_t i = 0; i < n && s->o.top_p < 1; i++) {
-		so_far += s->probabilities[i];
-		if (so_far >= s->o.top_p * sum) {
-			kept = i + 1;
-			break;
-		}
-	}
-	while (kept > 1 && s->probabilities[kept - 1] < s->o.min_p)
-		kept--; /* min-p is relative to the best token, whose probability here is 1 */
-	return kept;
+	return logit > 0 ? fminf(logit / penalty, FLT_MAX) : logit * penalty;
 }
 
 /* A token with a logit of -infinity cannot be drawn. At least one other token must be left. */
-static evn_status take_logits(evn_sampler *s, const float *logits, evn_error *err)
+static evn_status read_logits(evn_sampler *s, const float *logits, evn_error *err)
 {
-	bool any = false;
-	for (uint32_t i = 0; i < s->vocab; i++) {
-		if (isnan(logits[i]) || logits[i] == INFINITY)
-			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %u is %s", i,
-							isnan(logits[i]) ? "not a number" : "infinite");
-		s->candidates[i] = (candidate){(int32_t)i, s->banned[i] ? -INFINITY : logits[i]};
-		any |= s->candidates[i].logit > -INFINITY;
+	const uint32_t never = key_of(-INFINITY), n = s->n_candidates = s->vocab;
+	uint32_t *const keys = s->keys, best = never, n_bad = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		n_bad += !(logits[i] < INFINITY);
+		keys[i] = key_of(logits[i]);
 	}
-	return any ? EVN_OK
+	if (n_bad)
+		return bad_logit(logits, err);
+	for (uint32_t i = 0; i < s->n_recent; i++)
+		if ((uint32_t)s->recent[i] < n)
+			keys[s->recent[i]] = key_of(penalised(logits[s->recent[i]], s->o.repeat_penalty));
+	for (uint32_t i = 0; i < s->n_banned; i++)
+		keys[s->banned[i]] = never;
+	for (uint32_t i = 0; i < n; i++) {
+		best = keys[i] < best ? keys[i] : best;
+		s->ids[i] = (int32_t)i;
+	}
+	s->best_key = best;
+	return best < never
+			   ? EVN_OK
 			   : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
 }
 
-static int32_t most_likely(const evn_sampler *s)
+/* ---- the best candidates -------------------------------------------------------------------------------------- */
+
+/* A key has three digits. The first takes the sign, the exponent and four more bits: so ordinary logits have a
+ * hundred different ones. */
+#define DIGITS 3
+#define FIRST_BITS 13
+static const struct {
+	int shift, bits;
+} digits[DIGITS] = {{19, FIRST_BITS}, {9, 10}, {0, 9}};
+
+/* Of the digit's values, the first one up to which the sums reach what is left of the limit, or the last one that has
+ * any. Takes the sums before it from the limit. */
+static uint32_t find_value(const double *sums, uint32_t n_values, double *limit)
 {
-	uint32_t best = 0;
-	for (uint32_t i = 1; i < s->vocab; i++)
-		if (s->candidates[i].logit > s->candidates[best].logit)
-			best = i;
-	return (int32_t)best;
+	uint32_t value = 0;
+	double before = 0, so_far = 0;
+	for (uint32_t i = 0; i < n_values && so_far < *limit; i++)
+		if (sums[i] > 0) {
+			value = i;
+			before = so_far;
+			so_far += sums[i];
+		}
+	*limit -= before;
+	return value;
+}
+
+/* The candidates at n of the places (NULL: the first n), by the digit's value: the sums of their weights, 1 each
+ * without weights. */
+static void add_weights(const evn_sampler *s, const float *weights, const uint32_t *places, uint32_t n, int d,
+						double *sums)
+{
+	const uint32_t mask = (1u << digits[d].bits) - 1, *const keys = s->keys;
+	memset(sums, 0, sizeof *sums << digits[d].bits);
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t place = places ? places[i] : i;
+		sums[keys[place] >> digits[d].shift & mask] += weights ? (double)weights[place] : 1;
+	}
+}
+
+/* The fewest best candidates whose weights add up to the limit. Candidates with equal logits are in the order of
+ * their ids. Nothing is sorted: the digits of the last candidate's key are found one after the other, each among the
+ * candidates that have the digits before it. */
+static end_point find_end(const evn_sampler *s, const float *weights, double limit)
+{
+	const uint32_t *const keys = s->keys;
+	uint32_t n = s->n_candidates, *const places = s->places;
+	double sums[1 << FIRST_BITS], so_far = 0;
+	end_point end = {0, 0};
+	for (int d = 0; d < DIGITS; d++) {
+		uint32_t n_left = 0;
+		add_weights(s, weights, d ? places : NULL, n, d, sums);
+		end.key = end.key << digits[d].bits | find_value(sums, 1u << digits[d].bits, &limit);
+		for (uint32_t i = 0; i < n; i++) {
+			places[n_left] = d ? places[i] : i;
+			n_left += keys[places[n_left]] >> digits[d].shift == end.key;
+		}
+		n = n_left;
+	}
+	for (; end.n_equal < n && so_far < limit; end.n_equal++)
+		so_far += weights ? (double)weights[places[end.n_equal]] : 1;
+	return end;
+}
+
+/* Keeps the candidates up to there. */
+static void keep(evn_sampler *s, end_point end)
+{
+	const uint32_t n = s->n_candidates;
+	uint32_t n_kept = 0, n_equal = 0, *const keys = s->keys;
+	int32_t *const ids = s->ids;
+	for (uint32_t i = 0; i < n; i++)
+		if (keys[i] <= end.key && (keys[i] < end.key || n_equal++ < end.n_equal)) {
+			keys[n_kept] = keys[i];
+			ids[n_kept++] = ids[i];
+		}
+	s->n_candidates = n_kept;
+}
+
+/* The largest key whose probability at temperature 1 is at least min_p. */
+static uint32_t last_key(const evn_sampler *s)
+{
+	const float top = logit_of(s->best_key);
+	uint32_t low = s->best_key, high = key_of(-INFINITY);
+	while (low < high) {
+		const uint32_t middle = low + (high - low + 1) / 2;
+		if (expf(logit_of(middle) - top) < s->o.min_p)
+			high = middle - 1;
+		else
+			low = middle;
+	}
+	return low;
+}
+
+/* The weight of a token is its probability at a temperature, relative to the best token's. Returns the sum. */
+static double compute_weights(evn_sampler *s, float temp)
+{
+	const float top = logit_of(s->best_key);
+	const uint32_t n = s->n_candidates, *const keys = s->keys;
+	float *const weights = s->weights;
+	double sum = 0;
+	for (uint32_t i = 0; i < n; i++)
+		weights[i] = (logit_of(keys[i]) - top) / temp;
+	for (uint32_t i = 0; i < n; i++)
+		sum += weights[i] = expf(weights[i]);
+	return sum;
+}
+
+/* The probabilities at temperature 1 among the tokens that top-k leaves decide top-p and min-p, as in llama.cpp's
+ * default order. */
+static void cut(evn_sampler *s)
+{
+	const evn_sample_options *o = &s->o;
+	if (o->top_k && (uint32_t)o->top_k < s->vocab)
+		keep(s, find_end(s, NULL, o->top_k));
+	if (o->top_p < 1)
+		keep(s, find_end(s, s->weights, (double)o->top_p * compute_weights(s, 1)));
+	if (o->min_p > 0)
+		keep(s, (end_point){.key = last_key(s), .n_equal = UINT32_MAX});
+}
+
+static int32_t id_at(const evn_sampler *s, end_point end)
+{
+	uint32_t i = 0;
+	for (uint32_t n_equal = 0;; i++)
+		if (s->keys[i] == end.key && ++n_equal == end.n_equal)
+			return s->ids[i];
 }
 
 evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err)
 {
-	EVN_TRY(take_logits(s, logits, err));
-	penalise(s);
+	EVN_TRY(read_logits(s, logits, err));
 	if (s->o.temp == 0) {
-		*id = most_likely(s);
+		*id = id_at(s, (end_point){s->best_key, 1});
 		return EVN_OK;
 	}
-	uint32_t n = truncate(s, keep_top_k(s));
-	double sum = 0, so_far = 0;
-	for (uint32_t i = 0; i < n; i++)
-		sum += s->probabilities[i] = expf((s->candidates[i].logit - s->candidates[0].logit) / s->o.temp);
-	double at = evn_random_uniform(&s->random) * sum;
-	uint32_t chosen = n - 1;
-	for (uint32_t i = 0; i < n; i++) {
-		so_far += s->probabilities[i];
-		if (at < so_far) {
-			chosen = i;
-			break;
-		}
-	}
-	*id = s->candidates[chosen].id;
+	cut(s);
+	const double at = compute_weights(s, s->o.temp) * evn_random_uniform(&s->random);
+	*id = id_at(s, find_end(s, s->weights, nextafter(at, INFINITY)));
 	return EVN_OK;
 }

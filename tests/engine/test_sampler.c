@@ -3,6 +3,9 @@
 #include "engine/harness.h"
 
 #include <math.h>
+#include <time.h>
+
+#include "base/base.h"
 
 #define VOCAB 8
 
@@ -210,6 +213,21 @@ static void test_repeat_penalty(void **at)
 	evn_sampler_free(s);
 }
 
+/* A penalty below 1 can exceed the largest number. */
+static void test_repeat_penalty_has_an_end(void **at)
+{
+	evn_sample_options o = plain(1, 1);
+	const float large[VOCAB] = {1e38f, -1e38f, 0, 0, 0, 0, 0, 0};
+	(void)at;
+	o.repeat_penalty = 1e-3f;
+	evn_sampler *s = make(o);
+	evn_sampler_accept(s, 0);
+	evn_sampler_accept(s, 1);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(draw(s, large), 0);
+	evn_sampler_free(s);
+}
+
 static void test_repeat_window(void **at)
 {
 	evn_sample_options o = plain(0, 1);
@@ -361,17 +379,160 @@ static void test_wrong_options(void **at)
 	evn_sampler_free(NULL);
 }
 
+/* ---- against a sampler that sorts everything ---------------------------------------------------------------------
+ */
+
+#define MANY 3000u
+
+static const float *sorted_logits;
+
+static int by_logit(const void *a, const void *b)
+{
+	const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+	if (sorted_logits[x] != sorted_logits[y])
+		return sorted_logits[x] > sorted_logits[y] ? -1 : 1;
+	return x < y ? -1 : 1;
+}
+
+static int32_t draw_from_sorted(const evn_sample_options *o, const float *l, evn_random *random)
+{
+	static int32_t ids[MANY];
+	uint32_t n = o->top_k && o->top_k < (int32_t)MANY ? (uint32_t)o->top_k : MANY, kept;
+	double sum = 0, so_far = 0, at;
+	for (uint32_t i = 0; i < MANY; i++)
+		ids[i] = (int32_t)i;
+	sorted_logits = l;
+	qsort(ids, MANY, sizeof *ids, by_logit);
+	for (uint32_t i = 0; i < n; i++)
+		sum += expf(l[ids[i]] - l[ids[0]]);
+	for (kept = o->top_p < 1 ? 0 : n; kept < n && so_far < o->top_p * sum; kept++)
+		so_far += expf(l[ids[kept]] - l[ids[0]]);
+	while (kept > 1 && expf(l[ids[kept - 1]] - l[ids[0]]) < o->min_p)
+		kept--;
+	sum = so_far = 0;
+	for (uint32_t i = 0; i < kept; i++)
+		sum += expf((l[ids[i]] - l[ids[0]]) / o->temp);
+	at = evn_random_uniform(random) * sum;
+	for (uint32_t i = 0; i < kept; i++)
+		if (at < (so_far += expf((l[ids[i]] - l[ids[0]]) / o->temp)))
+			return ids[i];
+	return ids[kept - 1];
+}
+
+/* Some logits are equal, 0 among them also as -0. */
+static float draw_logit(evn_random *numbers)
+{
+	const float logit = roundf(40 * (float)evn_random_normal(numbers)) / 16;
+	return logit == 0 ? copysignf(0, (float)evn_random_normal(numbers)) : logit;
+}
+
+static void test_cuts_are_those_of_a_sorted_vocabulary(void **at)
+{
+	static const struct {
+		int32_t k;
+		float p, min_p, temp;
+	} cuts[] = {{40, 0.95f, 0.05f, 0.8f}, {40, 1, 0, 1},           {1, 1, 0, 0.8f},     {0, 0.9f, 0, 0.8f},
+				{0, 1, 0.02f, 3},         {0, 0.8f, 0.001f, 0.8f}, {2999, 0.99f, 0, 2}, {0, 1, 0, 0.8f},
+				{2999, 1, 0, 1},          {1500, 1, 0, 50},        {MANY, 1, 0, 50}};
+	static float many[MANY];
+	evn_random numbers = {7};
+	(void)at;
+	for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
+		const evn_sample_options o = {.temp = cuts[c].temp,
+									  .top_k = cuts[c].k,
+									  .top_p = cuts[c].p,
+									  .min_p = cuts[c].min_p,
+									  .repeat_penalty = 1,
+									  .seed = 5};
+		evn_random random = {5};
+		evn_error err = {0};
+		evn_sampler *s;
+		require_ok(evn_sampler_create(&s, &o, MANY, &err));
+		for (int i = 0; i < 50; i++) {
+			for (uint32_t v = 0; v < MANY; v++)
+				many[v] = v % 100 == 99 ? -INFINITY : draw_logit(&numbers);
+			assert_int_equal(draw(s, many), draw_from_sorted(&o, many, &random));
+		}
+		evn_sampler_free(s);
+	}
+}
+
+/* ---- time --------------------------------------------------------------------------------------------------------
+ */
+
+enum { LARGE = 300000 };
+
+static double seconds_to_sort(const float *l)
+{
+	int32_t *ids = malloc(LARGE * sizeof *ids);
+	assert_non_null(ids);
+	for (int32_t i = 0; i < LARGE; i++)
+		ids[i] = i;
+	sorted_logits = l;
+	const clock_t began = clock();
+	qsort(ids, LARGE, sizeof *ids, by_logit);
+	const clock_t ended = clock();
+	free(ids);
+	return (double)(ended - began) / CLOCKS_PER_SEC;
+}
+
+static double seconds_to_draw(evn_sample_options o, const float *l)
+{
+	evn_error err = {0};
+	evn_sampler *s;
+	require_ok(evn_sampler_create(&s, &o, LARGE, &err));
+	for (int32_t i = 0; i < o.repeat_last_n; i++)
+		evn_sampler_accept(s, i);
+	const clock_t began = clock();
+	draw(s, l);
+	const clock_t ended = clock();
+	evn_sampler_free(s);
+	return (double)(ended - began) / CLOCKS_PER_SEC;
+}
+
+/* A quadratic step would take a thousand times as long as qsort. The logits ascend: each token is better than all
+ * before it. */
+static void test_no_option_makes_a_draw_quadratic(void **at)
+{
+	evn_sample_options few = plain(1, 5), most = few, all = few, window = few;
+	float *ascending = malloc(LARGE * sizeof *ascending);
+	(void)at;
+	assert_non_null(ascending);
+	for (int i = 0; i < LARGE; i++)
+		ascending[i] = (float)i * 1e-4f;
+	few.top_k = 1000;
+	most.top_k = LARGE / 3;
+	window.repeat_last_n = LARGE;
+	window.repeat_penalty = 1.1f;
+	const evn_sample_options each[] = {few, most, all, window};
+	const double sorting = seconds_to_sort(ascending);
+	for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+		assert_true(seconds_to_draw(each[i], ascending) < 20 * sorting + 0.1);
+	free(ascending);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_greedy),        cmocka_unit_test(test_top_k),
-		cmocka_unit_test(test_top_p),         cmocka_unit_test(test_min_p),
-		cmocka_unit_test(test_frequencies),   cmocka_unit_test(test_frequencies_after_a_cut),
-		cmocka_unit_test(test_seeds),         cmocka_unit_test(test_repeat_penalty),
-		cmocka_unit_test(test_repeat_window), cmocka_unit_test(test_foreign_ids_are_ignored),
-		cmocka_unit_test(test_banned),        cmocka_unit_test(test_banned_and_penalised),
-		cmocka_unit_test(test_only_one_left), cmocka_unit_test(test_nothing_left),
-		cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_wrong_options),
+		cmocka_unit_test(test_greedy),
+		cmocka_unit_test(test_top_k),
+		cmocka_unit_test(test_top_p),
+		cmocka_unit_test(test_min_p),
+		cmocka_unit_test(test_frequencies),
+		cmocka_unit_test(test_frequencies_after_a_cut),
+		cmocka_unit_test(test_seeds),
+		cmocka_unit_test(test_repeat_penalty),
+		cmocka_unit_test(test_repeat_penalty_has_an_end),
+		cmocka_unit_test(test_repeat_window),
+		cmocka_unit_test(test_foreign_ids_are_ignored),
+		cmocka_unit_test(test_banned),
+		cmocka_unit_test(test_banned_and_penalised),
+		cmocka_unit_test(test_only_one_left),
+		cmocka_unit_test(test_nothing_left),
+		cmocka_unit_test(test_not_a_number),
+		cmocka_unit_test(test_wrong_options),
+		cmocka_unit_test(test_cuts_are_those_of_a_sorted_vocabulary),
+		cmocka_unit_test(test_no_option_makes_a_draw_quadratic),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
