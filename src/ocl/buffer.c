@@ -28,6 +28,31 @@ static evn_status create_buffer(evn_buf **out, evn_device *d, uint64_t bytes, cl
 	return EVN_OK;
 }
 
+/* Commands that are queued may still use the buffer when it is freed. The driver destroys it after the last of them,
+ * and only then may its pages go. */
+static void CL_CALLBACK give_back(cl_mem cl, void *chunk)
+{
+	(void)cl;
+	evn_pages_give_back(chunk);
+}
+
+static evn_status create_on_pages(evn_buf **out, evn_device *d, uint64_t bytes, void *host, evn_chunk *chunk,
+								  const char *what, evn_error *err)
+{
+	evn_status s = evn_buf_wrap(out, d, host, bytes, what, err);
+	if (s != EVN_OK) {
+		evn_pages_give_back(chunk);
+		return s;
+	}
+	cl_int code = clSetMemObjectDestructorCallback((*out)->cl, give_back, chunk);
+	if (code == CL_SUCCESS)
+		return EVN_OK;
+	evn_buf_free(*out);
+	*out = NULL;
+	evn_pages_give_back(chunk);
+	return evn_cl_fail(err, d, "clSetMemObjectDestructorCallback", what, code);
+}
+
 static evn_status count_held(evn_status s, evn_buf *b, uint64_t bytes)
 {
 	if (s == EVN_OK) {
@@ -45,11 +70,7 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_take(d, bytes, &chunk) : NULL;
 	evn_status s;
 	if (host) {
-		s = evn_buf_wrap(out, d, host, bytes, what, err);
-		if (s == EVN_OK)
-			(*out)->chunk = chunk;
-		else
-			evn_pages_give_back(d, chunk);
+		s = create_on_pages(out, d, bytes, host, chunk, what, err);
 		return count_held(s, *out, bytes);
 	}
 	/* On unified memory the host can map every buffer without a copy. */
@@ -88,7 +109,6 @@ void evn_buf_free(evn_buf *b)
 		return;
 	clReleaseMemObject(b->cl);
 	atomic_fetch_sub(&b->device->held_bytes, b->held_bytes);
-	evn_pages_give_back(b->device, b->chunk);
 	free(b);
 }
 

@@ -51,7 +51,6 @@ struct evn_buf {
 	cl_mem cl;
 	uint64_t bytes, held_bytes; /* held_bytes is 0 if the memory is the caller's */
 	evn_device *device;
-	evn_chunk *chunk; /* the chunk of its memory, NULL if it has none */
 	uint64_t serial;  /* unique in the process; never 0 */
 };
 
@@ -120,6 +119,6 @@ evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t 
 
 /* Zeroed host memory, valid until it is given back. NULL if there is none. Thread-safe (pages.c). */
 void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk);
-void evn_pages_give_back(evn_device *d, evn_chunk *chunk); /* chunk may be NULL */
+void evn_pages_give_back(evn_chunk *chunk); /* NULL: does nothing */
 
 #endif

@@ -1,7 +1,7 @@
 /* pages.c - memory for devices that compute in the host's memory, in huge pages if the system has them. A token reads
  * all weights once, from end to end. With 4 KiB pages this waits for address translation every few hundred bytes
  * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other. A
- * chunk is freed with its last buffer. */
+ * chunk is freed when the driver has destroyed the last of its buffers, which it does in a thread of its own choice. */
 #include "ocl/internal.h"
 
 #include <stdlib.h>
@@ -14,12 +14,12 @@
 struct evn_chunk {
 	uint8_t *mapped, *begin; /* the mapping, and its first huge page */
 	uint64_t mapped_bytes, bytes, used;
-	unsigned users; /* the buffers, and the device while it takes buffers from the chunk */
+	atomic_uint users; /* the buffers, and the device while it takes buffers from the chunk */
 };
 
-static void release(evn_chunk *c)
+void evn_pages_give_back(evn_chunk *c)
 {
-	if (!c || --c->users > 0) /* the device is one of the users */
+	if (!c || atomic_fetch_sub(&c->users, 1) > 1)
 		return;
 	munmap(c->mapped, c->mapped_bytes);
 	free(c);
@@ -50,22 +50,15 @@ void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk)
 	uint64_t size = evn_round_up(bytes, ALIGN_BYTES);
 	pthread_mutex_lock(&d->lock);
 	if (!d->chunk || d->chunk->bytes - d->chunk->used < size) {
-		release(d->chunk);
+		evn_pages_give_back(d->chunk);
 		d->chunk = make_chunk(size > CHUNK_BYTES ? size : CHUNK_BYTES);
 	}
 	if (d->chunk) {
 		at = d->chunk->begin + d->chunk->used;
 		d->chunk->used += size;
-		d->chunk->users++;
+		atomic_fetch_add(&d->chunk->users, 1);
 	}
 	*chunk = d->chunk;
 	pthread_mutex_unlock(&d->lock);
 	return at;
-}
-
-void evn_pages_give_back(evn_device *d, evn_chunk *chunk)
-{
-	pthread_mutex_lock(&d->lock);
-	release(chunk);
-	pthread_mutex_unlock(&d->lock);
 }
