@@ -56,7 +56,8 @@ typedef struct evn_trainer evn_trainer;
 /* Shares that o leaves open follow the devices' GEMM rates; o->context and o->batch are ignored. */
 EVN_API evn_status evn_trainer_open(evn_trainer **out, const evn_train_options *t, const evn_options *o,
 									evn_error *err);
-/* One step. A loss or gradient that is not finite is an error that names the step; the parameters do not change. */
+/* One step. A loss or gradient that is not finite is EVN_ERR_LIMIT, which names the step; the parameters do not change.
+ * If only the held-out loss cannot be computed, the step is done all the same and counted. */
 EVN_API evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err);
 EVN_API evn_status evn_trainer_save(evn_trainer *t, evn_error *err);   /* writes the checkpoint */
 EVN_API evn_status evn_trainer_finish(evn_trainer *t, evn_error *err); /* writes output_path */

@@ -473,7 +473,7 @@ static double product_gflops(const evn_trainer *t)
 
 static evn_status not_finite(const evn_trainer *t, const char *what, double value, evn_error *err)
 {
-	return evn_fail(err, EVN_ERR_UNSUPPORTED,
+	return evn_fail(err, EVN_ERR_LIMIT,
 					"step %u: the %s is %g, so the step was not made; %s holds the last good state (a lower learning "
 					"rate may help)",
 					t->progress.step + 1, what, value, t->checkpoint_path);
@@ -534,12 +534,14 @@ evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err)
 		return evn_fail(err, EVN_ERR_USAGE, "all %u steps are done", t->o.steps);
 	EVN_TRY(learn(t, out, err));
 	out->tok_s = (double)t->n_tok.of_step * 1e9 / (double)(evn_now_ns() - began);
-	bool last = out->step == t->o.steps;
+	/* The step is done, whatever becomes of the held-out loss: nobody may take it again. */
+	const uint32_t at = t->progress.step++;
+	const bool last = out->step == t->o.steps;
+	t->loss[at] = (float)out->loss;
+	t->val_loss[at] = NAN;
 	if (evn_dataset_held_out(&t->data) && (last || (t->o.eval_every && out->step % t->o.eval_every == 0)))
 		EVN_TRY(evaluate(t, &out->val_loss, err));
-	t->loss[t->progress.step] = (float)out->loss;
-	t->val_loss[t->progress.step] = (float)out->val_loss;
-	t->progress.step++;
+	t->val_loss[at] = (float)out->val_loss;
 	return t->o.save_every && !last && out->step % t->o.save_every == 0 ? evn_trainer_save(t, err) : EVN_OK;
 }
 

@@ -65,6 +65,8 @@ static evn_status gradient_norm(evn_network *n, double *norm, evn_error *err)
 			if (p->pieces[k].shared)
 				EVN_TRY(subtract_others(n, p, &p->pieces[k], &squares, err));
 	}
+	if (squares < 0) /* f32 sums minus exact ones, of a rank that owns next to nothing of what it holds */
+		squares = 0;
 	float mine[16] = {(float)squares}, all[16] = {0};
 	EVN_TRY(evn_write(n->q, evn_comm_partial(n->comm, n->rank, 0), 0, mine, sizeof mine, err));
 	EVN_TRY(evn_write(n->q, n->total, 0, all, sizeof all, err));
