@@ -89,9 +89,10 @@ evn_driver_problem evn_devices_problem(const evn_device_list *l, size_t i)
 
 static evn_status select_devices(const evn_system *s, const char *devices, evn_pick *picks, size_t *n, evn_error *err)
 {
-	char *list = evn_strdup(devices ? devices : "all"), *rest = list, *item;
+	const char *asked = devices ? devices : "all";
+	char *list = evn_strdup(asked), *rest = list, *item;
 	if (!list)
-		return evn_fail_memory(err, "device list", strlen(devices));
+		return evn_fail_memory(err, "device list", strlen(asked));
 	evn_status status = EVN_OK;
 	for (size_t rule = 0; status == EVN_OK && (item = strsep(&rest, ",")); rule++)
 		status = evn_system_select(s, item, rule, picks, n, EVN_MAX_RANKS, err);

@@ -196,8 +196,8 @@ static evn_status take_shapes(tuning *t, const evn_model *m, evn_error *err)
 static evn_status select_devices(const tuning *t, size_t *out, size_t *n, evn_error *err)
 {
 	static const evn_device_rule all = {.match = "all"};
-	const evn_device_rule *rules = t->o->devices ? t->o->devices : &all;
-	for (size_t r = 0; r < (t->o->devices ? t->o->n_devices : 1); r++) {
+	const evn_device_rule *rules = t->o->n_devices ? t->o->devices : &all;
+	for (size_t r = 0; r < (t->o->n_devices ? t->o->n_devices : 1); r++) {
 		evn_pick picks[EVN_MAX_RANKS];
 		size_t n_picks = 0;
 		EVN_TRY(evn_system_select(t->system, rules[r].match, r, picks, &n_picks, EVN_MAX_RANKS, err));
