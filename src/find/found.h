@@ -19,12 +19,11 @@ enum {
 	EVN_FEATURE_SUBGROUPS = 1 << 2,
 	EVN_FEATURE_INT_DOT = 1 << 3,
 	EVN_FEATURE_SVM_FINE = 1 << 4,
-	EVN_FEATURE_COMMAND_BUFFER = 1 << 5,
-	EVN_FEATURE_VNNI256 = 1 << 6, /* vpdpbusd of AVX-VNNI, as inline assembly */
-	EVN_FEATURE_VNNI512 = 1 << 7, /* vpdpbusd of AVX512-VNNI */
-	EVN_FEATURE_AVX2 = 1 << 8,    /* vpmaddubsw of AVX2 */
+	EVN_FEATURE_VNNI256 = 1 << 5, /* vpdpbusd of AVX-VNNI, as inline assembly */
+	EVN_FEATURE_VNNI512 = 1 << 6, /* vpdpbusd of AVX512-VNNI */
+	EVN_FEATURE_AVX2 = 1 << 7,    /* vpmaddubsw of AVX2 */
 };
-#define EVN_FEATURE_COUNT 9
+#define EVN_FEATURE_COUNT 8
 /* Features that no driver claims: they need a compiler that passes inline assembly on. */
 #define EVN_FEATURES_UNCLAIMED (EVN_FEATURE_AVX2 | EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512)
 extern const char *const evn_feature_names[EVN_FEATURE_COUNT];

@@ -249,57 +249,6 @@ static bool svm_passes(const smoke *t)
 	return right;
 }
 
-typedef struct {
-	clCreateCommandBufferKHR_fn create;
-	clCommandNDRangeKernelKHR_fn launch;
-	clFinalizeCommandBufferKHR_fn finalize;
-	clEnqueueCommandBufferKHR_fn enqueue;
-	clReleaseCommandBufferKHR_fn release;
-} command_buffer_calls;
-
-/* ISO C has no cast from a data pointer to a function pointer. POSIX guarantees that both have the same bits. */
-static bool find_call(const smoke *t, const char *name, void *out)
-{
-	void *address = clGetExtensionFunctionAddressForPlatform(t->platform, name);
-	memcpy(out, &address, sizeof address);
-	return address != NULL;
-}
-
-static bool find_command_buffer_calls(const smoke *t, command_buffer_calls *c)
-{
-	return find_call(t, "clCreateCommandBufferKHR", &c->create) &&
-		   find_call(t, "clCommandNDRangeKernelKHR", &c->launch) &&
-		   find_call(t, "clFinalizeCommandBufferKHR", &c->finalize) &&
-		   find_call(t, "clEnqueueCommandBufferKHR", &c->enqueue) &&
-		   find_call(t, "clReleaseCommandBufferKHR", &c->release);
-}
-
-/* The commands are recorded once and run twice. */
-static bool command_buffer_passes(const smoke *t)
-{
-	const size_t items = ITEMS, group = GROUP;
-	command_buffer_calls call;
-	built b = {0};
-	float ys[ITEMS];
-	cl_command_buffer_khr commands = NULL;
-	report_step(t, "running", "a command buffer");
-	bool right =
-		find_command_buffer_calls(t, &call) && build_kernel(t, &b, baseline, "") == CL_SUCCESS &&
-		fill_inputs(t) == CL_SUCCESS && clSetKernelArg(b.kernel, 0, sizeof t->in, &t->in) == CL_SUCCESS &&
-		clSetKernelArg(b.kernel, 1, sizeof t->out, &t->out) == CL_SUCCESS &&
-		(commands = call.create(1, &t->queue, NULL, NULL)) != NULL &&
-		call.launch(commands, NULL, NULL, b.kernel, 1, NULL, &items, &group, 0, NULL, NULL, NULL) == CL_SUCCESS &&
-		call.finalize(commands) == CL_SUCCESS;
-	for (int i = 0; i < 2 && right; i++)
-		right = call.enqueue(0, NULL, commands, 0, NULL, NULL) == CL_SUCCESS && clFinish(t->queue) == CL_SUCCESS;
-	right = right && clEnqueueReadBuffer(t->queue, t->out, CL_TRUE, 0, sizeof ys, ys, 0, NULL, NULL) == CL_SUCCESS &&
-			expected(ys);
-	if (commands)
-		call.release(commands);
-	free_built(&b);
-	return right;
-}
-
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
 
 static void try_features(const smoke *t, unsigned *claimed, unsigned *features)
@@ -315,10 +264,6 @@ static void try_features(const smoke *t, unsigned *claimed, unsigned *features)
 	if (claims_svm(t)) {
 		*claimed |= EVN_FEATURE_SVM_FINE;
 		*features |= svm_passes(t) ? EVN_FEATURE_SVM_FINE : 0;
-	}
-	if (has_extension(t, "cl_khr_command_buffer")) {
-		*claimed |= EVN_FEATURE_COMMAND_BUFFER;
-		*features |= command_buffer_passes(t) ? EVN_FEATURE_COMMAND_BUFFER : 0;
 	}
 }
 
