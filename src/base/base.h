@@ -52,6 +52,8 @@ char *evn_format(const char *fmt, ...) EVN_PRINTF(1, 2); /* malloc'd */
 
 /* The median of n > 0 values. If n is even, the upper of the two in the middle. Sorts the values. */
 double evn_median(double *values, size_t n);
+/* The logarithm of the sum of exp(x[i]), n > 0. */
+double evn_log_sum_exp(const float *x, size_t n);
 
 uint64_t evn_now_ns(void); /* monotonic */
 double evn_now_s(void);    /* the same clock in seconds */

@@ -1,6 +1,7 @@
 /* status.c - errors: a code and one line of text, written where the fact is known. Small helpers beside it. */
 #include "base/base.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,17 @@ double evn_median(double *values, size_t n)
 {
 	qsort(values, n, sizeof *values, by_value);
 	return values[n / 2];
+}
+
+double evn_log_sum_exp(const float *x, size_t n)
+{
+	float most = -INFINITY;
+	double sum = 0;
+	for (size_t i = 0; i < n; i++)
+		most = fmaxf(most, x[i]);
+	for (size_t i = 0; i < n; i++)
+		sum += exp((double)x[i] - (double)most);
+	return (double)most + log(sum);
 }
 
 uint64_t evn_hash(uint64_t h, const void *data, size_t size)

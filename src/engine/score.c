@@ -257,17 +257,6 @@ static bool take(run *r, worker *w, size_t *index)
 	return takes;
 }
 
-static double log_probability(const float *logits, uint32_t vocab, int32_t id)
-{
-	float most = -INFINITY;
-	double sum = 0;
-	for (uint32_t v = 0; v < vocab; v++)
-		most = fmaxf(most, logits[v]);
-	for (uint32_t v = 0; v < vocab; v++)
-		sum += exp((double)logits[v] - (double)most);
-	return (double)logits[id] - (double)most - log(sum);
-}
-
 static evn_status compute(worker *w, evn_window *win, evn_error *err)
 {
 	uint32_t vocab = evn_model_hparams(w->scorer->model)->vocab, end = win->n_ids - 1;
@@ -280,7 +269,8 @@ static evn_status compute(worker *w, evn_window *win, evn_error *err)
 		w->before = at;
 		EVN_TRY(evn_session_eval(w->session, win->ids + at, n, w->logits, err));
 		for (uint32_t i = 0; i < n; i++) {
-			double p = log_probability(w->logits + (uint64_t)i * vocab, vocab, win->ids[at + i + 1]);
+			const float *logits = w->logits + (uint64_t)i * vocab;
+			double p = (double)logits[win->ids[at + i + 1]] - evn_log_sum_exp(logits, vocab);
 			if (isnan(p))
 				return evn_fail(err, EVN_ERR_DEVICE,
 								"token %u of a window has no probability: logits are not numbers", at + i + 1);

@@ -71,7 +71,6 @@ void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
  * value outside the range of the target, is EVN_ERR_FORMAT, and the message names both types. Any integer type is
  * accepted if the value fits. */
 evn_status evn_gguf_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
-evn_status evn_gguf_i32(const evn_gguf *g, const char *key, int32_t *out, evn_error *err);
 evn_status evn_gguf_f32(const evn_gguf *g, const char *key, float *out, evn_error *err);
 evn_status evn_gguf_bool(const evn_gguf *g, const char *key, bool *out, evn_error *err);
 evn_status evn_gguf_string(const evn_gguf *g, const char *key, evn_str *out, evn_error *err);

@@ -101,17 +101,17 @@ static evn_status wrong_type(const evn_gguf *g, const evn_gguf_value *v, const c
 					key, evn_gguf_value_type(v), expected, evn_gguf_position(g, v));
 }
 
-/* Element i of v, if it is within [-negative_max, positive_max]. */
-static evn_status read_integer(const evn_gguf *g, const evn_gguf_value *v, uint64_t i, const char *key,
-							   const char *expected, uint64_t negative_max, uint64_t positive_max, number *out,
-							   evn_error *err)
+/* Element i of v, if it is an integer from 0 to UINT32_MAX. */
+static evn_status read_u32(const evn_gguf *g, const evn_gguf_value *v, uint64_t i, const char *key, uint32_t *out,
+						   evn_error *err)
 {
-	if (!read_number(v, i, out) || !out->is_integer)
-		return wrong_type(g, v, key, expected, err);
-	if (out->magnitude > (out->negative ? negative_max : positive_max))
-		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %s%" PRIu64 ", which no %s holds, at byte %" PRIu64,
-						evn_gguf_name(g), key, out->negative ? "-" : "", out->magnitude, expected,
-						evn_gguf_position(g, v));
+	number n;
+	if (!read_number(v, i, &n) || !n.is_integer)
+		return wrong_type(g, v, key, "u32", err);
+	if (n.magnitude > (n.negative ? 0 : UINT32_MAX))
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %s%" PRIu64 ", which no u32 holds, at byte %" PRIu64,
+						evn_gguf_name(g), key, n.negative ? "-" : "", n.magnitude, evn_gguf_position(g, v));
+	*out = (uint32_t)n.magnitude;
 	return EVN_OK;
 }
 
@@ -122,23 +122,7 @@ evn_status evn_gguf_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_e
 		return EVN_OK;
 	if (v->type == EVN_GGUF_ARRAY)
 		return wrong_type(g, v, key, "u32", err);
-	number n;
-	EVN_TRY(read_integer(g, v, 0, key, "u32", 0, UINT32_MAX, &n, err));
-	*out = (uint32_t)n.magnitude;
-	return EVN_OK;
-}
-
-evn_status evn_gguf_i32(const evn_gguf *g, const char *key, int32_t *out, evn_error *err)
-{
-	const evn_gguf_value *v = evn_gguf_find(g, key);
-	if (!v)
-		return EVN_OK;
-	if (v->type == EVN_GGUF_ARRAY)
-		return wrong_type(g, v, key, "i32", err);
-	number n;
-	EVN_TRY(read_integer(g, v, 0, key, "i32", (uint64_t)INT32_MAX + 1, INT32_MAX, &n, err));
-	*out = (int32_t)(n.negative ? -(int64_t)n.magnitude : (int64_t)n.magnitude);
-	return EVN_OK;
+	return read_u32(g, v, 0, key, out, err);
 }
 
 evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err)
@@ -146,19 +130,17 @@ evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *ou
 	const evn_gguf_value *v = evn_gguf_find(g, key);
 	if (!v || v->type != EVN_GGUF_ARRAY)
 		return evn_gguf_u32(g, key, out, err);
-	number first = {0}, n;
+	uint32_t first = *out, n = 0;
 	for (uint64_t i = 0; i < v->count; i++) {
-		EVN_TRY(read_integer(g, v, i, key, "u32", 0, UINT32_MAX, &n, err));
+		EVN_TRY(read_u32(g, v, i, key, &n, err));
 		if (i == 0)
 			first = n;
-		else if (n.magnitude != first.magnitude)
+		else if (n != first)
 			return evn_fail(err, EVN_ERR_UNSUPPORTED,
-							"%s: \"%s\" differs between layers (%" PRIu64 " and %" PRIu64
-							"), which evener does not run",
-							evn_gguf_name(g), key, first.magnitude, n.magnitude);
+							"%s: \"%s\" differs between layers (%u and %u), which evener does not run",
+							evn_gguf_name(g), key, first, n);
 	}
-	if (v->count)
-		*out = (uint32_t)first.magnitude;
+	*out = first;
 	return EVN_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -64,6 +65,15 @@ static void test_every_status_has_a_name(void **state)
 	for (int s = 0; s < EVN_STATUS__COUNT; s++)
 		assert_true(evn_status_name((evn_status)s) && *evn_status_name((evn_status)s));
 	assert_string_equal(evn_status_name(EVN_STATUS__COUNT), "unknown status");
+}
+
+static void test_log_of_a_sum(void **state)
+{
+	(void)state;
+	const float large[] = {1000, 1000, -1000}, one[] = {-3}, none[] = {-INFINITY, 2}, bad[] = {1, NAN, 2};
+	assert_true(fabs(evn_log_sum_exp(large, 3) - 1000 - log(2)) < 1e-12);
+	assert_true(evn_log_sum_exp(one, 1) == -3 && evn_log_sum_exp(none, 2) == 2);
+	assert_true(isnan(evn_log_sum_exp(bad, 3)));
 }
 
 static void test_arithmetic_refuses_to_wrap(void **state)
@@ -292,6 +302,7 @@ int main(void)
 		cmocka_unit_test(test_fail_writes_code_and_text),
 		cmocka_unit_test(test_fail_within_puts_a_prefix),
 		cmocka_unit_test(test_every_status_has_a_name),
+		cmocka_unit_test(test_log_of_a_sum),
 		cmocka_unit_test(test_arithmetic_refuses_to_wrap),
 		cmocka_unit_test(test_median_is_the_middle),
 		cmocka_unit_test(test_hashes_keep_parts_apart),

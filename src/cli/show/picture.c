@@ -37,17 +37,6 @@ static int by_column_score(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static float log_of_sum(const float *logits, size_t n)
-{
-	float most = -INFINITY;
-	double sum = 0;
-	for (size_t i = 0; i < n; i++)
-		most = fmaxf(most, logits[i]);
-	for (size_t i = 0; i < n; i++)
-		sum += exp((double)logits[i] - (double)most);
-	return most + (float)log(sum);
-}
-
 /* Selects all entries in order, or the likeliest, sorted. */
 static void choose_columns(picture *p)
 {
@@ -57,7 +46,7 @@ static void choose_columns(picture *p)
 	if (p->n_columns == p->vocab)
 		return;
 	for (size_t r = 0; r < p->n_rows; r++) {
-		const float *row = p->logits + r * p->vocab, all = log_of_sum(row, p->vocab);
+		const float *row = p->logits + r * p->vocab, all = (float)evn_log_sum_exp(row, p->vocab);
 		for (size_t v = 0; v < p->vocab; v++)
 			p->columns[v].score = fmaxf(p->columns[v].score, row[v] - all);
 	}
