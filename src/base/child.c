@@ -113,8 +113,8 @@ static bool set_attributes(posix_spawnattr_t *attributes)
 									POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) == 0;
 }
 
-/* turns: the file of the time-slice lock that the child inherits; -1: none. */
-static int spawn(running *r, int output, int turns, char **env)
+/* lock_file: the file of the time-slice lock that the child inherits; -1: none. */
+static int spawn(running *r, int output, int lock_file, char **env)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -128,8 +128,8 @@ static int spawn(running *r, int output, int turns, char **env)
 			code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 		if (code == 0)
 			code = posix_spawn_file_actions_adddup2(&actions, output, 1);
-		if (code == 0 && turns >= 0)
-			code = posix_spawn_file_actions_adddup2(&actions, turns, EVN_TURNS_FD);
+		if (code == 0 && lock_file >= 0)
+			code = posix_spawn_file_actions_adddup2(&actions, lock_file, EVN_TIMESLICE_FD);
 		if (code == 0 && !evn_log_wants(EVN_LOG_DEBUG))
 			code = posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
 		if (code == 0)
@@ -141,17 +141,17 @@ static int spawn(running *r, int output, int turns, char **env)
 	return code;
 }
 
-static bool start(running *r, int turns)
+static bool start(running *r, int lock_file)
 {
 	int ends[2] = {-1, -1};
 	char *vendors = r->child->vendors ? evn_format("OCL_ICD_VENDORS=%s", r->child->vendors) : NULL;
 	char **env = child_environment(vendors);
 	r->child->output = calloc(1, OUTPUT_LIMIT + 1);
-	int code = !env || !r->child->output ? ENOMEM : r->child->in_turn && turns < 0 ? EMFILE : 0;
+	int code = !env || !r->child->output ? ENOMEM : r->child->time_sliced && lock_file < 0 ? EMFILE : 0;
 	if (code == 0 && pipe2(ends, O_CLOEXEC) != 0)
 		code = errno;
 	if (code == 0)
-		code = spawn(r, ends[1], r->child->in_turn ? turns : -1, env);
+		code = spawn(r, ends[1], r->child->time_sliced ? lock_file : -1, env);
 	if (ends[1] >= 0)
 		close(ends[1]);
 	if (code != 0) {
@@ -241,13 +241,13 @@ void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const ev
 	running *all = calloc(n ? n : 1, sizeof *all);
 	struct pollfd *polled = calloc(n ? n : 1, sizeof *polled);
 	uint64_t deadline = evn_now_ns() + limit_ns;
-	int turns = memfd_create("turns", MFD_CLOEXEC);
+	int lock_file = memfd_create("timeslice", MFD_CLOEXEC);
 	for (size_t i = 0; all && polled && i < n; i++) {
 		all[i] = (running){.child = &children[i], .fd = -1};
-		children[i].started = children[i].argv[0] && start(&all[i], turns);
+		children[i].started = children[i].argv[0] && start(&all[i], lock_file);
 	}
-	if (turns >= 0)
-		close(turns);
+	if (lock_file >= 0)
+		close(lock_file);
 	if (all && polled)
 		read_all(all, n, polled, deadline, p);
 	for (size_t i = 0; all && polled && i < n; i++)

@@ -7,7 +7,7 @@
 typedef struct {
 	const char *argv[32]; /* NULL-terminated; argv[0] NULL: nothing to run */
 	const char *vendors;  /* its OCL_ICD_VENDORS; NULL: the same as in this process */
-	bool in_turn;         /* it inherits the time-slice lock of this run as EVN_TURNS_FD */
+	bool time_sliced;     /* it inherits the time-slice lock of this run as EVN_TIMESLICE_FD */
 	char *output;         /* its stdout, NUL-terminated, cut at a limit; the caller frees it */
 	bool started, timed_out;
 	int status; /* as from waitpid */
@@ -26,11 +26,11 @@ void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const ev
 /* Looks for evener-probe beside this library or program, in libexec, and on PATH. malloc'd; NULL if there is none. */
 char *evn_find_probe(void);
 
-/* The time-slice lock, for a child that was started with in_turn. evn_turns_join waits for the lock. The child keeps
- * it until evn_turn_pass or until the process ends. A process that waits for the lock gets it before evn_turn_pass
- * returns. Without a join evn_turn_pass does nothing. */
-#define EVN_TURNS_FD 3
-void evn_turns_join(void);
-void evn_turn_pass(void);
+/* The time-slice lock, for a child that was started with time_sliced. evn_timeslice_join waits for the lock. The
+ * child keeps it until evn_timeslice_pass or until the process ends. A process that waits for the lock gets it before
+ * evn_timeslice_pass returns. Without a join evn_timeslice_pass does nothing. */
+#define EVN_TIMESLICE_FD 3
+void evn_timeslice_join(void);
+void evn_timeslice_pass(void);
 
 #endif

@@ -149,7 +149,7 @@ static bool go_on(void *user)
 _Static_assert(4 + EVN_MAX_ADAPTERS + EVN_MAX_RANKS < sizeof((evn_child *)0)->argv / sizeof(char *),
 			   "arguments of a helper");
 
-/* Several sets take turns, each in a helper of its own. */
+/* Several sets are measured in time slices, each set in a helper of its own. */
 static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
 							  const evn_profile_options *o, evn_error *err)
 {
@@ -174,7 +174,7 @@ static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *help
 			argv[4 + k] = adapters[k];
 		for (uint32_t k = 0; k < sets[i].request->n; k++)
 			argv[4 + n_adapters + k] = sets[i].names[k];
-		children[i].in_turn = n_sets > 1;
+		children[i].time_sliced = n_sets > 1;
 		free(sets[i].child.output);
 	}
 	evn_children_run(children, n_sets, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
@@ -188,7 +188,7 @@ static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *help
 	return started ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not be started", helper);
 }
 
-/* One that hangs keeps the others from their turns, so then each is measured by itself. */
+/* A helper that hangs keeps the time-slice lock from the others. Then each set is measured by itself. */
 static evn_status run_all(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
 						  const evn_profile_options *o, evn_error *err)
 {

@@ -49,16 +49,16 @@ static evn_status probe_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure PURPOSE,ACTIVATIONS,IN_TURN,N_ADAPTERS MODEL ADAPTER... DEVICE...": what these devices do together; MODEL
- * "-" for a general shape. */
+/* "measure PURPOSE,ACTIVATIONS,TIME_SLICED,N_ADAPTERS MODEL ADAPTER... DEVICE...": what these devices do together.
+ * MODEL "-": a general shape. */
 static evn_status measure_devices(int report, int argc, char **argv, evn_error *err)
 {
-	int purpose = 0, activations = 0, in_turn = 0, n_adapters = 0;
-	if (sscanf(argv[2], "%d,%d,%d,%d", &purpose, &activations, &in_turn, &n_adapters) != 4 || n_adapters < 0 ||
+	int purpose = 0, activations = 0, time_sliced = 0, n_adapters = 0;
+	if (sscanf(argv[2], "%d,%d,%d,%d", &purpose, &activations, &time_sliced, &n_adapters) != 4 || n_adapters < 0 ||
 		n_adapters >= argc - 4)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: not a workload", argv[2]);
-	if (in_turn)
-		evn_turns_join();
+	if (time_sliced)
+		evn_timeslice_join();
 	const evn_workload workload = {(evn_purpose)purpose, (evn_activation_type)activations};
 	const evn_model_files model = {.path = strcmp(argv[3], "-") ? argv[3] : NULL,
 								   .adapters = (const char *const *)(argv + 4),

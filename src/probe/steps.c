@@ -269,7 +269,7 @@ static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
 	uint64_t spent_ns = 0;
 	for (uint32_t round = 0; round < MIN_SLICES || (round < MAX_SLICES && spent_ns < (uint64_t)n * WINDOW_NS);
 		 round++) {
-		evn_turn_pass();
+		evn_timeslice_pass();
 		uint64_t began = evn_now_ns();
 		for (uint32_t i = 0; i < n; i++)
 			EVN_TRY(time_slice(s, &t[i], err));
