@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "engine/plan_info.h"
-#include "engine/usage.h"
+#include "engine/layout.h"
 
 #define DEFAULT_BATCH 512u
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
@@ -19,7 +19,7 @@ typedef struct {
 	const evn_options *o;
 	evn_profile_options profile_options;
 	uint32_t n_candidates;
-	evn_usage usages[EVN_MAX_CANDIDATES];
+	evn_layout layouts[EVN_MAX_CANDIDATES];
 	evn_profile profiles[EVN_MAX_CANDIDATES]; /* each candidate without the others */
 	evn_plan_candidate candidates[EVN_MAX_CANDIDATES];
 	evn_choice choice;
@@ -49,7 +49,7 @@ static evn_status take_limits(decision *d)
 static evn_status list_all(decision *d)
 {
 	const evn_system *s = d->p->system;
-	d->n_candidates = evn_usages_list(s, d->usages);
+	d->n_candidates = evn_layouts_list(s, d->layouts);
 	if (d->n_candidates)
 		return EVN_OK;
 	const char *why = evn_system_count(s)           ? evn_system_info(s, 0)->reason
@@ -65,7 +65,7 @@ static evn_status list_asked(decision *d)
 	for (size_t i = 0; i < d->o->n_devices; i++)
 		EVN_TRY(evn_system_select(d->p->system, d->o->devices[i].match, i, picks, &n, EVN_MAX_RANKS, d->err));
 	for (size_t i = 0; i < n; i++)
-		d->usages[i] = evn_usage_of(d->p->system, &picks[i]);
+		d->layouts[i] = evn_layout_of(d->p->system, &picks[i]);
 	d->n_candidates = (uint32_t)n;
 	return EVN_OK;
 }
@@ -86,17 +86,17 @@ static uint64_t host_memory_free(void)
 
 static const evn_device_rule *rule_of(const decision *d, uint32_t i)
 {
-	return d->o->n_devices ? &d->o->devices[d->usages[i].picks[0].rule] : NULL;
+	return d->o->n_devices ? &d->o->devices[d->layouts[i].picks[0].rule] : NULL;
 }
 
 /* Of each rank of candidate i. */
 static uint64_t memory_limit(const decision *d, uint32_t i, uint32_t n_sharing_host)
 {
-	const evn_usage *u = &d->usages[i];
-	const evn_device_info *info = evn_system_info(d->p->system, u->picks[0].device);
+	const evn_layout *l = &d->layouts[i];
+	const evn_device_info *info = evn_system_info(d->p->system, l->picks[0].device);
 	const evn_device_rule *rule = rule_of(d, i);
 	double fraction = rule && rule->memory_fraction > 0 ? rule->memory_fraction : DEFAULT_MEMORY;
-	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction) / u->n;
+	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction) / l->n;
 	if (info->unified_memory && n_sharing_host) {
 		uint64_t part = host_memory_free() / n_sharing_host;
 		limit = part < limit ? part : limit;
@@ -116,7 +116,7 @@ static double rule_share(const decision *d, uint32_t i, evn_phase phase)
 		return EVN_SHARE_AUTO;
 	double units = 0, own = 0;
 	for (uint32_t k = 0; k < d->n_candidates; k++) {
-		const evn_pick *pick = &d->usages[k].picks[0];
+		const evn_pick *pick = &d->layouts[k].picks[0];
 		double u = pick->n_units ? pick->n_units : evn_system_info(d->p->system, pick->device)->compute_units;
 		if (rule_of(d, k) == rule)
 			units += u;
@@ -132,18 +132,18 @@ static evn_status make_candidates(decision *d)
 	if (d->o->n_shares && d->o->n_shares != d->n_candidates)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: %zu given for %u devices", d->o->n_shares, d->n_candidates);
 	for (uint32_t i = 0; i < d->n_candidates && d->o->n_devices; i++)
-		sharing += evn_system_info(d->p->system, d->usages[i].picks[0].device)->unified_memory;
+		sharing += evn_system_info(d->p->system, d->layouts[i].picks[0].device)->unified_memory;
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
-		size_t device = d->usages[i].picks[0].device;
-		d->candidates[i] = (evn_plan_candidate){.name = d->usages[i].name,
-												.id = d->usages[i].name,
+		size_t device = d->layouts[i].picks[0].device;
+		d->candidates[i] = (evn_plan_candidate){.name = d->layouts[i].name,
+												.id = d->layouts[i].name,
 												.memory_bytes = memory_limit(d, i, sharing),
 												.share = rule_share(d, i, EVN_DECODE),
 												.prompt_share = rule_share(d, i, EVN_PROMPT),
 												.chip = evn_system_chip(d->p->system, device),
 												.driver = evn_system_platform(d->p->system, device),
 												.device = d->o->n_devices ? 0 : (int)device + 1,
-												.parts = d->usages[i].n};
+												.parts = d->layouts[i].n};
 	}
 	return EVN_OK;
 }
@@ -160,8 +160,8 @@ static evn_status refuse_early(decision *d)
 		sum += shares[i];
 		if (d->o->reduce == EVN_REDUCE_EVENTS && d->candidates[i].driver != d->candidates[0].driver)
 			return evn_fail(d->err, EVN_ERR_USAGE,
-							"reduce: events needs all devices on one platform, %s and %s are not", d->usages[0].name,
-							d->usages[i].name);
+							"reduce: events needs all devices on one platform, %s and %s are not", d->layouts[0].name,
+							d->layouts[i].name);
 	}
 	if (sum <= 0)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
@@ -195,7 +195,7 @@ static void use_rates(const decision *d, evn_plan_candidate *c, const evn_rank_p
 
 static const char *fault_of(const decision *d, uint32_t i)
 {
-	for (uint32_t k = 0; k < d->usages[i].n; k++)
+	for (uint32_t k = 0; k < d->layouts[i].n; k++)
 		if (d->profiles[i].ranks[k].fault[0])
 			return d->profiles[i].ranks[k].fault;
 	return NULL;
@@ -206,19 +206,19 @@ static void complete_parts(decision *d, uint32_t i)
 {
 	const evn_rank_profile *whole[EVN_MAX_RANKS] = {NULL};
 	for (uint32_t k = 0; k < i; k++)
-		if (d->usages[k].n == 1 && d->candidates[k].device == d->candidates[i].device)
-			for (uint32_t part = 0; part < d->usages[i].n; part++)
+		if (d->layouts[k].n == 1 && d->candidates[k].device == d->candidates[i].device)
+			for (uint32_t part = 0; part < d->layouts[i].n; part++)
 				whole[part] = &d->profiles[k].ranks[0];
 	if (whole[0] && !fault_of(d, i))
-		evn_profile_complete(&d->profiles[i], whole, d->usages[i].n);
+		evn_profile_complete(&d->profiles[i], whole, d->layouts[i].n);
 }
 
 /* An earlier candidate that is as many units of the same device, and so as fast; NULL: none. */
 static const evn_profile *known_alike(const decision *d, uint32_t i)
 {
 	for (uint32_t k = 0; k < i; k++)
-		if (d->usages[k].n == 1 && d->usages[i].n == 1 &&
-			evn_picks_alike(&d->usages[k].picks[0], &d->usages[i].picks[0]))
+		if (d->layouts[k].n == 1 && d->layouts[i].n == 1 &&
+			evn_picks_alike(&d->layouts[k].picks[0], &d->layouts[i].picks[0]))
 			return &d->profiles[k];
 	return NULL;
 }
@@ -235,7 +235,7 @@ static evn_status measure_layouts(decision *d, uint32_t i)
 	uint32_t n = 0;
 	for (uint32_t k = i; k < d->n_candidates; k++)
 		if (k == i || share_device(d, i, k))
-			requests[n++] = (evn_profile_request){&d->profiles[k], d->usages[k].picks, d->usages[k].n};
+			requests[n++] = (evn_profile_request){&d->profiles[k], d->layouts[k].picks, d->layouts[k].n};
 	return evn_profiles_get(requests, n, d->p->system, d->m, &d->profile_options, d->err);
 }
 
@@ -251,15 +251,15 @@ static bool is_measured(const decision *d, uint32_t i)
 static evn_status measure_apart(decision *d)
 {
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
-		const evn_usage *u = &d->usages[i];
+		const evn_layout *l = &d->layouts[i];
 		const evn_profile *known = known_alike(d, i);
 		if (known)
 			d->profiles[i] = *known;
 		else if (!is_measured(d, i))
 			EVN_TRY(measure_layouts(d, i));
-		if (u->n > 1)
+		if (l->n > 1)
 			complete_parts(d, i);
-		use_rates(d, &d->candidates[i], d->profiles[i].ranks, u->n);
+		use_rates(d, &d->candidates[i], d->profiles[i].ranks, l->n);
 		evn_profile_reduce(&d->profiles[i], d->o->reduce, &d->candidates[i].reduce_cost);
 	}
 	return EVN_OK;
@@ -275,8 +275,8 @@ static evn_status measure_together(decision *d)
 		if (!d->choice.taken[i])
 			continue;
 		if (fault_of(d, i))
-			return evn_fail(d->err, EVN_ERR_DEVICE, "%s: %s", d->usages[i].name, fault_of(d, i));
-		for (uint32_t part = 0; part < d->usages[i].n; part++)
+			return evn_fail(d->err, EVN_ERR_DEVICE, "%s: %s", d->layouts[i].name, fault_of(d, i));
+		for (uint32_t part = 0; part < d->layouts[i].n; part++)
 			apart[k++] = &d->profiles[i].ranks[part];
 		n_taken++;
 		last = i;
@@ -298,8 +298,8 @@ static void collect_picks(decision *d)
 {
 	d->p->n = 0;
 	for (uint32_t i = 0; i < d->n_candidates; i++)
-		for (uint32_t part = 0; d->choice.taken[i] && part < d->usages[i].n; part++)
-			d->p->picks[d->p->n++] = d->usages[i].picks[part];
+		for (uint32_t part = 0; d->choice.taken[i] && part < d->layouts[i].n; part++)
+			d->p->picks[d->p->n++] = d->layouts[i].picks[part];
 }
 
 static void take_all(decision *d)
@@ -341,8 +341,8 @@ static evn_status choose_and_measure(decision *d)
 		return EVN_OK;
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++)
 		if (d->choice.taken[i]) {
-			use_rates(d, &d->candidates[i], &d->p->profile.ranks[k], d->usages[i].n);
-			k += d->usages[i].n;
+			use_rates(d, &d->candidates[i], &d->p->profile.ranks[k], d->layouts[i].n);
+			k += d->layouts[i].n;
 		}
 	evn_profile_reduce(&d->p->profile, d->o->reduce, &cost);
 	const evn_choice before = d->choice;
@@ -360,7 +360,7 @@ static evn_status split_shares(decision *d)
 	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
 	uint64_t memory[EVN_MAX_RANKS];
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
-		for (uint32_t part = 0; d->choice.taken[i] && part < d->usages[i].n; part++, k++) {
+		for (uint32_t part = 0; d->choice.taken[i] && part < d->layouts[i].n; part++, k++) {
 			ranks[k] = d->candidates[i];
 			use_rates(d, &ranks[k], &p->profile.ranks[k], 1);
 			memory[k] = ranks[k].memory_bytes;
@@ -381,7 +381,7 @@ static evn_status describe(decision *d)
 	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &cost) : EVN_REDUCE_AUTO;
 	evn_choice best;
 	for (uint32_t i = 0; i < d->n_candidates; i++)
-		use_rates(d, &d->candidates[i], d->profiles[i].ranks, d->usages[i].n);
+		use_rates(d, &d->candidates[i], d->profiles[i].ranks, d->layouts[i].n);
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->candidates[i].share = d->candidates[i].prompt_share =
 			EVN_SHARE_AUTO; /* alone, a device holds everything */
@@ -393,13 +393,13 @@ static evn_status describe(decision *d)
 						  .ranks = p->ranks,
 						  .profile = &p->profile,
 						  .predicted = evn_predict(&p->split, p->ranks, cost),
-						  .best_single = d->usages[best.best_single].name,
+						  .best_single = d->layouts[best.best_single].name,
 						  .best_single_predicted = best.best_single_predicted,
 						  .reduce = evn_reduce_name(p->reduce),
 						  .all_reduce_us = cost.token_us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
-			s.dropped[s.n_dropped] = d->usages[i].name;
+			s.dropped[s.n_dropped] = d->layouts[i].name;
 			s.reasons[s.n_dropped++] = d->choice.reason[i];
 		}
 	return evn_plan_describe(&p->plan, &s, d->err);
