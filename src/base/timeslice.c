@@ -26,7 +26,7 @@ static void set_lock(off_t byte, short type)
 		lock_file = -1;
 }
 
-static void take_slice(void)
+static void wait_for_slice(void)
 {
 	set_lock(GATE, F_WRLCK);
 	set_lock(SLICE, F_WRLCK);
@@ -37,7 +37,7 @@ void evn_timeslice_join(void)
 {
 	lock_file = EVN_TIMESLICE_FD;
 	fcntl(lock_file, F_SETFD, FD_CLOEXEC);
-	take_slice();
+	wait_for_slice();
 }
 
 void evn_timeslice_pass(void)
@@ -45,5 +45,5 @@ void evn_timeslice_pass(void)
 	if (lock_file < 0)
 		return;
 	set_lock(SLICE, F_UNLCK);
-	take_slice();
+	wait_for_slice();
 }

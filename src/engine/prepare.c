@@ -26,7 +26,7 @@ typedef struct {
 	evn_error *err;
 } decision;
 
-static evn_status take_limits(decision *d)
+static evn_status set_limits(decision *d)
 {
 	const evn_hparams *h;
 	EVN_TRY(evn_model_require_hparams(d->m, &h, d->err));
@@ -302,7 +302,7 @@ static void collect_picks(decision *d)
 			d->p->picks[d->p->n++] = d->layouts[i].picks[part];
 }
 
-static void take_all(decision *d)
+static void choose_all(decision *d)
 {
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		d->choice.taken[i] = true;
@@ -416,7 +416,7 @@ static void share_cores(const evn_options *o)
 
 static evn_status decide(decision *d)
 {
-	EVN_TRY(take_limits(d));
+	EVN_TRY(set_limits(d));
 	uint64_t began = evn_now_ns();
 	share_cores(d->o);
 	EVN_TRY(evn_system_open(&d->p->system, d->err));
@@ -428,7 +428,7 @@ static evn_status decide(decision *d)
 		EVN_TRY(refuse_early(d));
 	EVN_TRY(measure_apart(d));
 	if (d->o->n_devices) {
-		take_all(d);
+		choose_all(d);
 		EVN_TRY(measure_together(d));
 	} else {
 		EVN_TRY(choose_and_measure(d));

@@ -97,7 +97,7 @@ static uint64_t hash_model(uint64_t h, const evn_model *m)
 	return h;
 }
 
-static void take_fingerprint(evn_scorer *s)
+static void make_fingerprint(evn_scorer *s)
 {
 	uint64_t h = hash_model(evn_hash_str(EVN_HASH_START, evn_version()), s->model);
 	for (uint32_t i = 0; i < s->prepared.n; i++) {
@@ -165,7 +165,7 @@ static evn_status open_scorer(evn_scorer *s, evn_split_mode split, uint64_t n_wi
 {
 	EVN_TRY(evn_prepare(&s->prepared, s->model, &s->options, EVN_FOR_TEXT, err));
 	EVN_TRY(choose(s, split, n_windows, err));
-	take_fingerprint(s);
+	make_fingerprint(s);
 	uint64_t rows = LOGITS_BYTES / (evn_model_hparams(s->model)->vocab * sizeof(float)) + 1;
 	s->n_rows = rows < s->prepared.limits.n_ctx ? (uint32_t)rows : s->prepared.limits.n_ctx;
 	for (uint32_t i = 0; i < s->n_workers; i++)
@@ -230,7 +230,7 @@ typedef struct {
 
 /* True if the other ranks would finish all remaining windows before this rank had finished one. On average each of
  * them is now in the middle of a window. */
-static bool comes_too_late(const run *r, const worker *w)
+static bool would_end_last(const run *r, const worker *w)
 {
 	const evn_scorer *s = r->s;
 	double others = 0;
@@ -240,11 +240,11 @@ static bool comes_too_late(const run *r, const worker *w)
 }
 
 /* Takes the next window. False if there is none for this worker. */
-static bool take(run *r, worker *w, size_t *index)
+static bool next_window(run *r, worker *w, size_t *index)
 {
 	pthread_mutex_lock(&r->lock);
-	bool takes = r->n_left > 0 && w->quota > 0 && (r->by_shares || !comes_too_late(r, w));
-	if (!takes) {
+	bool found = r->n_left > 0 && w->quota > 0 && (r->by_shares || !would_end_last(r, w));
+	if (!found) {
 		w->quota = 0;
 	} else {
 		while (r->windows[r->next].done)
@@ -254,7 +254,7 @@ static bool take(run *r, worker *w, size_t *index)
 		w->quota--;
 	}
 	pthread_mutex_unlock(&r->lock);
-	return takes;
+	return found;
 }
 
 static evn_status compute(worker *w, evn_window *win, evn_error *err)
@@ -285,7 +285,7 @@ static evn_status work(void *arg, uint32_t index, evn_error *err)
 	run *r = arg;
 	worker *w = &r->s->workers[index];
 	size_t i;
-	while (!atomic_load(&r->s->stop) && take(r, w, &i)) {
+	while (!atomic_load(&r->s->stop) && next_window(r, w, &i)) {
 		uint32_t n = r->windows[i].n_ids - 1;
 		uint64_t began = evn_now_ns();
 		EVN_TRY(compute(w, &r->windows[i], err));

@@ -106,7 +106,7 @@ static evn_status search(tuning *t, evn_tune_search *s, evn_error *err)
 	while (t->o->budget_s - seconds_since(t->began_ns) > SHORTEST_S && evn_tune_search_next(s, &p)) {
 		double gflops;
 		EVN_TRY(try_set(t, &p, &gflops, err));
-		evn_tune_search_take(s, &p, gflops);
+		evn_tune_search_record(s, &p, gflops);
 	}
 	return EVN_OK;
 }
@@ -134,7 +134,7 @@ static evn_status tune_device(tuning *t, evn_tune_search *s, evn_error *err)
 	EVN_TRY(try_set(t, before, &result.before_gflops, err));
 	result.gflops = result.before_gflops;
 	if (before)
-		evn_tune_search_take(s, before, result.before_gflops);
+		evn_tune_search_record(s, before, result.before_gflops);
 	EVN_TRY(search(t, s, err));
 	const evn_gemm_params *best = s->n ? &s->tried[s->best].params : before;
 	if (s->n && s->tried[s->best].gflops > result.before_gflops)
@@ -177,7 +177,7 @@ static evn_status add_block_shapes(tuning *t, const evn_graph *g, const evn_bloc
 }
 
 /* The matrices of the first layer as prompts multiply them. */
-static evn_status take_shapes(tuning *t, const evn_model *m, evn_error *err)
+static evn_status find_shapes(tuning *t, const evn_model *m, evn_error *err)
 {
 	evn_graph *g = NULL;
 	evn_status s = EVN_OK;
@@ -234,7 +234,7 @@ evn_status evn_tune(const evn_model *m, const evn_tune_options *o, evn_error *er
 	char *helper = evn_find_probe();
 	if (!helper)
 		return evn_fail(err, EVN_ERR_FILE, "evener-probe, which tries parameters, is not installed beside evener");
-	evn_status status = take_shapes(&t, m, err);
+	evn_status status = find_shapes(&t, m, err);
 	if (status == EVN_OK)
 		status = evn_system_open(&system, err);
 	t.system = system;

@@ -27,6 +27,6 @@ void evn_tune_search_begin(evn_tune_search *s, bool cpu);
 /* The next set to try: first sets known to be good somewhere, then neighbours of the best. False if none is left. */
 bool evn_tune_search_next(evn_tune_search *s, evn_gemm_params *out);
 /* Stores the result of the last set of next, or of a set from elsewhere. */
-void evn_tune_search_take(evn_tune_search *s, const evn_gemm_params *p, double gflops);
+void evn_tune_search_record(evn_tune_search *s, const evn_gemm_params *p, double gflops);
 
 #endif

@@ -126,7 +126,7 @@ bool evn_tune_search_next(evn_tune_search *s, evn_gemm_params *out)
 	return false;
 }
 
-void evn_tune_search_take(evn_tune_search *s, const evn_gemm_params *p, double gflops)
+void evn_tune_search_record(evn_tune_search *s, const evn_gemm_params *p, double gflops)
 {
 	if (s->n == EVN_TUNE_MOST)
 		return;

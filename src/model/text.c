@@ -123,7 +123,7 @@ evn_status evn_text_stream_create(evn_text_stream **out, const evn_model *m, evn
 
 /* Moves whole characters from bytes to text. The beginning of a character at the end stays, unless `all`. Broken
  * bytes become U+FFFD, and so does NUL, which would end the string. */
-static const char *take_text(evn_text_stream *s, bool all)
+static const char *whole_characters(evn_text_stream *s, bool all)
 {
 	size_t at = 0, n = 0, whole;
 	while (at < s->n_bytes) {
@@ -148,10 +148,10 @@ static const char *take_text(evn_text_stream *s, bool all)
 const char *evn_text_stream_push(evn_text_stream *s, int32_t id)
 {
 	s->n_bytes += evn_tokenizer_spell(s->tokenizer, id, false, s->bytes + s->n_bytes);
-	return take_text(s, false);
+	return whole_characters(s, false);
 }
 
-const char *evn_text_stream_flush(evn_text_stream *s) { return take_text(s, true); }
+const char *evn_text_stream_flush(evn_text_stream *s) { return whole_characters(s, true); }
 
 void evn_text_stream_free(evn_text_stream *s)
 {

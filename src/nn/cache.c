@@ -12,7 +12,7 @@ static bool attends(const evn_cache *c, uint32_t block)
 }
 
 /* The bytes of the keys, or of the values, of one KV head in one cache block. */
-static uint64_t piece_bytes(const evn_cache *c, uint32_t block)
+static uint64_t head_bytes(const evn_cache *c, uint32_t block)
 {
 	return evn_kv_block_bytes(c->format, c->shard->graph->blocks[block].attention.head_dim);
 }
@@ -32,7 +32,7 @@ static evn_status make_bufs(const evn_cache *c, evn_device *d, uint32_t n_blocks
 		return evn_fail_memory(err, "KV cache", n * sizeof *bufs);
 	for (uint32_t i = 0; i < n; i++)
 		if (attends(c, i))
-			EVN_TRY(evn_buf_create(&bufs[i], d, (uint64_t)n_blocks * heads_of(c, i) * piece_bytes(c, i),
+			EVN_TRY(evn_buf_create(&bufs[i], d, (uint64_t)n_blocks * heads_of(c, i) * head_bytes(c, i),
 								   EVN_BUF_DEVICE, "KV cache", err));
 	return EVN_OK;
 }
@@ -62,7 +62,7 @@ static evn_status copy_all(const evn_cache *c, evn_queue *q, evn_buf *const *to,
 	for (uint32_t i = 0; i < c->shard->graph->n_blocks; i++)
 		if (from[i])
 			EVN_TRY(
-				evn_copy(q, to[i], 0, from[i], 0, (uint64_t)c->n_blocks * heads_of(c, i) * piece_bytes(c, i), err));
+				evn_copy(q, to[i], 0, from[i], 0, (uint64_t)c->n_blocks * heads_of(c, i) * head_bytes(c, i), err));
 	return evn_queue_finish(q, err);
 }
 
@@ -96,7 +96,7 @@ evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_err
 
 uint64_t evn_cache_head_bytes(const evn_cache *c, uint32_t block, uint32_t n_positions)
 {
-	return 2 * (uint64_t)evn_blocks_for(n_positions) * piece_bytes(c, block);
+	return 2 * (uint64_t)evn_blocks_for(n_positions) * head_bytes(c, block);
 }
 
 typedef evn_status (*transfer)(evn_queue *q, evn_buf *b, uint64_t offset, void *host, uint64_t bytes, evn_error *err);
@@ -114,7 +114,7 @@ static evn_status from_host(evn_queue *q, evn_buf *b, uint64_t offset, void *hos
 static evn_status move_head(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
 							uint32_t n_positions, transfer move, uint8_t *host, evn_error *err)
 {
-	const uint64_t bytes = piece_bytes(c, block);
+	const uint64_t bytes = head_bytes(c, block);
 	if (kv_head >= heads_of(c, block) || !attends(c, block) || evn_blocks_for(n_positions) > slot->n_blocks)
 		return evn_fail(
 			err, EVN_ERR_USAGE,

@@ -154,14 +154,14 @@ static evn_status pick_rows(const evn_walker *w, const evn_micro_batch *mb, cons
 	return EVN_OK;
 }
 
-/* Computes the output norm of n rows of x, in the format `form`. */
-static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_act_format form, const evn_buf *x,
+/* Computes the output norm of n rows of x, in the format `format`. */
+static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_act_format format, const evn_buf *x,
 							uint32_t first, uint32_t n, evn_error *err)
 {
 	const evn_workspace *s = w->workspace;
 	const evn_norm_weights *weights = &w->view->shard->out_norm;
 	const evn_norm norm = {.kind = s->graph->out_norm.kind,
-						   .format = form,
+						   .format = format,
 						   .y = mb->normed,
 						   .w = weights->weight,
 						   .bias = weights->bias,

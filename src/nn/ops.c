@@ -3,16 +3,16 @@
 
 #include <stdlib.h>
 
-/* A kernel of a file that writes in this form, built at first use. */
-static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_act_format form,
+/* A kernel of a file that writes in this format, built at first use. */
+static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_act_format format,
 							 evn_kernel **out, evn_error *err)
 {
-	if (!at[form]) {
+	if (!at[format]) {
 		evn_spec spec = evn_spec_of(file);
-		evn_spec_store(&spec, form);
-		EVN_TRY(evn_kernel_get(&at[form], o->q, &spec, name, err));
+		evn_spec_store(&spec, format);
+		EVN_TRY(evn_kernel_get(&at[format], o->q, &spec, name, err));
 	}
-	*out = at[form];
+	*out = at[format];
 	return EVN_OK;
 }
 
@@ -50,17 +50,17 @@ evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint3
 	return evn_norm_launch(*k, o->items, norm, x, first, n_tok, stride, err);
 }
 
-evn_status evn_op_store(evn_ops *o, evn_act_format form, evn_buf *y, const evn_buf *x, uint32_t stride,
+evn_status evn_op_store(evn_ops *o, evn_act_format format, evn_buf *y, const evn_buf *x, uint32_t stride,
 						uint32_t n_tok, evn_error *err)
 {
-	return evn_op_norm(o, &(evn_norm){.kind = EVN_NORM_NONE, .format = form, .y = y}, x, 0, n_tok, stride, err);
+	return evn_op_norm(o, &(evn_norm){.kind = EVN_NORM_NONE, .format = format, .y = y}, x, 0, n_tok, stride, err);
 }
 
-evn_status evn_op_swiglu(evn_ops *o, evn_act_format form, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
+evn_status evn_op_swiglu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
 						 uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_kernel *k;
-	EVN_TRY(row_kernel(o, o->swiglu, "rowwise.cl", "swiglu", form, &k, err));
+	EVN_TRY(row_kernel(o, o->swiglu, "rowwise.cl", "swiglu", format, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);
@@ -89,11 +89,11 @@ evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_bu
 	return evn_add_bias(o, y, stride, 0, b, 0, width, n_tok, err);
 }
 
-evn_status evn_op_gelu(evn_ops *o, evn_act_format form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+evn_status evn_op_gelu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 					   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_kernel *k;
-	EVN_TRY(row_kernel(o, o->gelu, "gelu.cl", "gelu", form, &k, err));
+	EVN_TRY(row_kernel(o, o->gelu, "gelu.cl", "gelu", format, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);

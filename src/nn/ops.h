@@ -31,7 +31,7 @@ typedef struct {
 /* Kernels work on blocks of EVN_BLOCK_TOKENS rows. Where n > 1 is no multiple, they also read and write the rows up
  * to the next one: every activation matrix has memory for so many. */
 
-/* Whoever writes what a product reads is told the form that it needs: the form in which evn_op_linear and
+/* Whoever writes what a product reads is told the format that it needs: the format in which evn_op_linear and
  * evn_op_gate_up read x. */
 evn_act_format evn_op_act_format(const evn_ops *ops, const evn_matrix *m, evn_phase phase);
 
@@ -39,7 +39,7 @@ evn_act_format evn_op_act_format(const evn_ops *ops, const evn_matrix *m, evn_ph
 evn_status evn_op_linear(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						 const evn_matrix *m, evn_rows rows, evn_error *err);
 /* The two that evn_op_linear chooses from, without the bias. */
-evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
+evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err);
 evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 					   const evn_matrix *m, uint32_t n_tok, evn_error *err);
@@ -48,24 +48,24 @@ evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_bu
 evn_status evn_op_gemm_back(evn_ops *ops, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
 							const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
-/* What stands before W_out in a gated feed-forward block: y (n, y_stride) = silu(x G^T) * x U^T in the form asked
+/* What stands before W_out in a gated feed-forward block: y (n, y_stride) = silu(x G^T) * x U^T in the format asked
  * for, where m stacks G and U, whose rows begin at up_offset; zeros in the columns beyond. By kernels of its own
  * where G and U are of one format, have no bias and no GEMM is used; else by way of gate_up (n, gate_up_stride). */
-evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err);
 
 /* norm->y = norm of the rows first .. first + n_tok of x (.., stride). */
 evn_status evn_op_norm(evn_ops *ops, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,
 					   uint32_t stride, evn_error *err);
-/* y (n_tok, stride) = x (n_tok, stride), f32, in another form. */
-evn_status evn_op_store(evn_ops *ops, evn_act_format y_form, evn_buf *y, const evn_buf *x, uint32_t stride,
+/* y (n_tok, stride) = x (n_tok, stride), f32, in another format. */
+evn_status evn_op_store(evn_ops *ops, evn_act_format y_format, evn_buf *y, const evn_buf *x, uint32_t stride,
 						uint32_t n_tok, evn_error *err);
 /* y[t][i] = silu(gu[t][i]) * gu[t][up_offset + i], i < width; zeros up to y_stride. width a multiple of 16. */
-evn_status evn_op_swiglu(evn_ops *ops, evn_act_format y_form, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
+evn_status evn_op_swiglu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
 						 uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err);
 /* y[t][i] = gelu(x[t][i]), i < width; zeros up to y_stride. width a multiple of 16. */
-evn_status evn_op_gelu(evn_ops *ops, evn_act_format y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+evn_status evn_op_gelu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 					   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err);
 /* y (n_tok, stride) += b (width) in columns [0, width); width a multiple of 16. */
 evn_status evn_op_add_bias(evn_ops *ops, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width,

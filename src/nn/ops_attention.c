@@ -23,7 +23,7 @@ struct evn_attention_ops {
 		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* by queries of a work-group */
 	evn_kernel *store[EVN_ACT_FORMATS];
 	scratch partial;  /* what splits add up to */
-	scratch attended; /* f32 rows that are stored in another form afterwards */
+	scratch attended; /* f32 rows that are stored in another format afterwards */
 };
 
 /* ---- formats of the cache ----------------------------------------------------------------------------------------
@@ -125,14 +125,14 @@ static evn_status append_kernel(evn_attention_ops *o, evn_error *err)
 
 /* Of a kernel that stores what was attended to, in f32 or in blocks. */
 static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char *file, const char *name,
-								evn_act_format form, uint32_t queries, evn_error *err)
+								evn_act_format format, uint32_t queries, evn_error *err)
 {
 	if (*k)
 		return EVN_OK;
 	evn_spec spec = evn_spec_of(file);
 	evn_spec_attention(&spec, o, queries);
-	evn_spec_store(&spec, form);
-	evn_spec_option(&spec, form == EVN_ACT_F32 ? "" : "-DHEAD_BLOCKS");
+	evn_spec_store(&spec, format);
+	evn_spec_option(&spec, format == EVN_ACT_F32 ? "" : "-DHEAD_BLOCKS");
 	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
@@ -262,7 +262,7 @@ evn_status evn_attention_rows(evn_attention_ops *o, uint32_t stride, uint32_t n_
 
 /* Where attended rows go. */
 typedef struct {
-	evn_act_format form; /* blocks only where heads begin and end with one */
+	evn_act_format format; /* blocks only where heads begin and end with one */
 	evn_buf *buf;
 	uint32_t stride, offset;
 } attended_rows;
@@ -276,8 +276,8 @@ static void arg_rows(evn_args *a, const attended_rows *out)
 static evn_status merge(evn_attention_ops *o, const attended_rows *out, const evn_row_set *rows, uint32_t n_heads,
 						evn_error *err)
 {
-	evn_kernel **k = &o->merge[out->form];
-	EVN_TRY(attend_kernel(o, k, "attention_merge.cl", "attention_merge", out->form, 1, err));
+	evn_kernel **k = &o->merge[out->format];
+	EVN_TRY(attend_kernel(o, k, "attention_merge.cl", "attention_merge", out->format, 1, err));
 	evn_args a = evn_args_begin(*k);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, o->partial.buf);
@@ -306,8 +306,8 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 		const uint64_t floats = split_row(o->config.head_dim) * rows->most_splits * rows->n_rows * at->n_heads;
 		EVN_TRY(grow(o, &o->partial, floats, "attention's splits", err));
 	}
-	evn_kernel **k = &o->attention[out->form][queries];
-	EVN_TRY(attend_kernel(o, k, "attention.cl", "attention", out->form, queries, err));
+	evn_kernel **k = &o->attention[out->format][queries];
+	EVN_TRY(attend_kernel(o, k, "attention.cl", "attention", out->format, queries, err));
 	evn_args a = evn_args_begin(*k);
 	evn_arg_attention(&a, at, rows);
 	arg_rows(&a, out);
@@ -318,20 +318,20 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 	return rows->most_splits > 1 ? merge(o, out, rows, at->n_heads, err) : EVN_OK;
 }
 
-evn_status evn_op_attention(evn_attention_ops *o, evn_act_format form, evn_buf *out, uint32_t out_stride,
+evn_status evn_op_attention(evn_attention_ops *o, evn_act_format format, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *at, const evn_row_set *rows, evn_error *err)
 {
-	attended_rows to = {form, out, out_stride, out_offset};
-	if (form == EVN_ACT_F32 || (o->config.head_dim % 32 == 0 && out_offset % 32 == 0))
+	attended_rows to = {format, out, out_stride, out_offset};
+	if (format == EVN_ACT_F32 || (o->config.head_dim % 32 == 0 && out_offset % 32 == 0))
 		return attend(o, &to, at, rows, err);
-	to.form = EVN_ACT_F32;
+	to.format = EVN_ACT_F32;
 	EVN_TRY(evn_attention_rows(o, out_stride, rows->n_rows, &to.buf, err));
 	EVN_TRY(attend(o, &to, at, rows, err));
-	if (!o->store[form]) {
+	if (!o->store[format]) {
 		evn_spec spec = evn_spec_of("norm_rows.cl");
-		evn_spec_norm(&spec, EVN_NORM_NONE, form, o->items);
-		EVN_TRY(evn_kernel_get(&o->store[form], o->q, &spec, "norm_rows", err));
+		evn_spec_norm(&spec, EVN_NORM_NONE, format, o->items);
+		EVN_TRY(evn_kernel_get(&o->store[format], o->q, &spec, "norm_rows", err));
 	}
-	const evn_norm stored = {.kind = EVN_NORM_NONE, .format = form, .y = out};
-	return evn_norm_launch(o->store[form], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
+	const evn_norm stored = {.kind = EVN_NORM_NONE, .format = format, .y = out};
+	return evn_norm_launch(o->store[format], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
 }

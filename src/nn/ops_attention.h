@@ -65,9 +65,9 @@ typedef struct {
 } evn_attention;
 
 /* Rotates queries and keys, appends keys and values to the caches, and
- * out (n_rows, out_stride), in the form asked for, from column out_offset on = softmax(scale q K^T) V, causal, heads
- * head_dim apart; the other columns become zeros. */
-evn_status evn_op_attention(evn_attention_ops *ops, evn_act_format form, evn_buf *out, uint32_t out_stride,
+ * out (n_rows, out_stride), in the format asked for, from column out_offset on = softmax(scale q K^T) V, causal,
+ * heads head_dim apart; the other columns become zeros. */
+evn_status evn_op_attention(evn_attention_ops *ops, evn_act_format format, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *a, const evn_row_set *rows, evn_error *err);
 
 #endif

@@ -13,15 +13,15 @@ bool evn_op_fuses(const evn_ops *o, const evn_fused *h, evn_rows rows)
 		return false;
 	const evn_quant *quant = h->in->parts[0].quant;
 	return evn_in_one_buffer(h->in) && h->out->n_parts == 1 && h->out->parts[0].quant == quant &&
-		   evn_takes_tiles(quant, evn_op_act_format(o, h->in, EVN_DECODE));
+		   evn_reads_tiles(quant, evn_op_act_format(o, h->in, EVN_DECODE));
 }
 
 /* Both products read the same activation format, because their weight formats are the same. */
 static evn_spec fused_spec(const evn_ops *o, const evn_fused *h, const char *file)
 {
-	const evn_act_format form = evn_op_act_format(o, h->in, EVN_DECODE);
-	evn_spec s = evn_spec_row_product(o, file, h->in->parts[0].quant, form);
-	evn_spec_store(&s, form);
+	const evn_act_format format = evn_op_act_format(o, h->in, EVN_DECODE);
+	evn_spec s = evn_spec_row_product(o, file, h->in->parts[0].quant, format);
+	evn_spec_store(&s, format);
 	return s;
 }
 

@@ -11,13 +11,13 @@
 
 /* Products with the weights of one format. */
 typedef struct {
-	evn_kernel *matvec[EVN_ACT_FORMATS][EVN_TILE_CHOICES];       /* [form of x][tiles of an item] */
-	evn_kernel *matmul[EVN_ACT_FORMATS];                         /* [form of x] */
-	evn_kernel *matvec_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS]; /* [form of x][form of y] */
+	evn_kernel *matvec[EVN_ACT_FORMATS][EVN_TILE_CHOICES];       /* [format of x][tiles of an item] */
+	evn_kernel *matmul[EVN_ACT_FORMATS];                         /* [format of x] */
+	evn_kernel *matvec_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS]; /* [format of x][format of y] */
 	evn_kernel *matmul_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS];
 	evn_kernel *dequantize;
-	evn_kernel *feed_forward_block[EVN_ACT_FORMATS];                   /* [form of x] */
-	evn_kernel *attention_block[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [form of x][queries] */
+	evn_kernel *feed_forward_block[EVN_ACT_FORMATS];                   /* [format of x] */
+	evn_kernel *attention_block[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [format of x][queries] */
 } evn_product_kernels;
 
 struct evn_ops {
@@ -25,8 +25,8 @@ struct evn_ops {
 	evn_ops_config config;
 	bool prompts_by_gemm;
 	uint32_t items;                                              /* work-items that share a row or tile */
-	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][form of y] */
-	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [form of y] */
+	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][format of y] */
+	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* dequantised weights */
@@ -39,11 +39,11 @@ evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offs
 
 /* ops_product.c */
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);
-/* Of a kernel that multiplies activations of this form with weights, a row at a time or a block of rows. */
-evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form);
-evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form);
+/* Of a kernel that multiplies activations of this format with weights, a row at a time or a block of rows. */
+evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format);
+evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format);
 /* Whether several tiles of the format to a work-item leave the kernel small enough. */
-bool evn_takes_tiles(const evn_quant *quant, evn_act_format form);
+bool evn_reads_tiles(const evn_quant *quant, evn_act_format format);
 
 void evn_arg_tiles(evn_args *a, const evn_matrix_part *p); /* a window of weights as kernels are told it */
 /* Gate and up rows, stacked or both views of what is: whether one kernel can read them; how many tiles after the

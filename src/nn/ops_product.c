@@ -31,44 +31,44 @@ evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernel
 			   : evn_fail(err, EVN_ERR_LIMIT, "%s: more than %d weight formats", quant->name, EVN_MAX_QUANTS);
 }
 
-static evn_spec product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form)
+static evn_spec product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format)
 {
 	evn_spec s = evn_spec_of(file);
 	evn_spec_part(&s, "WEIGHTS", "quant/%s.cl", quant->kernel);
-	if (form == EVN_ACT_Q8)
+	if (format == EVN_ACT_Q8)
 		evn_spec_option(&s, evn_dot_defines(o->config.dot));
 	return s;
 }
 
-evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form)
+evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format)
 {
-	evn_spec s = product(o, file, quant, form);
-	evn_spec_part(&s, "ROW", form == EVN_ACT_Q8 ? "row_q8.cl" : "row_f32.cl");
+	evn_spec s = product(o, file, quant, format);
+	evn_spec_part(&s, "ROW", format == EVN_ACT_Q8 ? "row_q8.cl" : "row_f32.cl");
 	evn_spec_define(&s, "SLICES", o->items);
 	return s;
 }
 
-evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format form)
+evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format)
 {
-	evn_spec s = product(o, file, quant, form);
-	evn_spec_part(&s, "BLOCK", form == EVN_ACT_Q8 ? "block_q8.cl" : "block_f32.cl");
+	evn_spec s = product(o, file, quant, format);
+	evn_spec_part(&s, "BLOCK", format == EVN_ACT_Q8 ? "block_q8.cl" : "block_f32.cl");
 	return s;
 }
 
 /* K-quants' steps are eight times as long, and unrolled for f32 activations. */
-bool evn_takes_tiles(const evn_quant *quant, evn_act_format form)
+bool evn_reads_tiles(const evn_quant *quant, evn_act_format format)
 {
-	return form == EVN_ACT_Q8 || quant->group_len == 32;
+	return format == EVN_ACT_Q8 || quant->group_len == 32;
 }
 
 /* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. */
-static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_act_format form)
+static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_act_format format)
 {
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, i = 0;
 	while (i + 1 < EVN_TILE_CHOICES &&
 		   n_tiles < ITEMS_PER_UNIT * tiles_of_item[i] * evn_device_units(evn_queue_device(o->q)))
 		i++;
-	return o->items > 1 || !evn_takes_tiles(p->quant, form) ? EVN_TILE_CHOICES - 1 : i;
+	return o->items > 1 || !evn_reads_tiles(p->quant, format) ? EVN_TILE_CHOICES - 1 : i;
 }
 
 void evn_arg_tiles(evn_args *a, const evn_matrix_part *p)
@@ -90,15 +90,15 @@ static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const
 	return a;
 }
 
-static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
+static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t first, uint32_t n_tok, evn_error *err)
 {
-	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, choice = choose_tiles(o, p, form), tiles = tiles_of_item[choice];
+	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, choice = choose_tiles(o, p, format), tiles = tiles_of_item[choice];
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
-	evn_kernel **k = &of->matvec[form][choice];
+	evn_kernel **k = &of->matvec[format][choice];
 	if (!*k) {
-		evn_spec spec = evn_spec_row_product(o, "matvec.cl", p->quant, form);
+		evn_spec spec = evn_spec_row_product(o, "matvec.cl", p->quant, format);
 		evn_spec_define(&spec, "TILES", tiles);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec", err));
 	}
@@ -129,34 +129,34 @@ static evn_status launch_blocks(const evn_ops *o, evn_args *a, const evn_matrix_
 	return evn_launch(a, 3, (size_t[]){run, n_columns, (n_blocks + run - 1) / run}, (size_t[]){1, 1, 1}, err);
 }
 
-static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
+static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 						 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_blocks, evn_error *err)
 {
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
-	evn_kernel **k = &of->matmul[form];
+	evn_kernel **k = &of->matmul[format];
 	if (!*k) {
-		const evn_spec spec = evn_spec_block_product(o, "matmul.cl", p->quant, form);
+		const evn_spec spec = evn_spec_block_product(o, "matmul.cl", p->quant, format);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
 	return launch_blocks(o, &a, p, p->rows / EVN_TILE_ROWS, n_blocks, err);
 }
 
-static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
+static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
-		EVN_TRY(matmul(o, y, y_stride, form, x, x_stride, p, n_blocks, err));
-	return done >= n_tok ? EVN_OK : matvec(o, y, y_stride, form, x, x_stride, p, done, n_tok - done, err);
+		EVN_TRY(matmul(o, y, y_stride, format, x, x_stride, p, n_blocks, err));
+	return done >= n_tok ? EVN_OK : matvec(o, y, y_stride, format, x, x_stride, p, done, n_tok - done, err);
 }
 
-evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format form, const evn_buf *x,
+evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
-		EVN_TRY(quantised_part(o, y, y_stride, form, x, x_stride, &m->parts[i], n_tok, err));
+		EVN_TRY(quantised_part(o, y, y_stride, format, x, x_stride, &m->parts[i], n_tok, err));
 	return EVN_OK;
 }
 
@@ -270,7 +270,7 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset)
 
 /* Both products of rows of x and what joins them. */
 typedef struct {
-	evn_act_format form, y_form; /* of x and of y */
+	evn_act_format format, y_format; /* of x and of y */
 	evn_buf *y;
 	uint32_t y_stride;
 	const evn_buf *x;
@@ -295,10 +295,10 @@ static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first,
 {
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
-	evn_kernel **k = &of->matvec_swiglu[g->form][g->y_form];
+	evn_kernel **k = &of->matvec_swiglu[g->format][g->y_format];
 	if (!*k) {
-		evn_spec spec = evn_spec_row_product(o, "matvec_swiglu.cl", g->gates->quant, g->form);
-		evn_spec_store(&spec, g->y_form);
+		evn_spec spec = evn_spec_row_product(o, "matvec_swiglu.cl", g->gates->quant, g->format);
+		evn_spec_store(&spec, g->y_format);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));
 	}
 	evn_args a = swiglu_args(*k, g);
@@ -310,10 +310,10 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 {
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
-	evn_kernel **k = &of->matmul_swiglu[g->form][g->y_form];
+	evn_kernel **k = &of->matmul_swiglu[g->format][g->y_format];
 	if (!*k) {
-		evn_spec spec = evn_spec_block_product(o, "matmul_swiglu.cl", g->gates->quant, g->form);
-		evn_spec_store(&spec, g->y_form);
+		evn_spec spec = evn_spec_block_product(o, "matmul_swiglu.cl", g->gates->quant, g->format);
+		evn_spec_store(&spec, g->y_format);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul_swiglu", err));
 	}
 	evn_args a = swiglu_args(*k, g);
@@ -328,12 +328,12 @@ static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_erro
 	return done >= n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);
 }
 
-evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_form, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err)
 {
-	const gated_rows g = {.form = evn_op_act_format(o, m, rows.phase),
-						  .y_form = y_form,
+	const gated_rows g = {.format = evn_op_act_format(o, m, rows.phase),
+						  .y_format = y_format,
 						  .y = y,
 						  .y_stride = y_stride,
 						  .x = x,
@@ -341,8 +341,8 @@ evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_form, evn_buf *y, uint32_
 						  .gates = &m->parts[0],
 						  .up = evn_up_tile(m, up_offset),
 						  .n_tiles = up_offset / EVN_TILE_ROWS};
-	if (!m->bias && evn_in_one_buffer(m) && evn_takes_tiles(g.gates->quant, g.form) && !by_gemm(o, rows.phase))
+	if (!m->bias && evn_in_one_buffer(m) && evn_reads_tiles(g.gates->quant, g.format) && !by_gemm(o, rows.phase))
 		return gate(o, &g, rows.n, err);
 	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
-	return evn_op_swiglu(o, y_form, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
+	return evn_op_swiglu(o, y_format, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
 }

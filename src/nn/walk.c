@@ -51,16 +51,16 @@ static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_feed_forward_spec *of = &s->graph->blocks[block].feed_forward;
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	const evn_act_format form = evn_op_act_format(s->ops, &y->out, rows.phase);
+	const evn_act_format format = evn_op_act_format(s->ops, &y->out, rows.phase);
 	const evn_fused fused = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
 	if (of->gated && evn_op_fuses(s->ops, &fused, rows))
 		return evn_op_feed_forward_block(s->ops, &fused, y->offsets[1], s->gated, s->gated_stride, err);
 	if (of->gated) {
-		EVN_TRY(evn_op_gate_up(s->ops, form, s->gated, s->gated_stride, mb->normed, s->dim_stride, &y->in,
+		EVN_TRY(evn_op_gate_up(s->ops, format, s->gated, s->gated_stride, mb->normed, s->dim_stride, &y->in,
 							   y->offsets[1], s->gate_up, s->gate_up_stride, rows, err));
 	} else {
 		EVN_TRY(evn_op_linear(s->ops, s->gate_up, s->gate_up_stride, mb->normed, s->dim_stride, &y->in, rows, err));
-		EVN_TRY(evn_op_gelu(s->ops, form, s->gated, s->gated_stride, s->gate_up, s->gate_up_stride, y->in.rows,
+		EVN_TRY(evn_op_gelu(s->ops, format, s->gated, s->gated_stride, s->gate_up, s->gate_up_stride, y->in.rows,
 							rows.n, err));
 	}
 	return evn_op_linear(s->ops, partial, s->dim_stride, s->gated, s->gated_stride, &y->out, rows, err);

@@ -67,7 +67,7 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 {
 	evn_chunk *chunk = NULL;
 	/* A device with fine-grained SVM works in the host's memory without copying it. */
-	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_take(d, bytes, &chunk) : NULL;
+	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_get(d, bytes, &chunk) : NULL;
 	evn_status s;
 	if (host) {
 		s = create_on_pages(out, d, bytes, host, chunk, what, err);

@@ -124,15 +124,15 @@ static char *file_of(const evn_system *s, size_t i)
 static void warn_once(const char *path)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	static uint64_t told[EVN_MAX_RANKS];
-	static size_t n_told;
+	static uint64_t logged[EVN_MAX_RANKS];
+	static size_t n_logged;
 	uint64_t h = evn_hash_str(EVN_HASH_START, path);
 	pthread_mutex_lock(&lock);
-	bool known = n_told == EVN_MAX_RANKS;
-	for (size_t i = 0; i < n_told; i++)
-		known |= told[i] == h;
+	bool known = n_logged == EVN_MAX_RANKS;
+	for (size_t i = 0; i < n_logged; i++)
+		known |= logged[i] == h;
 	if (!known)
-		told[n_told++] = h;
+		logged[n_logged++] = h;
 	pthread_mutex_unlock(&lock);
 	if (!known)
 		evn_log(EVN_LOG_WARN, "%s: expected a set of GEMM parameters, found something else; it is ignored", path);

@@ -51,7 +51,7 @@ struct evn_buf {
 	cl_mem cl;
 	uint64_t bytes, held_bytes; /* held_bytes is 0 if the memory is the caller's */
 	evn_device *device;
-	uint64_t serial;  /* unique in the process; never 0 */
+	uint64_t serial; /* unique in the process; never 0 */
 };
 
 /* A kernel keeps its arguments, and a driver takes 50 to 100 ns to set one. An argument that is the same as in the
@@ -118,7 +118,7 @@ evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t 
 									 evn_error *err);
 
 /* Zeroed host memory, valid until it is given back. NULL if there is none. Thread-safe (pages.c). */
-void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk);
+void *evn_pages_get(evn_device *d, uint64_t bytes, evn_chunk **chunk);
 void evn_pages_give_back(evn_chunk *chunk); /* NULL: does nothing */
 
 #endif

@@ -1,7 +1,8 @@
 /* pages.c - memory for devices that compute in the host's memory, in huge pages if the system has them. A token reads
  * all weights once, from end to end. With 4 KiB pages this waits for address translation every few hundred bytes
  * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other. A
- * chunk is freed when the driver has destroyed the last of its buffers, which it does in a thread of its own choice. */
+ * chunk is freed when the driver has destroyed the last of its buffers, which it does in a thread of its own choice.
+ */
 #include "ocl/internal.h"
 
 #include <stdlib.h>
@@ -44,7 +45,7 @@ static evn_chunk *make_chunk(uint64_t bytes)
 	return c;
 }
 
-void *evn_pages_take(evn_device *d, uint64_t bytes, evn_chunk **chunk)
+void *evn_pages_get(evn_device *d, uint64_t bytes, evn_chunk **chunk)
 {
 	void *at = NULL;
 	uint64_t size = evn_round_up(bytes, ALIGN_BYTES);

@@ -37,7 +37,7 @@ typedef struct {
 	evn_matrix *matrices;
 	uint32_t n_matrices;
 	uint64_t bytes;
-	evn_buf *x[EVN_ACT_FORMATS], *y; /* the same input in each form */
+	evn_buf *x[EVN_ACT_FORMATS], *y; /* the same input in each format */
 	uint32_t x_stride, y_stride;
 	uint32_t prompt_tokens; /* GEMM_TOKENS, or fewer on a slow device */
 	double prompt_ns;       /* of so many through a layer, by the quantised kernels */
@@ -63,12 +63,12 @@ typedef struct {
 	atomic_bool gemm_enough; /* said by one rank, heard by all: they measure together */
 } bench;
 
-static void tell(bench *b, uint32_t rank, const char *key, double value)
+static void report(bench *b, uint32_t rank, const char *key, double value)
 {
 	dprintf(b->fd, "%u\t%s\t%.6g\n", rank, key, value);
 }
 
-static void tell_fault(bench *b, uint32_t rank, const char *text) { dprintf(b->fd, "%u\tfault\t%s\n", rank, text); }
+static void report_fault(bench *b, uint32_t rank, const char *text) { dprintf(b->fd, "%u\tfault\t%s\n", rank, text); }
 
 /* ---- what is multiplied ---------------------------------------------------------------------------------------- */
 
@@ -140,8 +140,8 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 {
 	uint64_t bytes = (uint64_t)r->x_stride * GEMM_TOKENS * sizeof(float);
 	void *host;
-	for (int form = 0; form < EVN_ACT_FORMATS; form++)
-		EVN_TRY(evn_buf_create(&r->x[form], r->device, bytes, EVN_BUF_DEVICE, "input", err));
+	for (int format = 0; format < EVN_ACT_FORMATS; format++)
+		EVN_TRY(evn_buf_create(&r->x[format], r->device, bytes, EVN_BUF_DEVICE, "input", err));
 	EVN_TRY(evn_buf_create(&r->y, r->device, (uint64_t)r->y_stride * GEMM_TOKENS * sizeof(float), EVN_BUF_DEVICE,
 						   "output", err));
 	EVN_TRY(evn_map(r->queue, r->x[EVN_ACT_F32], bytes, EVN_MAP_OVERWRITE, true, &host, err));
@@ -153,8 +153,8 @@ static evn_status fill_ones(bench_rank *r, evn_error *err)
 
 static evn_status multiply(bench_rank *r, const evn_matrix *m, uint32_t n_tok, evn_error *err)
 {
-	evn_act_format form = evn_op_act_format(r->ops, m, EVN_DECODE);
-	return evn_op_quantised(r->ops, r->y, r->y_stride, form, r->x[form], r->x_stride, m, n_tok, err);
+	evn_act_format format = evn_op_act_format(r->ops, m, EVN_DECODE);
+	return evn_op_quantised(r->ops, r->y, r->y_stride, format, r->x[format], r->x_stride, m, n_tok, err);
 }
 
 /* ---- the way of multiplying ---------------------------------------------------------------------------------- */
@@ -277,9 +277,9 @@ static evn_status measure_gemv(void *arg, uint32_t rank, evn_error *err)
 			EVN_TRY(use_dot(r, first, err));
 		ns = fmin(ns, other_ns);
 	}
-	tell(b, rank, "dot", r->dot);
+	report(b, rank, "dot", r->dot);
 	r->gbs = (double)r->bytes / ns;
-	tell(b, rank, "gemv_gbs", r->gbs);
+	report(b, rank, "gemv_gbs", r->gbs);
 	double layer_ns = ns * fmin(1, (double)LAYER_MATRICES / r->n_matrices);
 	r->prompt_tokens = GEMM_TOKENS;
 	while (r->prompt_tokens > 8 && layer_ns * r->prompt_tokens > PROMPT_NS)
@@ -305,8 +305,8 @@ static evn_status measure_launches(void *arg, uint32_t rank, evn_error *err)
 		EVN_TRY(evn_unmap(r->queue, r->y, host, err));
 		EVN_TRY(evn_queue_finish(r->queue, err));
 	}
-	tell(b, rank, "launch_us", (double)(launched - began) * 1e-3 / LAUNCHES);
-	tell(b, rank, "map_us", (double)(evn_now_ns() - launched) * 1e-3 / MAPS);
+	report(b, rank, "launch_us", (double)(launched - began) * 1e-3 / LAUNCHES);
+	report(b, rank, "map_us", (double)(evn_now_ns() - launched) * 1e-3 / MAPS);
 	return EVN_OK;
 }
 
@@ -324,7 +324,7 @@ static evn_status measure_prompt(void *arg, uint32_t rank, evn_error *err)
 	bench *b = arg;
 	bench_rank *r = &b->ranks[rank];
 	EVN_TRY(time_passes(b, r, quantised_pass, r->prompt_tokens, &r->prompt_ns, err));
-	tell(b, rank, "prompt_gflops", layer_flops(r) * r->prompt_tokens / r->prompt_ns);
+	report(b, rank, "prompt_gflops", layer_flops(r) * r->prompt_tokens / r->prompt_ns);
 	return EVN_OK;
 }
 
@@ -350,11 +350,11 @@ static evn_status measure_gemm(void *arg, uint32_t rank, evn_error *err)
 		if (gemm_ns < quantised_ns && (n_tok == GEMM_TOKENS || from == 2 * n_tok))
 			from = n_tok;
 		if (n_tok == GEMM_TOKENS)
-			tell(b, rank, "gemm_gflops", layer_flops(r) * n_tok / gemm_ns);
+			report(b, rank, "gemm_gflops", layer_flops(r) * n_tok / gemm_ns);
 		if (evn_now_ns() - b->gemm_began_ns > GEMM_BUDGET_NS)
 			atomic_store(&b->gemm_enough, true);
 	}
-	tell(b, rank, "gemm_from", from);
+	report(b, rank, "gemm_from", from);
 	r->gemm_from = from ? from : UINT32_MAX;
 	return EVN_OK;
 }
@@ -377,7 +377,7 @@ static evn_status measure_training(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_training_products_create(&r->training, r->queue, r->matrices, n, err));
 	EVN_TRY(training_pass(r, 0, err)); /* compiles */
 	EVN_TRY(time_passes(b, r, training_pass, 0, &ns, err));
-	tell(b, rank, "training_gflops", evn_training_products_flops(&r->training) / ns);
+	report(b, rank, "training_gflops", evn_training_products_flops(&r->training) / ns);
 	return EVN_OK;
 }
 
@@ -402,7 +402,7 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_comm_time_all_reduce(b->comm, rank, b->reduce_floats, TIMES, us, err));
 	if (rank)
 		return EVN_OK;
-	tell(b, 0, reduce_key(evn_comm_reduce(b->comm)), evn_median(us, TIMES));
+	report(b, 0, reduce_key(evn_comm_reduce(b->comm)), evn_median(us, TIMES));
 	b->fit[evn_comm_reduce(b->comm)] = true;
 	return EVN_OK;
 }
@@ -495,25 +495,25 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 													: EVN_OK;
 }
 
-static void tell_rates(bench *b, uint32_t rank, const evn_rates *r)
+static void report_rates(bench *b, uint32_t rank, const evn_rates *r)
 {
-	tell(b, rank, "step_gbs", r->gemv_gbs);
-	tell(b, rank, "step_gflops", r->gemm_gflops);
-	tell(b, rank, "vocab_gbs", r->vocab_gbs);
-	tell(b, rank, "block_us", r->block_us);
-	tell(b, rank, "block_row_us", r->block_row_us);
-	tell(b, rank, "key_ns", r->key_ns);
-	tell(b, rank, "prompt_key_ns", r->prompt_key_ns);
+	report(b, rank, "step_gbs", r->gemv_gbs);
+	report(b, rank, "step_gflops", r->gemm_gflops);
+	report(b, rank, "vocab_gbs", r->vocab_gbs);
+	report(b, rank, "block_us", r->block_us);
+	report(b, rank, "block_row_us", r->block_row_us);
+	report(b, rank, "key_ns", r->key_ns);
+	report(b, rank, "prompt_key_ns", r->prompt_key_ns);
 }
 
 /* What all-reduces add in the middle of work takes the place of what they take alone. */
-static void tell_reduce_costs(bench *b, const evn_reduce_cost *costs)
+static void report_reduce_costs(bench *b, const evn_reduce_cost *costs)
 {
 	for (evn_reduce method = EVN_REDUCE_HOST; method <= EVN_REDUCE_FLAGS; method++) {
 		if (!b->fit[method])
 			continue;
-		tell(b, 0, reduce_key(method), costs[method].token_us);
-		tell(b, 0, prompt_key(method), costs[method].prompt_us);
+		report(b, 0, reduce_key(method), costs[method].token_us);
+		report(b, 0, prompt_key(method), costs[method].prompt_us);
 	}
 }
 
@@ -533,9 +533,9 @@ static evn_status measure_steps(bench *b, evn_error *err)
 	if (s == EVN_OK)
 		s = evn_steps_measure(steps, b->fit, rates, costs, err);
 	for (uint32_t i = 0; s == EVN_OK && i < b->n; i++)
-		tell_rates(b, i, &rates[i]);
+		report_rates(b, i, &rates[i]);
 	if (s == EVN_OK && b->n > 1)
-		tell_reduce_costs(b, costs);
+		report_reduce_costs(b, costs);
 	evn_steps_free(steps);
 	return s;
 }
@@ -548,8 +548,8 @@ static void bench_free(bench *b)
 		for (uint32_t k = 0; k < r->n_matrices; k++)
 			evn_matrix_free(&r->matrices[k]);
 		free(r->matrices);
-		for (int form = 0; form < EVN_ACT_FORMATS; form++)
-			evn_buf_free(r->x[form]);
+		for (int format = 0; format < EVN_ACT_FORMATS; format++)
+			evn_buf_free(r->x[format]);
 		evn_buf_free(r->y);
 		evn_training_products_free(&r->training);
 		evn_ops_free(r->ops);
@@ -583,7 +583,7 @@ evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, con
 	if (s == EVN_OK)
 		dprintf(fd, "0\tdone\t1\n");
 	else if (err)
-		tell_fault(b, 0, err->text);
+		report_fault(b, 0, err->text);
 	bench_free(b);
 	free(b);
 	evn_model_close(m);

@@ -216,7 +216,7 @@ static evn_status load_alone(evn_steps *s, uint32_t divisor, evn_error *err)
 /* ---- timing -------------------------------------------------------------------------------------------------------
  */
 
-static evn_status take_step(void *arg, uint32_t rank, evn_error *err)
+static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_steps *s = arg;
 	walker *w = &s->walkers[rank];
@@ -240,7 +240,7 @@ static evn_status time_step(evn_steps *s, const timing *t, double *sums, evn_err
 						   .out = s->logits};
 	s->together = t->together;
 	uint64_t began = evn_now_ns();
-	EVN_TRY(evn_team_run(s->team, take_step, s, NULL, NULL, err));
+	EVN_TRY(evn_team_run(s->team, run_step, s, NULL, NULL, err));
 	for (uint32_t i = 0; i < s->n; i++)
 		sums[i] += (double)((t->together ? evn_now_ns() : s->walkers[i].done_ns) - began);
 	return EVN_OK;

@@ -191,7 +191,7 @@ evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *
 	return EVN_OK;
 }
 
-evn_status evn_case_take_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err)
+evn_status evn_case_read_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err)
 {
 	const q8_block *blocks;
 	EVN_TRY(read_q8(c, buf, a->n / 32, &blocks, err));

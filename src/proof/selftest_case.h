@@ -77,7 +77,7 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
  * bounds. Their scales and sums are checked too. */
 evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
 /* Sets a's values to those of the 8-bit rows in buf. */
-evn_status evn_case_take_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err);
+evn_status evn_case_read_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err);
 
 void evn_selftest_matrices(evn_cases *c);
 void evn_selftest_rows(evn_cases *c);

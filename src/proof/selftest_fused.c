@@ -28,7 +28,7 @@ typedef struct {
 /* The data of a fused block: W_in, stacked from n_in tensors, and W_out, cut by columns. */
 typedef struct {
 	evn_ops *ops;
-	evn_act_format form;
+	evn_act_format format;
 	evn_weights in[EVN_MATRIX_PARTS], out;
 	evn_row_block blocks[EVN_MATRIX_PARTS];
 	uint32_t n_in, offsets[EVN_MATRIX_PARTS];
@@ -51,11 +51,11 @@ static evn_status make(evn_cases *c, fused_data *d, const evn_quant *quant, uint
 	EVN_TRY(evn_matrix_split_output(&d->m_in, c->q, d->blocks, d->n_in, d->offsets, err));
 	EVN_TRY(evn_matrix_split_input(&d->m_out, c->q, &d->out.tensor, d->columns, err));
 	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot, .items = 1}, err));
-	d->form = evn_op_act_format(d->ops, &d->m_in, EVN_DECODE);
+	d->format = evn_op_act_format(d->ops, &d->m_in, EVN_DECODE);
 	EVN_TRY(evn_case_input(c, &d->x, evn_round_up(d->m_in.columns, EVN_PAD), err));
 	EVN_TRY(evn_case_output(c, &d->y, evn_round_up(d->m_out.rows, EVN_PAD), err));
 	d->x_buf = d->x.buf;
-	return d->form == EVN_ACT_Q8 ? evn_case_round(c, d->ops, &d->x, (uint32_t)d->x.n, &d->x_buf, err) : EVN_OK;
+	return d->format == EVN_ACT_Q8 ? evn_case_round(c, d->ops, &d->x, (uint32_t)d->x.n, &d->x_buf, err) : EVN_OK;
 }
 
 static void free_fused(fused_data *d)
@@ -76,9 +76,9 @@ static void expect_in(const fused_data *d, uint32_t i, uint32_t r, double *want,
 static evn_status check_between(evn_cases *c, const fused_data *d, evn_case_array *a, const char *what,
 								evn_error *err)
 {
-	EVN_TRY(d->form == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
-	return d->form == EVN_ACT_Q8 ? evn_case_take_q8(c, a, a->buf, err)
-								 : evn_read(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
+	EVN_TRY(d->format == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
+	return d->format == EVN_ACT_Q8 ? evn_case_read_q8(c, a, a->buf, err)
+								   : evn_read(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
 }
 
 /* Checks y = W_out times the values between the products. */
@@ -115,7 +115,7 @@ static evn_status run_attention(evn_cases *c, fused_data *d, evn_attention_run *
 {
 	const evn_fused fused = {.y = d->y.buf, .x = d->x_buf, .in = &d->m_in, .out = &d->m_out};
 	evn_row_set row;
-	EVN_TRY(evn_attention_run_fill(c, ops, r, d->form, err));
+	EVN_TRY(evn_attention_run_fill(c, ops, r, d->format, err));
 	EVN_TRY(evn_attention_run_rows(c, ops, r, &row, err));
 	EVN_TRY(evn_op_attention_block(d->ops, ops, &fused, &r->at, &row, r->out.buf, r->out_stride, err));
 	EVN_TRY(check_qkv(c, d, &r->qkv, err));
@@ -252,7 +252,7 @@ static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
 				 evn_dot_name(dot));
 }
 
-/* The f32 kernels of K formats have no fused form: they compute one tile only. */
+/* The f32 kernels of K formats have no fused kernel: they compute one tile only. */
 static bool has_fused(const evn_quant *q, evn_dot dot)
 {
 	return dot == EVN_DOT_NONE ? q->group_len == 32 : q->block_len > 1;

@@ -7,12 +7,12 @@ typedef struct {
 	uint32_t width, n_tok;
 	float shift; /* added to the inputs, so that the mean is far from zero */
 	bool tiny;
-	evn_act_format form;
+	evn_act_format format;
 } row_shape;
 
-static evn_status check(evn_cases *c, const evn_case_array *y, evn_act_format form, evn_error *err)
+static evn_status check(evn_cases *c, const evn_case_array *y, evn_act_format format, evn_error *err)
 {
-	return form == EVN_ACT_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
+	return format == EVN_ACT_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
 }
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
@@ -68,15 +68,15 @@ static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_
 	EVN_TRY(make_rows(c, &x, first + s->n_tok, s->width, s->shift, err));
 	EVN_TRY(make_rows(c, &w, 1, s->width, 0, err));
 	EVN_TRY(make_rows(c, &b, 1, s->width, 0, err));
-	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_ACT_F32)) * stride, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->format == EVN_ACT_F32)) * stride, err));
 	for (uint32_t t = 0; t < s->n_tok; t++) {
 		uint64_t to = (uint64_t)t * stride;
 		expect_row(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
 				   y.bound + to);
 	}
-	const evn_norm norm = {EVN_NORM_LAYER, s->form, y.buf, w.buf, b.buf, s->width, eps};
+	const evn_norm norm = {EVN_NORM_LAYER, s->format, y.buf, w.buf, b.buf, s->width, eps};
 	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
-	return check(c, &y, s->form, err);
+	return check(c, &y, s->format, err);
 }
 
 /* The exponent has five roundings, which its size multiplies. exp has 3 ulp, the sum one rounding, the division 2.5
@@ -105,8 +105,8 @@ static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error
 				y.bound[at] += fabs(y.want[at]) * tail * (EVN_EXP_ERROR + fabs(exponent) * evn_roundings(6));
 		}
 	EVN_TRY(evn_case_upload(c, &x, err));
-	EVN_TRY(evn_op_gelu(ops, s->form, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
-	return check(c, &y, s->form, err);
+	EVN_TRY(evn_op_gelu(ops, s->format, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
+	return check(c, &y, s->format, err);
 }
 
 static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops *, const row_shape *, evn_error *),
@@ -129,23 +129,24 @@ static evn_status gelu_case(evn_cases *c, const void *s, evn_error *err) { retur
 
 void evn_selftest_gpt2(evn_cases *c)
 {
-	static const char *const forms[EVN_ACT_FORMATS] = {"f32", "q8"};
+	static const char *const formats[EVN_ACT_FORMATS] = {"f32", "q8"};
 	static const row_shape norms[] = {
 		{50, 2, 0, true, 0}, {32, 1, 3, true, 0}, {768, 3, 0, false, 0}, {1001, 2, -5, false, 0}};
 	static const row_shape units[] = {{64, 2, 0, true, 0}, {48, 1, 0, true, 0}, {3072, 2, 0, false, 0}};
-	for (evn_act_format form = 0; form < EVN_ACT_FORMATS; form++) {
+	for (evn_act_format format = 0; format < EVN_ACT_FORMATS; format++) {
 		for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
 			row_shape s = norms[i];
-			s.form = form;
+			s.format = format;
 			if (s.tiny || !c->options.tiny)
-				evn_case_run(c, &(evn_case){layernorm_case, &s, "layernorm", NULL}, "%s %u x%u", forms[form], s.width,
-							 s.n_tok);
+				evn_case_run(c, &(evn_case){layernorm_case, &s, "layernorm", NULL}, "%s %u x%u", formats[format],
+							 s.width, s.n_tok);
 		}
 		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 			row_shape s = units[i];
-			s.form = form;
+			s.format = format;
 			if (s.tiny || !c->options.tiny)
-				evn_case_run(c, &(evn_case){gelu_case, &s, "gelu", NULL}, "%s %u x%u", forms[form], s.width, s.n_tok);
+				evn_case_run(c, &(evn_case){gelu_case, &s, "gelu", NULL}, "%s %u x%u", formats[format], s.width,
+							 s.n_tok);
 		}
 	}
 }

@@ -15,8 +15,8 @@ typedef struct {
 	evn_attention_config config;
 	evn_heads_at of;
 	uint32_t n_tok;
-	evn_act_format form;  /* the format that attention writes */
-	uint32_t first_block; /* the column of the first head; 0: FIRST_COLUMN */
+	evn_act_format format; /* the format that attention writes */
+	uint32_t first_block;  /* the column of the first head; 0: FIRST_COLUMN */
 } head_shape;
 
 /* ---- heads ----------------------------------------------------------------------------------------------------- */
@@ -341,7 +341,7 @@ evn_status evn_attention_run_rows(evn_cases *c, const evn_attention_ops *ops, ev
 	return make_rows(c, ops, r, 1, out, err);
 }
 
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format form,
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format format,
 								  evn_error *err)
 {
 	evn_attention fill = r->at;
@@ -352,7 +352,7 @@ evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_atte
 	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->of.position * r->out_stride, err));
 	EVN_TRY(make_rows(c, ops, r, 0, &rows, err));
 	fill.qkv = r->past.buf;
-	return evn_op_attention(ops, form, out.buf, r->out_stride, r->out_offset, &fill, &rows, err);
+	return evn_op_attention(ops, format, out.buf, r->out_stride, r->out_offset, &fill, &rows, err);
 }
 
 static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
@@ -370,13 +370,13 @@ evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error 
 	return read_cache(c, &r->v_cache, &r->v_tiles, err);
 }
 
-static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format form,
+static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format format,
 						 evn_error *err)
 {
 	evn_row_set rows;
-	EVN_TRY(evn_attention_run_fill(c, ops, r, form, err));
+	EVN_TRY(evn_attention_run_fill(c, ops, r, format, err));
 	EVN_TRY(evn_attention_run_rows(c, ops, r, &rows, err));
-	EVN_TRY(evn_op_attention(ops, form, r->out.buf, r->out_stride, r->out_offset, &r->at, &rows, err));
+	EVN_TRY(evn_op_attention(ops, format, r->out.buf, r->out_stride, r->out_offset, &r->at, &rows, err));
 	return evn_attention_run_read(c, r, err);
 }
 
@@ -397,13 +397,13 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 	EVN_TRY(evn_attention_run_make(c, &r, err));
 	evn_status st = evn_attention_ops_create(&ops, c->q, &r.config, err);
 	if (st == EVN_OK)
-		st = launch(c, ops, &r, s->form, err);
+		st = launch(c, ops, &r, s->format, err);
 	evn_attention_ops_free(ops);
 	if (st != EVN_OK)
 		return st;
 	evn_check_cache(c, &r);
 	evn_expect_attended(&r);
-	return s->form == EVN_ACT_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
+	return s->format == EVN_ACT_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------------------------- */
@@ -480,26 +480,26 @@ static const head_shape shapes[] = {
 	 {HEAD(32, 12), .group = 2},
 	 {LOCAL(2, 1), .position = 16},
 	 .n_tok = 1,
-	 .form = EVN_ACT_Q8,
+	 .format = EVN_ACT_Q8,
 	 .first_block = FIRST_BLOCK},
 	{"64 in blocks, 700 keys, 3 splits",
 	 false,
 	 {HEAD(64, 64), .group = 3, .splits = 3},
 	 {LOCAL(3, 1), .position = 699},
 	 .n_tok = 2,
-	 .form = EVN_ACT_Q8,
+	 .format = EVN_ACT_Q8,
 	 .first_block = FIRST_BLOCK},
 	{"20 stored in blocks afterwards",
 	 true,
 	 {HEAD(20, 20), .group = 1},
 	 {LOCAL(2, 2), .position = 3},
 	 .n_tok = 2,
-	 .form = EVN_ACT_Q8},
+	 .format = EVN_ACT_Q8},
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 
 /* The three kinds of steps, with the given heads. */
-static void heads_of_model(evn_cases *c, evn_act_format form)
+static void heads_of_model(evn_cases *c, evn_act_format format)
 {
 	static const struct {
 		const char *subject;
@@ -511,11 +511,11 @@ static void heads_of_model(evn_cases *c, evn_act_format form)
 		head_shape s = {.config = *heads,
 						.of = {LOCAL(2 * heads->group, 2), .position = steps[i].position},
 						.n_tok = steps[i].n_tok,
-						.form = form,
-						.first_block = form == EVN_ACT_Q8 ? FIRST_BLOCK : 0};
+						.format = format,
+						.first_block = format == EVN_ACT_Q8 ? FIRST_BLOCK : 0};
 		s.config.splits = steps[i].splits;
 		evn_case_run(c, &(evn_case){run, &s, steps[i].subject, NULL}, "of the model, %s, %u on %u",
-					 form == EVN_ACT_Q8 ? "q8" : "f32", s.n_tok, s.of.position);
+					 format == EVN_ACT_Q8 ? "q8" : "f32", s.n_tok, s.of.position);
 	}
 }
 

@@ -206,7 +206,7 @@ evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_
 	}
 	EVN_TRY(evn_case_check_q8(c, &rounded, "x", err));
 	*out = rounded.buf;
-	return evn_case_take_q8(c, x, rounded.buf, err);
+	return evn_case_read_q8(c, x, rounded.buf, err);
 }
 
 static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m, const evn_row_product *products,
@@ -215,13 +215,13 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 	activations a;
 	EVN_TRY(make_activations(c, &a, m, &products[0], n_tok, err));
 	const evn_buf *x = a.x.buf;
-	evn_act_format form = gemm ? EVN_ACT_F32 : evn_op_act_format(ops, m, EVN_DECODE);
-	if (form == EVN_ACT_Q8)
+	evn_act_format format = gemm ? EVN_ACT_F32 : evn_op_act_format(ops, m, EVN_DECODE);
+	if (format == EVN_ACT_Q8)
 		EVN_TRY(evn_case_round(c, ops, &a.x, a.x_stride, &x, err));
 	for (uint32_t i = 0; i < n; i++)
 		expect_product(&a, &products[i]);
 	EVN_TRY(gemm ? evn_op_gemm(ops, a.y.buf, a.y_stride, x, a.x_stride, m, n_tok, err)
-				 : evn_op_quantised(ops, a.y.buf, a.y_stride, form, x, a.x_stride, m, n_tok, err));
+				 : evn_op_quantised(ops, a.y.buf, a.y_stride, format, x, a.x_stride, m, n_tok, err));
 	return evn_case_check(c, &a.y, "y", err);
 }
 
@@ -331,7 +331,7 @@ void evn_expect_gated(double g, double dg, double u, double du, double *want, do
 
 /* Computes gate and up rows in one launch, for all rows or for a window of them. */
 static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, const evn_weights *w, evn_range window,
-						  const uint32_t *y_offsets, uint32_t n_tok, evn_act_format y_form, evn_error *err)
+						  const uint32_t *y_offsets, uint32_t n_tok, evn_act_format y_format, evn_error *err)
 {
 	const uint32_t rows = evn_range_len(window), columns = (uint32_t)w[0].tensor.shape[0];
 	uint32_t offsets[2];
@@ -357,9 +357,9 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 		evn_expect_gated(a.y.want[at], a.y.bound[at], a.y.want[at + up_offset], a.y.bound[at + up_offset], &y.want[i],
 						 &y.bound[i]);
 	}
-	EVN_TRY(evn_op_gate_up(ops, y_form, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride,
+	EVN_TRY(evn_op_gate_up(ops, y_format, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride,
 						   (evn_rows){n_tok, EVN_DECODE}, err));
-	return y_form == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
+	return y_format == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
 }
 
 static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)

@@ -66,7 +66,7 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 evn_status evn_attention_run_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, evn_row_set *out,
 								  evn_error *err);
 /* Runs the first `position` tokens. */
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format form,
+evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format format,
 								  evn_error *err);
 /* Reads the caches after the tested tokens. */
 evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error *err);

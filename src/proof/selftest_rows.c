@@ -8,12 +8,12 @@
 typedef struct {
 	uint32_t width, n_tok;
 	bool tiny;
-	evn_act_format form;
+	evn_act_format format;
 } row_shape;
 
-static evn_status check(evn_cases *c, const evn_case_array *y, evn_act_format form, evn_error *err)
+static evn_status check(evn_cases *c, const evn_case_array *y, evn_act_format format, evn_error *err)
 {
-	return form == EVN_ACT_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
+	return format == EVN_ACT_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
 }
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
@@ -53,8 +53,8 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 	evn_case_array x, w, y;
 	EVN_TRY(make_rows(c, &x, first + s->n_tok, dim, err));
 	EVN_TRY(make_rows(c, &w, 1, dim, err));
-	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->form == EVN_ACT_F32)) * stride, err));
-	const evn_norm norm = {.format = s->form, .y = y.buf, .w = w.buf, .dim = dim, .eps = eps};
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->format == EVN_ACT_F32)) * stride, err));
+	const evn_norm norm = {.format = s->format, .y = y.buf, .w = w.buf, .dim = dim, .eps = eps};
 	for (uint32_t t = 0; t < s->n_tok; t++) {
 		const float *row = x.values + (uint64_t)(first + t) * stride;
 		double squares = 0;
@@ -68,7 +68,7 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 		}
 	}
 	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
-	return check(c, &y, s->form, err);
+	return check(c, &y, s->format, err);
 }
 
 /* exp has 3 ulp. The sum with 1 and the last product have one rounding each, the division 2.5 ulp. One more unit
@@ -96,8 +96,8 @@ static evn_status swiglu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_err
 			y.bound[at] = relative * fabs(y.want[at]) + fabs(g * up) * 0x1p-127;
 		}
 	EVN_TRY(evn_case_upload(c, &gu, err));
-	EVN_TRY(evn_op_swiglu(ops, s->form, y.buf, y_stride, gu.buf, gu_stride, width, width, s->n_tok, err));
-	return check(c, &y, s->form, err);
+	EVN_TRY(evn_op_swiglu(ops, s->format, y.buf, y_stride, gu.buf, gu_stride, width, width, s->n_tok, err));
+	return check(c, &y, s->format, err);
 }
 
 static evn_status add_bias(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
@@ -122,18 +122,18 @@ static evn_status add_bias_case(evn_cases *c, const void *s, evn_error *err) { r
 
 void evn_selftest_rows(evn_cases *c)
 {
-	static const char *const forms[EVN_ACT_FORMATS] = {"f32", "q8"};
+	static const char *const formats[EVN_ACT_FORMATS] = {"f32", "q8"};
 	static const row_shape shapes[] = {{64, 2, true, 0}, {48, 1, true, 0}, {576, 3, false, 0}, {1520, 2, false, 0}};
 	static const row_shape norms[] = {{50, 2, true, 0}, {32, 1, true, 0}, {576, 3, false, 0}, {1001, 2, false, 0}};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		row_shape norm = norms[i], row = shapes[i];
 		if (c->options.tiny && !row.tiny)
 			continue;
-		for (evn_act_format form = 0; form < EVN_ACT_FORMATS; form++) {
-			norm.form = row.form = form;
-			evn_case_run(c, &(evn_case){rmsnorm_case, &norm, "rmsnorm", NULL}, "%s %u x%u", forms[form], norm.width,
-						 norm.n_tok);
-			evn_case_run(c, &(evn_case){swiglu_case, &row, "swiglu", NULL}, "%s %u x%u", forms[form], row.width,
+		for (evn_act_format format = 0; format < EVN_ACT_FORMATS; format++) {
+			norm.format = row.format = format;
+			evn_case_run(c, &(evn_case){rmsnorm_case, &norm, "rmsnorm", NULL}, "%s %u x%u", formats[format],
+						 norm.width, norm.n_tok);
+			evn_case_run(c, &(evn_case){swiglu_case, &row, "swiglu", NULL}, "%s %u x%u", formats[format], row.width,
 						 row.n_tok);
 		}
 		evn_case_run(c, &(evn_case){add_bias_case, &row, "add_bias", NULL}, "%u x%u", row.width, row.n_tok);

@@ -50,7 +50,7 @@ typedef struct {
 	uint32_t n_ranks;
 	uint64_t ranks; /* one bit for each rank with a partial sum */
 	bool waits, norms;
-	evn_act_format form; /* the format that the norm writes */
+	evn_act_format format; /* the format that the norm writes */
 	float scale;
 } sum_shape;
 
@@ -122,7 +122,7 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 											{"flags_sum.cl", "flags_and_norm.cl"}};
 	evn_spec spec = evn_spec_of(files[s->waits][s->norms]);
 	if (s->norms)
-		evn_spec_norm(&spec, EVN_NORM_RMS, s->form, items_of(c, s));
+		evn_spec_norm(&spec, EVN_NORM_RMS, s->format, items_of(c, s));
 	return evn_kernel_get(k, c->q, &spec, names[s->waits][s->norms], err);
 }
 
@@ -156,12 +156,12 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	if (s->waits)
 		evn_arg_u32(&a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
 	if (s->norms)
-		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->form, y.buf, w.buf, NULL, DIM, eps}, STRIDE);
+		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->format, y.buf, w.buf, NULL, DIM, eps}, STRIDE);
 	EVN_TRY(launch_sum(c, s, &a, err));
 	if (s->waits)
 		EVN_TRY(evn_case_check(c, &flags, "flags", err));
 	if (s->norms)
-		EVN_TRY(s->form == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
+		EVN_TRY(s->format == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
 	return evn_case_check(c, &x, "x", err);
 }
 
@@ -272,9 +272,9 @@ static void sums_of(evn_cases *c, sum_shape s)
 {
 	evn_case_run(c, &(evn_case){sum_case, &s, s.waits ? "flags_and_add" : "add_partials", NULL}, "of %u", s.n_ranks);
 	s.norms = true;
-	for (s.form = 0; s.form < EVN_ACT_FORMATS; s.form++)
+	for (s.format = 0; s.format < EVN_ACT_FORMATS; s.format++)
 		evn_case_run(c, &(evn_case){sum_case, &s, s.waits ? "flags_and_norm" : "add_norm", NULL}, "%s of %u",
-					 s.form == EVN_ACT_Q8 ? "q8" : "f32", s.n_ranks);
+					 s.format == EVN_ACT_Q8 ? "q8" : "f32", s.n_ranks);
 }
 
 void evn_selftest_sums(evn_cases *c)

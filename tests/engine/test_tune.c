@@ -104,7 +104,7 @@ static void test_the_search_tries_no_set_twice(void **state)
 			for (uint32_t i = 0; i < s.n; i++)
 				assert_true(memcmp(&s.tried[i].params, &p, sizeof p));
 			/* only large tiles work, so the best set has them */
-			evn_tune_search_take(&s, &p, p.mwg * p.nwg >= 1024 ? p.mwg : 0);
+			evn_tune_search_record(&s, &p, p.mwg * p.nwg >= 1024 ? p.mwg : 0);
 		}
 		assert_true(s.n > 100);
 		assert_memory_not_equal(&s.tried[s.best].params, &zero, sizeof zero);

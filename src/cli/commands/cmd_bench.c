@@ -181,7 +181,7 @@ static spread spread_of(double *values, size_t n)
 	return (spread){n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values[0], values[n - 1]};
 }
 
-static void take_medians(bench *b)
+static void compute_medians(bench *b)
 {
 	for (size_t i = 0; i <= b->n_alone; i++) {
 		contender *c = i < b->n_alone ? &b->alone[i] : &b->together;
@@ -340,7 +340,7 @@ evn_status cmd_bench(const invocation *in, evn_error *err)
 		status = measure_contenders(&b, err);
 	console_progress_end();
 	if (status == EVN_OK) {
-		take_medians(&b);
+		compute_medians(&b);
 		summary result = summarise(&b);
 		status = s->json ? print_bench_json(&b, &result, err) : print_bench_table(&b, &result, err);
 	}

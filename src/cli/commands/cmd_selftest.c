@@ -12,7 +12,7 @@ typedef struct {
 	size_t passed, failed;
 } tally;
 
-static void take_test_result(void *user, const evn_selftest_result *r)
+static void print_result(void *user, const evn_selftest_result *r)
 {
 	tally *t = user;
 	if (r->passed)
@@ -38,7 +38,7 @@ evn_status cmd_selftest(const invocation *in, evn_error *err)
 	tally t = {.json = s->json, .quiet = s->quiet};
 	if (s->json)
 		t.results = json_array();
-	evn_status status = evn_selftest(devices, take_test_result, &t, err);
+	evn_status status = evn_selftest(devices, print_result, &t, err);
 	bool ran = status == EVN_OK || t.passed + t.failed > 0;
 	if (ran && s->json) {
 		evn_error print_err = {0};

@@ -21,7 +21,7 @@ typedef struct {
 	outcome outcomes[EVN_MAX_RANKS];
 } tuning;
 
-static void take_trial(void *user, const evn_tune_trial *t)
+static void note_trial(void *user, const evn_tune_trial *t)
 {
 	tuning *u = user;
 	if (strcmp(u->device, t->device) != 0) {
@@ -33,7 +33,7 @@ static void take_trial(void *user, const evn_tune_trial *t)
 	console_progress_note("best %.1f GFLOP/s", u->best);
 }
 
-static void take_tune_result(void *user, const evn_tune_result *r)
+static void keep_result(void *user, const evn_tune_result *r)
 {
 	tuning *u = user;
 	outcome *o = &u->outcomes[u->n++];
@@ -92,8 +92,8 @@ evn_status cmd_tune(const invocation *in, evn_error *err)
 						  .n_devices = s->n_rules,
 						  .budget_s = s->budget_s,
 						  .progress = console_progress,
-						  .trial = take_trial,
-						  .result = take_tune_result,
+						  .trial = note_trial,
+						  .result = keep_result,
 						  .user = &u};
 	evn_status status = s->model_path || s->architecture ? settings_open_model(s, &m, err) : EVN_OK;
 	if (status == EVN_OK)

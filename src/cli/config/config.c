@@ -29,7 +29,7 @@ static void prepend(cyaml_trouble *t, const char *part)
 		snprintf(t->path + n, sizeof t->path - (size_t)n, "%.*s", (int)(sizeof rest - (size_t)n - 1), rest);
 }
 
-static void take_cyaml_log(cyaml_log_t level, void *user, const char *fmt, va_list args)
+static void read_cyaml_log(cyaml_log_t level, void *user, const char *fmt, va_list args)
 {
 	cyaml_trouble *t = user;
 	char line[512], part[YAML_MAX_KEY + 2];
@@ -244,7 +244,7 @@ static evn_status apply_values(const config_values *v, const yaml_entries *y, se
 static cyaml_config_t cyaml_setup(cyaml_trouble *t)
 {
 	return (cyaml_config_t){
-		.log_fn = take_cyaml_log,
+		.log_fn = read_cyaml_log,
 		.log_ctx = t,
 		.log_level = CYAML_LOG_ERROR,
 		.mem_fn = cyaml_mem,
