@@ -410,7 +410,7 @@ static evn_status measure_reduce(void *arg, uint32_t rank, evn_error *err)
 /* ---- the course of it --------------------------------------------------------------------------------------------
  */
 
-static void give_up(void *arg) { evn_comm_cancel(((bench *)arg)->comm); }
+static void release_waiting(void *arg) { evn_comm_cancel(((bench *)arg)->comm); }
 
 /* Picks by the names that evn_pick_name gives: "0:0" or "0:0/1@1". */
 static evn_status parse_pick(const evn_system *s, const char *name, evn_pick *out, evn_error *err)
@@ -466,7 +466,8 @@ static evn_status with_comm(bench *b, evn_queue **queues, evn_reduce method, evn
 
 static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 {
-	EVN_TRY(evn_team_create(&b->team, &(evn_team_config){.n_ranks = b->n, .on_failure = give_up, .arg = b}, err));
+	EVN_TRY(
+		evn_team_create(&b->team, &(evn_team_config){.n_ranks = b->n, .on_failure = release_waiting, .arg = b}, err));
 	if (!b->model)
 		EVN_TRY(make_general(b, err));
 	b->reduce_floats = (uint32_t)evn_round_up(b->model ? evn_model_hparams(b->model)->dim : GENERAL_ROWS, EVN_PAD);

@@ -57,7 +57,7 @@ struct evn_steps {
 	evn_comm *together;
 };
 
-static void give_up(void *arg)
+static void release_waiting(void *arg)
 {
 	evn_steps *s = arg;
 	if (s->together)
@@ -127,7 +127,8 @@ static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 		return evn_fail_memory(err, "steps", (n_floats + h->vocab) * sizeof(float));
 	for (uint64_t i = 0; i < n_floats; i++) /* padding must stay 0 */
 		s->embeddings[i] = i % evn_round_up(h->dim, EVN_PAD) < h->dim ? 0.01f * (float)(i % 17) - 0.08f : 0;
-	return evn_team_create(&s->team, &(evn_team_config){.n_ranks = s->n, .on_failure = give_up, .arg = s}, err);
+	return evn_team_create(&s->team, &(evn_team_config){.n_ranks = s->n, .on_failure = release_waiting, .arg = s},
+						   err);
 }
 
 evn_status evn_steps_create(evn_steps **out, const evn_model *m, const evn_step_rank *ranks, uint32_t n,
@@ -332,7 +333,7 @@ static void work_out(const evn_steps *s, uint32_t rank, const evn_split *small, 
 }
 
 /* Ranks of a kind are equally fast: what was measured of each differs by chance, and would become shares. */
-static void average_alike(evn_steps *s, const evn_rates *measured)
+static void average_rates(evn_steps *s, const evn_rates *measured)
 {
 	for (uint32_t i = 0; i < s->n; i++) {
 		evn_rates sum = {0};
@@ -365,7 +366,7 @@ static evn_status measure_alone(evn_steps *s, timing *whole, timing *part, evn_e
 	for (uint32_t i = 0; i < s->n; i++)
 		work_out(s, i, &s->one[i], whole, part, &measured[i]);
 	unload(s);
-	average_alike(s, measured);
+	average_rates(s, measured);
 	return EVN_OK;
 }
 

@@ -191,6 +191,12 @@ evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *
 	return EVN_OK;
 }
 
+evn_status evn_case_check_format(evn_cases *c, const evn_case_array *a, evn_act_format format, const char *what,
+								 evn_error *err)
+{
+	return format == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err);
+}
+
 evn_status evn_case_read_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err)
 {
 	const q8_block *blocks;

@@ -76,6 +76,9 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
 /* The same for a kernel that wrote rows of 8-bit blocks (kernels/q8.cl) to a's buffer. Their rounding is added to the
  * bounds. Their scales and sums are checked too. */
 evn_status evn_case_check_q8(evn_cases *c, const evn_case_array *a, const char *what, evn_error *err);
+/* Checks an array in either format. */
+evn_status evn_case_check_format(evn_cases *c, const evn_case_array *a, evn_act_format format, const char *what,
+								 evn_error *err);
 /* Sets a's values to those of the 8-bit rows in buf. */
 evn_status evn_case_read_q8(evn_cases *c, evn_case_array *a, const evn_buf *buf, evn_error *err);
 

@@ -76,7 +76,7 @@ static void expect_in(const fused_data *d, uint32_t i, uint32_t r, double *want,
 static evn_status check_between(evn_cases *c, const fused_data *d, evn_case_array *a, const char *what,
 								evn_error *err)
 {
-	EVN_TRY(d->format == EVN_ACT_Q8 ? evn_case_check_q8(c, a, what, err) : evn_case_check(c, a, what, err));
+	EVN_TRY(evn_case_check_format(c, a, d->format, what, err));
 	return d->format == EVN_ACT_Q8 ? evn_case_read_q8(c, a, a->buf, err)
 								   : evn_read(c->q, a->buf, 0, a->values, a->n * sizeof *a->values, err);
 }

@@ -403,7 +403,7 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 		return st;
 	evn_check_cache(c, &r);
 	evn_expect_attended(&r);
-	return s->format == EVN_ACT_Q8 ? evn_case_check_q8(c, &r.out, "out", err) : evn_case_check(c, &r.out, "out", err);
+	return evn_case_check_format(c, &r.out, s->format, "out", err);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------------------------- */

@@ -359,7 +359,7 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 	}
 	EVN_TRY(evn_op_gate_up(ops, y_format, y.buf, y_stride, x, a.x_stride, m, up_offset, a.y.buf, a.y_stride,
 						   (evn_rows){n_tok, EVN_DECODE}, err));
-	return y_format == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err);
+	return evn_case_check_format(c, &y, y_format, "y", err);
 }
 
 static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)

@@ -1,20 +1,15 @@
-/* selftest_rows.c - known answers for kernels that work on rows of activations: norm, gate, bias. Norm and gate are
- * tested with both activation formats. */
+/* selftest_rows.c - known answers for kernels that work on rows of activations: norms, gate, GELU and bias. All but
+ * the bias are tested with both activation formats. */
 #include "proof/selftest_case.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct {
 	uint32_t width, n_tok;
 	bool tiny;
+	float shift; /* added to the inputs of a norm, so that the mean is far from zero */
 	evn_act_format format;
 } row_shape;
-
-static evn_status check(evn_cases *c, const evn_case_array *y, evn_act_format format, evn_error *err)
-{
-	return format == EVN_ACT_Q8 ? evn_case_check_q8(c, y, "y", err) : evn_case_check(c, y, "y", err);
-}
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
 
@@ -31,13 +26,13 @@ static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops 
 }
 
 /* The columns from the true width to the stride are zeros. */
-static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, evn_error *err)
+static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, float shift,
+							evn_error *err)
 {
 	uint32_t stride = stride_of(width);
 	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_rows * stride, err));
 	for (uint64_t i = 0; i < a->n; i++)
-		if (i % stride >= width)
-			a->values[i] = 0;
+		a->values[i] = i % stride < width ? a->values[i] + shift : 0;
 	return evn_case_upload(c, a, err);
 }
 
@@ -51,8 +46,8 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 	const double relative =
 		(evn_roundings(dim) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3);
 	evn_case_array x, w, y;
-	EVN_TRY(make_rows(c, &x, first + s->n_tok, dim, err));
-	EVN_TRY(make_rows(c, &w, 1, dim, err));
+	EVN_TRY(make_rows(c, &x, first + s->n_tok, dim, 0, err));
+	EVN_TRY(make_rows(c, &w, 1, dim, 0, err));
 	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->format == EVN_ACT_F32)) * stride, err));
 	const evn_norm norm = {.format = s->format, .y = y.buf, .w = w.buf, .dim = dim, .eps = eps};
 	for (uint32_t t = 0; t < s->n_tok; t++) {
@@ -68,7 +63,7 @@ static evn_status rmsnorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_er
 		}
 	}
 	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
-	return check(c, &y, s->format, err);
+	return evn_case_check_format(c, &y, s->format, "y", err);
 }
 
 /* exp has 3 ulp. The sum with 1 and the last product have one rounding each, the division 2.5 ulp. One more unit
@@ -97,7 +92,88 @@ static evn_status swiglu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_err
 		}
 	EVN_TRY(evn_case_upload(c, &gu, err));
 	EVN_TRY(evn_op_swiglu(ops, s->format, y.buf, y_stride, gu.buf, gu_stride, width, width, s->n_tok, err));
-	return check(c, &y, s->format, err);
+	return evn_case_check_format(c, &y, s->format, "y", err);
+}
+
+static double square(double x) { return x * x; }
+
+/* The mean has the error of a sum's roundings. Each difference from the mean has that error and one more rounding.
+ * The sum of squares has the errors of its terms and its own roundings. The root halves these and adds its own error.
+ * A division, two products and a sum follow. One extra unit in each covers the terms of second order. */
+static void expect_layernorm(const row_shape *s, const float *x, const float *w, const float *b, double eps,
+							 double *want, double *bound)
+{
+	const uint32_t dim = s->width;
+	double sum = 0, magnitudes = 0, squares = 0, squares_error = 0;
+	for (uint32_t i = 0; i < dim; i++) {
+		sum += (double)x[i];
+		magnitudes += fabs((double)x[i]);
+	}
+	const double mean = sum / dim, mean_error = evn_roundings(dim + 4.0) * magnitudes / dim;
+	for (uint32_t i = 0; i < dim; i++) {
+		double v = fabs((double)x[i] - mean), off = mean_error + 2 * EVN_UNIT * v;
+		squares += v * v;
+		squares_error += 2 * v * off + square(off) + evn_roundings(dim + 4.0) * square(v + off);
+	}
+	const double variance = squares / dim + eps, deviation = sqrt(variance);
+	const double scale_error =
+		squares_error / dim / variance / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(4);
+	for (uint32_t i = 0; i < stride_of(dim); i++) {
+		double v = i < dim ? (double)x[i] - mean : 0, off = mean_error + 2 * EVN_UNIT * fabs(v);
+		double scaled = v / deviation * (double)w[i];
+		want[i] = scaled + (double)b[i];
+		bound[i] = off / deviation * fabs((double)w[i]) * (1 + scale_error) +
+				   fabs(scaled) * (scale_error + evn_roundings(4)) + 2 * EVN_UNIT * fabs(want[i]);
+	}
+}
+
+static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+{
+	const uint32_t first = 2, stride = stride_of(s->width);
+	const float eps = 1e-5f;
+	evn_case_array x, w, b, y;
+	EVN_TRY(make_rows(c, &x, first + s->n_tok, s->width, s->shift, err));
+	EVN_TRY(make_rows(c, &w, 1, s->width, 0, err));
+	EVN_TRY(make_rows(c, &b, 1, s->width, 0, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->format == EVN_ACT_F32)) * stride, err));
+	for (uint32_t t = 0; t < s->n_tok; t++) {
+		uint64_t to = (uint64_t)t * stride;
+		expect_layernorm(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
+						 y.bound + to);
+	}
+	const evn_norm norm = {EVN_NORM_LAYER, s->format, y.buf, w.buf, b.buf, s->width, eps};
+	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
+	return evn_case_check_format(c, &y, s->format, "y", err);
+}
+
+/* The exponent has five roundings, which its size multiplies. exp has 3 ulp, the sum one rounding, the division 2.5
+ * ulp. If the exponential exceeds f32 the result may be 0; the error is then less than |x| 2^-127. */
+static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+{
+	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -8.5f, 1e18f, -1e18f};
+	const uint32_t n_special = sizeof special / sizeof *special, x_stride = stride_of(s->width) + EVN_PAD;
+	const uint32_t y_stride = stride_of(s->width);
+	evn_case_array x, y;
+	EVN_TRY(evn_case_array_make(c, &x, (uint64_t)s->n_tok * x_stride, err));
+	EVN_TRY(evn_case_output(c, &y, (uint64_t)s->n_tok * y_stride, err));
+	for (uint32_t t = 0; t < s->n_tok; t++)
+		for (uint32_t i = 0; i < y_stride; i++) {
+			float *value = x.values + (uint64_t)t * x_stride + i;
+			uint64_t at = (uint64_t)t * y_stride + i;
+			y.want[at] = 0;
+			if (i >= s->width)
+				continue;
+			*value = i < n_special ? special[i] : *value * 6;
+			double v = (double)*value, exponent = 2 * sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v);
+			double e = exp(-exponent), tail = e / (1 + e);
+			y.want[at] = v / (1 + e);
+			y.bound[at] = fabs(y.want[at]) * (EVN_DIVIDE_ERROR + evn_roundings(2)) + fabs(v) * 0x1p-127;
+			if (tail * fabs(exponent) > 0)
+				y.bound[at] += fabs(y.want[at]) * tail * (EVN_EXP_ERROR + fabs(exponent) * evn_roundings(6));
+		}
+	EVN_TRY(evn_case_upload(c, &x, err));
+	EVN_TRY(evn_op_gelu(ops, s->format, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
+	return evn_case_check_format(c, &y, s->format, "y", err);
 }
 
 static evn_status add_bias(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
@@ -118,13 +194,21 @@ static evn_status add_bias(evn_cases *c, evn_ops *ops, const row_shape *s, evn_e
 
 static evn_status rmsnorm_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, rmsnorm, s, err); }
 static evn_status swiglu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, swiglu, s, err); }
+static evn_status layernorm_case(evn_cases *c, const void *s, evn_error *err)
+{
+	return with_ops(c, layernorm, s, err);
+}
+static evn_status gelu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, gelu, s, err); }
 static evn_status add_bias_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, add_bias, s, err); }
+
+static const char *const formats[EVN_ACT_FORMATS] = {"f32", "q8"};
 
 void evn_selftest_rows(evn_cases *c)
 {
-	static const char *const formats[EVN_ACT_FORMATS] = {"f32", "q8"};
-	static const row_shape shapes[] = {{64, 2, true, 0}, {48, 1, true, 0}, {576, 3, false, 0}, {1520, 2, false, 0}};
-	static const row_shape norms[] = {{50, 2, true, 0}, {32, 1, true, 0}, {576, 3, false, 0}, {1001, 2, false, 0}};
+	static const row_shape shapes[] = {
+		{64, 2, true, 0, 0}, {48, 1, true, 0, 0}, {576, 3, false, 0, 0}, {1520, 2, false, 0, 0}};
+	static const row_shape norms[] = {
+		{50, 2, true, 0, 0}, {32, 1, true, 0, 0}, {576, 3, false, 0, 0}, {1001, 2, false, 0, 0}};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		row_shape norm = norms[i], row = shapes[i];
 		if (c->options.tiny && !row.tiny)
@@ -137,5 +221,28 @@ void evn_selftest_rows(evn_cases *c)
 						 row.n_tok);
 		}
 		evn_case_run(c, &(evn_case){add_bias_case, &row, "add_bias", NULL}, "%u x%u", row.width, row.n_tok);
+	}
+}
+
+void evn_selftest_gpt2(evn_cases *c)
+{
+	static const row_shape norms[] = {
+		{50, 2, true, 0, 0}, {32, 1, true, 3, 0}, {768, 3, false, 0, 0}, {1001, 2, false, -5, 0}};
+	static const row_shape units[] = {{64, 2, true, 0, 0}, {48, 1, true, 0, 0}, {3072, 2, false, 0, 0}};
+	for (evn_act_format format = 0; format < EVN_ACT_FORMATS; format++) {
+		for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+			row_shape s = norms[i];
+			s.format = format;
+			if (s.tiny || !c->options.tiny)
+				evn_case_run(c, &(evn_case){layernorm_case, &s, "layernorm", NULL}, "%s %u x%u", formats[format],
+							 s.width, s.n_tok);
+		}
+		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+			row_shape s = units[i];
+			s.format = format;
+			if (s.tiny || !c->options.tiny)
+				evn_case_run(c, &(evn_case){gelu_case, &s, "gelu", NULL}, "%s %u x%u", formats[format], s.width,
+							 s.n_tok);
+		}
 	}
 }

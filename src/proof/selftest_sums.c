@@ -161,7 +161,7 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	if (s->waits)
 		EVN_TRY(evn_case_check(c, &flags, "flags", err));
 	if (s->norms)
-		EVN_TRY(s->format == EVN_ACT_Q8 ? evn_case_check_q8(c, &y, "y", err) : evn_case_check(c, &y, "y", err));
+		EVN_TRY(evn_case_check_format(c, &y, s->format, "y", err));
 	return evn_case_check(c, &x, "x", err);
 }
 
