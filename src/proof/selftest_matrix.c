@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
 	bool gemm;
 	evn_dot dot;
-} way;
+} multiplier;
 
 /* A normal half in (-1, 1) that is not near zero. */
 static uint16_t random_half(evn_cases *c)
@@ -226,7 +226,7 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 }
 
 static evn_status multiply(evn_cases *c, const evn_matrix *m, const evn_row_product *products, uint32_t n,
-						   uint32_t n_tok, way how, evn_error *err)
+						   uint32_t n_tok, multiplier how, evn_error *err)
 {
 	const evn_ops_config config = {.dot = how.dot, .items = c->options.items, .runs = true};
 	evn_ops *ops;
@@ -246,7 +246,7 @@ static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
 	const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, p.rows}, 1, NULL, err);
 	if (st == EVN_OK)
-		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+		st = multiply(c, &m, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }
@@ -266,7 +266,7 @@ static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
 		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, &rows, &y_offset);
 		evn_matrix_view_input(&view, &of_rows, columns);
 		const evn_row_product p = {.w = &w, .rows = rows, .columns = columns};
-		st = multiply(c, &view, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+		st = multiply(c, &view, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot}, err);
 	}
 	evn_matrix_free(&m);
 	return st;
@@ -284,7 +284,7 @@ static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *e
 	evn_status st = evn_matrix_split_input(&m, c->q, &w.tensor, columns, err);
 	if (st == EVN_OK) {
 		const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
-		st = multiply(c, &m, &p, 1, s->n_tok, (way){s->gemm, s->dot}, err);
+		st = multiply(c, &m, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot}, err);
 	}
 	evn_matrix_free(&m);
 	return st;
@@ -314,7 +314,7 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
 		products[i] = (evn_row_product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
 	if (st == EVN_OK)
-		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (way){false, s->dot}, err);
+		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (multiplier){false, s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }

@@ -69,9 +69,9 @@ typedef struct {
 	uint64_t memory_bytes;
 	evn_progress_fn progress;
 	void *progress_user;
-} way;
+} engine_setup;
 
-static inline evn_status way_open(evn_engine **out, const evn_model *m, const way *w, evn_error *err)
+static inline evn_status open_engine(evn_engine **out, const evn_model *m, const engine_setup *w, evn_error *err)
 {
 	evn_device_rule rules[EVN_MAX_RANKS] = {0};
 	char list[256], *rest = list;
@@ -101,13 +101,13 @@ typedef struct {
 	uint32_t vocab;
 } running;
 
-static inline running start(const char *path, const way *w)
+static inline running start(const char *path, const engine_setup *w)
 {
 	running r = {0};
 	evn_error err = {0};
 	require_ok(evn_model_open(&r.model, path, &err));
 	r.vocab = evn_model_get_info(r.model).vocab;
-	require_ok(way_open(&r.engine, r.model, w, &err));
+	require_ok(open_engine(&r.engine, r.model, w, &err));
 	require_ok(evn_session_create(&r.session, r.engine, &err));
 	return r;
 }

@@ -142,7 +142,7 @@ static void test_case(void **at)
 		open_ranks(&r, m, &cuts[i], &slot);
 		float *got = walk(&r, &slot, &e, cuts[i].prefill);
 		double worst = compare(got, &e);
-		print_message("%s, way %zu: %.2g\n", cuts[i].devices, i, worst);
+		print_message("%s, cut %zu: %.2g\n", cuts[i].devices, i, worst);
 		n_wrong += !(worst <= TOLERANCE);
 		free(got);
 		evn_slot_free(&slot, &r.pool);

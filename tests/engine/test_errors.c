@@ -62,13 +62,14 @@ static void swap_dimensions(const char *path, const char *tensor)
 /* ---- one clear line -------------------------------------------------------------------------------------------- */
 
 /* Opening the engine fails with this status and a line that contains the parts. */
-static void assert_refused(const char *path, const way *w, evn_status status, const char *part, const char *other)
+static void assert_refused(const char *path, const engine_setup *w, evn_status status, const char *part,
+						   const char *other)
 {
 	evn_error err = {0};
 	evn_model *m;
 	evn_engine *e = (evn_engine *)&err;
 	require_ok(evn_model_open(&m, path, &err));
-	evn_status got = way_open(&e, m, w, &err);
+	evn_status got = open_engine(&e, m, w, &err);
 	print_message("%s: %s\n", evn_status_name(got), err.text);
 	assert_int_equal(got, status);
 	assert_int_equal(err.code, status);
@@ -79,8 +80,8 @@ static void assert_refused(const char *path, const way *w, evn_status status, co
 	evn_model_close(m);
 }
 
-static const way one = {.devices = "pocl", .context = 64};
-static const way two = {.devices = "pocl,pocl", .context = 64};
+static const engine_setup one = {.devices = "pocl", .context = 64};
+static const engine_setup two = {.devices = "pocl,pocl", .context = 64};
 
 static void test_architecture(void **at)
 {
@@ -112,7 +113,7 @@ static void test_gpt2(void **at)
 										   {"blk.0.ffn_down.bias", "blk.0.ffn_down.bios"},
 										   {"blk.0.attn_norm.bias", "blk.0.attn_norm.bios"},
 										   {"output_norm.bias", "output_norm.bios"}};
-	way w = one;
+	engine_setup w = one;
 	(void)at;
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
 		patch_text(gpt2_file, pairs[i][0], pairs[i][1]);
@@ -150,7 +151,7 @@ static void test_wrong_shapes(void **at)
 
 static void test_memory(void **at)
 {
-	way w = two;
+	engine_setup w = two;
 	(void)at;
 	w.memory_bytes = 1u << 20;
 	assert_refused(llama_file, &w, EVN_ERR_LIMIT, "not enough device memory", "MiB");
@@ -164,7 +165,7 @@ static void test_memory(void **at)
 
 static void test_shares(void **at)
 {
-	way w = two;
+	engine_setup w = two;
 	(void)at;
 	w.shares = (double[]){0, 0};
 	w.n_shares = 2;
@@ -183,7 +184,7 @@ static void test_shares(void **at)
 
 static void test_devices(void **at)
 {
-	way w = one;
+	engine_setup w = one;
 	(void)at;
 	w.devices = "no such device";
 	assert_refused(llama_file, &w, EVN_ERR_USAGE, "no such device", "pocl");
@@ -202,7 +203,7 @@ static bool stop_at(void *user, const char *what, uint64_t done, uint64_t total)
 /* Stops at the first call, which for such a small model is also the last. */
 static void test_stopped(void **at)
 {
-	way w = two;
+	engine_setup w = two;
 	(void)at;
 	w.progress = stop_at;
 	w.progress_user = (char[]){"loading"};
@@ -226,7 +227,7 @@ static void test_and_then_all_is_well(void **at)
 
 static void test_events_over_two_platforms(void **at)
 {
-	way w = {.devices = "pocl,intel", .context = 64, .reduce = EVN_REDUCE_EVENTS};
+	engine_setup w = {.devices = "pocl,intel", .context = 64, .reduce = EVN_REDUCE_EVENTS};
 	(void)at;
 	assert_refused(llama_file, &w, EVN_ERR_USAGE, "reduce: events", "platform");
 }

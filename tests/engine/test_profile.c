@@ -17,15 +17,15 @@
 
 static char folder[] = "/tmp/evener-profile-XXXXXX";
 
-static void expect(evn_reduce asked, double host, double events, double flags, evn_reduce way, double us)
+static void expect(evn_reduce asked, double host, double events, double flags, evn_reduce method, double us)
 {
 	evn_profile p = {.host_us = host, .events_us = events, .flags_us = flags};
 	evn_reduce_cost cost;
-	assert_int_equal(evn_profile_reduce(&p, asked, &cost), way);
+	assert_int_equal(evn_profile_reduce(&p, asked, &cost), method);
 	assert_true(cost.token_us == us);
 }
 
-static void test_ways(void **state)
+static void test_methods(void **state)
 {
 	(void)state;
 	expect(EVN_REDUCE_AUTO, 78, 33, 7, EVN_REDUCE_FLAGS, 7);
@@ -142,7 +142,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_late),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods), cmocka_unit_test(test_late),
 									   cmocka_unit_test(test_adapters_are_measured)};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

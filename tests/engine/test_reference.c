@@ -154,12 +154,12 @@ static int setup(void **at)
 	static state s;
 	s.reference = json_load_file(EVN_TEST_DATA "/greedy-f32.json", 0, NULL);
 	assert_non_null(s.reference);
-	s.run = start(model_path(), &(way){.devices = devices,
-									   .shares = n_shares ? shares : NULL,
-									   .prompt_shares = n_shares ? prompt_shares : NULL,
-									   .n_shares = n_shares,
-									   .context = 600,
-									   .kv_cache = kv_cache});
+	s.run = start(model_path(), &(engine_setup){.devices = devices,
+												.shares = n_shares ? shares : NULL,
+												.prompt_shares = n_shares ? prompt_shares : NULL,
+												.n_shares = n_shares,
+												.context = 600,
+												.kv_cache = kv_cache});
 	const evn_plan_rank *first = evn_engine_plan(s.run.engine)->ranks;
 	assert_true(!n_shares || first->ff[1] != first->prompt_ff[1]);
 	*at = &s;

@@ -59,7 +59,7 @@ static int make_wanted(void **state)
 	evn_session *s = NULL;
 	float *logits = malloc(LENGTH * VOCAB * sizeof *logits);
 	require_ok(evn_model_create(&model, &spec, &err));
-	require_ok(way_open(&e, model, &(way){.devices = "pocl", .context = LENGTH}, &err));
+	require_ok(open_engine(&e, model, &(engine_setup){.devices = "pocl", .context = LENGTH}, &err));
 	require_ok(evn_session_create(&s, e, &err));
 	evn_random_ids(1, 256, ids, N * LENGTH);
 	for (size_t i = 0; i < N; i++) {

@@ -9,7 +9,7 @@
 
 enum { VOCAB = 10, DIM = 5, N_IDS = 10 };
 
-static const way ways[] = {
+static const engine_setup setups[] = {
 	{.devices = "pocl"},
 	{.devices = "pocl,pocl", .shares = (const double[]){3, 2}, .n_shares = 2},
 	{.devices = "pocl,pocl,pocl", .shares = (const double[]){1, 5, 4}, .n_shares = 3},
@@ -54,10 +54,10 @@ static void simple_lm_is_its_two_products(void **state)
 	float first[N_IDS * VOCAB], logits[N_IDS * VOCAB];
 	require_ok(evn_model_create(&m, &spec, &err));
 	evn_random_ids(spec.seed, VOCAB, ids, N_IDS);
-	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+	for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
 		evn_engine *e = NULL;
 		evn_session *s = NULL;
-		require_ok(way_open(&e, m, &ways[i], &err));
+		require_ok(open_engine(&e, m, &setups[i], &err));
 		require_ok(evn_session_create(&s, e, &err));
 		require_ok(evn_session_eval(s, ids, N_IDS, i ? logits : first, &err));
 		assert_logits(m, ids, i ? logits : first);
@@ -80,12 +80,13 @@ static void simple_lm_is_its_two_products(void **state)
 	evn_model_close(m);
 }
 
-static void last_logits(const evn_model *m, const way *w, const int32_t *ids, size_t n, float *out, size_t vocab)
+static void last_logits(const evn_model *m, const engine_setup *w, const int32_t *ids, size_t n, float *out,
+						size_t vocab)
 {
 	evn_error err = {0};
 	evn_engine *e = NULL;
 	evn_session *s = NULL;
-	require_ok(way_open(&e, m, w, &err));
+	require_ok(open_engine(&e, m, w, &err));
 	require_ok(evn_session_create(&s, e, &err));
 	require_ok(evn_session_eval(s, ids, n, NULL, &err));
 	memcpy(out, evn_session_logits(s), vocab * sizeof *out);
@@ -118,8 +119,8 @@ static void a_model_saved_is_the_model_made(void **state)
 		require_ok(evn_model_save(made, path, &err));
 		require_ok(evn_model_open(&saved, path, &err));
 		evn_random_ids(9, specs[i].vocab, ids, 20);
-		last_logits(made, &ways[1], ids, 20, a, specs[i].vocab);
-		last_logits(saved, &ways[1], ids, 20, b, specs[i].vocab);
+		last_logits(made, &setups[1], ids, 20, a, specs[i].vocab);
+		last_logits(saved, &setups[1], ids, 20, b, specs[i].vocab);
 		for (uint32_t v = 0; v < specs[i].vocab; v++)
 			assert_true(isfinite(a[v]) &&
 						fabsf(a[v] - b[v]) < 1e-5f); /* measured separately, so another kernel may be chosen */

@@ -34,7 +34,7 @@ static float *teacher_forced(const running *r)
 	return all;
 }
 
-static float *logits_of(const way *w, uint32_t *vocab)
+static float *logits_of(const engine_setup *w, uint32_t *vocab)
 {
 	static const char *const names[] = {
 		[EVN_REDUCE_HOST] = "host", [EVN_REDUCE_EVENTS] = "events", [EVN_REDUCE_FLAGS] = "flags"};
@@ -73,7 +73,7 @@ static int make_one_rank(void **at)
 	uint32_t vocab;
 	(void)at;
 	make_ids();
-	one_rank = logits_of(&(way){.devices = "pocl", .context = 64}, &vocab);
+	one_rank = logits_of(&(engine_setup){.devices = "pocl", .context = 64}, &vocab);
 	return 0;
 }
 
@@ -85,10 +85,10 @@ static int free_one_rank(void **at)
 }
 
 /* Several ranks agree with one rank. Every method up to `last` gives the bits of the method "host". */
-static void compare_ways(const char *devices, const double *shares, size_t n, evn_reduce last)
+static void compare_methods(const char *devices, const double *shares, size_t n, evn_reduce last)
 {
 	uint32_t vocab;
-	way w = {.devices = devices, .shares = shares, .n_shares = n, .context = 64, .reduce = EVN_REDUCE_HOST};
+	engine_setup w = {.devices = devices, .shares = shares, .n_shares = n, .context = 64, .reduce = EVN_REDUCE_HOST};
 	float *host = logits_of(&w, &vocab);
 	assert_close(host, one_rank, (size_t)N_IDS * vocab);
 	while (w.reduce != last) {
@@ -103,42 +103,42 @@ static void compare_ways(const char *devices, const double *shares, size_t n, ev
 static void test_even(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl", (double[]){1, 1}, 2, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl", (double[]){1, 1}, 2, EVN_REDUCE_EVENTS);
 }
 static void test_uneven(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl", (double[]){5, 3}, 2, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl", (double[]){5, 3}, 2, EVN_REDUCE_EVENTS);
 }
 static void test_lopsided(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl", (double[]){9, 1}, 2, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl", (double[]){9, 1}, 2, EVN_REDUCE_EVENTS);
 }
 static void test_idle_rank(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl", (double[]){1, 0}, 2, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl", (double[]){1, 0}, 2, EVN_REDUCE_EVENTS);
 }
 static void test_idle_first_rank(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl,pocl", (double[]){0, 2, 1}, 3, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl,pocl", (double[]){0, 2, 1}, 3, EVN_REDUCE_EVENTS);
 }
 static void test_halves(void **at)
 {
 	(void)at;
-	compare_ways("pocl/1+1", NULL, 0, EVN_REDUCE_FLAGS);
+	compare_methods("pocl/1+1", NULL, 0, EVN_REDUCE_FLAGS);
 }
 static void test_three(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl,pocl", (double[]){5, 3, 2}, 3, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl,pocl", (double[]){5, 3, 2}, 3, EVN_REDUCE_EVENTS);
 }
 static void test_four_ranks_over_three_kv_heads(void **at)
 {
 	(void)at;
-	compare_ways("pocl,pocl,pocl,pocl", (double[]){1, 1, 1, 1}, 4, EVN_REDUCE_EVENTS);
+	compare_methods("pocl,pocl,pocl,pocl", (double[]){1, 1, 1, 1}, 4, EVN_REDUCE_EVENTS);
 }
 
 /* Prompts are cut by prompt_shares, decode by shares. First a prompt in one step, and in pieces of which the last is
@@ -146,12 +146,12 @@ static void test_four_ranks_over_three_kv_heads(void **at)
 static void compare_phases(const char *devices, const double *shares, const double *prompt_shares, uint32_t batch)
 {
 	evn_error err = {0};
-	running r = start(model_file, &(way){.devices = devices,
-										 .shares = shares,
-										 .prompt_shares = prompt_shares,
-										 .n_shares = 2,
-										 .context = 64,
-										 .batch = batch});
+	running r = start(model_file, &(engine_setup){.devices = devices,
+												  .shares = shares,
+												  .prompt_shares = prompt_shares,
+												  .n_shares = 2,
+												  .context = 64,
+												  .batch = batch});
 	const evn_plan_info *plan = evn_engine_plan(r.engine);
 	float *all = malloc((size_t)N_IDS * r.vocab * sizeof *all);
 	assert_non_null(all);
@@ -182,7 +182,7 @@ static void test_prompts_with_shares_of_their_own(void **at)
 static void test_two_runs_are_the_same(void **at)
 {
 	uint32_t vocab;
-	way w = {.devices = "pocl,pocl", .shares = (double[]){5, 3}, .n_shares = 2, .context = 64};
+	engine_setup w = {.devices = "pocl,pocl", .shares = (double[]){5, 3}, .n_shares = 2, .context = 64};
 	float *first = logits_of(&w, &vocab), *second = logits_of(&w, &vocab);
 	(void)at;
 	assert_same_bits(second, first, (size_t)N_IDS * vocab);
@@ -197,7 +197,8 @@ static void test_prompt_pieces(void **at)
 	evn_error err = {0};
 	running r =
 		start(model_file,
-			  &(way){.devices = "pocl,pocl", .shares = (double[]){5, 3}, .n_shares = 2, .context = 64, .batch = 7});
+			  &(engine_setup){
+				  .devices = "pocl,pocl", .shares = (double[]){5, 3}, .n_shares = 2, .context = 64, .batch = 7});
 	float *all = malloc((size_t)N_IDS * r.vocab * sizeof *all);
 	(void)at;
 	assert_non_null(all);
@@ -216,7 +217,7 @@ static void test_prompt_pieces(void **at)
 static void test_rewind(void **at)
 {
 	evn_error err = {0};
-	running r = start(model_file, &(way){.devices = "pocl/1+1", .context = 64});
+	running r = start(model_file, &(engine_setup){.devices = "pocl/1+1", .context = 64});
 	float *before = malloc(r.vocab * sizeof *before);
 	(void)at;
 	assert_non_null(before);
@@ -240,7 +241,7 @@ static void test_rewind(void **at)
 static void test_sessions_do_not_disturb_each_other(void **at)
 {
 	evn_error err = {0};
-	running r = start(model_file, &(way){.devices = "pocl/1+1", .context = 64});
+	running r = start(model_file, &(engine_setup){.devices = "pocl/1+1", .context = 64});
 	evn_session *other;
 	(void)at;
 	require_ok(evn_session_create(&other, r.engine, &err));
@@ -262,7 +263,7 @@ static void test_sessions_do_not_disturb_each_other(void **at)
 static void test_refused_calls(void **at)
 {
 	evn_error err = {0};
-	running r = start(model_file, &(way){.devices = "pocl,pocl", .context = 10});
+	running r = start(model_file, &(engine_setup){.devices = "pocl,pocl", .context = 10});
 	const int32_t negative[] = {504, -1}, beyond[] = {504, (int32_t)r.vocab};
 	(void)at;
 	require_ok(evn_session_eval(r.session, ids, 6, NULL, &err));
@@ -301,9 +302,10 @@ static void test_stopped_prompt(void **at)
 {
 	evn_error err = {0};
 	patience p = {.stop_at = UINT64_MAX};
-	running r = start(
-		model_file,
-		&(way){.devices = "pocl/1+1", .context = 64, .batch = 7, .progress = stop_at_token, .progress_user = &p});
+	running r =
+		start(model_file,
+			  &(engine_setup){
+				  .devices = "pocl/1+1", .context = 64, .batch = 7, .progress = stop_at_token, .progress_user = &p});
 	(void)at;
 	require_ok(evn_session_eval(r.session, ids, 3, NULL, &err));
 	float *logits = malloc(2 * r.vocab * sizeof *logits);

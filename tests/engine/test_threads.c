@@ -62,7 +62,7 @@ static void test_devices(const char *devices)
 	pthread_t threads[N_THREADS];
 	require_ok(evn_model_open(&m, model_file, &err));
 	/* prompts in pieces, so that the steps of the sessions alternate */
-	require_ok(way_open(&e, m, &(way){.devices = devices, .context = 64, .batch = 7}, &err));
+	require_ok(open_engine(&e, m, &(engine_setup){.devices = devices, .context = 64, .batch = 7}, &err));
 	const uint32_t vocab = evn_model_get_info(m).vocab;
 	for (int i = 0; i < N_THREADS; i++)
 		begin(&s[i], e, vocab, 11 * i);
