@@ -30,26 +30,26 @@ static evn_status create_buffer(evn_buf **out, evn_device *d, uint64_t bytes, cl
 
 /* Commands that are queued may still use the buffer when it is freed. The driver destroys it after the last of them,
  * and only then may its pages go. */
-static void CL_CALLBACK give_back(cl_mem cl, void *chunk)
+static void CL_CALLBACK destroyed(cl_mem cl, void *pages)
 {
 	(void)cl;
-	evn_pages_give_back(chunk);
+	evn_pages_free(pages);
 }
 
-static evn_status create_on_pages(evn_buf **out, evn_device *d, uint64_t bytes, void *host, evn_chunk *chunk,
-								  const char *what, evn_error *err)
+static evn_status create_on_pages(evn_buf **out, evn_device *d, uint64_t bytes, evn_pages *pages, const char *what,
+								  evn_error *err)
 {
-	evn_status s = evn_buf_wrap(out, d, host, bytes, what, err);
+	evn_status s = evn_buf_wrap(out, d, pages->begin, bytes, what, err);
 	if (s != EVN_OK) {
-		evn_pages_give_back(chunk);
+		evn_pages_free(pages);
 		return s;
 	}
-	cl_int code = clSetMemObjectDestructorCallback((*out)->cl, give_back, chunk);
+	cl_int code = clSetMemObjectDestructorCallback((*out)->cl, destroyed, pages);
 	if (code == CL_SUCCESS)
 		return EVN_OK;
 	evn_buf_free(*out);
 	*out = NULL;
-	evn_pages_give_back(chunk);
+	evn_pages_free(pages);
 	return evn_cl_fail(err, d, "clSetMemObjectDestructorCallback", what, code);
 }
 
@@ -65,12 +65,11 @@ static evn_status count_held(evn_status s, evn_buf *b, uint64_t bytes)
 evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_place place, const char *what,
 						  evn_error *err)
 {
-	evn_chunk *chunk = NULL;
 	/* A device with fine-grained SVM works in the host's memory without copying it. */
-	void *host = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_get(d, bytes, &chunk) : NULL;
+	evn_pages *pages = evn_device_is_cpu(d) && evn_device_has(d, "svm_fine") ? evn_pages_get(d, bytes) : NULL;
 	evn_status s;
-	if (host) {
-		s = create_on_pages(out, d, bytes, host, chunk, what, err);
+	if (pages) {
+		s = create_on_pages(out, d, bytes, pages, what, err);
 		return count_held(s, *out, bytes);
 	}
 	/* On unified memory the host can map every buffer without a copy. */

@@ -26,7 +26,7 @@ void evn_device_close(evn_device *d)
 	if (!d)
 		return;
 	evn_programs_free(d);
-	evn_pages_give_back(d->chunk);
+	evn_chunk_release(d->chunk);
 	evn_usecount_closed(d);
 	context_release(d->context);
 	if (d->is_sub_device && d->cl)

@@ -117,8 +117,14 @@ size_t evn_usecount_guards(const char *text); /* the number of such kernels in t
 evn_status evn_usecount_first_launch(evn_kernel *k, uint32_t dims, const size_t *global, const size_t *locals,
 									 evn_error *err);
 
-/* Zeroed host memory, valid until it is given back. NULL if there is none. Thread-safe (pages.c). */
-void *evn_pages_get(evn_device *d, uint64_t bytes, evn_chunk **chunk);
-void evn_pages_give_back(evn_chunk *chunk); /* NULL: does nothing */
+/* Zeroed host memory, valid until it is freed. NULL if there is none. Thread-safe (pages.c). */
+typedef struct {
+	uint8_t *begin;
+	uint64_t bytes;
+	evn_chunk *chunk; /* the chunk that it is a part of */
+} evn_pages;
+evn_pages *evn_pages_get(evn_device *d, uint64_t bytes);
+void evn_pages_free(evn_pages *p);
+void evn_chunk_release(evn_chunk *c); /* the device takes no more buffers from it; c may be NULL */
 
 #endif

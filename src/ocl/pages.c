@@ -1,8 +1,8 @@
 /* pages.c - memory for devices that compute in the host's memory, in huge pages if the system has them. A token reads
  * all weights once, from end to end. With 4 KiB pages this waits for address translation every few hundred bytes
- * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other. A
- * chunk is freed when the driver has destroyed the last of its buffers, which it does in a thread of its own choice.
- */
+ * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other. The
+ * huge pages inside a freed buffer go back to the system at once. A chunk is freed when the driver has destroyed the
+ * last of its buffers, which it does in a thread of its own choice. */
 #include "ocl/internal.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ struct evn_chunk {
 	atomic_uint users; /* the buffers, and the device while it takes buffers from the chunk */
 };
 
-void evn_pages_give_back(evn_chunk *c)
+void evn_chunk_release(evn_chunk *c)
 {
 	if (!c || atomic_fetch_sub(&c->users, 1) > 1)
 		return;
@@ -45,21 +45,46 @@ static evn_chunk *make_chunk(uint64_t bytes)
 	return c;
 }
 
-void *evn_pages_get(evn_device *d, uint64_t bytes, evn_chunk **chunk)
+/* The chunk of the next buffer, which has so many bytes. A large buffer has a chunk of its own. The device's lock is
+ * held. */
+static evn_chunk *chunk_for(evn_device *d, uint64_t bytes)
 {
-	void *at = NULL;
-	uint64_t size = evn_round_up(bytes, ALIGN_BYTES);
-	pthread_mutex_lock(&d->lock);
-	if (!d->chunk || d->chunk->bytes - d->chunk->used < size) {
-		evn_pages_give_back(d->chunk);
-		d->chunk = make_chunk(size > CHUNK_BYTES ? size : CHUNK_BYTES);
+	if (bytes > CHUNK_BYTES)
+		return make_chunk(bytes);
+	if (!d->chunk || d->chunk->bytes - d->chunk->used < bytes) {
+		evn_chunk_release(d->chunk);
+		d->chunk = make_chunk(CHUNK_BYTES);
 	}
-	if (d->chunk) {
-		at = d->chunk->begin + d->chunk->used;
-		d->chunk->used += size;
+	if (d->chunk)
 		atomic_fetch_add(&d->chunk->users, 1);
+	return d->chunk;
+}
+
+evn_pages *evn_pages_get(evn_device *d, uint64_t bytes)
+{
+	evn_pages *p = malloc(sizeof *p);
+	if (!p)
+		return NULL;
+	*p = (evn_pages){.bytes = evn_round_up(bytes, ALIGN_BYTES)};
+	pthread_mutex_lock(&d->lock);
+	p->chunk = chunk_for(d, p->bytes);
+	if (p->chunk) {
+		p->begin = p->chunk->begin + p->chunk->used;
+		p->chunk->used += p->bytes;
 	}
-	*chunk = d->chunk;
 	pthread_mutex_unlock(&d->lock);
-	return at;
+	if (p->chunk)
+		return p;
+	free(p);
+	return NULL;
+}
+
+void evn_pages_free(evn_pages *p)
+{
+	const uint64_t at = (uint64_t)(p->begin - p->chunk->begin);
+	const uint64_t first = evn_round_up(at, HUGE_BYTES), end = (at + p->bytes) / HUGE_BYTES * HUGE_BYTES;
+	if (first < end)
+		madvise(p->chunk->begin + first, end - first, MADV_DONTNEED);
+	evn_chunk_release(p->chunk);
+	free(p);
 }
