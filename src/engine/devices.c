@@ -87,15 +87,20 @@ evn_driver_problem evn_devices_problem(const evn_device_list *l, size_t i)
 /* ---- self-test --------------------------------------------------------------------------------------------------
  */
 
-static evn_status select_devices(const evn_system *s, const char *devices, evn_pick *picks, size_t *n, evn_error *err)
+/* malloc'd: a self-test may have more devices than a run may have ranks. */
+static evn_status select_devices(const evn_system *s, const char *devices, evn_pick **picks, size_t *n,
+								 evn_error *err)
 {
 	const char *asked = devices ? devices : "all";
 	char *list = evn_strdup(asked), *rest = list, *item;
-	if (!list)
-		return evn_fail_memory(err, "device list", strlen(asked));
-	evn_status status = EVN_OK;
+	size_t n_items = 1;
+	for (const char *c = asked; (c = strchr(c, ',')); c++)
+		n_items++;
+	const size_t max = n_items * evn_system_count(s) * EVN_MAX_RANKS;
+	*picks = calloc(max + 1, sizeof **picks);
+	evn_status status = list && *picks ? EVN_OK : evn_fail_memory(err, "device list", max * sizeof **picks);
 	for (size_t rule = 0; status == EVN_OK && (item = strsep(&rest, ",")); rule++)
-		status = evn_system_select(s, item, rule, picks, n, EVN_MAX_RANKS, err);
+		status = evn_system_select(s, item, rule, *picks, n, max, err);
 	free(list);
 	return status;
 }
@@ -119,12 +124,12 @@ static void count(void *user, const evn_selftest_result *r)
 evn_status evn_selftest(const char *devices, evn_selftest_fn fn, void *user, evn_error *err)
 {
 	evn_system *s = NULL;
-	evn_pick picks[EVN_MAX_RANKS];
+	evn_pick *picks = NULL;
 	size_t n = 0;
 	counting c = {.fn = fn, .user = user};
 	evn_status status = evn_system_open(&s, err);
 	if (status == EVN_OK)
-		status = select_devices(s, devices, picks, &n, err);
+		status = select_devices(s, devices, &picks, &n, err);
 	for (size_t i = 0; i < n && status == EVN_OK; i++) {
 		evn_device *d;
 		status = evn_devices_open(s, &picks[i], 1, &d, err);
@@ -133,6 +138,7 @@ evn_status evn_selftest(const char *devices, evn_selftest_fn fn, void *user, evn
 			evn_device_close(d);
 		}
 	}
+	free(picks);
 	evn_system_close(s);
 	if (status == EVN_OK && c.failures)
 		return evn_fail(err, EVN_ERR_DEVICE, "%zu kernels gave wrong results, the first is %s", c.failures, c.first);

@@ -50,6 +50,8 @@ refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
 
 # Devices that are not there, with all drivers.
 refuse 2 'nosuchdevice' selftest -d nosuchdevice
+nine=$(printf 'pthread %.0s' 1 2 3 4 5 6 7 8 9) # more devices than a run may have ranks
+POCL_DEVICES=$nine EVENER_CACHE_DIR=$dir/nine refuse 2 'nosuchdevice' selftest -d all,nosuchdevice
 
 # Model files.
 printf 'no model at all' >text.gguf
