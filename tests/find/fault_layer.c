@@ -1,5 +1,6 @@
 /* fault_layer.c - an OpenCL layer that makes calls fail or return wrong results, as the variable FAULT says at that
- * moment: "skip" - kernels are accepted and never run; "build" - the compiler refuses everything. */
+ * moment: "skip" - kernels are accepted and never run; "build" - the compiler refuses everything; "launch" - no
+ * kernel is accepted after the first FAULT_AFTER. */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>
@@ -8,6 +9,7 @@
 
 static const struct _cl_icd_dispatch *below;
 static struct _cl_icd_dispatch ours;
+unsigned long fault_launches; /* for tests that make one launch after another */
 
 static int fault_is(const char *kind)
 {
@@ -19,6 +21,10 @@ static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_ui
 								 const size_t *global, const size_t *local, cl_uint n_wait, const cl_event *wait,
 								 cl_event *event)
 {
+	const char *after = getenv("FAULT_AFTER");
+	if (fault_is("launch") && fault_launches >= strtoul(after ? after : "0", NULL, 10))
+		return CL_OUT_OF_RESOURCES;
+	fault_launches++;
 	if (fault_is("skip"))
 		return CL_SUCCESS;
 	return below->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n_wait, wait, event);
