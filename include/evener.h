@@ -111,7 +111,7 @@ EVN_API void evn_model_close(evn_model *m);
  * would not hold them. */
 EVN_API evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err);
 /* Adds scale times a LoRA adapter (GGUF, in llama.cpp's layout) to the model's matrices, which become f32 in memory.
- * Call it before an engine is opened, at most 16 times. An adapter of another model is an error and changes nothing. */
+ * Call it before an engine is opened, at most 16 times. An adapter of another model is an error, nothing changes. */
 EVN_API evn_status evn_model_apply_adapter(evn_model *m, const char *path, double scale, evn_error *err);
 EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 
@@ -154,15 +154,14 @@ typedef enum { EVN_MESSAGES_F32, EVN_MESSAGES_F16, EVN_MESSAGES_BF16, EVN_MESSAG
  * or sub-device it matches becomes a rank. */
 typedef struct {
 	const char *match;
-	double share;           /* EVN_SHARE_AUTO, or a weight >= 0 divided over the ranks of this item */
-	uint64_t memory_bytes;  /* most this rank may hold; 0 = no limit of its own */
-	double memory_fraction; /* or a part of the device's memory, 0..1; 0 = default (0.9) */
-	const double
-		*prompt_share; /* of feed-forward units for prompts, divided likewise; NULL, EVN_SHARE_AUTO: as share */
+	double share;               /* EVN_SHARE_AUTO, or a weight >= 0 divided over the ranks of this item */
+	uint64_t memory_bytes;      /* most this rank may hold; 0 = no limit of its own */
+	double memory_fraction;     /* or a part of the device's memory, 0..1; 0 = default (0.9) */
+	const double *prompt_share; /* of feed-forward units for prompts; NULL, EVN_SHARE_AUTO: as share */
 } evn_device_rule;
 
 typedef struct {
-	const evn_device_rule *devices; /* NULL: every usable device, the planner drops those that would not help */
+	const evn_device_rule *devices; /* none: every usable device, the planner drops those that would not help */
 	size_t n_devices;
 	const double *shares; /* one weight per rank in list order; NULL: the rules' shares, else measured */
 	size_t n_shares;
