@@ -1,8 +1,6 @@
-/* fuzz_gguf.c - libFuzzer's entry to the model file reader: parse, hyper-parameters, then a read of all that was
- * handed out. Files of scripts/make-tiny-model --dim 32 make a corpus. Build and run:
- *   clang -std=c11 -D_GNU_SOURCE -DEVN_VERSION='"fuzz"' -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
- *     tests/model/fuzz_gguf.c src/model/{gguf,gguf_read,hparams,quant}.c src/base/{status,log}.c -o fuzz_gguf -lm
- *   ./fuzz_gguf -max_len=20000 CORPUS_FOLDER */
+/* fuzz_gguf.c - the model file reader, for libFuzzer: parse, hyper-parameters, then a read of all that was handed out.
+ * Files of scripts/make-tiny-model --dim 32 make a corpus. The preset "fuzz" builds it; build/fuzz/fuzz_gguf
+ * -max_len=20000 CORPUS_FOLDER runs it. */
 #include "model/model.h"
 
 #include <stdlib.h>
