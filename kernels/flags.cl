@@ -12,7 +12,11 @@
 // to be new each time.
 #include "common.cl"
 
-#define FLAGS volatile global uint *flags, uint rank, uint n_ranks, uint limit, uint delay
+// group: this rank, the number of ranks, the number of polls after which a rank is late, the number of polls before leaving.
+#define FLAGS volatile global uint *flags, uint4 group
+#define FLAGS_RANK group.x
+#define FLAGS_WAIT group.y, group.z
+#define FLAGS_DELAY group.w
 
 // Announces that this rank has arrived at its next all-reduce, and returns the number of the all-reduce. Everything
 // that the queue ran before is in memory by then, because the kernels of a queue run in order. Counts may wrap.

@@ -8,15 +8,15 @@ kernel void flags_arrive(volatile global uint *flags, uint rank) { arrive(flags,
 // Waits for the all-reduce at which this rank arrived `since` all-reduces ago. One work-item.
 kernel void flags_wait(FLAGS, uint since)
 {
-	wait_for_all(flags, flags[EVN_FLAG_OF(rank)] - since, n_ranks, limit);
-	poll_and_leave(flags, delay);
+	wait_for_all(flags, flags[EVN_FLAG_OF(FLAGS_RANK)] - since, FLAGS_WAIT);
+	poll_and_leave(flags, FLAGS_DELAY);
 }
 
 // Arrives and waits, then adds 16 * n_vectors columns like add_partials. One work-item.
 kernel IN_VECTORS void flags_and_add(FLAGS, SUM, uint n_vectors)
 {
-	wait_for_all(flags, arrive(flags, rank), n_ranks, limit);
+	wait_for_all(flags, arrive(flags, FLAGS_RANK), FLAGS_WAIT);
 	for (uint i = 0; i < n_vectors; i++)
 		add_vector(SUM_ARGS, i);
-	poll_and_leave(flags, delay);
+	poll_and_leave(flags, FLAGS_DELAY);
 }

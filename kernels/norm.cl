@@ -8,6 +8,10 @@
 #define NORM_ITEMS 1 // work-items that share a row; a power of two
 #endif
 
+// Where the norm goes: rows of y of row.x columns, row.y of them true; weights and bias of as many columns.
+#define NORMED global float *y, const global float *w, const global float *bias, uint2 row, float eps
+#define NORMED_ARGS y, w, bias, row, eps
+
 // The sum over all items of the work-group, for all of them.
 INLINE float sum_items(float mine, local float *part)
 {

@@ -10,9 +10,9 @@ INLINE float16 true_columns(uint i, uint dim)
 }
 
 // Row t of y = the norm of row x of `stride` columns. The columns of x, w and bias from dim on are zeros.
-INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
-                     uint stride, uint dim, float eps, local float *part)
+INLINE void norm_row(NORMED, size_t t, const global float *x, local float *part)
 {
+	uint stride = row.x, dim = row.y;
 	float16 sum = 0.0f, squares = 0.0f;
 	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS)
 		sum += vload16(2 * b, x) + vload16(2 * b + 1, x);

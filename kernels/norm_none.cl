@@ -2,9 +2,9 @@
 #include "norm.cl"
 
 // Row t of y = row x of `stride` columns.
-INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
-                     uint stride, uint dim, float eps, local float *part)
+INLINE void norm_row(NORMED, size_t t, const global float *x, local float *part)
 {
+	uint stride = row.x;
 	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS)
 		store_block(y, t, stride, b, vload16(2 * b, x), vload16(2 * b + 1, x));
 }

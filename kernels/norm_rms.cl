@@ -2,9 +2,9 @@
 #include "norm.cl"
 
 // Row t of y = the norm of row x of `stride` columns. The columns of x from dim on are zeros.
-INLINE void norm_row(global float *y, size_t t, const global float *x, const global float *w, const global float *bias,
-                     uint stride, uint dim, float eps, local float *part)
+INLINE void norm_row(NORMED, size_t t, const global float *x, local float *part)
 {
+	uint stride = row.x, dim = row.y;
 	float16 squares = 0.0f;
 	for (uint b = get_local_id(0); b < stride / 32; b += NORM_ITEMS) {
 		float16 lo = vload16(2 * b, x), hi = vload16(2 * b + 1, x);

@@ -2,17 +2,17 @@
 #include "common.cl"
 #include MESSAGE
 
-// x += scale times the sum of the messages of `ranks` (one bit for each). All messages are in one buffer. The message
-// of rank r begins at byte r * apart.
-#define SUM global float *x, const global uchar *messages, ulong apart, ulong ranks, float scale
-#define SUM_ARGS x, messages, apart, ranks, scale
+// x += scale times the sum of the messages of the ranks in the mask of.y (one bit for each). All messages are in one
+// buffer. The message of rank r begins at byte r * of.x.
+#define SUM global float *x, const global uchar *messages, ulong2 of, float scale
+#define SUM_ARGS x, messages, of, scale
 
 // The i-th 16 columns of x. The messages are added first, in rank order. The sum begins at -0, because adding -0
 // changes no number, not even the sign of a zero.
 INLINE void add_vector(SUM, size_t i)
 {
 	float16 sum = -0.0f;
-	for (; ranks; ranks >>= 1, messages += apart)
+	for (ulong ranks = of.y; ranks; ranks >>= 1, messages += of.x)
 		if (ranks & 1)
 			sum += message_load(messages, i);
 	vstore16(fma((float16)scale, sum, vload16(i, x)), i, x);

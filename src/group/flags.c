@@ -112,10 +112,7 @@ static uint32_t delay_polls(const evn_comm *c, uint32_t rank)
 static void arg_flags(evn_args *a, const member *m, const evn_comm *c, uint32_t rank)
 {
 	evn_arg_buf(a, m->flags);
-	evn_arg_u32(a, rank);
-	evn_arg_u32(a, c->n_ranks);
-	evn_arg_u32(a, SPIN_LIMIT);
-	evn_arg_u32(a, delay_polls(c, rank));
+	evn_arg_u32x4(a, (uint32_t[]){rank, c->n_ranks, SPIN_LIMIT, delay_polls(c, rank)});
 }
 
 static bool is_fused(const evn_sum *s) { return (uint64_t)s->n_rows * s->stride <= FUSED_FLOATS; }

@@ -20,8 +20,7 @@ void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride)
 	evn_arg_buf(a, n->y);
 	evn_arg_buf(a, n->w ? n->w : unread);
 	evn_arg_buf(a, n->bias ? n->bias : unread);
-	evn_arg_u32(a, stride);
-	evn_arg_u32(a, n->dim);
+	evn_arg_u32x2(a, (uint32_t[]){stride, n->dim});
 	evn_arg_f32(a, n->eps);
 }
 

@@ -125,11 +125,11 @@ typedef struct {
 evn_args evn_args_begin(evn_kernel *k);
 void evn_arg_buf(evn_args *a, const evn_buf *b);
 void evn_arg_u32(evn_args *a, uint32_t v);
-void evn_arg_u64(evn_args *a, uint64_t v);
 void evn_arg_f32(evn_args *a, float v);
 void evn_arg_struct(evn_args *a, const void *value, size_t size); /* passed by value */
 void evn_arg_u32x2(evn_args *a, const uint32_t v[2]);
 void evn_arg_u32x4(evn_args *a, const uint32_t v[4]);
+void evn_arg_u64x2(evn_args *a, const uint64_t v[2]);
 void evn_arg_f32x2(evn_args *a, const float v[2]);
 /* groups[i] work-groups of locals[i] items in each of up to 3 dimensions. If locals is NULL, groups[i] counts items
  * and the driver chooses the work-groups. A zero is an error (EVN_ERR_DEVICE, with the kernel's name). */

@@ -131,10 +131,10 @@ static void set_numbers(evn_args *a, const void *numbers, size_t size)
 }
 
 void evn_arg_u32(evn_args *a, uint32_t v) { set_numbers(a, &v, sizeof v); }
-void evn_arg_u64(evn_args *a, uint64_t v) { set_numbers(a, &v, sizeof v); }
 void evn_arg_f32(evn_args *a, float v) { set_numbers(a, &v, sizeof v); }
 void evn_arg_u32x2(evn_args *a, const uint32_t v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 void evn_arg_u32x4(evn_args *a, const uint32_t v[4]) { set_numbers(a, v, 4 * sizeof *v); }
+void evn_arg_u64x2(evn_args *a, const uint64_t v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 void evn_arg_f32x2(evn_args *a, const float v[2]) { set_numbers(a, v, 2 * sizeof *v); }
 
 /* Structs are set at every launch. */

@@ -38,10 +38,7 @@ static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t prese
 static void arg_flags(evn_args *a, const evn_case_array *flags, uint32_t n_ranks)
 {
 	evn_arg_buf(a, flags->buf);
-	evn_arg_u32(a, 0);
-	evn_arg_u32(a, n_ranks);
-	evn_arg_u32(a, 100); /* the limit of polls */
-	evn_arg_u32(a, 3);   /* polls before it leaves */
+	evn_arg_u32x4(a, (uint32_t[]){0, n_ranks, 100, 3}); /* rank, ranks, polls, polls before leaving */
 }
 
 /* The kernels that add partial sums. Either every work-group adds, or one work-item adds that has waited for the
@@ -131,8 +128,7 @@ static void arg_sum(evn_args *a, const evn_case_array *x, const evn_buf *message
 {
 	evn_arg_buf(a, x->buf);
 	evn_arg_buf(a, messages);
-	evn_arg_u64(a, apart);
-	evn_arg_u64(a, ranks);
+	evn_arg_u64x2(a, (uint64_t[]){apart, ranks});
 	evn_arg_f32(a, scale);
 }
 

@@ -139,10 +139,8 @@ static evn_status hang(late *l, uint32_t rank, evn_error *err)
 	for (uint32_t i = 0; i < N_WAITS; i++) {
 		evn_args a = evn_args_begin(k);
 		evn_arg_buf(&a, l->flags[i]);
-		evn_arg_u32(&a, 0);
-		evn_arg_u32(&a, 2);
-		evn_arg_u32(&a, UINT32_MAX); /* the limit of polls */
-		evn_arg_u32(&a, 0);
+		evn_arg_u32x4(&a,
+					  (uint32_t[]){0, 2, UINT32_MAX, 0}); /* rank, ranks, the limit of polls, polls before leaving */
 		evn_arg_u32(&a, 0);
 		EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
 	}

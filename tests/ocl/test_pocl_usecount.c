@@ -65,8 +65,7 @@ static evn_status launch_rows(evn_kernel *k, const member *m, uint32_t n_rows, e
 	evn_arg_u32(&a, 0);
 	for (int i = 0; i < 3; i++) /* weights and bias are not read */
 		evn_arg_buf(&a, m->y);
-	evn_arg_u32(&a, STRIDE);
-	evn_arg_u32(&a, STRIDE);
+	evn_arg_u32x2(&a, (uint32_t[]){STRIDE, STRIDE});
 	evn_arg_f32(&a, 0);
 	return evn_launch(&a, 1, (size_t[]){n_rows}, (size_t[]){1}, err);
 }
