@@ -1,10 +1,11 @@
 /* pretokenizer.c - the table of tokenizer families, and the splitting. The patterns of a family apply one after the
  * other, each to the words that the patterns before it left. The text between two matches is a word too. The patterns
- * are the models' own. llama.cpp's words differ in four cases: where a range of DeepSeek's holds white space
- * (U+2000-U+3000), where it approximates tekken, at U+180E (\s for PCRE2), and at letters newer than PCRE2's Unicode
- * tables. */
+ * are the models' own, their classes those of unicode.h. llama.cpp's words differ in three cases: where a range of
+ * DeepSeek's holds white space (U+2000-U+3000), where it approximates tekken, and at code points newer than Unicode
+ * 15. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/pretokenizer.h"
+#include "model/unicode.h"
 #include "base/utf8.h"
 
 #include <pcre2.h>
@@ -101,8 +102,11 @@ static evn_status compile(evn_pretokenizer *p, const char *pattern, evn_error *e
 {
 	int code;
 	PCRE2_SIZE at;
-	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+	char *spelled;
+	EVN_TRY(evn_unicode_pattern(&spelled, pattern, err));
+	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)spelled, PCRE2_ZERO_TERMINATED,
 										 PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY, &code, &at, NULL);
+	free(spelled);
 	if (!compiled)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "this PCRE2 refuses the pre-tokenizer pattern %s at %zu (error %d)",
 						pattern, (size_t)at, code);

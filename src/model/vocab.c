@@ -110,76 +110,126 @@ evn_status evn_vocab_special(const evn_vocab *v, const evn_gguf *g, const char *
 	return EVN_OK;
 }
 
-/* Texts that are control tokens, whatever type the file gives them. Those before the empty entry end a generation. */
-static const char *const control_texts[] = {"<|eot_id|>",
-											"<|im_end|>",
-											"<|end|>",
-											"<|return|>",
-											"<|call|>",
-											"<end_of_turn>",
-											"<|endoftext|>",
-											"</s>",
-											"<|eom_id|>",
-											"<EOT>",
-											"_<EOT>",
-											"[EOT]",
-											"[EOS]",
-											"<|end_of_text|>",
-											"<end_of_utterance>",
-											"<｜end▁of▁sentence｜>",
-											"<|fim_pad|>",
-											"<fim-pad>",
-											"<fim_pad>",
-											"<PAD>",
-											"[PAD]",
-											"<|fim_repo|>",
-											"<|repo_name|>",
-											"<fim-repo>",
-											"<REPO>",
-											"<reponame>",
-											"<|file_sep|>",
-											"",
-											"<|fim_prefix|>",
-											"<fim-prefix>",
-											"<fim_prefix>",
-											"<｜fim▁begin｜>",
-											"<PRE>",
-											"▁<PRE>",
-											"<|fim_suffix|>",
-											"<fim-suffix>",
-											"<fim_suffix>",
-											"<｜fim▁hole｜>",
-											"<SUF>",
-											"▁<SUF>",
-											"<|fim_middle|>",
-											"<fim-middle>",
-											"<fim_middle>",
-											"<｜fim▁end｜>",
-											"<MID>",
-											"▁<MID>"};
+/* Texts that end a generation, whatever type the file gives them. */
+static const char *const end_texts[] = {"<|eot_id|>",
+										"<|im_end|>",
+										"<|end|>",
+										"<|return|>",
+										"<|call|>",
+										"<|flush|>",
+										"<|calls|>",
+										"<end_of_turn>",
+										"<|endoftext|>",
+										"</s>",
+										"<|eom_id|>",
+										"<EOT>",
+										"_<EOT>",
+										"[EOT]",
+										"[EOS]",
+										"<|end_of_text|>",
+										"<end_of_utterance>",
+										"<eos>",
+										"<turn|>",
+										"<|tool_response>",
+										"<｜end▁of▁sentence｜>",
+										"[e~["};
 
-static evn_status find_control_tokens(evn_vocab *v, const evn_gguf *g, evn_error *err)
+/* Tokens for filling in the middle of a text. The file names them by id; else the first of the texts that is in the
+ * vocabulary is it. */
+static const struct {
+	const char *key;
+	bool ends; /* generation */
+	const char *texts[9];
+} fill_tokens[] = {
+	{"tokenizer.ggml.fim_pad_token_id", true, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "[PAD]", "<PAD>"}},
+	{"tokenizer.ggml.fim_rep_token_id",
+	 true,
+	 {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+	{"tokenizer.ggml.fim_sep_token_id", true, {"<|file_sep|>"}},
+	{"tokenizer.ggml.fim_pre_token_id",
+	 false,
+	 {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
+	  "<|prefix|>"}},
+	{"tokenizer.ggml.fim_suf_token_id",
+	 false,
+	 {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>",
+	  "<|suffix|>"}},
+	{"tokenizer.ggml.fim_mid_token_id",
+	 false,
+	 {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>",
+	  "<|middle|>"}},
+};
+
+static int32_t find_text(const evn_vocab *v, const char *text) { return evn_vocab_find(v, text, strlen(text)); }
+
+/* "<PAD>" is a word of ordinary texts too: it counts only if the file says that it is a control token. */
+static int32_t find_fill_token(const evn_vocab *v, const char *const *texts)
 {
-	static const char *const keys[] = {"tokenizer.ggml.eos_token_id",     "tokenizer.ggml.eot_token_id",
-									   "tokenizer.ggml.eom_token_id",     "tokenizer.ggml.fim_pad_token_id",
-									   "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"};
-	bool ends = true;
-	for (size_t i = 0; i < sizeof control_texts / sizeof *control_texts; i++) {
-		int32_t id = evn_vocab_find(v, control_texts[i], strlen(control_texts[i]));
-		if (control_texts[i][0] == '\0')
-			ends = false;
+	for (; *texts; texts++) {
+		int32_t id = find_text(v, *texts);
+		if (id >= 0 && (strcmp(*texts, "<PAD>") != 0 || v->types[id] == EVN_TOKEN_CONTROL))
+			return id;
+	}
+	return -1;
+}
+
+static evn_status find_fill_tokens(evn_vocab *v, const evn_gguf *g, evn_error *err)
+{
+	for (size_t i = 0; i < sizeof fill_tokens / sizeof *fill_tokens; i++) {
+		int32_t id = -1;
+		EVN_TRY(evn_vocab_special(v, g, fill_tokens[i].key, &id, err));
+		if (id < 0) {
+			id = find_fill_token(v, fill_tokens[i].texts);
+			if (id >= 0)
+				v->types[id] = EVN_TOKEN_CONTROL;
+		}
+		if (id >= 0 && fill_tokens[i].ends)
+			v->ends[id] = true;
+	}
+	return EVN_OK;
+}
+
+static void find_end_texts(evn_vocab *v)
+{
+	for (size_t i = 0; i < sizeof end_texts / sizeof *end_texts; i++) {
+		int32_t id = find_text(v, end_texts[i]);
 		if (id < 0)
 			continue;
 		v->types[id] = EVN_TOKEN_CONTROL;
-		v->ends[id] = ends;
+		v->ends[id] = true;
 	}
+}
+
+/* Where other tokens end a message, "<|end|>" ends only a part of it, and "</s>" is a word of ordinary texts. */
+static void leave_out_end_texts(evn_vocab *v)
+{
+	int32_t end = find_text(v, "<|end|>"), s = find_text(v, "</s>");
+	bool returns = find_text(v, "<|return|>") >= 0, flushes = find_text(v, "<|flush|>") >= 0;
+	bool calls = find_text(v, "<|calls|>") >= 0 || find_text(v, "<|call|>") >= 0;
+	if (end >= 0 && calls && (returns || flushes)) {
+		v->types[end] = EVN_TOKEN_USER_DEFINED;
+		v->ends[end] = false;
+	}
+	if (s >= 0 && find_text(v, "<|tool_response>") >= 0) {
+		v->types[s] = EVN_TOKEN_NORMAL;
+		v->ends[s] = false;
+	}
+}
+
+/* The tokens that the file names by id end a generation in any case. */
+static evn_status find_end_tokens(evn_vocab *v, const evn_gguf *g, evn_error *err)
+{
+	static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+									   "tokenizer.ggml.eom_token_id"};
+	find_end_texts(v);
+	leave_out_end_texts(v);
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		int32_t id = -1;
 		EVN_TRY(evn_vocab_special(v, g, keys[i], &id, err));
 		if (id >= 0)
 			v->ends[id] = true;
 	}
-	return EVN_OK;
+	return find_fill_tokens(v, g, err);
 }
 
 evn_status evn_vocab_load(evn_vocab *v, const evn_gguf *g, evn_error *err)
@@ -188,7 +238,7 @@ evn_status evn_vocab_load(evn_vocab *v, const evn_gguf *g, evn_error *err)
 	EVN_TRY(load_texts(v, g, err));
 	EVN_TRY(load_types(v, g, err));
 	EVN_TRY(build_table(v, err));
-	return find_control_tokens(v, g, err);
+	return find_end_tokens(v, g, err);
 }
 
 void evn_vocab_clear(evn_vocab *v)

@@ -261,6 +261,61 @@ static void bpe_bytes_without_token(void **state)
 	close_file(&f);
 }
 
+/* The texts of the tokens that end a generation, of a file with these tokens and this key. */
+static void ends_with(const tiny_token *tokens, const char *key, const char *expected)
+{
+	char got[256] = "";
+	fixture f = open_tiny(&(tiny_vocab){
+		.model = "gpt2", .pre = "gpt-2", .tokens = tokens, .merges = (const char *const[]){NULL}, .keys = {key}});
+	for (int32_t id = 0; tokens[id].text; id++)
+		if (evn_tokenizer_ends_generation(f.tokenizer, id))
+			snprintf(got + strlen(got), sizeof got - strlen(got), *got ? " %s" : "%s", tokens[id].text);
+	assert_string_equal(got, expected);
+	close_file(&f);
+}
+
+#define LIST(...)                                                                                                    \
+	(const tiny_token[])                                                                                             \
+	{                                                                                                                \
+		__VA_ARGS__, { NULL, 0, 0 }                                                                                  \
+	}
+#define OF(type, text)                                                                                               \
+	{                                                                                                                \
+		text, type, 0                                                                                                \
+	}
+
+static void tokens_that_end_a_generation(void **state)
+{
+	(void)state;
+	ends_with(LIST(OF(CONTROL, "<|flush|>"), OF(CONTROL, "<eos>"), OF(CONTROL, "<|im_start|>"),
+				   OF(CONTROL, "<turn|>"), OF(CONTROL, "[e~["), OF(CONTROL, "<|tool_response>"),
+				   OF(CONTROL, "<|calls|>")),
+			  NULL, "<|flush|> <eos> <turn|> [e~[ <|tool_response> <|calls|>");
+	/* a known end does so even if the file calls it normal */
+	ends_with(LIST(OF(NORMAL, "<EOT>"), OF(NORMAL, "a"), OF(NORMAL, "</s>"), OF(NORMAL, "<|end_of_text|>")), NULL,
+			  "<EOT> </s> <|end_of_text|>");
+	/* padding */
+	ends_with(LIST(OF(NORMAL, "<PAD>"), OF(NORMAL, "PAD")), NULL, "");
+	ends_with(LIST(OF(CONTROL, "<PAD>")), NULL, "<PAD>");
+	ends_with(LIST(OF(NORMAL, "<PAD>"), OF(NORMAL, "[PAD]")), NULL, "[PAD]");
+	ends_with(LIST(OF(CONTROL, "<|fim_pad|>"), OF(NORMAL, "[PAD]")), NULL, "<|fim_pad|>");
+	ends_with(LIST(OF(NORMAL, "[PAD]"), OF(CONTROL, "<padding>")), "tokenizer.ggml.fim_pad_token_id=1", "<padding>");
+	/* what ends a part of a message, or is text of another family */
+	ends_with(LIST(OF(CONTROL, "<|end|>"), OF(CONTROL, "<|call|>")), NULL, "<|end|> <|call|>");
+	ends_with(LIST(OF(CONTROL, "<|end|>"), OF(CONTROL, "<|call|>"), OF(CONTROL, "<|return|>")), NULL,
+			  "<|call|> <|return|>");
+	ends_with(LIST(OF(CONTROL, "<|end|>"), OF(CONTROL, "<|calls|>"), OF(CONTROL, "<|flush|>")), NULL,
+			  "<|calls|> <|flush|>");
+	ends_with(LIST(OF(CONTROL, "<|end|>"), OF(CONTROL, "<|calls|>"), OF(CONTROL, "<|flush|>")),
+			  "tokenizer.ggml.eos_token_id=0", "<|end|> <|calls|> <|flush|>");
+	ends_with(LIST(OF(NORMAL, "</s>"), OF(CONTROL, "<|tool_response>")), NULL, "<|tool_response>");
+	/* by id */
+	ends_with(LIST(OF(NORMAL, "stop"), OF(CONTROL, "<|eom_id|>")), "tokenizer.ggml.eot_token_id=0",
+			  "stop <|eom_id|>");
+	/* filling in does not end */
+	ends_with(LIST(OF(CONTROL, "<|fim_prefix|>"), OF(CONTROL, "<|code_suffix|>"), OF(CONTROL, "<MID>")), NULL, "");
+}
+
 static void refuses(gguf_writer file, evn_status status, const char *words)
 {
 	fixture f;
@@ -436,6 +491,7 @@ int main(void)
 		cmocka_unit_test(bpe_merges_by_rank_within_words),
 		cmocka_unit_test(bpe_families),
 		cmocka_unit_test(bpe_bytes_without_token),
+		cmocka_unit_test(tokens_that_end_a_generation),
 		cmocka_unit_test(refuses_bad_keys),
 		cmocka_unit_test(refuses_arrays_that_do_not_fit),
 		cmocka_unit_test(survives_changed_bytes),
