@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,32 @@ char *evn_find_probe(void)
 		found = program_beside(self);
 	}
 	return found ? found : program_on_path();
+}
+
+/* ---- all that run --------------------------------------------------------------------------------------------- */
+
+static atomic_int pids[64]; /* 0: free. Of more children at a time, the rest are not killed with this process. */
+
+static void enter(pid_t pid)
+{
+	for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
+		if (atomic_compare_exchange_strong(&pids[i], &(int){0}, pid))
+			return;
+}
+
+static void leave(pid_t pid)
+{
+	for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
+		atomic_compare_exchange_strong(&pids[i], &(int){pid}, 0);
+}
+
+void evn_children_kill(void)
+{
+	for (size_t i = 0; i < sizeof pids / sizeof *pids; i++) {
+		int pid = atomic_exchange(&pids[i], 0);
+		if (pid > 0 && kill(-pid, SIGKILL) == 0)
+			waitpid(pid, NULL, 0);
+	}
 }
 
 /* ---- starting ------------------------------------------------------------------------------------------------ */
@@ -160,6 +187,8 @@ static bool start(running *r, int lock_file)
 			close(ends[0]);
 		ends[0] = -1;
 	}
+	if (code == 0)
+		enter(r->pid);
 	r->fd = ends[0];
 	free(env);
 	free(vendors);
@@ -230,6 +259,7 @@ static void reap(running *r, uint64_t deadline, const evn_patience *p)
 		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 	r->child->timed_out = !ended;
 	kill(-r->pid, SIGKILL);
+	leave(r->pid);
 	while (waitpid(r->pid, &r->child->status, 0) < 0 && errno == EINTR)
 		;
 	if (r->fd >= 0)

@@ -23,6 +23,9 @@ typedef struct {
 /* Runs all children at the same time, each in its own process group. Kills the groups after limit_ns. p may be NULL.
  */
 void evn_children_run(evn_child *children, size_t n, uint64_t limit_ns, const evn_patience *p);
+/* For a signal handler that ends this process: kills the children that run now, with their groups, and waits for
+ * them. */
+void evn_children_kill(void);
 /* Looks for evener-probe beside this library or program, in libexec, and on PATH. malloc'd; NULL if there is none. */
 char *evn_find_probe(void);
 

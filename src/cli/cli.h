@@ -41,6 +41,8 @@ typedef struct {
 	evn_status (*run)(const invocation *in, evn_error *err);
 } command;
 
+extern const command commands[]; /* ended by a NULL name */
+
 evn_status cmd_devices(const invocation *in, evn_error *err);
 evn_status cmd_plan(const invocation *in, evn_error *err);
 evn_status cmd_run(const invocation *in, evn_error *err);

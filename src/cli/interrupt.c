@@ -1,41 +1,48 @@
 /* interrupt.c - see interrupt.h. Handlers use only async-signal-safe calls. */
 #include "cli/interrupt.h"
+#include "base/child.h"
+#include "cli/show/console.h"
 
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, saves;
 static timer_t deadline;
 static bool has_deadline;
 
-static void on_interrupt(int signal_number)
+static void end_now(int signal_number)
 {
 	(void)signal_number;
-	if (stop)
-		_exit(EXIT_INTERRUPTED);
-	stop = 1;
-	if (has_deadline) {
-		struct itimerspec in = {.it_value = {.tv_sec = 1, .tv_nsec = 500000000}};
-		timer_settime(deadline, 0, &in, NULL);
-	}
+	evn_children_kill();
+	console_abandon();
+	_exit(EXIT_INTERRUPTED);
 }
 
-static void on_deadline(int signal_number)
+static void on_interrupt(int signal_number)
 {
-	(void)signal_number;
-	_exit(EXIT_INTERRUPTED);
+	if (stop)
+		end_now(signal_number);
+	stop = 1;
+	if (has_deadline) {
+		struct itimerspec in = {.it_value = {.tv_sec = saves ? 1 : 0, .tv_nsec = saves ? 500000000 : 100000000}};
+		timer_settime(deadline, 0, &in, NULL);
+	}
 }
 
 void interrupt_start(void)
 {
 	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
 	has_deadline = timer_create(CLOCK_MONOTONIC, &event, &deadline) == 0;
-	struct sigaction action = {.sa_handler = on_deadline, .sa_flags = SA_RESTART};
+	struct sigaction action = {.sa_handler = end_now, .sa_flags = SA_RESTART}, before;
 	sigaction(SIGALRM, &action, NULL);
 	action.sa_handler = on_interrupt;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup */
+		sigaction(SIGHUP, &action, NULL);
 }
+
+void interrupt_saves(void) { saves = 1; }
 
 bool interrupted(void) { return stop != 0; }

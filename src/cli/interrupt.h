@@ -1,5 +1,5 @@
-/* interrupt.h - Ctrl-C and SIGTERM. The first signal asks the work to stop. If it does not stop, the process ends
- * after a second and a half. A second signal ends the process at once. */
+/* interrupt.h - Ctrl-C, SIGTERM and the end of the terminal. The first signal asks the work to stop. If it does not stop
+ * in time, the process ends, and so do its children. A second signal ends them at once. */
 #ifndef EVN_CLI_INTERRUPT_H
 #define EVN_CLI_INTERRUPT_H
 
@@ -7,7 +7,9 @@
 
 #define EXIT_INTERRUPTED 130
 
-void interrupt_start(void);
+void interrupt_start(void); /* the work has 0.1 s to stop */
+/* From now on there is something to save or to print: the work has a second and a half to stop. */
+void interrupt_saves(void);
 bool interrupted(void);
 
 #endif

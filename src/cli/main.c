@@ -9,56 +9,12 @@
 #include "cli/show/text.h"
 #include "evener/score.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
-
-static const command commands[] = {
-	{"devices", CMD_DEVICES, "", 0,
-	 "list every OpenCL device: identity, features, measured rates, and why it is not usable", NULL, cmd_devices},
-	{"plan", CMD_PLAN, "CONFIG | -m MODEL", 1, "show the ranks, their shares and the predicted speed", NULL,
-	 cmd_plan},
-	{"run", CMD_RUN, "CONFIG | -m MODEL", 1, "generate text: tokens to standard output as they come",
-	 "BOS is added where the model asks for it, and special tokens in the prompt are recognised.\n"
-	 "A prompt from a file or from standard input loses one newline at its end.",
-	 cmd_run},
-	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, one line for each token; draw them",
-	 "The picture has a row for each token (at most the last 128) and a column for each vocabulary entry,\n"
-	 "or for the 40 entries that are likeliest after any of the tokens.",
-	 cmd_logits},
-	{"score", CMD_SCORE, "CONFIG | -m MODEL", 1, "perplexity of a text, and the log-probability of each token",
-	 "A text is scored in pieces of the context's length (-c). Each is computed without the text before\n"
-	 "it. With --ctx N the text is scored in windows of N tokens, and only their second halves count, as\n"
-	 "in llama-perplexity. Special tokens in the text are plain text. With several devices either the\n"
-	 "matrices are split, or each device holds the whole model and takes pieces, whichever is predicted to\n"
-	 "be faster (--split).",
-	 cmd_score},
-	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
-	 "With an architecture and sizes (model.architecture, ...) a new model with random weights learns the\n"
-	 "text byte by byte. With a model, that model learns the text. With --lora-rank the model stays as it\n"
-	 "is and gets low-rank additions, which are written as an adapter. The state is saved to\n"
-	 "OUTPUT.checkpoint every few steps and when interrupted; --resume continues from there, on any split.",
-	 cmd_train},
-	{"bench", CMD_BENCH, "CONFIG | -m MODEL", 1, "measure prefill and decode, each device alone and all together",
-	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
-	 "devices' measured GB/s.",
-	 cmd_bench},
-	{"tune", CMD_TUNE, "[CONFIG | -m MODEL]", 1, "search the fastest GEMM parameters for each device",
-	 "CLBlast computes large products of prompts. Its kernels have parameters that suit one device and\n"
-	 "not another. Each set of parameters is tried on the model's matrices in a process of its own. Sets\n"
-	 "that crash or hang a driver are skipped. The best set is kept in the cache. The rates of the devices\n"
-	 "are then measured again when they are next needed.",
-	 cmd_tune},
-	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
-	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",
-	 "Special tokens are added and recognised only with --special.", cmd_tokenize},
-	{"selftest", CMD_SELFTEST, "", 0, "check every kernel on every device against known answers", NULL, cmd_selftest},
-	{"config", CMD_CONFIG, "check FILE | init | schema", 2,
-	 "check a config, print a commented one to start from, or the JSON Schema", NULL, cmd_config},
-	{0},
-};
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, MAX_COMMANDS = 32 };
 
 static const command *find_command(const char *name)
 {
@@ -70,8 +26,8 @@ static const command *find_command(const char *name)
 
 static evn_status unknown_command(const char *name, evn_error *err)
 {
-	const char *names[sizeof commands / sizeof *commands + 1] = {"help"};
-	for (size_t i = 0; commands[i].name; i++)
+	const char *names[MAX_COMMANDS + 2] = {"help"};
+	for (size_t i = 0; i < MAX_COMMANDS && commands[i].name; i++)
 		names[i + 1] = commands[i].name;
 	const char *nearest = text_nearest(name, names);
 	return evn_fail(err, EVN_ERR_USAGE, "unknown %s '%.60s'; %s%s%s", *name == '-' ? "option" : "command", name,
@@ -112,8 +68,6 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 	console_start(in->settings.quiet || in->settings.json);
 	status = c->run(in, err);
 	console_progress_end();
-	if (status == EVN_OK && (fflush(stdout) != 0 || ferror(stdout)))
-		status = evn_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
 	return status;
 }
 
@@ -144,7 +98,7 @@ static evn_status dispatch(int argc, char **argv, evn_error *err)
 	}
 	const command *c = find_command(asks_help && argc > 2 ? argv[2] : first);
 	if (asks_help && argc == 2)
-		help_program(commands);
+		help_program();
 	else if (!c)
 		return unknown_command(asks_help ? argv[2] : first, err);
 	else if (asks_help)
@@ -154,11 +108,24 @@ static evn_status dispatch(int argc, char **argv, evn_error *err)
 	return EVN_OK;
 }
 
+/* If one is closed, the next file that is opened would take its place: a model, say, that a result is printed to.
+ * What takes it here fails as a closed stream does. */
+static void open_standard_streams(void)
+{
+	static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) < 0)
+			return;
+}
+
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
 	interrupt_start();
+	open_standard_streams();
 	evn_status status = dispatch(argc, argv, &err);
+	if (status == EVN_OK)
+		status = console_check_output(&err);
 	if (interrupted())
 		return EXIT_INTERRUPTED;
 	if (status == EVN_OK)

@@ -48,6 +48,13 @@ refuse 2 'this version knows: auto, f32, q8' run -m x --activations q4
 refuse 2 'this version knows: auto, host, events, flags' run -m x --reduce ring
 refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
 
+# What is wrong with a prompt is found before a device is touched.
+made=(--architecture llama --vocab 257 --dim 64 --layers 1 --heads 2)
+for command in run logits; do
+	OCL_ICD_VENDORS=$dir/none refuse 2 'the prompt is empty' $command "${made[@]}"
+	OCL_ICD_VENDORS=$dir/none refuse 1 '10 tokens do not fit into the context of 4' $command "${made[@]}" -c 4 -p 0123456789
+done
+
 # Devices that are not there, with all drivers.
 refuse 2 'nosuchdevice' selftest -d nosuchdevice
 nine=$(printf 'pthread %.0s' 1 2 3 4 5 6 7 8 9) # more devices than a run may have ranks

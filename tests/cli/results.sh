@@ -43,6 +43,8 @@ EVENER_CACHE_DIR=$PWD/cache holds "not ($slow)" "${plan[@]}"
 "$evener" "${run[@]}" -n 8 --temp 0 <<<"$text" >out 2>err || fail 'run from stdin failed'
 [ "$(cat out)" = "$(printf ' Paris.\n\nThe answer is:')" ] || fail "run: printed $(cat out)"
 grep -q 'tokens/s' err || fail 'run: no statistics on stderr'
+"$evener" "${run[@]}" -n 8 --temp 0 -p "$text" >out 2>&1 || fail 'run 2>&1 failed'
+grep -q '^evener: load' out || fail "run 2>&1: no newline after the text: $(tail -n 4 out)"
 "$evener" "${run[@]}" -q -n 1 -p "$text" >out 2>err
 [ ! -s err ] || fail "run -q: $(cat err)"
 

@@ -142,6 +142,89 @@ static evn_status warm_up(bench *b, contender *c, evn_error *err)
 	return status;
 }
 
+/* ---- how long it will take --------------------------------------------------------------------------------------
+ */
+
+#define FIRST_TOKENS 512u
+#define MORE_TOKENS 2048u   /* over which the growth is measured */
+#define WORTH_A_WORD_S 20.0 /* shorter work is not announced */
+
+/* What a token of a prompt takes: attention adds to it for each token before. */
+typedef struct {
+	double token_s, depth_s;
+} pace;
+
+static double prompt_s(pace p, size_t depth, size_t n)
+{
+	return (double)n * (p.token_s + p.depth_s * ((double)depth + (double)n / 2));
+}
+
+static evn_status time_eval(bench *b, size_t from, size_t n, double *seconds, evn_error *err)
+{
+	evn_session *s = b->together.session;
+	evn_status status = evn_session_rewind(s, (uint32_t)from, err);
+	double began = evn_now_s();
+	if (status == EVN_OK)
+		status = evn_session_eval(s, b->ids + from, n, NULL, err);
+	*seconds = evn_now_s() - began;
+	return status;
+}
+
+/* The plan predicts short prompts. How a long one becomes slower is measured at its beginning. */
+static evn_status find_pace(bench *b, pace *out, evn_error *err)
+{
+	const double n = FIRST_TOKENS, m = MORE_TOKENS - FIRST_TOKENS;
+	double first_s = 0, more_s = 0;
+	*out = (pace){1 / b->plan->prefill_tok_s, 0};
+	if (b->depth + b->prompt <= MORE_TOKENS)
+		return EVN_OK;
+	evn_status status = time_eval(b, 0, FIRST_TOKENS, &first_s, err); /* compiles */
+	if (status == EVN_OK)
+		status = time_eval(b, 0, FIRST_TOKENS, &first_s, err);
+	if (status == EVN_OK)
+		status = time_eval(b, FIRST_TOKENS, MORE_TOKENS - FIRST_TOKENS, &more_s, err);
+	if (status == EVN_OK)
+		status = evn_session_rewind(b->together.session, 0, err);
+	console_progress_end();
+	/* first_s = n token_s + n n / 2 depth_s; more_s = m token_s + m (n + m / 2) depth_s */
+	out->depth_s = fmax(0, (more_s / m - first_s / n) / ((n + m) / 2));
+	out->token_s = first_s / n - n / 2 * out->depth_s;
+	return status;
+}
+
+static void note_duration(double seconds, const bench *b)
+{
+	char text[32];
+	if (seconds < 100)
+		snprintf(text, sizeof text, "%.0f s", seconds);
+	else if (seconds < 6000)
+		snprintf(text, sizeof text, "%.0f min", seconds / 60);
+	else
+		snprintf(text, sizeof text, "%.1f hours", seconds / 3600);
+	console_note("measuring takes about %s: %zu rounds of a prompt of %zu tokens and %zu decoded ones (-r, -p, -n)",
+				 text, b->repeats + 1, b->prompt, b->decode);
+}
+
+static evn_status announce(bench *b, evn_error *err)
+{
+	pace p;
+	evn_status status = find_pace(b, &p, err);
+	if (status != EVN_OK)
+		return status;
+	double rounds = (double)b->repeats + 1;
+	double decode_s = (double)b->decode * (1 / b->plan->decode_tok_s + p.depth_s * (double)b->depth);
+	double together_s =
+		prompt_s(p, 0, b->depth) + rounds * prompt_s(p, b->depth, b->prompt) + (double)b->repeats * decode_s;
+	double seconds = together_s;
+	for (size_t i = 0; i < b->n_alone; i++)
+		seconds += together_s * b->plan->prefill_tok_s / evn_engine_plan(b->alone[i].engine)->prefill_tok_s;
+	if (seconds >= WORTH_A_WORD_S && isfinite(seconds))
+		note_duration(seconds, b);
+	return EVN_OK;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------------------------- */
+
 static evn_status measure_sums(bench *b, evn_error *err)
 {
 	evn_engine *e = b->together.engine;
@@ -336,6 +419,8 @@ evn_status cmd_bench(const invocation *in, evn_error *err)
 	}
 	if (status == EVN_OK)
 		status = open_contenders(&b, err);
+	if (status == EVN_OK)
+		status = announce(&b, err);
 	if (status == EVN_OK)
 		status = measure_contenders(&b, err);
 	console_progress_end();

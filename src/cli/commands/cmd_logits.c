@@ -6,8 +6,10 @@
 #include "cli/show/json.h"
 #include "cli/show/picture.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static evn_status compute_logits(const loaded *l, const int32_t *ids, size_t n, float **out, evn_error *err)
 {
@@ -50,7 +52,7 @@ static evn_status print_logits_json(const int32_t *ids, size_t n_ids, const floa
 		json_decref(row);
 	}
 	if (failed || puts("]}") == EOF)
-		return evn_fail(err, EVN_ERR_FILE, "the logits cannot be written");
+		return evn_fail(err, EVN_ERR_FILE, "standard output: %s", strerror(errno));
 	return EVN_OK;
 }
 
@@ -71,12 +73,12 @@ evn_status cmd_logits(const invocation *in, evn_error *err)
 	int32_t *ids = NULL;
 	float *logits = NULL;
 	size_t n = 0;
+	bool drawn = !s->ids && s->n_random_ids > 0 && !s->prompt && !s->prompt_file;
 	evn_status status = s->ids ? parse_ids(s->ids, &ids, &n, err) : EVN_OK;
 	if (status == EVN_OK)
-		status = loaded_open(&l, s, err);
-	bool drawn = s->n_random_ids > 0 && !s->prompt && !s->prompt_file;
-	if (status == EVN_OK && !s->ids)
-		status = drawn ? draw_ids(&l, s, &ids, &n, err) : loaded_prompt_ids(&l, s, &ids, &n, err);
+		status = s->ids || drawn ? loaded_open(&l, s, err) : loaded_open_with_prompt(&l, s, &ids, &n, err);
+	if (status == EVN_OK && drawn)
+		status = draw_ids(&l, s, &ids, &n, err);
 	if (status == EVN_OK)
 		status = compute_logits(&l, ids, n, &logits, err);
 	if (status == EVN_OK && s->json)

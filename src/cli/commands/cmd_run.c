@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct {
 	const settings *settings;
@@ -24,7 +23,7 @@ typedef struct {
 	char *text;
 	size_t text_bytes;
 	const char *finish;
-	double load_s, prefill_s, first_token_s, decode_s;
+	double prefill_s, first_token_s, decode_s;
 } generation;
 
 static void note_plan(const evn_plan_info *p)
@@ -45,15 +44,12 @@ static evn_status start_generation(generation *g, evn_error *err)
 {
 	const settings *s = g->settings;
 	evn_sample_options sampling = settings_sample_options(s);
-	double began = evn_now_s();
-	evn_status status = loaded_open(&g->loaded, s, err);
+	evn_status status = loaded_open_with_prompt(&g->loaded, s, &g->prompt_ids, &g->n_prompt, err);
 	if (status != EVN_OK)
 		return status;
-	g->load_s = evn_now_s() - began;
+	interrupt_saves();
 	note_plan(evn_engine_plan(g->loaded.engine));
-	status = loaded_prompt_ids(&g->loaded, s, &g->prompt_ids, &g->n_prompt, err);
-	if (status == EVN_OK)
-		status = loaded_check_fits(&g->loaded, g->n_prompt, err);
+	status = loaded_check_fits(&g->loaded, g->n_prompt, err);
 	if (status == EVN_OK)
 		status = evn_sampler_create(&g->sampler, &sampling, g->loaded.info.vocab, err);
 	if (status == EVN_OK)
@@ -70,6 +66,15 @@ static evn_status start_generation(generation *g, evn_error *err)
 	return g->out && g->ids ? EVN_OK : evn_fail_memory(err, "the generated text", 0);
 }
 
+static evn_status print_text(const generation *g, const char *text, evn_error *err)
+{
+	fputs(text, g->out);
+	if (g->out != stdout)
+		return EVN_OK; /* memory; checked at the end */
+	console_printed(text);
+	return console_check_output(err);
+}
+
 /* Draws the next token and writes its text. False at the end of the text. */
 static evn_status next_token(generation *g, bool *more, evn_error *err)
 {
@@ -84,10 +89,9 @@ static evn_status next_token(generation *g, bool *more, evn_error *err)
 		return EVN_OK;
 	}
 	g->ids[g->n_ids++] = id;
-	fputs(evn_text_stream_push(g->stream, id), g->out);
-	fflush(g->out);
-	*more = true;
-	return EVN_OK;
+	status = print_text(g, evn_text_stream_push(g->stream, id), err);
+	*more = status == EVN_OK;
+	return status;
 }
 
 static evn_status generate(generation *g, evn_error *err)
@@ -129,8 +133,8 @@ static double per_second(size_t n, double seconds) { return n > 0 && seconds > 0
 static void note_stats(const generation *g)
 {
 	const evn_plan_info *p = evn_engine_plan(g->loaded.engine);
-	console_note("load %.2f s; prompt %zu tokens in %.2f s, %.1f tokens/s", g->load_s, g->n_prompt, g->prefill_s,
-				 per_second(g->n_prompt, g->prefill_s));
+	console_note("load %.2f s; prompt %zu tokens in %.2f s, %.1f tokens/s", g->loaded.load_s, g->n_prompt,
+				 g->prefill_s, per_second(g->n_prompt, g->prefill_s));
 	if (g->n_evals > 0)
 		console_note("generated %zu tokens (%s), first after %.2f s, then %.1f tokens/s", g->n_ids, g->finish,
 					 g->first_token_s, per_second(g->n_evals, g->decode_s));
@@ -153,7 +157,7 @@ static json_t *stats_json(const generation *g)
 									json_number(p->ranks[i].share_decode), "busy_s", json_number(r.busy_s), "wait_s",
 									json_number(r.wait_s), "gbs", json_number(r.gbs)));
 	}
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "load_s", json_number(g->load_s), "first_token_s",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "load_s", json_number(g->loaded.load_s), "first_token_s",
 					 json_number(g->n_ids > 0 ? g->first_token_s : NAN), "prefill_tok_s",
 					 json_number(per_second(g->n_prompt, g->prefill_s)), "decode_tok_s",
 					 json_number(per_second(g->n_evals, g->decode_s)), "ranks", ranks);
@@ -161,12 +165,13 @@ static json_t *stats_json(const generation *g)
 
 static evn_status print_generation(generation *g, evn_error *err)
 {
-	fputs(evn_text_stream_flush(g->stream), g->out);
-	if (fflush(g->out) != 0)
-		return evn_fail(err, EVN_ERR_FILE, "the generated text cannot be written");
+	evn_status status = print_text(g, evn_text_stream_flush(g->stream), err);
+	if (status != EVN_OK)
+		return status;
+	if (fflush(g->out) != 0 || ferror(g->out))
+		return evn_fail_memory(err, "the generated text", 0);
 	if (!g->settings->json) {
-		if (isatty(STDOUT_FILENO))
-			putchar('\n');
+		console_print_end();
 		note_stats(g);
 		return EVN_OK;
 	}

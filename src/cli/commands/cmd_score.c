@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/commands/loaded.h"
 #include "cli/commands/scored_text.h"
+#include "cli/interrupt.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/picture.h"
@@ -96,6 +97,7 @@ static evn_status compute_scores(scoring *g, evn_error *err)
 	console_progress_end();
 	if (status != EVN_OK)
 		return status;
+	interrupt_saves();
 	note_beginning(g);
 	resume_windows(g);
 	double began = g->kept_s = evn_now_s();

@@ -179,6 +179,7 @@ evn_status cmd_train(const invocation *in, evn_error *err)
 		status = evn_trainer_open(&t, &train, &o, err);
 	console_progress_end();
 	if (status == EVN_OK) {
+		interrupt_saves();
 		note_training(t, s);
 		status = take_steps(t, s, &step, err);
 	}

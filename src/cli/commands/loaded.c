@@ -6,19 +6,63 @@
 
 #include <stdlib.h>
 
-evn_status loaded_open(loaded *l, const settings *s, evn_error *err)
+static evn_status open_model(loaded *l, const settings *s, evn_error *err)
+{
+	*l = (loaded){.began_s = evn_now_s()};
+	evn_status status = settings_open_model(s, &l->model, err);
+	if (status == EVN_OK)
+		l->info = evn_model_get_info(l->model);
+	return status;
+}
+
+static evn_status open_engine(loaded *l, const settings *s, evn_error *err)
 {
 	evn_options o = settings_engine_options(s);
-	*l = (loaded){0};
-	evn_status status = settings_open_model(s, &l->model, err);
-	if (status != EVN_OK)
-		return status;
-	l->info = evn_model_get_info(l->model);
-	status = evn_engine_open(&l->engine, l->model, &o, err);
+	evn_status status = evn_engine_open(&l->engine, l->model, &o, err);
 	if (status == EVN_OK)
 		status = evn_session_create(&l->session, l->engine, err);
 	console_progress_end();
+	l->load_s = evn_now_s() - l->began_s;
 	return status;
+}
+
+evn_status loaded_open(loaded *l, const settings *s, evn_error *err)
+{
+	evn_status status = open_model(l, s, err);
+	return status == EVN_OK ? open_engine(l, s, err) : status;
+}
+
+static evn_status check_fits(size_t n_ids, uint32_t context, evn_error *err)
+{
+	if (n_ids <= context)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_LIMIT, "%zu tokens do not fit into the context of %u (-c)", n_ids, context);
+}
+
+static evn_status make_ids(const loaded *l, const settings *s, const char *text, size_t bytes, int32_t **ids,
+						   size_t *n, evn_error *err)
+{
+	evn_status status = evn_tokenize(l->model, text, bytes, true, true, ids, n, err);
+	if (status != EVN_OK)
+		return status;
+	if (*n == 0)
+		return evn_fail(err, EVN_ERR_USAGE, "the prompt is empty, and this model does not begin texts with a token%s",
+						s->prompt || s->prompt_file ? "" : "; give -p TEXT, -f FILE or pipe one in");
+	uint32_t context = s->context ? (uint32_t)s->context : l->info.n_ctx_train;
+	return context ? check_fits(*n, context, err) : EVN_OK; /* 0: a model that no engine runs */
+}
+
+evn_status loaded_open_with_prompt(loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	evn_status status = prompt_read(s, true, &text, &bytes, err);
+	if (status == EVN_OK)
+		status = open_model(l, s, err);
+	if (status == EVN_OK)
+		status = make_ids(l, s, text, bytes, ids, n, err);
+	free(text);
+	return status == EVN_OK ? open_engine(l, s, err) : status;
 }
 
 void loaded_close(loaded *l)
@@ -29,23 +73,7 @@ void loaded_close(loaded *l)
 	*l = (loaded){0};
 }
 
-evn_status loaded_prompt_ids(const loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err)
-{
-	char *text = NULL;
-	size_t bytes = 0;
-	evn_status status = prompt_read(s, true, &text, &bytes, err);
-	if (status == EVN_OK)
-		status = evn_tokenize(l->model, text, bytes, true, true, ids, n, err);
-	free(text);
-	if (status == EVN_OK && *n == 0)
-		return evn_fail(err, EVN_ERR_USAGE, "the prompt is empty, and this model does not begin texts with a token");
-	return status;
-}
-
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err)
 {
-	uint32_t context = evn_engine_context(l->engine);
-	if (n_ids <= context)
-		return EVN_OK;
-	return evn_fail(err, EVN_ERR_LIMIT, "%zu tokens do not fit into the context of %u (-c)", n_ids, context);
+	return check_fits(n_ids, evn_engine_context(l->engine), err);
 }

@@ -9,13 +9,14 @@ typedef struct {
 	evn_model_info info;
 	evn_engine *engine;
 	evn_session *session;
+	double began_s, load_s; /* opening it; without the time that the prompt took to come */
 } loaded;
 
 evn_status loaded_open(loaded *l, const settings *s, evn_error *err); /* close it even if this fails */
 void loaded_close(loaded *l);
-/* The ids of the prompt, malloc'd. Adds BOS where the model asks for it, and parses special tokens. A prompt without
- * ids is an error. */
-evn_status loaded_prompt_ids(const loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err);
+/* Also reads the prompt and returns its ids, malloc'd. What is wrong with it is found before a device is touched. Adds
+ * BOS where the model asks for it, and parses special tokens. A prompt without ids is an error. */
+evn_status loaded_open_with_prompt(loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err);
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err); /* into the context */
 
 #endif

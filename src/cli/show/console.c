@@ -3,16 +3,19 @@
 #include "cli/interrupt.h"
 #include "cli/show/text.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define SHOW_AFTER_S 2.0  /* shorter work shows nothing */
-#define JUDGE_AFTER_S 0.3 /* after this time the remaining time can be estimated well enough to show the bar early   \
-						   */
+#define SHOW_AFTER_S 2.0 /* shorter work shows nothing */
+#define JUDGE_AFTER_S                                                                                                \
+	0.3 /* after this time the remaining time can be estimated well enough to show the bar early                     \
+		 */
 #define REDRAW_S 0.1
 #define BAR_WIDTH 24
 
@@ -24,6 +27,10 @@ static struct {
 	uint64_t done;
 	int tenths; /* the steps of 10 % that were already printed, without a terminal */
 	bool on_screen;
+	char drawn[256];      /* what is on the screen */
+	bool unfinished_line; /* on stdout */
+	uint64_t warned[16];  /* hashes of the warnings so far */
+	size_t n_warned;
 } console = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void clear_bar(void)
@@ -31,6 +38,57 @@ static void clear_bar(void)
 	if (console.on_screen)
 		fputs("\r\033[K", stderr);
 	console.on_screen = false;
+	console.drawn[0] = 0;
+}
+
+static void draw(const char *text)
+{
+	if (strcmp(text, console.drawn) == 0)
+		return;
+	snprintf(console.drawn, sizeof console.drawn, "%s", text);
+	fprintf(stderr, "\r\033[K%s", text);
+	console.on_screen = true;
+}
+
+static bool same_place(int a, int b)
+{
+	struct stat x, y;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static void finish_line(void)
+{
+	if (console.unfinished_line && same_place(STDOUT_FILENO, STDERR_FILENO)) {
+		fputc('\n', stderr);
+		console.unfinished_line = false;
+	}
+}
+
+void console_printed(const char *text)
+{
+	pthread_mutex_lock(&console.lock);
+	if (*text)
+		console.unfinished_line = text[strlen(text) - 1] != '\n';
+	pthread_mutex_unlock(&console.lock);
+}
+
+evn_status console_check_output(evn_error *err)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FILE, "standard output: %s", errno ? strerror(errno) : "cannot be written");
+}
+
+void console_print_end(void)
+{
+	pthread_mutex_lock(&console.lock);
+	if (console.unfinished_line && isatty(STDOUT_FILENO)) {
+		putchar('\n');
+		fflush(stdout);
+		console.unfinished_line = false;
+	}
+	pthread_mutex_unlock(&console.lock);
 }
 
 static void write_line(const char *kind, const char *text)
@@ -40,15 +98,31 @@ static void write_line(const char *kind, const char *text)
 	text_printable(line);
 	pthread_mutex_lock(&console.lock);
 	clear_bar();
+	finish_line();
 	fprintf(stderr, "evener: %s\n", line);
 	pthread_mutex_unlock(&console.lock);
+}
+
+/* Several engines of one command would give the same warning. */
+static bool is_new_warning(const char *line)
+{
+	uint64_t hash = evn_hash_str(EVN_HASH_START, line);
+	bool known = false;
+	pthread_mutex_lock(&console.lock);
+	for (size_t i = 0; i < console.n_warned; i++)
+		known |= console.warned[i] == hash;
+	if (!known && console.n_warned < sizeof console.warned / sizeof *console.warned)
+		console.warned[console.n_warned++] = hash;
+	pthread_mutex_unlock(&console.lock);
+	return !known;
 }
 
 static void write_log_line(void *user, evn_log_level level, const char *line)
 {
 	static const char *const kinds[] = {"error: ", "warning: ", "", "debug: "};
 	(void)user;
-	write_line(kinds[level], line);
+	if (level != EVN_LOG_WARN || is_new_warning(line))
+		write_line(kinds[level], line);
 }
 
 void console_start(bool quiet)
@@ -86,25 +160,25 @@ static void short_count(double n, char *buffer, size_t size)
 
 static void draw_progress_bar(double fraction, double rate, double left_s)
 {
-	char bar[BAR_WIDTH + 1], pace[32];
+	char bar[BAR_WIDTH + 1], pace[32], text[sizeof console.drawn];
 	int full = (int)(fraction * BAR_WIDTH);
 	memset(bar, '=', (size_t)full);
 	memset(bar + full, ' ', (size_t)(BAR_WIDTH - full));
 	bar[BAR_WIDTH] = 0;
 	short_count(rate, pace, sizeof pace);
-	fprintf(stderr, "\r\033[K%s [%s%s%s] %3.0f %%  %s%s  %.0f s left", console.what, console.color ? "\033[32m" : "",
-			bar, console.color ? "\033[0m" : "", 100 * fraction, *console.note ? console.note : pace,
-			*console.note ? "" : "/s", left_s);
-	console.on_screen = true;
+	snprintf(text, sizeof text, "%s [%s%s%s] %3.0f %%  %s%s  %.0f s left", console.what,
+			 console.color ? "\033[32m" : "", bar, console.color ? "\033[0m" : "", 100 * fraction,
+			 *console.note ? console.note : pace, *console.note ? "" : "/s", left_s);
+	draw(text);
 }
 
 static void draw_count(uint64_t done, double rate)
 {
-	char count[32], pace[32];
+	char count[32], pace[32], text[sizeof console.drawn];
 	short_count((double)done, count, sizeof count);
 	short_count(rate, pace, sizeof pace);
-	fprintf(stderr, "\r\033[K%s: %s (%s/s)", console.what, count, pace);
-	console.on_screen = true;
+	snprintf(text, sizeof text, "%s: %s (%s/s)", console.what, count, pace);
+	draw(text);
 }
 
 static void show_progress(uint64_t done, uint64_t total)
@@ -125,6 +199,7 @@ static void show_progress(uint64_t done, uint64_t total)
 			draw_count(done, rate);
 	} else if (!console.terminal && total && (int)(fraction * 10) > console.tenths) {
 		console.tenths = (int)(fraction * 10);
+		finish_line();
 		fprintf(stderr, "evener: %s %d %%%s%s\n", console.what, 10 * console.tenths, *console.note ? "  " : "",
 				console.note);
 	}
@@ -169,4 +244,11 @@ void console_progress_end(void)
 	clear_bar();
 	console.began_s = 0;
 	pthread_mutex_unlock(&console.lock);
+}
+
+void console_abandon(void)
+{
+	static const char clear[] = "\r\033[K";
+	if (console.on_screen && write(STDERR_FILENO, clear, sizeof clear - 1) < 0)
+		return; /* there is nobody to tell */
 }

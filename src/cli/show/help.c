@@ -8,7 +8,7 @@
 #define LINE_WIDTH 100
 #define TEXT_COLUMN 28
 
-void help_program(const command *commands)
+void help_program(void)
 {
 	printf("evener %s: one transformer over every OpenCL device of this machine\n\nusage: evener COMMAND ...\n\n",
 		   evn_version());

@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 
-void help_program(const command *commands);
+void help_program(void);
 void help_command(const command *c);
 
 #endif

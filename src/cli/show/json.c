@@ -1,6 +1,7 @@
 /* json.c - see json.h. */
 #include "cli/show/json.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,6 @@ evn_status json_print(json_t *root, evn_error *err)
 	int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(9));
 	json_decref(root);
 	if (failed || putchar('\n') == EOF)
-		return evn_fail(err, EVN_ERR_FILE, "standard output: cannot be written");
+		return evn_fail(err, EVN_ERR_FILE, "standard output: %s", strerror(errno));
 	return EVN_OK;
 }

@@ -1,0 +1,47 @@
+# What an installation has beside the programs and the library: manual pages and shell completions, made by
+# evener-manual from the tables of commands and options; and the Debian packages that cpack makes.
+file(GLOB manual_sources CONFIGURE_DEPENDS src/manual/*.c)
+add_executable(evener_manual ${manual_sources})
+set_target_properties(evener_manual PROPERTIES OUTPUT_NAME evener-manual)
+target_link_libraries(evener_manual PRIVATE evn_cli)
+set(manual ${CMAKE_BINARY_DIR}/manual)
+file(MAKE_DIRECTORY ${manual})
+add_custom_command(OUTPUT ${manual}/evener.1 COMMAND evener_manual ${manual} DEPENDS evener_manual VERBATIM)
+add_custom_target(manual ALL DEPENDS ${manual}/evener.1)
+
+set(share ${CMAKE_INSTALL_DATAROOTDIR})
+install(DIRECTORY ${manual}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program FILES_MATCHING PATTERN *.1)
+install(FILES ${manual}/evener DESTINATION ${share}/bash-completion/completions COMPONENT program)
+install(FILES ${manual}/_evener DESTINATION ${share}/zsh/site-functions COMPONENT program)
+install(FILES ${manual}/evener.fish DESTINATION ${share}/fish/vendor_completions.d COMPONENT program)
+# Debian's places
+install(FILES ${manual}/_evener DESTINATION ${share}/zsh/vendor-completions COMPONENT debian EXCLUDE_FROM_ALL)
+install(FILES LICENSE RENAME copyright DESTINATION ${share}/doc/evener COMPONENT debian EXCLUDE_FROM_ALL)
+install(FILES LICENSE RENAME copyright DESTINATION ${share}/doc/libevener-dev COMPONENT debian-dev EXCLUDE_FROM_ALL)
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_CONTACT "evener maintainers <maintainers@evener.invalid>")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_COMPONENTS_ALL program debian dev debian-dev)
+set(CPACK_COMPONENTS_GROUPING ONE_PER_GROUP)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON) # Depends
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME evener)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS "pocl-opencl-icd | opencl-icd")
+set(CPACK_DEBIAN_DEV_PACKAGE_NAME libevener-dev)
+set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
+# a program that links the static library links these
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS
+	"evener (= ${PROJECT_VERSION}), libclblast-dev, libpcre2-dev, ocl-icd-opencl-dev")
+include(CPack)
+foreach(group program dev)
+	cpack_add_component_group(${group})
+endforeach()
+set(description "one language model on all OpenCL devices of a machine")
+cpack_add_component(program GROUP program DESCRIPTION "${description}")
+cpack_add_component(debian GROUP program)
+cpack_add_component(dev GROUP dev DESCRIPTION "${description} (library)")
+cpack_add_component(debian-dev GROUP dev)

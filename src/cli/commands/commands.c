@@ -1,0 +1,49 @@
+/* commands.c - the table of commands. Help texts, manual pages and shell completions are made from it. */
+#include "cli/cli.h"
+
+#include <stddef.h>
+
+const command commands[] = {
+	{"devices", CMD_DEVICES, "", 0,
+	 "list every OpenCL device: identity, features, measured rates, and why it is not usable", NULL, cmd_devices},
+	{"plan", CMD_PLAN, "CONFIG | -m MODEL", 1, "show the ranks, their shares and the predicted speed", NULL,
+	 cmd_plan},
+	{"run", CMD_RUN, "CONFIG | -m MODEL", 1, "generate text: tokens to standard output as they come",
+	 "BOS is added where the model asks for it, and special tokens in the prompt are recognised.\n"
+	 "A prompt from a file or from standard input loses one newline at its end.",
+	 cmd_run},
+	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, one line for each token; draw them",
+	 "The picture has a row for each token (at most the last 128) and a column for each vocabulary entry,\n"
+	 "or for the 40 entries that are likeliest after any of the tokens.",
+	 cmd_logits},
+	{"score", CMD_SCORE, "CONFIG | -m MODEL", 1, "perplexity of a text, and the log-probability of each token",
+	 "A text is scored in pieces of the context's length (-c). Each is computed without the text before\n"
+	 "it. With --ctx N the text is scored in windows of N tokens, and only their second halves count, as\n"
+	 "in llama-perplexity. Special tokens in the text are plain text. With several devices either the\n"
+	 "matrices are split, or each device holds the whole model and takes pieces, whichever is predicted to\n"
+	 "be faster (--split).",
+	 cmd_score},
+	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
+	 "With an architecture and sizes (model.architecture, ...) a new model with random weights learns the\n"
+	 "text byte by byte. With a model, that model learns the text. With --lora-rank the model stays as it\n"
+	 "is and gets low-rank additions, which are written as an adapter. The state is saved to\n"
+	 "OUTPUT.checkpoint every few steps and when interrupted; --resume continues from there, on any split.",
+	 cmd_train},
+	{"bench", CMD_BENCH, "CONFIG | -m MODEL", 1, "measure prefill and decode, each device alone and all together",
+	 "efficiency = together / sum of each device alone; bandwidth = weight bytes decoded per second / sum of the\n"
+	 "devices' measured GB/s.",
+	 cmd_bench},
+	{"tune", CMD_TUNE, "[CONFIG | -m MODEL]", 1, "search the fastest GEMM parameters for each device",
+	 "CLBlast computes large products of prompts. Its kernels have parameters that suit one device and\n"
+	 "not another. Each set of parameters is tried on the model's matrices in a process of its own. Sets\n"
+	 "that crash or hang a driver are skipped. The best set is kept in the cache. The rates of the devices\n"
+	 "are then measured again when they are next needed.",
+	 cmd_tune},
+	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
+	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",
+	 "Special tokens are added and recognised only with --special.", cmd_tokenize},
+	{"selftest", CMD_SELFTEST, "", 0, "check every kernel on every device against known answers", NULL, cmd_selftest},
+	{"config", CMD_CONFIG, "check FILE | init | schema", 2,
+	 "check a config, print a commented one to start from, or the JSON Schema", NULL, cmd_config},
+	{0},
+};
