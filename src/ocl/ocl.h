@@ -103,7 +103,7 @@ typedef struct {
 evn_spec evn_spec_of(const char *file); /* "matvec.cl" */
 /* Sets the file for `#include PART`. `file` is a format, such as "quant/%s.cl". A part that the files do not include
  * is an error. */
-void evn_spec_part(evn_spec *s, const char *part, const char *file, ...) __attribute__((format(printf, 3, 4)));
+void evn_spec_part(evn_spec *s, const char *part, const char *file, ...) EVN_PRINTF(3, 4);
 void evn_spec_define(evn_spec *s, const char *name, uint32_t value);
 void evn_spec_option(evn_spec *s, const char *option); /* "-DROPE_NEOX", or several options; "" for none */
 

@@ -14,14 +14,14 @@
 
 /* ---- specs ----------------------------------------------------------------------------------------------------- */
 
-static void append(evn_spec *s, char *to, size_t size, const char *format, va_list args)
+static EVN_PRINTF(4, 0) void append(evn_spec *s, char *to, size_t size, const char *format, va_list args)
 {
 	const size_t used = strlen(to);
 	const int length = vsnprintf(to + used, size - used, format, args);
 	s->too_long |= length < 0 || (size_t)length >= size - used;
 }
 
-static __attribute__((format(printf, 2, 3))) void add_source(evn_spec *s, const char *format, ...)
+static EVN_PRINTF(2, 3) void add_source(evn_spec *s, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -29,7 +29,7 @@ static __attribute__((format(printf, 2, 3))) void add_source(evn_spec *s, const 
 	va_end(args);
 }
 
-static __attribute__((format(printf, 2, 3))) void add_define(evn_spec *s, const char *format, ...)
+static EVN_PRINTF(2, 3) void add_define(evn_spec *s, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);

@@ -29,7 +29,7 @@ static void prepend(cyaml_trouble *t, const char *part)
 		snprintf(t->path + n, sizeof t->path - (size_t)n, "%.*s", (int)(sizeof rest - (size_t)n - 1), rest);
 }
 
-static void read_cyaml_log(cyaml_log_t level, void *user, const char *fmt, va_list args)
+static EVN_PRINTF(3, 0) void read_cyaml_log(cyaml_log_t level, void *user, const char *fmt, va_list args)
 {
 	cyaml_trouble *t = user;
 	char line[512], part[YAML_MAX_KEY + 2];
