@@ -19,7 +19,8 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	uint64_t began = evn_now_ns();
 	evn_limits limits = e->prepared.limits;
 	limits.dot = profile->dot;
-	EVN_TRY(evn_shard_load(&r->shard, r->queue, e->prepared.graph, &e->prepared.split, rank, &l->progress, err));
+	const evn_shard_part part = {.split = &e->prepared.split, .rank = rank, .progress = &l->progress};
+	EVN_TRY(evn_shard_load(&r->shard, r->queue, e->prepared.graph, &part, err));
 	EVN_TRY(evn_view_make(&r->view, r->shard, &e->prepared.split, rank, err));
 	EVN_TRY(evn_workspace_create(&r->workspace, r->queue, r->shard, limits, err));
 	EVN_TRY(evn_cache_create(&r->cache, r->queue, r->shard, limits.kv_cache, e->pool.n_blocks, err));

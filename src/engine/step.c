@@ -12,7 +12,7 @@ static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
 {
 	const stepping *s = arg;
 	const evn_rank *r = &s->e->ranks[rank];
-	const evn_walker w = {r->view, r->workspace, r->cache, s->e->comm};
+	const evn_walker w = {.view = r->view, .workspace = r->workspace, .cache = r->cache, .comm = s->e->comm};
 	return evn_walk(&w, s->batch, err);
 }
 

@@ -88,6 +88,13 @@ evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *
 	return evn_model_get_in_layer(g->model, b->layer, part, out, err);
 }
 
+bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem)
+{
+	char name[96];
+	snprintf(name, sizeof name, "blk.%u.%s.bias", b->layer, stem);
+	return g->biased || evn_model_find(g->model, name);
+}
+
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
 {
 	const bool attends = b->kind == EVN_BLOCK_ATTENTION, fused = attends && b->in.n == 1;

@@ -81,6 +81,9 @@ evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error 
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err);
 
+/* Whether the matrix of this stem has a bias; where the architecture says that it must, loading it will tell. */
+bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem);
+
 /* Rows of W_in: rows [first, first + n * width) of a tensor belong to n units, or to n groups of units. */
 typedef struct {
 	const char *stem;

@@ -106,6 +106,68 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 	return add_part(out, q, &source, 1, err);
 }
 
+/* ---- plain rows ---------------------------------------------------------------------------------------------------
+ */
+
+/* Columns [columns.begin, columns.end) of the rows of n blocks. */
+static void unpack(const evn_row_block *blocks, uint32_t n, evn_range columns, uint32_t stride, float *row, float *to)
+{
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t r = blocks[i].rows.begin; r < blocks[i].rows.end; r++, to += stride) {
+			evn_tensor_row(blocks[i].tensor, r, row);
+			memset(to, 0, stride * sizeof *to);
+			memcpy(to, row + columns.begin, evn_range_len(columns) * sizeof *to);
+		}
+}
+
+static evn_status load_plain(evn_matrix *m, evn_queue *q, const evn_row_block *blocks, uint32_t n, evn_range columns,
+							 evn_error *err)
+{
+	evn_plain *p = &m->plain;
+	p->rows = m->rows;
+	p->columns = m->columns = evn_range_len(columns);
+	p->stride = (uint32_t)evn_round_up(p->columns, EVN_PAD);
+	m->bytes = (uint64_t)p->rows * p->stride * sizeof(float);
+	if (!m->bytes)
+		return EVN_OK;
+	void *host;
+	float *row = malloc(blocks[0].tensor->shape[0] * sizeof *row);
+	if (!row)
+		return evn_fail_memory(err, "weights", blocks[0].tensor->shape[0] * sizeof *row);
+	evn_status s = evn_buf_create(&p->buf, evn_queue_device(q), m->bytes, EVN_BUF_DEVICE, "weights", err);
+	if (s == EVN_OK)
+		s = evn_map(q, p->buf, m->bytes, EVN_MAP_OVERWRITE, true, &host, err);
+	if (s == EVN_OK) {
+		unpack(blocks, n, columns, p->stride, row, host);
+		s = evn_unmap(q, p->buf, host, err);
+	}
+	free(row);
+	return s;
+}
+
+evn_status evn_matrix_plain_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
+								   uint32_t *y_offsets, evn_error *err)
+{
+	*out = (evn_matrix){0};
+	for (uint32_t i = 0; i < n; i++) {
+		if (y_offsets)
+			y_offsets[i] = out->rows;
+		out->rows += evn_range_len(blocks[i].rows);
+	}
+	return load_plain(out, q, blocks, n, (evn_range){0, (uint32_t)blocks[0].tensor->shape[0]}, err);
+}
+
+evn_status evn_matrix_plain_input(evn_matrix *out, evn_queue *q, const evn_tensor *tensor, evn_range columns,
+								  evn_error *err)
+{
+	const evn_row_block all = {tensor, {0, (uint32_t)tensor->shape[1]}};
+	*out = (evn_matrix){.rows = evn_range_len(all.rows)};
+	return load_plain(out, q, &all, 1, columns, err);
+}
+
+/* ---- windows ------------------------------------------------------------------------------------------------------
+ */
+
 /* Neighbours that also lie one behind the other become one part, so one launch. */
 static void add_view(evn_matrix *m, const evn_matrix_part *p)
 {
@@ -129,6 +191,11 @@ static const evn_matrix_part *part_at(const evn_matrix *m, uint32_t row)
 void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t *y_offsets, uint32_t n,
 							const evn_range *rows, uint32_t *view_offsets)
 {
+	if (!m->n_parts) {
+		*out = *m;
+		memcpy(view_offsets, y_offsets, n * sizeof *y_offsets);
+		return;
+	}
 	*out = (evn_matrix){.columns = m->columns, .bias = m->bias};
 	for (uint32_t i = 0; i < n; i++) {
 		view_offsets[i] = out->rows;
@@ -144,6 +211,10 @@ void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t
 
 void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range columns)
 {
+	if (!m->n_parts) {
+		*out = *m;
+		return;
+	}
 	*out = (evn_matrix){.bias = m->bias};
 	for (uint32_t i = 0; i < m->n_parts && evn_range_len(columns); i++) {
 		evn_matrix_part p = m->parts[i];
@@ -160,6 +231,7 @@ void evn_matrix_free(evn_matrix *m)
 {
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		evn_buf_free(m->parts[i].tiles);
+	evn_buf_free(m->plain.buf);
 	evn_buf_free(m->bias);
 	*m = (evn_matrix){0};
 }

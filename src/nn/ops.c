@@ -38,6 +38,8 @@ void evn_ops_free(evn_ops *o)
 
 void evn_ops_set_gemm(evn_ops *o, bool prompts_by_gemm) { o->prompts_by_gemm = prompts_by_gemm; }
 
+void evn_ops_time(evn_ops *o, evn_product_times *times) { o->times = times; }
+
 evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,
 					   uint32_t stride, evn_error *err)
 {
@@ -101,4 +103,20 @@ evn_status evn_op_gelu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t y
 	evn_arg_u32(&a, x_stride);
 	evn_arg_u32(&a, width);
 	return evn_launch2(&a, y_stride / 32, n_tok, 1, err);
+}
+
+evn_status evn_op_dropout(evn_ops *o, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d, float scale,
+						  evn_error *err)
+{
+	const evn_spec spec = evn_spec_of("dropout.cl");
+	if (!o->dropout)
+		EVN_TRY(evn_kernel_get(&o->dropout, o->q, &spec, "dropout", err));
+	evn_args a = evn_args_begin(o->dropout);
+	evn_arg_buf(&a, y);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, (uint32_t)((double)d->fraction * 0x1p32));
+	evn_arg_f32(&a, scale / (1 - d->fraction));
+	evn_arg_u32(&a, (uint32_t)d->key);
+	evn_arg_u32(&a, (uint32_t)(d->key >> 32));
+	return evn_launch_items(&a, (uint32_t)(n / 16), err);
 }

@@ -35,18 +35,12 @@ typedef struct {
  * evn_op_gate_up read x. */
 evn_act_format evn_op_act_format(const evn_ops *ops, const evn_matrix *m, evn_phase phase);
 
-/* y (n, y_stride) columns [0, m->rows) = x (n, x_stride) W^T + bias; x_stride >= m->columns. */
+/* y (n, y_stride) columns [0, m->rows) = x (n, x_stride) W^T + additions + bias; x_stride >= m->columns. */
 evn_status evn_op_linear(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						 const evn_matrix *m, evn_rows rows, evn_error *err);
-/* The two that evn_op_linear chooses from, without the bias. */
+/* The two that evn_op_linear chooses from, without additions and bias, are evn_op_gemm (ops_gemm.h) and this. */
 evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err);
-evn_status evn_op_gemm(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-					   const evn_matrix *m, uint32_t n_tok, evn_error *err);
-
-/* dx (n_tok, x_stride) columns [0, m->columns) = dy (n_tok, y_stride) W: the gradient of x. By GEMM. */
-evn_status evn_op_gemm_back(evn_ops *ops, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
-							const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
 /* What stands before W_out in a gated feed-forward block: y (n, y_stride) = silu(x G^T) * x U^T in the format asked
  * for, where m stacks G and U, whose rows begin at up_offset; zeros in the columns beyond. By kernels of its own
@@ -67,6 +61,15 @@ evn_status evn_op_swiglu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint
 /* y[t][i] = gelu(x[t][i]), i < width; zeros up to y_stride. width a multiple of 16. */
 evn_status evn_op_gelu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 					   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err);
+/* A fraction of the elements, each drawn by its place and the key alone, becomes zeros; the others count the more. */
+typedef struct {
+	float fraction; /* in [0, 1) */
+	uint64_t key;
+} evn_dropout;
+/* y (n values, a multiple of 16) = scale times what is left of x, which may be y. The same function of dy is the
+ * gradient. */
+evn_status evn_op_dropout(evn_ops *ops, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d, float scale,
+						  evn_error *err);
 /* y (n_tok, stride) += b (width) in columns [0, width); width a multiple of 16. */
 evn_status evn_op_add_bias(evn_ops *ops, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width,
 						   uint32_t n_tok, evn_error *err);

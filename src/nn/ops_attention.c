@@ -22,6 +22,7 @@ struct evn_attention_ops {
 	evn_kernel *append, *merge[EVN_ACT_FORMATS],
 		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* by queries of a work-group */
 	evn_kernel *store[EVN_ACT_FORMATS];
+	evn_kernel *rotate, *sequences;
 	scratch partial;  /* what splits add up to */
 	scratch attended; /* f32 rows that are stored in another format afterwards */
 };
@@ -334,4 +335,51 @@ evn_status evn_op_attention(evn_attention_ops *o, evn_act_format format, evn_buf
 	}
 	const evn_norm stored = {.kind = EVN_NORM_NONE, .format = format, .y = out};
 	return evn_norm_launch(o->store[format], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
+}
+
+/* ---- whole sequences ----------------------------------------------------------------------------------------------
+ */
+
+void evn_spec_heads(evn_spec *s, const evn_attention_config *c)
+{
+	evn_spec_define(s, "HEAD_DIM", c->head_dim);
+	evn_spec_define(s, "ROPE_DIM", c->rope_dim);
+	evn_spec_option(s, c->rope_neox ? "-DROPE_NEOX" : "");
+}
+
+static evn_status sequences_kernel(const evn_attention_ops *o, evn_kernel **k, const char *file, const char *name,
+								   evn_error *err)
+{
+	evn_spec spec = evn_spec_of(file);
+	evn_spec_heads(&spec, &o->config);
+	return *k ? EVN_OK : evn_kernel_get(k, o->q, &spec, name, err);
+}
+
+evn_status evn_op_rotate(evn_attention_ops *o, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
+						 evn_error *err)
+{
+	EVN_TRY(sequences_kernel(o, &o->rotate, "rope_rows.cl", "rope_rows", err));
+	evn_args a = evn_args_begin(o->rotate);
+	evn_arg_buf(&a, qkv);
+	evn_arg_u32(&a, s->stride);
+	evn_arg_u32(&a, s->n_heads);
+	evn_arg_u32(&a, s->k_offset);
+	evn_arg_buf(&a, rope);
+	evn_arg_u32(&a, s->n_ctx);
+	evn_arg_f32(&a, back ? -1.0f : 1.0f);
+	return evn_launch_vectors(&a, 2, (size_t[]){s->n_heads + s->n_kv, (size_t)s->n_ctx * s->n_sequences}, err);
+}
+
+evn_status evn_op_attention_sequences(evn_attention_ops *o, evn_buf *out, evn_buf *lse, const evn_buf *qkv,
+									  const evn_sequences *s, evn_error *err)
+{
+	EVN_TRY(sequences_kernel(o, &o->sequences, "attention_sequences.cl", "attention_sequences", err));
+	if (s->out_stride > s->n_heads * o->config.head_dim)
+		EVN_TRY(evn_fill_zero(o->q, out, err));
+	evn_args a = evn_args_begin(o->sequences);
+	evn_arg_buf(&a, out);
+	evn_arg_buf(&a, lse);
+	evn_arg_buf(&a, qkv);
+	evn_arg_struct(&a, s, sizeof *s);
+	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err);
 }

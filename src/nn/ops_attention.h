@@ -3,6 +3,7 @@
 #ifndef EVN_OPS_ATTENTION_H
 #define EVN_OPS_ATTENTION_H
 
+#include "kernels/sequences.h"
 #include "nn/batch.h"
 #include "nn/matrix.h"
 #include "nn/norm.h"
@@ -69,5 +70,19 @@ typedef struct {
  * heads head_dim apart; the other columns become zeros. */
 evn_status evn_op_attention(evn_attention_ops *ops, evn_act_format format, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *a, const evn_row_set *rows, evn_error *err);
+
+/* ---- whole sequences, without a cache; for heads without norms ----------------------------------------------------
+ */
+
+/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as evn_rope_table makes
+ * it. */
+evn_status evn_op_rotate(evn_attention_ops *ops, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
+						 evn_error *err);
+/* out = causal attention over rotated qkv; its other columns become zeros. lse (n_tok, n_heads): the logarithm of the
+ * sum of the exponentials of each query's scores, for the gradient. */
+evn_status evn_op_attention_sequences(evn_attention_ops *ops, evn_buf *out, evn_buf *lse, const evn_buf *qkv,
+									  const evn_sequences *s, evn_error *err);
+/* The defines of kernels/head_dims.cl, for kernels that go with these. */
+void evn_spec_heads(evn_spec *spec, const evn_attention_config *heads);
 
 #endif

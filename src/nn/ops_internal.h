@@ -2,7 +2,7 @@
 #ifndef EVN_OPS_INTERNAL_H
 #define EVN_OPS_INTERNAL_H
 
-#include "nn/ops.h"
+#include "nn/ops_gemm.h"
 #include "nn/ops_attention.h"
 
 #define EVN_MAX_QUANTS 32
@@ -27,9 +27,10 @@ struct evn_ops {
 	uint32_t items;                                              /* work-items that share a row or tile */
 	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][format of y] */
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
-	evn_kernel *add_bias;
+	evn_kernel *add_bias, *dropout;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* dequantised weights */
+	evn_product_times *times;
 };
 
 /* ops.c */
@@ -45,6 +46,9 @@ evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_qu
 /* Whether several tiles of the format to a work-item leave the kernel small enough. */
 bool evn_reads_tiles(const evn_quant *quant, evn_act_format format);
 
+/* Tiles [first_tile, first_tile + n_tiles) of the part to o->scratch, [columns, rows]. */
+evn_status evn_op_dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles,
+							 evn_error *err);
 void evn_arg_tiles(evn_args *a, const evn_matrix_part *p); /* a window of weights as kernels are told it */
 /* Gate and up rows, stacked or both views of what is: whether one kernel can read them; how many tiles after the
  * first gate's the first of up begins. */

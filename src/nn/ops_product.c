@@ -1,9 +1,7 @@
 /* ops_product.c - activations times weights: kernels that read quantised blocks, one token or a block of tokens at
- * once, and GEMM over dequantised weights for long prompts. */
+ * once. GEMM for long prompts is in ops_gemm.c. */
 #include "nn/ops_internal.h"
 
-/* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
-#define SCRATCH_BYTES ((uint64_t)32 << 20)
 #define ITEMS_PER_UNIT 3u /* fewer would leave compute units idle at the end of a launch */
 #define RUN_BLOCKS 4u     /* blocks of tokens that follow each other over the same weights (kernels/blocks.cl) */
 #define CORE_CACHE_BYTES ((uint64_t)1 << 20)
@@ -160,7 +158,7 @@ evn_status evn_op_quantised(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_f
 	return EVN_OK;
 }
 
-static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles,
+evn_status evn_op_dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles,
 							 evn_error *err)
 {
 	evn_product_kernels *of;
@@ -178,78 +176,17 @@ static evn_status dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	return evn_launch2(&a, p->n_steps, n_tiles, 1, err);
 }
 
-/* Row chunks of a part, dequantised one after the other into scratch, and what is done with each. */
-typedef struct {
-	evn_buf *out;
-	uint32_t out_stride;
-	const evn_buf *in;
-	uint32_t in_stride, n_tok;
-	bool back; /* dx += dy W instead of y = x W^T */
-	bool adds; /* to what an earlier chunk of the same matrix left in dx */
-} gemm_job;
-
-static evn_status gemm_chunk(evn_ops *o, const gemm_job *j, uint32_t row, uint32_t rows, uint32_t columns,
-							 evn_error *err)
-{
-	evn_product p = {.m = j->n_tok, .lda = j->in_stride, .ldb = rows, .ldc = j->out_stride, .alpha = 1};
-	if (j->back) { /* scratch is [columns, rows]: W the other way round */
-		p.n = columns;
-		p.k = rows;
-		p.b_transposed = true;
-		p.a_offset = row;
-		p.beta = j->adds ? 1 : 0;
-	} else {
-		p.n = rows;
-		p.k = columns;
-		p.c_offset = row;
-	}
-	return evn_multiply(o->q, &p, j->in, o->scratch, j->out, err);
-}
-
-static evn_status gemm_part(evn_ops *o, gemm_job *j, const evn_matrix_part *p, evn_error *err)
-{
-	uint32_t columns = p->n_steps * p->quant->group_len;
-	uint64_t tile_bytes = (uint64_t)columns * EVN_TILE_ROWS * sizeof(float);
-	if (tile_bytes > SCRATCH_BYTES)
-		return evn_fail(err, EVN_ERR_LIMIT, "a matrix of %u columns: at most %llu are multiplied by GEMM", columns,
-						(unsigned long long)(SCRATCH_BYTES / (EVN_TILE_ROWS * sizeof(float))));
-	if (!o->scratch)
-		EVN_TRY(
-			evn_buf_create(&o->scratch, evn_queue_device(o->q), SCRATCH_BYTES, EVN_BUF_DEVICE, "GEMM scratch", err));
-	uint32_t most = (uint32_t)(SCRATCH_BYTES / tile_bytes), n_tiles = p->rows / EVN_TILE_ROWS;
-	for (uint32_t first = 0; first < n_tiles; first += most) {
-		uint32_t n = n_tiles - first < most ? n_tiles - first : most;
-		EVN_TRY(dequantize(o, p, first, n, err));
-		EVN_TRY(gemm_chunk(o, j, p->y_offset + first * EVN_TILE_ROWS, n * EVN_TILE_ROWS, columns, err));
-		j->adds = true;
-	}
-	return EVN_OK;
-}
-
-evn_status evn_op_gemm(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
-					   const evn_matrix *m, uint32_t n_tok, evn_error *err)
-{
-	gemm_job j = {.out = y, .out_stride = y_stride, .in = x, .in_stride = x_stride, .n_tok = n_tok};
-	for (uint32_t i = 0; i < m->n_parts; i++)
-		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
-	return EVN_OK;
-}
-
-evn_status evn_op_gemm_back(evn_ops *o, evn_buf *dx, uint32_t x_stride, const evn_buf *dy, uint32_t y_stride,
-							const evn_matrix *m, uint32_t n_tok, evn_error *err)
-{
-	gemm_job j = {.out = dx, .out_stride = x_stride, .in = dy, .in_stride = y_stride, .n_tok = n_tok, .back = true};
-	for (uint32_t i = 0; i < m->n_parts; i++)
-		EVN_TRY(gemm_part(o, &j, &m->parts[i], err));
-	return EVN_OK;
-}
-
 evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						 const evn_matrix *m, evn_rows rows, evn_error *err)
 {
 	EVN_TRY(by_gemm(o, rows.phase)
 				? evn_op_gemm(o, y, y_stride, x, x_stride, m, rows.n, err)
 				: evn_op_quantised(o, y, y_stride, evn_op_act_format(o, m, rows.phase), x, x_stride, m, rows.n, err));
+	const evn_columns to = {y, y_stride, 0}, from = {(evn_buf *)x, x_stride, m->x_shift};
+	for (uint32_t i = 0; i < m->n_additions; i++)
+		EVN_TRY(evn_op_addition(o, to, from, &m->additions[i], rows.n, err));
+	if (m->bias && !m->n_parts)
+		return evn_op_add_bias(o, y, y_stride, m->bias, (uint32_t)evn_round_up(m->rows, 16), rows.n, err);
 	for (uint32_t i = 0; i < m->n_parts && m->bias; i++) {
 		const evn_matrix_part *p = &m->parts[i];
 		EVN_TRY(evn_add_bias(o, y, y_stride, p->y_offset, m->bias, p->first_row, p->rows, rows.n, err));
@@ -332,6 +269,11 @@ evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_format, evn_buf *y, uint3
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err)
 {
+	if (m->bias || by_gemm(o, rows.phase) || !evn_in_one_buffer(m) ||
+		!evn_reads_tiles(m->parts[0].quant, evn_op_act_format(o, m, rows.phase))) {
+		EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
+		return evn_op_swiglu(o, y_format, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
+	}
 	const gated_rows g = {.format = evn_op_act_format(o, m, rows.phase),
 						  .y_format = y_format,
 						  .y = y,
@@ -341,8 +283,5 @@ evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_format, evn_buf *y, uint3
 						  .gates = &m->parts[0],
 						  .up = evn_up_tile(m, up_offset),
 						  .n_tiles = up_offset / EVN_TILE_ROWS};
-	if (!m->bias && evn_in_one_buffer(m) && evn_reads_tiles(g.gates->quant, g.format) && !by_gemm(o, rows.phase))
-		return gate(o, &g, rows.n, err);
-	EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
-	return evn_op_swiglu(o, y_format, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
+	return gate(o, &g, rows.n, err);
 }

@@ -29,12 +29,6 @@ static evn_status need(const loader *l, const char *name, uint64_t cols, uint64_
 	return evn_model_need(l->s->graph->model, name, cols, rows, out, l->err);
 }
 
-/* Whether a matrix that may have a bias has one; where the architecture says that it must, loading it will tell. */
-static bool has_bias(const loader *l, const char *stem)
-{
-	return l->s->graph->biased || evn_model_find(l->s->graph->model, name_of(l, stem, "bias").text);
-}
-
 static evn_status load_vector(const loader *l, const char *name, uint32_t length, evn_buf **out)
 {
 	const evn_tensor *t;
@@ -97,15 +91,16 @@ typedef struct {
 /* Biases stacked as their rows are; all of them or none. */
 static evn_status load_stacked_bias(const loader *l, const stacking *s, evn_matrix *m)
 {
-	if (!has_bias(l, s->specs[0].stem))
+	const uint64_t n = evn_round_up(m->rows, EVN_PAD);
+	if (!evn_block_has_bias(l->s->graph, l->b, s->specs[0].stem))
 		return EVN_OK;
-	float *stacked = calloc(m->rows, sizeof *stacked);
-	evn_status status = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", m->rows * sizeof *stacked);
+	float *stacked = calloc(n, sizeof *stacked);
+	evn_status status = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", n * sizeof *stacked);
 	for (uint32_t i = 0; i < s->n && status == EVN_OK; i++)
 		status = copy_entries(l, name_of(l, s->specs[i].stem, "bias").text, s->specs[i].tensor_rows,
 							  s->blocks[i].rows, stacked + s->offsets[i]);
 	if (status == EVN_OK)
-		status = upload(l, stacked, m->rows, &m->bias);
+		status = upload(l, stacked, n, &m->bias);
 	free(stacked);
 	return status;
 }
@@ -118,7 +113,8 @@ static evn_status load_in(const loader *l, evn_shard_block *y)
 					 &s.blocks[i].tensor));
 		s.blocks[i].rows = evn_rows_of(&s.specs[i], l->b, y->units);
 	}
-	EVN_TRY(evn_matrix_split_output(&y->in, l->q, s.blocks, s.n, y->offsets, l->err));
+	EVN_TRY((l->s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&y->in, l->q, s.blocks, s.n, y->offsets,
+																			  l->err));
 	return load_stacked_bias(l, &s, &y->in);
 }
 
@@ -129,8 +125,10 @@ static evn_status load_out(const loader *l, evn_shard_block *y)
 	const evn_tensor *t;
 	EVN_TRY(need(l, name_of(l, l->b->out, "weight").text, (uint64_t)l->b->n_units * width, dim, &t));
 	const evn_range columns = {y->units.begin * width, y->units.end * width};
-	EVN_TRY(evn_matrix_split_input(&y->out, l->q, t, columns, l->err));
-	return has_bias(l, l->b->out) ? load_vector(l, name_of(l, l->b->out, "bias").text, dim, &y->out.bias) : EVN_OK;
+	EVN_TRY((l->s->plain ? evn_matrix_plain_input : evn_matrix_split_input)(&y->out, l->q, t, columns, l->err));
+	return evn_block_has_bias(l->s->graph, l->b, l->b->out)
+			   ? load_vector(l, name_of(l, l->b->out, "bias").text, dim, &y->out.bias)
+			   : EVN_OK;
 }
 
 static evn_status load_block(const loader *l, evn_shard_block *y)
@@ -175,41 +173,41 @@ static evn_status load_head(const loader *l)
 		return EVN_OK;
 	EVN_TRY(evn_graph_head(s->graph, &t, l->err));
 	const evn_row_block rows = {t, s->vocab};
-	EVN_TRY(evn_matrix_split_output(&s->head, l->q, &rows, 1, NULL, l->err));
+	EVN_TRY((s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&s->head, l->q, &rows, 1, NULL, l->err));
 	if (!evn_model_find(s->graph->model, "output.bias"))
 		return EVN_OK;
 	EVN_TRY(need(l, "output.bias", s->graph->h->vocab, 0, &t));
 	return evn_vector_load(&s->head.bias, l->q, t, s->vocab, l->err);
 }
 
-static evn_status load(evn_shard *s, evn_queue *q, const evn_split *split, uint32_t rank, evn_load_progress *progress,
-					   evn_error *err)
+static evn_status load(evn_shard *s, evn_queue *q, const evn_shard_part *part, evn_error *err)
 {
 	loader l = {.s = s, .q = q, .err = err};
 	for (uint32_t i = 0; i < s->graph->n_blocks; i++) {
 		evn_shard_block *y = &s->blocks[i];
 		l.b = &s->graph->blocks[i];
-		y->units = evn_split_part(split, l.b->cut_class, l.b->cut_index, rank)->held;
+		y->units = evn_split_part(part->split, l.b->cut_class, l.b->cut_index, part->rank)->held;
 		EVN_TRY(load_block(&l, y));
-		EVN_TRY(count(s, y->in.bytes + y->out.bytes, progress, err));
+		EVN_TRY(count(s, y->in.bytes + y->out.bytes, part->progress, err));
 	}
-	s->vocab = evn_split_part(split, EVN_PLAN_VOCAB, 0, rank)->held;
+	s->vocab = evn_split_part(part->split, EVN_PLAN_VOCAB, 0, part->rank)->held;
 	EVN_TRY(load_head(&l));
-	EVN_TRY(count(s, s->head.bytes, progress, err));
+	EVN_TRY(count(s, s->head.bytes, part->progress, err));
 	return evn_queue_finish(q, err);
 }
 
-evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, const evn_split *split, uint32_t rank,
-						  evn_load_progress *progress, evn_error *err)
+evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, const evn_shard_part *part,
+						  evn_error *err)
 {
 	evn_shard *s = *out = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "shard", sizeof *s);
 	s->graph = g;
+	s->plain = part->plain;
 	s->blocks = calloc(g->n_blocks + 1u, sizeof *s->blocks); /* there may be none */
 	if (!s->blocks)
 		return evn_fail_memory(err, "blocks", g->n_blocks * sizeof *s->blocks);
-	return load(s, q, split, rank, progress, err);
+	return load(s, q, part, err);
 }
 
 static void free_norm(evn_norm_weights *n)

@@ -28,6 +28,7 @@ typedef struct {
 
 typedef struct {
 	const evn_graph *graph;
+	bool plain;              /* matrices are rows of f32, to be trained; else tiles in the file's quantised blocks */
 	evn_shard_block *blocks; /* (graph->n_blocks) */
 	evn_norm_weights out_norm;
 	evn_matrix head;
@@ -35,9 +36,16 @@ typedef struct {
 	uint64_t bytes; /* of matrices */
 } evn_shard;
 
-/* Loads what `split` gives to `rank`, through q. The shard borrows g. progress may be NULL. */
-evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, const evn_split *split, uint32_t rank,
-						  evn_load_progress *progress, evn_error *err);
+/* What is loaded: that which `split` gives to `rank`. */
+typedef struct {
+	const evn_split *split;
+	uint32_t rank;
+	bool plain;
+	evn_load_progress *progress; /* may be NULL */
+} evn_shard_part;
+/* Through q. The shard borrows g. */
+evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, const evn_shard_part *part,
+						  evn_error *err);
 void evn_shard_free(evn_shard *s);
 
 #endif

@@ -10,65 +10,156 @@
 
 /* ---- one block: from normed rows to a partial sum -------------------------------------------------------------- */
 
-static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_buf *partial,
-						 evn_error *err)
+/* Where a block's rows lie: the next block overwrites them, or a tape keeps them. */
+static evn_kept rows_of(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
 {
-	evn_workspace *s = w->workspace;
+	const evn_inner_rows *of = &w->workspace->of[w->workspace->graph->blocks[block].kind];
+	return w->tape ? w->tape->blocks[block] : (evn_kept){.normed = mb->normed, .in = of->in, .mid = of->mid};
+}
+
+static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
+{
+	const evn_workspace *s = w->workspace;
 	const evn_block *b = &s->graph->blocks[block];
 	const evn_shard_block *held = &w->view->shard->blocks[block];
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	const evn_attention a = {.n_heads = evn_range_len(y->units),
-							 .n_kv = y->n_groups,
-							 .skip = y->skip,
-							 .n_kv_held = evn_range_len(held->groups),
-							 .first_held = y->first_held,
-							 .qkv = s->qkv,
-							 .qkv_stride = s->qkv_stride,
-							 .k_offset = y->offsets[1],
-							 .v_offset = y->offsets[2],
-							 .rope = b->attention.rotates ? s->rope : s->still,
-							 .rope_stride = b->attention.rotates ? s->graph->h->rope_dim : 0,
-							 .norms = held->head_norms,
-							 .norm_eps = s->graph->h->norm_eps,
-							 .scale = b->attention.scale,
-							 .k_cache = w->cache->k[block],
-							 .v_cache = w->cache->v[block]};
-	const evn_fused fused = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
-	evn_attention_ops *kernels = evn_workspace_attention(s, b);
-	if (evn_op_fuses(s->ops, &fused, rows))
-		return evn_op_attention_block(s->ops, kernels, &fused, &a, &mb->rows, s->attended, s->attended_stride, err);
-	EVN_TRY(evn_op_linear(s->ops, s->qkv, s->qkv_stride, mb->normed, s->dim_stride, &y->in, rows, err));
-	EVN_TRY(evn_op_attention(kernels, evn_op_act_format(s->ops, &y->out, rows.phase), s->attended, s->attended_stride,
-							 y->out.x_shift, &a, &mb->rows, err));
-	return evn_op_linear(s->ops, partial, s->dim_stride, s->attended, s->attended_stride, &y->out, rows, err);
+	return (evn_attention){.n_heads = evn_range_len(y->units),
+						   .n_kv = y->n_groups,
+						   .skip = y->skip,
+						   .n_kv_held = evn_range_len(held->groups),
+						   .first_held = y->first_held,
+						   .qkv = s->of[b->kind].in,
+						   .qkv_stride = s->of[b->kind].in_stride,
+						   .k_offset = y->offsets[1],
+						   .v_offset = y->offsets[2],
+						   .rope = b->attention.rotates ? s->rope : s->still,
+						   .rope_stride = b->attention.rotates ? s->graph->h->rope_dim : 0,
+						   .norms = held->head_norms,
+						   .norm_eps = s->graph->h->norm_eps,
+						   .scale = b->attention.scale,
+						   .k_cache = w->cache->k[block],
+						   .v_cache = w->cache->v[block]};
 }
 
-static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_buf *partial,
-							   evn_error *err)
+evn_sequences evn_walk_sequences(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
+{
+	const evn_block *b = &w->workspace->graph->blocks[block];
+	const evn_inner_rows *of = &w->workspace->of[b->kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	return (evn_sequences){.n_heads = evn_range_len(y->units),
+						   .n_kv = y->n_groups,
+						   .first_head = y->units.begin,
+						   .first_kv = y->units.begin / b->group,
+						   .group = b->group,
+						   .n_ctx = mb->rows.spans[0].n_rows,
+						   .n_sequences = mb->rows.n_spans,
+						   .k_offset = y->offsets[1],
+						   .v_offset = y->offsets[2],
+						   .stride = of->in_stride,
+						   .out_stride = of->mid_stride,
+						   .out_offset = y->out.x_shift,
+						   .scale = b->attention.scale};
+}
+
+/* Over sequences that the rows have whole. */
+static evn_status attend_whole(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_block *b = &w->workspace->graph->blocks[block];
+	const evn_kept *r = &w->tape->blocks[block];
+	const evn_sequences s = evn_walk_sequences(w, block, mb);
+	evn_attention_ops *kernels = evn_workspace_attention(w->workspace, b);
+	if (b->attention.rotates)
+		EVN_TRY(evn_op_rotate(kernels, r->in, &s, w->workspace->rope, false, err));
+	return evn_op_attention_sequences(kernels, r->mid, r->lse, r->in, &s, err);
+}
+
+static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_workspace *s = w->workspace;
-	const evn_feed_forward_spec *of = &s->graph->blocks[block].feed_forward;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_inner_rows *of = &s->of[b->kind];
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_kept r = rows_of(w, block, mb);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	const evn_act_format format = evn_op_act_format(s->ops, &y->out, rows.phase);
-	const evn_fused fused = {.y = partial, .x = mb->normed, .in = &y->in, .out = &y->out};
-	if (of->gated && evn_op_fuses(s->ops, &fused, rows))
-		return evn_op_feed_forward_block(s->ops, &fused, y->offsets[1], s->gated, s->gated_stride, err);
-	if (of->gated) {
-		EVN_TRY(evn_op_gate_up(s->ops, format, s->gated, s->gated_stride, mb->normed, s->dim_stride, &y->in,
-							   y->offsets[1], s->gate_up, s->gate_up_stride, rows, err));
-	} else {
-		EVN_TRY(evn_op_linear(s->ops, s->gate_up, s->gate_up_stride, mb->normed, s->dim_stride, &y->in, rows, err));
-		EVN_TRY(evn_op_gelu(s->ops, format, s->gated, s->gated_stride, s->gate_up, s->gate_up_stride, y->in.rows,
-							rows.n, err));
-	}
-	return evn_op_linear(s->ops, partial, s->dim_stride, s->gated, s->gated_stride, &y->out, rows, err);
+	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
+	if (w->tape)
+		return attend_whole(w, block, mb, err);
+	const evn_attention a = attention_of(w, block, mb);
+	return evn_op_attention(evn_workspace_attention(s, b), evn_op_act_format(s->ops, &y->out, rows.phase), r.mid,
+							of->mid_stride, y->out.x_shift, &a, &mb->rows, err);
 }
 
-static evn_status (*const kinds[EVN_BLOCK_KINDS])(const evn_walker *w, uint32_t block, const evn_micro_batch *mb,
-												  evn_buf *partial, evn_error *err) = {
-	[EVN_BLOCK_ATTENTION] = attend, [EVN_BLOCK_FEED_FORWARD] = feed_forward};
+static evn_status attend_fused(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
+							   evn_error *err)
+{
+	const evn_block *b = &w->workspace->graph->blocks[block];
+	const evn_inner_rows *of = &w->workspace->of[b->kind];
+	const evn_attention a = attention_of(w, block, mb);
+	return evn_op_attention_block(w->workspace->ops, evn_workspace_attention(w->workspace, b), f, &a, &mb->rows,
+								  of->mid, of->mid_stride, err);
+}
+
+static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_inner_rows *of = &s->of[b->kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_kept r = rows_of(w, block, mb);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const evn_act_format format = evn_op_act_format(s->ops, &y->out, rows.phase);
+	if (b->feed_forward.gated)
+		return evn_op_gate_up(s->ops, format, r.mid, of->mid_stride, r.normed, s->dim_stride, &y->in, y->offsets[1],
+							  r.in, of->in_stride, rows, err);
+	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
+	return evn_op_gelu(s->ops, format, r.mid, of->mid_stride, r.in, of->in_stride, y->in.rows, rows.n, err);
+}
+
+static evn_status feed_forward_fused(const evn_walker *w, uint32_t block, const evn_micro_batch *mb,
+									 const evn_fused *f, evn_error *err)
+{
+	const evn_inner_rows *of = &w->workspace->of[w->workspace->graph->blocks[block].kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	return evn_op_feed_forward_block(w->workspace->ops, f, y->offsets[1], of->mid, of->mid_stride, err);
+}
+
+static const struct {
+	/* Rows behind the norm to those that W_out reads. */
+	evn_status (*inner)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
+	/* And to what W_out makes of them, where one launch does it. */
+	evn_status (*fused)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
+						evn_error *err);
+} kinds[EVN_BLOCK_KINDS] = {
+	[EVN_BLOCK_ATTENTION] = {attend, attend_fused}, [EVN_BLOCK_FEED_FORWARD] = {feed_forward, feed_forward_fused}};
+
+static evn_status compute(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_kept r = rows_of(w, block, mb);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const evn_fused fused = {
+		.y = evn_comm_partial(w->comm, w->view->rank, mb->stream), .x = r.normed, .in = &y->in, .out = &y->out};
+	if ((b->kind == EVN_BLOCK_ATTENTION || b->feed_forward.gated) && evn_op_fuses(s->ops, &fused, rows))
+		return kinds[b->kind].fused(w, block, mb, &fused, err);
+	EVN_TRY(kinds[b->kind].inner(w, block, mb, err));
+	return evn_op_linear(s->ops, fused.y, s->dim_stride, r.mid, s->of[b->kind].mid_stride, &y->out, rows, err);
+}
+
+/* The same where a tape keeps x and what comes of it, and where elements are dropped. */
+static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const uint64_t n = (uint64_t)mb->rows.n_rows * s->dim_stride;
+	const evn_dropout dropout = evn_tape_dropout(w->tape, 1 + block);
+	evn_buf *partial = evn_comm_partial(w->comm, w->view->rank, mb->stream);
+	EVN_TRY(evn_copy(s->q, w->tape->blocks[block].x, 0, mb->x, 0, n * sizeof(float), err));
+	if (s->dim_stride > s->graph->h->dim) /* messages of other shapes may have used the padding */
+		EVN_TRY(evn_fill_zero(s->q, partial, err));
+	EVN_TRY(compute(w, block, mb, err));
+	return dropout.fraction > 0 ? evn_op_dropout(s->ops, partial, partial, n, &dropout, 1, err) : EVN_OK;
+}
 
 /* ---- norms and sums -------------------------------------------------------------------------------------------- */
 
@@ -81,12 +172,12 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	const bool last = block == s->graph->n_blocks;
 	const evn_block_view *y = last ? NULL : evn_view_block(w->view, block, mb->rows.phase);
 	const evn_norm_weights *weights = last ? &shard->out_norm : &shard->blocks[block].norm;
-	if (last ? !mb->out_is_all || !shard->head.n_parts : !y->in.n_parts)
+	if (last ? !mb->out_is_all || !shard->head.rows : !y->in.rows)
 		return NULL;
 	*out = (evn_norm){.kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind,
 					  .format = last ? evn_op_act_format(s->ops, &shard->head, EVN_DECODE)
 									 : evn_op_act_format(s->ops, &y->in, mb->rows.phase),
-					  .y = mb->normed,
+					  .y = last ? mb->normed : rows_of(w, block, mb).normed,
 					  .w = weights->weight,
 					  .bias = weights->bias,
 					  .dim = s->graph->h->dim,
@@ -123,59 +214,73 @@ static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_b
 }
 
 /* After each layer a step can be cancelled. With many rows the host waits for every layer: otherwise it would have
- * enqueued all layers before anybody could cancel. With few rows this wait would cost too much. */
-static evn_status pause_after(const evn_walker *w, uint32_t block, uint32_t n_rows, evn_error *err)
+ * enqueued all layers before anybody could cancel. With few rows this wait would cost too much. A step with a tape is
+ * not cancelled by anybody. */
+static evn_status pause_after(const evn_walker *w, uint32_t block, const evn_micro_batch *last, evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
 	if (block + 1 < g->n_blocks && g->blocks[block + 1].layer == g->blocks[block].layer)
 		return EVN_OK;
-	if (n_rows > EVN_PAD)
+	if (last->first_row + last->rows.n_rows > EVN_PAD && !w->tape)
 		EVN_TRY(evn_comm_finish(w->comm, w->view->rank, err));
 	return evn_comm_check(w->comm, err);
 }
 
 /* ---- the walk -------------------------------------------------------------------------------------------------- */
 
-static evn_status begin(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
+static evn_status norm_rows(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_buf *x,
+							evn_error *err)
 {
 	evn_norm of;
-	const evn_norm *norm = norm_before(w, 0, mb, &of);
-	const uint32_t stride = w->workspace->dim_stride;
-	EVN_TRY(evn_comm_broadcast(w->comm, w->view->rank, mb->x, batch->x + (uint64_t)mb->first_row * stride,
-							   (uint64_t)mb->rows.n_rows * stride, err));
-	return norm ? evn_op_norm(w->workspace->ops, norm, mb->x, 0, mb->rows.n_rows, stride, err) : EVN_OK;
+	const evn_norm *norm = norm_before(w, block, mb, &of);
+	const evn_workspace *s = w->workspace;
+	return norm ? evn_op_norm(s->ops, norm, x, 0, mb->rows.n_rows, s->dim_stride, err) : EVN_OK;
 }
 
-evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
+evn_status evn_walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint32_t n, evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
-	evn_micro_batch mbs[EVN_MICRO_BATCHES];
-	uint32_t n;
-	evn_comm_step_begin(w->comm, w->view->rank);
-	EVN_TRY(evn_micro_batches_cut(w, batch, mbs, &n, err));
 	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(begin(w, batch, &mbs[i], err));
+		EVN_TRY(norm_rows(w, 0, &mbs[i], mbs[i].x, err));
 
 	for (uint32_t block = 0; block < g->n_blocks; block++) {
 		for (uint32_t i = 0; i < n; i++) {
 			const evn_micro_batch *mb = &mbs[i];
 			if (block && mb->overlaps)
 				EVN_TRY(end_sum(w, block - 1, mb, err));
-			if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units)) {
-				evn_buf *partial = evn_comm_partial(w->comm, w->view->rank, mb->stream);
-				EVN_TRY(kinds[g->blocks[block].kind](w, block, mb, partial, err));
-			}
+			if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units))
+				EVN_TRY((w->tape ? compute_on_tape : compute)(w, block, mb, err));
 			EVN_TRY(begin_sum(w, block, mb, err));
 			if (!mb->overlaps)
 				EVN_TRY(end_sum(w, block, mb, err));
 		}
-		EVN_TRY(pause_after(w, block, batch->n_rows, err));
+		EVN_TRY(pause_after(w, block, &mbs[n - 1], err));
 	}
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < n; i++)
 		if (g->n_blocks && mbs[i].overlaps)
 			EVN_TRY(end_sum(w, g->n_blocks - 1, &mbs[i], err));
+	return EVN_OK;
+}
+
+evn_status evn_walk_again(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	EVN_TRY(norm_rows(w, block, mb, w->tape->blocks[block].x, err));
+	return kinds[w->workspace->graph->blocks[block].kind].inner(w, block, mb, err);
+}
+
+evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
+{
+	const uint32_t stride = w->workspace->dim_stride;
+	evn_micro_batch mbs[EVN_MICRO_BATCHES];
+	uint32_t n;
+	evn_comm_step_begin(w->comm, w->view->rank);
+	EVN_TRY(evn_micro_batches_cut(w, batch, mbs, &n, err));
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(evn_comm_broadcast(w->comm, w->view->rank, mbs[i].x, batch->x + (uint64_t)mbs[i].first_row * stride,
+								   (uint64_t)mbs[i].rows.n_rows * stride, err));
+	EVN_TRY(evn_walk_blocks(w, mbs, n, err));
+	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(evn_micro_batch_output(w, batch, &mbs[i], err));
-	}
 	return evn_comm_step_end(w->comm, w->view->rank, err);
 }

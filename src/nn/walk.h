@@ -5,8 +5,7 @@
 #include "group/comm.h"
 #include "nn/batch.h"
 #include "nn/cache.h"
-#include "nn/view.h"
-#include "nn/workspace.h"
+#include "nn/tape.h"
 
 /* A rank: the view of the weights that it uses, and what it computes with. */
 typedef struct {
@@ -14,6 +13,7 @@ typedef struct {
 	evn_workspace *workspace;
 	evn_cache *cache;
 	evn_comm *comm;
+	const evn_tape *tape; /* where the walk keeps what a walk back needs; then there is no cache. NULL: it does not */
 } evn_walker;
 
 /* Computes the batch. Keys and values are appended to the cache, and the output goes to batch->out. EVN_ERR_USAGE if

@@ -96,16 +96,15 @@ static void find_strides(evn_workspace *w, const evn_shard *s)
 {
 	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
 		const evn_shard_block *y = &s->blocks[i];
-		const bool attends = w->graph->blocks[i].kind == EVN_BLOCK_ATTENTION;
-		grow(attends ? &w->qkv_stride : &w->gate_up_stride, y->in.rows);
-		grow(attends ? &w->attended_stride : &w->gated_stride, y->out.columns);
+		evn_inner_rows *of = &w->of[w->graph->blocks[i].kind];
+		grow(&of->in_stride, y->in.rows);
+		grow(&of->mid_stride, y->out.columns);
 	}
 	grow(&w->logits_stride, s->head.rows);
 }
 
-/* The rows are cleared: the columns between width and stride must be zeros, and nothing writes them later. */
-static evn_status make_rows(evn_workspace *w, evn_buf **out, uint32_t n_rows, uint32_t stride, const char *what,
-							evn_error *err)
+evn_status evn_workspace_rows(const evn_workspace *w, evn_buf **out, uint32_t n_rows, uint32_t stride,
+							  const char *what, evn_error *err)
 {
 	if (!stride)
 		return EVN_OK;
@@ -138,16 +137,17 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	const uint32_t n = w->limits.n_batch;
 	find_strides(w, s);
 	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++) {
-		EVN_TRY(make_rows(w, &w->rows[i].x, n, w->dim_stride, "residual", err));
-		EVN_TRY(make_rows(w, &w->rows[i].normed, n, w->dim_stride, "normed", err));
+		EVN_TRY(evn_workspace_rows(w, &w->rows[i].x, n, w->dim_stride, "residual", err));
+		EVN_TRY(evn_workspace_rows(w, &w->rows[i].normed, n, w->dim_stride, "normed", err));
 		EVN_TRY(evn_row_buffers_reserve(w, &w->rows[i], TABLE_WORDS, err));
 	}
-	EVN_TRY(make_rows(w, &w->qkv, n, w->qkv_stride, "qkv", err));
-	EVN_TRY(make_rows(w, &w->attended, n, w->attended_stride, "attention output", err));
-	EVN_TRY(make_rows(w, &w->gate_up, n, w->gate_up_stride, "gate and up", err));
-	EVN_TRY(make_rows(w, &w->gated, n, w->gated_stride, "gated", err));
-	EVN_TRY(make_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
-	EVN_TRY(make_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
+	for (evn_block_kind kind = 0; kind < EVN_BLOCK_KINDS; kind++) {
+		evn_inner_rows *of = &w->of[kind];
+		EVN_TRY(evn_workspace_rows(w, &of->in, n, of->in_stride, "rows behind W_in", err));
+		EVN_TRY(evn_workspace_rows(w, &of->mid, n, of->mid_stride, "rows before W_out", err));
+	}
+	EVN_TRY(evn_workspace_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
+	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
 	w->spans = calloc(n + 1u, sizeof *w->spans);
 	return w->spans ? evn_queue_finish(w->q, err) : evn_fail_memory(err, "spans", (n + 1u) * sizeof *w->spans);
 }
@@ -179,7 +179,11 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->rows[i].table);
 		free(w->rows[i].words);
 	}
-	evn_buf *const buffers[] = {w->rope, w->still, w->qkv, w->attended, w->gate_up, w->gated, w->picked, w->logits};
+	for (evn_block_kind kind = 0; kind < EVN_BLOCK_KINDS; kind++) {
+		evn_buf_free(w->of[kind].in);
+		evn_buf_free(w->of[kind].mid);
+	}
+	evn_buf *const buffers[] = {w->rope, w->still, w->picked, w->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)

@@ -29,6 +29,12 @@ typedef struct {
 	uint64_t n_words;    /* the room of both, in words */
 } evn_row_buffers;
 
+/* Rows between the two matrices of a block, of all blocks of one kind. */
+typedef struct {
+	evn_buf *in, *mid; /* what W_in makes: queries, keys and values, or gate and up; what W_out reads */
+	uint32_t in_stride, mid_stride;
+} evn_inner_rows;
+
 typedef struct {
 	evn_queue *q;
 	evn_ops *ops;
@@ -40,8 +46,9 @@ typedef struct {
 	evn_buf *rope;  /* (n_ctx, rope_dim) */
 	evn_buf *still; /* (1, rope_dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];
-	evn_buf *qkv, *attended, *gate_up, *gated, *picked, *logits;
-	uint32_t qkv_stride, attended_stride, gate_up_stride, gated_stride, logits_stride;
+	evn_inner_rows of[EVN_BLOCK_KINDS];
+	evn_buf *picked, *logits;
+	uint32_t logits_stride;
 	evn_span *spans; /* (n_batch + 1) spans of the step's micro-batches */
 } evn_workspace;
 
@@ -59,6 +66,10 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 static inline uint32_t evn_rows_room(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_BLOCK_TOKENS); }
 /* The length of the longest all-reduce message, in floats. */
 uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch);
+/* Makes rows of activations. They are cleared: the columns between width and stride must be zeros, and nothing writes
+ * them later. None are made if the stride is 0. */
+evn_status evn_workspace_rows(const evn_workspace *w, evn_buf **out, uint32_t n_rows, uint32_t stride,
+							  const char *what, evn_error *err);
 /* Makes room for a row table of n_words. */
 evn_status evn_row_buffers_reserve(evn_workspace *w, evn_row_buffers *r, uint64_t n_words, evn_error *err);
 

@@ -395,6 +395,13 @@ evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, u
 	return EVN_OK;
 }
 
+void evn_split_keep_phase(evn_split *split, evn_phase phase)
+{
+	const size_t n = ((size_t)evn_plan_n_blocks(&split->shape) + 1) * split->n_ranks;
+	for (evn_part *p = split->parts[EVN_PLAN_VOCAB]; p < split->parts[EVN_PLAN_VOCAB] + n; p++)
+		*p = part_of(p->used[phase], p->used[phase]);
+}
+
 void evn_split_free(evn_split *split)
 {
 	if (!split)

@@ -9,7 +9,7 @@
 #include "group/comm.h"
 #include "group/team.h"
 #include "nn/graph.h"
-#include "nn/ops.h"
+#include "nn/ops_gemm.h"
 #include "probe/probe.h"
 #include "probe/steps.h"
 #include "probe/training_products.h"

@@ -185,11 +185,11 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 	walker *w = &s->walkers[rank];
 	bool alone = s->one[rank].n_ranks == 1;
 	evn_queue *q = s->queues[rank];
-	const evn_split *split = alone ? &s->one[rank] : &s->split;
+	const evn_shard_part part = {.split = alone ? &s->one[rank] : &s->split, .rank = alone ? 0 : rank};
 	evn_limits limits = s->limits;
 	limits.dot = s->as[rank].dot;
-	EVN_TRY(evn_shard_load(&w->shard, q, s->graph, split, alone ? 0 : rank, NULL, err));
-	EVN_TRY(evn_view_make(&w->view, w->shard, split, alone ? 0 : rank, err));
+	EVN_TRY(evn_shard_load(&w->shard, q, s->graph, &part, err));
+	EVN_TRY(evn_view_make(&w->view, w->shard, part.split, part.rank, err));
 	EVN_TRY(evn_workspace_create(&w->workspace, q, w->shard, limits, err));
 	evn_ops_set_gemm(w->workspace->ops, s->as[rank].gemm);
 	return evn_cache_create(&w->cache, q, w->shard, limits.kv_cache, s->pool.n_blocks, err);
@@ -221,7 +221,8 @@ static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_steps *s = arg;
 	walker *w = &s->walkers[rank];
-	const evn_walker walks = {w->view, w->workspace, w->cache, s->together ? s->together : w->comm};
+	const evn_walker walks = {
+		.view = w->view, .workspace = w->workspace, .cache = w->cache, .comm = s->together ? s->together : w->comm};
 	EVN_TRY(evn_walk(&walks, &s->batch, err));
 	w->done_ns = evn_now_ns();
 	return EVN_OK;

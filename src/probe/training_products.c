@@ -37,7 +37,7 @@ void evn_training_products_free(evn_training_products *p)
 	*p = (evn_training_products){0};
 }
 
-/* y = x W^T, then dx from dy and W, then dW from dy and x, as src/train/linear.c has them. */
+/* y = x W^T, then dx from dy and W, then dW from dy and x, as src/nn/ops_gemm.c has them. */
 static evn_status run_one(const evn_training_products *p, const evn_matrix *m, evn_error *err)
 {
 	const uint32_t in = padded_length(m->columns), out = padded_length(m->rows);

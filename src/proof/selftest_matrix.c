@@ -8,6 +8,7 @@
  *   |got - want| <= g * sum (|scale * quant| + |offset|) |x|   (Higham 2002, section 3.1).
  *
  * The zero point of a K format without minima counts as its offset, because kernels/group_q8.cl adds it like one. */
+#include "nn/ops_gemm.h"
 #include "proof/selftest_parts.h"
 
 #include <math.h>

@@ -1,17 +1,15 @@
 /* backward.c - launchers of the training kernels: arguments in the kernel's order, sizes, one launch each. */
 #include "train/backward.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 struct evn_backward {
 	evn_queue *q;
-	float attention_scale;
-	evn_kernel *rmsnorm, *rmsnorm_weight, *swiglu, *rope, *embed, *embed_back;
-	evn_kernel *attention, *attention_queries, *attention_keys;
+	evn_kernel *rmsnorm, *rmsnorm_weight, *swiglu, *embed, *embed_back;
+	evn_kernel *attention_queries, *attention_keys;
 	evn_kernel *stats, *loss, *adamw, *squares, *bias;
 	/* built at first use */
-	evn_kernel *layernorm, *layernorm_weight, *gelu, *positions, *positions_back, *dropout;
+	evn_kernel *layernorm, *layernorm_weight, *gelu, *positions, *positions_back;
 };
 
 evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err)
@@ -20,36 +18,29 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_atten
 	if (!b)
 		return evn_fail_memory(err, "kernels", sizeof *b);
 	b->q = q;
-	b->attention_scale = heads->head_dim ? 1.0f / sqrtf((float)heads->head_dim) : 0;
-	const bool has_heads = heads->head_dim > 0;
 	const struct {
 		evn_kernel **kernel;
 		const char *file, *name;
-		bool wanted, has_heads;
+		bool of_heads;
 	} kernels[] = {
-		{&b->rmsnorm, "train/backward.cl", "rmsnorm_backward", true, false},
-		{&b->rmsnorm_weight, "train/backward.cl", "rmsnorm_weight_gradient", true, false},
-		{&b->swiglu, "train/backward.cl", "swiglu_backward", true, false},
-		{&b->rope, "train/rope_rows.cl", "rope_rows", heads->rope_dim > 0, true},
-		{&b->embed, "train/backward.cl", "embed", true, false},
-		{&b->embed_back, "train/backward.cl", "embed_backward", true, false},
-		{&b->attention, "train/attention_train.cl", "attention_forward", has_heads, true},
-		{&b->attention_queries, "train/attention_train.cl", "attention_backward_queries", has_heads, true},
-		{&b->attention_keys, "train/attention_train.cl", "attention_backward_keys", has_heads, true},
-		{&b->stats, "train/loss.cl", "loss_stats", true, false},
-		{&b->loss, "train/loss.cl", "loss_gradient", true, false},
-		{&b->adamw, "train/adamw.cl", "adamw", true, false},
-		{&b->squares, "train/adamw.cl", "sum_squares", true, false},
-		{&b->bias, "train/backward.cl", "bias_gradient", true, false},
+		{&b->rmsnorm, "train/backward.cl", "rmsnorm_backward", false},
+		{&b->rmsnorm_weight, "train/backward.cl", "rmsnorm_weight_gradient", false},
+		{&b->swiglu, "train/backward.cl", "swiglu_backward", false},
+		{&b->embed, "train/backward.cl", "embed", false},
+		{&b->embed_back, "train/backward.cl", "embed_backward", false},
+		{&b->attention_queries, "train/attention_backward.cl", "attention_backward_queries", true},
+		{&b->attention_keys, "train/attention_backward.cl", "attention_backward_keys", true},
+		{&b->stats, "train/loss.cl", "loss_stats", false},
+		{&b->loss, "train/loss.cl", "loss_gradient", false},
+		{&b->adamw, "train/adamw.cl", "adamw", false},
+		{&b->squares, "train/adamw.cl", "sum_squares", false},
+		{&b->bias, "train/backward.cl", "bias_gradient", false},
 	};
 	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
 		evn_spec spec = evn_spec_of(kernels[i].file);
-		if (kernels[i].has_heads) {
-			evn_spec_define(&spec, "HEAD_DIM", heads->head_dim);
-			evn_spec_define(&spec, "ROPE_DIM", heads->rope_dim);
-			evn_spec_option(&spec, heads->rope_neox ? "-DROPE_NEOX" : "");
-		}
-		if (kernels[i].wanted)
+		if (kernels[i].of_heads)
+			evn_spec_heads(&spec, heads);
+		if (!kernels[i].of_heads || heads->head_dim)
 			EVN_TRY(evn_kernel_get(kernels[i].kernel, q, &spec, kernels[i].name, err));
 	}
 	return EVN_OK;
@@ -146,32 +137,6 @@ evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *
 	return evn_launch_vectors(&a, 2, (size_t[]){width / 16, n_tok}, err);
 }
 
-evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
-							evn_error *err)
-{
-	evn_args a = evn_args_begin(b->rope);
-	evn_arg_buf(&a, qkv);
-	evn_arg_u32(&a, s->stride);
-	evn_arg_u32(&a, s->n_heads);
-	evn_arg_u32(&a, s->k_offset);
-	evn_arg_buf(&a, rope);
-	evn_arg_u32(&a, s->n_ctx);
-	evn_arg_f32(&a, back ? -1.0f : 1.0f);
-	return evn_launch_vectors(&a, 2, (size_t[]){s->n_heads + s->n_kv, (size_t)s->n_ctx * s->n_sequences}, err);
-}
-
-evn_status evn_op_attention_forward(evn_backward *b, evn_buf *out, evn_buf *lse, const evn_buf *qkv,
-									const evn_sequences *s, evn_error *err)
-{
-	evn_args a = evn_args_begin(b->attention);
-	evn_arg_buf(&a, out);
-	evn_arg_buf(&a, lse);
-	evn_arg_buf(&a, qkv);
-	evn_arg_struct(&a, s, sizeof *s);
-	evn_arg_f32(&a, b->attention_scale);
-	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err);
-}
-
 evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *delta, const evn_buf *qkv,
 									 const evn_buf *out, const evn_buf *dout, const evn_buf *lse,
 									 const evn_sequences *s, evn_error *err)
@@ -184,7 +149,6 @@ evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *de
 	evn_arg_buf(&a, dout);
 	evn_arg_buf(&a, lse);
 	evn_arg_struct(&a, s, sizeof *s);
-	evn_arg_f32(&a, b->attention_scale);
 	EVN_TRY(evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_heads, s->n_sequences}, err));
 	a = evn_args_begin(b->attention_keys);
 	evn_arg_buf(&a, dqkv);
@@ -193,7 +157,6 @@ evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *de
 	evn_arg_buf(&a, dout);
 	evn_arg_buf(&a, lse);
 	evn_arg_struct(&a, s, sizeof *s);
-	evn_arg_f32(&a, b->attention_scale);
 	return evn_launch_vectors(&a, 3, (size_t[]){s->n_ctx / EVN_SEQUENCE_GRAIN, s->n_kv, s->n_sequences}, err);
 }
 
@@ -248,20 +211,6 @@ evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn
 	evn_arg_u32(&a, p->n_ctx);
 	evn_arg_u32(&a, p->n_tok);
 	return evn_launch_vectors(&a, 2, (size_t[]){p->stride / 16, p->n}, err);
-}
-
-evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d,
-						  evn_error *err)
-{
-	EVN_TRY(need(b, &b->dropout, "train/dropout.cl", "dropout", err));
-	evn_args a = evn_args_begin(b->dropout);
-	evn_arg_buf(&a, y);
-	evn_arg_buf(&a, x);
-	evn_arg_u32(&a, (uint32_t)((double)d->fraction * 0x1p32));
-	evn_arg_f32(&a, 1 / (1 - d->fraction));
-	evn_arg_u32(&a, (uint32_t)d->key);
-	evn_arg_u32(&a, (uint32_t)(d->key >> 32));
-	return evn_launch_items(&a, (uint32_t)(n / 16), err);
 }
 
 evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *logits, const evn_buf *targets,

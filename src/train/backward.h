@@ -8,8 +8,7 @@
 
 typedef struct evn_backward evn_backward;
 
-/* Kernels of one queue for one shape of heads without norms of their own; head_dim 0: of a model without heads,
- * rope_dim 0: nothing rotates. */
+/* Kernels of one queue for one shape of heads without norms of their own; head_dim 0: of a model without heads. */
 evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err);
 void evn_backward_free(evn_backward *b);
 
@@ -32,16 +31,7 @@ evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *
 evn_status evn_op_gelu_backward(evn_backward *b, evn_buf *dx, const evn_buf *x, uint32_t x_stride, const evn_buf *dy,
 								uint32_t y_stride, uint32_t width, uint32_t n_tok, evn_error *err);
 
-#define EVN_SEQUENCE_GRAIN 16
-
-/* Rotates queries and keys of qkv in place by their positions, or back: the gradient. rope as evn_rope_table makes
- * it. */
-evn_status evn_op_rope_rows(evn_backward *b, evn_buf *qkv, const evn_sequences *s, const evn_buf *rope, bool back,
-							evn_error *err);
-/* out = causal attention over rotated qkv; lse (n_tok, n_heads): log of the sum of exponentials, for the gradient. */
-evn_status evn_op_attention_forward(evn_backward *b, evn_buf *out, evn_buf *lse, const evn_buf *qkv,
-									const evn_sequences *s, evn_error *err);
-/* dqkv from dout. delta (n_tok, n_heads): scratch. */
+/* Of evn_op_attention_sequences: dqkv from dout. delta (n_tok, n_heads): scratch. */
 evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *delta, const evn_buf *qkv,
 									 const evn_buf *out, const evn_buf *dout, const evn_buf *lse,
 									 const evn_sequences *s, evn_error *err);
@@ -61,15 +51,6 @@ evn_status evn_op_add_positions(evn_backward *b, evn_buf *x, const evn_buf *tabl
 								evn_error *err);
 evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_positions *p,
 									 evn_error *err);
-
-/* A fraction of the elements, each drawn by its place and the key alone, becomes zeros; the others count the more. */
-typedef struct {
-	float fraction; /* in [0, 1) */
-	uint64_t key;
-} evn_dropout;
-/* y (n values, a multiple of 16) from x, which may be y. The same function of dy is the gradient. */
-evn_status evn_op_dropout(evn_backward *b, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d,
-						  evn_error *err);
 
 /* Floats of stats, to be summed over the ranks; a multiple of 16. */
 static inline uint64_t evn_loss_floats(uint32_t n_tok, uint32_t n_ranks)

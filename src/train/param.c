@@ -24,11 +24,13 @@ evn_buf *evn_param_buf(const evn_param *p, evn_param_part part)
 	return bufs[part];
 }
 
-evn_status evn_param_create(evn_param *p, evn_queue *q, bool trained, evn_error *err)
+evn_status evn_param_create(evn_param *p, evn_queue *q, evn_buf *value, evn_error *err)
 {
-	evn_buf **const bufs[] = {&p->value, &p->gradient, &p->m, &p->v};
-	uint64_t bytes = evn_param_floats(p) * sizeof(float);
-	for (size_t i = 0; i < (trained ? 4 : 1) && bytes; i++) {
+	evn_buf **const bufs[] = {&p->gradient, &p->m, &p->v, &p->value};
+	const uint64_t bytes = evn_param_floats(p) * sizeof(float);
+	p->borrows = bytes && value;
+	p->value = bytes ? value : NULL;
+	for (size_t i = 0; i < (value ? 3 : 4) && bytes; i++) {
 		EVN_TRY(evn_buf_create(bufs[i], evn_queue_device(q), bytes, EVN_BUF_DEVICE, p->pieces[0].name, err));
 		EVN_TRY(evn_fill_zero(q, *bufs[i], err));
 	}
@@ -37,7 +39,7 @@ evn_status evn_param_create(evn_param *p, evn_queue *q, bool trained, evn_error 
 
 void evn_param_free(evn_param *p)
 {
-	evn_buf *const bufs[] = {p->value, p->gradient, p->m, p->v};
+	evn_buf *const bufs[] = {p->borrows ? NULL : p->value, p->gradient, p->m, p->v};
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		evn_buf_free(bufs[i]);
 	p->value = p->gradient = p->m = p->v = NULL;

@@ -1,5 +1,5 @@
-/* param.h - what a rank holds of trained parameters: f32 matrices with their gradient and the optimizer's state, each
- * made of pieces of named tensors.
+/* param.h - what a rank trains: f32 matrices and vectors, of its shard or of their own, with their gradient and the
+ * optimizer's state, each made of pieces of named tensors.
  *
  * Most rows are held by one rank. Norms are held by all, a KV head whose queries two ranks share is held by both:
  * such a piece is shared. Its gradients are summed over its holders, and one of them, the owner, makes the step and
@@ -29,15 +29,15 @@ typedef struct {
 	evn_piece pieces[EVN_PIECES];
 	uint32_t n_pieces;
 	bool vector; /* a norm's weights or a bias: one column, not padded, to which weight decay does not apply */
-	uint32_t rows, stride; /* of the buffers; stride: columns padded to EVN_PAD with zeros */
-	/* NULL where this rank holds none of it; the last three also where the parameter is not trained */
-	evn_buf *value, *gradient, *m, *v;
+	uint32_t rows, stride;             /* of the buffers; stride: columns padded to EVN_PAD with zeros */
+	evn_buf *value, *gradient, *m, *v; /* NULL where this rank holds none of it */
+	bool borrows;                      /* value is the shard's */
 } evn_param;
 
 /* Adds a piece below the ones there are; all pieces of a parameter hold equally many columns here. */
 void evn_param_add(evn_param *p, const evn_piece *piece);
-/* Makes the buffers, zeroed. */
-evn_status evn_param_create(evn_param *p, evn_queue *q, bool trained, evn_error *err);
+/* Makes the buffers, zeroed; value is borrowed, or made too where it is NULL. */
+evn_status evn_param_create(evn_param *p, evn_queue *q, evn_buf *value, evn_error *err);
 void evn_param_free(evn_param *p);
 /* Of a buffer, with zeros up to a multiple of EVN_PAD. */
 static inline uint64_t evn_param_floats(const evn_param *p)

@@ -253,7 +253,9 @@ static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 		const evn_device_info *info = evn_system_info(t->prepared.system, t->prepared.picks[i].device);
 		t->shape.recompute |= (double)bytes > KEPT_FRACTION * (double)info->memory_bytes;
 	}
-	return split_by_products(t, o, err);
+	EVN_TRY(split_by_products(t, o, err));
+	evn_split_keep_phase(&t->prepared.split, EVN_PROMPT); /* a pass is a prompt */
+	return EVN_OK;
 }
 
 static void release_waiting(void *arg) { evn_comm_cancel(((evn_trainer *)arg)->comm); }
@@ -282,7 +284,7 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	const evn_comm_config config = {.queues = t->queues,
 									.n_ranks = t->n_ranks,
 									.reduce = reduce,
-									.max_floats = evn_network_message(t->model, &t->trained, &t->shape, t->n_ranks),
+									.max_floats = evn_network_message(p->graph, &t->trained, &t->shape, t->n_ranks),
 									.deadline_ms = PASS_DEADLINE_MS};
 	EVN_TRY(evn_comm_create(&t->comm, &config, err));
 	const evn_team_config team = {
@@ -291,13 +293,15 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);
 }
 
+static uint32_t row_stride(const evn_trainer *t) { return t->networks[0]->workspace->dim_stride; }
+
 static evn_status make_batches(evn_trainer *t, evn_error *err)
 {
 	const uint64_t n = t->n_tok.of_step;
 	uint64_t floats = 1;
-	if (t->trained.lora_rank && !evn_mul_u64(n, t->networks[0]->dim_stride, &floats))
+	if (t->trained.lora_rank && !evn_mul_u64(n, row_stride(t), &floats))
 		return evn_fail(err, EVN_ERR_LIMIT, "a step of %llu tokens of %u floats each is too long",
-						(unsigned long long)n, t->networks[0]->dim_stride);
+						(unsigned long long)n, row_stride(t));
 	t->ids = calloc(n, sizeof *t->ids);
 	t->targets = calloc(n, sizeof *t->targets);
 	t->losses = calloc(n, sizeof *t->losses);
@@ -374,7 +378,7 @@ void evn_trainer_close(evn_trainer *t)
 /* Where the embedding is not trained it is not on the devices. */
 static void look_up(evn_trainer *t)
 {
-	const uint32_t n_ctx = t->o.context, stride = t->networks[0]->dim_stride;
+	const uint32_t n_ctx = t->o.context, stride = row_stride(t);
 	const uint64_t n = (uint64_t)t->n_tok.of_pass * t->n_passes;
 	for (uint64_t i = 0; i < n && t->trained.lora_rank; i += n_ctx)
 		evn_embed(&t->embedding, (const int32_t *)(t->ids + i), n_ctx, 0, t->embeddings + i * stride, stride,
@@ -399,7 +403,7 @@ static evn_status run_passes(void *arg, uint32_t rank, evn_error *err)
 		const uint64_t at = (uint64_t)i * t->n_tok.of_pass;
 		const evn_train_batch batch = {.ids = t->ids + at,
 									   .targets = t->targets + at,
-									   .embeddings = t->trained.lora_rank ? t->embeddings + at * n->dim_stride : NULL,
+									   .embeddings = t->trained.lora_rank ? t->embeddings + at * row_stride(t) : NULL,
 									   .dropout = dropout_of(t, i)};
 		n->times.wanted = t->warm && t->gradient_scale > 0 && i == 0;
 		EVN_TRY(evn_network_pass(n, &batch, t->gradient_scale, rank == 0 ? t->losses + at : NULL, err));

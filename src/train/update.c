@@ -1,5 +1,5 @@
 /* update.c - from gradients to new parameters: shared pieces are summed, the global norm is measured and clipped,
- * each rank makes AdamW's step on what it owns, and shared pieces are handed out. */
+ * each rank makes AdamW's step on what it holds, and the owners' values of shared pieces replace the others'. */
 #include <math.h>
 
 #include "train/network.h"

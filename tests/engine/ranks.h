@@ -36,7 +36,8 @@ static inline evn_status ranks_load(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
 	evn_queue *q = r->queues[rank];
-	EVN_TRY(evn_shard_load(&r->shards[rank], q, r->graph, &r->split, rank, NULL, err));
+	const evn_shard_part part = {.split = &r->split, .rank = rank};
+	EVN_TRY(evn_shard_load(&r->shards[rank], q, r->graph, &part, err));
 	EVN_TRY(evn_view_make(&r->views[rank], r->shards[rank], &r->split, rank, err));
 	EVN_TRY(evn_workspace_create(&r->workspaces[rank], q, r->shards[rank], r->limits, err));
 	evn_ops_set_gemm(r->workspaces[rank]->ops, r->gemm);
@@ -46,7 +47,8 @@ static inline evn_status ranks_load(void *arg, uint32_t rank, evn_error *err)
 static inline evn_status ranks_walk(void *arg, uint32_t rank, evn_error *err)
 {
 	ranks *r = arg;
-	const evn_walker w = {r->views[rank], r->workspaces[rank], r->caches[rank], r->comm};
+	const evn_walker w = {
+		.view = r->views[rank], .workspace = r->workspaces[rank], .cache = r->caches[rank], .comm = r->comm};
 	return evn_walk(&w, r->batch, err);
 }
 

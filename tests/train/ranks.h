@@ -68,13 +68,13 @@ static inline void ranks_open(ranks *r, const ranks_cut *c)
 	evn_graph *graph;
 	require_ok(evn_graph_make(&graph, r->model, &err));
 	require_ok(evn_graph_shape(graph, limits, &shape, &err));
-	evn_graph_free(graph);
 	require_ok(evn_split_make(&r->split, &shape, r->n, c->shares, NULL, memory, &err));
 	require_ok(evn_network_check(r->model, &r->trained, &r->shape, &err));
 	const evn_comm_config config = {.queues = r->queues,
 									.n_ranks = r->n,
 									.reduce = c->reduce,
-									.max_floats = evn_network_message(r->model, &r->trained, &r->shape, r->n)};
+									.max_floats = evn_network_message(graph, &r->trained, &r->shape, r->n)};
+	evn_graph_free(graph);
 	require_ok(evn_comm_create(&r->comm, &config, &err));
 	require_ok(
 		evn_team_create(&r->team, &(evn_team_config){.n_ranks = r->n, .on_failure = ranks_give_up, .arg = r}, &err));

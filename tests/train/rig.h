@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/ops.h"
 #include "train/backward.h"
 #include "worst.h"
 
@@ -26,6 +27,8 @@ static evn_system *sys;
 typedef struct {
 	evn_device *device;
 	evn_queue *q;
+	evn_ops *ops;
+	evn_attention_ops *attention;
 	evn_backward *b;
 	evn_buf *bufs[MAX_BUFS];
 	uint32_t n_bufs;
@@ -75,8 +78,8 @@ static inline void release(rig *r)
 /* L at the values in x (n). arg has everything else that it depends on. */
 typedef double (*loss_fn)(const void *arg, const double *x);
 
-/* Returns the largest distance of got[i] from the central difference for each index i with i % every == 0. *most is the
- * largest central difference. */
+/* Returns the largest distance of got[i] from the central difference for each index i with i % every == 0. *most is
+ * the largest central difference. */
 static inline double distance(loss_fn f, const void *arg, const float *at, size_t n, size_t every, const float *got,
 							  double *most)
 {
@@ -127,12 +130,16 @@ static inline void rig_run(void **state)
 	rig r = {.random = 1};
 	ok(evn_devices_open(sys, &pick, 1, &r.device, &err));
 	ok(evn_queue_create(&r.q, r.device, &err));
+	ok(evn_ops_create(&r.ops, r.q, &(evn_ops_config){0}, &err));
+	ok(evn_attention_ops_create(&r.attention, r.q, &rig_heads, &err));
 	ok(evn_backward_create(&r.b, r.q, &rig_heads, &err));
 	for (const rig_test *t = rig_tests; *t; t++) {
 		(*t)(&r);
 		release(&r);
 	}
 	evn_backward_free(r.b);
+	evn_attention_ops_free(r.attention);
+	evn_ops_free(r.ops);
 	evn_queue_free(r.q);
 	evn_device_close(r.device);
 }

@@ -97,6 +97,7 @@ enum {
 	OUT = 96,
 	SHIFT = 8
 };
+#define SCALE 0.3f /* not 1 / sqrt(HEAD): an architecture may have its own */
 enum { K_AT = HEADS * HEAD, V_AT = K_AT + KVS * HEAD, TOKENS = CTX * SEQUENCES };
 
 static const evn_sequences layout = {.n_heads = HEADS,
@@ -110,7 +111,8 @@ static const evn_sequences layout = {.n_heads = HEADS,
 									 .v_offset = V_AT,
 									 .stride = QKV,
 									 .out_stride = OUT,
-									 .out_offset = SHIFT};
+									 .out_offset = SHIFT,
+									 .scale = SCALE};
 
 typedef struct {
 	const float *c, *table;
@@ -129,7 +131,7 @@ static void attend_host(const double *qkv, double *out)
 					double dot = 0;
 					for (int d = 0; d < HEAD; d++)
 						dot += q[d] * rows[(size_t)j * QKV + K_AT + (size_t)(kv * HEAD + d)];
-					sum += p[j] = exp(dot / sqrt(HEAD));
+					sum += p[j] = exp(dot * (double)SCALE);
 				}
 				for (int d = 0; d < HEAD; d++) {
 					o[d] = 0;
@@ -160,7 +162,7 @@ static void attention(rig *r)
 	attention_arg a = {.c = c, .out = test_calloc(n_out, sizeof(double))};
 	evn_buf *x = buffer(r, qkv, n), *out = buffer(r, NULL, n_out), *lse = buffer(r, NULL, TOKENS * HEADS);
 	evn_buf *d = buffer(r, NULL, n);
-	ok(evn_op_attention_forward(r->b, out, lse, x, &layout, &err));
+	ok(evn_op_attention_sequences(r->attention, out, lse, x, &layout, &err));
 	ok(evn_read(r->q, out, 0, got, n_out * sizeof *got, &err));
 	attend_host(exact, a.out);
 	for (size_t i = 0; i < n_out; i++) /* 32 keys, 24 products: roundings stay below 1e-5 of values up to 2 */
@@ -199,8 +201,8 @@ static void rope(rig *r)
 	float *qkv = numbers(r, n), *c = numbers(r, n), *table = numbers(r, CTX * ROPE);
 	attention_arg a = {.c = c, .table = table};
 	evn_buf *angles = buffer(r, table, CTX * ROPE), *d = buffer(r, c, n), *x = buffer(r, qkv, n);
-	ok(evn_op_rope_rows(r->b, x, &layout, angles, false, &err));
-	ok(evn_op_rope_rows(r->b, d, &layout, angles, true, &err));
+	ok(evn_op_rotate(r->attention, x, &layout, angles, false, &err));
+	ok(evn_op_rotate(r->attention, d, &layout, angles, true, &err));
 	float *back = test_malloc(n * sizeof *back), *y = test_malloc(n * sizeof *y);
 	ok(evn_read(r->q, d, 0, back, n * sizeof *back, &err));
 	ok(evn_read(r->q, x, 0, y, n * sizeof *y, &err));

@@ -164,8 +164,8 @@ static void dropout(rig *r)
 	evn_buf *from = buffer(r, x, N), *to = buffer(r, NULL, N);
 	uint32_t n_dropped = 0;
 	assert_int_equal(philox(0x243f6a88, 0x85a308d3, 0x13198a2e), 0xdd7ce038);
-	ok(evn_op_dropout(r->b, to, from, N, &d, &err));
-	ok(evn_op_dropout(r->b, from, from, N, &d, &err));
+	ok(evn_op_dropout(r->ops, to, from, N, &d, 1, &err));
+	ok(evn_op_dropout(r->ops, from, from, N, &d, 1, &err));
 	ok(evn_read(r->q, to, 0, got, N * sizeof *got, &err));
 	ok(evn_read(r->q, from, 0, in_place, N * sizeof *in_place, &err));
 	for (uint32_t i = 0; i < N; i++) {

@@ -1,5 +1,5 @@
-// rope_rows.cl - rotary embedding of the rows in training, in place. Parameters: those of head_dims.cl; ROPE_NEOX as
-// in heads.cl.
+// rope_rows.cl - rotary embedding of whole sequences, in place. Parameters: those of head_dims.cl; ROPE_NEOX as in
+// heads.cl.
 #include "common.cl"
 #include "head_dims.cl"
 

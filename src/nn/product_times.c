@@ -1,12 +1,12 @@
 /* product_times.c - see product_times.h. */
-#include "train/product_times.h"
+#include "nn/product_times.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 evn_status evn_product_begin(evn_product_times *t, evn_queue *q, evn_product_kind kind, double flops, evn_error *err)
 {
-	if (!t->wanted)
+	if (!t || !t->wanted)
 		return EVN_OK;
 	if (t->n == t->room) {
 		size_t room = t->room ? 2 * t->room : 64;
@@ -25,7 +25,7 @@ evn_status evn_product_begin(evn_product_times *t, evn_queue *q, evn_product_kin
 
 evn_status evn_product_end(evn_product_times *t, evn_queue *q, evn_error *err)
 {
-	return t->wanted ? evn_event_last(&t->times[t->n - 1].after, q, err) : EVN_OK;
+	return t && t->wanted ? evn_event_last(&t->times[t->n - 1].after, q, err) : EVN_OK;
 }
 
 static void forget(evn_product_times *t)

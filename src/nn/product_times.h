@@ -1,4 +1,4 @@
-/* product_times.h - how fast a rank's matrix products run in the midst of training: their arithmetic over the time
+/* product_times.h - how fast a rank's products by GEMM run in the midst of other work: their arithmetic over the time
  * between what was queued before them and their own end, so that copies and gaps between their kernels count. */
 #ifndef EVN_PRODUCT_TIMES_H
 #define EVN_PRODUCT_TIMES_H
@@ -24,7 +24,7 @@ typedef struct {
 	evn_product_sum sums[EVN_PRODUCT_KINDS]; /* since they were last cleared; no ns where the driver tells no times */
 } evn_product_times;
 
-/* Around a product of so many operations: begin before it is queued, end behind it. */
+/* Around a product of so many operations: begin before it is queued, end behind it. t may be NULL. */
 evn_status evn_product_begin(evn_product_times *t, evn_queue *q, evn_product_kind kind, double flops, evn_error *err);
 evn_status evn_product_end(evn_product_times *t, evn_queue *q, evn_error *err);
 /* Adds up those whose products have ended: all, once the queue has been waited for. */
