@@ -27,6 +27,7 @@ FORMATS = {
     "Q4_K": (12, 256, 144, 14),
     "Q5_K": (13, 256, 176, 16),
     "Q6_K": (14, 256, 210, 18),
+    "IQ4_NL": (20, 32, 18, 25),
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
@@ -296,6 +297,16 @@ def _q5_1(x):
     return np.concatenate([head, _fifth_bits(q), _nibbles(q)], axis=1)
 
 
+_IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+def _iq4_nl(x):
+    d = _signed_extreme(x) / -127
+    middles = (_IQ4_VALUES[1:] + _IQ4_VALUES[:-1]) / 2
+    q = np.searchsorted(middles, x * _inverse(d)).astype(np.uint8)
+    return np.concatenate([_half_bytes(d), _nibbles(q)], axis=1)
+
+
 def _k_affine(x, group, bits, scale_bits):
     """Codes (n, 256), group scales and minima as integers, and the f16 pair d, dmin."""
     g = x.reshape(len(x), -1, group)
@@ -393,6 +404,7 @@ _QUANTIZERS = {
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
+    "IQ4_NL": _iq4_nl,
 }
 
 

@@ -118,6 +118,19 @@ static void decode_q8_0(const uint8_t *block, float *out)
 		out[i] = (float)(int8_t)block[2 + i] * d;
 }
 
+/* The values of 4-bit quants that are not evenly spaced: close together near zero, where most weights are. */
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+static void decode_iq4_nl(const uint8_t *block, float *out)
+{
+	const float d = half_at(block);
+	const uint8_t *qs = block + 2;
+	for (int i = 0; i < 16; i++) {
+		out[i] = d * (float)iq4_values[qs[i] & 15];
+		out[i + 16] = d * (float)iq4_values[qs[i] >> 4];
+	}
+}
+
 /* ---- K formats: 256 elements in groups of 16 or 32 whose scales are quantised themselves ----------------------- */
 
 /* scales[16] (low nibble scale, high nibble minimum), qs[64], d, dmin */
@@ -220,6 +233,7 @@ static const evn_quant quants[] = {
 	{"Q5_0", "q5_0", 6, 32, 22, 32, {{2, 1}, {4, 1}, {4, 4}}, decode_q5_0},
 	{"Q5_1", "q5_1", 7, 32, 24, 32, {{2, 2}, {4, 1}, {4, 4}}, decode_q5_1},
 	{"Q8_0", "q8_0", 8, 32, 34, 32, {{2, 1}, {4, 8}}, decode_q8_0},
+	{"IQ4_NL", "iq4_nl", 20, 32, 18, 32, {{2, 1}, {4, 4}}, decode_iq4_nl},
 	{"Q2_K", "q2_k", 10, 256, 84, 256, {{1, 16}, {4, 16}, {2, 2}}, decode_q2_k},
 	{"Q3_K", "q3_k", 11, 256, 110, 256, {{4, 8}, {4, 16}, {1, 12}, {2, 1}}, decode_q3_k},
 	{"Q4_K", "q4_k", 12, 256, 144, 256, {{2, 2}, {1, 12}, {4, 32}}, decode_q4_k},

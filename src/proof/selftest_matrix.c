@@ -426,7 +426,7 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 
 static bool stands_for_its_kind(const evn_quant *q)
 {
-	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0"};
+	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0", "iq4_nl"};
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (!strcmp(q->kernel, kinds[i]))
 			return true;

@@ -32,6 +32,7 @@ CASES = {
     "q5_1-yarn": "--rope yarn --rope-context 1024 --type Q5_1 --dim 128 --heads 4 --kv-heads 2 --ff 256",
     "q8_0-linear-gqa": "--rope linear --type Q8_0 --dim 288 --heads 9 --kv-heads 3 --ff 192",
     "q8_0-qwen2-yarn-narrow-heads": "--arch qwen2 --rope yarn --type Q8_0 --dim 64 --heads 7 --kv-heads 7 --head-dim 32",
+    "iq4_nl-odd-heads": "--type IQ4_NL --dim 96 --heads 3 --ff 224 --vocab 305",
     "q2_k": "--type Q2_K " + K,
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,

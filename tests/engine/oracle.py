@@ -94,6 +94,8 @@ def _q6_k(b):
     return scale[..., None] * q.reshape(-1, 16, 16)
 
 
+IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float64)
+
 DECODERS = {
     "F32": lambda b: np.ascontiguousarray(b).view("<f4").astype(np.float64),
     "F16": _f16,
@@ -108,6 +110,7 @@ DECODERS = {
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
+    "IQ4_NL": lambda b: _f16(b[:, :2]) * IQ4_VALUES[(_nibbles(b[:, 2:])).astype(np.int64)],
 }
 
 
