@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A row for each architecture. */
+/* One row for each architecture. */
 #define ARCHITECTURES(row) row(llama) row(qwen2) row(qwen3) row(smollm3) row(granite) row(gpt2) row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
@@ -71,8 +71,7 @@ void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers)
 		g->class_blocks[g->blocks[--g->n_blocks].cut_class]--;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------------------------- */
 
 evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err)
 {
@@ -137,8 +136,7 @@ evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, e
 					(double)*value);
 }
 
-/* ---- filling ----------------------------------------------------------------------------------------------------
- */
+/* ---- filling --------------------------------------------------------------------------------------------------- */
 
 evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
 {

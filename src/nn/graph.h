@@ -1,5 +1,6 @@
-/* graph.h - a model as data: the list of blocks that each row of activations goes through, and what stands before and
- * behind them. The loader, the plan, the walk, the known-answer tests, measuring and the trainer all read this list.
+/* graph.h - a model as data: the list of blocks that each row of activations goes through, and what is before and
+ * after them. The loader, the plan, the walk, the known-answer tests, measuring and the trainer all read this
+ * list.
  *
  * An architecture is one file that fills the list, and one row of graph.c. */
 #ifndef EVN_GRAPH_H
@@ -13,13 +14,13 @@
 typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_KINDS } evn_block_kind;
 typedef enum { EVN_SILU, EVN_GELU, EVN_NONLINEARITIES } evn_nonlinearity;
 
-/* stem: the tensor's name without "blk.<layer>." and ".weight"; NULL: rows are read as they are. */
+/* stem: the tensor's name without "blk.<layer>." and ".weight". NULL: there is no norm. */
 typedef struct {
 	evn_norm_kind kind;
 	const char *stem;
 } evn_norm_spec;
 
-/* Tensors whose rows are stacked because they read the same input: their stems. */
+/* The stems of tensors whose rows are stacked, because they read the same input. */
 typedef struct {
 	const char *stems[EVN_MATRIX_PARTS];
 	uint32_t n;
@@ -27,34 +28,34 @@ typedef struct {
 
 typedef struct {
 	uint32_t head_dim;
-	bool rotates;   /* queries and keys turn with their position, by the model's rotary table */
-	bool rope_neox; /* pairs (i, i + rope_dim / 2); else (2i, 2i + 1) */
+	bool rotates;   /* queries and keys are rotated by their position, with the model's rotary table */
+	bool rope_neox; /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
 	bool qk_norm;   /* RMS norm of each query and key head before the rotation */
-	float scale;    /* of a query times a key */
+	float scale;    /* the factor of a query times a key */
 } evn_attention_spec;
 
-/* act(gate) * up where it is gated and `in` stacks gate and up, else act(up). */
+/* act(gate) * up if it is gated, where `in` stacks gate and up; otherwise act(up). */
 typedef struct {
 	evn_nonlinearity act;
 	bool gated;
 } evn_feed_forward_spec;
 
-/* One block: x += residual_scale * W_out f(W_in norm(x)), where f is attention or the feed-forward nonlinearity.
- * A rank computes some of its units: query heads or feed-forward units. */
+/* One block: x += residual_scale * W_out f(W_in norm(x)), where f is attention or the feed-forward nonlinearity. A
+ * rank computes some of its units: query heads, or feed-forward units. */
 typedef struct {
 	evn_block_kind kind;
 	uint32_t layer;
-	uint32_t n_units, unit_width; /* columns of W_out, and rows of W_in's first matrix, that belong to a unit */
+	uint32_t n_units, unit_width; /* the columns of W_out, and the rows of W_in's first matrix, of one unit */
 	uint32_t group;               /* query heads that share a KV head; 1 for a feed-forward block */
 	evn_norm_spec norm;
 	evn_stack in;
-	const char *out; /* stem */
+	const char *out; /* the stem of W_out */
 	float residual_scale;
 	union {
 		evn_attention_spec attention;
 		evn_feed_forward_spec feed_forward;
 	};
-	uint32_t cut_class, cut_index; /* its class in the plan, and which block of that class it is */
+	uint32_t cut_class, cut_index; /* the block's class in the plan, and its index in that class */
 } evn_block;
 
 typedef struct {
@@ -62,45 +63,46 @@ typedef struct {
 	const evn_hparams *h;
 	uint32_t n_blocks;
 	evn_block *blocks;
-	bool biased;                        /* every norm and matrix of a block must have a bias; else a matrix may */
+	bool biased; /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
 	evn_norm_spec out_norm;
-	/* Blocks that are cut alike form a class of the plan, behind that of the vocabulary. */
-	uint32_t n_classes, class_first[EVN_PLAN_CLASSES], class_blocks[EVN_PLAN_CLASSES]; /* first block; how many */
+	/* Blocks that are cut alike are a class of the plan: its first block, and the number of its blocks. The
+	 * vocabulary is the first class. */
+	uint32_t n_classes, class_first[EVN_PLAN_CLASSES], class_blocks[EVN_PLAN_CLASSES];
 } evn_graph;
 
-/* The graph borrows m. EVN_ERR_UNSUPPORTED lists the architectures that there are. */
+/* The graph borrows m. EVN_ERR_UNSUPPORTED lists the supported architectures. */
 evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err);
 void evn_graph_free(evn_graph *g);
-/* Only the blocks of the first n_layers: for measuring. */
+/* Removes all blocks after the first n_layers. For measuring. */
 void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers);
 
-/* The output matrix: output.weight, or the token embedding where the two are tied; (vocab, dim). */
+/* The output matrix, (vocab, dim): output.weight, or the token embedding if the two are tied. */
 evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err);
 /* The tensor "blk.<layer>.<stem>.weight", of any shape. */
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err);
 
-/* Whether the matrix of this stem has a bias; where the architecture says that it must, loading it will tell. */
+/* True if the matrix of this stem has a bias. If the architecture requires one, loading reports a missing bias. */
 bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem);
 
-/* Rows of W_in: rows [first, first + n * width) of a tensor belong to n units, or to n groups of units. */
+/* A run of rows of W_in: rows [first, first + n * width) of a tensor belong to n units, or to n groups of units. */
 typedef struct {
 	const char *stem;
 	uint32_t tensor_rows, first, width;
 	bool by_group;
 } evn_row_spec;
-/* Of each stacked matrix, in stacking order; returns how many. q, k and v may be one tensor. */
+/* The rows of each stacked matrix, in stacking order. Returns their number. q, k and v may be one tensor. */
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS]);
 /* The rows that units [u.begin, u.end) need. */
 evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units);
-/* Groups that units [begin, end) belong to: a group that straddles two ranks is held by both. */
+/* The groups of units [begin, end). If a group's units are on two ranks, both hold it. */
 evn_range evn_groups_of(const evn_block *b, evn_range units);
 
-/* ---- for the architectures' files --------------------------------------------------------------------------------
- */
+/* ---- for the architectures' files ------------------------------------------------------------------------------ */
 
-/* An architecture: the value of general.architecture, and what fills the list. Each is the one symbol of its file. */
+/* An architecture: the value of general.architecture, and the function that fills the list. Each file has one such
+ * symbol. */
 typedef struct {
 	const char *name;
 	bool has_layers;
@@ -110,13 +112,14 @@ typedef struct {
 	extern const evn_arch evn_arch_##symbol;                                                                         \
 	const evn_arch evn_arch_##symbol
 
-/* A block of the usual kind for a layer, made from the hyper-parameters, to be changed where the architecture
- * differs: attention that rotates, scaled by 1 / sqrt(head_dim); a gated SiLU network; RMS norms. */
+/* The usual blocks of a layer, made from the hyper-parameters: rotated attention, scaled by 1 / sqrt(head_dim); a
+ * gated SiLU network; RMS norms. An architecture changes what is different. */
 evn_block evn_attention_block(const evn_graph *g, uint32_t layer);
 evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
-/* The file's number "<architecture>.<suffix>", which must be above 0; *value stays as it is where there is none. */
+/* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is
+ * unchanged. */
 evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);
-/* Appends a block; its class is found here. */
+/* Appends a block and finds its class. */
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err);
 
 #endif

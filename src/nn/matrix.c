@@ -1,4 +1,4 @@
-/* matrix.c - repacking a rank's part of weight tensors straight into device memory. */
+/* matrix.c - repacks a rank's part of weight tensors directly into device memory. */
 #include "nn/matrix.h"
 
 #include <stdlib.h>
@@ -6,7 +6,8 @@
 
 static uint32_t blocks_per_step(const evn_quant *q) { return q->group_len / q->block_len; }
 
-/* Where tiles come from: rows [rows.begin, rows.end) of the tensor, blocks [first_block, first_block + n_blocks). */
+/* The source of tiles: rows [rows.begin, rows.end) of the tensor, and blocks [first_block, first_block + n_blocks) of
+ * each row. */
 typedef struct {
 	const evn_tensor *tensor;
 	evn_range rows;
@@ -33,7 +34,7 @@ static void repack(uint8_t *to, const tile_source *s, uint32_t n_steps)
 	}
 }
 
-/* Fills part->tiles from n sources of one format. */
+/* Fills part->tiles from n sources of the same format. */
 static evn_status upload(evn_matrix_part *part, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
 {
 	uint64_t per_tile = tile_bytes(part->quant, part->n_steps), bytes = part->rows / EVN_TILE_ROWS * per_tile;
@@ -106,10 +107,9 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 	return add_part(out, q, &source, 1, err);
 }
 
-/* ---- plain rows ---------------------------------------------------------------------------------------------------
- */
+/* ---- plain rows ------------------------------------------------------------------------------------------------ */
 
-/* Columns [columns.begin, columns.end) of the rows of n blocks. */
+/* Dequantises columns [columns.begin, columns.end) of the rows of n blocks. */
 static void unpack(const evn_row_block *blocks, uint32_t n, evn_range columns, uint32_t stride, float *row, float *to)
 {
 	for (uint32_t i = 0; i < n; i++)
@@ -165,10 +165,9 @@ evn_status evn_matrix_plain_input(evn_matrix *out, evn_queue *q, const evn_tenso
 	return load_plain(out, q, &all, 1, columns, err);
 }
 
-/* ---- windows ------------------------------------------------------------------------------------------------------
- */
+/* ---- windows --------------------------------------------------------------------------------------------------- */
 
-/* Neighbours that also lie one behind the other become one part, so one launch. */
+/* Neighbours that also follow each other on the device become one part, and thus one launch. */
 static void add_view(evn_matrix *m, const evn_matrix_part *p)
 {
 	evn_matrix_part *last = m->n_parts ? &m->parts[m->n_parts - 1] : NULL;

@@ -1,6 +1,6 @@
 /* micro_batch.h - micro-batches: the rows of a step that go through the blocks together. How a batch is cut into
- * them, the walk over the blocks, and the output of their rows. For walk.c, and for training, which has an input and an
- * output of its own. */
+ * them, the walk over the blocks, and the output of their rows. For walk.c, and for training, which has an input and
+ * an output of its own. */
 #ifndef EVN_MICRO_BATCH_H
 #define EVN_MICRO_BATCH_H
 
@@ -23,15 +23,14 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err);
 
-/* ---- the walk over the blocks (walk.c) ----------------------------------------------------------------------------
- */
+/* ---- the walk over the blocks (walk.c) ------------------------------------------------------------------------- */
 
-/* From rows of the embedding in x to those behind the last block: each of the n micro-batches' x. With a tape there
- * is one micro-batch of prompt rows: whole sequences, all equally long, EVN_SEQUENCE_GRAIN rows or a multiple. */
+/* Takes each of the n micro-batches' x from rows of the embedding to the rows after the last block. With a tape there
+ * is one micro-batch of prompt rows: whole sequences of equal length, which is EVN_SEQUENCE_GRAIN or a multiple. */
 evn_status evn_walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint32_t n, evn_error *err);
-/* What the tape keeps of a block besides x, computed from it once more. */
+/* Computes once more from x what the tape keeps of a block besides x. */
 evn_status evn_walk_again(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
-/* Where the heads of an attention block lie in rows on the tape. */
+/* The heads of an attention block in rows on the tape. */
 evn_sequences evn_walk_sequences(const evn_walker *w, uint32_t block, const evn_micro_batch *mb);
 
 #endif

@@ -1,9 +1,10 @@
-/* ops.c - launchers: arguments in the kernel's order, sizes, one launch each. Products are in ops_product.c. */
+/* ops.c - launchers: each sets the arguments in the kernel's order and the sizes of one launch. Products are in
+ * ops_product.c. */
 #include "nn/ops_internal.h"
 
 #include <stdlib.h>
 
-/* A kernel of a file that writes in this format, built at first use. */
+/* The kernel `name` of a file, writing this format. It is built when it is first used. */
 static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_act_format format,
 							 evn_kernel **out, evn_error *err)
 {
@@ -24,7 +25,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	*o = (evn_ops){.q = q, .config = *config};
 	o->items = config->items ? config->items : evn_device_row_items(evn_queue_device(q));
 	evn_spec rows = evn_spec_of("rowwise.cl");
-	evn_spec_store(&rows, EVN_ACT_F32); /* as evn_op_swiglu's: one program */
+	evn_spec_store(&rows, EVN_ACT_F32); /* the same spec as in evn_op_swiglu, so that both are one program */
 	return evn_kernel_get(&o->add_bias, q, &rows, "add_bias", err);
 }
 

@@ -1,15 +1,14 @@
-/* ops_attention.c - how attention is cut into work-groups, and its launchers. */
+/* ops_attention.c - divides attention into work-groups, and launches its kernels. */
 #include "nn/ops_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_SPLITS 64u
-#define MIN_SPLIT_KEYS                                                                                               \
-	256u                   /* fewer are attended to in less time than it takes to launch the kernel that joins them */
-#define GROUPS_PER_UNIT 4u /* of a GPU, which hides latency behind other groups */
+#define MIN_SPLIT_KEYS 256u /* fewer keys are read in less time than a launch of the joining kernel takes */
+#define GROUPS_PER_UNIT 4u  /* for GPUs, which hide latency by other work-groups */
 
-/* Grows as it is needed. */
+/* A buffer that grows when it is needed. */
 typedef struct {
 	evn_buf *buf;
 	uint64_t floats;
@@ -20,20 +19,19 @@ struct evn_attention_ops {
 	evn_attention_config config;
 	uint32_t items; /* work-items that share a head: 1 on CPUs, where one item fills a core's vectors */
 	evn_kernel *append, *merge[EVN_ACT_FORMATS],
-		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* by queries of a work-group */
+		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [format][queries of a work-group] */
 	evn_kernel *store[EVN_ACT_FORMATS];
 	evn_kernel *rotate, *sequences;
-	scratch partial;  /* what splits add up to */
-	scratch attended; /* f32 rows that are stored in another format afterwards */
+	scratch partial;  /* the states of the splits */
+	scratch attended; /* f32 rows that are converted to another format afterwards */
 };
 
-/* ---- formats of the cache ----------------------------------------------------------------------------------------
- */
+/* ---- formats of the cache -------------------------------------------------------------------------------------- */
 
 typedef struct {
 	const char *kernel;    /* kernels/kv/<kernel>.cl */
-	uint32_t vec_bytes;    /* of 16 dimensions of 16 positions */
-	uint32_t scales_bytes; /* of a block of 32 dimensions of 16 positions */
+	uint32_t vec_bytes;    /* bytes of 16 dimensions of 16 positions */
+	uint32_t scales_bytes; /* bytes of the scales of 32 dimensions of 16 positions */
 } kv_format;
 
 static const kv_format formats[] = {
@@ -63,10 +61,10 @@ uint64_t evn_attention_split_bytes(uint32_t head_dim, uint32_t n_heads, uint32_t
 	return (uint64_t)most_splits(n_ctx) * n_heads * n_rows * split_row(head_dim) * sizeof(float);
 }
 
-/* ---- kernels -----------------------------------------------------------------------------------------------------
- */
+/* ---- kernels --------------------------------------------------------------------------------------------------- */
 
-/* On a GPU a group of 32 fills at least one sub-group everywhere; the attention kernel's local memory decides. */
+/* On a GPU 32 work-items fill at least one sub-group of any kind. The local memory of the attention kernel sets the
+ * limit. */
 static uint32_t items_for(const evn_device *d, uint32_t head_dim)
 {
 	if (evn_device_is_cpu(d))
@@ -114,7 +112,7 @@ void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t querie
 	evn_spec_option(s, c->qk_norm ? "-DQK_NORM" : "");
 }
 
-/* Built at first use. */
+/* The kernel is built when it is first used. */
 static evn_status append_kernel(evn_attention_ops *o, evn_error *err)
 {
 	if (o->append)
@@ -124,7 +122,7 @@ static evn_status append_kernel(evn_attention_ops *o, evn_error *err)
 	return evn_kernel_get(&o->append, o->q, &spec, "attention_append", err);
 }
 
-/* Of a kernel that stores what was attended to, in f32 or in blocks. */
+/* A kernel that writes the result of attention, as f32 or in blocks. */
 static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char *file, const char *name,
 								evn_act_format format, uint32_t queries, evn_error *err)
 {
@@ -137,10 +135,9 @@ static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char
 	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
-/* ---- launches ----------------------------------------------------------------------------------------------------
- */
+/* ---- launches -------------------------------------------------------------------------------------------------- */
 
-/* The fewest parts of the keys that leave the compute units idle for less than a tenth of the time. */
+/* The smallest number of parts with which the compute units are idle for less than a tenth of the time. */
 static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t n_keys)
 {
 	const evn_device *d = evn_queue_device(o->q);
@@ -159,7 +156,7 @@ static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uin
 	return best;
 }
 
-/* Query heads here of one KV head, at most. */
+/* The most query heads of one KV head on this rank. */
 static uint32_t most_own(const evn_attention_ops *o, uint32_t n_heads)
 {
 	return n_heads < o->config.group ? n_heads : o->config.group;
@@ -179,16 +176,14 @@ uint32_t evn_attention_queries(const evn_attention_ops *o, const evn_attention *
 	return queries_for(o, most_own(o, a->n_heads), longest);
 }
 
-/* ---- row tables --------------------------------------------------------------------------------------------------
- */
+/* ---- row tables ------------------------------------------------------------------------------------------------ */
 
 uint64_t evn_row_table_words(uint32_t n_spans, uint64_t n_blocks)
 {
 	return EVN_SPAN_WORDS * (1 + (uint64_t)n_spans) + n_blocks;
 }
 
-/* A row of a prompt has company; one that is decoded is alone, and its keys are divided so that the device is busy.
- */
+/* Rows of a prompt keep the device busy by their number. The keys of a decoded row are divided into parts instead. */
 static uint32_t splits_of(const evn_attention_ops *o, const evn_span *s, uint32_t n_kv)
 {
 	if (o->config.splits)
@@ -213,12 +208,11 @@ void evn_row_table_fill(const evn_attention_ops *o, evn_row_set *rows, uint32_t 
 	}
 }
 
-/* ---- launches ----------------------------------------------------------------------------------------------------
- */
+/* ---- launches -------------------------------------------------------------------------------------------------- */
 
 void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *rows)
 {
-	const evn_buf *unread = at->rope; /* norms are not read without QK_NORM, but every argument must be set */
+	const evn_buf *unread = at->rope; /* the kernel reads no norms without QK_NORM, but every argument must be set */
 	evn_arg_buf(a, at->qkv);
 	evn_arg_u32x4(a, (uint32_t[]){at->qkv_stride, at->k_offset, at->v_offset, at->rope_stride});
 	evn_arg_u32x4(a, (uint32_t[]){at->n_heads, at->skip, at->n_kv_held, at->first_held});
@@ -246,8 +240,8 @@ static evn_status grow(evn_attention_ops *o, scratch *s, uint64_t floats, const 
 	*s = (scratch){0};
 	EVN_TRY(evn_buf_create(&s->buf, evn_queue_device(o->q), floats * sizeof(float), EVN_BUF_DEVICE, what, err));
 	s->floats = floats;
-	/* Zeros from the host, because Oclgrind 21.10 forgets that work-groups after the first have written to a buffer.
-	 */
+	/* The host writes the zeros, because Oclgrind 21.10 forgets that work-groups after the first have written to a
+	 * buffer. */
 	void *host;
 	EVN_TRY(evn_map(o->q, s->buf, floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host, err));
 	memset(host, 0, floats * sizeof(float));
@@ -261,9 +255,9 @@ evn_status evn_attention_rows(evn_attention_ops *o, uint32_t stride, uint32_t n_
 	return EVN_OK;
 }
 
-/* Where attended rows go. */
+/* Where the result of attention is written. */
 typedef struct {
-	evn_act_format format; /* blocks only where heads begin and end with one */
+	evn_act_format format; /* blocks only if heads begin and end at block borders */
 	evn_buf *buf;
 	uint32_t stride, offset;
 } attended_rows;
@@ -287,7 +281,7 @@ static evn_status merge(evn_attention_ops *o, const attended_rows *out, const ev
 	return evn_launch(&a, 2, (size_t[]){n_heads, rows->n_rows}, (size_t[]){1, 1}, err);
 }
 
-/* Work-groups that the queries of one KV head need in all spans, `queries` to each. */
+/* The work-groups for the queries of one KV head in all spans, `queries` in each. */
 static size_t count_blocks(const evn_row_set *rows, uint32_t n_own, uint32_t queries)
 {
 	size_t n = 0;
@@ -337,8 +331,7 @@ evn_status evn_op_attention(evn_attention_ops *o, evn_act_format format, evn_buf
 	return evn_norm_launch(o->store[format], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
 }
 
-/* ---- whole sequences ----------------------------------------------------------------------------------------------
- */
+/* ---- whole sequences ------------------------------------------------------------------------------------------- */
 
 void evn_spec_heads(evn_spec *s, const evn_attention_config *c)
 {

@@ -1,12 +1,11 @@
-/* ops_gemm.c - products by CLBlast: with plain rows, with quantised rows that are dequantised piece by piece, and
- * with low-rank additions. For long prompts and for training. */
+/* ops_gemm.c - products by CLBlast: with plain rows, with quantised rows that are dequantised in pieces, and with
+ * low-rank additions. For long prompts and for training. */
 #include "nn/ops_internal.h"
 
-/* Dequantised weights wait for GEMM in at most this much scratch; larger matrices go in row chunks. */
+/* The scratch for weights that are dequantised for GEMM. Larger matrices are divided into chunks of rows. */
 #define SCRATCH_BYTES ((uint64_t)32 << 20)
 
-/* ---- plain rows ---------------------------------------------------------------------------------------------------
- */
+/* ---- plain rows ------------------------------------------------------------------------------------------------ */
 
 static evn_status multiply(evn_ops *o, evn_product_kind kind, const evn_product *shape, const evn_buf *a,
 						   const evn_buf *b, evn_buf *c, evn_error *err)
@@ -75,24 +74,23 @@ evn_status evn_op_addition(evn_ops *o, evn_columns y, evn_columns x, const evn_a
 	return evn_op_plain(o, &up, y, low, err);
 }
 
-/* ---- any rows -----------------------------------------------------------------------------------------------------
- */
+/* ---- any rows -------------------------------------------------------------------------------------------------- */
 
-/* Row chunks of a part, dequantised one after the other into scratch, and what is done with each. */
+/* A GEMM with a part's rows in chunks. Each chunk is dequantised into scratch and multiplied. */
 typedef struct {
 	evn_buf *out;
 	uint32_t out_stride;
 	const evn_buf *in;
 	uint32_t in_stride, n_tok;
 	bool back; /* dx += dy W instead of y = x W^T */
-	bool adds; /* to what an earlier chunk of the same matrix left in dx */
+	bool adds; /* adds to the result of an earlier chunk of the same matrix in dx */
 } gemm_job;
 
 static evn_status gemm_chunk(evn_ops *o, const gemm_job *j, uint32_t row, uint32_t rows, uint32_t columns,
 							 evn_error *err)
 {
 	evn_product p = {.m = j->n_tok, .lda = j->in_stride, .ldb = rows, .ldc = j->out_stride, .alpha = 1};
-	if (j->back) { /* scratch is [columns, rows]: W the other way round */
+	if (j->back) { /* scratch is [columns, rows], the transpose of W */
 		p.n = columns;
 		p.k = rows;
 		p.b_transposed = true;
@@ -126,7 +124,7 @@ static evn_status gemm_part(evn_ops *o, gemm_job *j, const evn_matrix_part *p, e
 	return EVN_OK;
 }
 
-/* All rows of m: plain ones, or part by part. */
+/* The product with all rows of m: plain rows at once, quantised rows part by part. */
 static evn_status gemm(evn_ops *o, gemm_job *j, const evn_matrix *m, evn_error *err)
 {
 	const evn_product_kind kind = j->back ? EVN_BACK_INPUT : EVN_FORWARD;

@@ -1,4 +1,4 @@
-/* ops_internal.h - what the launchers of one evn_ops share; for src/nn/ops*.c only. */
+/* ops_internal.h - what the launchers of one evn_ops share. For src/nn/ops*.c only. */
 #ifndef EVN_OPS_INTERNAL_H
 #define EVN_OPS_INTERNAL_H
 
@@ -6,12 +6,12 @@
 #include "nn/ops_attention.h"
 
 #define EVN_MAX_QUANTS 32
-#define EVN_MAX_QUERIES 8u /* of one work-group of attention: more would not stay in registers */
+#define EVN_MAX_QUERIES 8u /* queries of one work-group of attention; more would not fit into registers */
 #define EVN_TILE_CHOICES 3
 
-/* Products with the weights of one format. */
+/* The kernels of products with one weight format. */
 typedef struct {
-	evn_kernel *matvec[EVN_ACT_FORMATS][EVN_TILE_CHOICES];       /* [format of x][tiles of an item] */
+	evn_kernel *matvec[EVN_ACT_FORMATS][EVN_TILE_CHOICES];       /* [format of x][choice of tiles] */
 	evn_kernel *matmul[EVN_ACT_FORMATS];                         /* [format of x] */
 	evn_kernel *matvec_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS]; /* [format of x][format of y] */
 	evn_kernel *matmul_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS];
@@ -29,7 +29,7 @@ struct evn_ops {
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias, *dropout;
 	evn_product_kernels products[EVN_MAX_QUANTS];
-	evn_buf *scratch; /* dequantised weights */
+	evn_buf *scratch; /* for dequantised weights */
 	evn_product_times *times;
 };
 
@@ -40,28 +40,29 @@ evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offs
 
 /* ops_product.c */
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);
-/* Of a kernel that multiplies activations of this format with weights, a row at a time or a block of rows. */
+/* The spec of a kernel that multiplies activations of this format with weights: one row at a time, or a block of
+ * rows. */
 evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format);
 evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format);
-/* Whether several tiles of the format to a work-item leave the kernel small enough. */
+/* True if a kernel with several tiles for each work-item stays small enough. */
 bool evn_reads_tiles(const evn_quant *quant, evn_act_format format);
 
-/* Tiles [first_tile, first_tile + n_tiles) of the part to o->scratch, [columns, rows]. */
+/* Dequantises tiles [first_tile, first_tile + n_tiles) of the part to o->scratch, [columns, rows]. */
 evn_status evn_op_dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t first_tile, uint32_t n_tiles,
 							 evn_error *err);
-void evn_arg_tiles(evn_args *a, const evn_matrix_part *p); /* a window of weights as kernels are told it */
-/* Gate and up rows, stacked or both views of what is: whether one kernel can read them; how many tiles after the
- * first gate's the first of up begins. */
+void evn_arg_tiles(evn_args *a, const evn_matrix_part *p); /* sets the arguments of a window of weights */
+/* For stacked gate and up rows or two views of them. True if one kernel can read both; the number of tiles from the
+ * first gate tile to the first up tile. */
 bool evn_in_one_buffer(const evn_matrix *m);
 uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
 
 /* ops_attention.c */
-/* Parts and defines of kernels/attend.cl for work-groups of so many queries. */
+/* Sets the parts and defines of kernels/attend.cl for work-groups of this many queries. */
 void evn_spec_attention(evn_spec *s, const evn_attention_ops *ops, uint32_t queries);
 uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, const evn_row_set *rows);
 /* ATTENTION_PARAMETERS of heads.cl */
 void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *rows);
-/* Scratch for f32 rows (n_tok, stride), until the next call. */
+/* Scratch for f32 rows (n_tok, stride), valid until the next call. */
 evn_status evn_attention_rows(evn_attention_ops *ops, uint32_t stride, uint32_t n_tok, evn_buf **out, evn_error *err);
 
 static inline evn_status evn_launch2(evn_args *a, size_t groups_x, size_t groups_y, size_t items, evn_error *err)

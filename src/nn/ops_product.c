@@ -1,9 +1,9 @@
-/* ops_product.c - activations times weights: kernels that read quantised blocks, one token or a block of tokens at
- * once. GEMM for long prompts is in ops_gemm.c. */
+/* ops_product.c - products of activations and weights by kernels that read quantised blocks, for one token or a block
+ * of tokens. GEMM for long prompts is in ops_gemm.c. */
 #include "nn/ops_internal.h"
 
-#define ITEMS_PER_UNIT 3u /* fewer would leave compute units idle at the end of a launch */
-#define RUN_BLOCKS 4u     /* blocks of tokens that follow each other over the same weights (kernels/blocks.cl) */
+#define ITEMS_PER_UNIT 3u /* with fewer, compute units would be idle at the end of a launch */
+#define RUN_BLOCKS 4u     /* blocks of tokens that use the same weights one after the other (kernels/blocks.cl) */
 #define CORE_CACHE_BYTES ((uint64_t)1 << 20)
 
 static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
@@ -53,13 +53,13 @@ evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_qu
 	return s;
 }
 
-/* K-quants' steps are eight times as long, and unrolled for f32 activations. */
+/* The steps of K formats are eight times as long, and with f32 activations they are unrolled. */
 bool evn_reads_tiles(const evn_quant *quant, evn_act_format format)
 {
 	return format == EVN_ACT_Q8 || quant->group_len == 32;
 }
 
-/* Index into tiles_of_item: as many tiles to a work-item as leave every compute unit some items. */
+/* The index into tiles_of_item: the most tiles for each work-item that leave every compute unit several items. */
 static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_act_format format)
 {
 	uint32_t n_tiles = p->rows / EVN_TILE_ROWS, i = 0;
@@ -75,7 +75,7 @@ void evn_arg_tiles(evn_args *a, const evn_matrix_part *p)
 	evn_arg_u32x4(a, (uint32_t[]){p->begin, p->tile_steps, p->n_steps, p->rows / EVN_TILE_ROWS});
 }
 
-/* The arguments that matvec and matmul share. */
+/* Sets the arguments that matvec and matmul share. */
 static evn_args product_args(evn_kernel *k, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 							 const evn_matrix_part *p)
 {
@@ -105,8 +105,8 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_form
 	return evn_launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok, o->items, err);
 }
 
-/* Blocks of tokens at once are for CPUs, whose registers hold the sums. A row alone is multiplied by itself; two and
- * more are worth a block, which reads the weights once. Both sum in one order. */
+/* Blocks of tokens are for CPUs, whose registers hold the sums. A single row is multiplied alone. Two or more rows
+ * are worth a block, which reads the weights once. Both ways add in the same order. */
 static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok)
 {
 	if (o->items > 1)
@@ -115,8 +115,8 @@ static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok)
 										 : (n_tok + EVN_BLOCK_TOKENS - 1) / EVN_BLOCK_TOKENS;
 }
 
-/* Work-groups (block of a run, columns, run) of all blocks of tokens. Weights that stay in a core's cache need no
- * runs, and then short prompts are a few percent faster without. */
+/* Launches the work-groups (block of a run, columns, run) of all blocks of tokens. Weights that fit into a core's
+ * cache need no runs; without runs short prompts are a few percent faster. */
 static evn_status launch_blocks(const evn_ops *o, evn_args *a, const evn_matrix_part *p, uint32_t n_columns,
 								uint32_t n_blocks, evn_error *err)
 {
@@ -194,8 +194,7 @@ evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_bu
 	return EVN_OK;
 }
 
-/* ---- gate and up ------------------------------------------------------------------
- */
+/* ---- gate and up ----------------------------------------------------------------------------------------------- */
 
 bool evn_in_one_buffer(const evn_matrix *m) { return m->parts[m->n_parts - 1].tiles == m->parts[0].tiles; }
 
@@ -205,9 +204,9 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset)
 	return (ups->begin - gates->begin) / gates->tile_steps + (up_offset - ups->y_offset) / EVN_TILE_ROWS;
 }
 
-/* Both products of rows of x and what joins them. */
+/* The gate and up products of rows of x and their combination. */
 typedef struct {
-	evn_act_format format, y_format; /* of x and of y */
+	evn_act_format format, y_format; /* the formats of x and of y */
 	evn_buf *y;
 	uint32_t y_stride;
 	const evn_buf *x;

@@ -1,11 +1,11 @@
-/* shard.c - which tensor goes where, and how it is cut. */
+/* shard.c - loads a shard: finds the tensors of each block and cuts them. */
 #include "nn/shard.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What loading one block needs. */
+/* The context for loading one block. */
 typedef struct {
 	evn_shard *s;
 	evn_queue *q;
@@ -45,14 +45,14 @@ static evn_status load_norm(const loader *l, const char *stem, evn_norm_weights 
 	return l->s->graph->biased ? load_vector(l, name_of(l, stem, "bias").text, dim, &out->bias) : EVN_OK;
 }
 
-/* Host values to a new vector on the device. */
+/* Writes host values to a new vector on the device. */
 static evn_status upload(const loader *l, const float *values, uint64_t n, evn_buf **out)
 {
 	EVN_TRY(evn_buf_create(out, evn_queue_device(l->q), n * sizeof *values, EVN_BUF_DEVICE, "vector", l->err));
 	return evn_write(l->q, *out, 0, values, n * sizeof *values, l->err);
 }
 
-/* Entries `rows` of a vector tensor of `length` to out. */
+/* Copies entries `rows` of a vector tensor of this length to out. */
 static evn_status copy_entries(const loader *l, const char *name, uint32_t length, evn_range rows, float *out)
 {
 	const evn_tensor *t;
@@ -81,14 +81,14 @@ static evn_status load_head_norms(const loader *l, evn_buf **out)
 	return s;
 }
 
-/* Rows of W_in that are stacked: where they come from and where they go. */
+/* The stacked rows of W_in: their sources, and their places in the matrix. */
 typedef struct {
 	uint32_t n, *offsets;
 	evn_row_spec specs[EVN_MATRIX_PARTS];
 	evn_row_block blocks[EVN_MATRIX_PARTS];
 } stacking;
 
-/* Biases stacked as their rows are; all of them or none. */
+/* Stacks the biases like their rows. Either all of them exist or none. */
 static evn_status load_stacked_bias(const loader *l, const stacking *s, evn_matrix *m)
 {
 	const uint64_t n = evn_round_up(m->rows, EVN_PAD);
@@ -118,7 +118,7 @@ static evn_status load_in(const loader *l, evn_shard_block *y)
 	return load_stacked_bias(l, &s, &y->in);
 }
 
-/* Every rank has the bias of the sum, one of them adds it: which one, a view says. */
+/* Every rank holds the bias of the sum. The view decides which rank adds it. */
 static evn_status load_out(const loader *l, evn_shard_block *y)
 {
 	const uint32_t width = l->b->unit_width, dim = l->s->graph->h->dim;
@@ -204,7 +204,7 @@ evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, con
 		return evn_fail_memory(err, "shard", sizeof *s);
 	s->graph = g;
 	s->plain = part->plain;
-	s->blocks = calloc(g->n_blocks + 1u, sizeof *s->blocks); /* there may be none */
+	s->blocks = calloc(g->n_blocks + 1u, sizeof *s->blocks); /* + 1: a graph may have no blocks */
 	if (!s->blocks)
 		return evn_fail_memory(err, "blocks", g->n_blocks * sizeof *s->blocks);
 	return load(s, q, part, err);

@@ -1,5 +1,5 @@
-/* shard.h - the weights that one rank holds, on its device. A shard outlives plans: what a plan uses of it is a view
- * (view.h), and any number of views may borrow one shard. */
+/* shard.h - the weights that one rank holds, on its device. A shard lives longer than a plan. A view (view.h) is the
+ * part of it that one plan uses; any number of views can borrow a shard. */
 #ifndef EVN_SHARD_H
 #define EVN_SHARD_H
 
@@ -7,7 +7,8 @@
 
 #include "nn/graph.h"
 
-/* Progress of loading, shared by the threads that load: done counts bytes on the device; a set stop ends it. */
+/* The progress of loading, shared by the loading threads. done_bytes counts bytes on the device. Setting stop ends
+ * the loading. */
 typedef struct {
 	atomic_ullong done_bytes;
 	atomic_bool stop;
@@ -17,33 +18,33 @@ typedef struct {
 	evn_buf *weight, *bias; /* the bias may be NULL */
 } evn_norm_weights;
 
-/* A rank without units of a block holds nothing of it. */
+/* The weights of one block. Empty if the rank has no units of it. */
 typedef struct {
-	evn_range units, groups; /* held */
+	evn_range units, groups; /* the held range */
 	evn_norm_weights norm;
 	evn_matrix in, out;                 /* in: stacked rows of q, k, v, or of gate and up */
-	uint32_t offsets[EVN_MATRIX_PARTS]; /* where the rows of each stacked matrix begin */
+	uint32_t offsets[EVN_MATRIX_PARTS]; /* the row at which each stacked matrix begins */
 	evn_buf *head_norms;                /* (2, head_dim padded to 16): of queries, of keys; or NULL */
 } evn_shard_block;
 
 typedef struct {
 	const evn_graph *graph;
-	bool plain;              /* matrices are rows of f32, to be trained; else tiles in the file's quantised blocks */
+	bool plain; /* matrices are plain rows of f32, for training; otherwise tiles in the file's quantised blocks */
 	evn_shard_block *blocks; /* (graph->n_blocks) */
 	evn_norm_weights out_norm;
 	evn_matrix head;
 	evn_range vocab;
-	uint64_t bytes; /* of matrices */
+	uint64_t bytes; /* bytes of the matrices */
 } evn_shard;
 
-/* What is loaded: that which `split` gives to `rank`. */
+/* What is loaded: the part of `rank` in `split`. */
 typedef struct {
 	const evn_split *split;
 	uint32_t rank;
 	bool plain;
 	evn_load_progress *progress; /* may be NULL */
 } evn_shard_part;
-/* Through q. The shard borrows g. */
+/* Loads through q. The shard borrows g. */
 evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, const evn_shard_part *part,
 						  evn_error *err);
 void evn_shard_free(evn_shard *s);

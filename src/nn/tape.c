@@ -44,7 +44,7 @@ evn_status evn_tape_create(evn_tape **out, const evn_workspace *w, const evn_vie
 		return evn_fail_memory(err, "tape", sizeof *t);
 	t->n_blocks = w->graph->n_blocks;
 	t->shares = shares;
-	t->blocks = calloc(t->n_blocks + 1u, sizeof *t->blocks); /* there may be none */
+	t->blocks = calloc(t->n_blocks + 1u, sizeof *t->blocks); /* + 1: a model may have no blocks */
 	if (!t->blocks)
 		return evn_fail_memory(err, "tape", t->n_blocks * sizeof *t->blocks);
 	EVN_TRY(make(t, w, v, err));

@@ -4,7 +4,7 @@
 
 static evn_range from(evn_range r, uint32_t first) { return (evn_range){r.begin - first, r.end - first}; }
 
-/* Plain rows are used whole. */
+/* A view of plain rows must use all of them. */
 static evn_status check(const evn_block *b, evn_range used, evn_range held, bool plain, evn_error *err)
 {
 	const bool within = !evn_range_len(used) || (used.begin >= held.begin && used.end <= held.end);
@@ -14,7 +14,7 @@ static evn_status check(const evn_block *b, evn_range used, evn_range held, bool
 					used.begin, used.end, held.begin, held.end);
 }
 
-/* A bias of the sum is added once, by the first rank that has units. */
+/* The bias of a sum is added once, by the first rank with units. */
 static bool adds_bias(uint64_t ranks, uint32_t rank) { return (ranks & ((UINT64_C(1) << rank) - 1)) == 0; }
 
 static void make_window(evn_block_view *w, const evn_block *b, const evn_shard_block *held, uint32_t rank)
@@ -64,7 +64,7 @@ evn_status evn_view_make(evn_view **out, const evn_shard *s, const evn_split *sp
 		return evn_fail_memory(err, "view", sizeof *v);
 	v->shard = s;
 	v->rank = rank;
-	v->windows = calloc((s->graph->n_blocks + 1u) * EVN_PHASES, sizeof *v->windows); /* there may be no blocks */
+	v->windows = calloc((s->graph->n_blocks + 1u) * EVN_PHASES, sizeof *v->windows); /* a graph may have no blocks */
 	if (!v->windows)
 		return evn_fail_memory(err, "windows", s->graph->n_blocks * EVN_PHASES * sizeof *v->windows);
 	return make_windows(v, split, err);

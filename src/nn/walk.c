@@ -10,7 +10,7 @@
 
 /* ---- one block: from normed rows to a partial sum -------------------------------------------------------------- */
 
-/* Where a block's rows lie: the next block overwrites them, or a tape keeps them. */
+/* The buffers of a block's rows: those of the workspace, which the next block overwrites, or those of the tape. */
 static evn_kept rows_of(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
 {
 	const evn_inner_rows *of = &w->workspace->of[w->workspace->graph->blocks[block].kind];
@@ -61,7 +61,7 @@ evn_sequences evn_walk_sequences(const evn_walker *w, uint32_t block, const evn_
 						   .scale = b->attention.scale};
 }
 
-/* Over sequences that the rows have whole. */
+/* Attention over whole sequences, without a cache. */
 static evn_status attend_whole(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	const evn_block *b = &w->workspace->graph->blocks[block];
@@ -124,9 +124,9 @@ static evn_status feed_forward_fused(const evn_walker *w, uint32_t block, const 
 }
 
 static const struct {
-	/* Rows behind the norm to those that W_out reads. */
+	/* Computes the input of W_out from the rows after the norm. */
 	evn_status (*inner)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
-	/* And to what W_out makes of them, where one launch does it. */
+	/* The same with the product by W_out, if one launch can compute it. */
 	evn_status (*fused)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
 						evn_error *err);
 } kinds[EVN_BLOCK_KINDS] = {
@@ -147,7 +147,7 @@ static evn_status compute(const evn_walker *w, uint32_t block, const evn_micro_b
 	return evn_op_linear(s->ops, fused.y, s->dim_stride, r.mid, s->of[b->kind].mid_stride, &y->out, rows, err);
 }
 
-/* The same where a tape keeps x and what comes of it, and where elements are dropped. */
+/* The same with a tape, which keeps x and the rows computed from it, and with dropout. */
 static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	const evn_workspace *s = w->workspace;
@@ -155,7 +155,7 @@ static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn
 	const evn_dropout dropout = evn_tape_dropout(w->tape, 1 + block);
 	evn_buf *partial = evn_comm_partial(w->comm, w->view->rank, mb->stream);
 	EVN_TRY(evn_copy(s->q, w->tape->blocks[block].x, 0, mb->x, 0, n * sizeof(float), err));
-	if (s->dim_stride > s->graph->h->dim) /* messages of other shapes may have used the padding */
+	if (s->dim_stride > s->graph->h->dim) /* messages of other shapes may have written to the padding */
 		EVN_TRY(evn_fill_zero(s->q, partial, err));
 	EVN_TRY(compute(w, block, mb, err));
 	return dropout.fraction > 0 ? evn_op_dropout(s->ops, partial, partial, n, &dropout, 1, err) : EVN_OK;

@@ -13,7 +13,7 @@ typedef struct {
 	evn_workspace *workspace;
 	evn_cache *cache;
 	evn_comm *comm;
-	const evn_tape *tape; /* where the walk keeps what a walk back needs; then there is no cache. NULL: it does not */
+	const evn_tape *tape; /* keeps what a backward walk needs; with a tape there is no cache. NULL: nothing is kept */
 } evn_walker;
 
 /* Computes the batch. Keys and values are appended to the cache, and the output goes to batch->out. EVN_ERR_USAGE if

@@ -29,9 +29,9 @@ typedef struct {
 	uint64_t n_words;    /* the room of both, in words */
 } evn_row_buffers;
 
-/* Rows between the two matrices of a block, of all blocks of one kind. */
+/* The rows between the two matrices of a block. All blocks of one kind share them. */
 typedef struct {
-	evn_buf *in, *mid; /* what W_in makes: queries, keys and values, or gate and up; what W_out reads */
+	evn_buf *in, *mid; /* the output of W_in: queries, keys and values, or gate and up; the input of W_out */
 	uint32_t in_stride, mid_stride;
 } evn_inner_rows;
 
@@ -66,8 +66,8 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 static inline uint32_t evn_rows_room(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_BLOCK_TOKENS); }
 /* The length of the longest all-reduce message, in floats. */
 uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch);
-/* Makes rows of activations. They are cleared: the columns between width and stride must be zeros, and nothing writes
- * them later. None are made if the stride is 0. */
+/* Makes rows of activations. They are cleared, because the columns between width and stride must be zeros and nothing
+ * writes them later. If the stride is 0, no rows are made. */
 evn_status evn_workspace_rows(const evn_workspace *w, evn_buf **out, uint32_t n_rows, uint32_t stride,
 							  const char *what, evn_error *err);
 /* Makes room for a row table of n_words. */
