@@ -1,5 +1,6 @@
 /* bpe.c - byte-level BPE on ids. The merges are a hash table from pairs of ids to rank and id. The 256 characters
- * that spell bytes are used only to build the table and to look up a whole word. */
+ * that spell bytes are used only to build the table and to look up a whole word. Merges work on texts: a text that
+ * merges name but that is no token has an id of its own, above those of the vocabulary. */
 #include "model/bpe.h"
 #include "model/merge.h"
 #include "model/pretokenizer.h"
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_MERGES (1u << 28)
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, stands for a broken byte that the vocabulary lacks */
 
 typedef struct {
@@ -21,6 +23,9 @@ struct evn_bpe {
 	evn_pretokenizer *pretokenizer;
 	merge_rule *rules;
 	evn_table rules_by_pair;
+	evn_str *parts; /* texts on either side of merges that are no tokens; their ids begin at vocab->n */
+	uint32_t n_parts;
+	evn_table parts_by_text;
 	int32_t byte_ids[256]; /* -1: none */
 };
 
@@ -88,31 +93,94 @@ static evn_key pair_of(const void *rules, uint32_t rank)
 	return (evn_key){(const merge_rule *)rules + rank, offsetof(merge_rule, merged)};
 }
 
-/* A merge is written as two tokens with a space between. Their joined text must be a token. */
-static evn_status add_rule(evn_bpe *b, uint32_t rank, evn_str merge, evn_error *err)
+static evn_key part_text(const void *parts, uint32_t i)
 {
-	const evn_vocab *v = b->vocab;
-	char joined[EVN_TOKEN_MAX_BYTES];
+	const evn_str *part = (const evn_str *)parts + i;
+	return (evn_key){part->text, (size_t)part->length};
+}
+
+static bool is_token(const evn_bpe *b, int32_t id) { return id >= 0 && (uint32_t)id < b->vocab->n; }
+
+static int32_t find_text(const evn_bpe *b, evn_str s)
+{
+	int32_t id = evn_vocab_find(b->vocab, s.text, (size_t)s.length);
+	if (id >= 0 || b->n_parts == 0)
+		return id;
+	uint32_t part = evn_table_find(&b->parts_by_text, s.text, (size_t)s.length);
+	return part == EVN_NOT_FOUND ? -1 : (int32_t)(b->vocab->n + part);
+}
+
+/* A merge is written as two texts with a space between, the first of which may begin with one. */
+static bool cut_merge(evn_str merge, evn_str *left, evn_str *right)
+{
 	const char *space = merge.length > 1 ? memchr(merge.text + 1, ' ', (size_t)merge.length - 1) : NULL;
-	int shown = (int)(merge.length < 80 ? merge.length : 80);
-	if (!space || merge.length > sizeof joined)
-		return evn_fail(err, EVN_ERR_FORMAT,
-						"%s: tokenizer.ggml.merges[%u] is \"%.*s\", expected two tokens and a space", v->file, rank,
-						shown, merge.text);
-	size_t left_bytes = (size_t)(space - merge.text), right_bytes = (size_t)merge.length - left_bytes - 1;
-	memcpy(joined, merge.text, left_bytes);
-	memcpy(joined + left_bytes, space + 1, right_bytes);
-	int32_t left = evn_vocab_find(v, merge.text, left_bytes), right = evn_vocab_find(v, space + 1, right_bytes);
-	int32_t merged = evn_vocab_find(v, joined, left_bytes + right_bytes);
-	if (left < 0 || right < 0 || merged < 0)
-		return evn_fail(err, EVN_ERR_FORMAT, "%s: tokenizer.ggml.merges[%u] \"%.*s\": %s is not in the vocabulary",
-						v->file, rank, shown, merge.text,
-						left < 0    ? "the left part"
-						: right < 0 ? "the right part"
-									: "the joined text");
-	b->rules[rank] = (merge_rule){left, right, merged};
-	evn_table_add(&b->rules_by_pair, rank); /* of equal pairs the first counts */
+	if (!space || merge.length > EVN_TOKEN_MAX_BYTES)
+		return false;
+	*left = (evn_str){merge.text, (uint64_t)(space - merge.text)};
+	*right = (evn_str){space + 1, merge.length - left->length - 1};
+	return true;
+}
+
+static merge_rule read_rule(const evn_bpe *b, evn_str merge)
+{
+	char joined[EVN_TOKEN_MAX_BYTES];
+	evn_str left, right;
+	if (!cut_merge(merge, &left, &right))
+		return (merge_rule){-1, -1, -1};
+	memcpy(joined, left.text, (size_t)left.length);
+	memcpy(joined + left.length, right.text, (size_t)right.length);
+	return (merge_rule){find_text(b, left), find_text(b, right),
+						find_text(b, (evn_str){joined, left.length + right.length})};
+}
+
+static bool is_odd(const evn_bpe *b, const merge_rule *r)
+{
+	return !is_token(b, r->left) || !is_token(b, r->right) || !is_token(b, r->merged);
+}
+
+static void add_part(evn_bpe *b, evn_str text)
+{
+	if (find_text(b, text) >= 0)
+		return;
+	b->parts[b->n_parts] = text;
+	evn_table_add(&b->parts_by_text, b->n_parts++);
+}
+
+/* Reads odd merges again once their texts have ids. */
+static evn_status read_odd_rules(evn_bpe *b, const evn_gguf_value *merges, uint32_t n_odd, evn_error *err)
+{
+	b->parts = malloc(2 * (size_t)n_odd * sizeof *b->parts);
+	if (!b->parts)
+		return evn_fail_memory(err, "tokenizer", 2 * (uint64_t)n_odd * sizeof *b->parts);
+	EVN_TRY(evn_table_create(&b->parts_by_text, 2 * n_odd, part_text, b->parts, "tokenizer", err));
+	for (uint32_t rank = 0; rank < merges->count; rank++) {
+		evn_str left, right;
+		if (is_odd(b, &b->rules[rank]) && cut_merge(merges->strings[rank], &left, &right)) {
+			add_part(b, left);
+			add_part(b, right);
+		}
+	}
+	for (uint32_t rank = 0; rank < merges->count; rank++)
+		if (is_odd(b, &b->rules[rank]))
+			b->rules[rank] = read_rule(b, merges->strings[rank]);
 	return EVN_OK;
+}
+
+static evn_status read_rules(evn_bpe *b, const evn_gguf_value *merges, evn_error *err)
+{
+	uint32_t n_odd = 0, first = 0;
+	for (uint32_t rank = 0; rank < merges->count; rank++) {
+		b->rules[rank] = read_rule(b, merges->strings[rank]);
+		if (is_odd(b, &b->rules[rank]) && n_odd++ == 0)
+			first = rank;
+	}
+	if (n_odd == 0)
+		return EVN_OK;
+	evn_str shown = merges->strings[first];
+	evn_log(EVN_LOG_WARN,
+			"%s: %u of %" PRIu64 " merges name or make a text that is no token; the first is %u, \"%.*s\"",
+			b->vocab->file, n_odd, merges->count, first, (int)(shown.length < 80 ? shown.length : 80), shown.text);
+	return read_odd_rules(b, merges, n_odd, err);
 }
 
 static evn_status load_rules(evn_bpe *b, const evn_gguf *g, evn_error *err)
@@ -122,15 +190,17 @@ static evn_status load_rules(evn_bpe *b, const evn_gguf *g, evn_error *err)
 	if (!merges)
 		return evn_fail(err, EVN_ERR_FORMAT, "%s: no tokenizer.ggml.merges, which a \"gpt2\" tokenizer needs",
 						b->vocab->file);
-	if (merges->count > INT32_MAX / 2)
-		return evn_fail(err, EVN_ERR_LIMIT, "%s: tokenizer.ggml.merges has %" PRIu64 " entries", b->vocab->file,
-						merges->count);
+	if (merges->count > MAX_MERGES)
+		return evn_fail(err, EVN_ERR_LIMIT, "%s: tokenizer.ggml.merges has %" PRIu64 " entries, more than %u",
+						b->vocab->file, merges->count, MAX_MERGES);
 	b->rules = malloc((merges->count + 1) * sizeof *b->rules); /* there may be none */
 	if (!b->rules)
 		return evn_fail_memory(err, "tokenizer", merges->count * sizeof *b->rules);
 	EVN_TRY(evn_table_create(&b->rules_by_pair, (uint32_t)merges->count, pair_of, b->rules, "tokenizer", err));
+	EVN_TRY(read_rules(b, merges, err));
 	for (uint32_t rank = 0; rank < merges->count; rank++)
-		EVN_TRY(add_rule(b, rank, merges->strings[rank], err));
+		if (b->rules[rank].left >= 0 && b->rules[rank].right >= 0)
+			evn_table_add(&b->rules_by_pair, rank); /* of equal pairs the first counts */
 	return EVN_OK;
 }
 
@@ -139,14 +209,15 @@ static evn_status load(evn_bpe *b, const evn_gguf *g, evn_error *err)
 	evn_str family = {"", 0};
 	EVN_TRY(evn_gguf_string(g, "tokenizer.ggml.pre", &family, err));
 	EVN_TRY(evn_pretokenizer_create(&b->pretokenizer, family, b->vocab->file, err));
+	EVN_TRY(load_rules(b, g, err));
 	for (unsigned byte = 0; byte < 256; byte++) {
 		char spelled[2];
-		int32_t id = evn_vocab_find(b->vocab, spelled, spell_byte((uint8_t)byte, spelled));
-		if (id >= 0 && b->vocab->types[id] == EVN_TOKEN_USER_DEFINED)
+		int32_t id = find_text(b, (evn_str){spelled, spell_byte((uint8_t)byte, spelled)});
+		if (is_token(b, id) && b->vocab->types[id] == EVN_TOKEN_USER_DEFINED)
 			id = -1; /* the code point spells itself, not a byte */
 		b->byte_ids[byte] = id;
 	}
-	return load_rules(b, g, err);
+	return EVN_OK;
 }
 
 evn_status evn_bpe_create(evn_bpe **out, const evn_vocab *v, const evn_gguf *g, evn_error *err)
@@ -170,7 +241,9 @@ void evn_bpe_free(evn_bpe *b)
 		return;
 	evn_pretokenizer_free(b->pretokenizer);
 	evn_table_clear(&b->rules_by_pair);
+	evn_table_clear(&b->parts_by_text);
 	free(b->rules);
+	free(b->parts);
 	free(b);
 }
 
@@ -198,7 +271,20 @@ static int32_t find_word(const evn_bpe *b, const char *word, size_t n)
 	return evn_vocab_find(b->vocab, spelled, length);
 }
 
-/* Bytes without a token (rare control characters in some vocabularies) are dropped, as llama.cpp does. */
+/* The tokens of the bytes of a text that merges made but that is no token. Bytes without a token (rare control
+ * characters in some vocabularies) are dropped, as llama.cpp does. */
+static evn_status push_bytes(const evn_bpe *b, const char *text, uint32_t n, evn_ids *out, evn_error *err)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		int32_t id = b->byte_ids[(uint8_t)text[i]];
+		if (is_token(b, id))
+			EVN_TRY(evn_ids_push(out, id, err));
+		else
+			out->n_lost++;
+	}
+	return EVN_OK;
+}
+
 static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word, uint32_t n, evn_ids *out,
 							  evn_error *err)
 {
@@ -212,10 +298,8 @@ static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word,
 		m->symbols[i] = (evn_symbol){.id = b->byte_ids[(uint8_t)word[i]], .length = 1};
 	evn_merge(m, n, find_rule, b);
 	for (uint32_t i = 0; i < n; i += m->symbols[i].length) {
-		if (m->symbols[i].id >= 0)
-			EVN_TRY(evn_ids_push(out, m->symbols[i].id, err));
-		else
-			out->n_lost++;
+		const evn_symbol *s = &m->symbols[i];
+		EVN_TRY(is_token(b, s->id) ? evn_ids_push(out, s->id, err) : push_bytes(b, word + i, s->length, out, err));
 	}
 	return EVN_OK;
 }
@@ -230,7 +314,7 @@ evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids 
 		const char *word = text + begin;
 		uint32_t length = words.ends[i] - begin;
 		uint8_t first = (uint8_t)word[0];
-		bool broken = length == 1 && first >= 0x80 && b->byte_ids[first] < 0;
+		bool broken = length == 1 && first >= 0x80 && !is_token(b, b->byte_ids[first]);
 		status = encode_word(b, &merger, broken ? REPLACEMENT : word, broken ? 3 : length, out, err);
 		begin = words.ends[i];
 	}

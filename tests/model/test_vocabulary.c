@@ -261,6 +261,70 @@ static void bpe_bytes_without_token(void **state)
 	close_file(&f);
 }
 
+static char warnings[512];
+static unsigned n_warnings;
+
+static void take_warning(void *user, evn_log_level level, const char *line)
+{
+	(void)user;
+	if (level == EVN_LOG_WARN && n_warnings++ == 0)
+		snprintf(warnings, sizeof warnings, "%s", line);
+}
+
+/* The vocabulary of bpe with these merges instead. */
+static void merges_to(const char *const *merges, const char *text, const char *expected, const char *warning)
+{
+	tiny_vocab v = bpe;
+	v.merges = merges;
+	n_warnings = 0;
+	evn_set_log(take_warning, NULL);
+	fixture f = open_tiny(&v);
+	evn_set_log(NULL, NULL);
+	encodes(&f, text, 0, expected);
+	any_bytes_come_back(&f);
+	close_file(&f);
+	assert_int_equal(n_warnings, warning ? 1 : 0);
+	if (warning && !strstr(warnings, warning))
+		fail_msg("\"%s\" does not say \"%s\"", warnings, warning);
+}
+
+#define MERGES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* The ids that llama.cpp gives, except where it drops bytes that are not spelled in ASCII. */
+static void bpe_merges_without_tokens(void **state)
+{
+	(void)state;
+	const char *g = "\xc4\xa0 a"; /* a token, " a" */
+	merges_to(MERGES("b c", g), "abc a", "97 256 259", NULL);
+	/* merges that never apply */
+	merges_to(MERGES("b c", "abc"), "abc", "97 256", "1 of 2 merges");
+	merges_to(MERGES("b c", ""), "abc", "97 256", "the first is 1, \"\"");
+	merges_to(MERGES("zz b", "b c"), "abc", "97 256", "the first is 0, \"zz b\"");
+	merges_to(MERGES("b zz", " b c", "b c x", "b c"), "abc", "97 256", "3 of 4 merges");
+	/* no token comes of it, and none of what it takes away */
+	merges_to(MERGES("a b", "b b"), "abbb", "257 98 98", "1 of 2 merges");
+	merges_to(MERGES("c b", "b c"), "cbc", "99 98 99", "1 of 2 merges");
+	/* a chain through texts that are no tokens */
+	merges_to(MERGES("x y", "xy z"), "xyz", "263", "2 of 2 merges");
+	merges_to(MERGES("xy z", "x y"), "xyzxy", "263 120 121", "2 of 2 merges");
+	merges_to(MERGES("\xc4\xa0 b"), " b", "32 98", "1 of 1 merges");
+}
+
+/* A merge may have a byte that is no token by itself. */
+static void bpe_merges_of_bytes_without_token(void **state)
+{
+	(void)state;
+	const tiny_token tokens[] = {{"a", NORMAL, 0}, {"ab", NORMAL, 0}, {NULL, 0, 0}};
+	tiny_vocab v = bpe;
+	v.all_bytes = false;
+	v.tokens = tokens;
+	v.merges = MERGES("a b");
+	fixture f = open_tiny(&v);
+	encodes(&f, "abaab", 0, "1 0 1");
+	encodes(&f, "bab", 0, "1");
+	close_file(&f);
+}
+
 /* The texts of the tokens that end a generation, of a file with these tokens and this key. */
 static void ends_with(const tiny_token *tokens, const char *key, const char *expected)
 {
@@ -340,13 +404,6 @@ static gguf_writer with_token(const tiny_vocab *v, tiny_token more)
 	return tiny_file(&changed);
 }
 
-static gguf_writer with_merge(const char *merge)
-{
-	tiny_vocab v = bpe;
-	v.merges = (const char *const[]){merge, NULL};
-	return tiny_file(&v);
-}
-
 static gguf_writer with_key(const tiny_vocab *v, const char *key)
 {
 	tiny_vocab changed = *v;
@@ -373,11 +430,6 @@ static void refuses_bad_keys(void **state)
 	v = bpe;
 	v.merges = NULL;
 	refuses(tiny_file(&v), EVN_ERR_FORMAT, "no tokenizer.ggml.merges");
-	refuses(with_merge("ab"), EVN_ERR_FORMAT, "merges[0] is \"ab\"");
-	refuses(with_merge(""), EVN_ERR_FORMAT, "merges[0] is \"\"");
-	refuses(with_merge("zz b"), EVN_ERR_FORMAT, "left part");
-	refuses(with_merge("b zz"), EVN_ERR_FORMAT, "right part");
-	refuses(with_merge("b b"), EVN_ERR_FORMAT, "joined text");
 	refuses(with_token(&bpe, (tiny_token){longest, NORMAL, 0}), EVN_ERR_LIMIT, "token 264");
 	refuses(with_token(&spm, (tiny_token){"<0x-1>", BYTE, 0}), EVN_ERR_FORMAT, "token 271 \"<0x-1>\"");
 	refuses(with_token(&spm, (tiny_token){"", BYTE, 0}), EVN_ERR_FORMAT, "token 271");
@@ -491,6 +543,8 @@ int main(void)
 		cmocka_unit_test(bpe_merges_by_rank_within_words),
 		cmocka_unit_test(bpe_families),
 		cmocka_unit_test(bpe_bytes_without_token),
+		cmocka_unit_test(bpe_merges_without_tokens),
+		cmocka_unit_test(bpe_merges_of_bytes_without_token),
 		cmocka_unit_test(tokens_that_end_a_generation),
 		cmocka_unit_test(refuses_bad_keys),
 		cmocka_unit_test(refuses_arrays_that_do_not_fit),
