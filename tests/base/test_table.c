@@ -10,7 +10,7 @@
 
 #include "base/table.h"
 
-#define N 5000u
+#define N 1500u
 #define WIDTH 24
 
 typedef char text[WIDTH];
@@ -54,7 +54,7 @@ static void test_what_is_added_is_found(void **state)
 #define STAGES 16
 #define BLOCK 4
 #define FLOOD (1u << STAGES)
-#define LOW_BITS 26
+#define LOW_BITS 20
 #define SEEN (1u << 16)
 
 typedef struct {
