@@ -93,7 +93,7 @@ static evn_status load(evn_engine *e, evn_error *err)
 {
 	uint64_t began = evn_now_ns();
 	EVN_TRY(open_ranks(e, err));
-	evn_log_took(began, "contexts, queues and meeting of %u ranks", e->n_ranks);
+	evn_log_took(began, "contexts, queues and communicator of %u ranks", e->n_ranks);
 	EVN_TRY(evn_embedding_find(&e->embedding, e->prepared.graph, err));
 	EVN_TRY(evn_pool_grow(&e->pool, evn_blocks_for(e->prepared.limits.n_ctx), err));
 	loading l = {.e = e};

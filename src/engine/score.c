@@ -301,7 +301,7 @@ static evn_status work(void *arg, uint32_t index, evn_error *err)
 	return EVN_OK;
 }
 
-static void tell(void *arg)
+static void report(void *arg)
 {
 	run *r = arg;
 	pthread_mutex_lock(&r->lock);
@@ -361,8 +361,8 @@ evn_status evn_scorer_run(evn_scorer *s, evn_window *windows, size_t n, evn_prog
 	atomic_store(&s->stop, false);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		atomic_store(&s->workers[i].at, 0);
-	evn_status status = evn_team_run(s->team, work, &r, tell, &r, err);
-	tell(&r);
+	evn_status status = evn_team_run(s->team, work, &r, report, &r, err);
+	report(&r);
 	if (status == EVN_OK && r.n_left > 0)
 		status = evn_fail(err, EVN_ERR_CANCELLED, "scoring was stopped with %llu windows left",
 						  (unsigned long long)r.n_left);

@@ -104,7 +104,7 @@ uint64_t evn_sources_hash(uint64_t h)
 
 typedef struct {
 	char path[PATH_BYTES];
-	bool open; /* the files that it includes are being added; meeting it again is a circle */
+	bool open; /* the files that it includes are being added; an include of it now is a circle */
 } source_file;
 
 typedef struct {

@@ -253,14 +253,14 @@ static void explain_layout(reason_text out, const choosing *ch, uint32_t taken, 
 {
 	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];
 	const char *name = ch->c[other].name;
-	const char *form = parts_of(&ch->c[i]) > 1 ? "in parts" : "whole";
+	const char *layout = parts_of(&ch->c[i]) > 1 ? "in parts" : "whole";
 	if (speed(ch, with) <= 0)
-		snprintf(out, sizeof(reason_text), "%s it cannot hold its part of the model, as %s it can", form, name);
+		snprintf(out, sizeof(reason_text), "%s it cannot hold its part of the model, as %s it can", layout, name);
 	else if (speed(ch, with) < speed(ch, without))
-		snprintf(out, sizeof(reason_text), "%s it would %s slower: %.1f tokens/s, %.1f as %s", form, verbs[ch->by],
+		snprintf(out, sizeof(reason_text), "%s it would %s slower: %.1f tokens/s, %.1f as %s", layout, verbs[ch->by],
 				 speed(ch, with), speed(ch, without), name);
 	else
-		snprintf(out, sizeof(reason_text), "%s it would %s as fast, but not %s: %.1f tokens/s, %.1f as %s", form,
+		snprintf(out, sizeof(reason_text), "%s it would %s as fast, but not %s: %.1f tokens/s, %.1f as %s", layout,
 				 verbs[ch->by], verbs[!ch->by], other_speed(ch, with), other_speed(ch, without), name);
 }
 
