@@ -8,7 +8,7 @@
 #define NORM_ITEMS 1 // work-items that share a row; a power of two
 #endif
 
-// Where the norm goes: rows of y of row.x columns, row.y of them true; weights and bias of as many columns.
+// The output of a norm: rows of y with row.x columns, of which row.y are true. w and bias have as many columns.
 #define NORMED global float *y, const global float *w, const global float *bias, uint2 row, float eps
 #define NORMED_ARGS y, w, bias, row, eps
 

@@ -81,7 +81,8 @@ char *evn_find_probe(void)
 
 /* ---- all that run --------------------------------------------------------------------------------------------- */
 
-static atomic_int pids[64]; /* 0: free. Of more children at a time, the rest are not killed with this process. */
+/* 0: a free entry. If there are more children, the rest are not killed with this process. */
+static atomic_int pids[64];
 
 static void enter(pid_t pid)
 {

@@ -1,8 +1,8 @@
 /* pages.c - memory for devices that compute in the host's memory, in huge pages if the system has them. A token reads
  * all weights once, from end to end. With 4 KiB pages this waits for address translation every few hundred bytes
- * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other. The
- * huge pages inside a freed buffer go back to the system at once. A chunk is freed when the driver has destroyed the
- * last of its buffers, which it does in a thread of its own choice. */
+ * (PoCL 3.1 on a virtual machine: products 10 to 25 % slower). Buffers are taken from a chunk one after the other.
+ * The huge pages inside a freed buffer go back to the system at once. A chunk is freed when the driver has destroyed
+ * the last of its buffers, which it does in a thread of its own choice. */
 #include "ocl/internal.h"
 
 #include <stdlib.h>
@@ -45,8 +45,7 @@ static evn_chunk *make_chunk(uint64_t bytes)
 	return c;
 }
 
-/* The chunk of the next buffer, which has so many bytes. A large buffer has a chunk of its own. The device's lock is
- * held. */
+/* The chunk for the next buffer of this many bytes. A large buffer has its own chunk. The device's lock is held. */
 static evn_chunk *chunk_for(evn_device *d, uint64_t bytes)
 {
 	if (bytes > CHUNK_BYTES)

@@ -1,4 +1,5 @@
-/* Keys of any bytes are found again, the first of equal ones. No choice of keys makes the table slow. */
+/* test_table.c - keys of any bytes are found again, of equal keys the first one. No choice of keys makes the table
+ * slow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

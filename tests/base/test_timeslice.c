@@ -1,5 +1,5 @@
-/* The time-slice lock between real processes: one works at a time, each gets its slice, and a process that dies
- * releases the lock. */
+/* test_timeslice.c - the time-slice lock between real processes: one works at a time, each gets its slice, and a
+ * process that dies releases the lock. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-/* fault_layer.c - an OpenCL layer that makes calls fail or return wrong results, as the variable FAULT says at that
- * moment: "skip" - kernels are accepted and never run; "build" - the compiler refuses everything; "launch" - no
- * kernel is accepted after the first FAULT_AFTER. */
+/* fault_layer.c - an OpenCL layer that makes calls fail or return wrong results. The variable FAULT says how, at the
+ * time of the call. "skip": kernels are accepted and never run. "build": the compiler refuses everything. "launch":
+ * no kernel is accepted after the first FAULT_AFTER. */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>

@@ -364,7 +364,7 @@ static void tokens_that_end_a_generation(void **state)
 	ends_with(LIST(OF(NORMAL, "<PAD>"), OF(NORMAL, "[PAD]")), NULL, "[PAD]");
 	ends_with(LIST(OF(CONTROL, "<|fim_pad|>"), OF(NORMAL, "[PAD]")), NULL, "<|fim_pad|>");
 	ends_with(LIST(OF(NORMAL, "[PAD]"), OF(CONTROL, "<padding>")), "tokenizer.ggml.fim_pad_token_id=1", "<padding>");
-	/* what ends a part of a message, or is text of another family */
+	/* tokens that end a part of a message, or that are text in another family */
 	ends_with(LIST(OF(CONTROL, "<|end|>"), OF(CONTROL, "<|call|>")), NULL, "<|end|> <|call|>");
 	ends_with(LIST(OF(CONTROL, "<|end|>"), OF(CONTROL, "<|call|>"), OF(CONTROL, "<|return|>")), NULL,
 			  "<|call|> <|return|>");
@@ -376,7 +376,7 @@ static void tokens_that_end_a_generation(void **state)
 	/* by id */
 	ends_with(LIST(OF(NORMAL, "stop"), OF(CONTROL, "<|eom_id|>")), "tokenizer.ggml.eot_token_id=0",
 			  "stop <|eom_id|>");
-	/* filling in does not end */
+	/* fill-in tokens do not end a text */
 	ends_with(LIST(OF(CONTROL, "<|fim_prefix|>"), OF(CONTROL, "<|code_suffix|>"), OF(CONTROL, "<MID>")), NULL, "");
 }
 

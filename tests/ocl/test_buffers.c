@@ -1,4 +1,5 @@
-/* Buffers that are freed: their memory stays while queued commands use it, and goes back to the system afterwards. */
+/* test_buffers.c - freed buffers: their memory stays while queued commands use it, and goes back to the system
+ * afterwards. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -14,8 +14,8 @@
 
 static evn_system *drivers;
 
-/* What is trained, and with which dropout. Granite is Llama with four scales, in SmolLM3 the fourth attention block
- * does not rotate. What differs in them is a matter of blocks: `few` cuts do. */
+/* What is trained, and with which dropout. Granite is Llama with four scales. In SmolLM3 the fourth attention block
+ * does not rotate. They differ only inside blocks, so few cuts are enough (`few`). */
 typedef struct {
 	const char *architecture;
 	float dropout;
@@ -75,7 +75,8 @@ static void put_qkv_biases(evn_gguf_writer *w, const evn_hparams *h, evn_random 
 		}
 }
 
-/* Of a made Llama for an architecture of its family: the names of hyper-parameters begin with the architecture's. */
+/* Turns the keys of a made Llama into those of an architecture of its family, whose hyper-parameters begin with the
+ * architecture's name. */
 static void put_values(evn_gguf_writer *w, const evn_gguf *g, const char *architecture)
 {
 	for (uint32_t i = 0; i < evn_gguf_n_values(g); i++) {

@@ -1,4 +1,4 @@
-/* test_trainer.c - steps of the trainer that fail: what was done stays and is counted, what was not done changes
+/* test_trainer.c - steps of the trainer that fail. Work that was done is kept and counted; other work changes
  * nothing. */
 #include "engine/harness.h"
 
