@@ -28,6 +28,7 @@ FORMATS = {
     "Q5_K": (13, 256, 176, 16),
     "Q6_K": (14, 256, 210, 18),
     "IQ4_NL": (20, 32, 18, 25),
+    "IQ4_XS": (23, 256, 136, 30),
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
@@ -36,7 +37,7 @@ _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 MIXES = {"Q4_K_M": ("Q4_K", "Q6_K", 15), "Q5_K_M": ("Q5_K", "Q6_K", 17)}
 
 # What replaces a K format if the rows are no multiple of 256.
-_FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+_FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
 
 
 def fitting_format(name, columns):
@@ -300,11 +301,28 @@ def _q5_1(x):
 _IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
 
+def _iq4_codes(x):
+    """The indexes of the values nearest to x."""
+    return np.searchsorted((_IQ4_VALUES[1:] + _IQ4_VALUES[:-1]) / 2, x).astype(np.uint8)
+
+
 def _iq4_nl(x):
     d = _signed_extreme(x) / -127
-    middles = (_IQ4_VALUES[1:] + _IQ4_VALUES[:-1]) / 2
-    q = np.searchsorted(middles, x * _inverse(d)).astype(np.uint8)
-    return np.concatenate([_half_bytes(d), _nibbles(q)], axis=1)
+    return np.concatenate([_half_bytes(d), _nibbles(_iq4_codes(x * _inverse(d)))], axis=1)
+
+
+def _iq4_xs(x):
+    g = x.reshape(len(x), 8, 32)
+    scale = _signed_extreme(g)[..., 0] / -127
+    d = (_signed_extreme(scale) / -32).astype(np.float16)
+    df = d.astype(np.float32)
+    sc = np.clip(np.rint(scale * _inverse(df)), -32, 31)
+    q = _iq4_codes(g * _inverse(df * sc)[..., None]).reshape(-1, 32)
+    s = (sc + 32).astype(np.uint8)
+    high = s >> 4
+    high = high[:, ::4] | high[:, 1::4] << 2 | high[:, 2::4] << 4 | high[:, 3::4] << 6
+    low = (s[:, ::2] & 15) | (s[:, 1::2] & 15) << 4
+    return np.concatenate([_half_bytes(d), high, low, _nibbles(q).reshape(-1, 128)], axis=1)
 
 
 def _k_affine(x, group, bits, scale_bits):
@@ -405,6 +423,7 @@ _QUANTIZERS = {
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
     "IQ4_NL": _iq4_nl,
+    "IQ4_XS": _iq4_xs,
 }
 
 

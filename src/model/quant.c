@@ -163,6 +163,22 @@ static void decode_q3_k(const uint8_t *block, float *out)
 	}
 }
 
+/* d, scales_h[2] (two bits of each group), scales_l[4] (nibbles), qs[128] as in IQ4_NL */
+static void decode_iq4_xs(const uint8_t *block, float *out)
+{
+	const uint8_t *high = block + 2, *low = block + 4;
+	const float d = half_at(block);
+	for (int group = 0; group < 8; group++) {
+		const int scale_q = (low[group / 2] >> group % 2 * 4 & 15) | (high[group / 4] >> group % 4 * 2 & 3) << 4;
+		const float scale = d * (float)(scale_q - 32);
+		const uint8_t *qs = block + 8 + group * 16;
+		for (int i = 0; i < 16; i++) {
+			out[group * 32 + i] = scale * (float)iq4_values[qs[i] & 15];
+			out[group * 32 + i + 16] = scale * (float)iq4_values[qs[i] >> 4];
+		}
+	}
+}
+
 /* The scale and minimum (6 bits each) of group 0..7, from the 12 bytes that Q4_K and Q5_K share. */
 static void k4_scale(const uint8_t *scales, int group, int *scale, int *min)
 {
@@ -239,6 +255,7 @@ static const evn_quant quants[] = {
 	{"Q4_K", "q4_k", 12, 256, 144, 256, {{2, 2}, {1, 12}, {4, 32}}, decode_q4_k},
 	{"Q5_K", "q5_k", 13, 256, 176, 256, {{2, 2}, {1, 12}, {4, 8}, {4, 32}}, decode_q5_k},
 	{"Q6_K", "q6_k", 14, 256, 210, 256, {{4, 32}, {4, 16}, {1, 16}, {2, 1}}, decode_q6_k},
+	{"IQ4_XS", "iq4_xs", 23, 256, 136, 256, {{2, 1}, {1, 6}, {4, 32}}, decode_iq4_xs},
 };
 
 size_t evn_quant_count(void) { return sizeof quants / sizeof *quants; }

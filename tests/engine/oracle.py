@@ -96,6 +96,16 @@ def _q6_k(b):
 
 IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float64)
 
+
+def _iq4_xs(b):
+    groups = np.arange(8)
+    high = b[:, 2:4].copy().view("<u2") >> 2 * groups & 3
+    low = b[:, 4 + groups // 2] >> groups % 2 * 4 & 15
+    scale = _f16(b[:, :2]) * ((low.astype(np.int64) | high.astype(np.int64) << 4) - 32)
+    values = IQ4_VALUES[_nibbles(b[:, 8:].reshape(-1, 16)).astype(np.int64)].reshape(-1, 8, 32)
+    return scale[..., None] * values
+
+
 DECODERS = {
     "F32": lambda b: np.ascontiguousarray(b).view("<f4").astype(np.float64),
     "F16": _f16,
@@ -110,7 +120,8 @@ DECODERS = {
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
-    "IQ4_NL": lambda b: _f16(b[:, :2]) * IQ4_VALUES[(_nibbles(b[:, 2:])).astype(np.int64)],
+    "IQ4_NL": lambda b: _f16(b[:, :2]) * IQ4_VALUES[_nibbles(b[:, 2:]).astype(np.int64)],
+    "IQ4_XS": _iq4_xs,
 }
 
 

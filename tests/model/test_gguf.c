@@ -353,7 +353,7 @@ static const struct {
 	{"bytes wrap", "floats", 10, 8, 1ull << 62, EVN_ERR_FORMAT, "more elements than 64 bits can count"},
 	{"row of half a block", "blocks", 10, 8, 16, EVN_ERR_FORMAT, "rows of 16 elements, Q4_0 needs a multiple of 32"},
 	{"unknown tensor type", "blocks", 26, 4, 77, EVN_ERR_UNSUPPORTED, "\"blocks\" has type 77 (unknown)"},
-	{"tensor type that is not read", "blocks", 26, 4, 23, EVN_ERR_UNSUPPORTED, "has type 23 (IQ4_XS)"},
+	{"tensor type that is not read", "blocks", 26, 4, 29, EVN_ERR_UNSUPPORTED, "has type 29 (IQ1_M)"},
 	{"removed tensor type", "blocks", 26, 4, 4, EVN_ERR_UNSUPPORTED, "has type 4 (unknown)"},
 	{"offset wraps", "floats", 22, 8, UINT64_MAX - 31, EVN_ERR_FORMAT, "tensor \"floats\" needs 12 bytes"},
 	{"offset beyond the end", "floats", 22, 8, 1 << 20, EVN_ERR_FORMAT, "tensor \"floats\" needs 12 bytes"},

@@ -126,11 +126,22 @@ static void ref_q8_0(const uint8_t *b, float *y)
 		y[i] = half_ref(b) * (float)(b[2 + i] < 128 ? b[2 + i] : b[2 + i] - 256);
 }
 
+static const float iq4_values[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 static void ref_iq4_nl(const uint8_t *b, float *y)
 {
-	static const float values[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 	for (int i = 0; i < 32; i++)
-		y[i] = half_ref(b) * values[(b[2 + i % 16] >> (i / 16 * 4)) % 16];
+		y[i] = half_ref(b) * iq4_values[(b[2 + i % 16] >> (i / 16 * 4)) % 16];
+}
+
+static void ref_iq4_xs(const uint8_t *b, float *y)
+{
+	for (int i = 0; i < 8; i++) {
+		const unsigned bits = (unsigned)(b[4 + i / 2] >> i % 2 * 4) % 16 + ((b[2] + 256u * b[3]) >> 2 * i) % 4 * 16;
+		for (int k = 0; k < 32; k++)
+			y[32 * i + k] =
+				half_ref(b) * ((float)bits - 32) * iq4_values[(b[8 + 16 * i + k % 16] >> k / 16 * 4) % 16];
+	}
 }
 
 /* The K formats as their author walks them: 128 elements at a time, with a pointer and a shift that move along. */
@@ -221,10 +232,10 @@ static const struct {
 	uint32_t gguf_type;
 	void (*decode)(const uint8_t *block, float *y);
 } references[] = {
-	{"F32", 0, ref_f32},    {"F16", 1, ref_f16},        {"BF16", 30, ref_bf16}, {"Q4_0", 2, ref_q4_0},
-	{"Q4_1", 3, ref_q4_1},  {"Q5_0", 6, ref_q5_0},      {"Q5_1", 7, ref_q5_1},  {"Q8_0", 8, ref_q8_0},
-	{"Q2_K", 10, ref_q2_k}, {"Q3_K", 11, ref_q3_k},     {"Q4_K", 12, ref_q4_k}, {"Q5_K", 13, ref_q5_k},
-	{"Q6_K", 14, ref_q6_k}, {"IQ4_NL", 20, ref_iq4_nl},
+	{"F32", 0, ref_f32},    {"F16", 1, ref_f16},        {"BF16", 30, ref_bf16},     {"Q4_0", 2, ref_q4_0},
+	{"Q4_1", 3, ref_q4_1},  {"Q5_0", 6, ref_q5_0},      {"Q5_1", 7, ref_q5_1},      {"Q8_0", 8, ref_q8_0},
+	{"Q2_K", 10, ref_q2_k}, {"Q3_K", 11, ref_q3_k},     {"Q4_K", 12, ref_q4_k},     {"Q5_K", 13, ref_q5_k},
+	{"Q6_K", 14, ref_q6_k}, {"IQ4_NL", 20, ref_iq4_nl}, {"IQ4_XS", 23, ref_iq4_xs},
 };
 #define N_FORMATS (sizeof references / sizeof *references)
 
