@@ -1,17 +1,19 @@
 /* embed.c - computes input rows on the host, because a row costs less than a launch. See embed.h. */
 #include "nn/embed.h"
 
+#include "nn/weights.h"
+
 evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error *err)
 {
-	const evn_hparams *h = g->h;
-	*out = (evn_embedding){.dim = h->dim, .n_positions = UINT32_MAX, .scale = g->embedding_scale};
-	EVN_TRY(evn_model_need(g->model, "token_embd.weight", h->dim, h->vocab, &out->tokens, err));
-	const evn_tensor *p = evn_model_find(g->model, "position_embd.weight");
-	if (!p)
-		return EVN_OK;
-	EVN_TRY(evn_model_need(g->model, "position_embd.weight", h->dim, p->shape[1], &out->positions, err));
-	if (p->shape[1] < UINT32_MAX)
-		out->n_positions = (uint32_t)p->shape[1];
+	evn_end_weights w;
+	EVN_TRY(evn_end_weights_find(&w, g, err));
+	*out = (evn_embedding){.tokens = w.tokens,
+						   .positions = w.positions,
+						   .dim = g->h->dim,
+						   .n_positions = UINT32_MAX,
+						   .scale = g->embedding_scale};
+	if (w.positions && w.positions->shape[1] < UINT32_MAX)
+		out->n_positions = (uint32_t)w.positions->shape[1];
 	return EVN_OK;
 }
 

@@ -1,5 +1,7 @@
 #include "nn/graph.h"
 
+#include "nn/weights.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +51,8 @@ evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err)
 		return evn_fail_memory(err, "model", sizeof *g);
 	*g = (evn_graph){.model = m, .h = h, .embedding_scale = 1, .logit_scale = 1, .n_classes = EVN_PLAN_VOCAB + 1};
 	evn_status s = arch->fill(g, err);
+	if (s == EVN_OK)
+		s = evn_graph_check_tensors(g, err);
 	if (s != EVN_OK) {
 		evn_graph_free(g);
 		return s;
@@ -94,19 +98,31 @@ bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem
 	return g->biased || evn_model_find(g->model, name);
 }
 
+static uint32_t parts_of(const evn_block *b)
+{
+	return b->kind == EVN_BLOCK_ATTENTION ? 3 : b->feed_forward.gated ? 2 : 1;
+}
+
+static uint32_t rows_of_part(const evn_block *b, uint32_t i)
+{
+	const bool by_group = b->kind == EVN_BLOCK_ATTENTION && i > 0;
+	return (by_group ? b->n_units / b->group : b->n_units) * b->unit_width;
+}
+
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
 {
-	const bool attends = b->kind == EVN_BLOCK_ATTENTION, fused = attends && b->in.n == 1;
-	const uint32_t n = attends ? 3 : b->in.n, n_groups = b->n_units / b->group;
-	uint32_t first = 0;
+	const uint32_t n = parts_of(b);
+	const bool fused = b->in.n < n;
+	uint32_t first = 0, all = 0;
+	for (uint32_t i = 0; i < n; i++)
+		all += rows_of_part(b, i);
 	for (uint32_t i = 0; i < n; i++) {
-		const bool by_group = attends && i > 0;
-		const uint32_t rows = (by_group ? n_groups : b->n_units) * b->unit_width;
+		const uint32_t rows = rows_of_part(b, i);
 		out[i] = (evn_row_spec){.stem = b->in.stems[fused ? 0 : i],
-								.tensor_rows = fused ? (b->n_units + 2 * n_groups) * b->unit_width : rows,
+								.tensor_rows = fused ? all : rows,
 								.first = first,
 								.width = b->unit_width,
-								.by_group = by_group};
+								.by_group = b->kind == EVN_BLOCK_ATTENTION && i > 0};
 		first += fused ? rows : 0;
 	}
 	return n;
@@ -169,6 +185,20 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer)
 					   .feed_forward = {.act = EVN_SILU, .gated = true}};
 }
 
+/* Some files hold the rows of a stack in one tensor, one matrix behind the other: q, k and v, or gate and up, which
+ * then has the name of up and twice its rows. */
+static void find_fused(const evn_graph *g, evn_block *b)
+{
+	const bool attends = b->kind == EVN_BLOCK_ATTENTION;
+	const char *fused = attends ? "attn_qkv" : "ffn_up";
+	const evn_tensor *t;
+	if (b->in.n < 2 || evn_block_tensor(g, b, b->in.stems[0], &t, NULL) == EVN_OK ||
+		evn_block_tensor(g, b, fused, &t, NULL) != EVN_OK)
+		return;
+	if (attends || t->shape[1] == 2 * (uint64_t)b->n_units)
+		b->in = (evn_stack){{fused}, 1};
+}
+
 static bool cut_alike(const evn_block *a, const evn_block *b)
 {
 	return a->kind == b->kind && a->n_units == b->n_units && a->unit_width == b->unit_width && a->group == b->group;
@@ -195,6 +225,7 @@ evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
 		return evn_fail_memory(err, "blocks", (g->n_blocks + 1u) * sizeof *more);
 	g->blocks = more;
 	more[g->n_blocks] = *b;
+	find_fused(g, &more[g->n_blocks]);
 	EVN_TRY(find_class(g, &more[g->n_blocks], err));
 	g->n_blocks++;
 	return EVN_OK;

@@ -20,7 +20,8 @@ typedef struct {
 	const char *stem;
 } evn_norm_spec;
 
-/* The stems of tensors whose rows are stacked, because they read the same input. */
+/* The stems of tensors whose rows are stacked, because they read the same input. There is one stem if a file holds
+ * the rows of all of them in one tensor. */
 typedef struct {
 	const char *stems[EVN_MATRIX_PARTS];
 	uint32_t n;
@@ -71,7 +72,8 @@ typedef struct {
 	uint32_t n_classes, class_first[EVN_PLAN_CLASSES], class_blocks[EVN_PLAN_CLASSES];
 } evn_graph;
 
-/* The graph borrows m. EVN_ERR_UNSUPPORTED lists the supported architectures. */
+/* The graph borrows m. EVN_ERR_UNSUPPORTED lists the supported architectures, or names the tensors and keys of the
+ * file that the graph does not read. */
 evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err);
 void evn_graph_free(evn_graph *g);
 /* Removes all blocks after the first n_layers. For measuring. */
@@ -92,7 +94,7 @@ typedef struct {
 	uint32_t tensor_rows, first, width;
 	bool by_group;
 } evn_row_spec;
-/* The rows of each stacked matrix, in stacking order. Returns their number. q, k and v may be one tensor. */
+/* The rows of each stacked matrix, in stacking order. Returns their number. Several may be one tensor. */
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS]);
 /* The rows that units [u.begin, u.end) need. */
 evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units);
@@ -119,7 +121,7 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
 /* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is
  * unchanged. */
 evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);
-/* Appends a block and finds its class. */
+/* Appends a block. Finds its class, and whether the file holds its stack in one tensor. */
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err);
 
 #endif

@@ -1,9 +1,10 @@
 /* shard.c - loads a shard: finds the tensors of each block and cuts them. */
 #include "nn/shard.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "nn/weights.h"
 
 /* The context for loading one block. */
 typedef struct {
@@ -13,36 +14,15 @@ typedef struct {
 	evn_error *err;
 } loader;
 
-typedef struct {
-	char text[96];
-} tensor_name;
-
-static tensor_name name_of(const loader *l, const char *stem, const char *ending)
+static evn_status load_vector(const loader *l, const evn_tensor *t, evn_buf **out)
 {
-	tensor_name n;
-	snprintf(n.text, sizeof n.text, "blk.%u.%s.%s", l->b->layer, stem, ending);
-	return n;
+	return t ? evn_vector_load(out, l->q, t, (evn_range){0, (uint32_t)t->shape[0]}, l->err) : EVN_OK;
 }
 
-static evn_status need(const loader *l, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out)
+static evn_status load_norm(const loader *l, const evn_affine *norm, evn_norm_weights *out)
 {
-	return evn_model_need(l->s->graph->model, name, cols, rows, out, l->err);
-}
-
-static evn_status load_vector(const loader *l, const char *name, uint32_t length, evn_buf **out)
-{
-	const evn_tensor *t;
-	EVN_TRY(need(l, name, length, 0, &t));
-	return evn_vector_load(out, l->q, t, (evn_range){0, length}, l->err);
-}
-
-static evn_status load_norm(const loader *l, const char *stem, evn_norm_weights *out)
-{
-	const uint32_t dim = l->s->graph->h->dim;
-	if (!stem)
-		return EVN_OK;
-	EVN_TRY(load_vector(l, name_of(l, stem, "weight").text, dim, &out->weight));
-	return l->s->graph->biased ? load_vector(l, name_of(l, stem, "bias").text, dim, &out->bias) : EVN_OK;
+	EVN_TRY(load_vector(l, norm->weight, &out->weight));
+	return load_vector(l, norm->bias, &out->bias);
 }
 
 /* Writes host values to a new vector on the device. */
@@ -52,95 +32,83 @@ static evn_status upload(const loader *l, const float *values, uint64_t n, evn_b
 	return evn_write(l->q, *out, 0, values, n * sizeof *values, l->err);
 }
 
-/* Copies entries `rows` of a vector tensor of this length to out. */
-static evn_status copy_entries(const loader *l, const char *name, uint32_t length, evn_range rows, float *out)
+/* Copies entries `rows` of a vector tensor. */
+static evn_status copy_entries(const loader *l, const evn_tensor *t, evn_range rows, float *out)
 {
-	const evn_tensor *t;
-	EVN_TRY(need(l, name, length, 0, &t));
 	float *whole = malloc(t->shape[0] * sizeof *whole);
 	if (!whole)
-		return evn_fail_memory(l->err, name, t->shape[0] * sizeof *whole);
+		return evn_fail_memory(l->err, "vector", t->shape[0] * sizeof *whole);
 	evn_tensor_row(t, 0, whole);
 	memcpy(out, whole + rows.begin, evn_range_len(rows) * sizeof *whole);
 	free(whole);
 	return EVN_OK;
 }
 
-static evn_status load_head_norms(const loader *l, evn_buf **out)
+static evn_status load_head_norms(const loader *l, const evn_tensor *const norms[2], evn_buf **out)
 {
 	const uint32_t dim = l->b->attention.head_dim, pad = (uint32_t)evn_round_up(dim, 16);
+	if (!norms[0])
+		return EVN_OK;
 	float *both = calloc(2 * (size_t)pad, sizeof *both);
 	if (!both)
 		return evn_fail_memory(l->err, "norms of heads", 2 * (size_t)pad * sizeof *both);
-	evn_status s = copy_entries(l, name_of(l, "attn_q_norm", "weight").text, dim, (evn_range){0, dim}, both);
+	evn_status s = copy_entries(l, norms[0], (evn_range){0, dim}, both);
 	if (s == EVN_OK)
-		s = copy_entries(l, name_of(l, "attn_k_norm", "weight").text, dim, (evn_range){0, dim}, both + pad);
+		s = copy_entries(l, norms[1], (evn_range){0, dim}, both + pad);
 	if (s == EVN_OK)
 		s = upload(l, both, 2 * (uint64_t)pad, out);
 	free(both);
 	return s;
 }
 
-/* The stacked rows of W_in: their sources, and their places in the matrix. */
-typedef struct {
-	uint32_t n, *offsets;
-	evn_row_spec specs[EVN_MATRIX_PARTS];
-	evn_row_block blocks[EVN_MATRIX_PARTS];
-} stacking;
-
-/* Stacks the biases like their rows. Either all of them exist or none. */
-static evn_status load_stacked_bias(const loader *l, const stacking *s, evn_matrix *m)
+/* Stacks the biases like their rows. */
+static evn_status load_stacked_bias(const loader *l, const evn_block_weights *w, const evn_row_block *blocks,
+									const uint32_t *offsets, evn_matrix *m)
 {
 	const uint64_t n = evn_round_up(m->rows, EVN_PAD);
-	if (!evn_block_has_bias(l->s->graph, l->b, s->specs[0].stem))
+	if (!w->in[0].bias)
 		return EVN_OK;
 	float *stacked = calloc(n, sizeof *stacked);
-	evn_status status = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", n * sizeof *stacked);
-	for (uint32_t i = 0; i < s->n && status == EVN_OK; i++)
-		status = copy_entries(l, name_of(l, s->specs[i].stem, "bias").text, s->specs[i].tensor_rows,
-							  s->blocks[i].rows, stacked + s->offsets[i]);
-	if (status == EVN_OK)
-		status = upload(l, stacked, n, &m->bias);
+	evn_status s = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", n * sizeof *stacked);
+	for (uint32_t i = 0; i < w->n_in && s == EVN_OK; i++)
+		s = copy_entries(l, w->in[i].bias, blocks[i].rows, stacked + offsets[i]);
+	if (s == EVN_OK)
+		s = upload(l, stacked, n, &m->bias);
 	free(stacked);
-	return status;
+	return s;
 }
 
-static evn_status load_in(const loader *l, evn_shard_block *y)
+static evn_status load_in(const loader *l, const evn_block_weights *w, evn_shard_block *y)
 {
-	stacking s = {.n = evn_block_rows(l->b, s.specs), .offsets = y->offsets};
-	for (uint32_t i = 0; i < s.n; i++) {
-		EVN_TRY(need(l, name_of(l, s.specs[i].stem, "weight").text, l->s->graph->h->dim, s.specs[i].tensor_rows,
-					 &s.blocks[i].tensor));
-		s.blocks[i].rows = evn_rows_of(&s.specs[i], l->b, y->units);
-	}
-	EVN_TRY((l->s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&y->in, l->q, s.blocks, s.n, y->offsets,
-																			  l->err));
-	return load_stacked_bias(l, &s, &y->in);
+	evn_row_block blocks[EVN_MATRIX_PARTS];
+	for (uint32_t i = 0; i < w->n_in; i++)
+		blocks[i] = (evn_row_block){w->in[i].weight, evn_rows_of(&w->rows[i], l->b, y->units)};
+	EVN_TRY((l->s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&y->in, l->q, blocks, w->n_in,
+																			  y->offsets, l->err));
+	return load_stacked_bias(l, w, blocks, y->offsets, &y->in);
 }
 
 /* Every rank holds the bias of the sum. The view decides which rank adds it. */
-static evn_status load_out(const loader *l, evn_shard_block *y)
+static evn_status load_out(const loader *l, const evn_affine *out, evn_shard_block *y)
 {
-	const uint32_t width = l->b->unit_width, dim = l->s->graph->h->dim;
-	const evn_tensor *t;
-	EVN_TRY(need(l, name_of(l, l->b->out, "weight").text, (uint64_t)l->b->n_units * width, dim, &t));
+	const uint32_t width = l->b->unit_width;
 	const evn_range columns = {y->units.begin * width, y->units.end * width};
-	EVN_TRY((l->s->plain ? evn_matrix_plain_input : evn_matrix_split_input)(&y->out, l->q, t, columns, l->err));
-	return evn_block_has_bias(l->s->graph, l->b, l->b->out)
-			   ? load_vector(l, name_of(l, l->b->out, "bias").text, dim, &y->out.bias)
-			   : EVN_OK;
+	EVN_TRY(
+		(l->s->plain ? evn_matrix_plain_input : evn_matrix_split_input)(&y->out, l->q, out->weight, columns, l->err));
+	return load_vector(l, out->bias, &y->out.bias);
 }
 
 static evn_status load_block(const loader *l, evn_shard_block *y)
 {
+	evn_block_weights w;
 	if (!evn_range_len(y->units))
 		return EVN_OK;
 	y->groups = evn_groups_of(l->b, y->units);
-	EVN_TRY(load_norm(l, l->b->norm.stem, &y->norm));
-	if (l->b->kind == EVN_BLOCK_ATTENTION && l->b->attention.qk_norm)
-		EVN_TRY(load_head_norms(l, &y->head_norms));
-	EVN_TRY(load_in(l, y));
-	return load_out(l, y);
+	EVN_TRY(evn_block_weights_find(&w, l->s->graph, l->b, l->err));
+	EVN_TRY(load_norm(l, &w.norm, &y->norm));
+	EVN_TRY(load_head_norms(l, w.head_norms, &y->head_norms));
+	EVN_TRY(load_in(l, &w, y));
+	return load_out(l, &w.out, y);
 }
 
 static evn_status count(evn_shard *s, uint64_t bytes, evn_load_progress *progress, evn_error *err)
@@ -152,32 +120,17 @@ static evn_status count(evn_shard *s, uint64_t bytes, evn_load_progress *progres
 	return atomic_load(&progress->stop) ? evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped") : EVN_OK;
 }
 
-static evn_status load_out_norm(const loader *l)
-{
-	const evn_graph *g = l->s->graph;
-	evn_buf **const to[] = {&l->s->out_norm.weight, &l->s->out_norm.bias};
-	for (int i = 0; i < (g->biased ? 2 : 1) && g->out_norm.stem; i++) {
-		char name[64];
-		snprintf(name, sizeof name, "%s.%s", g->out_norm.stem, i ? "bias" : "weight");
-		EVN_TRY(load_vector(l, name, g->h->dim, to[i]));
-	}
-	return EVN_OK;
-}
-
-static evn_status load_head(const loader *l)
+static evn_status load_ends(const loader *l)
 {
 	evn_shard *s = l->s;
-	const evn_tensor *t;
-	EVN_TRY(load_out_norm(l));
+	evn_end_weights w;
+	EVN_TRY(evn_end_weights_find(&w, s->graph, l->err));
+	EVN_TRY(load_norm(l, &w.out_norm, &s->out_norm));
 	if (!evn_range_len(s->vocab))
 		return EVN_OK;
-	EVN_TRY(evn_graph_head(s->graph, &t, l->err));
-	const evn_row_block rows = {t, s->vocab};
+	const evn_row_block rows = {w.head.weight, s->vocab};
 	EVN_TRY((s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&s->head, l->q, &rows, 1, NULL, l->err));
-	if (!evn_model_find(s->graph->model, "output.bias"))
-		return EVN_OK;
-	EVN_TRY(need(l, "output.bias", s->graph->h->vocab, 0, &t));
-	return evn_vector_load(&s->head.bias, l->q, t, s->vocab, l->err);
+	return w.head.bias ? evn_vector_load(&s->head.bias, l->q, w.head.bias, s->vocab, l->err) : EVN_OK;
 }
 
 static evn_status load(evn_shard *s, evn_queue *q, const evn_shard_part *part, evn_error *err)
@@ -191,7 +144,7 @@ static evn_status load(evn_shard *s, evn_queue *q, const evn_shard_part *part, e
 		EVN_TRY(count(s, y->in.bytes + y->out.bytes, part->progress, err));
 	}
 	s->vocab = evn_split_part(part->split, EVN_PLAN_VOCAB, 0, part->rank)->held;
-	EVN_TRY(load_head(&l));
+	EVN_TRY(load_ends(&l));
 	EVN_TRY(count(s, s->head.bytes, part->progress, err));
 	return evn_queue_finish(q, err);
 }

@@ -1,0 +1,198 @@
+#include "nn/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN_NAMES 3u
+
+/* ---- finding ----------------------------------------------------------------------------------------------------
+ */
+
+/* Of a block, or of the ends where b is NULL. */
+typedef struct {
+	const evn_graph *g;
+	const evn_block *b;
+	evn_error *err;
+} finder;
+
+typedef struct {
+	char text[96];
+} tensor_name;
+
+static tensor_name name_of(const finder *f, const char *stem, const char *ending)
+{
+	tensor_name n;
+	if (f->b)
+		snprintf(n.text, sizeof n.text, "blk.%u.%s.%s", f->b->layer, stem, ending);
+	else
+		snprintf(n.text, sizeof n.text, "%s.%s", stem, ending);
+	return n;
+}
+
+static evn_status need(const finder *f, const char *stem, const char *ending, uint64_t cols, uint64_t rows,
+					   const evn_tensor **out)
+{
+	return evn_model_need(f->g->model, name_of(f, stem, ending).text, cols, rows, out, f->err);
+}
+
+static evn_status find_norm(const finder *f, const char *stem, evn_affine *out)
+{
+	const uint32_t dim = f->g->h->dim;
+	if (!stem)
+		return EVN_OK;
+	EVN_TRY(need(f, stem, "weight", dim, 0, &out->weight));
+	return f->g->biased ? need(f, stem, "bias", dim, 0, &out->bias) : EVN_OK;
+}
+
+/* Biases of stacked rows: all of them or none. */
+static evn_status find_in(const finder *f, evn_block_weights *out)
+{
+	out->n_in = evn_block_rows(f->b, out->rows);
+	const bool biased = evn_block_has_bias(f->g, f->b, out->rows[0].stem);
+	for (uint32_t i = 0; i < out->n_in; i++) {
+		const evn_row_spec *r = &out->rows[i];
+		EVN_TRY(need(f, r->stem, "weight", f->g->h->dim, r->tensor_rows, &out->in[i].weight));
+		if (biased)
+			EVN_TRY(need(f, r->stem, "bias", r->tensor_rows, 0, &out->in[i].bias));
+	}
+	return EVN_OK;
+}
+
+static evn_status find_out(const finder *f, evn_affine *out)
+{
+	const evn_block *b = f->b;
+	const uint32_t dim = f->g->h->dim;
+	EVN_TRY(need(f, b->out, "weight", (uint64_t)b->n_units * b->unit_width, dim, &out->weight));
+	return evn_block_has_bias(f->g, b, b->out) ? need(f, b->out, "bias", dim, 0, &out->bias) : EVN_OK;
+}
+
+evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, const evn_block *b, evn_error *err)
+{
+	const finder f = {g, b, err};
+	*out = (evn_block_weights){0};
+	EVN_TRY(find_norm(&f, b->norm.stem, &out->norm));
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm) {
+		EVN_TRY(need(&f, "attn_q_norm", "weight", b->attention.head_dim, 0, &out->head_norms[0]));
+		EVN_TRY(need(&f, "attn_k_norm", "weight", b->attention.head_dim, 0, &out->head_norms[1]));
+	}
+	EVN_TRY(find_in(&f, out));
+	return find_out(&f, &out->out);
+}
+
+evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_error *err)
+{
+	const evn_hparams *h = g->h;
+	const finder f = {g, NULL, err};
+	const evn_tensor *positions = evn_model_find(g->model, "position_embd.weight");
+	*out = (evn_end_weights){0};
+	EVN_TRY(need(&f, "token_embd", "weight", h->dim, h->vocab, &out->tokens));
+	if (positions)
+		EVN_TRY(need(&f, "position_embd", "weight", h->dim, positions->shape[1], &out->positions));
+	EVN_TRY(find_norm(&f, g->out_norm.stem, &out->out_norm));
+	EVN_TRY(evn_graph_head(g, &out->head.weight, err));
+	return evn_model_find(g->model, "output.bias") ? need(&f, "output", "bias", h->vocab, 0, &out->head.bias)
+												   : EVN_OK;
+}
+
+/* ---- what is left over ------------------------------------------------------------------------------------------
+ */
+
+typedef struct {
+	const evn_gguf *file;
+	bool *is_read; /* (tensors of the file) */
+} census;
+
+static void mark(census *c, const evn_tensor *t)
+{
+	if (t)
+		c->is_read[t - evn_gguf_tensor_at(c->file, 0)] = true;
+}
+
+static void mark_affine(census *c, const evn_affine *a)
+{
+	mark(c, a->weight);
+	mark(c, a->bias);
+}
+
+static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
+{
+	evn_end_weights w;
+	EVN_TRY(evn_end_weights_find(&w, g, err));
+	mark(c, w.tokens);
+	mark(c, w.positions);
+	mark_affine(c, &w.out_norm);
+	mark_affine(c, &w.head);
+	if (g->h->rope_freq_factors)
+		mark(c, evn_model_find(g->model, "rope_freqs.weight"));
+	return EVN_OK;
+}
+
+static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, evn_error *err)
+{
+	evn_block_weights w;
+	EVN_TRY(evn_block_weights_find(&w, g, b, err));
+	mark_affine(c, &w.norm);
+	for (uint32_t i = 0; i < w.n_in; i++)
+		mark_affine(c, &w.in[i]);
+	mark_affine(c, &w.out);
+	mark(c, w.head_norms[0]);
+	mark(c, w.head_norms[1]);
+	return EVN_OK;
+}
+
+/* A checkpoint of training holds what the trainer needs to go on, beside a whole model. */
+static bool is_harmless(evn_str name)
+{
+	static const char *const beginnings[] = {"train.", "adam_m.", "adam_v."};
+	for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+		const size_t n = strlen(beginnings[i]);
+		if (name.length > n && !memcmp(name.text, beginnings[i], n))
+			return true;
+	}
+	return false;
+}
+
+static evn_status judge(const census *c, evn_error *err)
+{
+	char names[SHOWN_NAMES * 80] = "";
+	uint32_t n_foreign = 0, n_harmless = 0;
+	size_t used = 0;
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(c->file); i++) {
+		const evn_str name = evn_gguf_tensor_at(c->file, i)->name;
+		if (c->is_read[i])
+			continue;
+		if (is_harmless(name)) {
+			n_harmless++;
+			continue;
+		}
+		if (n_foreign++ < SHOWN_NAMES)
+			used += (size_t)snprintf(names + used, sizeof names - used, "%s\"%.*s\"", used ? ", " : "",
+									 (int)name.length, name.text);
+	}
+	if (n_harmless)
+		evn_log(EVN_LOG_INFO, "%s: %" PRIu32 " tensors of a checkpoint's state are not read", evn_gguf_name(c->file),
+				n_harmless);
+	if (!n_foreign)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_UNSUPPORTED,
+					"%s: %" PRIu32 " tensor%s that evener does not know in a model of this architecture: %s%s",
+					evn_gguf_name(c->file), n_foreign, n_foreign > 1 ? "s" : "", names,
+					n_foreign > SHOWN_NAMES ? ", ..." : "");
+}
+
+evn_status evn_graph_check_tensors(const evn_graph *g, evn_error *err)
+{
+	const evn_gguf *file = evn_model_gguf(g->model);
+	census c = {file, calloc(evn_gguf_n_tensors(file) + 1u, sizeof *c.is_read)};
+	if (!c.is_read)
+		return evn_fail_memory(err, evn_gguf_name(file), evn_gguf_n_tensors(file));
+	evn_status s = mark_ends(&c, g, err);
+	for (uint32_t i = 0; i < g->n_blocks && s == EVN_OK; i++)
+		s = mark_block(&c, g, &g->blocks[i], err);
+	if (s == EVN_OK)
+		s = judge(&c, err);
+	free(c.is_read);
+	return s;
+}
