@@ -20,6 +20,12 @@ EVN_API evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i);
 EVN_API void evn_model_metadata(const evn_model *m, uint32_t i, const char **key, const char **type, char *value,
 								size_t value_size);
 
+/* Whether evener can run the model; if not, err says why: the architecture, keys or tensors that it does not know. */
+EVN_API evn_status evn_model_check(const evn_model *m, evn_error *err);
+/* Metadata entry i belongs to the architecture, and evener neither reads it nor knows it to be harmless. Call it
+ * after evn_model_check. */
+EVN_API bool evn_model_key_is_unknown(const evn_model *m, uint32_t i);
+
 #ifdef __cplusplus
 }
 #endif

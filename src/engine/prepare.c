@@ -40,6 +40,7 @@ static evn_status set_limits(decision *d)
 	if (l->n_ctx > h->n_ctx_train)
 		evn_log(EVN_LOG_WARN, "context %u is longer than the %u the model was trained for", l->n_ctx, h->n_ctx_train);
 	EVN_TRY(evn_graph_make(&d->p->graph, d->m, d->err));
+	evn_model_warn_unknown_keys(d->m);
 	return evn_graph_shape(d->p->graph, *l, &d->p->shape, d->err);
 }
 

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct evn_gguf {
 	const uint8_t *start;
 	uint64_t header_bytes;
 	evn_gguf_value *values;
+	atomic_bool *asked; /* (n_values); any thread may ask */
 	evn_tensor *tensors;
 	evn_table values_by_key, tensors_by_name;
 };
@@ -367,8 +369,9 @@ static void parse(cursor *c, evn_gguf *g)
 	if (c->status != EVN_OK)
 		return;
 	g->values = calloc(n_values + 1u, sizeof *g->values);
+	g->asked = calloc(n_values + 1u, sizeof *g->asked);
 	g->tensors = calloc(n_tensors + 1u, sizeof *g->tensors);
-	if (!g->values || !g->tensors) {
+	if (!g->values || !g->asked || !g->tensors) {
 		c->status =
 			evn_fail_memory(c->err, c->name, n_values * sizeof *g->values + n_tensors * (uint64_t)sizeof *g->tensors);
 		return;
@@ -408,6 +411,7 @@ void evn_gguf_free(evn_gguf *g)
 	for (uint32_t i = 0; g->values && i < g->n_values; i++)
 		free((void *)(uintptr_t)g->values[i].strings);
 	free(g->values);
+	free(g->asked);
 	free(g->tensors);
 	evn_table_clear(&g->values_by_key);
 	evn_table_clear(&g->tensors_by_name);
@@ -429,7 +433,15 @@ const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i)
 
 const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key)
 {
-	return evn_gguf_value_at(g, evn_table_find(&g->values_by_key, key, strlen(key)));
+	const uint32_t i = evn_table_find(&g->values_by_key, key, strlen(key));
+	if (i < g->n_values)
+		atomic_store_explicit(&g->asked[i], true, memory_order_relaxed);
+	return evn_gguf_value_at(g, i);
+}
+
+bool evn_gguf_was_asked(const evn_gguf *g, uint32_t i)
+{
+	return atomic_load_explicit(&g->asked[i], memory_order_relaxed);
 }
 
 uint32_t evn_gguf_n_tensors(const evn_gguf *g) { return g->n_tensors; }

@@ -59,6 +59,8 @@ uint64_t evn_gguf_header_bytes(const evn_gguf *g); /* the bytes before the weigh
 uint32_t evn_gguf_n_values(const evn_gguf *g);
 const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i);
 const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL if absent */
+/* Whether evn_gguf_find or a typed read has asked for entry i: what nobody asks for is unknown here. */
+bool evn_gguf_was_asked(const evn_gguf *g, uint32_t i);
 uint32_t evn_gguf_n_tensors(const evn_gguf *g);
 const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
@@ -79,6 +81,9 @@ evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type elem
 						  evn_error *err);
 /* As evn_gguf_u32, or an array with one entry for each layer, all equal. EVN_ERR_UNSUPPORTED if they differ. */
 evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
+
+/* The value of a number or a bool that is no array. */
+bool evn_gguf_number(const evn_gguf_value *v, double *out);
 
 bool evn_str_is(evn_str s, const char *text);
 size_t evn_gguf_type_bytes(evn_gguf_type t);                            /* 0 for strings and arrays */

@@ -191,6 +191,19 @@ evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type elem
 	return wrong_type(g, v, key, type_names[element][1], err);
 }
 
+bool evn_gguf_number(const evn_gguf_value *v, double *out)
+{
+	number n;
+	if (v->type == EVN_GGUF_ARRAY)
+		return false;
+	if (v->type == EVN_GGUF_BOOL)
+		n.real = v->data[0];
+	else if (!read_number(v, 0, &n))
+		return false;
+	*out = n.real;
+	return true;
+}
+
 bool evn_str_is(evn_str s, const char *text) { return s.length == strlen(text) && !memcmp(s.text, text, s.length); }
 
 /* ---- values as text ------------------------------------------------------------------------------------------- */

@@ -115,24 +115,40 @@ static void read_head_dim(reader *r, evn_hparams *h)
 		fail(r, EVN_ERR_FORMAT, "at most 2^24 for all heads together", h->head_dim);
 }
 
-/* Files older than rope.scaling.type give linear scaling by a factor only. */
-static void read_rope_scaling(reader *r, evn_hparams *h)
+/* Files older than rope.scaling.type give linear scaling by a factor only. A factor of 0 stands for none. */
+static void read_rope_type(reader *r, evn_hparams *h)
 {
-	h->rope_factor = 1;
-	read_f32(r, "rope.scale_linear", 1, &h->rope_factor);
-	read_f32(r, "rope.scaling.factor", 1, &h->rope_factor);
+	static const char *const names[] = {
+		[EVN_ROPE_SCALING_NONE] = "none",
+		[EVN_ROPE_SCALING_LINEAR] = "linear",
+		[EVN_ROPE_SCALING_YARN] = "yarn",
+		[EVN_ROPE_SCALING_LONGROPE] = "longrope",
+	};
 	evn_str type = {"linear", 6};
+	h->rope_factor = 1;
+	read_f32(r, "rope.scale_linear", 0, &h->rope_factor);
+	read_f32(r, "rope.scaling.factor", 0, &h->rope_factor);
+	if (h->rope_factor <= 0)
+		h->rope_factor = 1;
 	if (r->status == EVN_OK)
 		r->status = evn_gguf_string(r->g, set_key(r, "rope.scaling.type"), &type, r->err);
-	if (evn_str_is(type, "none"))
+	uint32_t i = 0;
+	while (i < sizeof names / sizeof *names && !evn_str_is(type, names[i]))
+		i++;
+	if (i == sizeof names / sizeof *names && r->status == EVN_OK)
+		r->status =
+			evn_fail(r->err, EVN_ERR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\", expected none, linear, yarn or longrope",
+					 evn_gguf_name(r->g), r->key, (int)(type.length < 40 ? type.length : 40), type.text);
+	h->rope_scaling = (evn_rope_scaling)i;
+	if (h->rope_scaling == EVN_ROPE_SCALING_NONE)
 		h->rope_factor = 1;
-	else if (evn_str_is(type, "yarn"))
-		h->rope_scaling = EVN_ROPE_SCALING_YARN;
-	else if (!evn_str_is(type, "linear") && r->status == EVN_OK)
-		r->status = evn_fail(r->err, EVN_ERR_UNSUPPORTED, "%s: \"%s\" is not one of none, linear, yarn",
-							 evn_gguf_name(r->g), r->key);
-	else if (h->rope_factor > 1)
-		h->rope_scaling = EVN_ROPE_SCALING_LINEAR;
+	if (h->rope_scaling == EVN_ROPE_SCALING_LINEAR && h->rope_factor == 1)
+		h->rope_scaling = EVN_ROPE_SCALING_NONE;
+}
+
+static void read_rope_scaling(reader *r, evn_hparams *h)
+{
+	read_rope_type(r, h);
 	h->rope_n_ctx_orig = h->n_ctx_train;
 	read_size(r, "rope.scaling.original_context_length", &h->rope_n_ctx_orig);
 	h->rope_attn_factor = 1;
@@ -141,32 +157,48 @@ static void read_rope_scaling(reader *r, evn_hparams *h)
 	h->rope_beta_slow = 1;
 	read_f32(r, "rope.scaling.yarn_beta_slow", 0, &h->rope_beta_slow);
 	read_f32(r, "rope.scaling.yarn_beta_fast", h->rope_beta_slow, &h->rope_beta_fast);
+	h->rope_ext_factor = 1;
+	read_f32(r, "rope.scaling.yarn_ext_factor", 0, &h->rope_ext_factor);
 }
 
+/* rope_dim / 2 divisors; NULL if the file has no such tensor. */
+static const float *read_divisors(reader *r, const evn_hparams *h, const char *name)
+{
+	const evn_tensor *t = r->status == EVN_OK ? evn_gguf_find_tensor(r->g, name) : NULL;
+	const uint32_t n = h->rope_dim / 2;
+	if (!t)
+		return NULL;
+	if (t->n_dims != 1 || t->shape[0] != n) {
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" has %" PRIu64 " elements, expected %" PRIu32,
+							 evn_gguf_name(r->g), name, t->shape[0], n);
+		return NULL;
+	}
+	float *divisors = malloc(n * sizeof *divisors);
+	if (!divisors) {
+		r->status = evn_fail_memory(r->err, name, n * sizeof *divisors);
+		return NULL;
+	}
+	evn_tensor_row(t, 0, divisors);
+	for (uint32_t i = 0; i < n && r->status == EVN_OK; i++)
+		if (!isfinite(divisors[i]) || divisors[i] <= 0)
+			r->status =
+				evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" holds %g at %" PRIu32 ", expected divisors > 0",
+						 evn_gguf_name(r->g), name, (double)divisors[i], i);
+	return divisors;
+}
+
+/* Files of longrope have two tables, unless they have the one of llama3. */
 static void read_freq_factors(reader *r, evn_hparams *h)
 {
-	const evn_tensor *t = r->status == EVN_OK ? evn_gguf_find_tensor(r->g, "rope_freqs.weight") : NULL;
-	if (!t)
+	h->rope_freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS);
+	if (h->rope_freq_factors || h->rope_scaling != EVN_ROPE_SCALING_LONGROPE)
 		return;
-	const uint32_t n = h->rope_dim / 2;
-	if (t->n_dims != 1 || t->shape[0] != n) {
-		r->status = evn_fail(r->err, EVN_ERR_FORMAT,
-							 "%s: tensor \"rope_freqs.weight\" has %" PRIu64 " elements, expected %" PRIu32,
-							 evn_gguf_name(r->g), t->shape[0], n);
-		return;
-	}
-	float *factors = malloc(n * sizeof *factors);
-	h->rope_freq_factors = factors;
-	if (!factors) {
-		r->status = evn_fail_memory(r->err, "rope_freqs.weight", n * sizeof *factors);
-		return;
-	}
-	evn_tensor_row(t, 0, factors);
-	for (uint32_t i = 0; i < n && r->status == EVN_OK; i++)
-		if (!isfinite(factors[i]) || factors[i] <= 0)
-			r->status = evn_fail(r->err, EVN_ERR_FORMAT,
-								 "%s: tensor \"rope_freqs.weight\" holds %g at %" PRIu32 ", expected divisors > 0",
-								 evn_gguf_name(r->g), (double)factors[i], i);
+	h->rope_freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS_SHORT);
+	h->rope_long_factors = read_divisors(r, h, EVN_ROPE_FACTORS_LONG);
+	if (r->status == EVN_OK && (!h->rope_freq_factors || !h->rope_long_factors))
+		r->status =
+			evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing, which longrope needs",
+					 evn_gguf_name(r->g), h->rope_freq_factors ? EVN_ROPE_FACTORS_LONG : EVN_ROPE_FACTORS_SHORT);
 }
 
 static void read_rope(reader *r, evn_hparams *h)
@@ -236,5 +268,6 @@ evn_status evn_hparams_read(evn_hparams *out, const evn_gguf *g, evn_error *err)
 void evn_hparams_clear(evn_hparams *h)
 {
 	free((void *)(uintptr_t)h->rope_freq_factors);
-	h->rope_freq_factors = NULL;
+	free((void *)(uintptr_t)h->rope_long_factors);
+	h->rope_freq_factors = h->rope_long_factors = NULL;
 }

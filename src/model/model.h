@@ -5,7 +5,17 @@
 #include "model/gguf.h"
 #include "model/tokenizer.h"
 
-typedef enum { EVN_ROPE_SCALING_NONE, EVN_ROPE_SCALING_LINEAR, EVN_ROPE_SCALING_YARN } evn_rope_scaling;
+typedef enum {
+	EVN_ROPE_SCALING_NONE,
+	EVN_ROPE_SCALING_LINEAR,
+	EVN_ROPE_SCALING_YARN,
+	EVN_ROPE_SCALING_LONGROPE
+} evn_rope_scaling;
+
+/* Tensors that belong to the hyper-parameters. */
+#define EVN_ROPE_FACTORS "rope_freqs.weight"
+#define EVN_ROPE_FACTORS_SHORT "rope_factors_short.weight"
+#define EVN_ROPE_FACTORS_LONG "rope_factors_long.weight"
 
 /* The hyper-parameters that decoder families share, read from "<arch>.*" keys and checked: every size > 0, n_heads %
  * n_kv_heads == 0, rope_dim even and <= head_dim, vocab = rows of token_embd.weight. A model without layers has zeros
@@ -17,11 +27,14 @@ typedef struct {
 	float rope_base;
 	uint32_t rope_dim; /* the dimensions of a head that are rotated */
 	evn_rope_scaling rope_scaling;
-	float rope_factor;                    /* >= 1: the context is stretched by this factor; 1 for none */
-	uint32_t rope_n_ctx_orig;             /* yarn: the context before stretching */
-	float rope_attn_factor;               /* yarn: 1 if the file gives none */
+	float rope_factor;                    /* > 0: the context is stretched by this factor; 1 for none */
+	uint32_t rope_n_ctx_orig;             /* yarn, longrope: the context before stretching */
+	float rope_attn_factor;               /* of the rotated queries and keys; 1 if the file gives none */
 	float rope_beta_fast, rope_beta_slow; /* yarn: 32 and 1 if the file gives none */
-	const float *rope_freq_factors;       /* (rope_dim / 2) divisors from rope_freqs.weight (llama3), or NULL */
+	float rope_ext_factor; /* yarn: how much of the unstretched frequencies is kept; 1 if the file gives none */
+	/* (rope_dim / 2) divisors of the frequencies, or NULL: from rope_freqs.weight (llama3), or of longrope for
+	 * contexts up to n_ctx_orig and for longer ones. */
+	const float *rope_freq_factors, *rope_long_factors;
 } evn_hparams;
 
 /* *out is all zeros if this fails. evn_hparams_clear frees what it owns. */
@@ -63,6 +76,12 @@ evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char
 /* The tensor must exist and have this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err);
+
+/* EVN_ERR_UNSUPPORTED if the metadata asks for arithmetic that nobody has asked the metadata for. Call it, and the
+ * two below, when the hyper-parameters have been read and the list of blocks is filled. */
+evn_status evn_model_check_keys(const evn_model *m, evn_error *err);
+/* One warning that names the unknown entries (evener/inspect.h), if there are any. */
+void evn_model_warn_unknown_keys(const evn_model *m);
 
 /* A 64-bit key of the content that plans and profiles depend on: the headers of the file and of the adapters that
  * have been applied, not their weights. */

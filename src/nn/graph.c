@@ -1,5 +1,6 @@
 #include "nn/graph.h"
 
+#include "evener/inspect.h"
 #include "nn/weights.h"
 
 #include <math.h>
@@ -53,11 +54,21 @@ evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err)
 	evn_status s = arch->fill(g, err);
 	if (s == EVN_OK)
 		s = evn_graph_check_tensors(g, err);
+	if (s == EVN_OK)
+		s = evn_model_check_keys(m, err);
 	if (s != EVN_OK) {
 		evn_graph_free(g);
 		return s;
 	}
 	*out = g;
+	return EVN_OK;
+}
+
+evn_status evn_model_check(const evn_model *m, evn_error *err)
+{
+	evn_graph *g;
+	EVN_TRY(evn_graph_make(&g, m, err));
+	evn_graph_free(g);
 	return EVN_OK;
 }
 

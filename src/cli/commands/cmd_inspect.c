@@ -57,6 +57,19 @@ static json_t *metadata_json(const evn_model *m, uint32_t n)
 	return list;
 }
 
+static json_t *unknown_json(const evn_model *m, uint32_t n)
+{
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < n; i++) {
+		const char *key, *type;
+		char value[VALUE_SIZE];
+		evn_model_metadata(m, i, &key, &type, value, sizeof value);
+		if (evn_model_key_is_unknown(m, i))
+			json_push(&list, json_text(key));
+	}
+	return list;
+}
+
 static json_t *info_json(const evn_model_info *i)
 {
 	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "arch",
@@ -68,7 +81,8 @@ static json_t *info_json(const evn_model_info *i)
 					 (json_int_t)i->tensor_bytes, "gguf_version", (json_int_t)i->gguf_version);
 }
 
-static evn_status print_model_json(const evn_model *m, const evn_model_info *info, bool with_tensors, evn_error *err)
+static evn_status print_model_json(const evn_model *m, const evn_model_info *info, const char *problem,
+								   bool with_tensors, evn_error *err)
 {
 	type_sum sums[MAX_TYPES];
 	size_t n_types = sum_types(m, info->n_tensors, sums);
@@ -80,10 +94,9 @@ static evn_status print_model_json(const evn_model *m, const evn_model_info *inf
 		evn_tensor_info t = evn_model_tensor(m, i);
 		json_push(&tensors, tensor_json(&t));
 	}
-	json_t *more = with_tensors
-					   ? json_pack("{s:o, s:o, s:o}", "types", types, "metadata", metadata_json(m, info->n_metadata),
-								   "tensors", tensors)
-					   : json_pack("{s:o, s:o}", "types", types, "metadata", metadata_json(m, info->n_metadata));
+	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o*}", "problem", json_text(problem), "unknown_keys",
+							 unknown_json(m, info->n_metadata), "types", types, "metadata",
+							 metadata_json(m, info->n_metadata), "tensors", tensors);
 	if (!root || !more || json_object_update(root, more) != 0) {
 		json_decref(root);
 		root = NULL;
@@ -101,7 +114,7 @@ static evn_status print_metadata(const evn_model *m, uint32_t n, evn_error *err)
 		evn_model_metadata(m, i, &key, &type, value, sizeof value);
 		table_cell(&t, "  %s", key);
 		table_cell(&t, "%s", type);
-		table_cell(&t, "%s", value);
+		table_cell(&t, "%s%s", value, evn_model_key_is_unknown(m, i) ? "  (unknown to evener)" : "");
 	}
 	return table_print(&t, err);
 }
@@ -142,11 +155,13 @@ static void print_info(const char *path, const evn_model_info *i)
 }
 
 static evn_status print_model_text(const evn_model *m, const char *path, const evn_model_info *info,
-								   bool with_tensors, evn_error *err)
+								   const char *problem, bool with_tensors, evn_error *err)
 {
 	type_sum sums[MAX_TYPES];
 	size_t n_types = sum_types(m, info->n_tensors, sums);
 	print_info(path, info);
+	if (problem)
+		printf("cannot be run: %s\n", problem);
 	if (n_types > 0)
 		puts("\ntensor types");
 	for (size_t i = 0; i < n_types; i++) {
@@ -171,8 +186,10 @@ evn_status cmd_inspect(const invocation *in, evn_error *err)
 	evn_status status = evn_model_open(&model, path, err);
 	if (status == EVN_OK) {
 		evn_model_info info = evn_model_get_info(model);
-		status = s->json ? print_model_json(model, &info, s->tensors, err)
-						 : print_model_text(model, path, &info, s->tensors, err);
+		evn_error why;
+		const char *problem = evn_model_check(model, &why) == EVN_OK ? NULL : why.text;
+		status = s->json ? print_model_json(model, &info, problem, s->tensors, err)
+						 : print_model_text(model, path, &info, problem, s->tensors, err);
 	}
 	evn_model_close(model);
 	return status;
