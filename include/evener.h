@@ -101,14 +101,15 @@ typedef struct {
 	/* 0 for a vocabulary-only file and where evener does not understand the architecture's keys */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
 	uint64_t n_params, file_bytes, tensor_bytes;
-	uint32_t gguf_version, n_tensors, n_metadata;
+	uint32_t gguf_version, n_tensors, n_metadata, part, n_parts; /* part 1 of 3 of a model; 1 of 1: the whole */
 } evn_model_info;
 
-/* Opens a GGUF file (v2, v3; mapped, not read). A vocabulary-only file is enough for the tokenizer. */
+/* Opens a GGUF file (v2, v3), or by its first file a model in parts (NAME-00001-of-00003.gguf). Weights are read when
+ * they are needed; a file that has changed by then is an error. A vocabulary is enough for the tokenizer. */
 EVN_API evn_status evn_model_open(evn_model **out, const char *path, evn_error *err);
 EVN_API void evn_model_close(evn_model *m);
-/* Writes a GGUF file; an existing file is replaced atomically. A model with adapters is EVN_ERR_UNSUPPORTED: the file
- * would not hold them. */
+/* Writes a model that was made in memory as a GGUF file; an existing file is replaced atomically. EVN_ERR_UNSUPPORTED
+ * for a model that is a file already, and for one with adapters, which the file would not hold. */
 EVN_API evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err);
 /* Adds scale times a LoRA adapter (GGUF, in llama.cpp's layout) to the model's matrices, which become f32 in memory.
  * Call it before an engine is opened, at most 16 times. An adapter of another model is an error, nothing changes. */

@@ -13,6 +13,7 @@ typedef struct {
 	uint32_t n_dims;
 	uint64_t shape[4]; /* GGUF order: shape[0] is the contiguous dimension */
 	uint64_t offset_bytes, size_bytes;
+	uint32_t part; /* the file that it is in, from 1 on */
 } evn_tensor_info;
 
 EVN_API evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i);

@@ -1,4 +1,4 @@
-/* file.c - maps files, reads them whole, replaces them atomically; finds the cache folder. */
+/* file.c - reads files in pieces and whole, replaces them atomically; finds the cache folder. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -7,61 +7,117 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* Opens regular files only. A FIFO or a device could block or never end. */
-static evn_status open_regular(int *fd, uint64_t *size, const char *path, evn_error *err)
+static evn_status open_regular(int *fd, struct stat *st, const char *path, evn_error *err)
 {
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (*fd < 0)
 		return evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
-	struct stat st;
 	const char *problem = NULL;
-	if (fstat(*fd, &st) != 0)
+	if (fstat(*fd, st) != 0)
 		problem = strerror(errno);
-	else if (S_ISDIR(st.st_mode))
+	else if (S_ISDIR(st->st_mode))
 		problem = "is a folder, not a file";
-	else if (!S_ISREG(st.st_mode))
+	else if (!S_ISREG(st->st_mode))
 		problem = "is not a regular file";
-	else if (st.st_size <= 0)
+	else if (st->st_size <= 0)
 		problem = "is empty";
 	if (problem) {
 		close(*fd);
 		return evn_fail(err, EVN_ERR_FILE, "%s: %s", path, problem);
 	}
-	*size = (uint64_t)st.st_size;
 	return EVN_OK;
 }
 
-evn_status evn_map_file(evn_mapping *out, const char *path, evn_error *err)
-{
+struct evn_source {
+	char *path;
 	int fd;
-	uint64_t size = 0;
-	EVN_TRY(open_regular(&fd, &size, path, err));
-	void *data = size > SIZE_MAX ? MAP_FAILED : mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-	int why = errno;
-	close(fd); /* the mapping keeps the file open */
-	if (data == MAP_FAILED)
-		return evn_fail(err, EVN_ERR_FILE, "%s: could not map %llu bytes: %s", path, (unsigned long long)size,
-						strerror(why));
-	*out = (evn_mapping){.data = data, .size = size};
+	struct stat opened; /* as the file was then */
+};
+
+evn_status evn_source_open(evn_source **out, const char *path, evn_error *err)
+{
+	evn_source *s = calloc(1, sizeof *s);
+	char *copy = evn_strdup(path);
+	if (!s || !copy) {
+		free(s);
+		free(copy);
+		return evn_fail_memory(err, path, sizeof *s);
+	}
+	evn_status status = open_regular(&s->fd, &s->opened, path, err);
+	if (status != EVN_OK) {
+		free(s);
+		free(copy);
+		return status;
+	}
+	s->path = copy;
+	*out = s;
 	return EVN_OK;
 }
 
-void evn_unmap_file(evn_mapping *m)
+void evn_source_close(evn_source *s)
 {
-	if (m->data)
-		munmap((void *)(uintptr_t)m->data, (size_t)m->size);
-	*m = (evn_mapping){0};
+	if (!s)
+		return;
+	close(s->fd);
+	free(s->path);
+	free(s);
+}
+
+uint64_t evn_source_size(const evn_source *s) { return (uint64_t)s->opened.st_size; }
+
+/* Whoever writes into a file sets its time before its bytes. So bytes that were read before this are the old ones. */
+static evn_status check_unchanged(const evn_source *s, evn_error *err)
+{
+	struct stat now;
+	if (fstat(s->fd, &now) != 0)
+		return evn_fail(err, EVN_ERR_FILE, "%s: %s", s->path, strerror(errno));
+	if (now.st_size != s->opened.st_size)
+		return evn_fail(err, EVN_ERR_FILE,
+						"%s: the file has %lld bytes, expected the %lld that it had when it was opened", s->path,
+						(long long)now.st_size, (long long)s->opened.st_size);
+	if (now.st_mtim.tv_sec != s->opened.st_mtim.tv_sec || now.st_mtim.tv_nsec != s->opened.st_mtim.tv_nsec)
+		return evn_fail(err, EVN_ERR_FILE, "%s: the file has been written to since it was opened", s->path);
+	return EVN_OK;
+}
+
+/* Bytes of a file at an offset; fewer than n only at its end. -1: errno says why. */
+static ssize_t read_at(int fd, void *to, size_t n, uint64_t offset)
+{
+	size_t got = 0;
+	while (got < n) {
+		ssize_t more = pread(fd, (char *)to + got, n - got, (off_t)(offset + got));
+		if (more == 0)
+			break;
+		if (more > 0)
+			got += (size_t)more;
+		else if (errno != EINTR)
+			return -1;
+	}
+	return (ssize_t)got;
+}
+
+evn_status evn_source_read(const evn_source *s, uint64_t offset, void *to, size_t n, evn_error *err)
+{
+	const ssize_t got = read_at(s->fd, to, n, offset);
+	if (got < 0)
+		return evn_fail(err, EVN_ERR_FILE, "%s: %s", s->path, strerror(errno));
+	EVN_TRY(check_unchanged(s, err));
+	if ((size_t)got < n)
+		return evn_fail(err, EVN_ERR_FILE, "%s: %zu bytes expected at byte %llu, %zd found", s->path, n,
+						(unsigned long long)offset, got);
+	return EVN_OK;
 }
 
 evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err)
 {
 	int fd;
-	uint64_t file_size = 0;
-	EVN_TRY(open_regular(&fd, &file_size, path, err));
+	struct stat st;
+	EVN_TRY(open_regular(&fd, &st, path, err));
+	const uint64_t file_size = (uint64_t)st.st_size;
 	char *text = NULL;
 	evn_status s = EVN_OK;
 	if (file_size > limit)
@@ -69,16 +125,9 @@ evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limi
 					 limit);
 	else if (!(text = malloc((size_t)file_size + 1)))
 		s = evn_fail_memory(err, path, file_size + 1);
-	size_t got = 0;
-	while (s == EVN_OK && got < file_size) {
-		ssize_t n = read(fd, text + got, (size_t)file_size - got);
-		if (n > 0)
-			got += (size_t)n;
-		else if (n == 0)
-			break; /* the file became shorter meanwhile: take what is there */
-		else if (errno != EINTR)
-			s = evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
-	}
+	ssize_t got = 0; /* fewer if the file became shorter meanwhile */
+	if (s == EVN_OK && (got = read_at(fd, text, (size_t)file_size, 0)) < 0)
+		s = evn_fail(err, EVN_ERR_FILE, "%s: %s", path, strerror(errno));
 	close(fd);
 	if (s != EVN_OK) {
 		free(text);
@@ -86,7 +135,7 @@ evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limi
 	}
 	text[got] = '\0';
 	*out = text;
-	*size = got;
+	*size = (size_t)got;
 	return EVN_OK;
 }
 

@@ -85,21 +85,20 @@ static evn_status choose(evn_scorer *s, evn_split_mode asked, uint64_t n_windows
 
 /* A key of a model's content: its directory and the beginning of every tensor. Models of the same shape differ in
  * each tensor. */
-static uint64_t hash_model(uint64_t h, const evn_model *m)
+static evn_status hash_model(uint64_t *h, const evn_model *m, evn_error *err)
 {
 	const evn_gguf *g = evn_model_gguf(m);
 	uint64_t header = evn_model_fingerprint(m);
-	h = evn_hash(h, &header, sizeof header);
-	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
-		const evn_tensor *t = evn_gguf_tensor_at(g, i);
-		h = evn_hash(h, t->data, t->size_bytes < SAMPLE_BYTES ? (size_t)t->size_bytes : SAMPLE_BYTES);
-	}
-	return h;
+	*h = evn_hash(*h, &header, sizeof header);
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++)
+		EVN_TRY(evn_tensor_hash(evn_gguf_tensor_at(g, i), SAMPLE_BYTES, h, err));
+	return EVN_OK;
 }
 
-static void make_fingerprint(evn_scorer *s)
+static evn_status make_fingerprint(evn_scorer *s, evn_error *err)
 {
-	uint64_t h = hash_model(evn_hash_str(EVN_HASH_START, evn_version()), s->model);
+	uint64_t h = evn_hash_str(EVN_HASH_START, evn_version());
+	EVN_TRY(hash_model(&h, s->model, err));
 	for (uint32_t i = 0; i < s->prepared.n; i++) {
 		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i], evn_kernels_hash());
 		h = evn_hash(h, &pick, sizeof pick);
@@ -107,6 +106,7 @@ static void make_fingerprint(evn_scorer *s)
 	const uint32_t how[] = {s->info.split, s->options.activations, s->options.kv_cache, s->options.messages,
 							s->prepared.limits.n_batch};
 	s->fingerprint = evn_hash(h, how, sizeof how);
+	return EVN_OK;
 }
 
 uint64_t evn_scorer_fingerprint(const evn_scorer *s) { return s->fingerprint; }
@@ -165,7 +165,7 @@ static evn_status open_scorer(evn_scorer *s, evn_split_mode split, uint64_t n_wi
 {
 	EVN_TRY(evn_prepare(&s->prepared, s->model, &s->options, EVN_FOR_TEXT, err));
 	EVN_TRY(choose(s, split, n_windows, err));
-	make_fingerprint(s);
+	EVN_TRY(make_fingerprint(s, err));
 	uint64_t rows = LOGITS_BYTES / (evn_model_hparams(s->model)->vocab * sizeof(float)) + 1;
 	s->n_rows = rows < s->prepared.limits.n_ctx ? (uint32_t)rows : s->prepared.limits.n_ctx;
 	for (uint32_t i = 0; i < s->n_workers; i++)

@@ -144,8 +144,8 @@ static evn_status step(call *c, uint32_t n, evn_error *err)
 		return evn_fail_memory(err, "rows", n * sizeof *rows);
 	for (uint32_t i = 0; i < n; i++)
 		rows[i] = i;
-	evn_embed(&e->embedding, c->ids + c->done, n, position, s->embeddings, s->stride,
-			  s->embeddings + (uint64_t)s->stride * e->prepared.limits.n_batch);
+	evn_status status = evn_embed(&e->embedding, c->ids + c->done, n, position, s->embeddings, s->stride,
+								  s->embeddings + (uint64_t)s->stride * e->prepared.limits.n_batch, err);
 	const evn_span span = {
 		.slot = &s->slot, .n_rows = n, .position = position, .phase = c->total > 1 ? EVN_PROMPT : EVN_DECODE};
 	const evn_batch batch = {.n_rows = n,
@@ -155,7 +155,8 @@ static evn_status step(call *c, uint32_t n, evn_error *err)
 							 .n_out = c->all_logits ? n : last,
 							 .out_rows = c->all_logits ? rows : rows + n - 1,
 							 .out = c->all_logits ? c->all_logits + c->done * vocab_of(s) : s->next_logits};
-	evn_status status = evn_slot_extend(&s->slot, &e->pool, position + n, err);
+	if (status == EVN_OK)
+		status = evn_slot_extend(&s->slot, &e->pool, position + n, err);
 	if (status == EVN_OK)
 		status = evn_engine_step(e, &batch, &(evn_step_watch){go_on, c}, err);
 	for (uint32_t i = 0; i < e->n_ranks && status == EVN_OK; i++)

@@ -2,12 +2,10 @@
  * names.
  *
  * Layout: magic, version, counts; keys with typed values; tensor descriptions; padding to general.alignment; data. */
-#include "model/gguf.h"
-#include "base/table.h"
+#include "model/gguf_internal.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,28 +20,30 @@
 #define MIN_VALUE_BYTES 14u  /* key length 8, key 1, type 4, value 1 */
 #define MIN_TENSOR_BYTES 33u /* name length 8, name 1, n_dims 4, one dimension 8, type 4, offset 8 */
 
-struct evn_gguf {
-	char *name;
-	uint32_t version, n_values, n_tensors;
-	const uint8_t *start;
-	uint64_t header_bytes;
-	evn_gguf_value *values;
-	atomic_bool *asked; /* (n_values); any thread may ask */
-	evn_tensor *tensors;
-	evn_table values_by_key, tensors_by_name;
-};
-
 /* ---- the cursor ------------------------------------------------------------------------------------------------ */
 
 typedef struct {
 	const char *name;
-	const uint8_t *start, *p, *end;
+	const uint8_t *start, *p;
+	evn_gguf_bytes *bytes;
 	evn_status status; /* the first error stays; later reads give zeros */
 	evn_error *err;
 } cursor;
 
 static uint64_t position(const cursor *c) { return (uint64_t)(c->p - c->start); }
-static uint64_t remaining(const cursor *c) { return (uint64_t)(c->end - c->p); }
+static uint64_t remaining(const cursor *c) { return c->bytes->size - position(c); } /* of the file */
+
+/* Whether n bytes are at hand. If the file has more than are at hand, this is no error of the file. */
+static bool at_hand(cursor *c, uint64_t n)
+{
+	if (n <= c->bytes->available - position(c))
+		return true;
+	if (c->status == EVN_OK && n <= remaining(c)) {
+		c->bytes->incomplete = true;
+		c->status = EVN_ERR_FORMAT;
+	}
+	return false;
+}
 
 static void fail_at(cursor *c, evn_status code, uint64_t at, const char *fmt, ...) EVN_PRINTF(4, 5);
 
@@ -61,7 +61,7 @@ static void fail_at(cursor *c, evn_status code, uint64_t at, const char *fmt, ..
 
 static const uint8_t *take(cursor *c, uint64_t n, const char *field)
 {
-	if (c->status == EVN_OK && n > remaining(c))
+	if (!at_hand(c, n))
 		fail_at(c, EVN_ERR_FORMAT, position(c), "file ends inside %s: %" PRIu64 " bytes expected, %" PRIu64 " left",
 				field, n, remaining(c));
 	if (c->status != EVN_OK)
@@ -132,6 +132,8 @@ static void take_strings(cursor *c, evn_gguf_value *v, const char *field)
 				v->count, remaining(c));
 		return;
 	}
+	if (!at_hand(c, v->count * 8))
+		return;
 	evn_str *strings = malloc((size_t)(v->count ? v->count : 1) * sizeof *strings);
 	v->strings = strings;
 	if (!strings) {
@@ -203,6 +205,17 @@ static void make_index(cursor *c, evn_table *index, evn_key_fn key, const void *
 			fail_at(c, EVN_ERR_FORMAT, (uint64_t)((const uint8_t *)name.data - c->start), "%s \"%.*s\" appears twice",
 					what, (int)(name.size < 100 ? name.size : 100), (const char *)name.data);
 	}
+}
+
+evn_status evn_gguf_index_tensors(evn_gguf *g, const evn_tensor **twice, evn_error *err)
+{
+	*twice = NULL;
+	evn_table_clear(&g->tensors_by_name);
+	EVN_TRY(evn_table_create(&g->tensors_by_name, g->n_tensors, tensor_name, g->tensors, g->name, err));
+	for (uint32_t i = 0; i < g->n_tensors && !*twice; i++)
+		if (!evn_table_add(&g->tensors_by_name, i))
+			*twice = &g->tensors[i];
+	return EVN_OK;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------------------------- */
@@ -302,7 +315,7 @@ static void check_overlaps(cursor *c, const evn_gguf *g)
 /* Turns offsets in the data into offsets in the file, and checks them against its end. */
 static void place_tensors(cursor *c, evn_gguf *g, uint64_t alignment)
 {
-	uint64_t size = (uint64_t)(c->end - c->start), data = evn_round_up(position(c), alignment);
+	const uint64_t size = c->bytes->size, data = evn_round_up(position(c), alignment);
 	g->header_bytes = position(c);
 	for (uint32_t i = 0; i < g->n_tensors && c->status == EVN_OK; i++) {
 		evn_tensor *t = &g->tensors[i];
@@ -313,7 +326,7 @@ static void place_tensors(cursor *c, evn_gguf *g, uint64_t alignment)
 					"tensor \"%.*s\" needs %" PRIu64 " bytes, the file ends at byte %" PRIu64 ": data missing",
 					(int)t->name.length, t->name.text, t->size_bytes, size);
 		else
-			t->data = c->start + t->offset_bytes;
+			t->data = c->bytes->available == size ? c->start + t->offset_bytes : NULL;
 	}
 	check_overlaps(c, g);
 }
@@ -386,15 +399,16 @@ static void parse(cursor *c, evn_gguf *g)
 	place_tensors(c, g, alignment);
 }
 
-evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data, uint64_t size, evn_error *err)
+evn_status evn_gguf_parse_bytes(evn_gguf **out, const char *name, evn_gguf_bytes *bytes, evn_error *err)
 {
 	evn_gguf *g = calloc(1, sizeof *g);
 	if (!g || !(g->name = evn_strdup(name))) {
 		evn_gguf_free(g);
 		return evn_fail_memory(err, name, sizeof *g);
 	}
-	g->start = data;
-	cursor c = {.name = g->name, .start = data, .p = data, .end = data + size, .err = err};
+	g->start = bytes->data;
+	g->size_bytes = bytes->size;
+	cursor c = {.name = g->name, .start = bytes->data, .p = bytes->data, .bytes = bytes, .err = err};
 	parse(&c, g);
 	if (c.status != EVN_OK) {
 		evn_gguf_free(g);
@@ -402,6 +416,11 @@ evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data,
 	}
 	*out = g;
 	return EVN_OK;
+}
+
+evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data, uint64_t size, evn_error *err)
+{
+	return evn_gguf_parse_bytes(out, name, &(evn_gguf_bytes){data, size, size, false}, err);
 }
 
 void evn_gguf_free(evn_gguf *g)
@@ -415,6 +434,11 @@ void evn_gguf_free(evn_gguf *g)
 	free(g->tensors);
 	evn_table_clear(&g->values_by_key);
 	evn_table_clear(&g->tensors_by_name);
+	for (uint32_t i = 0; i < g->n_parts; i++)
+		evn_gguf_free(g->parts[i]);
+	free(g->parts);
+	evn_source_close(g->source);
+	free(g->header);
 	free(g->name);
 	free(g);
 }
@@ -462,10 +486,5 @@ void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values)
 	mine->quant = evn_quant_by_name("F32");
 	mine->size_bytes = mine->shape[0] * mine->shape[1] * mine->shape[2] * mine->shape[3] * sizeof *values;
 	mine->data = (const uint8_t *)values;
-}
-
-void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out)
-{
-	const uint64_t row_bytes = t->shape[0] / t->quant->block_len * t->quant->block_bytes;
-	evn_dequantize(t->quant, t->data + row * row_bytes, out, t->shape[0]);
+	mine->source = NULL;
 }

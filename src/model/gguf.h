@@ -1,5 +1,5 @@
-/* gguf.h - parses a GGUF file (v2, v3) in memory. Nothing in it is trusted: every length, count, type and offset is
- * checked against the file before use. An error names the file, the field and the byte. */
+/* gguf.h - parses a GGUF file (v2, v3), in memory or on disk. Nothing in it is trusted: every length, count, type and
+ * offset is checked against the file before use. An error names the file, the field and the byte. */
 #ifndef EVN_GGUF_H
 #define EVN_GGUF_H
 
@@ -22,7 +22,7 @@ typedef enum {
 	EVN_GGUF__COUNT
 } evn_gguf_type;
 
-/* Not NUL-terminated; points into the mapped file. */
+/* Not NUL-terminated; points into the file's directory. */
 typedef struct {
 	const char *text;
 	uint64_t length;
@@ -42,19 +42,31 @@ typedef struct {
 	const evn_quant *quant;
 	uint32_t n_dims;
 	uint64_t shape[4];     /* shape[0] is contiguous (columns), shape[1] are rows; unused ones are 1 */
-	uint64_t offset_bytes; /* from the start of the file */
+	uint64_t offset_bytes; /* from the start of its file */
 	uint64_t size_bytes;
-	const uint8_t *data;
+	const uint8_t *data;      /* NULL: the bytes are in the file, and evn_tensor_bytes reads them */
+	const evn_source *source; /* that file; NULL if data is not */
+	uint32_t part;            /* of the model, from 0 on */
 } evn_tensor;
 
 typedef struct evn_gguf evn_gguf;
 
 /* data must outlive *out. `name` is the file's path, for messages. */
 evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data, uint64_t size, evn_error *err);
+/* Opens the file at path and reads its directory: what is before the weights. */
+evn_status evn_gguf_open(evn_gguf **out, const char *path, evn_error *err);
+/* Opens the other parts of a model that is in several files, and takes in their tensors. g, from evn_gguf_open, must
+ * be the first part; otherwise, or if a part is missing or foreign, the error says so and g stays as it is. */
+evn_status evn_gguf_join(evn_gguf *g, evn_error *err);
 void evn_gguf_free(evn_gguf *g);
 const char *evn_gguf_name(const evn_gguf *g);
 uint32_t evn_gguf_version(const evn_gguf *g);
 uint64_t evn_gguf_header_bytes(const evn_gguf *g); /* the bytes before the weights */
+uint64_t evn_gguf_size(const evn_gguf *g);         /* of the file, or of the parts that are joined */
+/* A hash of the directory and of the sizes, of all parts that are joined. */
+uint64_t evn_gguf_hash(const evn_gguf *g, uint64_t h);
+/* Which part of how many a file says to be: from 1 on; 1 of 1 is a whole model. */
+evn_status evn_gguf_part(const evn_gguf *g, uint32_t *part, uint32_t *n_parts, evn_error *err);
 
 uint32_t evn_gguf_n_values(const evn_gguf *g);
 const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i);
@@ -66,8 +78,13 @@ const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
 /* Gives t, a tensor of g, these f32 values in place of those in the file. They must outlive g. */
 void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values);
-/* out[cols] = row `row` of a two-dimensional tensor, or a whole one-dimensional one, in f32. */
-void evn_tensor_row(const evn_tensor *t, uint64_t row, float *out);
+/* Bytes [offset, offset + n) of the tensor's blocks. *out is in memory, or scratch, which has room for n bytes. */
+evn_status evn_tensor_bytes(const evn_tensor *t, uint64_t offset, uint64_t n, uint8_t *scratch, const uint8_t **out,
+							evn_error *err);
+/* out (n, cols) = rows [first, first + n) in f32. A one-dimensional tensor is one row. */
+evn_status evn_tensor_rows(const evn_tensor *t, uint64_t first, uint64_t n, float *out, evn_error *err);
+/* The hash of its first n bytes, or of all if there are fewer. */
+evn_status evn_tensor_hash(const evn_tensor *t, uint64_t n, uint64_t *h, evn_error *err);
 
 /* Typed reads. If the key is absent, *out keeps its value (the default) and the result is EVN_OK. A wrong type, or a
  * value outside the range of the target, is EVN_ERR_FORMAT, and the message names both types. Any integer type is

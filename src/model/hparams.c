@@ -178,7 +178,7 @@ static const float *read_divisors(reader *r, const evn_hparams *h, const char *n
 		r->status = evn_fail_memory(r->err, name, n * sizeof *divisors);
 		return NULL;
 	}
-	evn_tensor_row(t, 0, divisors);
+	r->status = evn_tensor_rows(t, 0, 1, divisors, r->err);
 	for (uint32_t i = 0; i < n && r->status == EVN_OK; i++)
 		if (!isfinite(divisors[i]) || divisors[i] <= 0)
 			r->status =

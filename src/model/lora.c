@@ -10,8 +10,9 @@
 #define SUFFIX_A ".lora_a"
 #define SUFFIX_B ".lora_b"
 
+#define EMBEDDING "token_embd.weight"
+
 typedef struct {
-	evn_mapping file;
 	evn_gguf *gguf;
 	float alpha;
 } adapter;
@@ -31,8 +32,7 @@ static evn_status open_adapter(adapter *a, const char *path, const evn_model *m,
 {
 	const evn_hparams *h;
 	EVN_TRY(evn_model_require_hparams(m, &h, err));
-	EVN_TRY(evn_map_file(&a->file, path, err));
-	EVN_TRY(evn_gguf_parse(&a->gguf, path, a->file.data, a->file.size, err));
+	EVN_TRY(evn_gguf_open(&a->gguf, path, err));
 	EVN_TRY(need_string(a, "general.type", "adapter", strlen("adapter"), err));
 	EVN_TRY(need_string(a, "adapter.type", "lora", strlen("lora"), err));
 	EVN_TRY(need_string(a, "general.architecture", h->arch.text, (size_t)h->arch.length, err));
@@ -50,8 +50,12 @@ static size_t stem_length(evn_str name, const char *suffix)
 	return ends ? (size_t)name.length - n : 0;
 }
 
+/* W (rows, columns) += scale left right. The usual B is left (rows, rank) and A right (rank, columns). An embedding
+ * is looked up, not multiplied: llama.cpp keeps its A as left (rows, rank) and its B as right transposed (columns,
+ * rank). */
 typedef struct {
-	const evn_tensor *w, *a, *b;
+	const evn_tensor *w, *left, *right;
+	bool of_embedding;
 } addition;
 
 static const evn_tensor *find(const evn_gguf *g, evn_str name, size_t stem, const char *suffix)
@@ -62,53 +66,98 @@ static const evn_tensor *find(const evn_gguf *g, evn_str name, size_t stem, cons
 	return t;
 }
 
+static uint64_t rank_of(const addition *d) { return d->left->shape[0]; }
+
+static bool has_shape(const evn_tensor *t, uint64_t columns, uint64_t rows)
+{
+	return t->n_dims == 2 && t->shape[0] == columns && t->shape[1] == rows;
+}
+
+static bool fits(const addition *d)
+{
+	const uint64_t columns = d->w->shape[0], rows = d->w->shape[1], rank = rank_of(d);
+	return has_shape(d->left, rank, rows) &&
+		   (d->of_embedding ? has_shape(d->right, rank, columns) : has_shape(d->right, columns, rank));
+}
+
 /* Finds the three matrices that belong to tensor i of the adapter. */
 static evn_status match(const adapter *a, const evn_model *m, uint32_t i, addition *out, evn_error *err)
 {
-	evn_str name = evn_gguf_tensor_at(a->gguf, i)->name;
+	const evn_str name = evn_gguf_tensor_at(a->gguf, i)->name;
+	const evn_gguf *of = evn_model_gguf(m);
 	size_t stem = stem_length(name, SUFFIX_A);
 	if (!stem)
 		stem = stem_length(name, SUFFIX_B);
-	*out = (addition){find(evn_model_gguf(m), name, stem, ""), find(a->gguf, name, stem, SUFFIX_A),
-					  find(a->gguf, name, stem, SUFFIX_B)};
+	const bool of_embedding = stem == strlen(EMBEDDING) && !memcmp(name.text, EMBEDDING, stem);
+	const evn_tensor *half_a = find(a->gguf, name, stem, SUFFIX_A), *half_b = find(a->gguf, name, stem, SUFFIX_B);
+	*out = (addition){.w = find(of, name, stem ? stem : (size_t)name.length, ""),
+					  .left = of_embedding ? half_a : half_b,
+					  .right = of_embedding ? half_b : half_a,
+					  .of_embedding = of_embedding};
 	const char *problem = NULL;
-	if (!stem || !out->w || out->w->n_dims != 2)
-		problem = "belongs to no matrix of the model";
-	else if (!out->a || !out->b)
+	if (!stem)
+		problem = out->w ? "would replace a tensor of the model, expected low-rank additions to matrices"
+						 : "is no half of a low-rank addition (" SUFFIX_A ", " SUFFIX_B ")";
+	else if (!out->w)
+		problem = "belongs to no tensor of the model";
+	else if (out->w->n_dims != 2)
+		problem = "belongs to a norm or another vector of the model, expected a matrix";
+	else if (!half_a || !half_b)
 		problem = "lacks its other half";
-	else if (out->a->n_dims != 2 || out->b->n_dims != 2 || out->a->shape[0] != out->w->shape[0] ||
-			 out->b->shape[1] != out->w->shape[1] || out->a->shape[1] != out->b->shape[0])
+	else if (!fits(out))
 		problem = "does not have the shape that the model's matrix asks for";
 	if (!problem)
 		return EVN_OK;
 	return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%.*s\" %s (%s)", evn_gguf_name(a->gguf),
-					(int)(name.length < 80 ? name.length : 80), name.text, problem, evn_gguf_name(evn_model_gguf(m)));
+					(int)(name.length < 80 ? name.length : 80), name.text, problem, evn_gguf_name(of));
 }
 
-/* sum[columns] = row r of W + scale B A. a is (rank, columns); row has room for one row of B. */
-static void add_row(const addition *d, uint64_t r, float scale, const float *a, float *row, float *sum)
+/* sum (rows, columns) += by left right */
+static void add_product(const addition *d, float by, const float *left, const float *right, float *sum)
 {
-	const uint64_t columns = d->w->shape[0], rank = d->a->shape[1];
-	evn_tensor_row(d->w, r, sum);
-	evn_tensor_row(d->b, r, row);
-	for (uint64_t k = 0; k < rank; k++) {
-		const float by = scale * row[k], *from = a + k * columns;
+	const uint64_t columns = d->w->shape[0], rows = d->w->shape[1], rank = rank_of(d);
+	for (uint64_t r = 0; r < rows; r++, sum += columns, left += rank)
+		for (uint64_t k = 0; k < rank; k++) {
+			const float scaled = by * left[k], *from = right + k * columns;
+			for (uint64_t c = 0; c < columns; c++)
+				sum[c] += scaled * from[c];
+		}
+}
+
+static evn_status read_right(const addition *d, float *out, evn_error *err)
+{
+	const uint64_t columns = d->w->shape[0], rank = rank_of(d);
+	if (!d->of_embedding)
+		return evn_tensor_rows(d->right, 0, rank, out, err);
+	float *transposed = malloc(rank * columns * sizeof *transposed);
+	if (!transposed)
+		return evn_fail_memory(err, "adapter", rank * columns * sizeof *transposed);
+	const evn_status s = evn_tensor_rows(d->right, 0, columns, transposed, err);
+	for (uint64_t k = 0; k < rank && s == EVN_OK; k++)
 		for (uint64_t c = 0; c < columns; c++)
-			sum[c] += by * from[c];
-	}
+			out[k * columns + c] = transposed[c * rank + k];
+	free(transposed);
+	return s;
 }
 
 static evn_status merge(evn_model *m, const adapter *ad, const addition *d, float scale, evn_error *err)
 {
-	const uint64_t columns = d->w->shape[0], rows = d->w->shape[1], rank = d->a->shape[1];
+	const uint64_t columns = d->w->shape[0], rows = d->w->shape[1], rank = rank_of(d);
 	const float by = scale * (ad->alpha != 0 ? ad->alpha / (float)rank : 1);
-	float *sum = malloc(rows * columns * sizeof *sum), *a = malloc((rank * columns + rank) * sizeof *a);
-	evn_status s = sum && a ? EVN_OK : evn_fail_memory(err, "adapter", (rows + rank) * columns * sizeof *sum);
-	for (uint64_t k = 0; k < rank && s == EVN_OK; k++)
-		evn_tensor_row(d->a, k, a + k * columns);
-	for (uint64_t r = 0; r < rows && s == EVN_OK; r++)
-		add_row(d, r, by, a, a + rank * columns, sum + r * columns);
-	free(a);
+	float *sum = malloc(rows * columns * sizeof *sum), *halves = malloc((rows + columns) * rank * sizeof *halves);
+	evn_status s =
+		sum && halves ? EVN_OK : evn_fail_memory(err, "adapter", (rows * columns + (rows + columns) * rank) * 4);
+	if (s == EVN_OK)
+		s = evn_tensor_rows(d->w, 0, rows, sum, err);
+	if (s == EVN_OK)
+		s = evn_tensor_rows(d->left, 0, rows, halves, err);
+	if (s == EVN_OK)
+		s = read_right(d, halves + rows * rank, err);
+	if (s == EVN_OK)
+		add_product(d, by, halves, halves + rows * rank, sum);
+	free(halves);
+	if (s == EVN_OK && d->of_embedding)
+		s = evn_model_untie(m, err);
 	if (s == EVN_OK)
 		s = evn_model_replace(m, d->w, sum, err);
 	if (s != EVN_OK)
@@ -122,8 +171,7 @@ static evn_status apply(adapter *a, evn_model *m, const char *path, float scale,
 	EVN_TRY(open_adapter(a, path, m, err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) /* check all, before the first is changed */
 		EVN_TRY(match(a, m, i, &d, err));
-	EVN_TRY(evn_model_note_adapter(
-		m, path, evn_hash(EVN_HASH_START, a->file.data, (size_t)evn_gguf_header_bytes(a->gguf)), err));
+	EVN_TRY(evn_model_note_adapter(m, path, evn_gguf_hash(a->gguf, EVN_HASH_START), err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) {
 		if (!stem_length(evn_gguf_tensor_at(a->gguf, i)->name, SUFFIX_A))
 			continue;
@@ -140,7 +188,6 @@ evn_status evn_model_apply_adapter(evn_model *m, const char *path, double scale,
 		return evn_fail(err, EVN_ERR_USAGE, "%s: scale %g is not a number", path, scale);
 	evn_status s = apply(&a, m, path, (float)scale, err);
 	evn_gguf_free(a.gguf);
-	evn_unmap_file(&a.file);
 	return s;
 }
 

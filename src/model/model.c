@@ -1,4 +1,4 @@
-/* model.c - an open model file: the mapping, what was parsed from it, and C strings of its names for callers. */
+/* model.c - an open model: the file or files, what was parsed from them, and C strings of names for callers. */
 #include "model/model.h"
 #include "evener/inspect.h"
 
@@ -9,8 +9,8 @@
 #include <string.h>
 
 struct evn_model {
-	evn_mapping file;
-	bool in_memory; /* file.data is malloc'd, not a mapped file */
+	uint8_t *memory; /* the whole file; NULL where it is on disk */
+	size_t memory_bytes;
 	evn_gguf *gguf;
 	char *strings; /* all names below, NUL-terminated, one after the other */
 	const char **keys, **tensor_names;
@@ -19,6 +19,7 @@ struct evn_model {
 	evn_error hparams_error; /* why there are none; code EVN_OK if there are */
 	pthread_mutex_t lock;    /* guards tokenizer */
 	evn_tokenizer *tokenizer;
+	evn_tensor *head; /* the embedding as it was, where it is the output matrix too and has been replaced */
 	float **replaced; /* (n_replaced) weights that replace those of the file */
 	size_t n_replaced;
 	char *adapters[EVN_MAX_ADAPTERS]; /* files */
@@ -67,7 +68,7 @@ static evn_status copy_names(evn_model *m, evn_error *err)
 	return EVN_OK;
 }
 
-/* data NULL: map the file at name. */
+/* data NULL: the file at name. */
 static evn_status open_model(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err)
 {
 	evn_model *m = calloc(1, sizeof *m);
@@ -76,18 +77,18 @@ static evn_status open_model(evn_model **out, const char *name, uint8_t *data, s
 		return evn_fail_memory(err, name, sizeof *m);
 	}
 	pthread_mutex_init(&m->lock, NULL);
-	m->in_memory = data != NULL;
-	m->file = (evn_mapping){data, size};
-	evn_status s = data ? EVN_OK : evn_map_file(&m->file, name, err);
-	if (s == EVN_OK)
-		s = evn_gguf_parse(&m->gguf, name, m->file.data, m->file.size, err);
+	m->memory = data;
+	m->memory_bytes = size;
+	evn_status s = data ? evn_gguf_parse(&m->gguf, name, data, size, err) : evn_gguf_open(&m->gguf, name, err);
+	/* Errors from here on are reported when the hyper-parameters are needed. */
+	if (s == EVN_OK && evn_gguf_join(m->gguf, &m->hparams_error) == EVN_OK)
+		evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error);
 	if (s == EVN_OK)
 		s = copy_names(m, err);
 	if (s != EVN_OK) {
 		evn_model_close(m);
 		return s;
 	}
-	evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error); /* an error is reported when they are needed */
 	*out = m;
 	return EVN_OK;
 }
@@ -102,7 +103,7 @@ evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *dat
 	return open_model(out, name, data, size, err);
 }
 
-const char *evn_model_path(const evn_model *m) { return m->in_memory ? NULL : evn_gguf_name(m->gguf); }
+const char *evn_model_path(const evn_model *m) { return m->memory ? NULL : evn_gguf_name(m->gguf); }
 
 uint32_t evn_model_adapters(const evn_model *m, const char *const **paths)
 {
@@ -128,7 +129,10 @@ evn_status evn_model_save(const evn_model *m, const char *path, evn_error *err)
 	if (m->n_adapters)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: an adapter has been applied to %s, a file would be without it",
 						path, evn_gguf_name(m->gguf));
-	return evn_write_file(path, m->file.data, (size_t)m->file.size, err);
+	if (!m->memory)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: the model is a file already: %s", path,
+						evn_gguf_name(m->gguf));
+	return evn_write_file(path, m->memory, m->memory_bytes, err);
 }
 
 evn_status evn_model_replace(evn_model *m, const evn_tensor *t, float *values, evn_error *err)
@@ -142,6 +146,23 @@ evn_status evn_model_replace(evn_model *m, const evn_tensor *t, float *values, e
 	return EVN_OK;
 }
 
+evn_status evn_model_untie(evn_model *m, evn_error *err)
+{
+	if (m->head || evn_model_find(m, "output.weight"))
+		return EVN_OK;
+	m->head = malloc(sizeof *m->head);
+	if (!m->head)
+		return evn_fail_memory(err, evn_gguf_name(m->gguf), sizeof *m->head);
+	*m->head = *evn_model_find(m, "token_embd.weight");
+	return EVN_OK;
+}
+
+const evn_tensor *evn_model_head(const evn_model *m)
+{
+	const evn_tensor *own = evn_model_find(m, "output.weight");
+	return own ? own : m->head ? m->head : evn_model_find(m, "token_embd.weight");
+}
+
 void evn_model_close(evn_model *m)
 {
 	if (!m)
@@ -149,6 +170,7 @@ void evn_model_close(evn_model *m)
 	for (size_t i = 0; i < m->n_replaced; i++)
 		free(m->replaced[i]);
 	free(m->replaced);
+	free(m->head);
 	for (uint32_t i = 0; i < m->n_adapters; i++)
 		free(m->adapters[i]);
 	evn_tokenizer_free(m->tokenizer);
@@ -158,16 +180,15 @@ void evn_model_close(evn_model *m)
 	free(m->tensor_names);
 	free(m->strings);
 	evn_gguf_free(m->gguf);
-	if (m->in_memory)
-		free((void *)(uintptr_t)m->file.data);
-	else
-		evn_unmap_file(&m->file);
+	free(m->memory);
 	free(m);
 }
 
 evn_model_info evn_model_get_info(const evn_model *m)
 {
 	const evn_hparams *h = &m->hparams;
+	uint32_t part = 1, n_parts = 1;
+	evn_gguf_part(m->gguf, &part, &n_parts, NULL);
 	evn_model_info info = {
 		.arch = m->arch,
 		.name = m->name,
@@ -179,12 +200,14 @@ evn_model_info evn_model_get_info(const evn_model *m)
 		.head_dim = h->head_dim,
 		.vocab = h->vocab,
 		.n_ctx_train = h->n_ctx_train,
-		.file_bytes = m->file.size,
+		.file_bytes = evn_gguf_size(m->gguf),
+		.part = part,
+		.n_parts = n_parts,
 		.gguf_version = evn_gguf_version(m->gguf),
 		.n_tensors = evn_gguf_n_tensors(m->gguf),
 		.n_metadata = evn_gguf_n_values(m->gguf),
 	};
-	for (uint32_t i = 0; i < info.n_tensors; i++) { /* tensors do not overlap, so the file bounds the sums */
+	for (uint32_t i = 0; i < info.n_tensors; i++) { /* tensors do not overlap, so the files bound the sums */
 		const evn_tensor *t = evn_gguf_tensor_at(m->gguf, i);
 		info.n_params += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
 		info.tensor_bytes += t->size_bytes;
@@ -202,6 +225,7 @@ evn_tensor_info evn_model_tensor(const evn_model *m, uint32_t i)
 	info.type = t->quant->name;
 	info.n_dims = t->n_dims;
 	memcpy(info.shape, t->shape, sizeof info.shape);
+	info.part = t->part + 1;
 	info.offset_bytes = t->offset_bytes;
 	info.size_bytes = t->size_bytes;
 	return info;
@@ -259,26 +283,28 @@ evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char
 	return *out ? EVN_OK : fail_missing(m, name, err);
 }
 
+evn_status evn_model_check_shape(const evn_model *m, const evn_tensor *t, uint64_t cols, uint64_t rows,
+								 evn_error *err)
+{
+	const uint64_t rows_expected = rows ? rows : 1;
+	if (t->shape[0] == cols && t->shape[1] == rows_expected && t->shape[2] == 1 && t->shape[3] == 1)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FORMAT,
+					"%s: tensor \"%.*s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRIu64
+					", %" PRIu64 "]",
+					evn_gguf_name(m->gguf), (int)t->name.length, t->name.text, t->shape[0], t->shape[1], t->shape[2],
+					t->shape[3], cols, rows_expected);
+}
+
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err)
 {
-	const evn_tensor *t = evn_model_find(m, name);
-	const uint64_t rows_expected = rows ? rows : 1;
-	if (!t)
-		return fail_missing(m, name, err);
-	if (t->shape[0] != cols || t->shape[1] != rows_expected || t->shape[2] != 1 || t->shape[3] != 1)
-		return evn_fail(err, EVN_ERR_FORMAT,
-						"%s: tensor \"%s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
-						"], expected [%" PRIu64 ", %" PRIu64 "]",
-						evn_gguf_name(m->gguf), name, t->shape[0], t->shape[1], t->shape[2], t->shape[3], cols,
-						rows_expected);
-	*out = t;
-	return EVN_OK;
+	*out = evn_model_find(m, name);
+	return *out ? evn_model_check_shape(m, *out, cols, rows, err) : fail_missing(m, name, err);
 }
 
 uint64_t evn_model_fingerprint(const evn_model *m)
 {
-	uint64_t h = evn_hash(EVN_HASH_START, &m->file.size, sizeof m->file.size);
-	h = evn_hash(h, m->file.data, (size_t)evn_gguf_header_bytes(m->gguf));
+	const uint64_t h = evn_gguf_hash(m->gguf, EVN_HASH_START);
 	return m->n_adapters ? evn_hash(h, &m->adapter_headers, sizeof m->adapter_headers) : h;
 }

@@ -31,17 +31,19 @@
 	"|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}"              \
 	"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 /* Cased letters, as the deepseek-llm tokenizer lists them. */
-#define DEEPSEEK_LETTERS                                                                                                                                                                                                       \
-	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-"                                                                    \
-	"ἕἘ-"                                                                                                                                                                                                                  \
-	"Ἕἠ-"                                                                                                                                                                                                                  \
-	"ὅὈ-"                                                                                                                                                                                                                  \
-	"Ὅὐ-"                                                                                                                                                                                                                  \
-	"ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-" \
-	"ꞎꭰ-"                                                                                                                                                                                                                  \
-	"ꮿﬀ-"                                                                                                                                                                                                                  \
-	"ﬆﬓ-"                                                                                                                                                                                                                  \
-	"ﬗＡ-"                                                                                                                                                                                                                  \
+#define DEEPSEEK_LETTERS                                                                                                                                                                                                \
+	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-"                                                                    \
+	"ᶚḀ-"                                                                                                                                                                                                           \
+	"ἕἘ-"                                                                                                                                                                                                           \
+	"Ἕἠ-"                                                                                                                                                                                                           \
+	"ὅὈ-"                                                                                                                                                                                                           \
+	"Ὅὐ-"                                                                                                                                                                                                           \
+	"ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-" \
+	"ꞇꞋ-"                                                                                                                                                                                                           \
+	"ꞎꭰ-"                                                                                                                                                                                                           \
+	"ꮿﬀ-"                                                                                                                                                                                                           \
+	"ﬆﬓ-"                                                                                                                                                                                                           \
+	"ﬗＡ-"                                                                                                                                                                                                           \
 	"Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]"
 #define CJK "[一-龥ࠀ-一가-퟿]+"
 
@@ -125,7 +127,8 @@ evn_status evn_pretokenizer_create(evn_pretokenizer **out, evn_str name, const c
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: pre-tokenizer \"%.*s\" (tokenizer.ggml.pre) is not known",
 						file, (int)(name.length < 64 ? name.length : 64), name.text);
 	if (name.length == 0)
-		evn_log(EVN_LOG_WARN, "%s: no tokenizer.ggml.pre, so text may be split into other words than in training", file);
+		evn_log(EVN_LOG_WARN, "%s: no tokenizer.ggml.pre, so text may be split into other words than in training",
+				file);
 	evn_pretokenizer *p = calloc(1, sizeof *p);
 	if (!p)
 		return evn_fail_memory(err, "tokenizer", sizeof *p);

@@ -17,22 +17,24 @@ evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error 
 	return EVN_OK;
 }
 
-static void add_position(const evn_embedding *e, uint64_t position, float *row, float *scratch)
+static evn_status add_position(const evn_embedding *e, uint64_t position, float *row, float *scratch, evn_error *err)
 {
-	evn_tensor_row(e->positions, position, scratch);
+	EVN_TRY(evn_tensor_rows(e->positions, position, 1, scratch, err));
 	for (uint32_t i = 0; i < e->dim; i++)
 		row[i] += scratch[i];
+	return EVN_OK;
 }
 
-void evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uint32_t position, float *rows,
-			   uint32_t stride, float *scratch)
+evn_status evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uint32_t position, float *rows,
+					 uint32_t stride, float *scratch, evn_error *err)
 {
 	for (uint32_t t = 0; t < n; t++) {
 		float *row = rows + (uint64_t)t * stride;
-		evn_tensor_row(e->tokens, (uint64_t)ids[t], row);
+		EVN_TRY(evn_tensor_rows(e->tokens, (uint64_t)ids[t], 1, row, err));
 		if (e->positions)
-			add_position(e, (uint64_t)position + t, row, scratch);
+			EVN_TRY(add_position(e, (uint64_t)position + t, row, scratch, err));
 		for (uint32_t i = 0; i < e->dim && e->scale != 1; i++)
 			row[i] *= e->scale;
 	}
+	return EVN_OK;
 }

@@ -14,7 +14,7 @@ typedef struct {
 evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error *err);
 /* Writes rows (n, stride). Columns from dim on are not changed. scratch has dim floats. position + n <=
  * n_positions. */
-void evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uint32_t position, float *rows,
-			   uint32_t stride, float *scratch);
+evn_status evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uint32_t position, float *rows,
+					 uint32_t stride, float *scratch, evn_error *err);
 
 #endif

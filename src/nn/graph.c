@@ -90,8 +90,8 @@ void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers)
 
 evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err)
 {
-	const char *name = evn_model_find(g->model, "output.weight") ? "output.weight" : "token_embd.weight";
-	return evn_model_need(g->model, name, g->h->dim, g->h->vocab, out, err);
+	*out = evn_model_head(g->model); /* hparams are read from the embedding, so there is one */
+	return evn_model_check_shape(g->model, *out, g->h->dim, g->h->vocab, err);
 }
 
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,

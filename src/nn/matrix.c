@@ -19,34 +19,54 @@ static uint64_t tile_bytes(const evn_quant *q, uint32_t n_steps)
 	return (uint64_t)n_steps * blocks_per_step(q) * q->block_bytes * EVN_TILE_ROWS;
 }
 
-static void repack(uint8_t *to, const tile_source *s, uint32_t n_steps)
+/* scratch: for EVN_TILE_ROWS whole rows. They lie one behind the other, so they are read at once. */
+static evn_status repack(uint8_t *to, const tile_source *s, uint32_t n_steps, uint8_t *scratch, evn_error *err)
 {
 	const evn_quant *q = s->tensor->quant;
-	uint64_t row_bytes = s->tensor->shape[0] / q->block_len * q->block_bytes;
+	const uint64_t row_bytes = s->tensor->shape[0] / q->block_len * q->block_bytes;
 	for (uint32_t first = s->rows.begin; first < s->rows.end; first += EVN_TILE_ROWS) {
-		const uint8_t *rows[EVN_TILE_ROWS];
+		const uint32_t n = s->rows.end - first < EVN_TILE_ROWS ? s->rows.end - first : EVN_TILE_ROWS;
+		const uint8_t *blocks, *rows[EVN_TILE_ROWS];
+		EVN_TRY(evn_tensor_bytes(s->tensor, first * row_bytes, n * row_bytes, scratch, &blocks, err));
 		for (uint32_t r = 0; r < EVN_TILE_ROWS; r++)
-			rows[r] = first + r < s->rows.end
-						  ? s->tensor->data + (first + r) * row_bytes + (uint64_t)s->first_block * q->block_bytes
-						  : NULL;
+			rows[r] = r < n ? blocks + r * row_bytes + (uint64_t)s->first_block * q->block_bytes : NULL;
 		evn_repack_tile(q, rows, s->n_blocks, n_steps * blocks_per_step(q), to);
 		to += tile_bytes(q, n_steps);
 	}
+	return EVN_OK;
 }
 
-/* Fills part->tiles from n sources of the same format. */
+static evn_status repack_all(uint8_t *to, const evn_matrix_part *part, const tile_source *sources, uint32_t n,
+							 evn_error *err)
+{
+	const evn_quant *q = part->quant;
+	const uint64_t bytes = sources[0].tensor->shape[0] / q->block_len * q->block_bytes * EVN_TILE_ROWS;
+	uint8_t *scratch = malloc((size_t)bytes);
+	evn_status s = scratch ? EVN_OK : evn_fail_memory(err, "weights", bytes);
+	for (uint32_t i = 0; i < n && s == EVN_OK; i++) {
+		s = repack(to, &sources[i], part->n_steps, scratch, err);
+		to += evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS) / EVN_TILE_ROWS *
+			  tile_bytes(q, part->n_steps);
+	}
+	free(scratch);
+	return s;
+}
+
+/* Unmaps what was filled with this result. The first failure counts. */
+static evn_status unmap_after(evn_queue *q, evn_buf *buf, void *host, evn_status filled, evn_error *err)
+{
+	const evn_status s = evn_unmap(q, buf, host, filled == EVN_OK ? err : NULL);
+	return filled == EVN_OK ? s : filled;
+}
+
+/* Fills part->tiles from n sources of the same format and length of rows. */
 static evn_status upload(evn_matrix_part *part, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
 {
-	uint64_t per_tile = tile_bytes(part->quant, part->n_steps), bytes = part->rows / EVN_TILE_ROWS * per_tile;
+	uint64_t bytes = part->rows / EVN_TILE_ROWS * tile_bytes(part->quant, part->n_steps);
 	void *host;
 	EVN_TRY(evn_buf_create(&part->tiles, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "weights", err));
 	EVN_TRY(evn_map(q, part->tiles, bytes, EVN_MAP_OVERWRITE, true, &host, err));
-	uint8_t *to = host;
-	for (uint32_t i = 0; i < n; i++) {
-		repack(to, &sources[i], part->n_steps);
-		to += evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS) / EVN_TILE_ROWS * per_tile;
-	}
-	EVN_TRY(evn_unmap(q, part->tiles, host, err));
+	EVN_TRY(unmap_after(q, part->tiles, host, repack_all(host, part, sources, n, err), err));
 	return evn_queue_finish(q, err);
 }
 
@@ -109,15 +129,37 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 
 /* ---- plain rows ------------------------------------------------------------------------------------------------ */
 
-/* Dequantises columns [columns.begin, columns.end) of the rows of n blocks. */
-static void unpack(const evn_row_block *blocks, uint32_t n, evn_range columns, uint32_t stride, float *row, float *to)
+#define ROWS_AT_ONCE 64u
+
+/* Dequantises columns [columns.begin, columns.end) of the rows of a block. scratch has room for ROWS_AT_ONCE whole
+ * rows. */
+static evn_status unpack(const evn_row_block *block, evn_range columns, uint32_t stride, float *scratch, float *to,
+						 evn_error *err)
 {
-	for (uint32_t i = 0; i < n; i++)
-		for (uint32_t r = blocks[i].rows.begin; r < blocks[i].rows.end; r++, to += stride) {
-			evn_tensor_row(blocks[i].tensor, r, row);
+	const uint64_t whole = block->tensor->shape[0];
+	for (uint32_t first = block->rows.begin; first < block->rows.end; first += ROWS_AT_ONCE) {
+		const uint32_t left = block->rows.end - first, n = left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE;
+		EVN_TRY(evn_tensor_rows(block->tensor, first, n, scratch, err));
+		for (uint32_t r = 0; r < n; r++, to += stride) {
 			memset(to, 0, stride * sizeof *to);
-			memcpy(to, row + columns.begin, evn_range_len(columns) * sizeof *to);
+			memcpy(to, scratch + r * whole + columns.begin, evn_range_len(columns) * sizeof *to);
 		}
+	}
+	return EVN_OK;
+}
+
+static evn_status unpack_all(const evn_row_block *blocks, uint32_t n, evn_range columns, uint32_t stride, float *to,
+							 evn_error *err)
+{
+	const uint64_t bytes = ROWS_AT_ONCE * blocks[0].tensor->shape[0] * sizeof(float);
+	float *scratch = malloc(bytes);
+	evn_status s = scratch ? EVN_OK : evn_fail_memory(err, "weights", bytes);
+	for (uint32_t i = 0; i < n && s == EVN_OK; i++) {
+		s = unpack(&blocks[i], columns, stride, scratch, to, err);
+		to += (uint64_t)evn_range_len(blocks[i].rows) * stride;
+	}
+	free(scratch);
+	return s;
 }
 
 static evn_status load_plain(evn_matrix *m, evn_queue *q, const evn_row_block *blocks, uint32_t n, evn_range columns,
@@ -131,18 +173,9 @@ static evn_status load_plain(evn_matrix *m, evn_queue *q, const evn_row_block *b
 	if (!m->bytes)
 		return EVN_OK;
 	void *host;
-	float *row = malloc(blocks[0].tensor->shape[0] * sizeof *row);
-	if (!row)
-		return evn_fail_memory(err, "weights", blocks[0].tensor->shape[0] * sizeof *row);
-	evn_status s = evn_buf_create(&p->buf, evn_queue_device(q), m->bytes, EVN_BUF_DEVICE, "weights", err);
-	if (s == EVN_OK)
-		s = evn_map(q, p->buf, m->bytes, EVN_MAP_OVERWRITE, true, &host, err);
-	if (s == EVN_OK) {
-		unpack(blocks, n, columns, p->stride, row, host);
-		s = evn_unmap(q, p->buf, host, err);
-	}
-	free(row);
-	return s;
+	EVN_TRY(evn_buf_create(&p->buf, evn_queue_device(q), m->bytes, EVN_BUF_DEVICE, "weights", err));
+	EVN_TRY(evn_map(q, p->buf, m->bytes, EVN_MAP_OVERWRITE, true, &host, err));
+	return unmap_after(q, p->buf, host, unpack_all(blocks, n, columns, p->stride, host, err), err);
 }
 
 evn_status evn_matrix_plain_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
@@ -243,9 +276,11 @@ evn_status evn_vector_load(evn_buf **out, evn_queue *q, const evn_tensor *tensor
 	if (!values)
 		return evn_fail_memory(err, "vector", (whole + length) * sizeof *values);
 	float *padded = values + whole;
-	evn_tensor_row(tensor, 0, values);
-	memcpy(padded, values + entries.begin, evn_range_len(entries) * sizeof *values);
-	evn_status s = evn_write(q, *out, 0, padded, length * sizeof *values, err);
+	evn_status s = evn_tensor_rows(tensor, 0, 1, values, err);
+	if (s == EVN_OK) {
+		memcpy(padded, values + entries.begin, evn_range_len(entries) * sizeof *values);
+		s = evn_write(q, *out, 0, padded, length * sizeof *values, err);
+	}
 	free(values);
 	return s;
 }

@@ -38,10 +38,11 @@ static evn_status copy_entries(const loader *l, const evn_tensor *t, evn_range r
 	float *whole = malloc(t->shape[0] * sizeof *whole);
 	if (!whole)
 		return evn_fail_memory(l->err, "vector", t->shape[0] * sizeof *whole);
-	evn_tensor_row(t, 0, whole);
-	memcpy(out, whole + rows.begin, evn_range_len(rows) * sizeof *whole);
+	const evn_status s = evn_tensor_rows(t, 0, 1, whole, l->err);
+	if (s == EVN_OK)
+		memcpy(out, whole + rows.begin, evn_range_len(rows) * sizeof *whole);
 	free(whole);
-	return EVN_OK;
+	return s;
 }
 
 static evn_status load_head_norms(const loader *l, const evn_tensor *const norms[2], evn_buf **out)

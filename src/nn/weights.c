@@ -104,10 +104,12 @@ typedef struct {
 	bool *is_read; /* (tensors of the file) */
 } census;
 
+/* The head may be a copy of what the embedding was before an adapter changed it. */
 static void mark(census *c, const evn_tensor *t)
 {
-	if (t)
-		c->is_read[t - evn_gguf_tensor_at(c->file, 0)] = true;
+	const evn_tensor *first = evn_gguf_tensor_at(c->file, 0);
+	if (t && (uintptr_t)t >= (uintptr_t)first && (uintptr_t)t < (uintptr_t)(first + evn_gguf_n_tensors(c->file)))
+		c->is_read[t - first] = true;
 }
 
 static void mark_affine(census *c, const evn_affine *a)

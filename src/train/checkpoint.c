@@ -24,23 +24,24 @@ static bool begins(evn_str s, const char *with)
 	return s.length >= strlen(with) && memcmp(s.text, with, strlen(with)) == 0;
 }
 
-/* Training's own entries, which are made anew. */
+/* Entries that are not copied: training's own, which are made anew, and those of a file that is one of several. */
 static bool is_ours(evn_str name)
 {
-	return begins(name, "train.") || begins(name, prefixes[EVN_PARAM_M]) || begins(name, prefixes[EVN_PARAM_V]);
+	return begins(name, "split.") || begins(name, "train.") || begins(name, prefixes[EVN_PARAM_M]) ||
+		   begins(name, prefixes[EVN_PARAM_V]);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
-static uint64_t checksum(const evn_gguf *g)
+static evn_status checksum(const evn_gguf *g, uint64_t *h, evn_error *err)
 {
-	uint64_t h = EVN_HASH_START;
+	*h = EVN_HASH_START;
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
 		const evn_tensor *t = evn_gguf_tensor_at(g, i);
-		h = evn_hash(h, t->name.text, t->name.length);
-		h = evn_hash(h, t->data, t->size_bytes);
+		*h = evn_hash(*h, t->name.text, t->name.length);
+		EVN_TRY(evn_tensor_hash(t, t->size_bytes, h, err));
 	}
-	return h;
+	return EVN_OK;
 }
 
 /* A 64-bit number kept as 16 hexadecimal digits. */
@@ -61,9 +62,12 @@ static evn_status read_hash(const evn_gguf *g, const char *key, uint64_t *out, e
 
 static evn_status check(const evn_gguf *g, evn_error *err)
 {
-	uint64_t expected;
+	uint64_t expected, found;
 	EVN_TRY(read_hash(g, CHECKSUM_KEY, &expected, err));
-	if (!evn_gguf_find(g, CHECKSUM_KEY) || checksum(g) == expected)
+	if (!evn_gguf_find(g, CHECKSUM_KEY))
+		return EVN_OK;
+	EVN_TRY(checksum(g, &found, err));
+	if (found == expected)
 		return EVN_OK;
 	return evn_fail(err, EVN_ERR_FORMAT,
 					"%s: the tensors do not have the checksum that the file gives: it is damaged", evn_gguf_name(g));
@@ -72,9 +76,9 @@ static evn_status check(const evn_gguf *g, evn_error *err)
 evn_status evn_state_open(evn_state *out, const char *path, evn_error *err)
 {
 	*out = (evn_state){0};
-	evn_status s = evn_map_file(&out->file, path, err);
+	evn_status s = evn_gguf_open(&out->gguf, path, err);
 	if (s == EVN_OK)
-		s = evn_gguf_parse(&out->gguf, path, out->file.data, out->file.size, err);
+		s = evn_gguf_join(out->gguf, err);
 	if (s == EVN_OK)
 		s = check(out->gguf, err);
 	if (s != EVN_OK)
@@ -85,7 +89,6 @@ evn_status evn_state_open(evn_state *out, const char *path, evn_error *err)
 void evn_state_close(evn_state *s)
 {
 	evn_gguf_free(s->gguf);
-	evn_unmap_file(&s->file);
 	*s = (evn_state){0};
 }
 
@@ -98,8 +101,7 @@ static evn_status read_losses(const evn_gguf *g, const char *name, uint32_t step
 	*out = malloc(step * sizeof **out);
 	if (!*out)
 		return evn_fail_memory(err, name, step * sizeof **out);
-	evn_tensor_row(t, 0, *out);
-	return EVN_OK;
+	return evn_tensor_rows(t, 0, 1, *out, err);
 }
 
 evn_status evn_state_progress(const evn_state *s, evn_progress *out, float **loss, float **val_loss, evn_error *err)
@@ -178,6 +180,22 @@ static bool is_trained(const evn_network *n, evn_str name)
 	return false;
 }
 
+/* A tensor of another file as it is. */
+static evn_status put_copy(writing *w, const evn_tensor *t)
+{
+	char name[128];
+	const uint8_t *blocks;
+	uint8_t *scratch = malloc(t->size_bytes);
+	if (!scratch)
+		return evn_fail_memory(w->err, "tensor", t->size_bytes);
+	snprintf(name, sizeof name, "%.*s", (int)t->name.length, t->name.text);
+	const evn_status s = evn_tensor_bytes(t, 0, t->size_bytes, scratch, &blocks, w->err);
+	if (s == EVN_OK)
+		put_tensor(w, name, t->quant, t->n_dims, t->shape, blocks, t->size_bytes);
+	free(scratch);
+	return s;
+}
+
 static evn_status put_source(writing *w, const evn_gguf *source)
 {
 	for (uint32_t i = 0; i < evn_gguf_n_values(source); i++)
@@ -185,11 +203,8 @@ static evn_status put_source(writing *w, const evn_gguf *source)
 			evn_gguf_put_value(w->w, evn_gguf_value_at(source, i));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(source); i++) {
 		const evn_tensor *t = evn_gguf_tensor_at(source, i);
-		char name[128];
-		if (is_ours(t->name) || is_trained(w->networks[0], t->name))
-			continue;
-		snprintf(name, sizeof name, "%.*s", (int)t->name.length, t->name.text);
-		put_tensor(w, name, t->quant, t->n_dims, t->shape, t->data, t->size_bytes);
+		if (!is_ours(t->name) && !is_trained(w->networks[0], t->name))
+			EVN_TRY(put_copy(w, t));
 	}
 	return put_params(w, EVN_PARAM_VALUE);
 }

@@ -15,7 +15,6 @@ typedef struct {
 
 /* A state file opened: a model or an adapter, fresh or in the midst of training. */
 typedef struct {
-	evn_mapping file;
 	evn_gguf *gguf;
 } evn_state;
 /* Checks the checksum where there is one. */

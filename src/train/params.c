@@ -106,9 +106,9 @@ static evn_status load_part(const maker *k, const evn_param *p, const evn_piece 
 	float *whole = malloc(bytes);
 	if (!whole)
 		return evn_fail_memory(k->err, name, bytes);
-	for (uint32_t r = 0; r < rows; r++)
-		evn_tensor_row(t, r, whole + (uint64_t)r * cols);
-	evn_status s = evn_piece_upload(p, piece, k->n->q, which, whole, k->err);
+	evn_status s = evn_tensor_rows(t, 0, rows, whole, k->err);
+	if (s == EVN_OK)
+		s = evn_piece_upload(p, piece, k->n->q, which, whole, k->err);
 	free(whole);
 	return s;
 }

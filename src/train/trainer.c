@@ -308,8 +308,7 @@ static evn_status make_batches(evn_trainer *t, evn_error *err)
 	t->embeddings = calloc(floats, sizeof *t->embeddings);
 	t->position = calloc(evn_model_hparams(t->model)->dim, sizeof *t->position);
 	if (!t->ids || !t->targets || !t->losses || !t->embeddings || !t->position)
-		return evn_fail(err, EVN_ERR_MEMORY, "batches: could not allocate host memory for a step of %llu tokens",
-						(unsigned long long)n);
+		return evn_fail(err, EVN_ERR_MEMORY, "batches: no memory for a step of %llu tokens", (unsigned long long)n);
 	return evn_embedding_find(&t->embedding, t->prepared.graph, err);
 }
 
@@ -376,13 +375,14 @@ void evn_trainer_close(evn_trainer *t)
 /* ---- steps --------------------------------------------------------------------------------------------------- */
 
 /* Where the embedding is not trained it is not on the devices. */
-static void look_up(evn_trainer *t)
+static evn_status look_up(evn_trainer *t, evn_error *err)
 {
 	const uint32_t n_ctx = t->o.context, stride = row_stride(t);
-	const uint64_t n = (uint64_t)t->n_tok.of_pass * t->n_passes;
-	for (uint64_t i = 0; i < n && t->trained.lora_rank; i += n_ctx)
-		evn_embed(&t->embedding, (const int32_t *)(t->ids + i), n_ctx, 0, t->embeddings + i * stride, stride,
-				  t->position);
+	const uint64_t n = t->trained.lora_rank ? (uint64_t)t->n_tok.of_pass * t->n_passes : 0;
+	for (uint64_t i = 0; i < n; i += n_ctx)
+		EVN_TRY(evn_embed(&t->embedding, (const int32_t *)(t->ids + i), n_ctx, 0, t->embeddings + i * stride, stride,
+						  t->position, err));
+	return EVN_OK;
 }
 
 /* Nothing is dropped while a loss is only measured. Masks follow from seed, step and pass. */
@@ -492,7 +492,7 @@ static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
 	for (uint32_t i = 0; i < t->n_tok.sequences; i++)
 		evn_dataset_draw(&t->data, o->seed, t->progress.step, i, t->ids + (uint64_t)i * o->context,
 						 t->targets + (uint64_t)i * o->context);
-	look_up(t);
+	EVN_TRY(look_up(t, err));
 	EVN_TRY(run(t, run_passes, err));
 	out->loss = mean_loss(t, n);
 	for (uint64_t i = 0; i < n; i++)
@@ -522,7 +522,7 @@ static evn_status evaluate(evn_trainer *t, double *out, evn_error *err)
 		for (uint32_t i = 0; i < t->o.batch; i++)
 			evn_dataset_held_out_window(&t->data, (first + i) % n, t->ids + (uint64_t)i * t->o.context,
 										t->targets + (uint64_t)i * t->o.context);
-		look_up(t);
+		EVN_TRY(look_up(t, err));
 		EVN_TRY(run(t, run_passes, err));
 		sum += mean_loss(t, counted * t->o.context) * (double)counted;
 	}

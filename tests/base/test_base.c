@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -122,11 +123,6 @@ static void test_files_are_written_whole_and_read_back(void **state)
 	assert_memory_equal(text, "newer\0text", 11);
 	free(text);
 	assert_int_equal(evn_read_file(&text, &size, path, 9, &err), EVN_ERR_LIMIT);
-	evn_mapping m;
-	assert_int_equal(evn_map_file(&m, path, &err), EVN_OK);
-	assert_true(m.size == 10 && !memcmp(m.data, "newer\0text", 10));
-	evn_unmap_file(&m);
-	assert_null(m.data);
 	unlink(path);
 	free(path);
 }
@@ -134,10 +130,10 @@ static void test_files_are_written_whole_and_read_back(void **state)
 static void refused(const char *path, const char *fragment)
 {
 	evn_error err = {0};
-	evn_mapping m = {0};
+	evn_source *s;
 	char *text;
 	size_t size;
-	assert_int_equal(evn_map_file(&m, path, &err), EVN_ERR_FILE);
+	assert_int_equal(evn_source_open(&s, path, &err), EVN_ERR_FILE);
 	assert_non_null(strstr(err.text, path));
 	assert_non_null(strstr(err.text, fragment));
 	assert_int_equal(evn_read_file(&text, &size, path, 100, &err), EVN_ERR_FILE);
@@ -157,6 +153,54 @@ static void test_only_regular_files_are_opened(void **state)
 	unlink(empty);
 	free(fifo);
 	free(empty);
+}
+
+static void set_time(const char *path, long nanoseconds)
+{
+	const struct timespec times[2] = {{1000000000, nanoseconds}, {1000000000, nanoseconds}};
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+/* The bytes that the file had when it was opened, or an error that names it. */
+static void test_a_source_that_changes_is_noticed(void **state)
+{
+	(void)state;
+	char *path = evn_format("%s/source", folder), bytes[10];
+	evn_source *s;
+	evn_error err = {0};
+	for (int change = 0; change < 5; change++) {
+		assert_int_equal(evn_write_file(path, "0123456789", 10, &err), EVN_OK);
+		set_time(path, 1);
+		assert_int_equal(evn_source_open(&s, path, &err), EVN_OK);
+		assert_int_equal(evn_source_size(s), 10);
+		assert_int_equal(evn_source_read(s, 3, bytes, 4, &err), EVN_OK);
+		assert_memory_equal(bytes, "3456", 4);
+		assert_int_equal(evn_source_read(s, 8, bytes, 3, &err), EVN_ERR_FILE); /* behind the end */
+		evn_status expected = EVN_ERR_FILE;
+		const char *says = "expected the 10 that it had";
+		if (change == 0) {
+			assert_int_equal(truncate(path, 0), 0);
+		} else if (change == 1) {
+			assert_int_equal(truncate(path, 20), 0);
+		} else if (change == 2) {
+			FILE *f = fopen(path, "r+");
+			assert_true(f && fputc('x', f) == 'x' && fclose(f) == 0);
+			says = "has been written to";
+		} else { /* what is open is still the old file */
+			expected = EVN_OK;
+			assert_true(change == 3 ? unlink(path) == 0 : evn_write_file(path, "other", 5, &err) == EVN_OK);
+		}
+		err = (evn_error){0};
+		assert_int_equal(evn_source_read(s, 0, bytes, 10, &err), expected);
+		if (expected == EVN_OK)
+			assert_memory_equal(bytes, "0123456789", 10);
+		else if (!strstr(err.text, path) || !strstr(err.text, says))
+			fail_msg("%s", err.text);
+		evn_source_close(s);
+	}
+	evn_source_close(NULL);
+	unlink(path);
+	free(path);
 }
 
 static void test_a_file_that_cannot_be_written_stays_as_it_was(void **state)
@@ -308,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_hashes_keep_parts_apart),
 		cmocka_unit_test(test_files_are_written_whole_and_read_back),
 		cmocka_unit_test(test_only_regular_files_are_opened),
+		cmocka_unit_test(test_a_source_that_changes_is_noticed),
 		cmocka_unit_test(test_a_file_that_cannot_be_written_stays_as_it_was),
 		cmocka_unit_test(test_links_and_devices_are_not_replaced),
 		cmocka_unit_test(test_cache_folders_are_made),

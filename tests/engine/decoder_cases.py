@@ -38,6 +38,14 @@ CASES = {
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,
     "q5_k-yarn": "--rope yarn --rope-context 4096 --type Q5_K " + K,
+    # stacks in one tensor, and what files say of rotation; the context of 256 is longer than 64, and not longer than 512
+    "f32-fused-yarn-keys": "--fused --rope yarn --rope-key yarn_beta_fast=16 --rope-key yarn_beta_slow=2"
+    " --rope-key attn_factor=1.3 --rope-key yarn_ext_factor=0.5 --dim 96 --heads 3 --kv-heads 1 --ff 176",
+    "q8_0-qwen2-fused-longrope": "--arch qwen2 --fused --rope longrope --rope-key attn_factor=1.2 --type Q8_0 --dim 64"
+    " --heads 7 --kv-heads 7 --head-dim 32",
+    "q5_0-qwen3-fused-linear-half": "--arch qwen3 --fused --rope linear --rope-factor 0.5 --rope-key attn_factor=0.8"
+    " --type Q5_0 --dim 96 --heads 4 --kv-heads 2 --head-dim 64 --ff 160",
+    "f32-longrope-short": "--rope longrope --rope-factor 1 --rope-context 512 --dim 96 --heads 3 --kv-heads 1 --ff 176",
     # layer 3 does not rotate; in the other model 3 and 7
     "smollm3-odd": "--arch smollm3 --layers 5 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
     "smollm3-q5_1": "--arch smollm3 --layers 8 --type Q5_1 --dim 96 --heads 6 --kv-heads 3 --head-dim 32 --ff 160",

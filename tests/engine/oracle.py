@@ -2,7 +2,8 @@
 
 It shares no line with the program under test; only the file's directory is read by scripts/gguf_file.py.
   RMSNorm: Zhang and Sennrich 2019. Rotary embedding: Su et al. 2021; linear scaling: Chen et al. 2023; YaRN: Peng et
-  al. 2023; divided frequencies: Llama 3.1; layers that do not rotate: Yang et al. 2025. Grouped queries: Ainslie et
+  al. 2023; divided frequencies: Llama 3.1; layers that do not rotate: Yang et al. 2025;
+  LongRoPE: Ding et al. 2024. Grouped queries: Ainslie et
   al. 2023. SwiGLU: Shazeer 2020.
   GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
@@ -173,22 +174,26 @@ class Model:
         n, base = self.rope_dim, self._number("rope.freq_base", 10000.0)
         pair = np.arange(n // 2, dtype=np.float64)
         f = base ** (-2 * pair / n)
+        kind, s = self._text(f"{self.arch}.rope.scaling.type"), self._number("rope.scaling.factor", 1.0)
+        context = self._number("rope.scaling.original_context_length", self._number("context_length"))
+        attn = self._number("rope.scaling.attn_factor", 1.0)
         if self.has("rope_freqs.weight"):
             f = f / self.tensor("rope_freqs.weight")
-        kind, s = self._text(f"{self.arch}.rope.scaling.type"), self._number("rope.scaling.factor", 1.0)
-        if kind == "linear":
-            return f / s, 1.0
+        if kind == "longrope":  # the tests use the whole context that the file states
+            length = "long" if self._number("context_length") > context else "short"
+            f = f / self.tensor(f"rope_factors_{length}.weight")
+        if kind in ("linear", "longrope"):
+            return f / s, attn
         if kind != "yarn":
-            return f, 1.0
+            return f, attn
         # YaRN: pairs that turn beta_fast times and more within the original context stay, those that turn fewer than
         # beta_slow times are stretched, between the two a ramp over the index of the pair
-        context = self._number("rope.scaling.original_context_length")
         index = lambda turns: n * np.log(context / (turns * 2 * np.pi)) / (2 * np.log(base))
         first = max(0, np.floor(index(self._number("rope.scaling.yarn_beta_fast", 32.0))))
         last = min(n - 1, np.ceil(index(self._number("rope.scaling.yarn_beta_slow", 1.0))))
         stretched = np.clip((pair - first) / max(last - first, 1e-3), 0, 1)
-        attn = self._number("rope.scaling.attn_factor", 1.0)
-        return f / s * stretched + f * (1 - stretched), attn * (1 + 0.1 * np.log(s))
+        kept = self._number("rope.scaling.yarn_ext_factor", 1.0) * (1 - stretched)
+        return f / s * (1 - kept) + f * kept, attn * (1 + 0.1 * np.log(max(s, 1)))
 
     def rotate(self, x):
         """x (tokens, heads, head_dim)."""
@@ -211,11 +216,17 @@ class Model:
         y = x @ self.tensor(name + ".weight").T
         return y + self.tensor(name + ".bias") if self.has(name + ".bias") else y
 
+    def stacked(self, x, fused, parts):
+        """The products of several matrices (name, rows), which a file may keep in one tensor."""
+        if self.has(parts[0][0] + ".weight"):
+            return [self.linear(x, name) for name, _ in parts]
+        return np.split(self.linear(x, fused), np.cumsum([rows for _, rows in parts])[:-1], axis=-1)
+
     def attention(self, x, i):
         n, layer = len(x), f"blk.{i}."
-        q = self.linear(x, layer + "attn_q").reshape(n, self.heads, self.head_dim)
-        k = self.linear(x, layer + "attn_k").reshape(n, self.kv_heads, self.head_dim)
-        v = self.linear(x, layer + "attn_v").reshape(n, self.kv_heads, self.head_dim)
+        q_dim, kv_dim = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        parts = [(layer + "attn_q", q_dim), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
+        q, k, v = (y.reshape(n, -1, self.head_dim) for y in self.stacked(x, layer + "attn_qkv", parts))
         if self.arch == "qwen3":
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
         if self.arch != "smollm3" or i % 4 != 3:
@@ -232,7 +243,8 @@ class Model:
         return self.linear(out.reshape(n, -1), layer + "attn_output")
 
     def feed_forward(self, x, layer):
-        gate, up = self.linear(x, layer + "ffn_gate"), self.linear(x, layer + "ffn_up")
+        ff = self._number("feed_forward_length")
+        gate, up = self.stacked(x, layer + "ffn_up", [(layer + "ffn_gate", ff), (layer + "ffn_up", ff)])
         return self.linear(gate / (1 + np.exp(-gate)) * up, layer + "ffn_down")
 
     def logits(self, ids, positions):

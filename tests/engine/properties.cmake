@@ -5,7 +5,7 @@ foreach(source IN LISTS sources)
 endforeach()
 
 # Tests that open engines and do not depend on rates. fixed_profile.c supplies fixed rates, and nothing is measured.
-foreach(name test_errors test_reference test_score test_simple_lm test_splits test_threads)
+foreach(name test_errors test_files test_reference test_score test_simple_lm test_splits test_threads)
 	target_sources(${name} PRIVATE engine/fixed_profile.c)
 	target_link_options(${name} PRIVATE -Wl,--wrap=evn_profiles_get,--wrap=evn_profile_get)
 endforeach()

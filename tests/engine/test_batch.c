@@ -65,8 +65,8 @@ static void add_span(rig *g, sequence *s, uint32_t i, uint32_t chunk, evn_batch 
 	const bool in_prompt = s->done < s->n_prompt;
 	const uint32_t left = in_prompt ? s->n_prompt - s->done : 1, n = left < chunk ? left : chunk;
 	require_ok(evn_slot_extend(&s->slot, &g->r.pool, s->done + n, &err));
-	evn_embed(&g->embedding, s->ids + s->done, n, s->done, g->x + (size_t)b->n_rows * g->stride, g->stride,
-			  g->scratch);
+	require_ok(evn_embed(&g->embedding, s->ids + s->done, n, s->done, g->x + (size_t)b->n_rows * g->stride, g->stride,
+						 g->scratch, &err));
 	spans[b->n_spans] = (evn_span){.slot = &s->slot,
 								   .first_row = b->n_rows,
 								   .n_rows = n,
@@ -166,7 +166,7 @@ static void run_prompt(rig *g, sequence *s, evn_output output, uint32_t n_out, c
 	evn_error err = {0};
 	begin(g, s, 0);
 	require_ok(evn_slot_extend(&s->slot, &g->r.pool, s->n_prompt + N_DECODED, &err));
-	evn_embed(&g->embedding, s->ids, s->n_prompt, 0, g->x, g->stride, g->scratch);
+	require_ok(evn_embed(&g->embedding, s->ids, s->n_prompt, 0, g->x, g->stride, g->scratch, &err));
 	const evn_span span = {.slot = &s->slot, .n_rows = s->n_prompt, .phase = EVN_PROMPT};
 	ranks_step(&g->r, &(evn_batch){.n_rows = s->n_prompt,
 								   .n_spans = 1,
@@ -201,7 +201,7 @@ static void check_outputs(rig *g)
 	evn_slot_free(&s.slot, &g->r.pool);
 	require_ok(evn_graph_head(g->r.graph, &head, &err));
 	for (uint32_t v = 0; v < g->vocab; v += 97) {
-		evn_tensor_row(head, v, weights);
+		require_ok(evn_tensor_rows(head, v, 1, weights, &err));
 		for (uint32_t i = 0; i < 4; i++) {
 			double sum = 0;
 			for (uint32_t k = 0; k < dim; k++)
@@ -244,7 +244,8 @@ static void copy_cache(rig *g, const evn_slot *from, const evn_slot *to, uint32_
 static void decode_one(rig *g, const evn_slot *slot, const sequence *s, float *logits)
 {
 	const evn_span span = {.slot = slot, .n_rows = 1, .position = s->n_prompt, .phase = EVN_DECODE};
-	evn_embed(&g->embedding, s->ids + s->n_prompt, 1, s->n_prompt, g->x, g->stride, g->scratch);
+	evn_error err = {0};
+	require_ok(evn_embed(&g->embedding, s->ids + s->n_prompt, 1, s->n_prompt, g->x, g->stride, g->scratch, &err));
 	ranks_step(&g->r, &(evn_batch){.n_rows = 1,
 								   .n_spans = 1,
 								   .spans = &span,

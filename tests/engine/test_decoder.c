@@ -98,7 +98,7 @@ static float *walk(ranks *r, const evn_slot *slot, const expected *e, uint32_t p
 		every_row[i] = i;
 	for (uint32_t at = 0, n; at < e->n_ids; at += n) {
 		n = e->n_ids - 4 <= at ? 1 : e->n_ids - 4 - at < prefill ? e->n_ids - 4 - at : prefill;
-		evn_embed(&embedding, e->ids + at, n, at, rows, stride, scratch);
+		require_ok(evn_embed(&embedding, e->ids + at, n, at, rows, stride, scratch, &err));
 		const evn_span span = {.slot = slot, .n_rows = n, .position = at, .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
 		ranks_step(r, &(evn_batch){.n_rows = n,
 								   .n_spans = 1,

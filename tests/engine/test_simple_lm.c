@@ -20,8 +20,7 @@ static void rows_of(const evn_model *m, const char *name, uint32_t n, float *out
 {
 	const evn_tensor *t = evn_model_find(m, name);
 	assert_non_null(t);
-	for (uint32_t i = 0; i < n; i++)
-		evn_tensor_row(t, i, out + i * DIM);
+	assert_int_equal(evn_tensor_rows(t, 0, n, out, NULL), EVN_OK);
 }
 
 /* y = W e + b. For f32 sums of five products, ten units of the sum of magnitudes are a generous bound. */
@@ -30,7 +29,7 @@ static void assert_logits(const evn_model *m, const int32_t *ids, const float *g
 	float embedding[VOCAB * DIM], weight[VOCAB * DIM], bias[VOCAB];
 	rows_of(m, "token_embd.weight", VOCAB, embedding);
 	rows_of(m, "output.weight", VOCAB, weight);
-	evn_tensor_row(evn_model_find(m, "output.bias"), 0, bias);
+	assert_int_equal(evn_tensor_rows(evn_model_find(m, "output.bias"), 0, 1, bias, NULL), EVN_OK);
 	for (int t = 0; t < N_IDS; t++)
 		for (int v = 0; v < VOCAB; v++) {
 			double want = (double)bias[v], magnitude = fabs(want);

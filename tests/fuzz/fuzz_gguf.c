@@ -24,8 +24,8 @@ static void read_tensors(const evn_gguf *g, size_t size)
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
 		const evn_tensor *t = evn_gguf_tensor_at(g, i);
 		float *row = malloc(t->shape[0] * sizeof *row);
-		evn_tensor_row(t, 0, row);
-		evn_tensor_row(t, t->shape[1] * t->shape[2] * t->shape[3] - 1, row);
+		evn_tensor_rows(t, 0, 1, row, NULL);
+		evn_tensor_rows(t, t->shape[1] * t->shape[2] * t->shape[3] - 1, 1, row, NULL);
 		free(row);
 		bytes += t->size_bytes;
 	}

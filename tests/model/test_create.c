@@ -87,8 +87,11 @@ static void a_seed_makes_one_file(void **state)
 	evn_model *saved = NULL, *made = make(&simple);
 	assert_int_equal(evn_model_open(&saved, paths[0], &err), EVN_OK);
 	assert_string_equal(evn_model_path(saved), paths[0]);
-	assert_memory_equal(evn_model_find(saved, "output.weight")->data, evn_model_find(made, "output.weight")->data,
-						200);
+	float rows[2][50];
+	assert_int_equal(evn_tensor_rows(evn_model_find(saved, "output.weight"), 0, 10, rows[0], &err), EVN_OK);
+	assert_int_equal(evn_tensor_rows(evn_model_find(made, "output.weight"), 0, 10, rows[1], &err), EVN_OK);
+	assert_memory_equal(rows[0], rows[1], sizeof rows[0]);
+	assert_int_equal(evn_model_save(saved, paths[1], &err), EVN_ERR_UNSUPPORTED); /* it is a file already */
 	evn_model_close(saved);
 	evn_model_close(made);
 	evn_model *gone = make(&simple);
@@ -109,7 +112,7 @@ static void assert_normal(const evn_model *m, const char *name, double deviation
 	double sum = 0, squares = 0;
 	float *row = malloc(t->shape[0] * sizeof *row);
 	for (uint64_t r = 0; r < t->shape[1]; r++) {
-		evn_tensor_row(t, r, row);
+		assert_int_equal(evn_tensor_rows(t, r, 1, row, NULL), EVN_OK);
 		for (uint64_t i = 0; i < t->shape[0]; i++) {
 			sum += (double)row[i] / deviation;
 			squares += (double)row[i] * (double)row[i] / deviation / deviation;

@@ -115,7 +115,7 @@ static void absent_keys_take_their_defaults(void **state)
 	assert_int_equal(h.rope_n_ctx_orig, 512);
 	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_NONE);
 	assert_true(h.norm_eps == 1e-5f && h.rope_base == 10000 && h.rope_factor == 1 && h.rope_attn_factor == 1);
-	assert_true(h.rope_beta_fast == 32 && h.rope_beta_slow == 1);
+	assert_true(h.rope_beta_fast == 32 && h.rope_beta_slow == 1 && h.rope_ext_factor == 1);
 	assert_null(h.rope_freq_factors);
 }
 
@@ -134,6 +134,7 @@ static void given_keys_are_read(void **state)
 		{AS_REAL("llama.rope.scaling.attn_factor", 0.5)},
 		{AS_REAL("llama.rope.scaling.yarn_beta_fast", 16)},
 		{AS_REAL("llama.rope.scaling.yarn_beta_slow", 2)},
+		{AS_REAL("llama.rope.scaling.yarn_ext_factor", 0.25)},
 	};
 	evn_hparams h;
 	evn_error err = {0};
@@ -145,7 +146,7 @@ static void given_keys_are_read(void **state)
 	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_YARN);
 	assert_int_equal(h.rope_n_ctx_orig, 128);
 	assert_true(h.rope_base == 500000 && h.rope_factor == 4 && h.rope_attn_factor == 0.5f);
-	assert_true(h.rope_beta_fast == 16 && h.rope_beta_slow == 2);
+	assert_true(h.rope_beta_fast == 16 && h.rope_beta_slow == 2 && h.rope_ext_factor == 0.25f);
 }
 
 static void linear_scaling_has_two_spellings_and_none_wins(void **state)
@@ -161,6 +162,11 @@ static void linear_scaling_has_two_spellings_and_none_wins(void **state)
 	assert_int_equal(read_hparams(&factor, 1, &h, &err), EVN_OK);
 	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_LINEAR);
 	assert_true(h.rope_factor == 8);
+	const setting half = {AS_REAL("llama.rope.scaling.factor", 0.5)}, no = {AS_REAL("llama.rope.scaling.factor", 0)};
+	assert_int_equal(read_hparams(&half, 1, &h, &err), EVN_OK);
+	assert_true(h.rope_scaling == EVN_ROPE_SCALING_LINEAR && h.rope_factor == 0.5f);
+	assert_int_equal(read_hparams(&no, 1, &h, &err), EVN_OK);
+	assert_true(h.rope_scaling == EVN_ROPE_SCALING_NONE && h.rope_factor == 1);
 	assert_int_equal(read_hparams(none, 2, &h, &err), EVN_OK);
 	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_NONE);
 	assert_true(h.rope_factor == 1);
@@ -209,8 +215,14 @@ static const struct {
 	 "is 18, expected even and at most the size of a head"},
 	{{AS_REAL("llama.rope.freq_base", 0)}, EVN_ERR_FORMAT, "\"llama.rope.freq_base\" is 0, expected at least 1"},
 	{{AS_REAL("llama.rope.freq_base", INFINITY)}, EVN_ERR_FORMAT, "is inf, expected a finite f32"},
-	{{AS_TEXT("llama.rope.scaling.type", "longrope")}, EVN_ERR_UNSUPPORTED, "is not one of none, linear, yarn"},
-	{{AS_REAL("llama.rope.scaling.factor", 0.5)}, EVN_ERR_FORMAT, "is 0.5, expected at least 1"},
+	{{AS_TEXT("llama.rope.scaling.type", "llama3")},
+	 EVN_ERR_UNSUPPORTED,
+	 "is \"llama3\", expected none, linear, yarn or longrope"},
+	{{AS_TEXT("llama.rope.scaling.type", "longrope")},
+	 EVN_ERR_FORMAT,
+	 "tensor \"rope_factors_short.weight\" is missing, which longrope needs"},
+	{{AS_REAL("llama.rope.scaling.factor", -2)}, EVN_ERR_FORMAT, "is -2, expected at least 0"},
+	{{AS_REAL("llama.rope.scaling.yarn_ext_factor", -1)}, EVN_ERR_FORMAT, "is -1, expected at least 0"},
 	{{AS_NUMBER("llama.rope.scaling.original_context_length", 0)}, EVN_ERR_FORMAT, "is 0, expected 1 to 2^24"},
 	{{AS_REAL("llama.rope.scaling.yarn_beta_fast", 0.5)}, EVN_ERR_FORMAT, "is 0.5, expected at least 1"},
 	{{AS_REAL("llama.rope.scaling.attn_factor", -1)}, EVN_ERR_FORMAT, "is -1, expected at least 0"},
@@ -350,7 +362,7 @@ static void tensors_are_had_by_name_and_shape(void **state)
 	assert_int_equal(evn_model_need(m, "token_embd.weight", 64, 10, &t, &err), EVN_OK);
 	assert_int_equal(evn_model_need(m, "output_norm.weight", 64, 0, &t, &err), EVN_OK);
 	float row[64], expected[64];
-	evn_tensor_row(evn_model_find(m, "token_embd.weight"), 3, row);
+	assert_int_equal(evn_tensor_rows(evn_model_find(m, "token_embd.weight"), 3, 1, row, &err), EVN_OK);
 	for (int b = 0; b < 2; b++) /* put_data's bytes: row 3 begins at byte 3 * 68 */
 		for (int i = 0; i < 32; i++) {
 			int at = 204 + 34 * b;

@@ -39,8 +39,7 @@ static void put_scaled(evn_gguf_writer *w, const char *name, const evn_tensor *t
 {
 	const uint64_t columns = t->shape[0], rows = t->shape[1];
 	float *values = test_malloc(columns * rows * sizeof *values);
-	for (uint64_t r = 0; r < rows; r++)
-		evn_tensor_row(t, r, values + r * columns);
+	assert_int_equal(evn_tensor_rows(t, 0, rows, values, NULL), EVN_OK);
 	for (uint64_t i = 0; i < columns * rows; i++)
 		values[i] *= by;
 	evn_gguf_put_tensor(w, name, evn_quant_by_name("F32"), 2, t->shape, values);
@@ -406,7 +405,8 @@ static void compare_additions(const char *architecture, uint32_t targets_of_lora
 	require_ok(evn_graph_make(&graph, m, &err));
 	require_ok(evn_embedding_find(&embedding, graph, &err));
 	for (uint32_t t = 0; t < N_TOK; t += N_CTX)
-		evn_embed(&embedding, (const int32_t *)ids + t, N_CTX, 0, embeddings + (size_t)t * 96, 96, position);
+		require_ok(evn_embed(&embedding, (const int32_t *)ids + t, N_CTX, 0, embeddings + (size_t)t * 96, 96,
+							 position, &err));
 	evn_graph_free(graph);
 	for (int i = 0; i < 2; i++) {
 		r[i] = (ranks){.drivers = drivers,

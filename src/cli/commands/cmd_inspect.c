@@ -40,8 +40,9 @@ static json_t *tensor_json(const evn_tensor_info *t)
 	json_t *shape = json_array();
 	for (uint32_t d = 0; d < t->n_dims; d++)
 		json_push(&shape, json_integer((json_int_t)t->shape[d]));
-	return json_pack("{s:o, s:s, s:o, s:I, s:I}", "name", json_text(t->name), "type", t->type, "shape", shape,
-					 "offset_bytes", (json_int_t)t->offset_bytes, "size_bytes", (json_int_t)t->size_bytes);
+	return json_pack("{s:o, s:s, s:o, s:I, s:I, s:I}", "name", json_text(t->name), "type", t->type, "shape", shape,
+					 "part", (json_int_t)t->part, "offset_bytes", (json_int_t)t->offset_bytes, "size_bytes",
+					 (json_int_t)t->size_bytes);
 }
 
 static json_t *metadata_json(const evn_model *m, uint32_t n)
@@ -72,13 +73,14 @@ static json_t *unknown_json(const evn_model *m, uint32_t n)
 
 static json_t *info_json(const evn_model_info *i)
 {
-	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "arch",
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "arch",
 					 json_text(i->arch), "name", json_text(i->name), "n_layers", (json_int_t)i->n_layers, "dim",
 					 (json_int_t)i->dim, "ff_dim", (json_int_t)i->ff_dim, "n_heads", (json_int_t)i->n_heads,
 					 "n_kv_heads", (json_int_t)i->n_kv_heads, "head_dim", (json_int_t)i->head_dim, "vocab",
 					 (json_int_t)i->vocab, "n_ctx_train", (json_int_t)i->n_ctx_train, "n_params",
 					 (json_int_t)i->n_params, "file_bytes", (json_int_t)i->file_bytes, "tensor_bytes",
-					 (json_int_t)i->tensor_bytes, "gguf_version", (json_int_t)i->gguf_version);
+					 (json_int_t)i->tensor_bytes, "gguf_version", (json_int_t)i->gguf_version, "part",
+					 (json_int_t)i->part, "n_parts", (json_int_t)i->n_parts);
 }
 
 static evn_status print_model_json(const evn_model *m, const evn_model_info *info, const char *problem,
@@ -119,10 +121,10 @@ static evn_status print_metadata(const evn_model *m, uint32_t n, evn_error *err)
 	return table_print(&t, err);
 }
 
-static evn_status print_tensors(const evn_model *m, uint32_t n, evn_error *err)
+static evn_status print_tensors(const evn_model *m, const evn_model_info *info, evn_error *err)
 {
 	table out = table_start("llrrr");
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < info->n_tensors; i++) {
 		evn_tensor_info t = evn_model_tensor(m, i);
 		char shape[96] = "";
 		for (uint32_t d = 0; d < t.n_dims && d < 4; d++) {
@@ -133,7 +135,10 @@ static evn_status print_tensors(const evn_model *m, uint32_t n, evn_error *err)
 		table_cell(&out, "%s", t.type);
 		table_cell(&out, "%s", shape);
 		table_cell(&out, "%llu", (unsigned long long)t.size_bytes);
-		table_cell(&out, "at %llu", (unsigned long long)t.offset_bytes);
+		if (info->n_parts > 1)
+			table_cell(&out, "part %u at %llu", t.part, (unsigned long long)t.offset_bytes);
+		else
+			table_cell(&out, "at %llu", (unsigned long long)t.offset_bytes);
 	}
 	return table_print(&out, err);
 }
@@ -145,10 +150,14 @@ static void print_info(const char *path, const evn_model_info *i)
 	text_printable(name);
 	printf("%s: GGUF v%u, %s, %u tensors, %u metadata entries\n", path, i->gguf_version,
 		   text_bytes(i->file_bytes, bytes, sizeof bytes), i->n_tensors, i->n_metadata);
-	if (!i->arch) {
+	if (i->n_parts > 1)
+		printf("part %u of %u of a model\n", i->part, i->n_parts);
+	if (!i->arch && i->n_parts == 1) {
 		printf("vocabulary only, %u tokens\n", i->vocab);
 		return;
 	}
+	if (!i->arch)
+		return;
 	printf("%s%s%s, %.1f M parameters\n", i->arch, *name ? ", " : "", name, (double)i->n_params / 1e6);
 	printf("layers %u, dim %u, feed-forward %u, heads %u over %u KV heads of size %u, vocabulary %u, context %u\n",
 		   i->n_layers, i->dim, i->ff_dim, i->n_heads, i->n_kv_heads, i->head_dim, i->vocab, i->n_ctx_train);
@@ -173,7 +182,7 @@ static evn_status print_model_text(const evn_model *m, const char *path, const e
 	evn_status status = print_metadata(m, info->n_metadata, err);
 	if (status == EVN_OK && with_tensors) {
 		puts("\ntensors: name, type, shape (contiguous first), bytes");
-		status = print_tensors(m, info->n_tensors, err);
+		status = print_tensors(m, info, err);
 	}
 	return status;
 }
