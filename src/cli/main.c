@@ -26,9 +26,9 @@ static const command *find_command(const char *name)
 
 static evn_status unknown_command(const char *name, evn_error *err)
 {
-	const char *names[MAX_COMMANDS + 2] = {"help"};
+	const char *names[MAX_COMMANDS + 4] = {"help", "--help", "--version"};
 	for (size_t i = 0; i < MAX_COMMANDS && commands[i].name; i++)
-		names[i + 1] = commands[i].name;
+		names[i + 3] = commands[i].name;
 	const char *nearest = text_nearest(name, names);
 	return evn_fail(err, EVN_ERR_USAGE, "unknown %s '%.60s'; %s%s%s", *name == '-' ? "option" : "command", name,
 					nearest ? "did you mean '" : "evener --help lists the commands", nearest ? nearest : "",
@@ -41,8 +41,24 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 	bool has_model = in->settings.model_path || made || (c->bit == CMD_INSPECT && in->n_arguments > 0);
 	if (!has_model && (c->bit & (CMD_MODEL | CMD_INSPECT | CMD_TOKENIZE)))
 		return evn_fail(err, EVN_ERR_USAGE, "%s: no model; give %s", c->name, c->arguments);
+	if (c->bit == CMD_TRAIN && !in->settings.data_path && !in->settings.train_ids)
+		return evn_fail(err, EVN_ERR_USAGE, "train: no text to learn; give --data FILE");
+	if (c->bit == CMD_TRAIN && !in->settings.output_path)
+		return evn_fail(err, EVN_ERR_USAGE, "train: no file for the result; give -o FILE");
 	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence works only with score", c->name);
+	return EVN_OK;
+}
+
+/* What cannot be written at the end is said before the work begins. */
+static evn_status check_outputs(const settings *s, evn_error *err)
+{
+	const char *const paths[] = {s->output_path, s->image, s->image_path};
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+		evn_status status = paths[i] ? text_check_writable(paths[i], err) : EVN_OK;
+		if (status != EVN_OK)
+			return status;
+	}
 	return EVN_OK;
 }
 
@@ -63,6 +79,8 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 		status = check_settings(c, in, err);
 	if (status == EVN_OK)
 		status = settings_resolve(&in->settings, err);
+	if (status == EVN_OK)
+		status = check_outputs(&in->settings, err);
 	if (status != EVN_OK)
 		return status;
 	console_start(in->settings.quiet || in->settings.json);
@@ -97,7 +115,7 @@ static evn_status dispatch(int argc, char **argv, evn_error *err)
 		return EVN_OK;
 	}
 	const command *c = find_command(asks_help && argc > 2 ? argv[2] : first);
-	if (asks_help && argc == 2)
+	if (asks_help && (argc == 2 || strcmp(argv[2], "help") == 0))
 		help_program();
 	else if (!c)
 		return unknown_command(asks_help ? argv[2] : first, err);

@@ -12,6 +12,7 @@ refuse 2 'no command'
 refuse 2 "unknown command 'chat'" chat
 refuse 2 "did you mean 'bench'?" benhc
 refuse 2 "unknown command 'nonsense'" help nonsense
+refuse 2 "did you mean '--version'?" version
 refuse 2 "unknown option '--nonsense'" --nonsense
 refuse 2 '--tmep; did you mean --temp?' run -m x --tmep 1
 refuse 2 'unknown option --temp' devices --temp 1
@@ -47,6 +48,12 @@ refuse 2 'this version knows: auto, tensor, sequence' run -m x --split layers
 refuse 2 'this version knows: auto, f32, q8' run -m x --activations q4
 refuse 2 'this version knows: auto, host, events, flags' run -m x --reduce ring
 refuse 2 '--prompt and --file exclude each other' run -m x -p a -f b
+refuse 2 '--ids and --prompt exclude each other' tokenize -m x --ids 1 -p a
+refuse 2 '--ids and --file exclude each other' logits -m x --ids 1 -f a
+refuse 2 '--ids and --data exclude each other' train -m x --ids 1 --data a -o b
+refuse 2 "--ids: 'x'" logits -m x --ids 1,x
+refuse 2 'give --data FILE' train -m x
+refuse 2 'give -o FILE' train -m x --data y
 
 # What is wrong with a prompt is found before a device is touched.
 made=(--architecture llama --vocab 257 --dim 64 --layers 1 --heads 2)
@@ -54,6 +61,11 @@ for command in run logits; do
 	OCL_ICD_VENDORS=$dir/none refuse 2 'the prompt is empty' $command "${made[@]}"
 	OCL_ICD_VENDORS=$dir/none refuse 1 '10 tokens do not fit into the context of 4' $command "${made[@]}" -c 4 -p 0123456789
 done
+
+# What cannot be written is said before the work begins.
+refuse 1 'nodir/y.gguf: cannot be written: No such file' train -m x --data y -o nodir/y.gguf
+refuse 1 "$dir: is a directory" logits -m x --ids 1 --image "$dir"
+refuse 1 'nodir/y.png: cannot be written' score -m x -p a --image nodir/y.png
 
 # Devices that are not there, with all drivers.
 refuse 2 'nosuchdevice' selftest -d nosuchdevice
@@ -71,6 +83,10 @@ for command in inspect 'run -p a -m' 'plan -m' 'logits --ids 1 -m' 'score -p a -
 	done
 done
 refuse 2 'is a model' run short.gguf -p a
+printf 'GGUF' >large.gguf
+truncate -s 2M large.gguf
+refuse 2 'is a model, expected a config; models are given as -m large.gguf' run large.gguf -p a
+"$evener" config check <(printf 'version: 1\n') >out 2>err || fail "a config from a pipe: $(cat err)"
 
 # Configs: one of each kind; test_config.c has all of them.
 printf 'version: 1\nmodel: {path: gone.gguf}\n' >gone.yaml
@@ -98,12 +114,15 @@ if [ -w /dev/full ]; then
 	"$evener" config schema >/dev/full 2>err
 	[ $? = 1 ] || fail 'config schema >/dev/full: did not fail'
 	grep -q 'standard output' err || fail "config schema >/dev/full: $(cat err)"
+	"$evener" --help >/dev/full 2>err
+	[ $? = 1 ] && grep -q 'standard output: No space left' err || fail "--help >/dev/full: $(cat err)"
 fi
 
 # Correct use.
 accept --help
 accept --version
 accept help run
+accept help help
 for command in devices plan run logits score bench tune inspect tokenize selftest config; do
 	accept "$command" --help
 	grep -q "^usage: evener $command" out || fail "$command --help: no usage line"
@@ -111,6 +130,8 @@ done
 accept config init
 cp out start.yaml
 accept config check start.yaml
+"$evener" config check start.yaml >&- 2>err # a file that is opened must not become stdout
+[ $? = 1 ] && grep -q 'standard output: Bad file descriptor' err || fail "config check >&-: $(cat err)"
 accept config schema
 python3 -m json.tool out >/dev/null || fail 'config schema: not JSON'
 configs=0

@@ -43,7 +43,7 @@ grep -qF "evener (= $version)" <(dpkg-deb -f "$library" Depends) || fail "$libra
 
 dpkg-deb -x "$program" root
 [ "$(root/usr/bin/evener --version)" = "evener $version" ] || fail 'the program does not run'
-EVENER_LOG=warn EVENER_CACHE_DIR=$folder/cache OCL_ICD_VENDORS=$folder/none root/usr/bin/evener devices --no-measure >out 2>err ||
+EVENER_LOG=warn EVENER_CACHE_DIR=$folder/cache OCL_ICD_VENDORS=$folder/none root/usr/bin/evener devices >out 2>err ||
 	fail "devices: $(cat err)"
 ! grep -q 'evener-probe' err || fail "devices: $(cat err)"
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What libcyaml logs when it fails: one line with the reason, then a backtrace from the inside out. */
 typedef struct {
@@ -262,16 +263,28 @@ static evn_status load_config_values(config *out, const yaml_entries *y, const c
 	return code == CYAML_OK ? EVN_OK : cyaml_failed(y, code, &trouble, err);
 }
 
+static bool is_model(const char *path)
+{
+	char magic[4];
+	struct stat info;
+	bool is_regular = stat(path, &info) == 0 && S_ISREG(info.st_mode); /* what is read from a pipe is gone */
+	FILE *f = is_regular ? fopen(path, "rb") : NULL;
+	bool is = f && fread(magic, 1, sizeof magic, f) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
+	if (f)
+		fclose(f);
+	return is;
+}
+
 evn_status config_load(config *out, const char *path, settings *s, evn_error *err)
 {
 	char *data = NULL;
 	size_t size = 0;
 	yaml_entries entries = {0};
 	*out = (config){0};
+	if (is_model(path)) /* before its size is */
+		return evn_fail(err, EVN_ERR_USAGE, "%s: is a model, expected a config; models are given as -m %s", path,
+						path);
 	evn_status status = text_read(&data, &size, path, YAML_MAX_BYTES, err);
-	if (status == EVN_OK && size >= 4 && memcmp(data, "GGUF", 4) == 0)
-		status =
-			evn_fail(err, EVN_ERR_USAGE, "%s: is a model, expected a config; models are given as -m %s", path, path);
 	if (status == EVN_OK)
 		status = yaml_check(&entries, path, data, size, err);
 	if (status == EVN_OK)

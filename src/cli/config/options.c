@@ -301,6 +301,7 @@ evn_status command_line_read(command_line *out, int argc, char **argv, unsigned 
 evn_status command_line_apply(const command_line *line, settings *s, evn_error *err)
 {
 	const char *configured = s->prompt, *path = s->model_path, *architecture = s->architecture;
+	const char *data = s->data_path, *train_ids = s->train_ids;
 	for (size_t i = 0; i < line->n_flags; i++) {
 		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
 		if (status != EVN_OK)
@@ -312,6 +313,15 @@ evn_status command_line_apply(const command_line *line, settings *s, evn_error *
 		s->model_path = NULL;
 	if (s->prompt_file && s->prompt != configured)
 		return evn_fail(err, EVN_ERR_USAGE, "--prompt and --file exclude each other");
+	if (s->ids && (s->prompt_file || s->prompt != configured))
+		return evn_fail(err, EVN_ERR_USAGE, "--ids and %s exclude each other",
+						s->prompt_file ? "--file" : "--prompt");
+	if (s->data_path != data && s->train_ids != train_ids)
+		return evn_fail(err, EVN_ERR_USAGE, "--ids and --data exclude each other");
+	if (s->data_path != data)
+		s->train_ids = NULL; /* the config's: the flag wins */
+	else if (s->train_ids != train_ids)
+		s->data_path = NULL;
 	if (s->prompt_file)
 		s->prompt = NULL; /* the config's: the flag wins */
 	return EVN_OK;

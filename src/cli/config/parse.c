@@ -215,7 +215,7 @@ evn_status parse_ids(const char *text, int32_t **ids, size_t *n, evn_error *err)
 								: evn_fail(err, EVN_ERR_USAGE, "'%.*s' is not a list of token ids", SHOWN, text);
 		if (status != EVN_OK) {
 			free(list);
-			return status;
+			return evn_fail_within(err, "--ids");
 		}
 		list[(*n)++] = (int32_t)id;
 	}

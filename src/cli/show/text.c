@@ -2,10 +2,12 @@
 #include "cli/show/text.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void text_printable(char *s)
 {
@@ -111,4 +113,20 @@ evn_status text_read(char **out, size_t *size, const char *path, size_t limit, e
 	evn_status status = read_stream(f, path, out, size, limit, err);
 	fclose(f);
 	return status;
+}
+
+evn_status text_check_writable(const char *path, evn_error *err)
+{
+	struct stat info;
+	bool exists = stat(path, &info) == 0;
+	if (exists && S_ISDIR(info.st_mode))
+		return evn_fail(err, EVN_ERR_FILE, "%s: is a directory, expected a file", path);
+	if (exists && !S_ISREG(info.st_mode))
+		return EVN_OK; /* written into, not replaced */
+	char *target = exists ? realpath(path, NULL) : evn_format("%s", path); /* of a link the target is replaced */
+	if (!target)
+		return evn_fail_memory(err, path, 0);
+	int why = access(dirname(target), W_OK | X_OK) == 0 ? 0 : errno;
+	free(target);
+	return why ? evn_fail(err, EVN_ERR_FILE, "%s: cannot be written: %s", path, strerror(why)) : EVN_OK;
 }

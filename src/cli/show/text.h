@@ -14,5 +14,7 @@ const char *text_nearest(const char *word, const char *const *words);
 /* Reads what evn_read_file does not read: stdin (path NULL) and pipes. An empty file is no error. malloc'd, with a
  * NUL after the end. More than `limit` bytes is EVN_ERR_LIMIT. */
 evn_status text_read(char **out, size_t *size, const char *path, size_t limit, evn_error *err);
+/* An error if no file can be made at `path`, which is not touched. */
+evn_status text_check_writable(const char *path, evn_error *err);
 
 #endif
