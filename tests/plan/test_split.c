@@ -357,6 +357,36 @@ static void prompts_have_shares_of_their_own_where_both_fit(void **state)
 	assert_true(n_one > 100);
 }
 
+/* Kept for one phase, a rank holds what it used in that phase, and all ranks together hold each unit once. */
+static void one_phase_is_kept(void **state)
+{
+	(void)state;
+	uint64_t random = 13;
+	int n_changed = 0;
+	for (int i = 0; i < 500; i++) {
+		const llama m = random_model(&random);
+		const evn_plan_shape s = shape_of(&m);
+		double shares[EVN_MAX_RANKS] = {0}, prompt_shares[EVN_MAX_RANKS] = {0};
+		uint32_t n = random_shares(shares, &random), other = random_shares(prompt_shares, &random);
+		n = other > n ? other : n;
+		evn_split split = split_of(&s, n, shares, prompt_shares), kept = split_of(&s, n, shares, prompt_shares);
+		evn_split_keep_phase(&kept, EVN_PROMPT);
+		check_cover(&kept, false);
+		assert_true(has_one_layout(&kept));
+		for (uint32_t k = 0; k < s.n_classes; k++)
+			for (uint32_t b = 0; b < s.classes[k].n_blocks; b++)
+				for (uint32_t r = 0; r < n; r++) {
+					const evn_part *p = evn_split_part(&split, k, b, r), *q = evn_split_part(&kept, k, b, r);
+					assert_memory_equal(&q->used[EVN_PROMPT], &p->used[EVN_PROMPT], sizeof(evn_range));
+					assert_int_equal(evn_range_len(q->held), evn_range_len(p->used[EVN_PROMPT]));
+					n_changed += evn_range_len(q->held) < evn_range_len(p->held);
+				}
+		evn_split_free(&split);
+		evn_split_free(&kept);
+	}
+	assert_true(n_changed > 100);
+}
+
 static void memory_limits_are_respected(void **state)
 {
 	(void)state;
@@ -532,6 +562,7 @@ int main(void)
 		cmocka_unit_test(a_rank_without_heads_still_has_the_rest),
 		cmocka_unit_test(extreme_weights_do_not_overflow),
 		cmocka_unit_test(prompts_have_shares_of_their_own_where_both_fit),
+		cmocka_unit_test(one_phase_is_kept),
 		cmocka_unit_test(memory_limits_are_respected),
 		cmocka_unit_test(what_a_full_rank_leaves_goes_to_the_others_in_proportion),
 		cmocka_unit_test(tight_memory_keeps_kv_groups_whole),
