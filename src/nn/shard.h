@@ -41,7 +41,7 @@ typedef struct {
 typedef struct {
 	const evn_split *split;
 	uint32_t rank;
-	bool plain;
+	bool plain;                  /* as in evn_shard */
 	evn_load_progress *progress; /* may be NULL */
 } evn_shard_part;
 /* Loads through q. The shard borrows g. */

@@ -1,4 +1,5 @@
-/* check.c - what training can do with a model, and how much room that takes; before there are devices. */
+/* check.c - whether a model can be trained, and how much memory that needs. Both are known before devices are opened.
+ */
 #include "nn/embed.h"
 #include "train/network.h"
 #include "train/tokens.h"
@@ -7,7 +8,7 @@
 
 static uint32_t padded(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_PAD); }
 
-/* What of a block the walk back does not know; NULL: it knows it. */
+/* What the walk back cannot do in a block; NULL: nothing. */
 static const char *unknown(const evn_block *first, const evn_block *b)
 {
 	if (b->norm.kind == EVN_NORM_NONE)
@@ -93,7 +94,8 @@ uint32_t evn_network_loss_tokens(const evn_hparams *h, uint32_t n_tok)
 
 static uint64_t longer(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
-/* Of parameters that ranks may share: norms, rows of KV heads, and the halves of additions that are not cut. */
+/* The longest parameter that ranks may share: a norm, rows of KV heads, or the half of an addition that is not cut.
+ */
 static uint64_t shared_floats(const evn_graph *g, const evn_block *b, const evn_trained *trained)
 {
 	const uint32_t dim = padded(g->h->dim), rank = trained->lora_rank, low = padded(rank);

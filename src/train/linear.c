@@ -1,7 +1,7 @@
 /* linear.c - see linear.h. */
 #include "train/linear.h"
 
-/* The place of a parameter's gradient. */
+/* The gradient of a matrix, which has the shape of its value. */
 static evn_plain gradient_of(const evn_param *p, const evn_plain *value)
 {
 	evn_plain g = *value;

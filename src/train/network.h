@@ -1,5 +1,5 @@
-/* network.h - a model on one rank as training needs it: a shard with gradients, the walk of inference with a tape,
- * and the walk back. It is cut exactly as inference cuts it. */
+/* network.h - a model on one rank, for training: a shard with gradients, the walk of inference with a tape, and the
+ * walk back. It is cut exactly as for inference. */
 #ifndef EVN_NETWORK_H
 #define EVN_NETWORK_H
 
@@ -26,9 +26,8 @@ typedef struct {
 /* Of all sequences; evn_network_check refuses shapes of more than this counts. */
 static inline uint32_t evn_pass_tokens(const evn_pass_shape *s) { return s->n_ctx * s->n_sequences; }
 
-/* Of parameters without pieces nothing is trained. */
 typedef struct {
-	evn_param weight, bias;
+	evn_param weight, bias; /* without pieces if they are not trained */
 } evn_train_norm;
 
 typedef struct {
@@ -57,13 +56,13 @@ typedef struct {
 	evn_train_block *blocks; /* parallel to the graph's */
 	evn_train_norm out_norm;
 	evn_linear head;
-	evn_param tokens, positions; /* not trained: no pieces. tokens: of an embedding that is not the head too */
-	evn_param *embedding;        /* tokens, or the head's weight; NULL where it is not trained */
-	evn_param **params;          /* all that are trained, in one order on every rank */
+	evn_param tokens, positions; /* tables; tokens only if the embedding is not also the head */
+	evn_param *embedding;        /* tokens or the head's weight; NULL if it is not trained */
+	evn_param **params;          /* all that are trained, in the same order on every rank */
 	uint32_t n_params;
 
-	/* Rows of the workspace: the residual and the output norm of it. While the tape keeps a block's rows, the others
-	 * are free for gradients; those of a block's rows are workspace->of[kind]. */
+	/* Rows of the workspace. The tape keeps the rows of the blocks, so the workspace's own are free: gradients are in
+	 * the rows of the second micro-batch, and those of a block's rows in workspace->of[kind]. */
 	evn_buf *x, *normed, *dx, *d_normed;
 	uint32_t loss_tokens; /* logits are computed for at most so many at once */
 	/* scratch */
@@ -83,22 +82,22 @@ uint64_t evn_network_activation_bytes(const evn_hparams *h, const evn_pass_shape
 /* Tokens whose logits are computed at once. */
 uint32_t evn_network_loss_tokens(const evn_hparams *h, uint32_t n_tok);
 
-/* Rank's part of `split`, which has one cut for both phases. All weights come out of m; additions and the optimizer's
- * state, where there is one, out of `state` (tensors NAME, adam_m.NAME, adam_v.NAME). */
+/* Loads the rank's part of `split`, which must have one cut for both phases. Weights come from m. Additions and the
+ * optimizer's state, if there is one, come from `state` (tensors NAME, adam_m.NAME, adam_v.NAME). */
 evn_status evn_network_load(evn_network **out, evn_queue *q, evn_comm *comm, const evn_model *m,
 							const evn_gguf *state, const evn_split *split, uint32_t rank, const evn_trained *trained,
 							const evn_pass_shape *shape, evn_error *err);
 void evn_network_free(evn_network *n);
 
-/* params.c: makes the parameters of the shard and the view, with what `state` has of them. */
+/* params.c: makes the parameters, with their values and the optimizer's state as `state` has them. */
 evn_status evn_network_make_params(evn_network *n, const evn_split *split, const evn_gguf *state, evn_error *err);
 
 /* Tokens of one pass, on the host. embeddings (n_tok, stride), positions added: only where they are not trained. */
 typedef struct {
 	const uint32_t *ids, *targets; /* (n_tok) */
 	const float *embeddings;
-	/* After the embedding and each block, before they are added to the residual; fraction 0 for none. The key of a
-	 * pass gives the masks, whatever the cut. */
+	/* Of what the embedding and each block add to the residual; fraction 0 for none. The key of the pass decides the
+	 * masks, whatever the cut. */
 	evn_dropout dropout;
 } evn_train_batch;
 
@@ -107,7 +106,7 @@ typedef struct {
 evn_status evn_network_pass(evn_network *n, const evn_train_batch *batch, float gradient_scale, float *losses,
 							evn_error *err);
 
-/* A norm as it walks back. */
+/* A norm, for the walk back. */
 typedef struct {
 	evn_norm_kind kind;
 	const evn_norm_weights *weights;

@@ -1,5 +1,5 @@
-/* params.c - the parameters of a network: which pieces of which tensors a rank trains, and what it shares with whom.
- * The weights and their cut are the shard's. */
+/* params.c - the parameters of a network: the pieces of tensors that a rank trains, and which of them it shares with
+ * which ranks. Weights and their cut are the shard's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ bool evn_is_target(const evn_trained *t, const char *stem)
 	return false;
 }
 
-/* What making the parameters needs; block: of those that are made now. */
+/* `block` is the block whose parameters are made. */
 typedef struct {
 	evn_network *n;
 	const evn_split *split;
@@ -26,7 +26,7 @@ typedef struct {
 	uint32_t block;
 } maker;
 
-/* How the rows or columns of a tensor are divided: this rank's, and what is known of the others'. */
+/* A rank's part of the rows of a tensor, as in evn_piece. */
 typedef struct {
 	evn_range held, owned;
 	bool shared;
@@ -44,7 +44,7 @@ static evn_range units_of(const maker *k, uint32_t rank)
 
 static part alone(evn_range r) { return (part){.held = r, .owned = r}; }
 
-/* Whole on each of these ranks, owned by the first. */
+/* Each of these ranks holds all rows, and the first owns them. */
 static part replicated(const maker *k, uint32_t length, uint32_t ranks)
 {
 	const uint32_t first = ranks & (~ranks + 1), mine = 1u << k->n->rank;
@@ -55,14 +55,14 @@ static part replicated(const maker *k, uint32_t length, uint32_t ranks)
 				  .owners = first};
 }
 
-/* A vector that is added to a sum over ranks, once: by the first of them. */
+/* A vector that is added once to a sum over ranks: the first rank of the block holds it. */
 static part added_once(const maker *k, uint32_t length)
 {
 	part p = replicated(k, length, ranks_of(k));
 	return alone(p.owned);
 }
 
-/* Rows of W_in: those that ranks share belong to the first that holds them. */
+/* Rows of W_in. If several ranks hold a row, the first of them owns it. */
 static part rows_of(const maker *k, const evn_row_spec *spec)
 {
 	part p = {0};
@@ -113,7 +113,7 @@ static evn_status load_part(const maker *k, const evn_param *p, const evn_piece 
 	return s;
 }
 
-/* Of what is the shard's there is a value already, and of all there may be an optimizer's state. */
+/* value: the shard's buffer, or NULL, and then the value comes from the state. */
 static evn_status finish(const maker *k, evn_param *p, evn_buf *value)
 {
 	EVN_TRY(evn_param_create(p, k->n->q, value, k->err));
@@ -231,7 +231,7 @@ static evn_status make_table(const maker *k, evn_param *p, const char *name, uin
 	return finish(k, p, NULL);
 }
 
-/* Learned positions are cut as the vocabulary is, so that who looks up tokens adds them to the same partial sum. */
+/* Learned positions are cut in proportion to the vocabulary: a rank adds its rows of both to one partial sum. */
 static evn_status train_positions(const maker *k)
 {
 	const evn_tensor *t = evn_model_find(k->n->graph->model, "position_embd.weight");
@@ -280,7 +280,7 @@ static evn_plain plain_of(const evn_param *p)
 		.buf = p->value, .rows = p->rows, .columns = evn_range_len(p->pieces[0].col), .stride = p->stride};
 }
 
-/* What a tensor gets: A (rank, cols), B (rows, rank). */
+/* The addition to a tensor: A (rank, cols), B (rows, rank). */
 typedef struct {
 	const char *stem;
 	uint32_t rows, cols, y_offset;
@@ -304,7 +304,7 @@ static evn_status add_addition(const maker *k, evn_linear *l, const addition *of
 	return EVN_OK;
 }
 
-/* Where y is cut, so is B, and A is everybody's; where x is cut it is the other way round. */
+/* W_in is cut by rows: B is cut with it, and every rank has A. For W_out it is the other way round. */
 static evn_status add_to_in(const maker *k, evn_linear *l)
 {
 	const evn_trained *t = &k->n->trained;
@@ -352,7 +352,7 @@ evn_status evn_network_make_params(evn_network *n, const evn_split *split, const
 {
 	maker k = {.n = n, .split = split, .state = state, .err = err};
 	const bool adds = n->trained.lora_rank > 0;
-	/* Of a block: a norm, two matrices, each with a bias; or two halves of additions to four matrices. */
+	/* A block has a norm and two matrices, each with a bias, or additions of two halves to four tensors. */
 	n->params = calloc((size_t)n->graph->n_blocks * 8 + 6, sizeof(evn_param *));
 	if (!n->params)
 		return evn_fail_memory(err, "parameters", n->graph->n_blocks * 8 * sizeof(evn_param *));

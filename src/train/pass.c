@@ -1,6 +1,6 @@
-/* pass.c - a pass: the embedding, the walk over the blocks, the loss, and the walk back. The forward walk's sum over
- * the ranks behind each block has its mirror in the walk back: SPLIT_OUTPUT's gradient of x is a partial sum,
- * SPLIT_INPUT's gradient of y is everybody's. */
+/* pass.c - one pass: the embedding, the walk over the blocks, the loss, and the walk back. The all-reduce after each
+ * block has a counterpart in the walk back: the gradient of a SPLIT_OUTPUT matrix's x is a partial sum, and every
+ * rank has the gradient of a SPLIT_INPUT matrix's y. */
 #include <stdlib.h>
 
 #include "train/network.h"
@@ -12,7 +12,7 @@ static evn_status add_partials(evn_network *n, evn_buf *x, uint64_t ranks, float
 	return evn_comm_all_reduce(n->comm, n->rank, &sum, err);
 }
 
-/* What the tape drops at a site; y may be x. */
+/* y = scale * x with the dropout of a site of the tape; y may be x. */
 static evn_status drop(evn_network *n, evn_buf *y, const evn_buf *x, uint32_t site, float scale, evn_error *err)
 {
 	const evn_dropout d = evn_tape_dropout(n->tape, site);
@@ -64,11 +64,11 @@ static evn_status feed_forward_back(evn_network *n, uint32_t block, evn_error *e
 								  width, n->n_tok, err);
 }
 
-/* Gradients of what W_in makes from those of what W_out reads. */
+/* From the gradient of W_out's input to that of W_in's output. */
 static evn_status (*const backs[EVN_BLOCK_KINDS])(evn_network *n, uint32_t block, evn_error *err) = {
 	[EVN_BLOCK_ATTENTION] = attend_back, [EVN_BLOCK_FEED_FORWARD] = feed_forward_back};
 
-/* From dx to the partial sum that this rank adds to it, and the gradients of the block's parameters. */
+/* Computes the partial sum that this rank adds to dx, and the gradients of the block's parameters. */
 static evn_status block_back(evn_network *n, uint32_t block, evn_error *err)
 {
 	const evn_block *b = &n->graph->blocks[block];
@@ -77,7 +77,7 @@ static evn_status block_back(evn_network *n, uint32_t block, evn_error *err)
 	const evn_inner_rows *d = &n->workspace->of[b->kind];
 	const uint32_t stride = n->workspace->dim_stride;
 	const evn_norm_back norm = {b->norm.kind, &n->shard->blocks[block].norm, &t->norm, k->x};
-	/* What comes through dropout and scale goes to x, which the walk back does not need. */
+	/* The walk back does not need x: dx goes there after dropout and scale. */
 	const bool as_it_is = n->tape->dropout.fraction <= 0 && b->residual_scale == 1;
 	const evn_columns dy = {as_it_is ? n->dx : n->x, stride, 0};
 	if (n->tape->shares)
