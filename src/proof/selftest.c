@@ -18,6 +18,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 		evn_selftest_rows(c);
 		evn_selftest_sums(c);
 		evn_selftest_heads(c);
+		evn_selftest_sequences(c);
 		evn_selftest_fused(c);
 		evn_selftest_gpt2(c);
 		if (c->n_failed)

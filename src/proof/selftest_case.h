@@ -86,6 +86,7 @@ void evn_selftest_matrices(evn_cases *c);
 void evn_selftest_rows(evn_cases *c);
 void evn_selftest_sums(evn_cases *c);
 void evn_selftest_heads(evn_cases *c);
+void evn_selftest_sequences(evn_cases *c);
 void evn_selftest_fused(evn_cases *c);
 void evn_selftest_gpt2(evn_cases *c);
 
