@@ -8,7 +8,7 @@
 
 static uint32_t padded(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_PAD); }
 
-/* What the walk back cannot do in a block; NULL: nothing. */
+/* What the backward walk cannot do in a block; NULL: nothing. */
 static const char *unknown(const evn_block *first, const evn_block *b)
 {
 	if (b->norm.kind == EVN_NORM_NONE)

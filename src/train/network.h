@@ -1,5 +1,5 @@
 /* network.h - a model on one rank, for training: a shard with gradients, the walk of inference with a tape, and the
- * walk back. It is cut exactly as for inference. */
+ * backward walk. It is cut exactly as for inference. */
 #ifndef EVN_NETWORK_H
 #define EVN_NETWORK_H
 
@@ -20,7 +20,7 @@ bool evn_is_target(const evn_trained *t, const char *stem);
 
 typedef struct {
 	uint32_t n_ctx, n_sequences; /* tokens of one pass: n_sequences of n_ctx */
-	bool recompute;              /* keep only the blocks' inputs; compute the rest again in the walk back */
+	bool recompute;              /* keep only the blocks' inputs; compute the rest again in the backward walk */
 } evn_pass_shape;
 
 /* Of all sequences; evn_network_check refuses shapes of more than this counts. */
@@ -106,7 +106,7 @@ typedef struct {
 evn_status evn_network_pass(evn_network *n, const evn_train_batch *batch, float gradient_scale, float *losses,
 							evn_error *err);
 
-/* A norm, for the walk back. */
+/* A norm, for the backward walk. */
 typedef struct {
 	evn_norm_kind kind;
 	const evn_norm_weights *weights;

@@ -1,6 +1,6 @@
-/* pass.c - one pass: the embedding, the walk over the blocks, the loss, and the walk back. The all-reduce after each
- * block has a counterpart in the walk back: the gradient of a SPLIT_OUTPUT matrix's x is a partial sum, and every
- * rank has the gradient of a SPLIT_INPUT matrix's y. */
+/* pass.c - one pass: the embedding, the walk over the blocks, the loss, and the backward walk. The all-reduce after
+ * each block has a counterpart in the backward walk: the gradient of a SPLIT_OUTPUT matrix's x is a partial sum, and
+ * every rank has the gradient of a SPLIT_INPUT matrix's y. */
 #include <stdlib.h>
 
 #include "train/network.h"
@@ -77,7 +77,7 @@ static evn_status block_back(evn_network *n, uint32_t block, evn_error *err)
 	const evn_inner_rows *d = &n->workspace->of[b->kind];
 	const uint32_t stride = n->workspace->dim_stride;
 	const evn_norm_back norm = {b->norm.kind, &n->shard->blocks[block].norm, &t->norm, k->x};
-	/* The walk back does not need x: dx goes there after dropout and scale. */
+	/* The backward walk does not need x: dx goes there after dropout and scale. */
 	const bool as_it_is = n->tape->dropout.fraction <= 0 && b->residual_scale == 1;
 	const evn_columns dy = {as_it_is ? n->dx : n->x, stride, 0};
 	if (n->tape->shares)
