@@ -244,11 +244,13 @@ static void keep(evn_sampler *s, end_point end)
 	const uint32_t n = s->n_candidates;
 	uint32_t n_kept = 0, n_equal = 0, *const keys = s->keys;
 	int32_t *const ids = s->ids;
-	for (uint32_t i = 0; i < n; i++)
-		if (keys[i] <= end.key && (keys[i] < end.key || n_equal++ < end.n_equal)) {
-			keys[n_kept] = keys[i];
-			ids[n_kept++] = ids[i];
-		}
+	for (uint32_t i = 0; i < n; i++) { /* no branches: which are kept cannot be predicted */
+		const uint32_t is_before = keys[i] < end.key, is_equal = keys[i] == end.key;
+		keys[n_kept] = keys[i];
+		ids[n_kept] = ids[i];
+		n_kept += is_before | (is_equal & (n_equal < end.n_equal));
+		n_equal += is_equal;
+	}
 	s->n_candidates = n_kept;
 }
 
