@@ -119,9 +119,17 @@ uint64_t evn_network_message(const evn_graph *g, const evn_trained *trained, con
 	return longer(most, padded(g->h->dim)); /* the output norm */
 }
 
-uint64_t evn_network_activation_bytes(const evn_hparams *h, const evn_pass_shape *shape)
+uint64_t evn_network_activation_bytes(const evn_graph *g, const evn_pass_shape *shape)
 {
-	uint64_t columns = 2 * (uint64_t)h->dim + (uint64_t)(2 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim +
-					   3 * (uint64_t)h->ff_dim + h->n_heads;
-	return columns * shape->n_ctx * shape->n_sequences * h->n_layers * sizeof(float);
+	uint64_t columns = 0;
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		evn_row_spec rows[EVN_MATRIX_PARTS];
+		const uint32_t n = evn_block_rows(b, rows);
+		columns += g->h->dim + (uint64_t)b->n_units * b->unit_width;
+		columns += b->kind == EVN_BLOCK_ATTENTION ? b->n_units : 0;
+		for (uint32_t k = 0; k < n; k++)
+			columns += (uint64_t)rows[k].width * (rows[k].by_group ? b->n_units / b->group : b->n_units);
+	}
+	return columns * evn_pass_tokens(shape) * sizeof(float);
 }

@@ -77,8 +77,8 @@ evn_status evn_network_check(const evn_model *m, const evn_trained *trained, con
 /* Floats of the longest sum over ranks: needed before the communicator, and so before the network. */
 uint64_t evn_network_message(const evn_graph *g, const evn_trained *trained, const evn_pass_shape *shape,
 							 uint32_t n_ranks);
-/* Bytes that all blocks' activations take when none are recomputed. */
-uint64_t evn_network_activation_bytes(const evn_hparams *h, const evn_pass_shape *shape);
+/* Bytes of what the tape keeps of all blocks besides their inputs, on one rank that holds everything. */
+uint64_t evn_network_activation_bytes(const evn_graph *g, const evn_pass_shape *shape);
 /* Tokens whose logits are computed at once. */
 uint32_t evn_network_loss_tokens(const evn_hparams *h, uint32_t n_tok);
 

@@ -248,7 +248,7 @@ static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 	with.context = t->shape.n_ctx;
 	with.batch = t->n_tok.of_pass;
 	EVN_TRY(evn_prepare(&t->prepared, t->model, &with, EVN_FOR_TRAINING, err));
-	uint64_t bytes = evn_network_activation_bytes(evn_model_hparams(t->model), &t->shape);
+	uint64_t bytes = evn_network_activation_bytes(t->prepared.graph, &t->shape);
 	for (uint32_t i = 0; i < t->prepared.n; i++) {
 		const evn_device_info *info = evn_system_info(t->prepared.system, t->prepared.picks[i].device);
 		t->shape.recompute |= (double)bytes > KEPT_FRACTION * (double)info->memory_bytes;
