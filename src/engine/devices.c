@@ -1,4 +1,4 @@
-/* devices.c - the public list of devices: what was found, with what it was measured to do. */
+/* devices.c - the public list of devices, with their measured rates. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,10 +84,9 @@ evn_driver_problem evn_devices_problem(const evn_device_list *l, size_t i)
 	return evn_system_problem(l->system, i);
 }
 
-/* ---- self-test --------------------------------------------------------------------------------------------------
- */
+/* ---- self-test ------------------------------------------------------------------------------------------------- */
 
-/* malloc'd: a self-test may have more devices than a run may have ranks. */
+/* The picks are malloc'd, because a self-test may have more devices than a run may have ranks. */
 static evn_status select_devices(const evn_system *s, const char *devices, evn_pick **picks, size_t *n,
 								 evn_error *err)
 {

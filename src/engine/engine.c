@@ -146,7 +146,7 @@ void evn_engine_close(evn_engine *e)
 	if (!e)
 		return;
 	if (!evn_team_free(e->team) || !evn_comm_free(e->comm))
-		return; /* a device hangs: what it works with, and a thread that waits for it, stays */
+		return; /* a device hangs: the memory that it or a waiting thread may use must stay */
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
 		evn_cache_free(e->ranks[i].cache);
 		evn_workspace_free(e->ranks[i].workspace);
@@ -170,7 +170,7 @@ typedef struct {
 	evn_engine *e;
 	uint64_t n_floats;
 	uint32_t n;
-	double *us; /* (n) of rank 0 */
+	double *us; /* (n) written by rank 0 */
 } reducing;
 
 static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)

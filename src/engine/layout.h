@@ -8,15 +8,15 @@
 #include "plan/plan.h"
 
 typedef struct {
-	uint32_t n; /* ranks */
+	uint32_t n; /* its ranks */
 	evn_pick picks[EVN_MAX_RANKS];
 	char name[96]; /* "0:0", "0:0/1@1", "0:0/1+1" */
 } evn_layout;
 
-/* One device or sub-device, as picked. */
+/* The layout of one picked device or sub-device. */
 evn_layout evn_layout_of(const evn_system *s, const evn_pick *pick);
-/* Every usable device whole; then each CPU of N cores as 2, 4 and 8 parts of equally many cores, and up to 8 cores as
- * N parts of one. Returns how many, at most EVN_MAX_CANDIDATES. */
+/* Lists every usable device as a whole, then each CPU of N cores as 2, 4 and 8 sub-devices of equal size, and up to 8
+ * cores also as N sub-devices of one core. Returns the number of layouts, at most EVN_MAX_CANDIDATES. */
 uint32_t evn_layouts_list(const evn_system *s, evn_layout *out);
 
 #endif

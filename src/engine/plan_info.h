@@ -1,4 +1,4 @@
-/* plan_info.h - a decision as the public header shows it, with strings of its own. */
+/* plan_info.h - a plan in the form of the public header, with its own copies of strings. */
 #ifndef EVN_PLAN_INFO_H
 #define EVN_PLAN_INFO_H
 

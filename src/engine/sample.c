@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-/* Where the best candidates end: with the first n_equal of those that have this key. */
+/* The end of the best candidates: it includes the first n_equal of those with this key. */
 typedef struct {
 	uint32_t key, n_equal;
 } end_point;
@@ -175,7 +175,7 @@ static evn_status read_logits(evn_sampler *s, const float *logits, evn_error *er
 			   : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
 }
 
-/* ---- the best candidates -------------------------------------------------------------------------------------- */
+/* ---- the best candidates --------------------------------------------------------------------------------------- */
 
 /* A key has three digits. The first takes the sign, the exponent and four more bits: so ordinary logits have a
  * hundred different ones. */
@@ -185,8 +185,8 @@ static const struct {
 	int shift, bits;
 } digits[DIGITS] = {{19, FIRST_BITS}, {9, 10}, {0, 9}};
 
-/* Of the digit's values, the first one up to which the sums reach what is left of the limit, or the last one that has
- * any. Takes the sums before it from the limit. */
+/* The first value of the digit up to which the sums reach the rest of the limit, or the last value that occurs.
+ * Subtracts the sums before it from the limit. */
 static uint32_t find_value(const double *sums, uint32_t n_values, double *limit)
 {
 	uint32_t value = 0;
@@ -238,7 +238,7 @@ static end_point find_end(const evn_sampler *s, const float *weights, double lim
 	return end;
 }
 
-/* Keeps the candidates up to there. */
+/* Keeps the candidates up to this end. */
 static void keep(evn_sampler *s, end_point end)
 {
 	const uint32_t n = s->n_candidates;

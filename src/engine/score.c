@@ -9,7 +9,8 @@
 #include "engine/engine.h"
 #include "evener/score.h"
 
-#define LOGITS_BYTES (64u << 20) /* of one worker: one row of logits for each token that is computed at once */
+/* For each worker, which has one row of logits for each token that is computed at once. */
+#define LOGITS_BYTES (64u << 20)
 
 typedef struct {
 	evn_scorer *scorer;
@@ -26,7 +27,7 @@ typedef struct {
 struct evn_scorer {
 	const evn_model *model;
 	evn_options options;   /* of the caller; pointers in it are not kept */
-	evn_prepared prepared; /* sequence split: the plan that those of the workers were made from */
+	evn_prepared prepared; /* sequence split: the plan from which the workers' plans are made */
 	evn_prepared alone[EVN_MAX_RANKS];
 	evn_score_info info;
 	evn_score_rank ranks[EVN_MAX_RANKS];
@@ -38,7 +39,7 @@ struct evn_scorer {
 	uint64_t load_bytes, fingerprint;
 };
 
-/* ---- choosing the split --------------------------------------------------------------------------------------- */
+/* ---- choosing the split ---------------------------------------------------------------------------------------- */
 
 /* Checks that every rank has room for the whole model. */
 static evn_status try_sequence(evn_scorer *s, double *tok_s, uint64_t n_windows, evn_error *err)
@@ -111,8 +112,7 @@ static evn_status make_fingerprint(evn_scorer *s, evn_error *err)
 
 uint64_t evn_scorer_fingerprint(const evn_scorer *s) { return s->fingerprint; }
 
-/* ---- loading ----------------------------------------------------------------------------------------------------
- */
+/* ---- loading --------------------------------------------------------------------------------------------------- */
 
 /* Stores the progress of a worker's engine. The ticks of the team pass it to the caller, in the caller's own
  * thread. */
@@ -212,8 +212,7 @@ void evn_scorer_close(evn_scorer *s)
 	free(s);
 }
 
-/* ---- windows ----------------------------------------------------------------------------------------------------
- */
+/* ---- windows --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	evn_scorer *s;

@@ -7,21 +7,20 @@
 struct evn_session {
 	evn_engine *e;
 	evn_slot slot;
-	int32_t *ids; /* (n_ctx) the first `position` are computed: whoever loses the cache can compute them again */
+	int32_t *ids; /* (n_ctx) the ids of the first `position` tokens; with them a lost cache can be computed again */
 	uint32_t position;
-	bool has_logits, begun;      /* begun: its first tokens are computed */
-	float *logits, *next_logits; /* (vocab) of the last id; of the call that is under way */
-	float *embeddings;           /* (n_batch, stride), and a row to work in */
+	bool has_logits, begun;      /* begun: its first tokens have been computed */
+	float *logits, *next_logits; /* (vocab) of the last id, and of the current call */
+	float *embeddings;           /* (n_batch, stride); scratch for one row */
 	uint32_t stride;
-	evn_comm_times before[EVN_MAX_RANKS]; /* the group's counts when the session began */
+	evn_comm_times before[EVN_MAX_RANKS]; /* the communicator's times when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
 };
 
 static uint32_t vocab_of(const evn_session *s) { return evn_model_hparams(s->e->model)->vocab; }
 static uint32_t context_of(const evn_session *s) { return s->e->prepared.limits.n_ctx; }
 
-/* ---- beginning and end --------------------------------------------------------------------------------------------
- */
+/* ---- beginning and end ----------------------------------------------------------------------------------------- */
 
 static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 {
@@ -30,7 +29,7 @@ static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 	return evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err);
 }
 
-/* Every session may fill its context. */
+/* Makes room in the cache for one more session. Every session may fill its context. */
 static evn_status join(evn_session *s, evn_error *err)
 {
 	evn_engine *e = s->e;
@@ -100,10 +99,9 @@ void evn_session_free(evn_session *s)
 	free_buffers(s);
 }
 
-/* ---- computing ----------------------------------------------------------------------------------------------------
- */
+/* ---- computing ------------------------------------------------------------------------------------------------- */
 
-/* Tokens of one call. */
+/* The tokens of one call. */
 typedef struct {
 	evn_session *s;
 	const int32_t *ids;
@@ -111,7 +109,7 @@ typedef struct {
 	float *all_logits; /* (total, vocab), or NULL */
 } call;
 
-/* A caller's progress function is asked while a prompt is computed, and may end it. */
+/* Asks the caller's progress function during a prompt. It can end the call. */
 static bool go_on(void *arg)
 {
 	const call *c = arg;
@@ -132,7 +130,8 @@ static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n,
 	return EVN_OK;
 }
 
-/* The next n tokens of the call. Of a call of several tokens all are a prompt's, however it is cut into steps. */
+/* Computes the next n tokens of the call. If the call has several tokens, all of them are a prompt, however it is cut
+ * into steps. */
 static evn_status step(call *c, uint32_t n, evn_error *err)
 {
 	evn_session *s = c->s;
@@ -165,7 +164,7 @@ static evn_status step(call *c, uint32_t n, evn_error *err)
 	return status;
 }
 
-/* Other sessions' steps may come between those of a long prompt. */
+/* Steps of other sessions may run between those of a long prompt. */
 static evn_status steps(call *c, evn_error *err)
 {
 	evn_engine *e = c->s->e;
@@ -203,7 +202,7 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 	EVN_TRY(steps(&c, err));
 	const evn_options *o = &s->e->options;
 	if (n > 1 && o->progress)
-		o->progress(o->progress_user, "prompt", n, n); /* too late to stop */
+		o->progress(o->progress_user, "prompt", n, n); /* this call cannot be ended any more */
 	keep_logits(s, &c);
 	memcpy(s->ids + s->position, ids, n * sizeof *ids);
 	s->position += (uint32_t)n;
@@ -214,8 +213,7 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 	return EVN_OK;
 }
 
-/* ---- state --------------------------------------------------------------------------------------------------------
- */
+/* ---- state ----------------------------------------------------------------------------------------------------- */
 
 const float *evn_session_logits(const evn_session *s) { return s->has_logits ? s->logits : NULL; }
 uint32_t evn_session_position(const evn_session *s) { return s->position; }

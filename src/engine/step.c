@@ -1,4 +1,4 @@
-/* step.c - one step of all ranks: what is done when it is stopped, when it fails, and when ranks only wait. */
+/* step.c - one step on all ranks, with what follows if it is cancelled, if it fails, and if ranks mostly wait. */
 #include "engine/engine.h"
 
 typedef struct {
@@ -25,9 +25,9 @@ static void ask(void *arg)
 	evn_comm_cancel(s->e->comm);
 }
 
-/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. Where even the
- * rank that waits least waits longer than it works, for several steps in a row, they reduce by another method: the
- * bits are the same. */
+/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. If even the rank
+ * that waits least waits longer than it works, for several steps in a row, the ranks change to another reduction
+ * method. The bits are the same. */
 static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 {
 	enum { PATIENCE_STEPS = 8 };
@@ -41,8 +41,8 @@ static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 		evn_comm_fall_back(e->comm);
 }
 
-/* A step leaves nothing behind that its repetition does not overwrite: where reducing by flags failed, it is computed
- * again by another method. */
+/* A step can be repeated: the repetition overwrites everything that it left. If the flags failed, the step is
+ * therefore computed again with another method. */
 evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err)
 {
 	stepping s = {.e = e, .batch = batch, .watch = watch};

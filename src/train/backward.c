@@ -8,7 +8,7 @@ struct evn_backward {
 	evn_kernel *rmsnorm, *rmsnorm_weight, *swiglu, *embed, *embed_back;
 	evn_kernel *attention_queries, *attention_keys;
 	evn_kernel *stats, *loss, *adamw, *squares, *bias;
-	/* built at first use */
+	/* built when they are first used */
 	evn_kernel *layernorm, *layernorm_weight, *gelu, *positions, *positions_back;
 };
 
@@ -46,9 +46,9 @@ evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_atten
 	return EVN_OK;
 }
 
-void evn_backward_free(evn_backward *b) { free(b); } /* kernels go with their queue */
+void evn_backward_free(evn_backward *b) { free(b); } /* the queue frees the kernels */
 
-/* Both norms: dx and what the rows were scaled by, from which dw is summed. */
+/* Both norms: computes dx and the factors of the rows, from which dw is summed. */
 static evn_status norm_backward(evn_kernel *input, evn_kernel *weight, evn_buf *dx, evn_buf *dw, evn_buf *moments,
 								const evn_buf *dy, const evn_buf *x, const evn_buf *w, uint32_t n_tok,
 								uint32_t stride, uint32_t dim, float eps, evn_error *err)
@@ -80,7 +80,7 @@ evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, ev
 	return norm_backward(b->rmsnorm, b->rmsnorm_weight, dx, dw, scales, dy, x, w, n_tok, stride, dim, eps, err);
 }
 
-/* A kernel that not every network needs. */
+/* Builds a kernel that only some networks need. */
 static evn_status need(const evn_backward *b, evn_kernel **k, const char *file, const char *name, evn_error *err)
 {
 	const evn_spec spec = evn_spec_of(file);

@@ -1,5 +1,5 @@
-/* backward.h - launchers of what training adds to ops.h: gradients, the loss, the optimizer. Matrices are f32, as
- * matrix.h describes activations; gradients of weights are added to what is there. Everything here only enqueues. */
+/* backward.h - launchers of operations for training: gradients, the loss, the optimizer. Matrices are f32 activations
+ * as in matrix.h. Gradients of weights are added to the existing ones. All calls only enqueue. */
 #ifndef EVN_BACKWARD_H
 #define EVN_BACKWARD_H
 
@@ -8,11 +8,13 @@
 
 typedef struct evn_backward evn_backward;
 
-/* Kernels of one queue for one shape of heads without norms of their own; head_dim 0: of a model without heads. */
+/* The kernels of one queue, for heads of one shape without norms of their own. head_dim is 0 for a model without
+ * heads. */
 evn_status evn_backward_create(evn_backward **out, evn_queue *q, const evn_attention_config *heads, evn_error *err);
 void evn_backward_free(evn_backward *b);
 
-/* dx (n_tok, stride) = gradient of evn_op_rmsnorm's x from dy; dw (stride) += that of w. scales (n_tok): scratch. */
+/* dx (n_tok, stride) = the gradient of evn_op_norm's x from dy, for an RMS norm. dw (stride) += the gradient of w.
+ * scales (n_tok): scratch. */
 evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *scales, const evn_buf *dy,
 								   const evn_buf *x, const evn_buf *w, uint32_t n_tok, uint32_t stride, uint32_t dim,
 								   float eps, evn_error *err);
@@ -20,30 +22,31 @@ evn_status evn_op_rmsnorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, ev
 evn_status evn_op_layernorm_backward(evn_backward *b, evn_buf *dx, evn_buf *dw, evn_buf *db, evn_buf *moments,
 									 const evn_buf *dy, const evn_buf *x, const evn_buf *w, uint32_t n_tok,
 									 uint32_t stride, uint32_t dim, float eps, evn_error *err);
-/* db[i] += sum over the tokens of dy[t][i], i < width; db and stride reach to the next multiple of 16. */
+/* db[i] += the sum over tokens of dy[t][i], i < width. db and stride have room up to the next multiple of 16. */
 evn_status evn_op_bias_gradient(evn_backward *b, evn_buf *db, const evn_buf *dy, uint32_t stride, uint32_t width,
 								uint32_t n_tok, evn_error *err);
-/* dgu = gradient of evn_op_swiglu's gu from dy; columns outside gate and up are left alone. */
+/* dgu = the gradient of evn_op_swiglu's gu from dy. Columns outside gate and up are not changed. */
 evn_status evn_op_swiglu_backward(evn_backward *b, evn_buf *dgu, const evn_buf *gu, uint32_t gu_stride,
 								  uint32_t up_offset, const evn_buf *dy, uint32_t y_stride, uint32_t width,
 								  uint32_t n_tok, evn_error *err);
-/* dx = gradient of evn_op_gelu's x from dy, in columns [0, width), a multiple of 16. */
+/* dx = the gradient of evn_op_gelu's x from dy, in columns [0, width). width is a multiple of 16. */
 evn_status evn_op_gelu_backward(evn_backward *b, evn_buf *dx, const evn_buf *x, uint32_t x_stride, const evn_buf *dy,
 								uint32_t y_stride, uint32_t width, uint32_t n_tok, evn_error *err);
 
-/* Of evn_op_attention_sequences: dqkv from dout. delta (n_tok, n_heads): scratch. */
+/* The gradient of evn_op_attention_sequences: dqkv from dout. delta (n_tok, n_heads): scratch. */
 evn_status evn_op_attention_backward(evn_backward *b, evn_buf *dqkv, evn_buf *delta, const evn_buf *qkv,
 									 const evn_buf *out, const evn_buf *dout, const evn_buf *lse,
 									 const evn_sequences *s, evn_error *err);
 
-/* x (n_tok, stride) = rows ids[t] of a table of n rows that begins with row `first`; zeros for other rows. */
+/* x (n_tok, stride) = rows ids[t] of a table of n rows that begins with row `first`, and zeros for other rows. */
 evn_status evn_op_embed(evn_backward *b, evn_buf *x, const evn_buf *table, const evn_buf *ids, uint32_t first,
 						uint32_t n, uint32_t stride, uint32_t n_tok, evn_error *err);
 /* dtable (n, stride) += dx of the tokens of each row: order[starts[row]] .. order[starts[row + 1] - 1]. */
 evn_status evn_op_embed_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_buf *starts,
 								 const evn_buf *order, uint32_t n, uint32_t stride, evn_error *err);
-/* Learned positions, cut by rows too: sequences of n_ctx tokens, a table of n rows that begins with that of position
- * `first`. x (n_tok, stride) += the rows held here; dtable (n, stride) += dx of the tokens at each position. */
+/* Learned positions, which are cut by rows too: sequences of n_ctx tokens, and a table of n rows that begins with
+ * position `first`. x (n_tok, stride) += the rows that this rank holds. dtable (n, stride) += dx of the tokens at
+ * each position. */
 typedef struct {
 	uint32_t first, n, n_ctx, n_tok, stride;
 } evn_positions;
@@ -52,21 +55,21 @@ evn_status evn_op_add_positions(evn_backward *b, evn_buf *x, const evn_buf *tabl
 evn_status evn_op_positions_backward(evn_backward *b, evn_buf *dtable, const evn_buf *dx, const evn_positions *p,
 									 evn_error *err);
 
-/* Floats of stats, to be summed over the ranks; a multiple of 16. */
+/* The floats of stats, which are summed over the ranks. A multiple of 16. */
 static inline uint64_t evn_loss_floats(uint32_t n_tok, uint32_t n_ranks)
 {
 	return evn_round_up((uint64_t)n_tok * n_ranks * EVN_LOSS_STATS, 16);
 }
 evn_status evn_op_loss_stats(evn_backward *b, evn_buf *stats, const evn_buf *logits, const evn_buf *targets,
 							 const evn_loss *l, evn_error *err);
-/* losses[offset + t] from the summed stats; logits become their gradient, times scale. */
+/* Computes losses[offset + t] from the summed stats. logits becomes its own gradient, times scale. */
 evn_status evn_op_loss_gradient(evn_backward *b, evn_buf *losses, evn_buf *logits, const evn_buf *stats,
 								const evn_buf *targets, const evn_loss *l, float scale, evn_error *err);
 
-/* One step on n values (a multiple of 16). */
+/* One step on n values. n is a multiple of 16. */
 evn_status evn_op_adamw(evn_backward *b, evn_buf *w, evn_buf *m, evn_buf *v, const evn_buf *g, uint64_t n,
 						const evn_adamw *a, evn_error *err);
-/* sums[k] = squares of g's k-th EVN_SQUARES_PIECE values; n a multiple of 16. */
+/* sums[k] = the sum of squares of g's k-th EVN_SQUARES_PIECE values. n is a multiple of 16. */
 evn_status evn_op_sum_squares(evn_backward *b, evn_buf *sums, const evn_buf *g, uint64_t n, evn_error *err);
 
 #endif

@@ -4,7 +4,7 @@
 #include "train/network.h"
 #include "train/tokens.h"
 
-#define LOGITS_BYTES ((uint64_t)32 << 20) /* of a whole vocabulary's logits, for as many tokens as fit */
+#define LOGITS_BYTES ((uint64_t)32 << 20) /* the logits of the whole vocabulary, for as many tokens as fit */
 
 static uint32_t padded(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_PAD); }
 
@@ -50,7 +50,7 @@ static evn_status check_targets(const evn_graph *g, const evn_trained *trained, 
 	return EVN_OK;
 }
 
-/* What is summed over ranks is counted in 32 bits too. */
+/* The lengths of sums over ranks must also fit into 32 bits. */
 static evn_status check_tokens(const evn_hparams *h, const evn_pass_shape *shape, evn_error *err)
 {
 	evn_token_counts n;

@@ -24,14 +24,14 @@ static bool begins(evn_str s, const char *with)
 	return s.length >= strlen(with) && memcmp(s.text, with, strlen(with)) == 0;
 }
 
-/* Entries that are not copied: training's own, which are made anew, and those of a file that is one of several. */
+/* Entries that are not copied: those that training writes itself, and those of a file that is one of several. */
 static bool is_ours(evn_str name)
 {
 	return begins(name, "split.") || begins(name, "train.") || begins(name, prefixes[EVN_PARAM_M]) ||
 		   begins(name, prefixes[EVN_PARAM_V]);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 static evn_status checksum(const evn_gguf *g, uint64_t *h, evn_error *err)
 {
@@ -44,7 +44,7 @@ static evn_status checksum(const evn_gguf *g, uint64_t *h, evn_error *err)
 	return EVN_OK;
 }
 
-/* A 64-bit number kept as 16 hexadecimal digits. */
+/* Reads a 64-bit number that is stored as 16 hexadecimal digits. */
 static evn_status read_hash(const evn_gguf *g, const char *key, uint64_t *out, evn_error *err)
 {
 	evn_str text = {"", 0};
@@ -117,7 +117,7 @@ evn_status evn_state_progress(const evn_state *s, evn_progress *out, float **los
 	return read_losses(s->gguf, VAL_LOSS_TENSOR, out->step, val_loss, err);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	evn_gguf_writer *w;
@@ -135,7 +135,7 @@ static void put_tensor(writing *w, const char *name, const evn_quant *quant, uin
 	evn_gguf_put_tensor(w->w, name, quant, n_dims, shape, data);
 }
 
-/* The tensor that begins with piece k of parameter i, put together from its pieces and their owners. */
+/* Writes the tensor that begins with piece k of parameter i. It is joined from its pieces and their owners. */
 static evn_status put_pieces(writing *w, uint32_t i, uint32_t k, evn_param_part part)
 {
 	const evn_param *first = w->networks[0]->params[i];
@@ -256,7 +256,7 @@ evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, evn_ne
 	return s;
 }
 
-/* ---- adapters ----------------------------------------------------------------------------------------------- */
+/* ---- adapters -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	evn_gguf_writer *w;
@@ -265,7 +265,7 @@ typedef struct {
 	evn_error *err;
 } adapter;
 
-/* One half: random as nn.Linear is by default, deviation 1 / sqrt(3 columns), or zeros. */
+/* One half of an addition: random like the default of nn.Linear, with deviation 1 / sqrt(3 columns), or zeros. */
 static evn_status put_half(adapter *a, const char *tensor, const char *suffix, uint64_t columns, uint64_t rows,
 						   bool random)
 {

@@ -1,5 +1,5 @@
-/* linear.h - the gradients of one matrix: y = x W^T + bias, W either plain rows that are trained, or frozen in the
- * file's quantised blocks with low-rank additions that are trained. */
+/* linear.h - the gradients of one matrix, y = x W^T + bias. W is either plain rows that are trained, or quantised
+ * rows that are not trained, with low-rank additions that are. */
 #ifndef EVN_LINEAR_H
 #define EVN_LINEAR_H
 

@@ -1,10 +1,10 @@
-/* loss.c - output norm, head and cross-entropy. Each rank has the logits of its own vocabulary rows, for some tokens
- * at a time; three numbers a token are exchanged, so no rank ever holds the logits matrix. */
+/* loss.c - the output norm, the head and the cross-entropy. Each rank has the logits of its own vocabulary rows, for
+ * some tokens at a time. For each token the ranks exchange three numbers, so no rank ever holds all logits. */
 #include "train/network.h"
 
 static bool has_norm(const evn_network *n) { return n->graph->out_norm.kind != EVN_NORM_NONE; }
 
-/* The partial sum this rank gives to the gradient of x. */
+/* Writes this rank's partial sum of the gradient of x. */
 static evn_status give_gradient(evn_network *n, evn_error *err)
 {
 	const evn_norm_back norm = {n->graph->out_norm.kind, &n->shard->out_norm, &n->out_norm, n->x};
@@ -15,7 +15,7 @@ static evn_status give_gradient(evn_network *n, evn_error *err)
 					err);
 }
 
-/* Logits of n->x_piece, where this rank has any. */
+/* The logits of n->x_piece, if this rank has any. */
 static evn_status head(evn_network *n, const evn_loss *l, evn_error *err)
 {
 	evn_ops *ops = n->workspace->ops;
@@ -29,7 +29,7 @@ static evn_status head(evn_network *n, const evn_loss *l, evn_error *err)
 	return evn_op_dropout(ops, n->logits, n->logits, (uint64_t)l->n_tok * l->stride, &(evn_dropout){0}, scale, err);
 }
 
-/* Logits of tokens [first, first + count) and what follows from them. */
+/* The logits of tokens [first, first + count), their losses and their gradients. */
 static evn_status piece(evn_network *n, const evn_buf *normed, uint32_t first, uint32_t count, float gradient_scale,
 						evn_error *err)
 {

@@ -1,4 +1,4 @@
-/* network.c - making a network and its end. */
+/* network.c - creates and frees a network. */
 #include "train/network.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static evn_status make(const evn_network *n, evn_buf **out, uint64_t floats, evn
 	return evn_fill_zero(n->q, *out, err);
 }
 
-/* Of parameters: the longest, and the longest piece that is shared. */
+/* The length of the longest parameter, and of the longest shared piece. */
 static void find_longest(const evn_network *n, uint64_t *param, uint64_t *piece)
 {
 	*param = 1;
@@ -70,7 +70,7 @@ static evn_status make_scratch(evn_network *n, evn_error *err)
 	return EVN_OK;
 }
 
-/* The sequences of a pass, and the rows that they go through. */
+/* Makes the rows of one pass: all its sequences. */
 static evn_status make_rows(evn_network *n, evn_error *err)
 {
 	evn_row_buffers *rows = n->workspace->rows;
@@ -90,7 +90,7 @@ static evn_status make_rows(evn_network *n, evn_error *err)
 	return EVN_OK;
 }
 
-/* The heads of the model's attention blocks, which are all alike. */
+/* The configuration of the model's attention blocks, which all have the same heads. */
 static evn_attention_config heads_of(const evn_graph *g)
 {
 	for (uint32_t i = 0; i < g->n_blocks; i++)
@@ -115,7 +115,7 @@ static evn_status load(evn_network *n, const evn_model *m, const evn_gguf *state
 	EVN_TRY(make(n, &n->low, (uint64_t)n->n_tok * padded(n->trained.lora_rank), err));
 	EVN_TRY(make(n, &n->d_low, (uint64_t)n->n_tok * padded(n->trained.lora_rank), err));
 	n->gradients = (evn_gradient_ops){n->workspace->ops, n->backward, n->d_low};
-	n->blocks = calloc(n->graph->n_blocks + 1u, sizeof *n->blocks); /* there may be none */
+	n->blocks = calloc(n->graph->n_blocks + 1u, sizeof *n->blocks); /* + 1: a model may have no blocks */
 	if (!n->blocks)
 		return evn_fail_memory(err, "blocks", n->graph->n_blocks * sizeof *n->blocks);
 	EVN_TRY(evn_network_make_params(n, split, state, err));

@@ -8,12 +8,12 @@
 
 /* What is trained. */
 typedef struct {
-	uint32_t lora_rank; /* 0: every parameter, in f32; else additions of this rank, the weights as they stand */
-	float lora_alpha;   /* additions count lora_alpha / lora_rank */
+	uint32_t lora_rank; /* 0: every parameter, in f32; otherwise additions of this rank to unchanged weights */
+	float lora_alpha;   /* additions are multiplied by lora_alpha / lora_rank */
 	uint32_t lora_targets;
 } evn_trained;
 
-/* Bits of lora_targets, and the tensors' names. */
+/* The bits of lora_targets, and the names of these tensors. */
 #define EVN_TARGETS 7
 extern const char *const evn_target_names[EVN_TARGETS]; /* "attn_q", ... */
 bool evn_is_target(const evn_trained *t, const char *stem);
@@ -23,7 +23,7 @@ typedef struct {
 	bool recompute;              /* keep only the blocks' inputs; compute the rest again in the backward walk */
 } evn_pass_shape;
 
-/* Of all sequences; evn_network_check refuses shapes of more than this counts. */
+/* The tokens of all sequences. evn_network_check refuses shapes for which 32 bits are too few. */
 static inline uint32_t evn_pass_tokens(const evn_pass_shape *s) { return s->n_ctx * s->n_sequences; }
 
 typedef struct {
@@ -42,7 +42,7 @@ typedef struct {
 	evn_trained trained;
 	evn_pass_shape shape;
 	uint32_t rank, n_ranks, n_tok;
-	uint64_t vocab_ranks; /* a bit for each that has rows of the vocabulary */
+	uint64_t vocab_ranks; /* one bit for each rank with vocabulary rows */
 	evn_shard *shard;
 	evn_view *view;
 	evn_workspace *workspace;
@@ -53,7 +53,7 @@ typedef struct {
 	evn_backward *backward;
 	evn_gradient_ops gradients;
 
-	evn_train_block *blocks; /* parallel to the graph's */
+	evn_train_block *blocks; /* parallel to the blocks of the graph */
 	evn_train_norm out_norm;
 	evn_linear head;
 	evn_param tokens, positions; /* tables; tokens only if the embedding is not also the head */
@@ -64,17 +64,18 @@ typedef struct {
 	/* Rows of the workspace. The tape keeps the rows of the blocks, so the workspace's own are free: gradients are in
 	 * the rows of the second micro-batch, and those of a block's rows in workspace->of[kind]. */
 	evn_buf *x, *normed, *dx, *d_normed;
-	uint32_t loss_tokens; /* logits are computed for at most so many at once */
+	uint32_t loss_tokens; /* logits are computed for at most this many tokens at once */
 	/* scratch */
 	evn_buf *moments, *delta, *sink, *logits, *x_piece, *d_piece, *stats, *losses, *ids, *targets, *starts, *order,
 		*message, *squares, *total, *low, *d_low;
 } evn_network;
 
-/* What training can do with this model, else EVN_ERR_UNSUPPORTED, or EVN_ERR_USAGE where another `trained` or shape
- * would do, EVN_ERR_LIMIT where the shape has too many tokens. */
+/* EVN_OK if the model can be trained. EVN_ERR_UNSUPPORTED if it cannot. EVN_ERR_USAGE if another `trained` or shape
+ * is possible. EVN_ERR_LIMIT if the shape has too many tokens. */
 evn_status evn_network_check(const evn_model *m, const evn_trained *trained, const evn_pass_shape *shape,
 							 evn_error *err);
-/* Floats of the longest sum over ranks: needed before the communicator, and so before the network. */
+/* The floats of the longest sum over ranks. They are needed before the communicator, and thus before the network, is
+ * created. */
 uint64_t evn_network_message(const evn_graph *g, const evn_trained *trained, const evn_pass_shape *shape,
 							 uint32_t n_ranks);
 /* Bytes of what the tape keeps of all blocks besides their inputs, on one rank that holds everything. */
@@ -92,7 +93,8 @@ void evn_network_free(evn_network *n);
 /* params.c: makes the parameters, with their values and the optimizer's state as `state` has them. */
 evn_status evn_network_make_params(evn_network *n, const evn_split *split, const evn_gguf *state, evn_error *err);
 
-/* Tokens of one pass, on the host. embeddings (n_tok, stride), positions added: only where they are not trained. */
+/* The tokens of one pass, on the host. embeddings (n_tok, stride) include the positions; they are given only if the
+ * embedding is not trained. */
 typedef struct {
 	const uint32_t *ids, *targets; /* (n_tok) */
 	const float *embeddings;
@@ -101,8 +103,8 @@ typedef struct {
 	evn_dropout dropout;
 } evn_train_batch;
 
-/* Forward, and where gradient_scale > 0 backward with the loss of each token counted so often. losses (n_tok): on the
- * host, may be NULL. Every rank calls it. */
+/* Computes the forward pass. If gradient_scale > 0 it also computes the backward pass, with each token's loss
+ * multiplied by it. losses (n_tok) is on the host and may be NULL. Every rank calls it. */
 evn_status evn_network_pass(evn_network *n, const evn_train_batch *batch, float gradient_scale, float *losses,
 							evn_error *err);
 
@@ -111,17 +113,18 @@ typedef struct {
 	evn_norm_kind kind;
 	const evn_norm_weights *weights;
 	const evn_train_norm *trained;
-	const evn_buf *x; /* what it read */
+	const evn_buf *x; /* its input */
 } evn_norm_back;
-/* pass.c: the partial sum this rank gives to dx from d_normed, and the gradients of the norm's parameters. */
+/* Adds this rank's partial sum of dx, from d_normed, and the gradients of the norm's parameters (pass.c). */
 evn_status evn_network_norm_back(evn_network *n, const evn_norm_back *norm, evn_error *err);
 
-/* loss.c: logits and loss of all tokens from x, piece by piece; with a gradient_scale also dx and the gradients of
- * head and output norm. */
+/* The logits and losses of all tokens from x, in pieces (loss.c). With a gradient_scale also dx, and the gradients of
+ * the head and the output norm. */
 evn_status evn_network_loss(evn_network *n, float gradient_scale, evn_error *err);
 
-/* update.c: gradients become zero; after the passes, one step of AdamW clipped to norm `clip` (0: not clipped).
- * *norm: of the whole gradient, the same on every rank; where it is not finite nothing is changed. */
+/* Clears the gradients. After the passes: one step of AdamW, with gradients clipped to norm `clip` (0: not clipped).
+ * *norm is the norm of the whole gradient, the same on every rank. If it is not finite, nothing changes
+ * (update.c). */
 evn_status evn_network_zero_gradients(evn_network *n, evn_error *err);
 evn_status evn_network_update(evn_network *n, const evn_adamw *adamw, float clip, double *norm, evn_error *err);
 

@@ -45,7 +45,8 @@ void evn_param_free(evn_param *p)
 	p->value = p->gradient = p->m = p->v = NULL;
 }
 
-/* Rows [row.begin, row.end) of the piece between the whole tensor and a packed host copy of its buffer rows. */
+/* Copies rows [row.begin, row.end) of the piece between the whole tensor and a packed host copy of its buffer
+ * rows. */
 static void copy_columns(const evn_param *p, const evn_piece *piece, evn_range row, float *packed, float *whole,
 						 bool pack)
 {

@@ -86,7 +86,7 @@ static part rows_of(const maker *k, const evn_row_spec *spec)
 	return p;
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------------------------- */
 
 static evn_status load_part(const maker *k, const evn_param *p, const evn_piece *piece, evn_param_part which,
 							const char *prefix)
@@ -127,7 +127,7 @@ static evn_status finish(const maker *k, evn_param *p, evn_buf *value)
 	return EVN_OK;
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	char text[80];
@@ -178,9 +178,9 @@ static evn_status make_norm(const maker *k, evn_train_norm *norm, const char *st
 	return finish(k, &norm->bias, weights->bias);
 }
 
-/* ---- everything is trained ---------------------------------------------------------------------------------- */
+/* ---- everything is trained ------------------------------------------------------------------------------------- */
 
-/* W_in: stacked matrices, cut by rows, and their biases. */
+/* W_in: stacked matrices that are cut by rows, and their biases. */
 static evn_status train_in(const maker *k, evn_linear *l)
 {
 	evn_row_spec specs[EVN_MATRIX_PARTS];
@@ -196,7 +196,7 @@ static evn_status train_in(const maker *k, evn_linear *l)
 	return l->bias.n_pieces ? finish(k, &l->bias, l->m->bias) : EVN_OK;
 }
 
-/* W_out: cut by columns, and a bias that one rank adds. */
+/* W_out, which is cut by columns, and a bias that one rank adds. */
 static evn_status train_out(const maker *k, evn_linear *l)
 {
 	const evn_block *b = block_of(k);
@@ -222,7 +222,7 @@ static evn_status train_block(const maker *k, evn_train_block *t)
 	return train_out(k, &t->out);
 }
 
-/* Rows `row` of a table that is no matrix of the shard. */
+/* Rows `row` of a table that is not a matrix of the shard. */
 static evn_status make_table(const maker *k, evn_param *p, const char *name, uint32_t rows, evn_range row)
 {
 	const uint32_t dim = k->n->graph->h->dim;
@@ -252,7 +252,7 @@ static evn_status train_head(const maker *k, const char *name)
 	return finish(k, &n->head.weight, n->shard->head.plain.buf);
 }
 
-/* Embedding, head and output norm. */
+/* The embedding, the head and the output norm. */
 static evn_status train_ends(const maker *k)
 {
 	evn_network *n = k->n;
@@ -272,7 +272,7 @@ static evn_status train_ends(const maker *k)
 	return tied ? EVN_OK : train_head(k, "output.weight");
 }
 
-/* ---- low-rank additions are trained ------------------------------------------------------------------------- */
+/* ---- low-rank additions are trained ---------------------------------------------------------------------------- */
 
 static evn_plain plain_of(const evn_param *p)
 {
@@ -346,7 +346,7 @@ static evn_status add_to_block(const maker *k, evn_train_block *t)
 	return add_to_out(k, &t->out);
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------------------------- */
 
 evn_status evn_network_make_params(evn_network *n, const evn_split *split, const evn_gguf *state, evn_error *err)
 {

@@ -21,7 +21,7 @@ static evn_status drop(evn_network *n, evn_buf *y, const evn_buf *x, uint32_t si
 	return evn_op_dropout(n->workspace->ops, y, x, (uint64_t)n->n_tok * n->workspace->dim_stride, &d, scale, err);
 }
 
-/* ---- blocks, back ------------------------------------------------------------------------------------------ */
+/* ---- blocks, back ---------------------------------------------------------------------------------------------- */
 
 evn_status evn_network_norm_back(evn_network *n, const evn_norm_back *norm, evn_error *err)
 {
@@ -103,7 +103,7 @@ static evn_status walk_back(evn_network *n, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- embedding --------------------------------------------------------------------------------------------- */
+/* ---- embedding ------------------------------------------------------------------------------------------------- */
 
 static evn_positions positions(const evn_network *n)
 {
@@ -114,7 +114,7 @@ static evn_positions positions(const evn_network *n)
 						   .stride = n->workspace->dim_stride};
 }
 
-/* The partial sum of a rank that has rows of the vocabulary. */
+/* Writes the embedding rows that this rank has to its partial sum. */
 static evn_status give_embedding(evn_network *n, evn_error *err)
 {
 	evn_buf *partial = evn_comm_partial(n->comm, n->rank, 0);
@@ -140,7 +140,7 @@ static evn_status embed(evn_network *n, const evn_train_batch *batch, evn_error 
 	return add_partials(n, n->x, n->vocab_ranks, n->graph->embedding_scale, err);
 }
 
-/* Tokens sorted by the vocabulary row they look up, in their own order within a row: sums have one order. */
+/* Sorts the tokens by vocabulary row, and by position within a row, so that sums have one order. */
 static evn_status tokens_back(evn_network *n, const evn_train_batch *batch, evn_error *err)
 {
 	uint32_t rows = evn_range_len(n->shard->vocab), first = n->shard->vocab.begin;
@@ -150,7 +150,7 @@ static evn_status tokens_back(evn_network *n, const evn_train_batch *batch, evn_
 	evn_status s =
 		starts && order ? EVN_OK : evn_fail_memory(err, "token order", (rows + 2u + n->n_tok) * sizeof *starts);
 	if (s == EVN_OK) {
-		uint32_t *next = starts + 1; /* counted one ahead: filling moves each entry to its row's beginning */
+		uint32_t *next = starts + 1; /* one entry ahead: filling moves each entry to its row's beginning */
 		for (uint32_t t = 0; t < n->n_tok; t++)
 			if (batch->ids[t] - first < rows)
 				starts[batch->ids[t] - first + 2]++;
@@ -182,7 +182,7 @@ static evn_status embed_back(evn_network *n, const evn_train_batch *batch, evn_e
 	return tokens_back(n, batch, err);
 }
 
-/* ---- the pass ---------------------------------------------------------------------------------------------- */
+/* ---- the pass -------------------------------------------------------------------------------------------------- */
 
 static evn_status pass(evn_network *n, const evn_train_batch *batch, float gradient_scale, evn_error *err)
 {

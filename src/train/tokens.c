@@ -18,6 +18,6 @@ evn_status evn_count_tokens(evn_token_counts *out, uint64_t n_ctx, uint64_t n_se
 	*out = (evn_token_counts){0};
 	EVN_TRY(count(&out->of_pass, "tokens of a pass", n_sequences, "sequences", n_ctx, err));
 	EVN_TRY(count(&out->sequences, "sequences of a step", n_passes, "passes", n_sequences, err));
-	out->of_step = n_passes * out->of_pass; /* below 2^64: both are below 2^32, or there is nothing */
+	out->of_step = n_passes * out->of_pass; /* below 2^64, because both are below 2^32 or there are none */
 	return EVN_OK;
 }

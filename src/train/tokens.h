@@ -1,5 +1,5 @@
-/* tokens.h - how many tokens a pass and a step of training have. What is allocated for them and what is written there
- * must be the same number, so it is computed once, in checked arithmetic. */
+/* tokens.h - the number of tokens of a pass and of a training step. Memory is allocated and written for the same
+ * number, so it is computed once, in checked arithmetic. */
 #ifndef EVN_TOKENS_H
 #define EVN_TOKENS_H
 
@@ -7,12 +7,13 @@
 
 typedef struct {
 	uint32_t of_pass;   /* in all of its sequences */
-	uint32_t sequences; /* of a step, in all of its passes */
+	uint32_t sequences; /* of a step, over all of its passes */
 	uint64_t of_step;
 } evn_token_counts;
 
-/* A step is n_passes passes of n_sequences sequences of n_ctx tokens. EVN_ERR_LIMIT, which names the numbers, where
- * the tokens of a pass or the sequences of a step are 2^32 or more: kernels and windows are numbered in 32 bits. */
+/* A step is n_passes passes of n_sequences sequences of n_ctx tokens. EVN_ERR_LIMIT if the tokens of a pass or the
+ * sequences of a step are 2^32 or more, because kernels and windows are numbered in 32 bits. The message has the
+ * numbers. */
 evn_status evn_count_tokens(evn_token_counts *out, uint64_t n_ctx, uint64_t n_sequences, uint64_t n_passes,
 							evn_error *err);
 

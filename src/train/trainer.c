@@ -1,5 +1,5 @@
-/* trainer.c - training from first to last: the state file, the ranks, steps with their schedule, held-out loss,
- * checkpoints. A new model is written as a checkpoint of step 0 and opened like any other, so there is one way in. */
+/* trainer.c - a training run: the state file, the ranks, steps with their schedule, the held-out loss, checkpoints. A
+ * new model is written as a checkpoint of step 0 and then opened like any other. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,13 +17,13 @@
 #define BETA1 0.9
 #define BETA2 0.95
 #define EPS 1e-8
-#define PASS_DEADLINE_MS 3600000 /* a pass of a batch is waited for as one */
-#define KEPT_FRACTION 0.25       /* of a device's memory that activations may take before they are computed again */
+#define PASS_DEADLINE_MS 3600000 /* one pass of a batch is one wait */
+#define KEPT_FRACTION 0.25 /* of a device's memory for activations; if they need more, they are computed again */
 
 struct evn_trainer {
 	evn_train_options o;
 	char *checkpoint_path;
-	evn_model *model; /* the base where an adapter is trained, else the state file itself */
+	evn_model *model; /* the base model of an adapter, otherwise the state file itself */
 	evn_state state;
 	evn_trained trained;
 	evn_pass_shape shape;
@@ -38,21 +38,21 @@ struct evn_trainer {
 	evn_progress progress;
 	float *loss, *val_loss; /* (o.steps) */
 	evn_token_counts n_tok;
-	/* of the passes that run */
+	/* of the current passes */
 	uint32_t n_passes;
 	uint32_t *ids, *targets;               /* (n_tok.of_step) */
-	float *losses, *embeddings, *position; /* position: scratch of one row */
+	float *losses, *embeddings, *position; /* losses and embeddings of the passes; scratch for one position */
 	evn_embedding embedding;
 	float gradient_scale;
 	evn_adamw adamw;
 	double norm;
-	bool warm;    /* a step has been made: whatever kernels need compiling are compiled */
-	bool created; /* the checkpoint of step 0, by this run */
+	bool warm;    /* a step is done, so all kernels are compiled */
+	bool created; /* this run has written the checkpoint of step 0 */
 };
 
-/* ---- what is trained ------------------------------------------------------------------------------------------ */
+/* ---- what is trained ------------------------------------------------------------------------------------------- */
 
-/* "attn_q,attn_v" to bits. */
+/* Turns "attn_q,attn_v" into bits. */
 static evn_status read_targets(const char *list, uint32_t *bits, evn_error *err)
 {
 	*bits = 0;
@@ -109,7 +109,7 @@ static evn_status create_state(const evn_trainer *t, evn_error *err)
 	return s;
 }
 
-/* What a run left behind is neither overwritten nor gone on with unasked; a checkpoint of step 0 is worth nothing. */
+/* Files of an earlier run are neither overwritten nor continued unasked, except a checkpoint of step 0. */
 static evn_status check_left(const evn_trainer *t, evn_error *err)
 {
 	evn_state state;
@@ -134,7 +134,7 @@ static evn_status check_left(const evn_trainer *t, evn_error *err)
 	return s;
 }
 
-/* Model and state file. */
+/* Opens the model and the state file. */
 static evn_status open_files(evn_trainer *t, evn_error *err)
 {
 	const evn_train_options *o = &t->o;
@@ -163,7 +163,7 @@ static evn_status check_same(const evn_trainer *t, const char *what, uint32_t ha
 					asked);
 }
 
-/* A checkpoint must be of this very run: the same model, data and seed. */
+/* A checkpoint can only be resumed with the same model, data and seed. */
 static evn_status check_resumed(evn_trainer *t, evn_error *err)
 {
 	const evn_progress *p = &t->progress;
@@ -202,7 +202,7 @@ static evn_status take_progress(evn_trainer *t, evn_error *err)
 	if (s == EVN_OK && t->o.resume)
 		s = check_resumed(t, err);
 	else
-		t->progress.step = 0; /* a finished model to go on from begins a run of its own */
+		t->progress.step = 0; /* training a finished model starts a new run */
 	t->loss = calloc(t->o.steps, sizeof *t->loss);
 	t->val_loss = calloc(t->o.steps, sizeof *t->val_loss);
 	if (s == EVN_OK && !(t->loss && t->val_loss))
@@ -220,9 +220,9 @@ static evn_status take_progress(evn_trainer *t, evn_error *err)
 	return s;
 }
 
-/* ---- ranks --------------------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------------------------- */
 
-/* Where shares are measured, they follow what training's products reach, not decoding's rates. */
+/* Measured shares follow the speed of training's products, not the rates of decode. */
 static evn_status split_by_products(evn_trainer *t, const evn_options *o, evn_error *err)
 {
 	evn_prepared *p = &t->prepared;
@@ -272,12 +272,12 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 static evn_status open_ranks(evn_trainer *t, evn_error *err)
 {
 	const evn_prepared *p = &t->prepared;
-	/* Ranks that spin for each other suit messages of a token, not passes of thousands. */
+	/* Flags suit messages of one token, not passes of thousands of tokens. */
 	evn_reduce reduce = p->reduce == EVN_REDUCE_FLAGS ? EVN_REDUCE_AUTO : p->reduce;
 	EVN_TRY(evn_devices_open(p->system, p->picks, p->n, t->devices, err));
 	t->n_ranks = p->n;
 	for (uint32_t i = 0; i < t->n_ranks; i++) {
-		/* A run is long: what a binary would save of its start is not worth as much again at its end. */
+		/* Saving a binary at the end would cost as much as it can save at the next start. */
 		evn_device_build_throwaway(t->devices[i], evn_device_slow_binaries(t->devices[i]));
 		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
 	}
@@ -324,7 +324,7 @@ static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
 	EVN_TRY(prepare(t, o, err));
 	EVN_TRY(open_ranks(t, err));
 	EVN_TRY(make_batches(t, err));
-	return t->o.resume ? EVN_OK : evn_trainer_save(t, err); /* a full disk is found out now */
+	return t->o.resume ? EVN_OK : evn_trainer_save(t, err); /* finds out now if the disk is full */
 }
 
 evn_status evn_trainer_open(evn_trainer **out, const evn_train_options *train, const evn_options *o, evn_error *err)
@@ -350,7 +350,7 @@ void evn_trainer_close(evn_trainer *t)
 	if (!t)
 		return;
 	if (!evn_team_free(t->team) || !evn_comm_free(t->comm))
-		return; /* a device hangs: what it works with, and a thread that waits for it, stays */
+		return; /* a device hangs: the memory that it or a waiting thread may use must stay */
 	for (uint32_t i = 0; i < t->n_ranks; i++)
 		evn_network_free(t->networks[i]);
 	for (uint32_t i = 0; i < t->n_ranks; i++)
@@ -372,9 +372,9 @@ void evn_trainer_close(evn_trainer *t)
 	free(t);
 }
 
-/* ---- steps --------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------------------------- */
 
-/* Where the embedding is not trained it is not on the devices. */
+/* An embedding that is not trained is not on the devices. The host looks the tokens up. */
 static evn_status look_up(evn_trainer *t, evn_error *err)
 {
 	const uint32_t n_ctx = t->o.context, stride = row_stride(t);
@@ -385,7 +385,7 @@ static evn_status look_up(evn_trainer *t, evn_error *err)
 	return EVN_OK;
 }
 
-/* Nothing is dropped while a loss is only measured. Masks follow from seed, step and pass. */
+/* No dropout while a loss is only measured. Masks follow from the seed, the step and the pass. */
 static evn_dropout dropout_of(const evn_trainer *t, uint32_t pass)
 {
 	const uint64_t place[3] = {t->o.seed, t->progress.step, pass};
@@ -418,7 +418,7 @@ static evn_status run_update(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_network_update(t->networks[rank], &t->adamw, (float)t->o.clip, &norm, err));
 	evn_product_times_add(&t->networks[rank]->times);
 	if (rank == 0)
-		t->norm = norm; /* the same on every rank */
+		t->norm = norm; /* it is the same on every rank */
 	return EVN_OK;
 }
 
@@ -438,7 +438,7 @@ static double mean_loss(const evn_trainer *t, uint64_t n)
 	return sum / (double)n;
 }
 
-/* Linear warm-up, then half a cosine down to the least rate. */
+/* A linear warm-up, then half a cosine down to the lowest rate. */
 static double rate_at(const evn_train_options *o, uint32_t step)
 {
 	if (step < o->warmup)
@@ -510,7 +510,7 @@ static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
 	return EVN_OK;
 }
 
-/* Mean over all whole windows; the last batch is filled up with windows that are not counted. */
+/* The mean over all whole windows. The last batch is filled with windows that are not counted. */
 static evn_status evaluate(evn_trainer *t, double *out, evn_error *err)
 {
 	const uint64_t n = evn_dataset_held_out(&t->data);
@@ -538,7 +538,7 @@ evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err)
 		return evn_fail(err, EVN_ERR_USAGE, "all %u steps are done", t->o.steps);
 	EVN_TRY(learn(t, out, err));
 	out->tok_s = (double)t->n_tok.of_step * 1e9 / (double)(evn_now_ns() - began);
-	/* The step is done, whatever becomes of the held-out loss: nobody may take it again. */
+	/* The step is done, whatever happens to the held-out loss: it must not be repeated. */
 	const uint32_t at = t->progress.step++;
 	const bool last = out->step == t->o.steps;
 	t->loss[at] = (float)out->loss;

@@ -1,5 +1,5 @@
-/* update.c - from gradients to new parameters: shared pieces are summed, the global norm is measured and clipped,
- * each rank makes AdamW's step on what it holds, and the owners' values of shared pieces replace the others'. */
+/* update.c - turns gradients into new parameters: shared pieces are summed, the global norm is computed and clipped,
+ * each rank makes AdamW's step on what it holds, and the owners' values replace the other copies of shared pieces. */
 #include <math.h>
 
 #include "train/network.h"
@@ -23,7 +23,7 @@ static evn_status share_all(evn_network *n, evn_sharing what, evn_error *err)
 	return EVN_OK;
 }
 
-/* Squares of the rows of a piece that this rank owns. */
+/* Adds the squares of the rows of a piece that this rank owns. */
 static evn_status add_squares(evn_network *n, const evn_param *p, double *sum, evn_error *err)
 {
 	uint64_t floats = evn_param_floats(p), count = (floats + EVN_SQUARES_PIECE - 1) / EVN_SQUARES_PIECE;
@@ -35,7 +35,7 @@ static evn_status add_squares(evn_network *n, const evn_param *p, double *sum, e
 	return evn_unmap(n->q, n->squares, host, err);
 }
 
-/* What the ranks do not own of a shared piece must not count: it is taken out again, row by row. */
+/* Subtracts the rows of a shared piece that other ranks own, row by row, because they must not count. */
 static evn_status subtract_others(evn_network *n, const evn_param *p, const evn_piece *piece, double *sum,
 								  evn_error *err)
 {
@@ -65,7 +65,7 @@ static evn_status gradient_norm(evn_network *n, double *norm, evn_error *err)
 			if (p->pieces[k].shared)
 				EVN_TRY(subtract_others(n, p, &p->pieces[k], &squares, err));
 	}
-	if (squares < 0) /* f32 sums minus exact ones, of a rank that owns next to nothing of what it holds */
+	if (squares < 0) /* f32 sums minus exact ones can be negative if a rank owns almost nothing of what it holds */
 		squares = 0;
 	float mine[16] = {(float)squares}, all[16] = {0};
 	EVN_TRY(evn_write(n->q, evn_comm_partial(n->comm, n->rank, 0), 0, mine, sizeof mine, err));
