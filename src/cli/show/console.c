@@ -172,13 +172,28 @@ static void draw_progress_bar(double fraction, double rate, double left_s)
 	draw(text);
 }
 
-static void draw_count(uint64_t done, double rate)
+/* How much there is to do is not known. */
+static void draw_count(uint64_t done, double rate, double elapsed_s)
 {
 	char count[32], pace[32], text[sizeof console.drawn];
 	short_count((double)done, count, sizeof count);
 	short_count(rate, pace, sizeof pace);
-	snprintf(text, sizeof text, "%s: %s (%s/s)", console.what, count, pace);
+	if (done)
+		snprintf(text, sizeof text, "%s: %s (%s/s)", console.what, count, pace);
+	else
+		snprintf(text, sizeof text, "%s: %.0f s", console.what, elapsed_s);
 	draw(text);
+}
+
+/* Without a terminal: a line for each 10 %. Work that was at its end when it was first heard of is not mentioned. */
+static void print_progress(double fraction)
+{
+	int tenths = (int)(fraction * 10);
+	if (tenths <= console.tenths || (tenths >= 10 && console.tenths == 0))
+		return;
+	console.tenths = tenths;
+	finish_line();
+	fprintf(stderr, "evener: %s %d %%%s%s\n", console.what, 10 * tenths, *console.note ? "  " : "", console.note);
 }
 
 static void show_progress(uint64_t done, uint64_t total)
@@ -196,12 +211,9 @@ static void show_progress(uint64_t done, uint64_t total)
 		if (total)
 			draw_progress_bar(fraction > 1 ? 1 : fraction, rate, left);
 		else
-			draw_count(done, rate);
-	} else if (!console.terminal && total && (int)(fraction * 10) > console.tenths) {
-		console.tenths = (int)(fraction * 10);
-		finish_line();
-		fprintf(stderr, "evener: %s %d %%%s%s\n", console.what, 10 * console.tenths, *console.note ? "  " : "",
-				console.note);
+			draw_count(done, rate, elapsed);
+	} else if (!console.terminal && total) {
+		print_progress(fraction);
 	}
 }
 
@@ -214,6 +226,7 @@ bool console_progress(void *user, const char *what, uint64_t done, uint64_t tota
 	if (done < console.done || strncmp(console.what, what, sizeof console.what - 1) != 0 || console.began_s == 0.0) {
 		snprintf(console.what, sizeof console.what, "%s", what);
 		text_printable(console.what);
+		clear_bar();
 		console.began_s = evn_now_s();
 		console.tenths = 0;
 	}

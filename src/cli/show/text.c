@@ -122,11 +122,11 @@ evn_status text_check_writable(const char *path, evn_error *err)
 	if (exists && S_ISDIR(info.st_mode))
 		return evn_fail(err, EVN_ERR_FILE, "%s: is a directory, expected a file", path);
 	if (exists && !S_ISREG(info.st_mode))
-		return EVN_OK; /* written into, not replaced */
+		return EVN_OK;                                                     /* written into, not replaced */
 	char *target = exists ? realpath(path, NULL) : evn_format("%s", path); /* of a link the target is replaced */
 	if (!target)
 		return evn_fail_memory(err, path, 0);
 	int why = access(dirname(target), W_OK | X_OK) == 0 ? 0 : errno;
 	free(target);
-	return why ? evn_fail(err, EVN_ERR_FILE, "%s: cannot be written: %s", path, strerror(why)) : EVN_OK;
+	return why ? evn_fail(err, EVN_ERR_FILE, "%s: could not write: %s", path, strerror(why)) : EVN_OK;
 }
