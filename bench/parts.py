@@ -306,7 +306,7 @@ def measure_gemm(bench):
             continue
         _tune(bench, devices, next(iter(bench.models.values())))
         print(f"GEMM and bandwidth of each device: {devices.name}", flush=True)
-        got = bench.attempt((devices.name, "devices"), bench.evener.json, devices, "devices", "--remeasure")
+        got = bench.attempt((devices.name, "devices"), bench.evener.json, devices, "devices", "--measure")
         for d in got[0]["devices"] if got else []:
             if not d["usable"] or d["gemm_gflops"] is None:
                 continue

@@ -62,6 +62,13 @@ typedef bool (*evn_progress_fn)(void *user, const char *what, uint64_t done, uin
 /* ---- devices ----------------------------------------------------------------------------------------------- */
 #define EVN_MAX_RANKS 8 /* devices (or sub-devices) that can hold a share at once */
 
+/* When and how figures were measured. */
+typedef struct {
+	double taken_s;        /* Unix time; 0: never */
+	double others, spread; /* cores that other programs kept busy; (most - least) / median of repetitions */
+	bool thorough;         /* by steps of a model, else by a trial of a second */
+} evn_measured;
+
 typedef struct {
 	const char *id;        /* "P:D" as enumerated now */
 	const char *stable_id; /* UUID or PCI address where the driver gives one, else platform/name/ordinal */
@@ -75,7 +82,7 @@ typedef struct {
 	uint32_t compute_units;
 	uint64_t memory_bytes, max_alloc_bytes, local_bytes;
 	bool unified_memory, usable;
-	bool measured; /* the four rates below are known; measured alone with a general shape */
+	evn_measured measured; /* alone, with the format that was measured last; rates are 0 where it never was */
 	double gemv_gbs, gemm_gflops, launch_us, map_us;
 } evn_device_info;
 
@@ -85,9 +92,9 @@ typedef struct {
 
 typedef struct evn_device_list evn_device_list;
 /* Finds every device of every OpenCL platform. Each driver is first tried in a child process, so one that crashes or
- * hangs becomes a problem entry. measure = also fill in the rates (cached); remeasure = ignore the cache. */
-EVN_API evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure, evn_progress_fn progress,
-									void *user, evn_error *err);
+ * hangs becomes a problem entry. measure: measure the rates now; else they are what earlier runs measured. */
+EVN_API evn_status evn_devices_find(evn_device_list **out, bool measure, evn_progress_fn progress, void *user,
+									evn_error *err);
 EVN_API size_t evn_devices_count(const evn_device_list *l);
 EVN_API const evn_device_info *evn_devices_get(const evn_device_list *l, size_t i); /* valid until free */
 EVN_API size_t evn_devices_problem_count(const evn_device_list *l);
@@ -173,7 +180,7 @@ typedef struct {
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
 	evn_message_type messages;
-	bool remeasure;
+	bool measure; /* thoroughly, now; else a trial of what was never measured */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_options; /* zero-initialise, then set what you need */
@@ -202,6 +209,7 @@ typedef struct {
 	double best_single_decode_tok_s, best_single_prefill_tok_s;
 	const char *reduce;   /* "none" (one rank), "host", "events", "flags" */
 	double all_reduce_us; /* measured, for one token's message */
+	evn_measured measured; /* of the ranks together */
 } evn_plan_info;
 
 typedef struct evn_plan evn_plan;

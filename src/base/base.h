@@ -66,7 +66,7 @@ typedef struct {
 evn_cpu_time evn_cpu_time_now(void);
 /* The mean number of cores that other programs kept busy since then. 0 if the system does not say. */
 double evn_cpu_others(const evn_cpu_time *since);
-/* The mean number of threads that ran or were ready to run in the last minute, ours included. INFINITY if the system
+/* The number of other threads on this machine that run or are ready to run now, the mean over 40 ms. 0 if the system
  * does not say. */
 double evn_cpu_wanted(void);
 

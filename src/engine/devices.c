@@ -24,22 +24,23 @@ void evn_devices_free(evn_device_list *l)
 }
 
 /* A fault found while measuring makes a device unusable in the list. */
-static void use_profile(evn_device_info *info, char *fault, const evn_rank_profile *r)
+static void use_profile(evn_device_info *info, char *fault, const evn_profile *p)
 {
+	const evn_rank_profile *r = &p->ranks[0];
 	if (r->fault[0]) {
 		memcpy(fault, r->fault, sizeof r->fault);
 		info->usable = false;
 		info->reason = fault;
 		return;
 	}
-	info->measured = true;
+	info->measured = p->measured;
 	info->gemv_gbs = r->gemv_gbs;
 	info->gemm_gflops = r->gemm_gflops;
 	info->launch_us = r->launch_us;
 	info->map_us = r->map_us;
 }
 
-static evn_status fill(evn_device_list *l, bool measure, const evn_profile_options *o, evn_error *err)
+static evn_status fill(evn_device_list *l, const evn_profile_options *o, evn_error *err)
 {
 	EVN_TRY(evn_system_open(&l->system, err));
 	l->n = evn_system_count(l->system);
@@ -49,25 +50,28 @@ static evn_status fill(evn_device_list *l, bool measure, const evn_profile_optio
 		return evn_fail_memory(err, "device list", l->n * sizeof *l->infos);
 	for (size_t i = 0; i < l->n; i++)
 		l->infos[i] = *evn_system_info(l->system, i);
-	for (size_t i = 0; i < l->n && measure; i++) {
+	for (size_t i = 0; i < l->n; i++) {
 		evn_profile p;
 		if (!l->infos[i].usable)
 			continue;
 		EVN_TRY(evn_profile_get(&p, l->system, &(evn_pick){.device = i}, 1, NULL, o, err));
-		use_profile(&l->infos[i], l->faults[i], &p.ranks[0]);
+		if (p.measured.taken_s > 0)
+			use_profile(&l->infos[i], l->faults[i], &p);
 	}
 	return EVN_OK;
 }
 
-evn_status evn_devices_find(evn_device_list **out, bool measure, bool remeasure, evn_progress_fn progress, void *user,
-							evn_error *err)
+evn_status evn_devices_find(evn_device_list **out, bool measure, evn_progress_fn progress, void *user, evn_error *err)
 {
 	*out = NULL;
 	evn_device_list *l = calloc(1, sizeof *l);
 	if (!l)
 		return evn_fail_memory(err, "device list", sizeof *l);
-	evn_status s = fill(
-		l, measure, &(evn_profile_options){.remeasure = remeasure, .progress = progress, .progress_user = user}, err);
+	evn_status s = fill(l,
+						&(evn_profile_options){.measuring = measure ? EVN_MEASURE_THOROUGH : EVN_MEASURE_NOTHING,
+											   .progress = progress,
+											   .progress_user = user},
+						err);
 	if (s != EVN_OK) {
 		evn_devices_free(l);
 		return s;

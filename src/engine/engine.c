@@ -24,7 +24,7 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_view_make(&r->view, r->shard, &e->prepared.split, rank, err));
 	EVN_TRY(evn_workspace_create(&r->workspace, r->queue, r->shard, limits, err));
 	EVN_TRY(evn_cache_create(&r->cache, r->queue, r->shard, limits.kv_cache, e->pool.n_blocks, err));
-	evn_ops_set_gemm(r->workspace->ops, evn_profile_gemm(profile));
+	evn_ops_set_gemm(r->workspace->ops, profile->gemm);
 	evn_log_took(began, "%s: weights and programs (those %.3f s)", evn_device_id(r->device),
 				 evn_device_build_s(r->device));
 	return EVN_OK;
@@ -73,6 +73,9 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 	EVN_TRY(evn_devices_open(e->prepared.system, e->prepared.picks, e->n_ranks, devices, err));
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		e->ranks[i].device = devices[i];
+	for (uint32_t i = 0; i < e->n_ranks && e->prepared.profile.is_fresh;
+		 i++) /* else at the end the user would wait */
+		evn_device_build_throwaway(devices[i], evn_device_slow_binaries(devices[i]));
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
 		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;

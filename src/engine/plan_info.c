@@ -67,7 +67,8 @@ evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_erro
 							  .best_single_decode_tok_s = s->best_single_predicted.decode_tok_s,
 							  .best_single_prefill_tok_s = s->best_single_predicted.prefill_tok_s,
 							  .reduce = s->reduce,
-							  .all_reduce_us = s->all_reduce_us};
+							  .all_reduce_us = s->all_reduce_us,
+							  .measured = s->profile->measured};
 	return EVN_OK;
 }
 

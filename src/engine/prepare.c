@@ -229,8 +229,9 @@ static bool share_device(const decision *d, uint32_t i, uint32_t k)
 	return evn_same_device(&d->candidates[i], &d->candidates[k]);
 }
 
-/* Candidate i and those after it that are other layouts of its device: only one of them can be chosen. */
-static evn_status measure_layouts(decision *d, uint32_t i)
+/* Thoroughly, in turn: candidate i and those after it that are other layouts of its device. Only one of them can be
+ * chosen. */
+static evn_status compare_layouts(decision *d, uint32_t i)
 {
 	evn_profile_request requests[EVN_MAX_CANDIDATES];
 	uint32_t n = 0;
@@ -238,6 +239,24 @@ static evn_status measure_layouts(decision *d, uint32_t i)
 		if (k == i || share_device(d, i, k))
 			requests[n++] = (evn_profile_request){&d->profiles[k], d->layouts[k].picks, d->layouts[k].n};
 	return evn_profiles_get(requests, n, d->p->system, d->m, &d->profile_options, d->err);
+}
+
+/* The first plan of a machine is made from trials of whole devices. Other layouts take part once they were compared.
+ */
+static evn_status try_candidate(decision *d, uint32_t i)
+{
+	const evn_layout *l = &d->layouts[i];
+	evn_profile_options known = d->profile_options;
+	known.measuring = EVN_MEASURE_NOTHING;
+	if (l->n > 1) {
+		EVN_TRY(evn_profile_get(&d->profiles[i], d->p->system, l->picks, l->n, d->m, &known, d->err));
+		if (!d->profiles[i].measured.thorough) {
+			snprintf(d->profiles[i].ranks[0].fault, sizeof d->profiles[i].ranks[0].fault,
+					 "not compared with the whole device yet (--measure does)");
+			return EVN_OK;
+		}
+	}
+	return evn_profile_get(&d->profiles[i], d->p->system, l->picks, l->n, d->m, &d->profile_options, d->err);
 }
 
 /* An earlier candidate is another layout of the device of candidate i. */
@@ -256,8 +275,10 @@ static evn_status measure_apart(decision *d)
 		const evn_profile *known = known_alike(d, i);
 		if (known)
 			d->profiles[i] = *known;
+		else if (d->profile_options.measuring != EVN_MEASURE_THOROUGH)
+			EVN_TRY(try_candidate(d, i));
 		else if (!is_measured(d, i))
-			EVN_TRY(measure_layouts(d, i));
+			EVN_TRY(compare_layouts(d, i));
 		if (l->n > 1)
 			complete_parts(d, i);
 		use_rates(d, &d->candidates[i], d->profiles[i].ranks, l->n);
@@ -453,8 +474,10 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 	d->m = m;
 	d->o = o;
 	d->err = err;
-	d->profile_options =
-		(evn_profile_options){o->remeasure, {purpose, o->activations}, o->progress, o->progress_user};
+	d->profile_options = (evn_profile_options){.measuring = o->measure ? EVN_MEASURE_THOROUGH : EVN_MEASURE_NEEDED,
+											   .workload = {purpose, o->activations, o->kv_cache},
+											   .progress = o->progress,
+											   .progress_user = o->progress_user};
 	evn_status s = decide(d);
 	free(d);
 	return s;

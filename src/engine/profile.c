@@ -1,27 +1,32 @@
-/* profile.c - profiles by name: measured in the helper program, kept as its lines of text on disk. */
+/* profile.c - profiles from facts: measured in the helper program, kept as its lines of text on disk. */
 #include "engine/profile.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/child.h"
 #include "ocl/gemm_params.h"
+#include "proof/proof.h"
 
 #define TIME_LIMIT_NS ((uint64_t)360 * 1000000000u)
-#define FILE_LIMIT ((size_t)64 << 10)
-#define LINE_FORMAT "13" /* of the lines; part of the key */
-#define OTHERS 0.25      /* cores: what an idle desktop does is not worth a word */
+#define FILE_LIMIT ((size_t)1 << 20)
+#define LINE_FORMAT "14" /* of the lines; part of the key */
+#define FRESH_S 60
+#define OTHERS 0.25 /* cores: what an idle desktop does is not worth a word */
 
 /* Settings that change what a driver does with the machine. */
 static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
 											  "POCL_WORK_GROUP_METHOD",    "DPCPP_CPU_NUM_CUS",
 											  "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
 
-static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, const evn_model *m,
-						const evn_profile_options *o)
+static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n)
 {
 	uint64_t h = evn_hash_str(EVN_HASH_START, LINE_FORMAT);
 	h = evn_hash_str(h, evn_version());
@@ -35,9 +40,6 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 			evn_gemm_params_text(&gemm, text);
 		h = evn_hash_str(h, text);
 	}
-	h = evn_hash(h, &o->workload, sizeof o->workload);
-	uint64_t model = m ? evn_model_fingerprint(m) : 0;
-	h = evn_hash(h, &model, sizeof model);
 	for (size_t i = 0; i < sizeof driver_settings / sizeof *driver_settings; i++) {
 		const char *value = getenv(driver_settings[i]);
 		h = evn_hash_str(h, value ? value : "");
@@ -47,89 +49,93 @@ static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n, 
 	return evn_cache_path(name);
 }
 
-/* What a line may set. */
-static double *slot(evn_profile *p, uint32_t rank, const char *key)
+/* ---- a model's profile ------------------------------------------------------------------------------------------
+ */
+
+/* What a model needs to be known. */
+typedef struct {
+	uint64_t signature;
+	evn_weight_mix mix;
+	bool any; /* no model: whatever format was measured */
+} model_needs;
+
+static evn_status find_needs(model_needs *out, const evn_model *m, const evn_workload *w, evn_error *err)
 {
-	evn_rank_profile *r = &p->ranks[rank];
-	struct {
-		const char *key;
-		double *at;
-	} slots[] = {{"gemv_gbs", &r->gemv_gbs},
-				 {"gemm_gflops", &r->gemm_gflops},
-				 {"prompt_gflops", &r->prompt_gflops},
-				 {"training_gflops", &r->training_gflops},
-				 {"launch_us", &r->launch_us},
-				 {"map_us", &r->map_us},
-				 {"host_us", &p->host_us},
-				 {"events_us", &p->events_us},
-				 {"flags_us", &p->flags_us},
-				 {"others", &p->others},
-				 {"late", &p->late},
-				 {"host_prompt_us", &p->host_prompt_us},
-				 {"events_prompt_us", &p->events_prompt_us},
-				 {"flags_prompt_us", &p->flags_prompt_us},
-				 {"step_gbs", &r->steps.gemv_gbs},
-				 {"step_gflops", &r->steps.gemm_gflops},
-				 {"vocab_gbs", &r->steps.vocab_gbs},
-				 {"block_us", &r->steps.block_us},
-				 {"block_row_us", &r->steps.block_row_us},
-				 {"key_ns", &r->steps.key_ns},
-				 {"prompt_key_ns", &r->steps.prompt_key_ns}};
-	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
-		if (!strcmp(slots[i].key, key))
-			return slots[i].at;
-	return NULL;
+	/* What a device can choose from follows from the device, and is no part of what the model needs. */
+	const evn_proof_subject subject = {m, 1u << EVN_DOT_NONE | 1u << EVN_DOT_PLAIN, w->kv_cache};
+	EVN_TRY(evn_proof_signature(&out->signature, &subject, err));
+	out->signature = evn_hash(out->signature, &w->purpose, sizeof w->purpose);
+	out->signature = evn_hash(out->signature, &w->activations, sizeof w->activations);
+	return evn_facts_mix(&out->mix, m, err);
 }
 
-static void parse_line(evn_profile *p, uint32_t rank, const char *key, const char *value)
+/* A model of the first format that was measured. */
+static evn_weight_mix any_format(const evn_rank_facts *r)
 {
-	evn_rank_profile *r = &p->ranks[rank];
-	double number = strtod(value, NULL), *at = slot(p, rank, key);
-	if (at && isfinite(number) && number >= 0)
-		*at = number;
-	else if (!strcmp(key, "gemm_from") && number >= 1 && number < 1e6)
-		r->gemm_from = (uint32_t)number;
-	else if (!strcmp(key, "dot") && number >= 0 && number < EVN_DOT_COUNT)
-		r->dot = (evn_dot)number;
-	else if (!strcmp(key, "fault"))
-		snprintf(r->fault, sizeof r->fault, "%s", value);
+	evn_weight_mix mix = {.head = 0};
+	for (size_t i = 0; i < evn_quant_count() && mix.bytes[mix.head] <= 0; i++)
+		for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
+			if (r->products[i][dot].gbs > 0) {
+				mix.head = i;
+				mix.bytes[i] = mix.macs[i] = 1;
+			}
+	return mix;
 }
 
-/* Reads "rank<TAB>key<TAB>value" lines. A fault counts only where it kept the rates from being known. */
-static void parse(evn_profile *p, uint32_t n, const char *text)
+static void make_rank(evn_rank_profile *r, const evn_facts *f, uint32_t rank, const model_needs *needs,
+					  const evn_workload *w)
 {
-	*p = (evn_profile){0};
-	for (uint32_t i = 0; i < EVN_MAX_RANKS; i++)
-		p->ranks[i].gemm_from = UINT32_MAX;
-	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		unsigned rank;
-		char key[32], value[256];
-		if (sscanf(line, "%u\t%31[^\t]\t%255[^\n]", &rank, key, value) == 3 && rank < EVN_MAX_RANKS)
-			parse_line(p, rank, key, value);
+	const evn_rank_facts *facts = &f->ranks[rank];
+	evn_model_rates rates;
+	*r = (evn_rank_profile){0};
+	snprintf(r->fault, sizeof r->fault, "%s", f->fault);
+	if (r->fault[0])
+		return;
+	const evn_weight_mix of_any = any_format(facts);
+	if (!(needs->any || f->knows_model) ||
+		!evn_facts_rates(facts, needs->any ? &of_any : &needs->mix, w->activations, &rates)) {
+		snprintf(r->fault, sizeof r->fault, "nothing was measured");
+		return;
 	}
-	for (uint32_t i = 0; i < n; i++) {
-		evn_rank_profile *r = &p->ranks[i];
-		if (r->gemm_gflops == 0)
-			r->gemm_gflops = r->prompt_gflops;
-		if (r->training_gflops == 0)
-			r->training_gflops = r->gemm_gflops;
-		if (r->gemv_gbs > 0)
-			r->fault[0] = '\0';
-		else if (!r->fault[0])
-			snprintf(r->fault, sizeof r->fault, "nothing was measured");
-	}
+	r->dot = rates.dot;
+	r->gemv_gbs = rates.gbs;
+	r->prompt_gflops = rates.prompt_gflops;
+	r->gemm_gflops = rates.gemm_gflops;
+	r->gemm = rates.gemm;
+	r->training_gflops = facts->training_gflops > 0 ? facts->training_gflops : rates.gemm_gflops;
+	r->launch_us = facts->launch_us;
+	r->map_us = facts->map_us;
+	r->steps = rates.steps;
+}
+
+static void make_profile(evn_profile *p, const evn_facts *f, uint32_t n, const model_needs *needs,
+						 const evn_workload *w)
+{
+	const evn_reduce_cost *reduce = f->reduce;
+	*p = (evn_profile){.host_us = reduce[EVN_REDUCE_HOST].token_us,
+					   .events_us = reduce[EVN_REDUCE_EVENTS].token_us,
+					   .flags_us = reduce[EVN_REDUCE_FLAGS].token_us,
+					   .host_prompt_us = reduce[EVN_REDUCE_HOST].prompt_us,
+					   .events_prompt_us = reduce[EVN_REDUCE_EVENTS].prompt_us,
+					   .flags_prompt_us = reduce[EVN_REDUCE_FLAGS].prompt_us,
+					   .measured = f->steps.taken_s > 0 ? f->steps : f->trial};
+	for (uint32_t i = 0; i < n; i++)
+		make_rank(&p->ranks[i], f, i, needs, w);
+	p->measured.thorough = f->steps.taken_s > 0;
+	p->is_fresh = fabs((double)time(NULL) - f->trial.taken_s) < FRESH_S;
 }
 
 /* ---- measuring ------------------------------------------------------------------------------------------------ */
 
-/* One of the sets that are measured, and where it is remembered. */
+/* One of the sets that are measured, and where its facts are kept. */
 typedef struct {
 	const evn_profile_request *request;
 	char names[EVN_MAX_RANKS][96];
-	char *cache;   /* file; NULL: there is no folder */
-	bool was_late; /* the last time it was not ready within the limit */
+	char *cache; /* file; NULL: there is no folder */
+	char *lines; /* that are known */
+	evn_facts facts;
 	evn_child child;
-} measuring;
+} measured_set;
 
 /* A caller that waits sees which device is measured, and may end it. */
 typedef struct {
@@ -146,34 +152,46 @@ static bool go_on(void *user)
 	return !w->stopped;
 }
 
-_Static_assert(4 + EVN_MAX_ADAPTERS + EVN_MAX_RANKS < sizeof((evn_child *)0)->argv / sizeof(char *),
+_Static_assert(5 + EVN_MAX_ADAPTERS + EVN_MAX_RANKS < sizeof((evn_child *)0)->argv / sizeof(char *),
 			   "arguments of a helper");
 
-/* Several sets are measured in time slices, each set in a helper of its own. */
-static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
-							  const evn_profile_options *o, evn_error *err)
+static void name_work(char *out, size_t size, const measured_set *sets, uint32_t n_sets, bool thorough)
 {
-	evn_child children[EVN_MAX_CANDIDATES] = {0};
-	char workload[48];
-	waiting w = {.o = o};
-	const char *const *adapters = NULL;
-	const uint32_t n_adapters = m ? evn_model_adapters(m, &adapters) : 0;
-	snprintf(workload, sizeof workload, "%d,%d,%d,%u", (int)o->workload.purpose, (int)o->workload.activations,
-			 n_sets > 1, n_adapters);
-	snprintf(w.what, sizeof w.what, "measuring %.95s%s", sets[0].names[0],
+	snprintf(out, size, "%s %.90s%s", thorough ? "measuring" : "first use: proving and timing the kernels of",
+			 sets[0].names[0],
 			 n_sets > 1               ? " whole and in parts"
 			 : sets[0].request->n > 1 ? " and others together"
 									  : "");
+}
+
+/* Several sets are measured in time slices, each set in a helper of its own. */
+static evn_status run_helpers(measured_set *sets, uint32_t n_sets, const char *helper, const evn_model *m,
+							  const evn_profile_options *o, evn_error *err)
+{
+	const bool thorough = o->measuring == EVN_MEASURE_THOROUGH, again = sets[0].facts.knows_model;
+	evn_child children[EVN_MAX_CANDIDATES] = {0};
+	char workload[64];
+	waiting w = {.o = o};
+	const char *const *adapters = NULL;
+	const uint32_t n_adapters = m ? evn_model_adapters(m, &adapters) : 0;
+	snprintf(workload, sizeof workload, "%d,%d,%d,%d,%d,%u", (int)o->workload.purpose, (int)o->workload.activations,
+			 (int)o->workload.kv_cache,
+			 thorough ? 2
+			 : again  ? 1
+					  : 0,
+			 n_sets > 1, n_adapters);
+	name_work(w.what, sizeof w.what, sets, n_sets, thorough);
 	for (uint32_t i = 0; i < n_sets; i++) {
 		const char **argv = children[i].argv;
 		argv[0] = helper;
 		argv[1] = "measure";
 		argv[2] = workload;
-		argv[3] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
+		argv[3] = sets[i].cache ? sets[i].cache : "-";
+		argv[4] = m ? evn_gguf_name(evn_model_gguf(m)) : "-";
 		for (uint32_t k = 0; k < n_adapters; k++)
-			argv[4 + k] = adapters[k];
+			argv[5 + k] = adapters[k];
 		for (uint32_t k = 0; k < sets[i].request->n; k++)
-			argv[4 + n_adapters + k] = sets[i].names[k];
+			argv[5 + n_adapters + k] = sets[i].names[k];
 		children[i].time_sliced = n_sets > 1;
 		free(sets[i].child.output);
 	}
@@ -189,7 +207,7 @@ static evn_status run_helpers(measuring *sets, uint32_t n_sets, const char *help
 }
 
 /* A helper that hangs keeps the time-slice lock from the others. Then each set is measured by itself. */
-static evn_status run_all(measuring *sets, uint32_t n_sets, const char *helper, const evn_model *m,
+static evn_status run_all(measured_set *sets, uint32_t n_sets, const char *helper, const evn_model *m,
 						  const evn_profile_options *o, evn_error *err)
 {
 	EVN_TRY(run_helpers(sets, n_sets, helper, m, o, err));
@@ -199,44 +217,66 @@ static evn_status run_all(measuring *sets, uint32_t n_sets, const char *helper, 
 	return EVN_OK;
 }
 
-/* How a helper ended, as lines of its own output: NULL when it came to its end. */
-static char *ending(const measuring *set)
+/* The text behind `key` in the helper's lines, up to the end of its line; "": none. */
+static const char *said(const char *lines, const char *key, char *out, size_t size)
 {
-	if (set->child.timed_out)
-		return evn_format("0\tfault\tmeasuring took more than %u s\n0\tlate\t%u\n",
-						  (unsigned)(TIME_LIMIT_NS / 1000000000u), set->was_late ? 2u : 1u);
-	if (WIFSIGNALED(set->child.status))
-		return evn_format("0\tfault\tthe driver crashed (%s) while it was measured\n",
-						  strsignal(WTERMSIG(set->child.status)));
-	return NULL;
+	const char *at = strstr(lines, key);
+	snprintf(out, size, "%.*s", at ? (int)strcspn(at + strlen(key), "\n") : 0, at ? at + strlen(key) : "");
+	return out;
 }
 
-/* The helper's lines, how it ended and how busy the machine was: remembered, and what the profile is made of.
- * Failures of drivers are in the lines; they are kept as rates are. */
-static evn_status keep(measuring *set, double others, evn_error *err)
+/* Why the helper did not come to its end; "": it did. */
+static void find_fault(const measured_set *set, char *out, size_t size)
 {
-	const uint32_t n = set->request->n;
-	char *end = ending(set), busy[64] = "";
-	if (others > OTHERS) {
-		evn_log(EVN_LOG_INFO, "%s was measured while other programs kept %.1f cores busy", set->names[0], others);
-		snprintf(busy, sizeof busy, "0\tothers\t%.2f\n", others);
-	}
-	if (end)
-		evn_log(EVN_LOG_WARN, "%s%s: %.*s", set->names[0], n > 1 ? " and others together" : "",
-				(int)strcspn(end + 8, "\n"), end + 8);
-	char *lines = evn_format("%s%s%s", set->child.output, busy, end ? end : "");
-	free(end);
+	if (set->child.timed_out)
+		snprintf(out, size, "measuring took more than %u s", (unsigned)(TIME_LIMIT_NS / 1000000000u));
+	else if (WIFSIGNALED(set->child.status))
+		snprintf(out, size, "the driver crashed (%s) while it was measured", strsignal(WTERMSIG(set->child.status)));
+	else
+		said(set->child.output, "\tfault\t", out, size);
+}
+
+/* The lines for one model: all is known, or why it cannot run on this set. Failures of drivers are kept as rates are.
+ * What the helper knew when it said "enough" counts, also if a driver failed later. */
+static char *model_lines(const measured_set *set, const model_needs *needs, double others, bool thorough)
+{
+	const unsigned long long of = needs->signature;
+	const bool late = set->child.timed_out, enough = strstr(set->child.output, "\tenough\t") != NULL;
+	const long long now = (long long)time(NULL);
+	char fault[200], when[128] = "";
+	find_fault(set, fault, sizeof fault);
+	if (fault[0])
+		evn_log(enough ? EVN_LOG_INFO : EVN_LOG_WARN, "%s%s: %s", set->names[0],
+				set->request->n > 1 ? " and others together" : "", fault);
+	if (thorough)
+		snprintf(when, sizeof when, "0\tsteps/taken\t%lld\n0\tsteps/others\t%.2f\n", now, others);
+	return evn_format("0\tmodel/%llx\t%d\n0\tfault/%llx\t%s\n0\tlate/%llx\t%u\n%s", of, enough, of,
+					  enough || !fault[0] ? "-" : fault, of, late ? (set->facts.late ? 2u : 1u) : 0, when);
+}
+
+/* What the helper measured joins what is known. */
+static evn_status keep(measured_set *set, const model_needs *needs, double others, bool thorough, evn_error *err)
+{
+	char *of_model = model_lines(set, needs, others, thorough);
+	char *more = of_model ? evn_format("%s%s", set->child.output, of_model) : NULL;
+	char *lines = more ? evn_facts_merge(set->lines ? set->lines : "", more) : NULL;
+	free(of_model);
+	free(more);
 	if (!lines)
 		return evn_fail_memory(err, "profile", strlen(set->child.output));
 	if (set->cache)
 		evn_write_file(set->cache, lines, strlen(lines), NULL);
-	parse(set->request->out, n, lines);
-	free(lines);
+	free(set->lines);
+	set->lines = lines;
+	evn_facts_parse(&set->facts, lines, needs->signature);
+	const double busy = thorough ? set->facts.steps.others : set->facts.trial.others;
+	if (busy > OTHERS)
+		evn_log(EVN_LOG_INFO, "%s was measured while other programs kept %.1f cores busy", set->names[0], busy);
 	return EVN_OK;
 }
 
-static evn_status measure(measuring *sets, uint32_t n_sets, const evn_model *m, const evn_profile_options *o,
-						  evn_error *err)
+static evn_status measure(measured_set *sets, uint32_t n_sets, const evn_model *m, const model_needs *needs,
+						  const evn_profile_options *o, evn_error *err)
 {
 	char *helper = evn_find_probe();
 	if (!helper)
@@ -245,7 +285,7 @@ static evn_status measure(measuring *sets, uint32_t n_sets, const evn_model *m, 
 	evn_status status = run_all(sets, n_sets, helper, m, o, err);
 	double others = evn_cpu_others(&began);
 	for (uint32_t i = 0; i < n_sets && status == EVN_OK; i++)
-		status = keep(&sets[i], others, err);
+		status = keep(&sets[i], needs, others, o->measuring == EVN_MEASURE_THOROUGH, err);
 	free(helper);
 	return status;
 }
@@ -271,42 +311,94 @@ static void average_alike(evn_profile *p, const evn_pick *picks, uint32_t n)
 	}
 }
 
-/* Reads what is known; not where it was measured on a busy machine that has become quiet, nor where a device was not
- * ready in time for once: drivers that keep what they have compiled are, the next time. */
-static bool read_cache(measuring *set)
+/* Reads what is known of the set. */
+static void read_cache(measured_set *set, const model_needs *needs)
 {
-	char *lines;
 	size_t size;
-	evn_profile *p = set->request->out;
-	if (!set->cache || evn_read_file(&lines, &size, set->cache, FILE_LIMIT, NULL) != EVN_OK)
-		return false;
-	parse(p, set->request->n, lines);
-	free(lines);
-	set->was_late = p->late > 0;
-	return p->late != 1 && (p->others == 0 || evn_cpu_wanted() > p->others / 2);
+	free(set->lines);
+	set->lines = NULL;
+	if (!set->cache || evn_read_file(&set->lines, &size, set->cache, FILE_LIMIT, NULL) != EVN_OK)
+		set->lines = NULL;
+	evn_facts_parse(&set->facts, set->lines ? set->lines : "", needs->signature);
+}
+
+/* Figures from a busy machine do not count once it is quieter. A device that was late once is tried again, because
+ * its driver may keep what it compiled. */
+static bool suffices(const measured_set *set)
+{
+	const evn_facts *f = &set->facts;
+	const double others = f->steps.taken_s > 0 ? 0 : f->trial.others;
+	if (f->fault[0])
+		return f->late != 1;
+	return f->knows_model && (others <= OTHERS || evn_cpu_wanted() > others / 2);
+}
+
+static bool all_suffice(const measured_set *sets, uint32_t n)
+{
+	bool all = true;
+	for (uint32_t i = 0; i < n; i++)
+		all = all && suffices(&sets[i]);
+	return all;
+}
+
+/* One process measures at a time, so that two that start together share what the first measures. Returns a file to be
+ * closed; -1: there is no folder, or the wait was ended. */
+static int wait_for_others(const evn_profile_options *o, bool *stopped)
+{
+	char *path = evn_cache_path("measuring.lock");
+	const int lock = path ? open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600) : -1;
+	waiting w = {.o = o, .what = "waiting for another evener that measures the devices"};
+	free(path);
+	while (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) != 0 && go_on(&w))
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	*stopped = w.stopped;
+	return lock;
+}
+
+static evn_status measure_missing(measured_set *sets, uint32_t n, const evn_model *m, const model_needs *needs,
+								  const evn_profile_options *o, evn_error *err)
+{
+	bool stopped;
+	const int lock = wait_for_others(o, &stopped);
+	evn_status s = EVN_OK;
+	for (uint32_t i = 0; i < n; i++)
+		read_cache(&sets[i], needs);
+	if (stopped)
+		s = evn_fail(err, EVN_ERR_CANCELLED, "waiting for another evener that measures the devices was stopped");
+	else if (o->measuring == EVN_MEASURE_THOROUGH || !all_suffice(sets, n))
+		s = measure(sets, n, m, needs, o, err);
+	if (lock >= 0)
+		close(lock);
+	return s;
 }
 
 evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s, const evn_model *m,
 							const evn_profile_options *o, evn_error *err)
 {
 	m = m && evn_model_path(m) ? m : NULL; /* the helper opens files */
-	measuring *sets = calloc(n, sizeof *sets);
-	bool known = !o->remeasure;
+	model_needs needs = {.any = !m && o->measuring == EVN_MEASURE_NOTHING};
+	EVN_TRY(find_needs(&needs, m, &o->workload, err));
+	measured_set *sets = calloc(n, sizeof *sets);
 	if (!sets)
 		return evn_fail_memory(err, "profiles", n * sizeof *sets);
 	for (uint32_t i = 0; i < n; i++) {
 		const evn_profile_request *r = sets[i].request = &requests[i];
-		sets[i].cache = cache_file(s, r->picks, r->n, m, o);
+		sets[i].cache = cache_file(s, r->picks, r->n);
 		for (uint32_t k = 0; k < r->n; k++)
 			evn_pick_name(s, &r->picks[k], sets[i].names[k], sizeof sets[i].names[k]);
-		known = read_cache(&sets[i]) && known;
+		read_cache(&sets[i], &needs);
 	}
-	evn_status status = known ? EVN_OK : measure(sets, n, m, o, err);
+	evn_status status = EVN_OK;
+	if (o->measuring == EVN_MEASURE_THOROUGH || (o->measuring == EVN_MEASURE_NEEDED && !all_suffice(sets, n)))
+		status = measure_missing(sets, n, m, &needs, o, err);
 	for (uint32_t i = 0; i < n; i++) {
-		if (status == EVN_OK)
+		if (status == EVN_OK) {
+			make_profile(requests[i].out, &sets[i].facts, requests[i].n, &needs, &o->workload);
 			average_alike(requests[i].out, requests[i].picks, requests[i].n);
+		}
 		free(sets[i].child.output);
 		free(sets[i].cache);
+		free(sets[i].lines);
 	}
 	free(sets);
 	return status;
@@ -329,12 +421,12 @@ void evn_profile_complete(evn_profile *set, const evn_rank_profile *const *apart
 		if (!measured)
 			*r = *a;
 		/* Running with others slows GEMM as it slows the kernels that were measured together. */
-		r->gemm_from = a->gemm_from;
+		r->gemm = a->gemm;
 		if (a->prompt_gflops <= 0 || r->prompt_gflops <= 0)
 			continue;
 		double slower = r->prompt_gflops / a->prompt_gflops;
 		r->gemm_gflops = a->gemm_gflops * slower;
-		if (evn_profile_gemm(a) && r->steps.gemm_gflops > 0) {
+		if (a->gemm && r->steps.gemm_gflops > 0) {
 			r->steps.gemm_gflops = a->steps.gemm_gflops * slower;
 			r->steps.block_row_us = a->steps.block_row_us / slower;
 		}

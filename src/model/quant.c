@@ -262,6 +262,9 @@ size_t evn_quant_count(void) { return sizeof quants / sizeof *quants; }
 
 const evn_quant *evn_quant_at(size_t i) { return i < evn_quant_count() ? &quants[i] : NULL; }
 
+_Static_assert(sizeof quants / sizeof *quants <= EVN_FORMATS, "tables by format");
+size_t evn_quant_index(const evn_quant *q) { return (size_t)(q - quants); }
+
 const evn_quant *evn_quant_find(uint32_t gguf_type)
 {
 	for (size_t i = 0; i < evn_quant_count(); i++)

@@ -29,6 +29,8 @@ const evn_quant *evn_quant_find(uint32_t gguf_type);
 const evn_quant *evn_quant_by_name(const char *name);
 size_t evn_quant_count(void);
 const evn_quant *evn_quant_at(size_t i);
+size_t evn_quant_index(const evn_quant *q); /* the i of evn_quant_at */
+#define EVN_FORMATS 32u                     /* more than there are */
 
 /* out[n] = n values from consecutive blocks; n % block_len == 0. */
 void evn_dequantize(const evn_quant *q, const uint8_t *blocks, float *out, uint64_t n);

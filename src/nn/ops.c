@@ -24,9 +24,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 		return evn_fail_memory(err, "kernels", sizeof *o);
 	*o = (evn_ops){.q = q, .config = *config};
 	o->items = config->items ? config->items : evn_device_row_items(evn_queue_device(q));
-	evn_spec rows = evn_spec_of("rowwise.cl");
-	evn_spec_store(&rows, EVN_ACT_F32); /* the same spec as in evn_op_swiglu, so that both are one program */
-	return evn_kernel_get(&o->add_bias, q, &rows, "add_bias", err);
+	return EVN_OK;
 }
 
 void evn_ops_free(evn_ops *o)
@@ -77,6 +75,11 @@ evn_status evn_op_swiglu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t
 evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b,
 						uint32_t b_offset, uint32_t width, uint32_t n_tok, evn_error *err)
 {
+	if (!o->add_bias) {
+		evn_spec rows = evn_spec_of("rowwise.cl");
+		evn_spec_store(&rows, EVN_ACT_F32); /* the same spec as in evn_op_swiglu, so that both are one program */
+		EVN_TRY(evn_kernel_get(&o->add_bias, o->q, &rows, "add_bias", err));
+	}
 	evn_args a = evn_args_begin(o->add_bias);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, stride);

@@ -116,3 +116,30 @@ evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape
 													.read_fraction = 1};
 	return add_classes(g, limits, out, err);
 }
+
+static void add_to_mix(evn_weight_mix *mix, const evn_tensor *t)
+{
+	const size_t format = evn_quant_index(t->quant);
+	mix->bytes[format] += (double)t->size_bytes;
+	mix->macs[format] += (double)t->shape[0] * (double)t->shape[1];
+}
+
+evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err)
+{
+	const evn_tensor *t;
+	*out = (evn_weight_mix){0};
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		for (uint32_t k = 0; k < b->in.n; k++) {
+			EVN_TRY(evn_block_tensor(g, b, b->in.stems[k], &t, err));
+			add_to_mix(out, t);
+		}
+		EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
+		add_to_mix(out, t);
+	}
+	EVN_TRY(evn_graph_head(g, &t, err));
+	out->head = evn_quant_index(t->quant);
+	if (!g->n_blocks)
+		add_to_mix(out, t);
+	return EVN_OK;
+}

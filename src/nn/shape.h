@@ -9,4 +9,13 @@
  * fewer positions than limits.n_ctx. */
 evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape *out, evn_error *err);
 
+/* The weights of a model by format, as one row of a prompt or of decoding reads them. */
+typedef struct {
+	double bytes[EVN_FORMATS], macs[EVN_FORMATS]; /* of all blocks; [evn_quant_index] */
+	size_t head;                                  /* the format of the output matrix */
+} evn_weight_mix;
+
+/* For a model without blocks, the output matrix stands for them. */
+evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err);
+
 #endif

@@ -49,22 +49,28 @@ static evn_status probe_driver(int report, const char *library, evn_error *err)
 	return s;
 }
 
-/* "measure PURPOSE,ACTIVATIONS,TIME_SLICED,N_ADAPTERS MODEL ADAPTER... DEVICE...": what these devices do together.
- * MODEL "-": a general shape. */
+/* "measure PURPOSE,ACTIVATIONS,KV_CACHE,MODE,TIME_SLICED,N_ADAPTERS KNOWN MODEL ADAPTER... DEVICE...": what these
+ * devices do together. KNOWN: the file of what is known, MODEL: a file; "-": none. */
 static evn_status measure_devices(int report, int argc, char **argv, evn_error *err)
 {
-	int purpose = 0, activations = 0, time_sliced = 0, n_adapters = 0;
-	if (sscanf(argv[2], "%d,%d,%d,%d", &purpose, &activations, &time_sliced, &n_adapters) != 4 || n_adapters < 0 ||
-		n_adapters >= argc - 4)
+	int purpose = 0, activations = 0, kv_cache = 0, mode = 0, time_sliced = 0, n_adapters = 0;
+	if (sscanf(argv[2], "%d,%d,%d,%d,%d,%d", &purpose, &activations, &kv_cache, &mode, &time_sliced, &n_adapters) !=
+			6 ||
+		mode < 0 || mode >= EVN_MEASURE_MODES || n_adapters < 0 || n_adapters >= argc - 5)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: not a workload", argv[2]);
 	if (time_sliced)
 		evn_timeslice_join();
-	const evn_workload workload = {(evn_purpose)purpose, (evn_activation_type)activations};
-	const evn_model_files model = {.path = strcmp(argv[3], "-") ? argv[3] : NULL,
-								   .adapters = (const char *const *)(argv + 4),
-								   .n_adapters = (uint32_t)n_adapters};
-	return evn_profile_measure(report, model.adapters + n_adapters, (uint32_t)(argc - 4 - n_adapters), &model,
-							   &workload, err);
+	const char *const *rest = (const char *const *)(argv + 5);
+	const evn_measure_request request = {
+		.known = strcmp(argv[3], "-") ? argv[3] : NULL,
+		.model = {.path = strcmp(argv[4], "-") ? argv[4] : NULL,
+				  .adapters = rest,
+				  .n_adapters = (uint32_t)n_adapters},
+		.workload = {(evn_purpose)purpose, (evn_activation_type)activations, (evn_kv_cache)kv_cache},
+		.mode = (evn_measure_mode)mode,
+		.picks = rest + n_adapters,
+		.n = (uint32_t)(argc - 5 - n_adapters)};
+	return evn_profile_measure(report, &request, err);
 }
 
 /* "gemm DEVICE PARAMETERS SHAPE...": how fast these parameters are, see probe.h. */
@@ -76,13 +82,12 @@ static evn_status try_gemm(int report, int argc, char **argv, evn_error *err)
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
-	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 4 && !strcmp(argv[1], "measure"),
+	bool devices = argc == 3 && !strcmp(argv[1], "devices"), measures = argc > 5 && !strcmp(argv[1], "measure"),
 		 gemm = argc > 4 && !strcmp(argv[1], "gemm"), selects = argc > 2 && !strcmp(argv[1], "select");
 	if (!devices && !measures && !gemm && !selects) {
-		fprintf(
-			stderr,
-			"usage: evener-probe devices LIBRARY | select ITEM... | measure WORKLOAD MODEL [ADAPTER...] DEVICE... | "
-			"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
+		fprintf(stderr, "usage: evener-probe devices LIBRARY | select ITEM... | measure WORKLOAD KNOWN MODEL "
+						"[ADAPTER...] DEVICE... | "
+						"gemm DEVICE PARAMETERS SHAPE... (evener starts it)\n");
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -4,10 +4,25 @@
 
 #include "engine/profile.h"
 
-/* Measures and writes the profile as lines to fd, each as soon as it is known, so that what was measured before a
- * crash counts. */
-evn_status evn_profile_measure(int fd, const char *const *picks, uint32_t n, const evn_model_files *model,
-							   const evn_workload *workload, evn_error *err);
+typedef enum {
+	EVN_TRIAL,       /* what is not known */
+	EVN_TRIAL_AGAIN, /* all figures of the model; its proofs stay */
+	EVN_THOROUGH,    /* the same for longer, and GEMM and steps too */
+	EVN_MEASURE_MODES
+} evn_measure_mode;
+
+typedef struct {
+	const char *known;     /* file of what was measured before; NULL: none */
+	evn_model_files model; /* path NULL: products of Q4_0 */
+	evn_workload workload;
+	evn_measure_mode mode;
+	const char *const *picks; /* (n) names as of evn_pick_name */
+	uint32_t n;
+} evn_measure_request;
+
+/* Measures and writes lines of facts to fd, each as soon as it is known,
+ * so that what was measured before a crash counts. "0 enough 1" says that the trial is complete. */
+evn_status evn_profile_measure(int fd, const evn_measure_request *r, evn_error *err);
 
 /* One set of GEMM parameters (a text, or "-" for CLBlast's own choice) on one device, over shapes "512x1536x576";
  * proved against f64, timed, written to fd as "gflops<TAB>N" or "fault<TAB>why". */

@@ -55,6 +55,7 @@ struct evn_steps {
 	evn_batch batch;
 	evn_span span;
 	evn_comm *together;
+	double spread, n_spreads; /* sums over what was timed */
 };
 
 static void release_waiting(void *arg)
@@ -263,6 +264,20 @@ static evn_status time_slice(evn_steps *s, timing *t, evn_error *err)
 	return EVN_OK;
 }
 
+static void note_spread(evn_steps *s, const timing *t)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		double slices[MAX_SLICES], least = INFINITY, most = 0;
+		for (uint32_t k = 0; k < t->n; k++) {
+			slices[k] = t->ns[i][k];
+			least = fmin(least, slices[k]);
+			most = fmax(most, slices[k]);
+		}
+		s->spread += (most - least) / evn_median(slices, t->n);
+		s->n_spreads++;
+	}
+}
+
 static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
 {
 	double ignored[EVN_MAX_RANKS] = {0};
@@ -277,8 +292,12 @@ static evn_status time_all(evn_steps *s, timing *t, uint32_t n, evn_error *err)
 			EVN_TRY(time_slice(s, &t[i], err));
 		spent_ns += evn_now_ns() - began;
 	}
+	for (uint32_t i = 0; i < n; i++)
+		note_spread(s, &t[i]);
 	return EVN_OK;
 }
+
+double evn_steps_spread(const evn_steps *s) { return s->n_spreads > 0 ? s->spread / s->n_spreads : 0; }
 
 /* ---- rates --------------------------------------------------------------------------------------------------------
  */

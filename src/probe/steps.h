@@ -30,4 +30,7 @@ void evn_steps_free(evn_steps *s);
 evn_status evn_steps_measure(evn_steps *s, const bool *methods, evn_rates *rates, evn_reduce_cost *costs,
 							 evn_error *err);
 
+/* How much repetitions of a step differed: (most - least) / median, the mean over kinds of steps and ranks. */
+double evn_steps_spread(const evn_steps *s);
+
 #endif

@@ -1,7 +1,10 @@
 #include "proof/proof.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "nn/ops_internal.h"
+#include "nn/shape.h"
 #include "nn/workspace.h"
 #include "proof/selftest.h"
 
@@ -42,10 +45,18 @@ bool evn_dots_suffice(const evn_model *m, uint32_t dots)
 
 /* The proof of one model on one device. */
 typedef struct {
-	evn_device *device;
+	evn_device *device; /* NULL: nothing is run, keys are only hashed */
 	const evn_model *m;
-	bool norms[EVN_NORM_KINDS], gated, ungated;          /* what the model has */
-	bool fuses;                                          /* its feed-forward blocks may be fused */
+	uint32_t dots;
+	evn_kv_cache kv_cache;
+	evn_weight_mix mix;
+	const evn_proof_record *record;
+	uint32_t group;                             /* of proofs that share programs: one process gives all of them */
+	uint64_t hash;                              /* of all keys */
+	bool norms[EVN_NORM_KINDS], gated, ungated; /* what the model has */
+	bool biased;                                /* it has biases */
+	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
+	bool fuses;    /* its feed-forward blocks may be fused */
 	uint32_t n_kinds;                                    /* the number of different heads */
 	evn_attention_config kinds[EVN_PLAN_CLASSES], heads; /* heads: those of the current proof */
 	evn_selftest_options options;
@@ -66,6 +77,34 @@ static void add_heads(proof *p, evn_attention_config config)
 		p->kinds[p->n_kinds++] = config;
 }
 
+static bool has_biases(const evn_model *m)
+{
+	static const char ending[] = ".bias";
+	const evn_gguf *g = evn_model_gguf(m);
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++) {
+		const evn_str name = evn_gguf_tensor_at(g, i)->name;
+		if (name.length >= strlen(ending) &&
+			!strncmp(name.text + name.length - strlen(ending), ending, strlen(ending)))
+			return true;
+	}
+	return false;
+}
+
+/* Gate and up of each block have one format and no bias. */
+static bool all_gates_alike(const evn_graph *g)
+{
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		const evn_tensor *first, *t;
+		if (b->kind != EVN_BLOCK_FEED_FORWARD || evn_block_tensor(g, b, b->in.stems[0], &first, NULL) != EVN_OK)
+			continue;
+		for (uint32_t k = 1; k < b->in.n; k++)
+			if (evn_block_tensor(g, b, b->in.stems[k], &t, NULL) != EVN_OK || t->quant != first->quant)
+				return false;
+	}
+	return true;
+}
+
 static evn_status read_graph(proof *p, evn_error *err)
 {
 	evn_graph *g;
@@ -79,57 +118,126 @@ static evn_status read_graph(proof *p, evn_error *err)
 			*(b->feed_forward.gated ? &p->gated : &p->ungated) = true;
 	}
 	p->fuses = p->gated && !g->biased;
+	p->biased = has_biases(p->m);
+	p->separate = p->gated && (p->biased || !all_gates_alike(g));
+	evn_status s = evn_graph_mix(g, &p->mix, err);
 	evn_graph_free(g);
-	return EVN_OK;
+	return s;
 }
 
-static evn_status begin(proof *p, evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
+static evn_status begin(proof *p, evn_device *d, const evn_proof_subject *s, const evn_proof_record *r,
+						evn_error *err)
 {
 	static const evn_attention_config usual = {.head_dim = 64, .rope_dim = 64, .group = 3};
 	const uint32_t f32 = 1u << EVN_DOT_NONE;
-	*p = (proof){.device = d, .m = m};
-	if (m) {
+	*p = (proof){
+		.device = d, .m = s->m, .dots = s->dots, .kv_cache = s->kv_cache, .record = r, .hash = EVN_HASH_START};
+	if (p->m) {
 		EVN_TRY(read_graph(p, err));
 	} else {
 		add_heads(p, usual);
 		p->norms[EVN_NORM_RMS] = p->gated = p->fuses = true;
+		p->mix.head = evn_quant_index(evn_quant_by_name("Q4_0"));
+		p->mix.bytes[p->mix.head] = p->mix.bytes[evn_quant_index(evn_quant_by_name("F32"))] = 1;
 	}
-	if (!has_weights(m, false))
-		dots = f32;
-	else if (has_weights(m, true)) /* float matrices and all that are stacked with them need f32 activations */
-		dots |= f32;
-	p->options = (evn_selftest_options){.dots = dots, .heads = &p->heads};
+	bool floats = false, integers = false;
+	for (size_t i = 0; i < evn_quant_count(); i++)
+		if (p->mix.bytes[i] > 0 || i == p->mix.head)
+			*(evn_quant_at(i)->block_len == 1 ? &floats : &integers) = true;
+	if (!integers)
+		p->dots = f32;
+	else if (floats) /* float matrices and all that are stacked with them need f32 activations */
+		p->dots |= f32;
+	for (size_t i = 0; i < evn_quant_count(); i++)
+		p->separate |=
+			p->gated && p->mix.bytes[i] > 0 && (p->dots & f32) && !evn_reads_tiles(evn_quant_at(i), EVN_ACT_F32);
+	p->options = (evn_selftest_options){.heads = &p->heads, .keeps_programs = r && r->keeps_programs};
 	return EVN_OK;
 }
 
-static evn_status prove(proof *p, const char *subject, const evn_quant *quant, evn_error *err)
+typedef struct {
+	char text[160];
+} proof_key;
+
+static proof_key key_of(const proof *p, bool with_heads)
 {
+	const evn_selftest_options *o = &p->options;
+	const evn_attention_config *h = &p->heads;
+	proof_key k;
+	int n = snprintf(k.text, sizeof k.text, "%s/%s/%x", o->subject, o->quant ? o->quant->name : "", o->dots);
+	if (with_heads && n > 0 && (size_t)n < sizeof k.text)
+		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d", h->head_dim, h->rope_dim, h->group,
+				 h->rope_neox, h->qk_norm, (int)h->kv_cache);
+	return k;
+}
+
+/* One proof, if it belongs to this process and is not known. */
+static evn_status prove_once(proof *p, bool with_heads, evn_error *err)
+{
+	const evn_proof_record *r = p->record;
+	const proof_key key = key_of(p, with_heads);
+	p->hash = evn_hash_str(p->hash, key.text);
+	if (!p->device || (r->n_parts && p->group % r->n_parts != r->part) || r->known(r->user, key.text))
+		return EVN_OK;
+	EVN_TRY(evn_selftest_run(p->device, &p->options, NULL, NULL, err));
+	r->proved(r->user, key.text);
+	return EVN_OK;
+}
+
+/* For a kernel that multiplies, or whose output a product reads: a proof for each dot kind. Weights that are floats
+ * are multiplied by f32 activations alone. */
+static evn_status prove_dots(proof *p, const char *subject, const evn_quant *quant, bool with_heads, evn_error *err)
+{
+	const uint32_t dots = quant && quant->block_len == 1 ? 1u << EVN_DOT_NONE : p->dots;
 	p->options.subject = subject;
 	p->options.quant = quant;
-	return evn_selftest_run(p->device, &p->options, NULL, NULL, err);
+	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
+		p->options.dots = dots & 1u << dot;
+		if (p->options.dots &&
+			(!with_heads || !quant || !p->device || evn_selftest_has_fused(p->device, quant, p->options.dots)))
+			EVN_TRY(prove_once(p, with_heads, err));
+	}
+	p->options.dots = 0;
+	return EVN_OK;
+}
+
+static evn_status prove(proof *p, const char *subject, evn_error *err)
+{
+	return prove_dots(p, subject, NULL, false, err);
 }
 
 /* Proves the subject for each weight format of the model. */
 static evn_status prove_formats(proof *p, const char *subject, evn_error *err)
 {
 	for (size_t i = 0; i < evn_quant_count(); i++)
-		if (has_format(p->m, evn_quant_at(i)))
-			EVN_TRY(prove(p, subject, evn_quant_at(i), err));
+		if (p->mix.bytes[i] > 0)
+			EVN_TRY(prove_dots(p, subject, evn_quant_at(i), false, err));
 	return EVN_OK;
 }
 
-/* The formats of the cache differ only in writing and reading, so the other formats are proved with one kind of
- * step. */
+/* Logits are computed by the kernel for single rows. */
+static evn_status prove_rows_of_products(proof *p, evn_error *err)
+{
+	EVN_TRY(prove_formats(p, "matvec", err));
+	EVN_TRY(prove_formats(p, "matvec of few rows", err));
+	return p->mix.bytes[p->mix.head] > 0 ? EVN_OK : prove_dots(p, "matvec", evn_quant_at(p->mix.head), false, err);
+}
+
+static evn_status prove_blocks_of_rows(proof *p, evn_error *err)
+{
+	EVN_TRY(prove_formats(p, "matmul", err));
+	return p->gated ? prove_formats(p, "gate and up", err) : EVN_OK;
+}
+
 static evn_status prove_attention(proof *p, evn_error *err)
 {
-	EVN_TRY(prove(p, EVN_ATTENTION_TOKEN, NULL, err));
-	EVN_TRY(prove(p, EVN_ATTENTION_PROMPT, NULL, err));
-	EVN_TRY(prove(p, EVN_ATTENTION_SPLITS, NULL, err));
-	for (evn_kv_cache kv_cache = EVN_KV_F16; kv_cache <= EVN_KV_Q8_0; kv_cache++) {
-		p->heads.kv_cache = kv_cache;
-		EVN_TRY(prove(p, EVN_ATTENTION_PROMPT, NULL, err));
+	static const char *const steps[] = {EVN_ATTENTION_TOKEN, EVN_ATTENTION_PROMPT, EVN_ATTENTION_SPLITS};
+	for (uint32_t k = 0; k < p->n_kinds; k++) {
+		p->heads = p->kinds[k];
+		p->heads.kv_cache = p->kv_cache;
+		for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+			EVN_TRY(prove_dots(p, steps[i], NULL, true, err));
 	}
-	p->heads.kv_cache = EVN_KV_F32;
 	return EVN_OK;
 }
 
@@ -138,56 +246,88 @@ static evn_status prove_fused(proof *p, evn_error *err)
 {
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const evn_quant *q = evn_quant_at(i);
-		if (!has_format(p->m, q) || !evn_selftest_has_fused(p->device, q, p->options.dots))
+		if (p->mix.bytes[i] <= 0)
 			continue;
 		for (uint32_t k = 0; k < p->n_kinds; k++) {
 			p->heads = p->kinds[k];
-			EVN_TRY(prove(p, "attention block", q, err));
+			EVN_TRY(prove_dots(p, "attention block", q, true, err));
 		}
 		if (p->n_kinds && p->fuses)
-			EVN_TRY(prove(p, "feed-forward block", q, err));
+			EVN_TRY(prove_dots(p, "feed-forward block", q, true, err));
 	}
 	return EVN_OK;
 }
 
+/* Small shapes: these kernels treat all rows and columns alike. */
 static evn_status prove_rows(proof *p, evn_error *err)
 {
 	static const char *const norms[EVN_NORM_KINDS] = {[EVN_NORM_RMS] = "rmsnorm", [EVN_NORM_LAYER] = "layernorm"};
+	p->options.tiny = true;
 	for (evn_norm_kind kind = 0; kind < EVN_NORM_KINDS; kind++)
 		if (p->norms[kind] && norms[kind])
-			EVN_TRY(prove(p, norms[kind], NULL, err));
-	if (p->gated)
-		EVN_TRY(prove(p, "swiglu", NULL, err));
-	return p->ungated ? prove(p, "gelu", NULL, err) : EVN_OK;
-}
-
-evn_status evn_prove_kernels(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
-{
-	proof p;
-	EVN_TRY(begin(&p, d, m, dots, err));
-	EVN_TRY(prove_formats(&p, "matvec", err));
-	for (uint32_t i = 0; i < p.n_kinds; i++) {
-		p.heads = p.kinds[i];
-		EVN_TRY(prove_attention(&p, err));
+			EVN_TRY(prove(p, norms[kind], err));
+	if (p->separate)
+		EVN_TRY(prove(p, "swiglu", err));
+	if (p->biased) {
+		p->options.dots = 0;
+		p->options.subject = "add_bias";
+		p->options.quant = NULL;
+		EVN_TRY(prove_once(p, false, err));
 	}
-	p.options.tiny = true;
-	EVN_TRY(prove_rows(&p, err));
-	EVN_TRY(prove(&p, "add_partials", NULL, err));
-	EVN_TRY(prove(&p, "add_norm", NULL, err));
-	p.options.tiny = false;
+	if (p->ungated)
+		EVN_TRY(prove(p, "gelu", err));
+	p->options.dots = 0;
+	p->options.subject = "add_partials";
+	p->options.quant = NULL;
+	EVN_TRY(prove_once(p, false, err));
+	EVN_TRY(prove(p, "add_norm", err));
+	p->options.tiny = false;
+	return EVN_OK;
+}
+
+static evn_status prove_all(proof *p, evn_error *err)
+{
+	EVN_TRY(prove_attention(p, err)); /* group 0 */
+	p->group = 1;
+	EVN_TRY(prove_rows_of_products(p, err));
+	p->group = 2;
+	EVN_TRY(prove_rows(p, err));
+	p->group = 3;
+	EVN_TRY(prove_blocks_of_rows(p, err));
+	return prove_fused(p, err);
+}
+
+evn_status evn_proof_signature(uint64_t *out, const evn_proof_subject *s, evn_error *err)
+{
+	proof p;
+	EVN_TRY(begin(&p, NULL, s, NULL, err));
+	EVN_TRY(prove_all(&p, err));
+	*out = p.hash;
+	return EVN_OK;
+}
+
+evn_status evn_prove_kernels(evn_device *d, const evn_proof_subject *s, const evn_proof_record *r, evn_error *err)
+{
+	proof p;
+	EVN_TRY(begin(&p, d, s, r, err));
+	return prove_all(&p, err);
+}
+
+evn_status evn_prove_part(evn_device *d, const evn_proof_subject *s, const evn_proof_record *r, evn_error *err)
+{
+	proof p;
+	EVN_TRY(begin(&p, d, s, r, err));
 	return prove_fused(&p, err);
 }
 
-evn_status evn_prove_part(evn_device *d, const evn_model *m, uint32_t dots, evn_error *err)
+evn_status evn_prove_gemm(evn_device *d, const evn_proof_subject *s, const evn_proof_record *r, evn_error *err)
 {
 	proof p;
-	EVN_TRY(begin(&p, d, m, dots, err));
-	return prove_fused(&p, err);
-}
-
-evn_status evn_prove_gemm(evn_device *d, const evn_model *m, evn_error *err)
-{
-	proof p;
-	EVN_TRY(begin(&p, d, m, 0, err));
-	return prove_formats(&p, "gemm", err);
+	const evn_proof_subject f32 = {s->m, 1u << EVN_DOT_NONE, s->kv_cache}; /* GEMM reads f32 activations */
+	EVN_TRY(begin(&p, d, &f32, r, err));
+	p.dots = 1u << EVN_DOT_NONE;
+	p.separate = p.gated;
+	EVN_TRY(prove_formats(&p, "gemm", err));
+	EVN_TRY(prove_attention(&p, err));
+	return prove_rows(&p, err);
 }

@@ -12,7 +12,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 		return evn_fail_memory(err, "self-test", sizeof *c);
 	*c = (evn_cases){.options = *options, .fn = fn, .user = user};
 	evn_status s = evn_queue_create(&c->q, d, err);
-	const bool before = evn_device_build_throwaway(d, true);
+	const bool before = evn_device_build_throwaway(d, !options->keeps_programs);
 	if (s == EVN_OK) {
 		evn_selftest_matrices(c);
 		evn_selftest_rows(c);

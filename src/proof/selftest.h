@@ -21,6 +21,7 @@ typedef struct {
 	bool few_formats;       /* one weight format of each kind: within a kind only reading differs */
 	/* small shapes for attention, no fused blocks: the llvmpipe of Mesa 22.3 compiles each variant for 10 s */
 	bool tiny_heads;
+	bool keeps_programs;               /* binaries of the programs are kept on disk: they will be used again */
 	uint32_t dots;                     /* dot kinds, as bits 1 << evn_dot; 0: all kinds that differ */
 	const evn_attention_config *heads; /* attention with these heads only */
 } evn_selftest_options;

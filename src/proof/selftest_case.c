@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool evn_case_has_format(const evn_cases *c, evn_act_format format)
+{
+	const uint32_t dots = c->options.dots;
+	return !dots || (format == EVN_ACT_Q8 ? dots >> EVN_DOT_PLAIN != 0 : (dots & 1u << EVN_DOT_NONE) != 0);
+}
+
 uint32_t evn_case_bits(evn_cases *c)
 {
 	c->random = c->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator */

@@ -52,6 +52,9 @@ typedef struct {
  * the format and the details. */
 void evn_case_run(evn_cases *c, const evn_case *what, const char *details, ...) EVN_PRINTF(3, 4);
 
+/* Whether cases with activations of this format run: all do unless options.dots says which dot kinds read them. */
+bool evn_case_has_format(const evn_cases *c, evn_act_format format);
+
 uint32_t evn_case_bits(evn_cases *c);
 float evn_case_random(evn_cases *c);                                                  /* [-1, 1) */
 evn_status evn_case_memory(evn_cases *c, void **out, uint64_t bytes, evn_error *err); /* zeros */

@@ -412,16 +412,21 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	for (size_t i = 0; i < (tiny ? 2 : sizeof products / sizeof *products); i++) {
 		linear_shape s = products[i];
 		s.dot = dot;
-		evn_case_run(c, &(evn_case){linear_case, &s, "matvec", q}, "%s %ux%u x%u", how, s.rows, s.columns, s.n_tok);
+		const char *subject = s.n_tok > 1 ? "matmul" : s.rows > 16 * EVN_TILE_ROWS ? "matvec" : "matvec of few rows";
+		evn_case_run(c, &(evn_case){linear_case, &s, subject, q}, "%s %ux%u x%u", how, s.rows, s.columns, s.n_tok);
 	}
 	linear_shape s = {.quant = q, .rows = tiny ? 3 : 33, .columns = 4 * step, .n_tok = 1, .dot = dot};
-	evn_case_run(c, &(evn_case){split_input_case, &s, "matvec", q}, "%s split input", how);
+	evn_case_run(c, &(evn_case){split_input_case, &s, "matvec of few rows", q}, "%s split input", how);
 	s = (linear_shape){.quant = q, .rows = 80, .columns = 5 * step, .n_tok = 9, .dot = dot};
-	evn_case_run(c, &(evn_case){window_case, &s, "matvec", q}, "%s window", how);
+	evn_case_run(c, &(evn_case){window_case, &s, "matmul", q}, "%s window", how);
 	/* Five blocks of tokens, of which the last begins a new run, and a part of one. Most of the time is compiling. */
 	const uint32_t n_tok = c->options.tiny ? 9 : is_own ? 42 : 2;
-	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .n_tok = n_tok, .dot = dot};
-	evn_case_run(c, &(evn_case){gate_up_case, &s, "matvec", q}, "%s gate and up", how);
+	s = (linear_shape){.quant = q, .rows = tiny ? 5 : 37, .columns = 2 * step, .dot = dot};
+	for (int alone = 0; alone < 2; alone++) {
+		s.n_tok = alone ? 1 : n_tok;
+		evn_case_run(c, &(evn_case){gate_up_case, &s, "gate and up", q}, "%s %ux%u x%u", how, s.rows, s.columns,
+					 s.n_tok);
+	}
 }
 
 static bool stands_for_its_kind(const evn_quant *q)

@@ -53,7 +53,7 @@ sys.exit(slower)' "$noise"
 not_slower() {
 	local devices device i
 	vendors "$@"
-	devices=$("$evener" devices --no-measure --json | python3 -c '
+	devices=$("$evener" devices --json | python3 -c '
 import json, sys
 print(*(d["id"] for d in json.load(sys.stdin)["devices"] if d["usable"] and d["platform"] != "rusticl"))')
 	rm -f speeds

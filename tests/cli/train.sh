@@ -3,7 +3,7 @@
 # leaves the old files.
 #   train.sh EVENER REPO
 . "$(dirname "$0")/lib.sh"
-platforms=$("$evener" devices --no-measure --json | grep -c '"pocl"')
+platforms=$("$evener" devices --json | grep -c '"pocl"')
 [ "$platforms" -gt 0 ] || {
 	[ "${CI-}" = true ] && exit 1
 	skip 'no device of PoCL'

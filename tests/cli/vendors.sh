@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 need_model
 reference=$repo/tests/data/greedy-f32.json
-devices=$("$evener" devices --no-measure --json | python3 -c '
+devices=$("$evener" devices --json | python3 -c '
 import json, sys
 print(*sorted(d["platform"] for d in json.load(sys.stdin)["devices"] if d["usable"]))')
 for driver in intel pocl rusticl; do

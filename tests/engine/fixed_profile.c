@@ -17,7 +17,6 @@ static evn_profile profile_of(const evn_system *s, const evn_pick *picks, uint32
 										.prompt_gflops = 40,
 										.gemm_gflops = 40,
 										.training_gflops = 20,
-										.gemm_from = UINT32_MAX,
 										.dot = EVN_DOT_NONE,
 										.launch_us = 5,
 										.map_us = 10};

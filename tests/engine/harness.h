@@ -37,7 +37,7 @@ static inline bool driver_exists(const char *platform)
 {
 	evn_device_list *list;
 	bool found = false;
-	if (evn_devices_find(&list, false, false, NULL, NULL, NULL) != EVN_OK)
+	if (evn_devices_find(&list, false, NULL, NULL, NULL) != EVN_OK)
 		return false;
 	for (size_t i = 0; i < evn_devices_count(list); i++) {
 		const evn_device_info *d = evn_devices_get(list, i);

@@ -90,7 +90,7 @@ static evn_status open_contenders(bench *b, evn_error *err)
 		single.n_devices = 1;
 		single.shares = NULL;
 		single.n_shares = 0;
-		single.remeasure = false;
+		single.measure = false;
 		status = open_contender(b, &b->alone[i], &single, err);
 	}
 	return status;

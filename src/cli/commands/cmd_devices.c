@@ -9,7 +9,7 @@
 
 static json_t *rate_json(const evn_device_info *d, double value)
 {
-	return d->measured ? json_number(value) : json_null();
+	return d->measured.taken_s > 0 ? json_number(value) : json_null();
 }
 
 static json_t *device_json(const evn_device_info *d)
@@ -18,7 +18,7 @@ static json_t *device_json(const evn_device_info *d)
 	for (size_t i = 0; i < d->n_features; i++)
 		json_push(&features, json_text(d->features[i]));
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:b, s:o, s:o, "
-					 "s:o, s:o, s:o, s:o}",
+					 "s:o, s:o, s:o, s:o, s:o}",
 					 "id", json_text(d->id), "stable_id", json_text(d->stable_id), "platform", json_text(d->platform),
 					 "platform_name", json_text(d->platform_name), "name", json_text(d->name), "vendor",
 					 json_text(d->vendor), "driver", json_text(d->driver), "type", json_text(d->type), "opencl",
@@ -27,7 +27,8 @@ static json_t *device_json(const evn_device_info *d)
 					 (json_int_t)d->local_bytes, "unified_memory", d->unified_memory, "features", features, "usable",
 					 d->usable, "reason", json_text(d->reason), "same_chip_as", json_text(d->same_chip_as),
 					 "gemv_gbs", rate_json(d, d->gemv_gbs), "gemm_gflops", rate_json(d, d->gemm_gflops), "launch_us",
-					 rate_json(d, d->launch_us), "map_us", rate_json(d, d->map_us));
+					 rate_json(d, d->launch_us), "map_us", rate_json(d, d->map_us), "measured",
+					 json_measured(&d->measured));
 }
 
 static evn_status print_devices_json(const evn_device_list *l, evn_error *err)
@@ -44,7 +45,7 @@ static evn_status print_devices_json(const evn_device_list *l, evn_error *err)
 
 static void rate_cell(table *t, const evn_device_info *d, double value)
 {
-	if (d->measured)
+	if (d->measured.taken_s > 0)
 		table_cell(t, "%.1f", value);
 	else
 		table_cell(t, "-");
@@ -84,6 +85,12 @@ static void print_name(const char *before, const char *text, const char *after)
 	printf("%s%s%s", before, line, after);
 }
 
+static void print_measured(const evn_measured *m)
+{
+	char text[160];
+	printf("     %s\n", text_measured(m, text, sizeof text));
+}
+
 /* Prints what does not fit into a row of the table. */
 static void print_details(const evn_device_list *l)
 {
@@ -101,6 +108,8 @@ static void print_details(const evn_device_list *l)
 			print_name("     same chip as ", d->same_chip_as, "\n");
 		if (d->reason)
 			print_name("     not usable: ", d->reason, "\n");
+		else
+			print_measured(&d->measured);
 	}
 	for (size_t i = 0; i < evn_devices_problem_count(l); i++) {
 		evn_driver_problem p = evn_devices_problem(l, i);
@@ -113,7 +122,7 @@ evn_status cmd_devices(const invocation *in, evn_error *err)
 {
 	const settings *s = &in->settings;
 	evn_device_list *l = NULL;
-	evn_status status = evn_devices_find(&l, !s->no_measure, s->remeasure, console_progress, NULL, err);
+	evn_status status = evn_devices_find(&l, s->measure, console_progress, NULL, err);
 	console_progress_end();
 	if (status == EVN_OK && s->json) {
 		status = print_devices_json(l, err);

@@ -36,9 +36,9 @@ static evn_status print_plan_json(const evn_plan_info *p, evn_error *err)
 							   json_number(p->best_single_prefill_tok_s));
 	json_t *predicted = json_pack("{s:o, s:o, s:o}", "decode_tok_s", json_number(p->decode_tok_s), "prefill_tok_s",
 								  json_number(p->prefill_tok_s), "best_single", single);
-	return json_print(json_pack("{s:o, s:o, s:o, s:o, s:o}", "ranks", ranks, "dropped", dropped, "predicted",
+	return json_print(json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ranks", ranks, "dropped", dropped, "predicted",
 								predicted, "reduce", json_text(p->reduce), "all_reduce_us",
-								json_number(p->all_reduce_us)),
+								json_number(p->all_reduce_us), "measured", json_measured(&p->measured)),
 					  err);
 }
 
@@ -87,6 +87,8 @@ static evn_status print_plan(const evn_plan_info *p, evn_error *err)
 	printf("\npredicted      decode %.1f tokens/s, prefill %.1f\n", p->decode_tok_s, p->prefill_tok_s);
 	printf("best alone     decode %.1f tokens/s, prefill %.1f, on %s\n", p->best_single_decode_tok_s,
 		   p->best_single_prefill_tok_s, p->best_single_device ? p->best_single_device : "none");
+	char measured[160];
+	printf("rates          %s\n", text_measured(&p->measured, measured, sizeof measured));
 	for (size_t i = 0; i < p->n_dropped; i++)
 		printf("left out       %s: %s\n", p->dropped[i].device, p->dropped[i].reason);
 	return status;

@@ -67,10 +67,8 @@ const option options[] = {
 	 activation_types, "TYPE", "format of activations in products with integer weights: auto, f32, q8"},
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
 	 "TYPE", "format of the keys and values of past tokens: f32, f16, q8_0"},
-	{"remeasure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(remeasure), NULL, 0, 0, NULL,
-	 NULL, "measure the devices again instead of reading the cached profile"},
-	{"no-measure", 0, OPTION_FLAG, CMD_DEVICES, NULL, FIELD(no_measure), NULL, 0, 0, NULL,
-	 NULL, "list the devices without measuring new ones"},
+	{"measure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(measure), NULL, 0, 0, NULL,
+	 NULL, "measure the devices thoroughly now, which takes about a minute; a first plan comes from a short trial"},
 
 	{"prompt", 'p', OPTION_TEXT, PROMPT_COMMANDS, "run.prompt", FIELD(prompt), NULL, 0, 0, NULL,
 	 "TEXT", "the prompt or text; default: -f, else standard input if it is no terminal"},

@@ -102,7 +102,7 @@ evn_options settings_engine_options(const settings *s)
 		.activations = (evn_activation_type)s->activations,
 		.kv_cache = (evn_kv_cache)s->kv_cache,
 		.messages = (evn_message_type)s->messages,
-		.remeasure = s->remeasure,
+		.measure = s->measure,
 		.progress = console_progress,
 	};
 }

@@ -22,7 +22,7 @@ typedef struct {
 	char *owned_list, *owned_paths[5]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages; /* indices into the choices of the options */
-	bool remeasure, no_measure;
+	bool measure;
 
 	double temp, top_p, min_p, repeat_penalty;
 	int64_t top_k, repeat_last_n, seed;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,4 +130,34 @@ evn_status text_check_writable(const char *path, evn_error *err)
 	int why = access(dirname(target), W_OK | X_OK) == 0 ? 0 : errno;
 	free(target);
 	return why ? evn_fail(err, EVN_ERR_FILE, "%s: could not write: %s", path, strerror(why)) : EVN_OK;
+}
+
+static void text_age(double seconds, char *buffer, size_t size)
+{
+	static const struct {
+		double seconds;
+		const char *name;
+	} units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}};
+	snprintf(buffer, size, "just now");
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if (seconds >= units[i].seconds) {
+			const int n = (int)(seconds / units[i].seconds);
+			snprintf(buffer, size, "%d %s%s ago", n, units[i].name, n == 1 ? "" : "s");
+			return;
+		}
+}
+
+const char *text_measured(const evn_measured *m, char *buffer, size_t size)
+{
+	char age[32], busy[64] = "";
+	if (m->taken_s <= 0) {
+		snprintf(buffer, size, "not measured yet (--measure does)");
+		return buffer;
+	}
+	text_age((double)time(NULL) - m->taken_s, age, sizeof age);
+	if (m->others > 0.25)
+		snprintf(busy, sizeof busy, ", while other programs kept %.1f cores busy", m->others);
+	snprintf(buffer, size, "measured %s, %s; repetitions differ by %.0f %%%s",
+			 m->thorough ? "thoroughly" : "by a short trial (--measure is thorough)", age, 100 * m->spread, busy);
+	return buffer;
 }

@@ -11,6 +11,8 @@ void text_printable(char *s);
 const char *text_bytes(uint64_t bytes, char *buffer, size_t size);
 /* The one of `words` (NULL-terminated) that `word` most likely meant. NULL if none is near. */
 const char *text_nearest(const char *word, const char *const *words);
+/* Writes how and when rates were measured: "a short trial, 3 minutes ago, repetitions differ by 8 %". */
+const char *text_measured(const evn_measured *m, char *buffer, size_t size);
 /* Reads what evn_read_file does not read: stdin (path NULL) and pipes. An empty file is no error. malloc'd, with a
  * NUL after the end. More than `limit` bytes is EVN_ERR_LIMIT. */
 evn_status text_read(char **out, size_t *size, const char *path, size_t limit, evn_error *err);
