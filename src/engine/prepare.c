@@ -10,6 +10,7 @@
 #include "engine/layout.h"
 
 #define DEFAULT_BATCH 512u
+#define TRIAL_S 30u        /* for a device that the first plan can do without; its compiler may take minutes */
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
 
 /* What the steps of a decision share. */
@@ -241,6 +242,15 @@ static evn_status compare_layouts(decision *d, uint32_t i)
 	return evn_profiles_get(requests, n, d->p->system, d->m, &d->profile_options, d->err);
 }
 
+/* A candidate before i can run the model. The user does not wait long for others then. */
+static bool can_run_on(const decision *d, uint32_t i)
+{
+	for (uint32_t k = 0; k < i; k++)
+		if (d->profiles[k].ranks[0].gemv_gbs > 0 && !fault_of(d, k) && !d->o->n_devices)
+			return true;
+	return false;
+}
+
 /* The first plan of a machine is made from trials of whole devices. Other layouts take part once they were compared.
  */
 static evn_status try_candidate(decision *d, uint32_t i)
@@ -256,7 +266,9 @@ static evn_status try_candidate(decision *d, uint32_t i)
 			return EVN_OK;
 		}
 	}
-	return evn_profile_get(&d->profiles[i], d->p->system, l->picks, l->n, d->m, &d->profile_options, d->err);
+	evn_profile_options trial = d->profile_options;
+	trial.limit_s = can_run_on(d, i) ? TRIAL_S : 0;
+	return evn_profile_get(&d->profiles[i], d->p->system, l->picks, l->n, d->m, &trial, d->err);
 }
 
 /* An earlier candidate is another layout of the device of candidate i. */

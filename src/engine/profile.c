@@ -15,7 +15,7 @@
 #include "ocl/gemm_params.h"
 #include "proof/proof.h"
 
-#define TIME_LIMIT_NS ((uint64_t)360 * 1000000000u)
+#define TIME_LIMIT_S 360u
 #define FILE_LIMIT ((size_t)1 << 20)
 #define LINE_FORMAT "14" /* of the lines; part of the key */
 #define FRESH_S 60
@@ -144,6 +144,8 @@ typedef struct {
 	bool stopped;
 } waiting;
 
+static uint32_t limit_of(const evn_profile_options *o) { return o->limit_s ? o->limit_s : TIME_LIMIT_S; }
+
 static bool go_on(void *user)
 {
 	waiting *w = user;
@@ -195,7 +197,7 @@ static evn_status run_helpers(measured_set *sets, uint32_t n_sets, const char *h
 		children[i].time_sliced = n_sets > 1;
 		free(sets[i].child.output);
 	}
-	evn_children_run(children, n_sets, TIME_LIMIT_NS, &(evn_patience){go_on, &w});
+	evn_children_run(children, n_sets, limit_of(o) * (uint64_t)1000000000, &(evn_patience){go_on, &w});
 	bool started = true;
 	for (uint32_t i = 0; i < n_sets; i++) {
 		sets[i].child = children[i];
@@ -226,10 +228,10 @@ static const char *said(const char *lines, const char *key, char *out, size_t si
 }
 
 /* Why the helper did not come to its end; "": it did. */
-static void find_fault(const measured_set *set, char *out, size_t size)
+static void find_fault(const measured_set *set, uint32_t limit_s, char *out, size_t size)
 {
 	if (set->child.timed_out)
-		snprintf(out, size, "measuring took more than %u s", (unsigned)(TIME_LIMIT_NS / 1000000000u));
+		snprintf(out, size, "measuring took more than %u s", limit_s);
 	else if (WIFSIGNALED(set->child.status))
 		snprintf(out, size, "the driver crashed (%s) while it was measured", strsignal(WTERMSIG(set->child.status)));
 	else
@@ -238,13 +240,15 @@ static void find_fault(const measured_set *set, char *out, size_t size)
 
 /* The lines for one model: all is known, or why it cannot run on this set. Failures of drivers are kept as rates are.
  * What the helper knew when it said "enough" counts, also if a driver failed later. */
-static char *model_lines(const measured_set *set, const model_needs *needs, double others, bool thorough)
+static char *model_lines(const measured_set *set, const model_needs *needs, double others,
+						 const evn_profile_options *o)
 {
 	const unsigned long long of = needs->signature;
+	const bool thorough = o->measuring == EVN_MEASURE_THOROUGH;
 	const bool late = set->child.timed_out, enough = strstr(set->child.output, "\tenough\t") != NULL;
 	const long long now = (long long)time(NULL);
 	char fault[200], when[128] = "";
-	find_fault(set, fault, sizeof fault);
+	find_fault(set, limit_of(o), fault, sizeof fault);
 	if (fault[0])
 		evn_log(enough ? EVN_LOG_INFO : EVN_LOG_WARN, "%s%s: %s", set->names[0],
 				set->request->n > 1 ? " and others together" : "", fault);
@@ -255,9 +259,11 @@ static char *model_lines(const measured_set *set, const model_needs *needs, doub
 }
 
 /* What the helper measured joins what is known. */
-static evn_status keep(measured_set *set, const model_needs *needs, double others, bool thorough, evn_error *err)
+static evn_status keep(measured_set *set, const model_needs *needs, double others, const evn_profile_options *o,
+					   evn_error *err)
 {
-	char *of_model = model_lines(set, needs, others, thorough);
+	const bool thorough = o->measuring == EVN_MEASURE_THOROUGH;
+	char *of_model = model_lines(set, needs, others, o);
 	char *more = of_model ? evn_format("%s%s", set->child.output, of_model) : NULL;
 	char *lines = more ? evn_facts_merge(set->lines ? set->lines : "", more) : NULL;
 	free(of_model);
@@ -285,7 +291,7 @@ static evn_status measure(measured_set *sets, uint32_t n_sets, const evn_model *
 	evn_status status = run_all(sets, n_sets, helper, m, o, err);
 	double others = evn_cpu_others(&began);
 	for (uint32_t i = 0; i < n_sets && status == EVN_OK; i++)
-		status = keep(&sets[i], needs, others, o->measuring == EVN_MEASURE_THOROUGH, err);
+		status = keep(&sets[i], needs, others, o, err);
 	free(helper);
 	return status;
 }

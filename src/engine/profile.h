@@ -59,6 +59,7 @@ typedef enum {
 typedef struct {
 	evn_measuring measuring;
 	evn_workload workload;
+	uint32_t limit_s;         /* 0: the usual limit, which leaves a slow compiler its time */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_profile_options;
