@@ -236,8 +236,7 @@ EVN_API uint32_t evn_session_position(const evn_session *s);
 /* Forgets every token from `position` on; position <= the current one. Logits are dropped. */
 EVN_API evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err);
 
-/* Since the session was created, for one rank: seconds its device computed, seconds it waited for others, and weight
- * bytes read per second of computing. */
+/* Of one rank since the session was created: seconds computed, seconds waited, 10^9 weight bytes per second. */
 typedef struct {
 	double busy_s, wait_s, gbs;
 } evn_rank_stats;
