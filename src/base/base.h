@@ -70,15 +70,14 @@ double evn_cpu_others(const evn_cpu_time *since);
  * does not say. */
 double evn_cpu_wanted(void);
 
-/* A regular file, not empty, that is open for reading. It is read and never mapped: a map of a file that another
- * program cuts short ends the process (SIGBUS), and shows whatever others write into the file. Any thread may read.
- */
+/* An open regular file that is not empty. It is read, never mapped: if another program cuts a mapped file short, the
+ * process ends (SIGBUS), and a map shows everything that others write to the file. Thread-safe. */
 typedef struct evn_source evn_source;
 evn_status evn_source_open(evn_source **out, const char *path, evn_error *err);
 void evn_source_close(evn_source *s);
 uint64_t evn_source_size(const evn_source *s); /* when it was opened */
-/* Copies n bytes from `offset` on. EVN_ERR_FILE, with the file's name, if they are not those that the file had when
- * it was opened. Removing the file, or putting another in its place, does no harm. */
+/* Copies n bytes from `offset` on. EVN_ERR_FILE, with the file's name, if the file has changed since it was opened.
+ * Removing or replacing the file does no harm. */
 evn_status evn_source_read(const evn_source *s, uint64_t offset, void *to, size_t n, evn_error *err);
 
 /* Reads a whole file of at most `limit` bytes. *out is malloc'd and has a NUL after the end, which *size does not

@@ -35,7 +35,7 @@ static evn_status open_regular(int *fd, struct stat *st, const char *path, evn_e
 struct evn_source {
 	char *path;
 	int fd;
-	struct stat opened; /* as the file was then */
+	struct stat opened; /* the state of the file when it was opened */
 };
 
 evn_status evn_source_open(evn_source **out, const char *path, evn_error *err)
@@ -69,7 +69,8 @@ void evn_source_close(evn_source *s)
 
 uint64_t evn_source_size(const evn_source *s) { return (uint64_t)s->opened.st_size; }
 
-/* Whoever writes into a file sets its time before its bytes. So bytes that were read before this are the old ones. */
+/* A writer sets the file's time before it changes the bytes. Bytes that were read before this check are therefore the
+ * old ones. */
 static evn_status check_unchanged(const evn_source *s, evn_error *err)
 {
 	struct stat now;

@@ -33,7 +33,7 @@ typedef struct {
 static uint64_t position(const cursor *c) { return (uint64_t)(c->p - c->start); }
 static uint64_t remaining(const cursor *c) { return c->bytes->size - position(c); } /* of the file */
 
-/* Whether n bytes are at hand. If the file has more than are at hand, this is no error of the file. */
+/* True if n more bytes are available. It is no error of the file if it has more bytes than are available. */
 static bool at_hand(cursor *c, uint64_t n)
 {
 	if (n <= c->bytes->available - position(c))

@@ -45,7 +45,7 @@ typedef struct {
 	uint64_t offset_bytes; /* from the start of its file */
 	uint64_t size_bytes;
 	const uint8_t *data;      /* NULL: the bytes are in the file, and evn_tensor_bytes reads them */
-	const evn_source *source; /* that file; NULL if data is not */
+	const evn_source *source; /* the file; NULL if data is not NULL */
 	uint32_t part;            /* of the model, from 0 on */
 } evn_tensor;
 
@@ -53,37 +53,39 @@ typedef struct evn_gguf evn_gguf;
 
 /* data must outlive *out. `name` is the file's path, for messages. */
 evn_status evn_gguf_parse(evn_gguf **out, const char *name, const uint8_t *data, uint64_t size, evn_error *err);
-/* Opens the file at path and reads its directory: what is before the weights. */
+/* Opens the file at path and reads its directory, which is everything before the weights. */
 evn_status evn_gguf_open(evn_gguf **out, const char *path, evn_error *err);
-/* Opens the other parts of a model that is in several files, and takes in their tensors. g, from evn_gguf_open, must
- * be the first part; otherwise, or if a part is missing or foreign, the error says so and g stays as it is. */
+/* Opens the other parts of a model in several files and adds their tensors. g, from evn_gguf_open, must be the first
+ * part. If it is not, or if a part is missing or belongs to another model, the error says so and g is unchanged. */
 evn_status evn_gguf_join(evn_gguf *g, evn_error *err);
 void evn_gguf_free(evn_gguf *g);
 const char *evn_gguf_name(const evn_gguf *g);
 uint32_t evn_gguf_version(const evn_gguf *g);
 uint64_t evn_gguf_header_bytes(const evn_gguf *g); /* the bytes before the weights */
-uint64_t evn_gguf_size(const evn_gguf *g);         /* of the file, or of the parts that are joined */
-/* A hash of the directory and of the sizes, of all parts that are joined. */
+uint64_t evn_gguf_size(const evn_gguf *g);         /* of the file, or of all joined parts */
+/* A hash of the directory and of the sizes, over all joined parts. */
 uint64_t evn_gguf_hash(const evn_gguf *g, uint64_t h);
-/* Which part of how many a file says to be: from 1 on; 1 of 1 is a whole model. */
+/* The part that a file says to be, from 1 on, and the number of parts. 1 of 1 is a whole model. */
 evn_status evn_gguf_part(const evn_gguf *g, uint32_t *part, uint32_t *n_parts, evn_error *err);
 
 uint32_t evn_gguf_n_values(const evn_gguf *g);
 const evn_gguf_value *evn_gguf_value_at(const evn_gguf *g, uint32_t i);
 const evn_gguf_value *evn_gguf_find(const evn_gguf *g, const char *key); /* NULL if absent */
-/* Whether evn_gguf_find or a typed read has asked for entry i: what nobody asks for is unknown here. */
+/* True if evn_gguf_find or a typed read has asked for entry i. An entry that nothing asks for is unknown to
+ * evener. */
 bool evn_gguf_was_asked(const evn_gguf *g, uint32_t i);
 uint32_t evn_gguf_n_tensors(const evn_gguf *g);
 const evn_tensor *evn_gguf_tensor_at(const evn_gguf *g, uint32_t i);
 const evn_tensor *evn_gguf_find_tensor(const evn_gguf *g, const char *name);
 /* Gives t, a tensor of g, these f32 values in place of those in the file. They must outlive g. */
 void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values);
-/* Bytes [offset, offset + n) of the tensor's blocks. *out is in memory, or scratch, which has room for n bytes. */
+/* Reads bytes [offset, offset + n) of the tensor's blocks. *out points into memory, or to scratch, which must have
+ * room for n bytes. */
 evn_status evn_tensor_bytes(const evn_tensor *t, uint64_t offset, uint64_t n, uint8_t *scratch, const uint8_t **out,
 							evn_error *err);
 /* out (n, cols) = rows [first, first + n) in f32. A one-dimensional tensor is one row. */
 evn_status evn_tensor_rows(const evn_tensor *t, uint64_t first, uint64_t n, float *out, evn_error *err);
-/* The hash of its first n bytes, or of all if there are fewer. */
+/* The hash of its first n bytes, or of all bytes if there are fewer. */
 evn_status evn_tensor_hash(const evn_tensor *t, uint64_t n, uint64_t *h, evn_error *err);
 
 /* Typed reads. If the key is absent, *out keeps its value (the default) and the result is EVN_OK. A wrong type, or a

@@ -1,4 +1,4 @@
-/* gguf_internal.h - what the parser of one file and the reader of several share. */
+/* gguf_internal.h - what the parser of one file and the reader of several files share. */
 #ifndef EVN_GGUF_INTERNAL_H
 #define EVN_GGUF_INTERNAL_H
 
@@ -13,7 +13,7 @@ struct evn_gguf {
 	const uint8_t *start;
 	uint64_t header_bytes, size_bytes;
 	evn_gguf_value *values;
-	atomic_bool *asked; /* (n_values); any thread may ask */
+	atomic_bool *asked; /* (n_values); any thread may set them */
 	evn_tensor *tensors;
 	evn_table values_by_key, tensors_by_name;
 	/* of a file, not of memory: */
@@ -23,17 +23,17 @@ struct evn_gguf {
 	uint32_t n_parts;
 };
 
-/* The first bytes of a file. Where its directory goes on behind them, *incomplete is set, and the result is
- * EVN_ERR_FORMAT without a message. */
+/* The first bytes of a file. If the directory is longer, *incomplete is set, and the result is EVN_ERR_FORMAT without
+ * a message. */
 typedef struct {
 	const uint8_t *data;
 	uint64_t available, size; /* bytes at data; of the file */
 	bool incomplete;
 } evn_gguf_bytes;
 
-/* As evn_gguf_parse; the tensors have no data where not all bytes are there. */
+/* Like evn_gguf_parse. Tensors have no data if not all bytes are available. */
 evn_status evn_gguf_parse_bytes(evn_gguf **out, const char *name, evn_gguf_bytes *bytes, evn_error *err);
-/* Makes the index of the tensors' names anew; of two equal ones *twice is the second, else NULL. */
+/* Rebuilds the index of the tensors' names. If two names are equal, *twice is the second tensor, otherwise NULL. */
 evn_status evn_gguf_index_tensors(evn_gguf *g, const evn_tensor **twice, evn_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* gguf_open.c - GGUF files on disk: the directory is read once, weights when they are asked for. A model may be in
+/* gguf_open.c - GGUF files on disk. The directory is read once, weights when they are needed. A model may be in
  * several files. */
 #include "model/gguf_internal.h"
 
@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_BYTES ((uint64_t)1 << 20) /* of a directory, to begin with: most are shorter */
+#define FIRST_BYTES ((uint64_t)1 << 20) /* read first; most directories are shorter */
 #define MOST_BYTES ((uint64_t)1 << 30)
-#define PIECE_BYTES ((uint64_t)1 << 20) /* of weights, read at a time */
+#define PIECE_BYTES ((uint64_t)1 << 20) /* of weights that are read at once */
 
 /* ---- one file ---------------------------------------------------------------------------------------------------
  */
 
-/* Reads more bytes, until the directory is complete. */
+/* Reads more and more bytes until the directory is complete. */
 static evn_status read_directory(evn_gguf **out, const evn_source *source, const char *path, uint8_t **header,
 								 evn_error *err)
 {
@@ -92,8 +92,8 @@ evn_status evn_gguf_part(const evn_gguf *g, uint32_t *part, uint32_t *n_parts, e
 	return EVN_OK;
 }
 
-/* The path of part i (from 1 on), by the path of g, which is another part; malloc'd. Parts are named
- * NAME-00001-of-00003.gguf. */
+/* The path of part i (from 1 on), made from the path of g, which is another part. Parts are named
+ * NAME-00001-of-00003.gguf. The path is malloc'd. */
 static evn_status path_of(const evn_gguf *g, uint32_t own, uint32_t i, uint32_t n, char **out, evn_error *err)
 {
 	char ending[48];
@@ -108,7 +108,7 @@ static evn_status path_of(const evn_gguf *g, uint32_t own, uint32_t i, uint32_t 
 	return *out ? EVN_OK : evn_fail_memory(err, g->name, length);
 }
 
-/* Part i of n of the model that g is the first part of. */
+/* Opens part i of n of the model whose first part is g. */
 static evn_status open_part(const evn_gguf *g, uint32_t i, uint32_t n, evn_gguf **out, evn_error *err)
 {
 	char *path;
@@ -149,7 +149,7 @@ static evn_status open_parts(const evn_gguf *g, uint32_t n, evn_gguf **parts, ev
 	return EVN_OK;
 }
 
-/* Tensors of all files, in the order of the parts. */
+/* Collects the tensors of all files, in the order of the parts. */
 static evn_status gather(evn_gguf *all, const evn_gguf *g, uint32_t n, evn_error *err)
 {
 	const evn_tensor *twice;
@@ -174,7 +174,7 @@ static evn_status gather(evn_gguf *all, const evn_gguf *g, uint32_t n, evn_error
 					(int)twice->name.length, twice->name.text, twice->part + 1);
 }
 
-/* `all` has the parts and is given what becomes of g. */
+/* Joins the parts in `all`, and gives g the joined tables. */
 static evn_status join(evn_gguf *all, const evn_gguf *g, uint32_t n, evn_error *err)
 {
 	all->parts = calloc(n, sizeof(evn_gguf *));
@@ -185,7 +185,7 @@ static evn_status join(evn_gguf *all, const evn_gguf *g, uint32_t n, evn_error *
 	return gather(all, g, n, err);
 }
 
-/* `all` is given g's own tables in return, to be freed. */
+/* Exchanges the tables of g and `all`; g's old ones are then freed with `all`. */
 static void take(evn_gguf *g, evn_gguf *all)
 {
 	evn_tensor *tensors = g->tensors;
@@ -239,7 +239,7 @@ evn_status evn_tensor_bytes(const evn_tensor *t, uint64_t offset, uint64_t n, ui
 	return t->data ? EVN_OK : evn_source_read(t->source, t->offset_bytes + offset, scratch, (size_t)n, err);
 }
 
-/* Room for n bytes, if the tensor is not in memory. */
+/* Makes room for n bytes if the tensor is not in memory. */
 static evn_status make_scratch(const evn_tensor *t, uint64_t n, uint8_t **out, evn_error *err)
 {
 	*out = NULL;

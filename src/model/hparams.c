@@ -115,7 +115,8 @@ static void read_head_dim(reader *r, evn_hparams *h)
 		fail(r, EVN_ERR_FORMAT, "at most 2^24 for all heads together", h->head_dim);
 }
 
-/* Files older than rope.scaling.type give linear scaling by a factor only. A factor of 0 stands for none. */
+/* Files that are older than the key rope.scaling.type have only a factor, which means linear scaling. A factor of 0
+ * means none. */
 static void read_rope_type(reader *r, evn_hparams *h)
 {
 	static const char *const names[] = {
@@ -187,7 +188,7 @@ static const float *read_divisors(reader *r, const evn_hparams *h, const char *n
 	return divisors;
 }
 
-/* Files of longrope have two tables, unless they have the one of llama3. */
+/* Files with longrope have two tables, unless they have the table of llama3. */
 static void read_freq_factors(reader *r, evn_hparams *h)
 {
 	h->rope_freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS);

@@ -1,6 +1,6 @@
-/* keys.c - keys of a model's architecture that evener does not read: those that would change what is computed, those
- * that do not matter, and unknown ones. The list of keys that are read is nowhere: the metadata know what was asked.
- */
+/* keys.c - keys of a model's architecture that evener does not read: keys that would change the arithmetic, keys that
+ * do not matter, and unknown keys. There is no list of the keys that are read, because the metadata record what was
+ * asked for. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 #define SHOWN_KEYS 4u
 
-/* Keys that change what is computed, unless they have this value. A window as long as the context is none. */
+/* Keys that change the arithmetic unless they have this value. A window as long as the context changes nothing. */
 static const struct {
 	const char *suffix;
 	double neutral;
@@ -35,7 +35,7 @@ static const struct {
 	{"expert_count", 0, false},
 	{"expert_used_count", 0, false},
 	{"nextn_predict_layers", 0, false},
-	{"rope.dimension_sections", NAN, false}, /* none is */
+	{"rope.dimension_sections", NAN, false}, /* no value is accepted */
 	{"rope.scaling.alpha", 1, false},
 	{"rope.scaling.yarn_log_multiplier", 0, false},
 	{"rope.scaling.yarn_attn_factor", 1, false},
@@ -43,7 +43,7 @@ static const struct {
 
 static const char *const harmless[] = {"vocab_size", "tensor_data_layout", "pooling_type", "rope.scaling.finetuned"};
 
-/* What follows "<architecture>." in the key of an entry that nobody has asked for; else no bytes. */
+/* The part after "<architecture>." of the key of an entry that nothing has asked for; otherwise empty. */
 static evn_str unasked(const evn_model *m, uint32_t i)
 {
 	const evn_hparams *h = evn_model_hparams(m);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct evn_model {
-	uint8_t *memory; /* the whole file; NULL where it is on disk */
+	uint8_t *memory; /* the whole file; NULL if it is on disk */
 	size_t memory_bytes;
 	evn_gguf *gguf;
 	char *strings; /* all names below, NUL-terminated, one after the other */
@@ -19,7 +19,7 @@ struct evn_model {
 	evn_error hparams_error; /* why there are none; code EVN_OK if there are */
 	pthread_mutex_t lock;    /* guards tokenizer */
 	evn_tokenizer *tokenizer;
-	evn_tensor *head; /* the embedding as it was, where it is the output matrix too and has been replaced */
+	evn_tensor *head; /* the original embedding, if it is the output matrix too and has been replaced */
 	float **replaced; /* (n_replaced) weights that replace those of the file */
 	size_t n_replaced;
 	char *adapters[EVN_MAX_ADAPTERS]; /* files */
@@ -68,7 +68,7 @@ static evn_status copy_names(evn_model *m, evn_error *err)
 	return EVN_OK;
 }
 
-/* data NULL: the file at name. */
+/* Opens the file called name if data is NULL. */
 static evn_status open_model(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err)
 {
 	evn_model *m = calloc(1, sizeof *m);

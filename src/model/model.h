@@ -52,10 +52,10 @@ const evn_tokenizer *evn_model_tokenizer(const evn_model *m, evn_error *err);
 const evn_gguf *evn_model_gguf(const evn_model *m);
 /* Replaces the tensor's weights by these f32 values (malloc'd). On success the model owns them. */
 evn_status evn_model_replace(evn_model *m, const evn_tensor *t, float *values, evn_error *err);
-/* Where the output matrix is the token embedding, it stays what it is now if the embedding is replaced: an adapter
- * for the embedding was trained beside it. */
+/* If the output matrix is the token embedding, the output matrix keeps its present values when the embedding is
+ * replaced, because an adapter for the embedding was trained with them. */
 evn_status evn_model_untie(evn_model *m, evn_error *err);
-/* The output matrix: output.weight, or the token embedding where the two are tied; NULL if there is neither. */
+/* The output matrix: output.weight, or the token embedding if the two are tied. NULL if there is neither. */
 const evn_tensor *evn_model_head(const evn_model *m);
 /* Opens a GGUF file in memory (malloc'd). The model owns it, also if this fails. `name` is for messages. */
 evn_status evn_model_from_memory(evn_model **out, const char *name, uint8_t *data, size_t size, evn_error *err);
@@ -78,15 +78,15 @@ const evn_tensor *evn_model_find(const evn_model *m, const char *name);
 /* The tensor "blk.<layer>.<part>", of any shape. *out is NULL if it is missing. */
 evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
 								  evn_error *err);
-/* As evn_model_need. */
+/* Like evn_model_need. */
 evn_status evn_model_check_shape(const evn_model *m, const evn_tensor *t, uint64_t cols, uint64_t rows,
 								 evn_error *err);
 /* The tensor must exist and have this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err);
 
-/* EVN_ERR_UNSUPPORTED if the metadata asks for arithmetic that nobody has asked the metadata for. Call it, and the
- * two below, when the hyper-parameters have been read and the list of blocks is filled. */
+/* EVN_ERR_UNSUPPORTED if the metadata have a key that changes the arithmetic and that nothing has asked for. Call it,
+ * and the two functions below, when the hyper-parameters are read and the list of blocks is filled. */
 evn_status evn_model_check_keys(const evn_model *m, evn_error *err);
 /* One warning that names the unknown entries (evener/inspect.h), if there are any. */
 void evn_model_warn_unknown_keys(const evn_model *m);

@@ -90,7 +90,7 @@ void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers)
 
 evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err)
 {
-	*out = evn_model_head(g->model); /* hparams are read from the embedding, so there is one */
+	*out = evn_model_head(g->model); /* it exists, because hparams come from the embedding */
 	return evn_model_check_shape(g->model, *out, g->h->dim, g->h->vocab, err);
 }
 
@@ -196,8 +196,8 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer)
 					   .feed_forward = {.act = EVN_SILU, .gated = true}};
 }
 
-/* Some files hold the rows of a stack in one tensor, one matrix behind the other: q, k and v, or gate and up, which
- * then has the name of up and twice its rows. */
+/* Some files hold the rows of a stack in one tensor, one matrix after the other: q, k and v, or gate and up. The
+ * latter has the name of up and twice its rows. */
 static void find_fused(const evn_graph *g, evn_block *b)
 {
 	const bool attends = b->kind == EVN_BLOCK_ATTENTION;

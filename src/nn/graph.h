@@ -121,7 +121,7 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
 /* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is
  * unchanged. */
 evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);
-/* Appends a block. Finds its class, and whether the file holds its stack in one tensor. */
+/* Appends a block. Finds its class, and whether the file has its stacked rows in one tensor. */
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err);
 
 #endif

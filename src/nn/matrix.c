@@ -19,7 +19,7 @@ static uint64_t tile_bytes(const evn_quant *q, uint32_t n_steps)
 	return (uint64_t)n_steps * blocks_per_step(q) * q->block_bytes * EVN_TILE_ROWS;
 }
 
-/* scratch: for EVN_TILE_ROWS whole rows. They lie one behind the other, so they are read at once. */
+/* scratch has room for EVN_TILE_ROWS whole rows. They follow each other in the file, so they are read at once. */
 static evn_status repack(uint8_t *to, const tile_source *s, uint32_t n_steps, uint8_t *scratch, evn_error *err)
 {
 	const evn_quant *q = s->tensor->quant;
@@ -52,7 +52,7 @@ static evn_status repack_all(uint8_t *to, const evn_matrix_part *part, const til
 	return s;
 }
 
-/* Unmaps what was filled with this result. The first failure counts. */
+/* Unmaps a buffer after it was filled with the result `filled`. Returns the first failure. */
 static evn_status unmap_after(evn_queue *q, evn_buf *buf, void *host, evn_status filled, evn_error *err)
 {
 	const evn_status s = evn_unmap(q, buf, host, filled == EVN_OK ? err : NULL);

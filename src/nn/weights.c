@@ -10,7 +10,7 @@
 /* ---- finding ----------------------------------------------------------------------------------------------------
  */
 
-/* Of a block, or of the ends where b is NULL. */
+/* Finds the tensors of block b, or those outside the blocks if b is NULL. */
 typedef struct {
 	const evn_graph *g;
 	const evn_block *b;
@@ -46,7 +46,7 @@ static evn_status find_norm(const finder *f, const char *stem, evn_affine *out)
 	return f->g->biased ? need(f, stem, "bias", dim, 0, &out->bias) : EVN_OK;
 }
 
-/* Biases of stacked rows: all of them or none. */
+/* Finds the biases of stacked rows: either all of them exist or none. */
 static evn_status find_in(const finder *f, evn_block_weights *out)
 {
 	out->n_in = evn_block_rows(f->b, out->rows);
@@ -104,7 +104,7 @@ typedef struct {
 	bool *is_read; /* (tensors of the file) */
 } census;
 
-/* The head may be a copy of what the embedding was before an adapter changed it. */
+/* Marks a tensor as read. The head may be a copy of the embedding from before an adapter changed it. */
 static void mark(census *c, const evn_tensor *t)
 {
 	const evn_tensor *first = evn_gguf_tensor_at(c->file, 0);
@@ -148,7 +148,8 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	return EVN_OK;
 }
 
-/* A checkpoint of training holds what the trainer needs to go on, beside a whole model. */
+/* True for tensors that may be ignored: a checkpoint contains a whole model, and what the trainer needs to
+ * continue. */
 static bool is_harmless(evn_str name)
 {
 	static const char *const beginnings[] = {"train.", "adam_m.", "adam_v."};

@@ -9,12 +9,12 @@
 
 typedef struct {
 	const char *name;
-	bool attends; /* else only the rotation is tested: some compilers take long over attention */
+	bool attends; /* false: only the rotation is tested, because some compilers take long for attention */
 	evn_attention_config config;
 	evn_sequences of; /* without offsets and strides */
 } sequences_shape;
 
-/* Room between the parts of a row shows whether the kernels heed their offsets. */
+/* The parts of a row are not adjacent, which tests the offsets. */
 static evn_sequences layout(const sequences_shape *s)
 {
 	evn_sequences l = s->of;
@@ -98,7 +98,7 @@ static double exponentials(attention_run *a, const float *q, const float *k, uin
 }
 
 /* Numerator and denominator are sums with that error, and a division joins them. The factor 1.01 covers the products
- * of errors. The logarithm errs by 3 ulp, and by the relative error of what it is taken of. */
+ * of errors. The logarithm has an error of 3 ulp, plus the relative error of its argument. */
 static void expect_head(attention_run *a, uint32_t t, uint32_t h)
 {
 	const evn_sequences *l = a->l;

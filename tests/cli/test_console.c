@@ -1,5 +1,5 @@
-/* test_console.c - what stderr shows: each warning once, lines of their own beside a result, and progress that is not
- * drawn more often than somebody can read. */
+/* test_console.c - what stderr shows: each warning once, separate lines beside a result, and progress at a readable
+ * rate. */
 #include "base/base.h"
 #include "cli/show/console.h"
 
@@ -113,7 +113,7 @@ static void lines_without_a_terminal(void **state)
 	streams before = redirect(fd, fd);
 	console_start(false);
 	console_progress(NULL, "prompt", 5, 10);
-	console_progress(NULL, "prompt", 10, 10); /* soon done: nothing */
+	console_progress(NULL, "prompt", 10, 10); /* done soon, so nothing is drawn */
 	console_progress(NULL, "loading", 0, 100);
 	pause_ms(2100);
 	for (uint64_t i = 35; i <= 50; i++)
@@ -132,7 +132,7 @@ static size_t count(const char *text, const char *part)
 	return n;
 }
 
-/* Half a second of progress that is told every two milliseconds, on a terminal. */
+/* Half a second of progress that is reported every two milliseconds, on a terminal. */
 static void ten_draws_a_second(void **state)
 {
 	(void)state;

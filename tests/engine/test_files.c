@@ -1,5 +1,5 @@
-/* test_files.c - model files under an engine: parts give what the whole gives, and a file that another program cuts
- * or writes into while it is used is an error that names it, never a signal or other text. */
+/* test_files.c - model files under an engine. A model in parts gives the same as the whole. If another program cuts
+ * or changes a file that is in use, there is an error that names it, never a signal or other text. */
 #include "engine/harness.h"
 
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static void write_whole(void)
 	evn_model_close(m);
 }
 
-/* Every second tensor of the whole in each part. */
+/* Writes every second tensor of the whole to each part. */
 static void write_part(uint32_t no)
 {
 	evn_error err = {0};
@@ -107,7 +107,7 @@ static void write_zeros(void)
 static void (*const changes[])(void) = {cut_to_nothing, cut_to_half, write_zeros};
 #define N_CHANGES (sizeof changes / sizeof *changes)
 
-/* What was written into the file just now may have the time of what is written next, as far as the clock tells. */
+/* Within the clock's resolution, two successive writes can have the same time. */
 static void write_old_whole(void)
 {
 	static const struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};

@@ -1,5 +1,5 @@
-/* test_parts.c - a model in several files: opened together by the first; what is missing, foreign or another part is
- * named. */
+/* test_parts.c - a model in several files. All are opened with the first one. An error names a part that is missing,
+ * that belongs to another model, or that is not the first. */
 #include "evener/inspect.h"
 #include "model/gguf_write.h"
 #include "model/model.h"
@@ -16,10 +16,10 @@
 
 static char folder[] = "/tmp/evener-parts-XXXXXX";
 
-/* What one part holds and says. */
+/* The content of one part. */
 typedef struct {
 	const char *file;
-	uint32_t no, count, n_tensors; /* n_tensors: of all parts, as it says */
+	uint32_t no, count, n_tensors; /* n_tensors: of all parts, as the part says */
 	const char *tensors[3];        /* matrices (DIM, DIM), filled with the number of the part */
 	bool with_keys;
 } part;

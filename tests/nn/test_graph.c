@@ -1,5 +1,5 @@
-/* test_graph.c - what a model's file says and the graph does not read: tensors and keys are refused by name, unless
- * they are known to be harmless. Rows that a file keeps in one tensor. The angles of rotation. */
+/* test_graph.c - tensors and keys of a file that the graph does not read: they are refused by name, unless they are
+ * known to be harmless. Rows that a file has in one tensor. The rotary angles. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -305,7 +305,7 @@ static evn_model *make_fused(const evn_model *m)
 	return out;
 }
 
-/* Every stacked row comes from the place where the file with a tensor for each matrix has it. */
+/* Every stacked row has the values that it has in a file with one tensor for each matrix. */
 static void rows_of_a_fused_tensor_are_those_of_its_matrices(void **state)
 {
 	evn_model *m = make("llama"), *f = make_fused(m);
@@ -364,7 +364,7 @@ static void angles_follow_the_way_of_stretching(void **state)
 					 .rope_ext_factor = 1,
 					 .rope_n_ctx_orig = 16};
 	(void)state;
-	assert_angle(&h, 32, 1, 0.5, 1.5); /* the factor counts whatever the way */
+	assert_angle(&h, 32, 1, 0.5, 1.5); /* the factor applies with every method */
 	h.rope_scaling = EVN_ROPE_SCALING_LINEAR;
 	h.rope_factor = 0.5f;
 	assert_angle(&h, 32, 1, 1, 1.5);
