@@ -41,16 +41,28 @@ evn_status bench_prove(const bench *b, uint32_t rank, const evn_proof_record *re
 
 #define MOST_WORKERS 4
 
+#define SAVING_S 60 /* of a worker's life at most, after the helper's */
+
+/* Files that the worker inherited stay open, and locked, as long as it lives. */
+static void leave_files(void)
+{
+	const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = 0; i < 3 && nothing >= 0; i++)
+		dup2(nothing, i);
+	for (int i = 3; i < 256; i++)
+		if (fcntl(i, F_GETFD) >= 0 && !(fcntl(i, F_GETFD) & FD_CLOEXEC))
+			close(i);
+}
+
 /* What the worker built is saved once the helper is done and measures no more. Nobody waits for that, so the user has
  * the first text earlier; a worker that dies only costs the next run some time. */
 static void save_programs(bench *b, pid_t helper)
 {
-	const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 	close(b->fd);
 	setsid();
-	for (int i = 0; i < 3 && nothing >= 0; i++)
-		dup2(nothing, i);
+	leave_files();
 	setpriority(PRIO_PROCESS, 0, 19);
+	alarm(SAVING_S);
 	while (getppid() == helper)
 		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 	bench_free(b);
