@@ -40,6 +40,14 @@ static evn_gemm_params parsed(const char *text)
 
 /* ---- sets as text ---------------------------------------------------------------------------------------------- */
 
+/* A compiler that warns of CLBlast's kernels would write to the user's stderr. */
+static void test_no_warnings_of_compilers(void **state)
+{
+	(void)state;
+	evn_gemm_prepare();
+	assert_non_null(strstr(getenv("CLBLAST_BUILD_OPTIONS"), "-w "));
+}
+
 static void test_text_and_back(void **state)
 {
 	(void)state;
@@ -317,9 +325,10 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text_and_back),         cmocka_unit_test(test_what_is_refused),
-		cmocka_unit_test(test_kept_and_damaged),      cmocka_unit_test(test_parameters_reach_clblast),
-		cmocka_unit_test(test_products_as_they_come), cmocka_unit_test(test_products_of_kernel_1),
+		cmocka_unit_test(test_no_warnings_of_compilers), cmocka_unit_test(test_text_and_back),
+		cmocka_unit_test(test_what_is_refused),          cmocka_unit_test(test_kept_and_damaged),
+		cmocka_unit_test(test_parameters_reach_clblast), cmocka_unit_test(test_products_as_they_come),
+		cmocka_unit_test(test_products_of_kernel_1),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -121,6 +121,8 @@ static void write_log_line(void *user, evn_log_level level, const char *line)
 {
 	static const char *const kinds[] = {"error: ", "warning: ", "", "debug: "};
 	(void)user;
+	if (interrupted())
+		return; /* what fails now fails because of that */
 	if (level != EVN_LOG_WARN || is_new_warning(line))
 		write_line(kinds[level], line);
 }
