@@ -41,7 +41,7 @@ typedef struct {
 
 typedef struct {
 	evn_matrix_part parts[EVN_MATRIX_PARTS];
-	uint32_t n_parts; /* 0: the rows are plain. Only GEMM reads them, so only rows of prompts can be multiplied */
+	uint32_t n_parts; /* 0: the rows are plain, and GEMM multiplies them in every phase */
 	evn_plain plain;
 	const evn_addition *additions; /* borrowed */
 	uint32_t n_additions;

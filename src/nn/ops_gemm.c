@@ -130,7 +130,7 @@ static evn_status gemm(evn_ops *o, gemm_job *j, const evn_matrix *m, evn_error *
 	const evn_product_kind kind = j->back ? EVN_BACK_INPUT : EVN_FORWARD;
 	const evn_columns out = {j->out, j->out_stride, 0}, in = {(evn_buf *)j->in, j->in_stride, 0};
 	const evn_plain_product plain = {.w = &m->plain, .n = j->n_tok, .alpha = 1};
-	if (!m->n_parts)
+	if (m->plain.rows)
 		return (j->back ? evn_op_plain_back : evn_op_plain)(o, &plain, out, in, err);
 	EVN_TRY(evn_product_begin(o->times, o->q, kind, 2.0 * j->n_tok * m->rows * m->columns, err));
 	for (uint32_t i = 0; i < m->n_parts; i++)

@@ -10,11 +10,15 @@ static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
 
 static bool is_integer(const evn_quant *q) { return q->block_len > 1; }
 
-static bool by_gemm(const evn_ops *o, evn_phase phase) { return phase == EVN_PROMPT && o->prompts_by_gemm; }
+/* Only GEMM reads plain rows. */
+static bool by_gemm(const evn_ops *o, const evn_matrix *m, evn_phase phase)
+{
+	return m->n_parts == 0 || (phase == EVN_PROMPT && o->prompts_by_gemm);
+}
 
 evn_act_format evn_op_act_format(const evn_ops *o, const evn_matrix *m, evn_phase phase)
 {
-	bool integer = o->config.dot != EVN_DOT_NONE && !by_gemm(o, phase);
+	bool integer = o->config.dot != EVN_DOT_NONE && !by_gemm(o, m, phase);
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		integer &= is_integer(m->parts[i].quant);
 	return integer ? EVN_ACT_Q8 : EVN_ACT_F32;
@@ -179,7 +183,7 @@ evn_status evn_op_dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						 const evn_matrix *m, evn_rows rows, evn_error *err)
 {
-	EVN_TRY(by_gemm(o, rows.phase)
+	EVN_TRY(by_gemm(o, m, rows.phase)
 				? evn_op_gemm(o, y, y_stride, x, x_stride, m, rows.n, err)
 				: evn_op_quantised(o, y, y_stride, evn_op_act_format(o, m, rows.phase), x, x_stride, m, rows.n, err));
 	const evn_columns to = {y, y_stride, 0}, from = {(evn_buf *)x, x_stride, m->x_shift};
@@ -268,7 +272,7 @@ evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_format, evn_buf *y, uint3
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err)
 {
-	if (m->bias || by_gemm(o, rows.phase) || !evn_in_one_buffer(m) ||
+	if (m->bias || by_gemm(o, m, rows.phase) || !evn_in_one_buffer(m) ||
 		!evn_reads_tiles(m->parts[0].quant, evn_op_act_format(o, m, rows.phase))) {
 		EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
 		return evn_op_swiglu(o, y_format, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
