@@ -64,9 +64,8 @@ typedef bool (*evn_progress_fn)(void *user, const char *what, uint64_t done, uin
 
 /* When and how figures were measured. */
 typedef struct {
-	double taken_s;        /* Unix time; 0: never */
-	double others, spread; /* cores that other programs kept busy; (most - least) / median of repetitions */
-	bool thorough;         /* by steps of a model, else by a trial of a second */
+	double taken_s, others, spread; /* Unix time, 0: never; cores others kept busy; (most - least) / median */
+	bool thorough;                  /* by steps of a model, else by a trial of a second */
 } evn_measured;
 
 typedef struct {
@@ -128,10 +127,6 @@ EVN_API evn_model_info evn_model_get_info(const evn_model *m);
  * parse_special: control tokens written out in `text` become those tokens. `text` may be any bytes. */
 EVN_API evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes, bool add_special,
 								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);
-/* The same without special tokens, for a text to learn or to score. evn_tokenize skips bytes that have no token; here
- * the first such byte is EVN_ERR_UNSUPPORTED, with its line and offset in the text called `name`. */
-EVN_API evn_status evn_tokenize_whole(const evn_model *m, const char *name, const char *text, size_t text_bytes,
-									  int32_t **ids, size_t *n_ids, evn_error *err);
 /* Ids to the exact bytes, malloc'd and NUL-terminated. unparse_special: control tokens become their text, else
  * nothing. An id outside the vocabulary is EVN_ERR_USAGE. */
 EVN_API evn_status evn_detokenize(const evn_model *m, const int32_t *ids, size_t n_ids, bool unparse_special,
@@ -157,7 +152,6 @@ typedef enum { EVN_KV_F32, EVN_KV_F16, EVN_KV_Q8_0 } evn_kv_cache;
 typedef enum { EVN_MESSAGES_F32, EVN_MESSAGES_F16, EVN_MESSAGES_BF16, EVN_MESSAGES_Q8 } evn_message_type;
 
 #define EVN_SHARE_AUTO (-1.0)
-
 /* One entry of the device list: `match` is an ITEM of the grammar SELECTOR[/PARTS[@FIRST]] (docs/cli.md). Each device
  * or sub-device it matches becomes a rank. */
 typedef struct {
@@ -180,7 +174,7 @@ typedef struct {
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
 	evn_message_type messages;
-	bool measure; /* thoroughly, now; else a trial of what was never measured */
+	bool measure;             /* thoroughly, now; else a trial of what was never measured */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_options; /* zero-initialise, then set what you need */
@@ -207,8 +201,8 @@ typedef struct {
 	double decode_tok_s, prefill_tok_s; /* predicted */
 	const char *best_single_device;
 	double best_single_decode_tok_s, best_single_prefill_tok_s;
-	const char *reduce;   /* "none" (one rank), "host", "events", "flags" */
-	double all_reduce_us; /* measured, for one token's message */
+	const char *reduce;    /* "none" (one rank), "host", "events", "flags" */
+	double all_reduce_us;  /* for one token's message */
 	evn_measured measured; /* of the ranks together */
 } evn_plan_info;
 
@@ -236,9 +230,8 @@ EVN_API uint32_t evn_session_position(const evn_session *s);
 /* Forgets every token from `position` on; position <= the current one. Logits are dropped. */
 EVN_API evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err);
 
-/* Of one rank since the session was created: seconds computed, seconds waited, 10^9 weight bytes per second. */
 typedef struct {
-	double busy_s, wait_s, gbs;
+	double busy_s, wait_s, gbs; /* since the session was created: computed, waited; 10^9 weight bytes per second */
 } evn_rank_stats;
 EVN_API evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank);
 
@@ -251,8 +244,7 @@ typedef struct {
 	int32_t repeat_last_n;
 	int64_t seed; /* -1 = from the clock */
 } evn_sample_options;
-/* temp 0.8, top_k 40, top_p 0.95, min_p 0.05, penalty 1, last 64, seed -1 */
-EVN_API evn_sample_options evn_sample_defaults(void);
+EVN_API evn_sample_options evn_sample_defaults(void); /* in this order: 0.8, 40, 0.95, 0.05, 1, 64, -1 */
 
 typedef struct evn_sampler evn_sampler;
 EVN_API evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, uint32_t vocab, evn_error *err);

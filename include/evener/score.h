@@ -8,6 +8,11 @@
 extern "C" {
 #endif
 
+/* evn_tokenize without special tokens, for a text to learn or to score. evn_tokenize skips bytes that have no token;
+ * here the first such byte is EVN_ERR_UNSUPPORTED, with its line and offset in the text called `name`. */
+EVN_API evn_status evn_tokenize_whole(const evn_model *m, const char *name, const char *text, size_t text_bytes,
+									  int32_t **ids, size_t *n_ids, evn_error *err);
+
 /* Several ranks split either every matrix (TENSOR) or the text (SEQUENCE): then each rank holds the whole model and
  * computes some of the windows. AUTO: whichever is predicted to be faster and fits into the devices' memory. */
 typedef enum { EVN_SPLIT_AUTO, EVN_SPLIT_TENSOR, EVN_SPLIT_SEQUENCE } evn_split_mode;

@@ -1,5 +1,6 @@
 /* text.c - the tokenizer for users of the library, and the text stream that turns tokens into whole characters. */
 #include "model/model.h"
+#include "evener/score.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* dataset.c - see dataset.h. */
 #include "train/dataset.h"
+#include "evener/score.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* test_text.c - texts that a vocabulary must cover: bytes without a token are named, by line and offset. */
 #include "model/model.h"
+#include "evener/score.h"
 #include "model/tiny_vocab.h"
 
 #include <setjmp.h>

@@ -1,5 +1,6 @@
 /* scored_text.c - see scored_text.h. */
 #include "cli/commands/scored_text.h"
+#include "evener/score.h"
 #include "base/base.h"
 #include "cli/commands/prompt.h"
 
