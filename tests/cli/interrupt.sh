@@ -17,12 +17,12 @@ processes() {
 	done
 }
 
-# interrupts SIGNAL WHAT: sends it to a first start of `evener devices`, once a child does WHAT
+# interrupts SIGNAL WHAT: sends it to a first start of `evener devices --measure`, once a child does WHAT
 interrupts() {
 	local signal=$1 what=$2 pid code took began
 	export EVENER_CACHE_DIR=$dir/cache-$signal-$what
 	mkdir "$EVENER_CACHE_DIR" "$POCL_CACHE_DIR"
-	"$evener" devices >out 2>err &
+	"$evener" devices --measure >out 2>err &
 	pid=$!
 	for _ in $(seq 600); do
 		tr '\0' ' ' 2>/dev/null <"/proc/$(processes | tail -n 1)/cmdline" | grep -q "evener-probe $what" && break

@@ -31,7 +31,7 @@ import json, sys
 d = json.load(open("json"))
 sys.exit(not (len(d["ids"]) == len(d["logits"]) == 10 and all(0 <= i < 10 for i in d["ids"])))' || fail 'JSON is not as said'
 
-tells 1 'nowhere/p.png: cannot be written' logits "$config" --image nowhere/p.png
+tells 1 'nowhere/p.png: could not write' logits "$config" --image nowhere/p.png
 tells 1 'No space left on device' logits "$config" --image /dev/full
 refuse 2 'token id 10' logits "$config" --ids 10
 refuse 2 'architecture "lm" cannot be made: expected simple-lm, gpt2 or llama' logits "$config" --architecture lm

@@ -64,8 +64,8 @@ done
 
 # What cannot be written is said before the work begins.
 refuse 1 'nodir/y.gguf: could not write: No such file' train -m x --data y -o nodir/y.gguf
-refuse 1 "$dir: is a directory" logits -m x --ids 1 --image "$dir"
-refuse 1 'nodir/y.png: could not write' score -m x -p a --image nodir/y.png
+refuse 1 "$dir: is a directory" train -m x --data y -o "$dir"
+refuse 1 'nodir/y.png: could not write' train -m x --data y -o z --image nodir/y.png
 
 # Devices that are not there, with all drivers.
 refuse 2 'nosuchdevice' selftest -d nosuchdevice
