@@ -93,7 +93,7 @@ def _by_plan(bench, name, path):
     """{a set: [its name and the names of later sets with the same plan]}. Each is measured once."""
     found = {}
     for devices in bench.sets:
-        got = bench.attempt((devices.name, name), bench.evener.json, devices, "plan", "-m", path, "-c", "1024")
+        got = bench.attempt((devices.name, name), bench.evener.json, devices, "plan", "-m", path, "-c", "1024", "--measure")
         if got:
             ranks = [(r["name"], r["device"].partition("/")[2]) for r in got[0]["ranks"]]
             found.setdefault(str((ranks, devices.limits)), (devices, []))[1].append(devices.name)
