@@ -233,6 +233,8 @@ bool evn_facts_rates(const evn_rank_facts *r, const evn_weight_mix *mix, evn_act
 	if (!(best > 0) || !isfinite(best))
 		return false;
 	const double prompt = row_time(r, mix, out->dot, true), gemm = gemm_time(r, mix);
+	if (!isfinite(prompt))
+		return false;
 	out->gbs = bytes / best;
 	out->prompt_gflops = flops / prompt;
 	out->gemm = gemm < prompt;

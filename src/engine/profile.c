@@ -330,20 +330,24 @@ static void read_cache(measured_set *set, const model_needs *needs)
 
 /* Figures from a busy machine do not count once it is quieter. A device that was late once is tried again, because
  * its driver may keep what it compiled. */
-static bool suffices(const measured_set *set)
+static bool suffices(const measured_set *set, const model_needs *needs, const evn_profile_options *o)
 {
 	const evn_facts *f = &set->facts;
+	evn_model_rates rates;
 	const double others = f->steps.taken_s > 0 ? 0 : f->trial.others;
 	if (f->fault[0])
 		return f->late != 1;
+	for (uint32_t i = 0; i < set->request->n; i++)
+		if (!evn_facts_rates(&f->ranks[i], &needs->mix, o->workload.activations, &rates))
+			return false;
 	return f->knows_model && (others <= OTHERS || evn_cpu_wanted() > others / 2);
 }
 
-static bool all_suffice(const measured_set *sets, uint32_t n)
+static bool all_suffice(const measured_set *sets, uint32_t n, const model_needs *needs, const evn_profile_options *o)
 {
 	bool all = true;
 	for (uint32_t i = 0; i < n; i++)
-		all = all && suffices(&sets[i]);
+		all = all && suffices(&sets[i], needs, o);
 	return all;
 }
 
@@ -371,7 +375,7 @@ static evn_status measure_missing(measured_set *sets, uint32_t n, const evn_mode
 		read_cache(&sets[i], needs);
 	if (stopped)
 		s = evn_fail(err, EVN_ERR_CANCELLED, "waiting for another evener that measures the devices was stopped");
-	else if (o->measuring == EVN_MEASURE_THOROUGH || !all_suffice(sets, n))
+	else if (o->measuring == EVN_MEASURE_THOROUGH || !all_suffice(sets, n, needs, o))
 		s = measure(sets, n, m, needs, o, err);
 	if (lock >= 0)
 		close(lock);
@@ -395,7 +399,8 @@ evn_status evn_profiles_get(const evn_profile_request *requests, uint32_t n, con
 		read_cache(&sets[i], &needs);
 	}
 	evn_status status = EVN_OK;
-	if (o->measuring == EVN_MEASURE_THOROUGH || (o->measuring == EVN_MEASURE_NEEDED && !all_suffice(sets, n)))
+	if (o->measuring == EVN_MEASURE_THOROUGH ||
+		(o->measuring == EVN_MEASURE_NEEDED && !all_suffice(sets, n, &needs, o)))
 		status = measure_missing(sets, n, m, &needs, o, err);
 	for (uint32_t i = 0; i < n; i++) {
 		if (status == EVN_OK) {

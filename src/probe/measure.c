@@ -11,6 +11,13 @@
 #define GEMM_BUDGET_NS 10000000000u /* no further format is tried by GEMM after so long */
 #define KNOWN_LIMIT ((size_t)1 << 20)
 
+/* Of a format that only the output matrix has, the rate of single rows is enough. */
+static bool is_known_on(const bench *b, uint32_t rank, size_t format, evn_dot dot)
+{
+	const evn_product_rates *r = &b->facts.ranks[rank].products[format][dot];
+	return r->gbs > 0 && (r->prompt_gflops > 0 || b->mix.bytes[format] <= 0);
+}
+
 /* A format of the model that must be measured. */
 static bool is_wanted(const bench *b, size_t format)
 {
@@ -19,7 +26,7 @@ static bool is_wanted(const bench *b, size_t format)
 	for (uint32_t i = 0; i < b->n; i++)
 		for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
 			if (floats ? dot == EVN_DOT_NONE : b->ranks[i].dots >> dot & 1)
-				known &= b->facts.ranks[i].products[format][dot].gbs > 0;
+				known &= is_known_on(b, i, format, dot);
 	return !known && (b->mix.bytes[format] > 0 || b->mix.head == format);
 }
 

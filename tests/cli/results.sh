@@ -31,12 +31,12 @@ holds 'd["alone"] == [] and d["efficiency"]["decode"] is None and d["depth"] == 
 	and [i[-4:] for i in d["devices"]] == ["/1@0", "/1@1"] and len(d["all_reduce"]) > 2 and d["together"]["decode_tok_s"] > 0' \
 	bench -m "$model" -d pocl/1+1 --depth 40 -p 8 -n 4 -r 1 --no-alone
 
-# A profile of a busy machine is measured again on a quieter one. Other profiles are used.
+# A trial that was made on a busy machine is repeated on a quieter one. Other rates are used as they are.
 cp -r "${EVENER_CACHE_DIR-}" cache || fail 'EVENER_CACHE_DIR names no folder'
-sed -i 's/step_gbs\t.*/step_gbs\t0.001/' cache/profiles/*
+sed -i 's|/gbs\t.*|/gbs\t0.001|; /steps/d' cache/profiles/*
 slow='d["predicted"]["decode_tok_s"] < 1' plan=(plan -m "$model" -d pocl -c 256)
 EVENER_CACHE_DIR=$PWD/cache holds "$slow" "${plan[@]}"
-for profile in cache/profiles/*; do printf '0\tothers\t1000\n' >>"$profile"; done
+for profile in cache/profiles/*; do printf '0\ttrial/others\t1000\n' >>"$profile"; done
 EVENER_CACHE_DIR=$PWD/cache holds "not ($slow)" "${plan[@]}"
 
 # Plain output: only the text on stdout, the rest on stderr, and with -q nothing there.
