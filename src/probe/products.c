@@ -6,9 +6,9 @@
 
 #include "probe/bench.h"
 
-#define TRIAL_NS 30000000u /* a slice of a trial takes so long, or one pass where that is longer */
-#define THOROUGH_NS 100000000u
-#define SLICES 3u                        /* a figure is their median */
+#define TRIAL_NS 20000000u /* a slice of a trial takes so long, or one pass where that is longer */
+#define THOROUGH_NS 60000000u
+#define SLICES 7u /* a figure is their median; medians of 3 differed by a factor of two on a shared machine */
 #define SLOW_NS 1000000000u              /* a pass this long is figure enough */
 #define PROMPT_NS 4000000000u            /* a prompt token by token may take so long, else fewer tokens must do */
 #define WORKING_SET ((uint64_t)64 << 20) /* bytes of weights to go through: more than caches hold; thoroughly */
