@@ -170,18 +170,15 @@ static void name_work(char *out, size_t size, const measured_set *sets, uint32_t
 static evn_status run_helpers(measured_set *sets, uint32_t n_sets, const char *helper, const evn_model *m,
 							  const evn_profile_options *o, evn_error *err)
 {
-	const bool thorough = o->measuring == EVN_MEASURE_THOROUGH, again = sets[0].facts.knows_model;
+	const bool thorough = o->measuring == EVN_MEASURE_THOROUGH;
+	const evn_measure_mode mode = thorough ? EVN_THOROUGH : sets[0].facts.knows_model ? EVN_TRIAL_AGAIN : EVN_TRIAL;
 	evn_child children[EVN_MAX_CANDIDATES] = {0};
 	char workload[64];
 	waiting w = {.o = o};
 	const char *const *adapters = NULL;
 	const uint32_t n_adapters = m ? evn_model_adapters(m, &adapters) : 0;
 	snprintf(workload, sizeof workload, "%d,%d,%d,%d,%d,%u", (int)o->workload.purpose, (int)o->workload.activations,
-			 (int)o->workload.kv_cache,
-			 thorough ? 2
-			 : again  ? 1
-					  : 0,
-			 n_sets > 1, n_adapters);
+			 (int)o->workload.kv_cache, (int)mode, n_sets > 1, n_adapters);
 	name_work(w.what, sizeof w.what, sets, n_sets, thorough);
 	for (uint32_t i = 0; i < n_sets; i++) {
 		const char **argv = children[i].argv;

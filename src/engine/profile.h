@@ -50,6 +50,14 @@ typedef struct {
 	evn_kv_cache kv_cache;
 } evn_workload;
 
+/* What a helper is started for. */
+typedef enum {
+	EVN_TRIAL,       /* what is not known */
+	EVN_TRIAL_AGAIN, /* all figures of the model; its proofs stay */
+	EVN_THOROUGH,    /* the same for longer, and GEMM and steps too */
+	EVN_MEASURE_MODES
+} evn_measure_mode;
+
 typedef enum {
 	EVN_MEASURE_NEEDED,   /* a trial of what is not known */
 	EVN_MEASURE_NOTHING,  /* what is not known becomes a fault */

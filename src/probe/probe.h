@@ -4,13 +4,6 @@
 
 #include "engine/profile.h"
 
-typedef enum {
-	EVN_TRIAL,       /* what is not known */
-	EVN_TRIAL_AGAIN, /* all figures of the model; its proofs stay */
-	EVN_THOROUGH,    /* the same for longer, and GEMM and steps too */
-	EVN_MEASURE_MODES
-} evn_measure_mode;
-
 typedef struct {
 	const char *known;     /* file of what was measured before; NULL: none */
 	evn_model_files model; /* path NULL: products of Q4_0 */

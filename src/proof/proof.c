@@ -206,6 +206,15 @@ static evn_status prove(proof *p, const char *subject, evn_error *err)
 	return prove_dots(p, subject, NULL, false, err);
 }
 
+/* For a kernel that reads and writes f32 whatever the products read. */
+static evn_status prove_f32(proof *p, const char *subject, evn_error *err)
+{
+	p->options.dots = 0;
+	p->options.subject = subject;
+	p->options.quant = NULL;
+	return prove_once(p, false, err);
+}
+
 /* Proves the subject for each weight format of the model. */
 static evn_status prove_formats(proof *p, const char *subject, evn_error *err)
 {
@@ -268,18 +277,11 @@ static evn_status prove_rows(proof *p, evn_error *err)
 			EVN_TRY(prove(p, norms[kind], err));
 	if (p->separate)
 		EVN_TRY(prove(p, "swiglu", err));
-	if (p->biased) {
-		p->options.dots = 0;
-		p->options.subject = "add_bias";
-		p->options.quant = NULL;
-		EVN_TRY(prove_once(p, false, err));
-	}
+	if (p->biased)
+		EVN_TRY(prove_f32(p, "add_bias", err));
 	if (p->ungated)
 		EVN_TRY(prove(p, "gelu", err));
-	p->options.dots = 0;
-	p->options.subject = "add_partials";
-	p->options.quant = NULL;
-	EVN_TRY(prove_once(p, false, err));
+	EVN_TRY(prove_f32(p, "add_partials", err));
 	EVN_TRY(prove(p, "add_norm", err));
 	p->options.tiny = false;
 	return EVN_OK;
