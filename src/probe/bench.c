@@ -56,7 +56,7 @@ evn_status bench_open(bench *b, const char *const *picks, uint32_t n, evn_queue 
 
 evn_status bench_run(bench *b, evn_queue **queues, evn_reduce method, evn_rank_fn fn, evn_error *err)
 {
-	const uint64_t most = b->reduce_floats > EVN_TRIAL_FLOATS ? b->reduce_floats : EVN_TRIAL_FLOATS;
+	const uint64_t most = REDUCE_FLOATS > EVN_TRIAL_FLOATS ? REDUCE_FLOATS : EVN_TRIAL_FLOATS;
 	const evn_comm_config config = {.queues = queues, .n_ranks = b->n, .reduce = method, .max_floats = most};
 	evn_status s = evn_comm_create(&b->comm, &config, err);
 	if (s == EVN_OK)

@@ -11,6 +11,7 @@
 
 #define MAX_MATRICES 64u
 #define PROMPT_TOKENS 128u
+#define REDUCE_FLOATS 2048u /* of an all-reduce that is timed: a token's, of a usual model */
 
 typedef struct {
 	evn_device *device;
@@ -25,7 +26,6 @@ typedef struct {
 	uint64_t bytes;
 	evn_buf *x[EVN_ACT_FORMATS], *y; /* the same input in each form */
 	uint32_t prompt_tokens;          /* PROMPT_TOKENS, or fewer on a slow device */
-	double gbs;                      /* of the last format */
 	double spread, n_spreads;        /* sums of the figures' spreads */
 	evn_training_products training;
 } bench_rank;
@@ -46,7 +46,6 @@ typedef struct {
 	bench_rank ranks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
-	uint64_t reduce_floats;         /* of a message that is timed */
 	bool fit[EVN_REDUCE_FLAGS + 1]; /* reduce methods whose trial went well */
 } bench;
 

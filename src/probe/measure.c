@@ -171,7 +171,6 @@ static evn_status measure_all(bench *b, evn_queue **queues, evn_error *err)
 {
 	EVN_TRY(
 		evn_team_create(&b->team, &(evn_team_config){.n_ranks = b->n, .on_failure = release_waiting, .arg = b}, err));
-	b->reduce_floats = 2048;
 	EVN_TRY(measure_trial(b, queues, err));
 	if (b->mode != EVN_THOROUGH)
 		return EVN_OK;
