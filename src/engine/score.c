@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "evener/inspect.h"
 #include "evener/score.h"
 
 /* For each worker, which has one row of logits for each token that is computed at once. */
@@ -82,24 +83,11 @@ static evn_status choose(evn_scorer *s, evn_split_mode asked, uint64_t n_windows
 	return EVN_OK;
 }
 
-#define SAMPLE_BYTES 4096u
-
-/* A key of a model's content: its directory and the beginning of every tensor. Models of the same shape differ in
- * each tensor. */
-static evn_status hash_model(uint64_t *h, const evn_model *m, evn_error *err)
-{
-	const evn_gguf *g = evn_model_gguf(m);
-	uint64_t header = evn_model_fingerprint(m);
-	*h = evn_hash(*h, &header, sizeof header);
-	for (uint32_t i = 0; i < evn_gguf_n_tensors(g); i++)
-		EVN_TRY(evn_tensor_hash(evn_gguf_tensor_at(g, i), SAMPLE_BYTES, h, err));
-	return EVN_OK;
-}
-
 static evn_status make_fingerprint(evn_scorer *s, evn_error *err)
 {
-	uint64_t h = evn_hash_str(EVN_HASH_START, evn_version());
-	EVN_TRY(hash_model(&h, s->model, err));
+	uint64_t h = evn_hash_str(EVN_HASH_START, evn_version()), model;
+	EVN_TRY(evn_model_identity(s->model, &model, err));
+	h = evn_hash(h, &model, sizeof model);
 	for (uint32_t i = 0; i < s->prepared.n; i++) {
 		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i], evn_kernels_hash());
 		h = evn_hash(h, &pick, sizeof pick);

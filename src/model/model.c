@@ -308,3 +308,14 @@ uint64_t evn_model_fingerprint(const evn_model *m)
 	const uint64_t h = evn_gguf_hash(m->gguf, EVN_HASH_START);
 	return m->n_adapters ? evn_hash(h, &m->adapter_headers, sizeof m->adapter_headers) : h;
 }
+
+#define SAMPLE_BYTES 4096u
+
+evn_status evn_model_identity(const evn_model *m, uint64_t *key, evn_error *err)
+{
+	uint64_t header = evn_model_fingerprint(m);
+	*key = evn_hash(EVN_HASH_START, &header, sizeof header);
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(m->gguf); i++)
+		EVN_TRY(evn_tensor_hash(evn_gguf_tensor_at(m->gguf, i), SAMPLE_BYTES, key, err));
+	return EVN_OK;
+}

@@ -1,6 +1,7 @@
 /* test_create.c - models made from a description: their shapes, the distribution of their weights, the same file for
  * the same seed. And the GGUF writer: what it writes can be read back, and a copy of a file's metadata is equal to
  * it. */
+#include "evener/inspect.h"
 #include "evener/train.h"
 #include "model/gguf_write.h"
 #include "model/gguf_writer.h"
@@ -121,6 +122,24 @@ static void assert_normal(const evn_model *m, const char *name, double deviation
 	free(row);
 	assert_true(fabs(sum / (double)n) < 4 / sqrt((double)n));
 	assert_true(fabs(squares / (double)n - 1) < 4 * sqrt(2.0 / (double)n));
+}
+
+static uint64_t identity_of(const evn_model_spec *spec)
+{
+	evn_model *m = make(spec);
+	uint64_t key = 0;
+	assert_int_equal(evn_model_identity(m, &key, NULL), EVN_OK);
+	evn_model_close(m);
+	return key;
+}
+
+static void weights_are_part_of_the_identity(void **state)
+{
+	(void)state;
+	evn_model_spec other = small_llama;
+	other.seed++;
+	assert_true(identity_of(&small_llama) == identity_of(&small_llama));
+	assert_true(identity_of(&small_llama) != identity_of(&other));
 }
 
 static void weights_are_distributed_as_they_say(void **state)
@@ -313,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(simple_lm_is_an_embedding_and_a_linear_layer),
 		cmocka_unit_test(a_seed_makes_one_file),
+		cmocka_unit_test(weights_are_part_of_the_identity),
 		cmocka_unit_test(weights_are_distributed_as_they_say),
 		cmocka_unit_test(transformers_have_their_tensors),
 		cmocka_unit_test(every_byte_is_a_token),
