@@ -1,7 +1,9 @@
-/* utf8.h - counts the bytes that form or begin a character, to distinguish a cut character from a broken one. */
+/* utf8.h - counts the bytes that form or begin a character, to distinguish a cut character from a broken one; makes
+ * text of bytes. */
 #ifndef EVN_UTF8_H
 #define EVN_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,5 +32,8 @@ static inline size_t evn_utf8_prefix(const char *p, size_t n, size_t *whole)
 	}
 	return length;
 }
+
+/* The text with U+FFFD in place of each byte that is no UTF-8, malloc'd and NUL-terminated. NULL: out of memory. */
+char *evn_utf8_clean(const char *text, size_t n, size_t *bytes);
 
 #endif

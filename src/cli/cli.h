@@ -19,10 +19,11 @@ enum {
 	CMD_CONFIG = 1 << 8,
 	CMD_TRAIN = 1 << 9,
 	CMD_SCORE = 1 << 10,
-	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE, /* need a model and devices */
+	CMD_SERVE = 1 << 12,
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE, /* need a model and devices */
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
-	CMD_ALL = (1 << 12) - 1,
+	CMD_ALL = (1 << 13) - 1,
 };
 
 typedef struct {
@@ -47,6 +48,7 @@ evn_status cmd_devices(const invocation *in, evn_error *err);
 evn_status cmd_plan(const invocation *in, evn_error *err);
 evn_status cmd_run(const invocation *in, evn_error *err);
 evn_status cmd_logits(const invocation *in, evn_error *err);
+evn_status cmd_serve(const invocation *in, evn_error *err);
 evn_status cmd_score(const invocation *in, evn_error *err);
 evn_status cmd_bench(const invocation *in, evn_error *err);
 evn_status cmd_inspect(const invocation *in, evn_error *err);

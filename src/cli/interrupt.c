@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop, saves;
+static volatile sig_atomic_t stop, grace_ms = 100;
 static timer_t deadline;
 static bool has_deadline;
 
@@ -25,7 +25,7 @@ static void on_interrupt(int signal_number)
 		end_now(signal_number);
 	stop = 1;
 	if (has_deadline) {
-		struct itimerspec in = {.it_value = {.tv_sec = saves ? 1 : 0, .tv_nsec = saves ? 500000000 : 100000000}};
+		struct itimerspec in = {.it_value = {.tv_sec = grace_ms / 1000, .tv_nsec = grace_ms % 1000 * 1000000}};
 		timer_settime(deadline, 0, &in, NULL);
 	}
 }
@@ -43,6 +43,10 @@ void interrupt_start(void)
 		sigaction(SIGHUP, &action, NULL);
 }
 
-void interrupt_saves(void) { saves = 1; }
+void interrupt_saves(void) { grace_ms = 1500; }
+
+void interrupt_serves(void) { grace_ms = 10000; }
 
 bool interrupted(void) { return stop != 0; }
+
+void interrupt_done(void) { stop = 0; }

@@ -10,6 +10,10 @@
 void interrupt_start(void); /* the work has 0.1 s to stop */
 /* From now on there is something to save or to print: the work has a second and a half to stop. */
 void interrupt_saves(void);
+/* From now on clients are served. A signal is the way to end that: the work has ten seconds, and calls
+ * interrupt_done when it has stopped as asked. */
+void interrupt_serves(void);
 bool interrupted(void);
+void interrupt_done(void); /* the program goes on as if nothing had been */
 
 #endif

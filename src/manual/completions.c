@@ -163,6 +163,12 @@ void completions_zsh(FILE *out)
 
 /* ---- fish ---------------------------------------------------------------------------------------------------- */
 
+static void fish_text(FILE *out, const char *text, int n)
+{
+	for (int i = 0; i < n; i++)
+		fprintf(out, text[i] == '\'' || text[i] == '\\' ? "\\%c" : "%c", text[i]);
+}
+
 static void fish_option(FILE *out, const command *c, const option *o)
 {
 	fprintf(out, "complete -c evener -n '__fish_seen_subcommand_from %s' -l %s", c->name, o->name);
@@ -176,8 +182,7 @@ static void fish_option(FILE *out, const command *c, const option *o)
 		fputs(takes_file(o) ? " -r -F" : " -x", out);
 	}
 	fputs(" -d '", out);
-	for (int i = 0; i < short_length(o->help); i++)
-		fprintf(out, o->help[i] == '\'' || o->help[i] == '\\' ? "\\%c" : "%c", o->help[i]);
+	fish_text(out, o->help, short_length(o->help));
 	fputs("'\n", out);
 }
 
@@ -189,7 +194,9 @@ void completions_fish(FILE *out)
 		  "complete -c evener -n __fish_use_subcommand -f -a help -d 'show the options of a command'\n",
 		  out);
 	for (const command *c = commands; c->name; c++) {
-		fprintf(out, "complete -c evener -n __fish_use_subcommand -f -a %s -d '%s'\n", c->name, c->summary);
+		fprintf(out, "complete -c evener -n __fish_use_subcommand -f -a %s -d '", c->name);
+		fish_text(out, c->summary, (int)strlen(c->summary));
+		fputs("'\n", out);
 		fprintf(out, "complete -c evener -n '__fish_seen_subcommand_from help' -f -a %s\n", c->name);
 		for (const option *o = options; o->name; o++)
 			if (o->commands & c->bit)

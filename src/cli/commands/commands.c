@@ -12,6 +12,10 @@ const command commands[] = {
 	 "BOS is added where the model asks for it, and special tokens in the prompt are recognised.\n"
 	 "A prompt from a file or from standard input loses one newline at its end.",
 	 cmd_run},
+	{"serve", CMD_SERVE, "CONFIG | -m MODEL", 1, "answer over HTTP, in the shape of OpenAI's API",
+	 "Prints its address on standard output as soon as it listens, which is before the model is loaded.\n"
+	 "docs/serve.md has the endpoints and the limits. There is no TLS; leave that to a proxy.",
+	 cmd_serve},
 	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, one line for each token; draw them",
 	 "The picture has a row for each token (at most the last 128) and a column for each vocabulary entry,\n"
 	 "or for the 40 entries that are likeliest after any of the tokens.",

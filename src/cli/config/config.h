@@ -33,6 +33,10 @@ typedef struct {
 } config_run;
 
 typedef struct {
+	char *host, *port, *api_key_file, *cors, *name, *max_body, *max_connections, *request_time;
+} config_serve;
+
+typedef struct {
 	char *random_ids;
 } config_logits;
 
@@ -54,6 +58,7 @@ typedef struct {
 	config_compute compute;
 	config_sample sample;
 	config_run run;
+	config_serve serve;
 	config_logits logits;
 	config_train train;
 	config_lora lora;

@@ -58,6 +58,18 @@ static const cyaml_schema_field_t run_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t serve_fields[] = {
+	TEXT(config_serve, host),
+	TEXT(config_serve, port),
+	TEXT(config_serve, api_key_file),
+	TEXT(config_serve, cors),
+	TEXT(config_serve, name),
+	TEXT(config_serve, max_body),
+	TEXT(config_serve, max_connections),
+	TEXT(config_serve, request_time),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t logits_fields[] = {
 	TEXT(config_logits, random_ids),
 	CYAML_FIELD_END,
@@ -103,6 +115,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	SECTION(compute),
 	SECTION(sample),
 	SECTION(run),
+	SECTION(serve),
 	SECTION(logits),
 	SECTION(train),
 	SECTION(lora),
@@ -125,6 +138,7 @@ const char *config_section_help(const char *section)
 		{"train", "what `evener train` learns, how, and where the result goes; paths are relative to this file"},
 		{"lora", "fine-tuning by low-rank additions; the model stays as it is"},
 		{"run", "what `evener run` does unless flags say otherwise"},
+		{"serve", "how `evener serve` is reached, and its limits; paths are relative to this file"},
 		{"logits", "what `evener logits` does unless flags say otherwise"},
 	};
 	for (size_t i = 0; i < sizeof help / sizeof *help; i++)

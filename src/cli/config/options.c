@@ -16,7 +16,8 @@ static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
-#define JSON_COMMANDS (CMD_ALL & ~CMD_CONFIG)
+#define SAMPLE_COMMANDS (CMD_RUN | CMD_SERVE)
+#define JSON_COMMANDS (CMD_ALL & ~(CMD_CONFIG | CMD_SERVE))
 #define CONTEXT_MAX 16777216
 #define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the end of the range is kept as a double */
 
@@ -96,18 +97,35 @@ const option options[] = {
 
 	{"seed", 's', OPTION_INT, CMD_RUN, "sample.seed", FIELD(seed), "-1", -1, SEED_MAX, NULL,
 	 "N", "random seed; -1 = another each time"},
-	{"temp", 0, OPTION_REAL, CMD_RUN, "sample.temp", FIELD(temp), "0.8", 0, 1000, NULL,
+	{"temp", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.temp", FIELD(temp), "0.8", 0, 1000, NULL,
 	 "T", "temperature; 0 = always the most likely token"},
-	{"top-k", 0, OPTION_INT, CMD_RUN, "sample.top_k", FIELD(top_k), "40", 0, INT32_MAX, NULL,
+	{"top-k", 0, OPTION_INT, SAMPLE_COMMANDS, "sample.top_k", FIELD(top_k), "40", 0, INT32_MAX, NULL,
 	 "N", "draw from the N most likely tokens; 0 = off"},
-	{"top-p", 0, OPTION_REAL, CMD_RUN, "sample.top_p", FIELD(top_p), "0.95", 0, 1, NULL,
+	{"top-p", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.top_p", FIELD(top_p), "0.95", 0, 1, NULL,
 	 "P", "draw from the likeliest tokens that together reach this probability; 1 = off"},
-	{"min-p", 0, OPTION_REAL, CMD_RUN, "sample.min_p", FIELD(min_p), "0.05", 0, 1, NULL,
+	{"min-p", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.min_p", FIELD(min_p), "0.05", 0, 1, NULL,
 	 "P", "do not draw tokens below this fraction of the likeliest one's probability; 0 = off"},
-	{"repeat-penalty", 0, OPTION_REAL, CMD_RUN, "sample.repeat_penalty", FIELD(repeat_penalty), "1", 0.01, 1000, NULL,
+	{"repeat-penalty", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.repeat_penalty", FIELD(repeat_penalty), "1", 0.01, 1000, NULL,
 	 "X", "make recent tokens less likely by this factor; 1 = off"},
-	{"repeat-last-n", 0, OPTION_INT, CMD_RUN, "sample.repeat_last_n", FIELD(repeat_last_n), "64", 0, CONTEXT_MAX, NULL,
+	{"repeat-last-n", 0, OPTION_INT, SAMPLE_COMMANDS, "sample.repeat_last_n", FIELD(repeat_last_n), "64", 0, CONTEXT_MAX, NULL,
 	 "N", "how many tokens back the repeat penalty looks"},
+
+	{"host", 0, OPTION_TEXT, CMD_SERVE, "serve.host", FIELD(serve_host), "127.0.0.1", 0, 0, NULL,
+	 "HOST", "address or name to listen at; 127.0.0.1 is reached from this machine only"},
+	{"port", 0, OPTION_INT, CMD_SERVE, "serve.port", FIELD(serve_port), "8080", 0, 65535, NULL,
+	 "N", "port to listen at; 0 = any that is free"},
+	{"api-key-file", 0, OPTION_TEXT, CMD_SERVE, "serve.api_key_file", FIELD(api_key_file), NULL, 0, 0, NULL,
+	 "FILE", "a client must have one of the keys of this file, one a line; only its owner may read it (mode 600)"},
+	{"cors", 0, OPTION_TEXT, CMD_SERVE, "serve.cors", FIELD(cors), NULL, 0, 0, NULL,
+	 "ORIGIN", "web pages of this origin may use the server from a browser (https://chat.example); '*' = all"},
+	{"served-name", 0, OPTION_TEXT, CMD_SERVE, "serve.name", FIELD(served_name), NULL, 0, 0, NULL,
+	 "NAME", "the model's name for clients; default: general.name of its file, else the name of the file"},
+	{"max-body", 0, OPTION_INT, CMD_SERVE, "serve.max_body", FIELD(max_body_mib), "8", 1, 1024, NULL,
+	 "MIB", "largest body of a request, in MiB"},
+	{"max-connections", 0, OPTION_INT, CMD_SERVE, "serve.max_connections", FIELD(max_connections), "256", 1, 65536, NULL,
+	 "N", "connections at a time; further ones wait to be accepted"},
+	{"request-time", 0, OPTION_TIME, CMD_SERVE, "serve.request_time", FIELD(request_s), "30s", 0.1, 86400, NULL,
+	 "30s", "a connection on which no whole request has come after this time is closed"},
 
 	{"data", 0, OPTION_TEXT, CMD_TRAIN, "train.data", FIELD(data_path), NULL, 0, 0, NULL,
 	 "FILE", "the text to learn"},

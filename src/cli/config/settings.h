@@ -19,7 +19,7 @@ typedef struct {
 	evn_device_rule rules[EVN_MAX_RANKS];
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
-	char *owned_list, *owned_paths[5]; /* strings that the rules and paths may point into */
+	char *owned_list, *owned_paths[6]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages; /* indices into the choices of the options */
 	bool measure;
@@ -40,6 +40,10 @@ typedef struct {
 	int64_t lora_rank;
 	double lora_alpha;
 	const char *lora_targets;
+
+	const char *serve_host, *api_key_file, *cors, *served_name;
+	int64_t serve_port, max_body_mib, max_connections;
+	double request_s;
 
 	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
 	bool no_alone;

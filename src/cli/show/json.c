@@ -12,20 +12,9 @@
 
 json_t *json_bytes(const char *text, size_t n)
 {
-	if (n > (SIZE_MAX - 1) / 3)
-		return NULL;
-	char *clean = malloc(3 * n + 1); /* U+FFFD takes three bytes */
-	if (!clean)
-		return NULL;
-	size_t used = 0;
-	for (size_t i = 0; i < n;) {
-		size_t whole, length = evn_utf8_prefix(text + i, n - i, &whole);
-		bool valid = length > 0 && length == whole;
-		memcpy(clean + used, valid ? text + i : "\xef\xbf\xbd", valid ? length : 3);
-		used += valid ? length : 3;
-		i += valid ? length : 1;
-	}
-	json_t *string = json_stringn(clean, used);
+	size_t bytes;
+	char *clean = evn_utf8_clean(text, n, &bytes);
+	json_t *string = clean ? json_stringn(clean, bytes) : NULL;
 	free(clean);
 	return string;
 }

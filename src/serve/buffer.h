@@ -1,0 +1,19 @@
+/* buffer.h - bytes that grow. After memory has run out a buffer is empty and stays so; `failed` tells. */
+#ifndef EVN_SERVE_BUFFER_H
+#define EVN_SERVE_BUFFER_H
+
+#include "base/base.h"
+
+typedef struct {
+	char *data; /* NUL-terminated, or NULL while nothing was added */
+	size_t used, size;
+	bool failed;
+} buffer;
+
+void buffer_add(buffer *b, const void *data, size_t n);
+void buffer_text(buffer *b, const char *text);
+void buffer_print(buffer *b, const char *fmt, ...) EVN_PRINTF(2, 3);
+void buffer_remove(buffer *b, size_t n); /* the first n bytes */
+void buffer_free(buffer *b);
+
+#endif

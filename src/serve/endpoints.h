@@ -1,0 +1,14 @@
+/* endpoints.h - what each route runs; see route.run. */
+#ifndef EVN_SERVE_ENDPOINTS_H
+#define EVN_SERVE_ENDPOINTS_H
+
+#include "serve/exchange.h"
+
+bool endpoint_health(exchange *x);
+bool endpoint_models(exchange *x);
+bool endpoint_model(exchange *x);
+bool endpoint_openapi(exchange *x);
+bool endpoint_tokenize(exchange *x);
+bool endpoint_detokenize(exchange *x);
+
+#endif

@@ -1,0 +1,80 @@
+/* exchange.c - see exchange.h. */
+#include "serve/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+exchange *exchange_create(server *s, struct MHD_Connection *http, const char *method, const char *path)
+{
+	exchange *x = calloc(1, sizeof *x);
+	if (!x)
+		return NULL;
+	x->server = s;
+	x->http = http;
+	x->began_ns = evn_now_ns();
+	snprintf(x->method, sizeof x->method, "%s", method);
+	snprintf(x->path, sizeof x->path, "%s", path);
+	pthread_mutex_init(&x->lock, NULL);
+	atomic_init(&x->references, 1);
+	atomic_fetch_add(&s->n_exchanges, 1);
+	return x;
+}
+
+static void destroy(exchange *x)
+{
+	server *s = x->server;
+	buffer_free(&x->body);
+	free(x->reply.body);
+	pthread_mutex_destroy(&x->lock);
+	free(x);
+	atomic_fetch_sub(&s->n_exchanges, 1);
+}
+
+static void drop(exchange *x)
+{
+	if (atomic_fetch_sub(&x->references, 1) == 1)
+		destroy(x);
+}
+
+void exchange_work_begins(exchange *x)
+{
+	atomic_fetch_add(&x->references, 1);
+	atomic_fetch_add(&x->server->n_working, 1);
+}
+
+void exchange_work_ends(exchange *x)
+{
+	server *s = x->server;
+	drop(x);
+	atomic_fetch_sub(&s->n_working, 1);
+}
+
+void exchange_release(exchange *x) { drop(x); }
+
+void exchange_suspend(exchange *x)
+{
+	x->suspended = true;
+	MHD_suspend_connection(x->http);
+}
+
+void exchange_wake(exchange *x)
+{
+	if (!x->suspended)
+		return;
+	x->suspended = false;
+	MHD_resume_connection(x->http);
+}
+
+void exchange_abandon(exchange *x, bool gone)
+{
+	pthread_mutex_lock(&x->lock);
+	x->gone |= gone;
+	pthread_mutex_unlock(&x->lock);
+}
+
+void exchange_submit(exchange *x, job *j, void (*run)(exchange *x))
+{
+	j->run = run;
+	j->x = x;
+	work_add(&x->server->work, j);
+}
