@@ -35,7 +35,7 @@ set(CPACK_DEBIAN_DEV_PACKAGE_NAME libevener-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 # a program that links the static library links these
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS
-	"evener (= ${PROJECT_VERSION}), libclblast-dev, libpcre2-dev, ocl-icd-opencl-dev")
+	"evener (= ${PROJECT_VERSION}), libclblast-dev, libjansson-dev, libpcre2-dev, ocl-icd-opencl-dev")
 include(CPack)
 foreach(group program dev)
 	cpack_add_component_group(${group})

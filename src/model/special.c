@@ -90,16 +90,25 @@ typedef struct {
 	int32_t id;
 	evn_str text;
 	bool strips_after;
+	const uint8_t *foreign; /* of the text that is searched; NULL: the token counts everywhere */
 } needle;
+
+/* The next place of the token in [from, end) where it counts; SIZE_MAX: none. */
+static size_t find_token(const needle *t, const char *text, size_t from, size_t end)
+{
+	size_t n = (size_t)t->text.length;
+	for (const char *hit; (hit = memmem(text + from, end - from, t->text.text, n)); from++) {
+		from = (size_t)(hit - text);
+		if (!t->foreign || !memchr(t->foreign + from, 1, n))
+			return from;
+	}
+	return SIZE_MAX;
+}
 
 static evn_status cut_fragment(const needle *t, const char *text, evn_fragment f, evn_fragments *out, evn_error *err)
 {
 	size_t at = f.begin;
-	while (at < f.end) {
-		const char *hit = memmem(text + at, f.end - at, t->text.text, (size_t)t->text.length);
-		if (!hit)
-			break;
-		size_t begin = (size_t)(hit - text);
+	for (size_t begin; at < f.end && (begin = find_token(t, text, at, f.end)) != SIZE_MAX;) {
 		EVN_TRY(add_fragment(out, at, begin, -1, err));
 		at = begin + (size_t)t->text.length;
 		EVN_TRY(add_fragment(out, begin, at, t->id, err));
@@ -132,25 +141,26 @@ static bool may_hold(const bool *pairs, evn_str token)
 	return true;
 }
 
-evn_status evn_special_split(const evn_special *s, const evn_vocab *v, const char *text, size_t n, bool parse_special,
-							 evn_fragments *out, evn_error *err)
+evn_status evn_special_split(const evn_special *s, const evn_vocab *v, const evn_special_text *t, evn_fragments *out,
+							 evn_error *err)
 {
-	EVN_TRY(add_fragment(out, 0, n, -1, err));
+	EVN_TRY(add_fragment(out, 0, t->n, -1, err));
 	if (s->n == 0)
 		return EVN_OK;
 	bool *pairs = calloc(1u << 16, sizeof *pairs);
 	if (!pairs)
 		return evn_fail_memory(err, "tokenizer", 1u << 16);
-	for (size_t i = 0; i + 2 <= n; i++)
-		pairs[PAIR(text + i)] = true;
+	for (size_t i = 0; i + 2 <= t->n; i++)
+		pairs[PAIR(t->text + i)] = true;
 	evn_status status = EVN_OK;
 	for (uint32_t i = 0; i < s->n && status == EVN_OK; i++) {
 		int32_t id = s->ids[i];
-		needle t = {id, v->texts[id], s->strips_after[i]};
-		if (!parse_special && v->types[id] != EVN_TOKEN_USER_DEFINED)
+		bool everywhere = v->types[id] == EVN_TOKEN_USER_DEFINED;
+		needle token = {id, v->texts[id], s->strips_after[i], everywhere ? NULL : t->foreign};
+		if (!t->parse_special && !everywhere)
 			continue;
-		if (may_hold(pairs, t.text) && memmem(text, n, t.text.text, (size_t)t.text.length))
-			status = cut_fragments(&t, text, out, err);
+		if (may_hold(pairs, token.text) && memmem(t->text, t->n, token.text.text, (size_t)token.text.length))
+			status = cut_fragments(&token, t->text, out, err);
 	}
 	free(pairs);
 	return status;

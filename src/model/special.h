@@ -24,10 +24,16 @@ typedef struct {
 	size_t n, capacity;
 } evn_fragments;
 
-/* Returns the fragments in the order of the text; free out->data. With parse_special all special tokens count,
- * otherwise only user-defined ones. A longer token wins over a shorter one that it overlaps, wherever they begin. n
- * <= UINT32_MAX. */
-evn_status evn_special_split(const evn_special *s, const evn_vocab *v, const char *text, size_t n, bool parse_special,
-							 evn_fragments *out, evn_error *err);
+typedef struct {
+	const char *text;
+	size_t n;               /* <= UINT32_MAX */
+	bool parse_special;     /* all special tokens count, otherwise only user-defined ones */
+	const uint8_t *foreign; /* (n) or NULL: other than user-defined tokens count only where all bytes are 0 */
+} evn_special_text;
+
+/* Returns the fragments in the order of the text; free out->data. A longer token wins over a shorter one that it
+ * overlaps, wherever they begin. */
+evn_status evn_special_split(const evn_special *s, const evn_vocab *v, const evn_special_text *t, evn_fragments *out,
+							 evn_error *err);
 
 #endif

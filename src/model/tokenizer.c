@@ -121,21 +121,43 @@ static evn_status encode_fragments(const evn_tokenizer *t, const char *text, con
 	return EVN_OK;
 }
 
-static evn_status encode(const evn_tokenizer *t, const char *text, size_t n, bool add_special, bool parse_special,
-						 evn_ids *out, evn_error *err)
+static evn_status check_size(size_t n, evn_error *err)
 {
-	if (n > EVN_TEXT_MAX_BYTES)
-		return evn_fail(err, EVN_ERR_LIMIT, "a text of %zu bytes is longer than the %u that can be tokenized at once",
-						n, EVN_TEXT_MAX_BYTES);
+	if (n <= EVN_TEXT_MAX_BYTES)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_LIMIT, "a text of %zu bytes is longer than the %u that can be tokenized at once", n,
+					EVN_TEXT_MAX_BYTES);
+}
+
+static evn_status encode_text(const evn_tokenizer *t, const evn_special_text *text, evn_ids *out, evn_error *err)
+{
+	evn_fragments fragments = {0};
+	evn_status status = evn_special_split(&t->special, &t->vocab, text, &fragments, err);
+	if (status == EVN_OK)
+		status = encode_fragments(t, text->text, &fragments, out, err);
+	free(fragments.data);
+	return status;
+}
+
+static evn_status encode(const evn_tokenizer *t, const evn_special_text *text, bool add_special, evn_ids *out,
+						 evn_error *err)
+{
+	EVN_TRY(check_size(text->n, err));
 	if (add_special && t->adds_bos)
 		EVN_TRY(evn_ids_push(out, t->bos, err));
-	evn_fragments fragments = {0};
-	evn_status status = evn_special_split(&t->special, &t->vocab, text, n, parse_special, &fragments, err);
-	if (status == EVN_OK)
-		status = encode_fragments(t, text, &fragments, out, err);
-	free(fragments.data);
-	if (status == EVN_OK && add_special && t->adds_eos)
-		status = evn_ids_push(out, t->eos, err);
+	EVN_TRY(encode_text(t, text, out, err));
+	return add_special && t->adds_eos ? evn_ids_push(out, t->eos, err) : EVN_OK;
+}
+
+/* Hands out the ids, or frees them. */
+static evn_status give(evn_ids *out, evn_status status, int32_t **ids, size_t *n_ids)
+{
+	if (status != EVN_OK) {
+		free(out->data);
+		*out = (evn_ids){0};
+	}
+	*ids = out->data;
+	*n_ids = out->n;
 	return status;
 }
 
@@ -143,17 +165,41 @@ evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t
 								bool parse_special, int32_t **ids, size_t *n_ids, size_t *n_lost, evn_error *err)
 {
 	evn_ids out = {0};
-	evn_status status = encode(t, text, text_bytes, add_special, parse_special, &out, err);
-	if (status != EVN_OK) {
-		free(out.data);
-		out = (evn_ids){0};
-	}
-	*ids = out.data;
-	*n_ids = out.n;
+	const evn_special_text whole = {.text = text, .n = text_bytes, .parse_special = parse_special};
+	evn_status status = give(&out, encode(t, &whole, add_special, &out, err), ids, n_ids);
 	if (n_lost)
 		*n_lost = out.n_lost;
 	return status;
 }
+
+/* Whether the text begins with the text of BOS, by which the template has added it. */
+static bool begins_with_bos(const evn_tokenizer *t, const char *text, const uint8_t *foreign, size_t n)
+{
+	evn_str bos = t->vocab.texts[t->bos];
+	return bos.length > 0 && n >= bos.length && memcmp(text, bos.text, (size_t)bos.length) == 0 &&
+		   !memchr(foreign, 1, (size_t)bos.length);
+}
+
+evn_status evn_tokenizer_encode_chat(const evn_tokenizer *t, const char *text, const uint8_t *foreign, size_t n,
+									 int32_t **ids, size_t *n_ids, evn_error *err)
+{
+	evn_ids out = {0};
+	const evn_special_text whole = {.text = text, .n = n, .parse_special = true, .foreign = foreign};
+	evn_status status = check_size(n, err);
+	if (status == EVN_OK && t->adds_bos && !begins_with_bos(t, text, foreign, n))
+		status = evn_ids_push(&out, t->bos, err);
+	if (status == EVN_OK)
+		status = encode_text(t, &whole, &out, err);
+	return give(&out, status, ids, n_ids);
+}
+
+int32_t evn_tokenizer_find(const evn_tokenizer *t, const char *text)
+{
+	return evn_vocab_find(&t->vocab, text, strlen(text));
+}
+
+int32_t evn_tokenizer_bos(const evn_tokenizer *t) { return t->bos; }
+int32_t evn_tokenizer_eos(const evn_tokenizer *t) { return t->eos; }
 
 size_t evn_tokenizer_max_bytes(const evn_tokenizer *t) { return t->vocab.max_bytes; }
 

@@ -20,6 +20,10 @@ bool evn_tokenizer_ends_generation(const evn_tokenizer *t, int32_t id);
  * dropped. */
 evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t text_bytes, bool add_special,
 								bool parse_special, int32_t **ids, size_t *n_ids, size_t *n_lost, evn_error *err);
+/* A conversation. foreign[i] = 1: byte i comes from a user, where the text of a control token is only text. BOS is
+ * added where the model asks for it and the text does not begin with it; EOS is not. */
+evn_status evn_tokenizer_encode_chat(const evn_tokenizer *t, const char *text, const uint8_t *foreign, size_t n,
+									 int32_t **ids, size_t *n_ids, evn_error *err);
 /* *text is malloc'd and NUL-terminated. SPM: the space that encode adds before a text is removed. */
 evn_status evn_tokenizer_decode(const evn_tokenizer *t, const int32_t *ids, size_t n_ids, bool unparse_special,
 								char **text, size_t *text_bytes, evn_error *err);
@@ -27,5 +31,8 @@ evn_status evn_tokenizer_decode(const evn_tokenizer *t, const int32_t *ids, size
  * evn_tokenizer_max_bytes. */
 size_t evn_tokenizer_spell(const evn_tokenizer *t, int32_t id, bool unparse_special, char *out);
 size_t evn_tokenizer_max_bytes(const evn_tokenizer *t);
+int32_t evn_tokenizer_find(const evn_tokenizer *t, const char *text); /* the lowest id with this text; -1: none */
+int32_t evn_tokenizer_bos(const evn_tokenizer *t);                    /* -1: none */
+int32_t evn_tokenizer_eos(const evn_tokenizer *t);
 
 #endif
