@@ -17,7 +17,7 @@ if(EVN_SANITIZE STREQUAL "thread")
 	add_dependencies(sanitized evener_probe test_team test_threads test_batch)
 	list(FILTER sanitized INCLUDE REGEX "^(group/test_team|engine/test_threads|engine/test_batch_halves)$")
 else()
-	list(FILTER sanitized INCLUDE REGEX "^((base|model|plan|cli|find|group|nn|serve)/|ocl/test_(source|kernel_dir|pocl_usecount)$|\
+	list(FILTER sanitized INCLUDE REGEX "^((base|model|chat|plan|cli|find|group|nn|serve)/|ocl/test_(source|kernel_dir|pocl_usecount)$|\
 engine/test_(sampler|simple_lm|errors|memory|threads|comm|batch_halves)$|train/test_(tokens|trainer|gradients_cuts)$)")
 endif()
 foreach(test IN LISTS sanitized)
