@@ -4,7 +4,7 @@
  * An evn_engine is a model loaded on a set of devices (its ranks), each holding a share of every matrix; it is
  * immutable after open. An evn_session is one token timeline: it owns the KV cache and the last logits.
  * One thread at a time per session; free sessions before their engine, engines before their model.
- * Beside this header: evener/train.h, score.h, tune.h, inspect.h, selftest.h.
+ * Beside this header: evener/sample.h, requests.h, chat.h, train.h, score.h, tune.h, inspect.h, selftest.h.
  *
  * Every call that can fail returns an evn_status (0 is success) and writes one clear line to `err` (may be NULL).
  * The library prints nothing: messages and progress go through callbacks. Strings are UTF-8. `_free` and `_close`
@@ -168,8 +168,9 @@ typedef struct {
 	const double *shares; /* one weight per rank in list order; NULL: the rules' shares, else measured */
 	size_t n_shares;
 	const double *prompt_shares; /* with shares: of feed-forward units for prompts; NULL, EVN_SHARE_AUTO: as shares */
-	uint32_t context;            /* tokens the KV cache holds; 0 = the model's own */
+	uint32_t context;            /* most tokens of a session or request; 0 = the model's own */
 	uint32_t batch;              /* most prompt tokens computed at once; 0 = 512 */
+	uint32_t cache_tokens;       /* tokens of all requests that the KV cache holds (evener/requests.h); 0 = context */
 	evn_reduce reduce;
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
@@ -234,25 +235,6 @@ typedef struct {
 	double busy_s, wait_s, gbs; /* since the session was created: computed, waited; 10^9 weight bytes per second */
 } evn_rank_stats;
 EVN_API evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank);
-
-/* ---- sampling ---------------------------------------------------------------------------------------------- */
-typedef struct {
-	float temp;           /* 0 = greedy */
-	int32_t top_k;        /* 0 = off */
-	float top_p, min_p;   /* 1 = off; 0 = off */
-	float repeat_penalty; /* 1 = off; of the last repeat_last_n tokens */
-	int32_t repeat_last_n;
-	int64_t seed; /* -1 = from the clock */
-} evn_sample_options;
-EVN_API evn_sample_options evn_sample_defaults(void); /* in this order: 0.8, 40, 0.95, 0.05, 1, 64, -1 */
-
-typedef struct evn_sampler evn_sampler;
-EVN_API evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, uint32_t vocab, evn_error *err);
-/* Draws from logits (vocab). Order: repeat penalty, top-k, top-p, min-p, temperature. Ties: the lower id. */
-EVN_API evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err);
-EVN_API void evn_sampler_accept(evn_sampler *s, int32_t id); /* makes it count for the repeat penalty */
-EVN_API void evn_sampler_ban(evn_sampler *s, int32_t id);    /* never drawn from now on */
-EVN_API void evn_sampler_free(evn_sampler *s);
 
 #ifdef __cplusplus
 }

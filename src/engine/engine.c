@@ -98,7 +98,7 @@ static evn_status load(evn_engine *e, evn_error *err)
 	EVN_TRY(open_ranks(e, err));
 	evn_log_took(began, "contexts, queues and communicator of %u ranks", e->n_ranks);
 	EVN_TRY(evn_embedding_find(&e->embedding, e->prepared.graph, err));
-	EVN_TRY(evn_pool_grow(&e->pool, evn_blocks_for(e->prepared.limits.n_ctx), err));
+	EVN_TRY(evn_pool_grow(&e->pool, evn_blocks_for(e->prepared.limits.n_cache), err));
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.split, i);

@@ -34,6 +34,10 @@ static evn_status set_limits(decision *d)
 	evn_limits *l = &d->p->limits;
 	l->n_ctx = d->o->context ? d->o->context : h->n_ctx_train;
 	l->n_batch = d->o->batch ? d->o->batch : DEFAULT_BATCH;
+	l->n_cache = d->o->cache_tokens ? d->o->cache_tokens : l->n_ctx;
+	if (l->n_cache < l->n_ctx)
+		return evn_fail(d->err, EVN_ERR_USAGE, "cache_tokens: %u, and a single request may have %u (the context)",
+						l->n_cache, l->n_ctx);
 	l->kv_cache = d->o->kv_cache;
 	l->messages = d->o->messages;
 	if (l->n_batch > l->n_ctx)

@@ -1,5 +1,7 @@
-/* sample.c - draws the next token from the logits: repeat penalty, top-k, top-p, min-p, temperature, then the
+/* sample.c - draws the next token from the logits: bias, penalties, top-k, top-p, min-p, temperature, then the
  * draw. Every step takes time in proportion to the vocabulary, whatever the options and the logits are. */
+#include "evener/sample.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -28,6 +30,9 @@ struct evn_sampler {
 	float *weights;
 	int32_t *recent; /* ring buffer of the last accepted ids */
 	uint32_t n_recent, next_recent;
+	uint32_t *n_drawn, n_distinct; /* n_drawn: how often each token was drawn; NULL if no penalty needs it */
+	int32_t *drawn;                /* the tokens that were drawn, n_distinct of them */
+	float *bias;                   /* NULL: none */
 };
 
 evn_sample_options evn_sample_defaults(void)
@@ -54,6 +59,9 @@ static evn_status check(const evn_sample_options *o, evn_error *err)
 	if (!(o->repeat_penalty > 0) || isinf(o->repeat_penalty))
 		return evn_fail(err, EVN_ERR_USAGE, "repeat_penalty: %g is not a finite number > 0",
 						(double)o->repeat_penalty);
+	if (!isfinite(o->frequency_penalty) || !isfinite(o->presence_penalty))
+		return evn_fail(err, EVN_ERR_USAGE, "frequency_penalty, presence_penalty: %g and %g must be finite numbers",
+						(double)o->frequency_penalty, (double)o->presence_penalty);
 	if (o->repeat_last_n < 0)
 		return evn_fail(err, EVN_ERR_USAGE, "repeat_last_n: %d is below 0", o->repeat_last_n);
 	return EVN_OK;
@@ -68,6 +76,9 @@ evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, ui
 		return evn_fail_memory(err, "sampler", sizeof *s);
 	s->o = *o;
 	s->vocab = vocab;
+	const bool counts = o->frequency_penalty != 0 || o->presence_penalty != 0;
+	s->n_drawn = counts ? calloc(vocab, sizeof *s->n_drawn) : NULL;
+	s->drawn = counts ? malloc(vocab * sizeof *s->drawn) : NULL;
 	s->random.state = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL) ^ evn_now_ns();
 	s->banned = malloc(vocab * sizeof *s->banned);
 	s->keys = malloc(vocab * sizeof *s->keys);
@@ -75,7 +86,8 @@ evn_status evn_sampler_create(evn_sampler **out, const evn_sample_options *o, ui
 	s->ids = malloc(vocab * sizeof *s->ids);
 	s->weights = malloc(vocab * sizeof *s->weights);
 	s->recent = malloc(((size_t)o->repeat_last_n + 1) * sizeof *s->recent);
-	if (!s->banned || !s->keys || !s->places || !s->ids || !s->weights || !s->recent) {
+	if (!s->banned || !s->keys || !s->places || !s->ids || !s->weights || !s->recent ||
+		(counts && (!s->n_drawn || !s->drawn))) {
 		evn_sampler_free(s);
 		return evn_fail_memory(err, "sampler", 5 * vocab * sizeof *s->keys);
 	}
@@ -93,10 +105,13 @@ void evn_sampler_free(evn_sampler *s)
 	free(s->ids);
 	free(s->weights);
 	free(s->recent);
+	free(s->n_drawn);
+	free(s->drawn);
+	free(s->bias);
 	free(s);
 }
 
-void evn_sampler_accept(evn_sampler *s, int32_t id)
+static void remember(evn_sampler *s, int32_t id)
 {
 	uint32_t room = (uint32_t)s->o.repeat_last_n;
 	if (!room)
@@ -105,6 +120,35 @@ void evn_sampler_accept(evn_sampler *s, int32_t id)
 	s->next_recent = (s->next_recent + 1) % room;
 	if (s->n_recent < room)
 		s->n_recent++;
+}
+
+void evn_sampler_accept_prompt(evn_sampler *s, const int32_t *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		remember(s, ids[i]);
+}
+
+void evn_sampler_accept(evn_sampler *s, int32_t id)
+{
+	remember(s, id);
+	if (s->n_drawn && id >= 0 && (uint32_t)id < s->vocab && s->n_drawn[id]++ == 0)
+		s->drawn[s->n_distinct++] = id;
+}
+
+evn_status evn_sampler_bias(evn_sampler *s, evn_logit_bias bias, evn_error *err)
+{
+	if (bias.id < 0 || (uint32_t)bias.id >= s->vocab)
+		return evn_fail(err, EVN_ERR_USAGE, "logit bias: token id %d, the vocabulary has 0 to %u", bias.id,
+						s->vocab - 1);
+	if (!isfinite(bias.bias))
+		return evn_fail(err, EVN_ERR_USAGE, "logit bias of token %d: %g is not a finite number", bias.id,
+						(double)bias.bias);
+	if (!s->bias)
+		s->bias = calloc(s->vocab, sizeof *s->bias);
+	if (!s->bias)
+		return evn_fail_memory(err, "sampler", s->vocab * sizeof *s->bias);
+	s->bias[bias.id] = bias.bias;
+	return EVN_OK;
 }
 
 void evn_sampler_ban(evn_sampler *s, int32_t id)
@@ -149,6 +193,23 @@ static float penalised(float logit, float penalty)
 	return logit > 0 ? fminf(logit / penalty, FLT_MAX) : logit * penalty;
 }
 
+static void penalise(evn_sampler *s, const float *logits)
+{
+	const evn_sample_options *o = &s->o;
+	for (uint32_t i = 0; s->bias && i < s->vocab; i++)
+		s->keys[i] = key_of(logits[i] + s->bias[i]);
+	for (uint32_t i = 0; i < s->n_recent; i++) {
+		const int32_t id = s->recent[i];
+		if ((uint32_t)id < s->vocab)
+			s->keys[id] = key_of(penalised(logits[id] + (s->bias ? s->bias[id] : 0), o->repeat_penalty));
+	}
+	for (uint32_t i = 0; i < s->n_distinct; i++) {
+		const int32_t id = s->drawn[i];
+		const float times = (float)s->n_drawn[id];
+		s->keys[id] = key_of(logit_of(s->keys[id]) - times * o->frequency_penalty - o->presence_penalty);
+	}
+}
+
 /* A token with a logit of -infinity cannot be drawn. At least one other token must be left. */
 static evn_status read_logits(evn_sampler *s, const float *logits, evn_error *err)
 {
@@ -160,9 +221,7 @@ static evn_status read_logits(evn_sampler *s, const float *logits, evn_error *er
 	}
 	if (n_bad)
 		return bad_logit(logits, err);
-	for (uint32_t i = 0; i < s->n_recent; i++)
-		if ((uint32_t)s->recent[i] < n)
-			keys[s->recent[i]] = key_of(penalised(logits[s->recent[i]], s->o.repeat_penalty));
+	penalise(s, logits);
 	for (uint32_t i = 0; i < s->n_banned; i++)
 		keys[s->banned[i]] = never;
 	for (uint32_t i = 0; i < n; i++) {

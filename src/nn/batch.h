@@ -10,7 +10,8 @@
  *
  * The phase says whether the rows belong to a prompt or are decoded. It decides which kernels compute a row and
  * how the ranks share it. The bits of a row thus depend only on its own sequence: not on the other rows of the
- * step, nor on how a prompt is cut into steps. A decoded span has one row. */
+ * step, nor on how a prompt is cut into steps. A decoded span has one row. A sequence can have several decoded spans
+ * in a step; they are adjacent and in the order of positions. */
 typedef struct {
 	const evn_slot *slot;
 	uint32_t first_row, n_rows, position;

@@ -61,12 +61,15 @@ evn_status evn_slot_extend(evn_slot *s, evn_block_pool *p, uint32_t n_positions,
 	return EVN_OK;
 }
 
-static void give_back_last(evn_slot *s, evn_block_pool *p)
+void evn_pool_hold(evn_block_pool *p, uint32_t block) { p->n_users[block]++; }
+
+void evn_pool_release(evn_block_pool *p, uint32_t block)
 {
-	const uint32_t block = s->table[--s->n_blocks];
 	if (--p->n_users[block] == 0)
 		p->free_list[p->n_free++] = block;
 }
+
+static void give_back_last(evn_slot *s, evn_block_pool *p) { evn_pool_release(p, s->table[--s->n_blocks]); }
 
 uint32_t evn_slot_truncate(evn_slot *s, evn_block_pool *p, uint32_t n_positions)
 {
@@ -86,12 +89,17 @@ evn_status evn_slot_share(evn_slot *to, const evn_slot *from, evn_block_pool *p,
 	n = n < from->n_blocks ? n : from->n_blocks;
 	*n_shared = 0;
 	EVN_TRY(make_room(to, n, err));
-	for (uint32_t i = 0; i < n; i++) {
-		to->table[i] = from->table[i];
-		p->n_users[to->table[i]]++;
-	}
-	to->n_blocks = n;
+	for (uint32_t i = 0; i < n; i++)
+		EVN_TRY(evn_slot_append(to, p, from->table[i], err));
 	*n_shared = n * EVN_BLOCK_POSITIONS;
+	return EVN_OK;
+}
+
+evn_status evn_slot_append(evn_slot *s, evn_block_pool *p, uint32_t block, evn_error *err)
+{
+	EVN_TRY(make_room(s, s->n_blocks + 1, err));
+	evn_pool_hold(p, block);
+	s->table[s->n_blocks++] = block;
 	return EVN_OK;
 }
 

@@ -42,4 +42,10 @@ evn_status evn_slot_share(evn_slot *to, const evn_slot *from, evn_block_pool *p,
 						  uint32_t *n_shared, evn_error *err);
 void evn_slot_free(evn_slot *s, evn_block_pool *p);
 
+/* One more user of a cache block, and one less. A block that nobody uses is free. */
+void evn_pool_hold(evn_block_pool *p, uint32_t block);
+void evn_pool_release(evn_block_pool *p, uint32_t block);
+/* The slot becomes one more user of a block, which holds the 64 positions behind those of its table. */
+evn_status evn_slot_append(evn_slot *s, evn_block_pool *p, uint32_t block, evn_error *err);
+
 #endif

@@ -197,6 +197,7 @@ void evn_row_table_fill(const evn_attention_ops *o, evn_row_set *rows, uint32_t 
 	memset(words, 0, at * sizeof *words);
 	words[0] = rows->n_spans;
 	rows->most_splits = 1;
+	rows->has_row_pairs = false;
 	for (uint32_t i = 0; i < rows->n_spans; i++) {
 		const evn_span *s = &rows->spans[i];
 		const uint32_t n_splits = splits_of(o, s, n_kv), n_blocks = evn_blocks_for(s->position + s->n_rows);
@@ -205,6 +206,7 @@ void evn_row_table_fill(const evn_attention_ops *o, evn_row_set *rows, uint32_t 
 		memcpy(words + at, s->slot->table, n_blocks * sizeof *words);
 		at += n_blocks;
 		rows->most_splits = n_splits > rows->most_splits ? n_splits : rows->most_splits;
+		rows->has_row_pairs |= i > 0 && s->slot == rows->spans[i - 1].slot;
 	}
 }
 
@@ -294,7 +296,8 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 						 const evn_row_set *rows, evn_error *err)
 {
 	const uint32_t n_own = most_own(o, at->n_heads), queries = evn_attention_queries(o, at, rows);
-	const bool appends = rows->phase == EVN_DECODE && n_own <= queries;
+	/* The attention kernel appends the keys of its own row only. */
+	const bool appends = rows->phase == EVN_DECODE && n_own <= queries && !rows->has_row_pairs;
 	if (!appends)
 		EVN_TRY(append(o, at, rows, err));
 	if (rows->most_splits > 1) {

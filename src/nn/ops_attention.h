@@ -40,12 +40,13 @@ typedef struct {
 	evn_phase phase;
 	evn_buf *table;
 	uint32_t most_splits;
+	bool has_row_pairs; /* two spans belong to one sequence */
 } evn_row_set;
 
 /* The words of a row table for n_spans spans whose slots have n_blocks cache blocks in all. */
 uint64_t evn_row_table_words(uint32_t n_spans, uint64_t n_blocks);
-/* Fills words, which the caller writes to rows->table, and sets rows->most_splits. n_kv: the KV heads that this rank
- * computes. Rows are counted from the first row of the first span. */
+/* Fills words, which the caller writes to rows->table, and sets rows->most_splits and has_row_pairs. n_kv: the KV
+ * heads that this rank computes. Rows are counted from the first row of the first span. */
 void evn_row_table_fill(const evn_attention_ops *ops, evn_row_set *rows, uint32_t n_kv, uint32_t *words);
 
 /* The memory that one rank's attention works on. Offsets are columns of qkv. */

@@ -45,8 +45,8 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += (double)rows[i].width * g->h->dim;
 	if (attends) {
 		k.most_keys = INFINITY;
-		k.cache_bytes =
-			2 * (uint64_t)evn_blocks_for(limits.n_ctx) * evn_kv_block_bytes(limits.kv_cache, b->attention.head_dim);
+		const uint32_t cached = evn_blocks_for(limits.n_cache ? limits.n_cache : limits.n_ctx);
+		k.cache_bytes = 2 * (uint64_t)cached * evn_kv_block_bytes(limits.kv_cache, b->attention.head_dim);
 	}
 	return k;
 }

@@ -10,6 +10,7 @@
 typedef struct {
 	uint32_t n_ctx;   /* the longest sequence */
 	uint32_t n_batch; /* the most rows of one step */
+	uint32_t n_cache; /* positions of all sequences in the KV cache; used by evn_graph_shape, 0: n_ctx */
 	evn_dot dot;      /* the dot kind of products with integer weights */
 	evn_kv_cache kv_cache;
 	evn_message_type messages; /* the format of packed messages; used by evn_graph_shape */

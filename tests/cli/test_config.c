@@ -1,6 +1,7 @@
 /* test_config.c - config files: what a good file sets. Each kind of bad file gives one line that begins with
  * file:line:column and names the culprit. */
 #include "cli/config/config.h"
+#include "evener/sample.h"
 #include "cli/config/options.h"
 #include "cli/show/text.h"
 

@@ -5,7 +5,8 @@ foreach(source IN LISTS sources)
 endforeach()
 
 # Tests that open engines and do not depend on rates. fixed_profile.c supplies fixed rates, and nothing is measured.
-foreach(name test_errors test_files test_reference test_score test_simple_lm test_splits test_threads)
+foreach(name test_errors test_files test_reference test_scheduler test_score test_simple_lm test_splits
+	test_threads)
 	target_sources(${name} PRIVATE engine/fixed_profile.c)
 	target_link_options(${name} PRIVATE -Wl,--wrap=evn_profiles_get,--wrap=evn_profile_get)
 endforeach()
@@ -29,7 +30,8 @@ engine_run(test_reference_f32 "" 300 test_reference pocl f32 2 16)
 engine_run(test_reference_f32_long long 1200 test_reference pocl f32)
 engine_run(test_reference_f32_halves_long long 1200 test_reference pocl/1+1 f32)
 
-set_tests_properties(engine/test_splits PROPERTIES TIMEOUT 300)
+set_tests_properties(engine/test_splits engine/test_scheduler PROPERTIES TIMEOUT 300)
+engine_run(test_scheduler_halves "" 300 test_scheduler pocl/1+1)
 engine_run(test_splits_f32 long 1200 test_splits ${CMAKE_SOURCE_DIR}/models/smollm2-135m-instruct-f32.gguf)
 
 # Tiny models and their expected logits, made by Python: with several splits on one driver, then over several drivers.
@@ -48,6 +50,7 @@ set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED de
 # Two vendors on one CPU, with one core each.
 set(ENGINE_ENV POCL_MAX_PTHREAD_COUNT=1 DPCPP_CPU_NUM_CUS=1 EVENER_TEST_CASES=${cases})
 engine_run(test_errors_vendors "" 120 test_errors vendors)
+engine_run(test_scheduler_vendors "" 300 test_scheduler pocl,intel)
 engine_run(test_reference_vendors "" 300 test_reference pocl,intel q4_1 3)
 engine_run(test_reference_vendors_shares "" 300 test_reference pocl,intel q4_1 3 24 f32 1,1/3,0)
 engine_run(test_reference_vendors_f32 "" 300 test_reference pocl,intel f32 2 16)

@@ -9,6 +9,7 @@
  * reference's ids are followed to the end: nine of ten must be the best here too, and no log-probability may
  * differ by more than the cache's rounding can cause. */
 #include "engine/harness.h"
+#include "evener/sample.h"
 
 #include <jansson.h>
 #include <math.h>

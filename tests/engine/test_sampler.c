@@ -1,6 +1,7 @@
 /* test_sampler.c - the token that is drawn. Where only one answer is possible it must match exactly; otherwise
  * frequencies are compared with probabilities. Every seed is fixed, so nothing here depends on chance. */
 #include "engine/harness.h"
+#include "evener/sample.h"
 
 #include <math.h>
 #include <time.h>
@@ -285,6 +286,46 @@ static void test_banned(void **at)
 	evn_sampler_free(random);
 }
 
+/* Tokens that were drawn lose frequency_penalty for each time and presence_penalty once; those of a prompt do not. */
+static void test_frequency_and_presence(void **at)
+{
+	evn_sample_options o = plain(0, 1);
+	(void)at;
+	o.frequency_penalty = 0.1f;
+	evn_sampler *s = make(o);
+	evn_sampler_accept_prompt(s, (int32_t[]){1, 1, 1, 1}, 4);
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_accept(s, 1);
+	evn_sampler_accept(s, 1); /* 2.0 - 0.2 is above 1.75 */
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_accept(s, 1); /* 1.7 */
+	assert_int_equal(draw(s, logits), 7);
+	evn_sampler_free(s);
+
+	o.frequency_penalty = 0;
+	o.presence_penalty = 0.2f;
+	s = make(o);
+	evn_sampler_accept(s, 1);
+	evn_sampler_accept(s, 1); /* 1.8 */
+	assert_int_equal(draw(s, logits), 1);
+	evn_sampler_free(s);
+}
+
+static void test_bias(void **at)
+{
+	evn_error err = {0};
+	(void)at;
+	evn_sampler *s = make(plain(0, 1));
+	assert_int_equal(evn_sampler_bias(s, (evn_logit_bias){1, -0.3f}, &err), EVN_OK);
+	assert_int_equal(draw(s, logits), 7);
+	assert_int_equal(evn_sampler_bias(s, (evn_logit_bias){5, 10}, &err), EVN_OK);
+	assert_int_equal(draw(s, logits), 5);
+	assert_int_equal(evn_sampler_bias(s, (evn_logit_bias){VOCAB, 1}, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_sampler_bias(s, (evn_logit_bias){-1, 1}, &err), EVN_ERR_USAGE);
+	assert_int_equal(evn_sampler_bias(s, (evn_logit_bias){0, NAN}, &err), EVN_ERR_USAGE);
+	evn_sampler_free(s);
+}
+
 /* A banned token stays banned when it was accepted before and its penalised logit is -infinity. */
 static void test_banned_and_penalised(void **at)
 {
@@ -525,6 +566,8 @@ int main(void)
 		cmocka_unit_test(test_repeat_penalty_has_an_end),
 		cmocka_unit_test(test_repeat_window),
 		cmocka_unit_test(test_foreign_ids_are_ignored),
+		cmocka_unit_test(test_frequency_and_presence),
+		cmocka_unit_test(test_bias),
 		cmocka_unit_test(test_banned),
 		cmocka_unit_test(test_banned_and_penalised),
 		cmocka_unit_test(test_only_one_left),

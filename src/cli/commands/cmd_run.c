@@ -1,6 +1,7 @@
 /* cmd_run.c - evener run: generates text. As in llama.cpp an end-of-generation token ends the text and is part
  * neither of its ids nor of its text. With --ignore-eos no such token is drawn. */
 #include "cli/cli.h"
+#include "evener/sample.h"
 #include "cli/commands/loaded.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
@@ -59,8 +60,7 @@ static evn_status start_generation(generation *g, evn_error *err)
 	for (uint32_t id = 0; s->ignore_eos && id < g->loaded.info.vocab; id++)
 		if (evn_token_ends_generation(g->loaded.model, (int32_t)id))
 			evn_sampler_ban(g->sampler, (int32_t)id);
-	for (size_t i = 0; i < g->n_prompt; i++)
-		evn_sampler_accept(g->sampler, g->prompt_ids[i]);
+	evn_sampler_accept_prompt(g->sampler, g->prompt_ids, g->n_prompt);
 	g->out = s->json ? open_memstream(&g->text, &g->text_bytes) : stdout;
 	g->ids = calloc((size_t)evn_engine_context(g->loaded.engine) + 1, sizeof *g->ids);
 	return g->out && g->ids ? EVN_OK : evn_fail_memory(err, "the generated text", 0);

@@ -5,6 +5,7 @@
 #define EVN_CLI_SETTINGS_H
 
 #include "cli/config/parse.h"
+#include "evener/sample.h"
 
 typedef struct {
 	const char *model_path;

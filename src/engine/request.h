@@ -1,0 +1,38 @@
+/* request.h - a request of the scheduler: its job, and what draws its next id. */
+#ifndef EVN_REQUEST_H
+#define EVN_REQUEST_H
+
+#include <stdatomic.h>
+
+#include "engine/schedule.h"
+#include "evener/requests.h"
+
+struct evn_request {
+	evn_job job; /* the first member: a job is a request */
+	evn_scheduler *scheduler;
+	evn_request_options o; /* the pointers in it are not kept, but those of events */
+	evn_sampler *sampler;
+	uint32_t room;                      /* of job.ids */
+	double arrived_s, began_s, first_s; /* evn_now_s; 0: not yet */
+	uint32_t n_tokens;                  /* drawn */
+	uint32_t next_score;                /* the index of the next id that on_score hears of; 0: none */
+	atomic_bool cancelled;
+	bool ended; /* on_end has returned; the scheduler's lock guards it */
+	evn_request_result result;
+	evn_request *next; /* among those that have arrived and are not scheduled yet */
+};
+
+/* Checks the options and makes the request, not scheduled. */
+evn_status evn_request_create(evn_request **out, const evn_model *m, const evn_request_options *o, evn_error *err);
+void evn_request_destroy(evn_request *r);
+
+/* Whether the logits behind the id at `position` are wanted. */
+bool evn_request_wants(const evn_request *r, uint32_t position);
+/* Tells on_score the logprob of the prompt's id at `index`, from the logits behind the id before it. */
+void evn_request_score(evn_request *r, uint32_t index, const float *logits, uint32_t vocab);
+/* Draws the next id from logits (vocab), appends it and tells on_token. *ended: the request ends with it, with
+ * result.end. n_ctx: the most ids whose keys and values the cache can hold. */
+evn_status evn_request_draw(evn_request *r, const evn_model *m, const float *logits, uint32_t n_ctx, bool *ended,
+							evn_error *err);
+
+#endif
