@@ -20,10 +20,12 @@ enum {
 	CMD_TRAIN = 1 << 9,
 	CMD_SCORE = 1 << 10,
 	CMD_SERVE = 1 << 12,
-	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE, /* need a model and devices */
+	CMD_BATCH = 1 << 13,
+	/* need a model and devices */
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE,
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
-	CMD_ALL = (1 << 13) - 1,
+	CMD_ALL = (1 << 14) - 1,
 };
 
 typedef struct {
@@ -47,6 +49,7 @@ extern const command commands[]; /* ended by a NULL name */
 evn_status cmd_devices(const invocation *in, evn_error *err);
 evn_status cmd_plan(const invocation *in, evn_error *err);
 evn_status cmd_run(const invocation *in, evn_error *err);
+evn_status cmd_batch(const invocation *in, evn_error *err);
 evn_status cmd_logits(const invocation *in, evn_error *err);
 evn_status cmd_serve(const invocation *in, evn_error *err);
 evn_status cmd_score(const invocation *in, evn_error *err);

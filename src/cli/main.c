@@ -45,6 +45,8 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 		return evn_fail(err, EVN_ERR_USAGE, "train: no text to learn; give --data FILE");
 	if (c->bit == CMD_TRAIN && !in->settings.output_path)
 		return evn_fail(err, EVN_ERR_USAGE, "train: no file for the result; give -o FILE");
+	if (c->bit == CMD_BATCH && !in->settings.output_path)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: no file for the answers; give -o OUT.jsonl or -o OUT.txt");
 	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence works only with score", c->name);
 	return EVN_OK;

@@ -1,5 +1,5 @@
 # Scripts that run the built program.
-foreach(script refuse results picture train score make-model model-files interrupt)
+foreach(script refuse results picture train score batch make-model model-files interrupt)
 	add_test(NAME cli/${script} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
 	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
@@ -26,5 +26,6 @@ add_test(NAME cli/proposed COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/proposed
 set_tests_properties(cli/proposed PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 1800 LABELS long)
 
 set_tests_properties(cli/score PROPERTIES COST 100)
+set_tests_properties(cli/batch PROPERTIES COST 80)
 set_tests_properties(cli/train PROPERTIES COST 90)
 set_tests_properties(cli/results PROPERTIES COST 70)

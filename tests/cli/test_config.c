@@ -1,6 +1,8 @@
 /* test_config.c - config files: what a good file sets. Each kind of bad file gives one line that begins with
  * file:line:column and names the culprit. */
 #include "cli/config/config.h"
+#include "cli/batch/cut.h"
+#include "cli/cli.h"
 #include "evener/sample.h"
 #include "cli/config/options.h"
 #include "cli/show/text.h"
@@ -50,16 +52,19 @@ static void expect_problem(const char *yaml, const char *expected)
 static void test_everything(void **state)
 {
 	(void)state;
-	static const char yaml[] = "version: 1\n"
-							   "model: {path: models/a.gguf, context: 2048}\n"
-							   "devices:\n"
-							   "  - {match: gpu, share: auto, memory: 75%}\n"
-							   "  - {match: \"pocl/1+1\", share: 2.5, memory: 6GiB}\n"
-							   "split: {mode: tensor, reduce: events, messages: bf16}\n"
-							   "compute: {activations: f32, batch: 64, kv_cache: q8_0}\n"
-							   "sample: {temp: 0, top_k: 1, top_p: 0.5, min_p: 0.25, repeat_penalty: 1.5,\n"
-							   "         repeat_last_n: 8, seed: 7}\n"
-							   "run: {prompt: \"a \\u00e9: b\", n: 5, ignore_eos: true}\n";
+	static const char yaml[] =
+		"version: 1\n"
+		"model: {path: models/a.gguf, context: 2048}\n"
+		"devices:\n"
+		"  - {match: gpu, share: auto, memory: 75%}\n"
+		"  - {match: \"pocl/1+1\", share: 2.5, memory: 6GiB}\n"
+		"split: {mode: tensor, reduce: events, messages: bf16}\n"
+		"compute: {activations: f32, batch: 64, kv_cache: q8_0}\n"
+		"sample: {temp: 0, top_k: 1, top_p: 0.5, min_p: 0.25, repeat_penalty: 1.5,\n"
+		"         repeat_last_n: 8, seed: 7}\n"
+		"run: {prompt: \"a \\u00e9: b\", n: 5, ignore_eos: true}\n"
+		"batch: {cut: sentences, piece_tokens: 0, template: \"{text}, {{\", system: b, raw: true,\n"
+		"        labels: [yes, \" no\", \"a, b\"], n: 9}\n";
 	settings s;
 	config c;
 	evn_error err = {0};
@@ -78,6 +83,13 @@ static void test_everything(void **state)
 	assert_true(s.temp == 0 && s.top_k == 1 && s.top_p == 0.5 && s.min_p == 0.25 && s.repeat_penalty == 1.5);
 	assert_true(s.repeat_last_n == 8 && s.seed == 7 && s.n_predict == 5 && s.ignore_eos);
 	assert_string_equal(s.prompt, "a \xc3\xa9: b");
+	assert_true(s.cut == CUT_SENTENCES && s.piece_tokens == 0 && s.raw && s.n_answer == 9);
+	assert_string_equal(s.template_text, "{text}, {{");
+	assert_string_equal(s.system, "b");
+	assert_int_equal(s.labels.n, 3);
+	assert_string_equal(s.labels.items[0], "yes");
+	assert_string_equal(s.labels.items[1], " no");
+	assert_string_equal(s.labels.items[2], "a, b");
 	config_free(&c);
 	settings_free(&s);
 }
@@ -107,6 +119,42 @@ static void test_flags_win(void **state)
 	assert_true(o.devices[1].memory_fraction == 0.5);
 	config_free(&c);
 	settings_free(&s);
+}
+
+static void test_labels_of_a_flag_win(void **state)
+{
+	(void)state;
+	static const char yaml[] = "version: 1\nbatch: {labels: [a, b, c]}\n";
+	char *argv[] = {"batch", "--labels", "x,y", "--labels", " good , bad", "-n", "3", NULL};
+	settings s;
+	config c;
+	command_line line;
+	evn_error err = {0};
+	assert_int_equal(load_bytes(yaml, strlen(yaml), &c, &s, &err), EVN_OK);
+	assert_int_equal(command_line_read(&line, 7, argv, CMD_BATCH, &err), EVN_OK);
+	assert_int_equal(command_line_apply(&line, &s, &err), EVN_OK);
+	assert_int_equal(s.labels.n, 2);
+	assert_string_equal(s.labels.items[0], "good");
+	assert_string_equal(s.labels.items[1], "bad");
+	assert_true(s.n_answer == 3 && s.n_predict == -1);
+	config_free(&c);
+	settings_free(&s);
+}
+
+static void test_bad_labels(void **state)
+{
+	(void)state;
+	char many[1024] = "version: 1\nbatch:\n  labels: [l0";
+	for (int i = 1; i <= MAX_TEXTS; i++)
+		snprintf(many + strlen(many), sizeof many - strlen(many), ", l%d", i);
+	strcat(many, "]\n");
+	expect_problem(many, ":3:11: batch.labels: expected 2 to 64 texts, found 65");
+	expect_problem("version: 1\nbatch: {labels: [a]}\n", ":2:17: batch.labels: expected 2 to 64 texts, found 1");
+	expect_problem("version: 1\nbatch: {labels: []}\n", ":2:17: batch.labels: expected 2 to 64 texts, found 0");
+	expect_problem("version: 1\nbatch: {labels: [a, b, a]}\n", ":2:17: batch.labels: 'a' is there twice");
+	expect_problem("version: 1\nbatch: {labels: [a, \"\"]}\n", ":2:17: batch.labels: an empty text");
+	expect_problem("version: 1\nbatch: {labels: a}\n", ":2:17: batch.labels: expected a list, found one value");
+	expect_problem("version: 1\nbatch: {cut: words}\n", ":2:14: batch.cut: 'words' is not supported");
 }
 
 static void test_environment_is_the_last_resort(void **state)
@@ -280,6 +328,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_flags_win),
+		cmocka_unit_test(test_labels_of_a_flag_win),
+		cmocka_unit_test(test_bad_labels),
 		cmocka_unit_test(test_environment_is_the_last_resort),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_structure),

@@ -81,12 +81,12 @@ static bool read_head(journal_head *h, const char *line, size_t n)
 								  &model, "settings", &settings, "input", &input, "pieces", &pieces, "seed", &seed,
 								  "began", &began) == 0;
 	if (ok)
-		*h = (journal_head){strtoull(model, NULL, 16),
-							strtoull(settings, NULL, 16),
-							strtoull(input, NULL, 16),
-							(size_t)pieces,
-							seed,
-							began};
+		*h = (journal_head){.model = strtoull(model, NULL, 16),
+							.settings = strtoull(settings, NULL, 16),
+							.input = strtoull(input, NULL, 16),
+							.n_pieces = (size_t)pieces,
+							.seed = seed,
+							.began = began};
 	json_decref(root);
 	return ok && format == FORMAT && pieces >= 0;
 }

@@ -12,8 +12,9 @@
 typedef struct {
 	uint64_t model, settings, input; /* what they are, as hashes */
 	size_t n_pieces;
-	int64_t seed;  /* that answers are drawn with; -1 in what is asked for: any */
-	int64_t began; /* when, in seconds since 1970 */
+	int64_t seed;       /* that answers are drawn with; asked for as -1: any */
+	int64_t fresh_seed; /* for a file that begins, if any is asked for */
+	int64_t began;      /* when, in seconds since 1970 */
 } journal_head;
 
 typedef struct journal journal;

@@ -16,6 +16,12 @@ const command commands[] = {
 	 "Prints its address on standard output as soon as it listens, which is before the model is loaded.\n"
 	 "docs/serve.md has the endpoints and the limits. There is no TLS; leave that to a proxy.",
 	 cmd_serve},
+	{"batch", CMD_BATCH, "CONFIG | -m MODEL", 1, "answer each piece of a text, or each object of a .jsonl file",
+	 "A text (-f FILE) is cut at lines, paragraphs or sentences; a .jsonl file has an object on each line.\n"
+	 "Each piece fills the template and is answered on its own; all share the steps of the model. OUT.jsonl\n"
+	 "gets a line for each piece, another OUT the answers with the text's own white space between them.\n"
+	 "Finished pieces are kept in OUT.part: after Ctrl-C or a crash the same command continues.",
+	 cmd_batch},
 	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, one line for each token; draw them",
 	 "The picture has a row for each token (at most the last 128) and a column for each vocabulary entry,\n"
 	 "or for the 40 entries that are likeliest after any of the tokens.",

@@ -185,6 +185,8 @@ static evn_status apply_section(const config_values *v, const cyaml_schema_field
 								settings *s, evn_error *err)
 {
 	for (const cyaml_schema_field_t *f = section->value.mapping.fields; f->key; f++) {
+		if (f->value.type != CYAML_STRING)
+			continue; /* the labels */
 		const char *text = text_at((const char *)v + section->data_offset, f);
 		char path[2 * YAML_MAX_KEY + 2];
 		snprintf(path, sizeof path, "%s.%s", section->key, f->key);
@@ -232,6 +234,24 @@ static evn_status apply_devices(const config_values *v, const yaml_entries *y, s
 	return EVN_OK;
 }
 
+static evn_status apply_labels(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
+{
+	if (!yaml_find(y, "batch.labels"))
+		return EVN_OK;
+	text_list list = {.n = v->batch.n_labels};
+	for (size_t i = 0; i < list.n && i < MAX_TEXTS; i++)
+		list.items[i] = v->batch.labels[i];
+	evn_status status = list.n <= MAX_TEXTS
+							? check_texts(&list, err)
+							: evn_fail(err, EVN_ERR_USAGE, "expected 2 to %d texts, found %zu", MAX_TEXTS, list.n);
+	if (status == EVN_OK) {
+		s->labels = list;
+		return EVN_OK;
+	}
+	evn_fail_within(err, "batch.labels");
+	return fail_at_entry(y, yaml_find(y, "batch.labels"), true, err);
+}
+
 static evn_status apply_values(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
 {
 	for (const cyaml_schema_field_t *f = config_schema.mapping.fields; f->key; f++) {
@@ -240,6 +260,8 @@ static evn_status apply_values(const config_values *v, const yaml_entries *y, se
 			return status;
 	}
 	evn_status status = apply_devices(v, y, s, err);
+	if (status == EVN_OK)
+		status = apply_labels(v, y, s, err);
 	return status == EVN_OK ? place_paths(s, y->file, err) : status;
 }
 

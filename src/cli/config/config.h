@@ -37,11 +37,18 @@ typedef struct {
 } config_serve;
 
 typedef struct {
+	char *cut, *piece_tokens, *template, *system, *raw, *n;
+	char **labels;
+	uint32_t n_labels;
+} config_batch;
+
+typedef struct {
 	char *random_ids;
 } config_logits;
 
 typedef struct {
-	char *data, *ids, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup, *weight_decay;
+	char *data, *ids, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup,
+		*weight_decay;
 	char *clip, *dropout, *held_out, *eval_every, *save_every, *seed;
 } config_train;
 
@@ -59,6 +66,7 @@ typedef struct {
 	config_sample sample;
 	config_run run;
 	config_serve serve;
+	config_batch batch;
 	config_logits logits;
 	config_train train;
 	config_lora lora;

@@ -35,6 +35,9 @@ static json_t *value_schema(const option *o)
 						 o->initial);
 	case OPTION_CHOICE:
 		return choices_schema(o);
+	case OPTION_TEXTS:
+		return json_pack("{s:s, s:{s:s}, s:i, s:i, s:b}", "type", "array", "items", "type", "string", "minItems", 2,
+						 "maxItems", MAX_TEXTS, "uniqueItems", 1);
 	case OPTION_SHARES:
 		return json_pack("{s:[{s:s}, {s:s, s:i}], s:s}", "oneOf", "const", "auto", "type", "number", "minimum", 0,
 						 "default", "auto");
@@ -117,7 +120,8 @@ static void write_section(const cyaml_schema_field_t *section)
 		const char *value = o->initial ? o->initial : o->kind == OPTION_FLAG ? "false" : NULL;
 		if (strcmp(key, "model.path") == 0)
 			value = "model.gguf";
-		printf("  %s%s: %s  # %s\n", value ? "" : "# ", f->key, value ? value : "\"\"", o->help);
+		const char *empty = o->kind == OPTION_TEXTS ? "[]" : "\"\"";
+		printf("  %s%s: %s  # %s\n", value ? "" : "# ", f->key, value ? value : empty, o->help);
 	}
 }
 

@@ -70,6 +70,19 @@ static const cyaml_schema_field_t serve_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_value_t text_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
+
+static const cyaml_schema_field_t batch_fields[] = {
+	TEXT(config_batch, cut),
+	TEXT(config_batch, piece_tokens),
+	TEXT(config_batch, template),
+	TEXT(config_batch, system),
+	TEXT(config_batch, raw),
+	CYAML_FIELD_SEQUENCE_COUNT("labels", OPTIONAL, config_batch, labels, n_labels, &text_schema, 0, CYAML_UNLIMITED),
+	TEXT(config_batch, n),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t logits_fields[] = {
 	TEXT(config_logits, random_ids),
 	CYAML_FIELD_END,
@@ -116,6 +129,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	SECTION(sample),
 	SECTION(run),
 	SECTION(serve),
+	SECTION(batch),
 	SECTION(logits),
 	SECTION(train),
 	SECTION(lora),
@@ -139,6 +153,7 @@ const char *config_section_help(const char *section)
 		{"lora", "fine-tuning by low-rank additions; the model stays as it is"},
 		{"run", "what `evener run` does unless flags say otherwise"},
 		{"serve", "how `evener serve` is reached, and its limits; paths are relative to this file"},
+		{"batch", "what `evener batch` makes of its input unless flags say otherwise"},
 		{"logits", "what `evener logits` does unless flags say otherwise"},
 	};
 	for (size_t i = 0; i < sizeof help / sizeof *help; i++)

@@ -14,9 +14,11 @@ static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; 
 static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL};  /* in evn_message_type's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
 
+static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", NULL}; /* in cut_units's order */
+
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
-#define SAMPLE_COMMANDS (CMD_RUN | CMD_SERVE)
+#define SAMPLE_COMMANDS (CMD_RUN | CMD_BATCH | CMD_SERVE)
 #define JSON_COMMANDS (CMD_ALL & ~(CMD_CONFIG | CMD_SERVE))
 #define CONTEXT_MAX 16777216
 #define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the end of the range is kept as a double */
@@ -95,7 +97,28 @@ const option options[] = {
 	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
 	 NULL, "never draw an end-of-generation token, so that the text goes on"},
 
-	{"seed", 's', OPTION_INT, CMD_RUN, "sample.seed", FIELD(seed), "-1", -1, SEED_MAX, NULL,
+	{"file", 'f', OPTION_TEXT, CMD_BATCH, NULL, FIELD(prompt_file), NULL, 0, 0, NULL,
+	 "FILE", "the text, or objects, one on each line (.jsonl); default: standard input, as a text"},
+	{"output", 'o', OPTION_TEXT, CMD_BATCH, NULL, FIELD(output_path), NULL, 0, 0, NULL,
+	 "OUT", "the file for the answers: .jsonl a line for each piece, else the answers alone"},
+	{"cut", 0, OPTION_CHOICE, CMD_BATCH, "batch.cut", FIELD(cut), "paragraphs", 0, 0, cuts,
+	 "WHERE", "what a text is cut into: lines, paragraphs, sentences; whole: it is one piece"},
+	{"piece-tokens", 0, OPTION_INT, CMD_BATCH, "batch.piece_tokens", FIELD(piece_tokens), "256", 0, CONTEXT_MAX, NULL,
+	 "N", "pack lines, paragraphs or sentences into pieces of at most N tokens; 0 = each is a piece"},
+	{"template", 0, OPTION_TEXT, CMD_BATCH, "batch.template", FIELD(template_text), NULL, 0, 0, NULL,
+	 "TEXT", "the message made of a piece: {text} stands for the text or a field of the object, {{ for a brace; default: {text}"},
+	{"system", 0, OPTION_TEXT, CMD_BATCH, "batch.system", FIELD(system), NULL, 0, 0, NULL,
+	 "TEXT", "a system message before it"},
+	{"raw", 0, OPTION_FLAG, CMD_BATCH, "batch.raw", FIELD(raw), NULL, 0, 0, NULL,
+	 NULL, "continue the filled template as `run` continues a prompt, instead of answering it as a message"},
+	{"labels", 0, OPTION_TEXTS, CMD_BATCH, "batch.labels", FIELD(labels), NULL, 0, 0, NULL,
+	 "A,B,...", "classify: the answer is the label that is most likely to follow"},
+	{"predict", 'n', OPTION_INT, CMD_BATCH, "batch.n", FIELD(n_answer), "-1", -1, INT32_MAX, NULL,
+	 "N", "most tokens of an answer; -1 = until it ends or the context is full"},
+	{"restart", 0, OPTION_FLAG, CMD_BATCH, NULL, FIELD(restart), NULL, 0, 0, NULL,
+	 NULL, "forget what an unfinished run has left in OUT.part"},
+
+	{"seed", 's', OPTION_INT, SAMPLE_COMMANDS, "sample.seed", FIELD(seed), "-1", -1, SEED_MAX, NULL,
 	 "N", "random seed; -1 = another each time"},
 	{"temp", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.temp", FIELD(temp), "0.8", 0, 1000, NULL,
 	 "T", "temperature; 0 = always the most likely token"},
@@ -217,6 +240,8 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 		return parse_time(text, o->min, o->max, field, err);
 	case OPTION_CHOICE:
 		return parse_choice(text, o->choices, field, err);
+	case OPTION_TEXTS:
+		return parse_texts(text, field, err);
 	case OPTION_SHARES:
 		return parse_shares(text, field, err);
 	case OPTION_MEMORY:

@@ -12,6 +12,7 @@ typedef enum {
 	OPTION_TIME, /* double, in seconds */
 	OPTION_CHOICE,
 	OPTION_TEXT,
+	OPTION_TEXTS,  /* in a config a list */
 	OPTION_SHARES, /* in a config one share for each device */
 	OPTION_MEMORY, /* in a config one limit for each device */
 } option_kind;

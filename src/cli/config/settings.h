@@ -34,6 +34,12 @@ typedef struct {
 	int64_t window, n_windows;
 	bool ignore_eos, special, tensors, tokens;
 
+	int cut; /* a cut_units */
+	int64_t piece_tokens, n_answer;
+	const char *template_text, *system;
+	bool raw, restart;
+	text_list labels;
+
 	const char *data_path, *output_path, *image_path, *train_ids;
 	bool resume;
 	int64_t steps, sequences, accumulate, warmup, eval_every, save_every, train_seed;

@@ -1,0 +1,203 @@
+/* cmd_batch.c - evener batch: answers to the pieces of a text or to the objects of a file, through the scheduler. A
+ * run that was stopped or killed is continued from the journal beside the output. */
+#include "cli/batch/output.h"
+#include "cli/batch/run.h"
+#include "base/base.h"
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/show/console.h"
+#include "cli/show/json.h"
+#include "evener/inspect.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+	const settings *settings;
+	evn_model *model;
+	asking asking;
+	batch_input input;
+	char *journal_path;
+	journal *journal;
+	size_t n_resumed;
+	evn_engine *engine;
+	evn_scheduler_stats stats;
+	double seconds;
+	failures failures;
+} batch;
+
+/* ---- what is to be done -----------------------------------------------------------------------------------------
+ */
+
+static evn_status read_work(batch *b, evn_error *err)
+{
+	const settings *s = b->settings;
+	b->asking = (asking){.system = s->system, .raw = s->raw};
+	if (template_read(&b->asking.template, s->template_text ? s->template_text : "{text}", err) != EVN_OK)
+		return evn_fail_within(err, "--template");
+	if (s->raw && s->system)
+		return evn_fail(err, EVN_ERR_USAGE, "--raw and --system exclude each other");
+	EVN_TRY(settings_open_model(s, &b->model, err));
+	b->asking.model = b->model;
+	EVN_TRY(input_read(&b->input, s, b->model, err));
+	const char *other = template_other_field(&b->asking.template, "text");
+	if (b->input.format == INPUT_TEXT && other)
+		return evn_fail(err, EVN_ERR_USAGE,
+						"--template: {%s}: a text has only {text}; fields of other names come from a .jsonl file",
+						other);
+	return EVN_OK;
+}
+
+/* All that the records depend on, apart from the model, the input and the seed. Devices and shares are not among it:
+ * a run may be continued on others. */
+static uint64_t hash_settings(const settings *s, uint64_t h)
+{
+	const double numbers[] = {s->temp, s->top_p, s->min_p, s->repeat_penalty};
+	const int64_t counts[] = {s->top_k,        s->repeat_last_n, s->n_answer,       s->cut,
+							  s->piece_tokens, s->raw,           s->context,        s->activations,
+							  s->kv_cache,     s->messages,      s->system != NULL, (int64_t)s->labels.n};
+	h = evn_hash(h, numbers, sizeof numbers);
+	h = evn_hash(h, counts, sizeof counts);
+	h = evn_hash_str(h, s->template_text ? s->template_text : "");
+	h = evn_hash_str(h, s->system ? s->system : "");
+	for (size_t i = 0; i < s->labels.n; i++)
+		h = evn_hash_str(h, s->labels.items[i]);
+	return h;
+}
+
+static evn_status open_journal(batch *b, evn_error *err)
+{
+	const settings *s = b->settings;
+	evn_random clock = {evn_now_ns() ^ (uint64_t)time(NULL) << 32};
+	journal_head head = {
+		.settings = hash_settings(s, evn_hash_str(EVN_HASH_START, "evener batch")),
+		.input = evn_hash(EVN_HASH_START, b->input.data, b->input.bytes),
+		.n_pieces = b->input.n,
+		.seed = s->seed,
+		.fresh_seed = (int64_t)(evn_random_bits(&clock) >> 12),
+		.began = time(NULL),
+	};
+	EVN_TRY(evn_model_identity(b->model, &head.model, err));
+	b->journal_path = evn_format("%s.part", s->output_path);
+	if (!b->journal_path)
+		return evn_fail_memory(err, "a path", 0);
+	EVN_TRY(journal_open(&b->journal, b->journal_path, &head, s->restart, err));
+	b->n_resumed = journal_count(b->journal);
+	if (b->n_resumed > 0)
+		console_note("resuming: %zu of %zu pieces are known from an unfinished run (%s)", b->n_resumed, b->input.n,
+					 b->journal_path);
+	else
+		console_note("%s: %zu piece%s", b->input.name, b->input.n, b->input.n == 1 ? "" : "s");
+	return EVN_OK;
+}
+
+/* ---- doing it ---------------------------------------------------------------------------------------------------
+ */
+
+static evn_status compute(batch *b, evn_error *err)
+{
+	const evn_options o = settings_engine_options(b->settings);
+	workshop shop = {
+		.settings = b->settings,
+		.model = b->model,
+		.input = &b->input,
+		.asking = &b->asking,
+		.seed = journal_get_head(b->journal)->seed,
+	};
+	evn_status status = evn_engine_open(&b->engine, b->model, &o, err);
+	console_progress_end();
+	if (status != EVN_OK)
+		return status;
+	interrupt_saves();
+	double began = evn_now_s();
+	status = run_pieces(&shop, b->engine, b->journal, &b->stats, err);
+	b->seconds = evn_now_s() - began;
+	return status;
+}
+
+/* ---- what was done ----------------------------------------------------------------------------------------------
+ */
+
+static double per_second(uint64_t n, double seconds) { return n > 0 && seconds > 0 ? (double)n / seconds : NAN; }
+
+static size_t n_ranks(const batch *b) { return b->engine ? evn_engine_plan(b->engine)->n_ranks : 0; }
+
+static void note_stats(const batch *b)
+{
+	const evn_scheduler_stats *s = &b->stats;
+	size_t n = b->input.n - b->n_resumed;
+	char pace[64] = "";
+	if (s->tokens > 0)
+		snprintf(pace, sizeof pace, ", %.1f tokens/s in answers", per_second(s->tokens, b->seconds));
+	if (b->engine)
+		console_note("%zu piece%s in %.1f s%s; prompts %llu tokens, %llu more from the cache; %.1f rows a step", n,
+					 n == 1 ? "" : "s", b->seconds, pace, (unsigned long long)s->prompt_tokens,
+					 (unsigned long long)s->cached_tokens, s->steps ? (double)s->rows / (double)s->steps : 0);
+	for (size_t i = 0; i < n_ranks(b); i++) {
+		const evn_plan_rank *r = &evn_engine_plan(b->engine)->ranks[i];
+		console_note("%s: share %.1f %%, busy %.2f s, waited %.2f s, %.1f GB/s", r->device, 100 * r->share_decode,
+					 s->ranks[i].busy_s, s->ranks[i].wait_s, s->ranks[i].gbs);
+	}
+}
+
+static evn_status print_summary(const batch *b, bool finished, evn_error *err)
+{
+	const evn_scheduler_stats *s = &b->stats;
+	json_t *ranks = json_array();
+	for (size_t i = 0; i < n_ranks(b); i++) {
+		const evn_plan_rank *r = &evn_engine_plan(b->engine)->ranks[i];
+		json_push(&ranks, json_pack("{s:o, s:o, s:o, s:o, s:o}", "device", json_text(r->device), "share",
+									json_number(r->share_decode), "busy_s", json_number(s->ranks[i].busy_s), "wait_s",
+									json_number(s->ranks[i].wait_s), "gbs", json_number(s->ranks[i].gbs)));
+	}
+	return json_print(json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "finish",
+								finished ? "done" : "interrupted", "output", json_text(b->settings->output_path),
+								"pieces", (json_int_t)b->input.n, "resumed", (json_int_t)b->n_resumed, "done",
+								(json_int_t)journal_count(b->journal), "failed", (json_int_t)b->failures.n_failed,
+								"prompt_tokens", (json_int_t)s->prompt_tokens, "cached_tokens",
+								(json_int_t)s->cached_tokens, "tokens", (json_int_t)s->tokens, "tok_s",
+								json_number(per_second(s->tokens, b->seconds)), "rows_per_step",
+								json_number(s->steps ? (double)s->rows / (double)s->steps : (double)NAN), "seconds",
+								json_number(b->seconds), "ranks", ranks),
+					  err);
+}
+
+/* Writes the output; only then are the finished pieces not needed any more. */
+static evn_status finish(batch *b, evn_error *err)
+{
+	EVN_TRY(output_write(b->settings->output_path, &b->input, b->journal, &b->failures, err));
+	note_stats(b);
+	if (b->settings->json)
+		EVN_TRY(print_summary(b, true, err));
+	journal_remove(b->journal);
+	b->journal = NULL;
+	if (b->failures.n_failed == 0)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%zu of %zu pieces failed; the first is piece %zu (%s, line %zu): %s",
+					b->failures.n_failed, b->input.n, b->failures.first, b->input.name,
+					input_line(&b->input, b->failures.first), b->failures.why);
+}
+
+evn_status cmd_batch(const invocation *in, evn_error *err)
+{
+	batch b = {.settings = &in->settings};
+	evn_status status = read_work(&b, err);
+	if (status == EVN_OK)
+		status = open_journal(&b, err);
+	if (status == EVN_OK && b.n_resumed < b.input.n)
+		status = compute(&b, err);
+	if (status == EVN_OK)
+		status = finish(&b, err);
+	else if (status == EVN_ERR_CANCELLED && interrupted() && b.settings->json && b.journal)
+		print_summary(&b, false, NULL);
+	journal_close(b.journal);
+	evn_engine_close(b.engine);
+	input_free(&b.input);
+	template_free(&b.asking.template);
+	evn_model_close(b.model);
+	free(b.journal_path);
+	return status;
+}
