@@ -6,8 +6,8 @@
  *
  * The ids of a request do not depend on the other requests: its logits have the same bits alone and among others.
  *
- * The functions may be called from any thread. Free the scheduler before its engine. While a scheduler exists, no
- * other session should compute on its engine: steps would alternate. */
+ * The functions may be called from any thread. Free requests before their scheduler, and it before its engine. While
+ * a scheduler exists, no other session should compute on its engine: steps would alternate. */
 #ifndef EVENER_REQUESTS_H
 #define EVENER_REQUESTS_H
 
@@ -85,11 +85,14 @@ typedef struct evn_request evn_request;
 
 EVN_API evn_status evn_scheduler_create(evn_scheduler **out, evn_engine *e, const evn_scheduler_options *o,
 										evn_error *err);
-/* Ends all requests as cancelled and waits for the thread. Requests must still be freed, before the engine. */
+/* Ends all requests as cancelled and waits for their on_end. Nothing can be submitted any more. */
+EVN_API void evn_scheduler_stop(evn_scheduler *s);
+/* Stops it. Its requests must have been freed; stop it first if some still run. */
 EVN_API void evn_scheduler_free(evn_scheduler *s);
 
 /* EVN_ERR_LIMIT if the queue is full, or if prompt and one token do not fit into the context or the pool.
- * EVN_ERR_USAGE for an empty prompt, an id outside the vocabulary, or sampling options out of range. */
+ * EVN_ERR_USAGE for an empty prompt, an id outside the vocabulary, or sampling options out of range.
+ * EVN_ERR_CANCELLED if the scheduler was stopped. */
 EVN_API evn_status evn_request_submit(evn_request **out, evn_scheduler *s, const evn_request_options *o,
 									  evn_error *err);
 EVN_API void evn_request_cancel(evn_request *r);             /* ends at the next step boundary; on_end follows */

@@ -379,35 +379,50 @@ evn_status evn_scheduler_create(evn_scheduler **out, evn_engine *e, const evn_sc
 	return EVN_OK;
 }
 
+void evn_scheduler_stop(evn_scheduler *s)
+{
+	pthread_mutex_lock(&s->lock);
+	const bool first = !atomic_exchange(&s->stop, true);
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	if (first)
+		pthread_join(s->thread, NULL);
+}
+
 void evn_scheduler_free(evn_scheduler *s)
 {
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->lock);
-	atomic_store(&s->stop, true);
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->thread, NULL);
+	evn_scheduler_stop(s);
 	free_parts(s);
 }
 
 /* ---- what other threads call ----------------------------------------------------------------------------------- */
 
+/* The lock is held. */
+static evn_status check_open(const evn_scheduler *s, evn_error *err)
+{
+	const uint32_t n_waiting = s->n_alive > s->stats.n_running ? s->n_alive - s->stats.n_running : 0;
+	if (atomic_load(&s->stop))
+		return evn_fail(err, EVN_ERR_CANCELLED, "the scheduler was stopped");
+	if (n_waiting >= s->max_waiting)
+		return evn_fail(err, EVN_ERR_LIMIT, "%u requests wait already, no more than %u may", n_waiting,
+						s->max_waiting);
+	return EVN_OK;
+}
+
 static evn_status enqueue(evn_scheduler *s, evn_request *r, evn_error *err)
 {
 	pthread_mutex_lock(&s->lock);
-	const uint32_t n_waiting = s->n_alive - s->stats.n_running;
-	const bool full = s->n_alive > s->stats.n_running && n_waiting >= s->max_waiting;
-	if (!full) {
+	const evn_status status = check_open(s, err);
+	if (status == EVN_OK) {
 		*s->last_arrival = r;
 		s->last_arrival = &r->next;
 		s->n_alive++;
 		pthread_cond_broadcast(&s->changed);
 	}
 	pthread_mutex_unlock(&s->lock);
-	return full ? evn_fail(err, EVN_ERR_LIMIT, "%u requests wait already, no more than %u may", n_waiting,
-						   s->max_waiting)
-				: EVN_OK;
+	return status;
 }
 
 evn_status evn_request_submit(evn_request **out, evn_scheduler *s, const evn_request_options *o, evn_error *err)

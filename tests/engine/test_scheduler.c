@@ -257,9 +257,12 @@ static void test_ends(void **state)
 
 	make_speaker(&s[2], NULL, 2);
 	submit(scheduler, &s[2], 0);
-	evn_scheduler_free(scheduler);
+	evn_scheduler_stop(scheduler);
 	assert_int_equal(evn_request_wait(s[2].request).end, EVN_END_CANCELLED);
 	evn_request_free(s[2].request);
+	o = options_of(&s[2]);
+	assert_int_equal(evn_request_submit(&s[2].request, scheduler, &o, &err), EVN_ERR_CANCELLED);
+	evn_scheduler_free(scheduler);
 }
 
 static void refuse(evn_scheduler *s, const evn_request_options *o, evn_status status, const char *text)
