@@ -41,14 +41,18 @@ def _source():
     return source
 
 
-def _build(name, extra):
-    """The program llama-bench of this build. It is built if it is not there."""
+def _build(name, extra, target="llama-bench"):
+    """A program of this build. It is built if it is not there."""
     folder = os.path.join(FOLDER, name)
-    program = os.path.join(folder, "bin", "llama-bench")
+    program = os.path.join(folder, "bin", target)
     if not os.path.exists(program):
         _step("peer configure " + name, ["cmake", "-S", _source(), "-B", folder, *CONFIGURE, *extra])
-        _step("peer build " + name, ["cmake", "--build", folder, "-j", str(os.cpu_count()), "--target", "llama-bench"])
+        _step(f"peer build {name} {target}", ["cmake", "--build", folder, "-j", str(os.cpu_count()), "--target", target])
     return program
+
+
+def server_program():
+    return _build("native", [], "llama-server")
 
 
 class Peer:
