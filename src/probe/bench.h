@@ -9,7 +9,7 @@
 #include "probe/training_products.h"
 #include "proof/proof.h"
 
-#define MAX_MATRICES 64u
+#define MAX_MATRICES 128u
 #define PROMPT_TOKENS 128u
 #define REDUCE_FLOATS 2048u /* of an all-reduce that is timed: a token's, of a usual model */
 
