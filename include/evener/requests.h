@@ -103,7 +103,7 @@ typedef struct {
 	uint32_t n_running, n_waiting;
 	uint32_t n_blocks, n_used, n_cached; /* cache blocks of 64 positions: all, in use, free with known content */
 	uint64_t steps, rows, put_off;       /* since the beginning; rows / steps: how many share a step */
-	uint64_t prompt_tokens, cached_tokens, tokens; /* computed for prompts, found in the cache, drawn by ended ones */
+	uint64_t prompt_tokens, cached_tokens, tokens; /* computed for prompts, found in the cache, drawn */
 	uint64_t ended[EVN_END_FAILED + 1];
 	double prompt_s, decode_s;           /* time of steps with prompt rows, and of the others */
 	evn_rank_stats ranks[EVN_MAX_RANKS]; /* since the scheduler was created */

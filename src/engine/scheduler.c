@@ -80,7 +80,6 @@ static void finish(evn_scheduler *s, evn_request *r, evn_request_end end)
 	pthread_mutex_lock(&s->lock);
 	r->ended = true;
 	s->n_alive--;
-	s->stats.tokens += r->n_tokens;
 	s->stats.ended[end]++;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
@@ -206,10 +205,14 @@ static void use_logits(evn_scheduler *s, const output *o, const float *logits)
 {
 	bool ended;
 	evn_request *r = o->request;
-	if (o->position + 1 < r->job.n_ids)
+	if (o->position + 1 < r->job.n_ids) {
 		evn_request_score(r, o->position + 1, logits, vocab_of(s));
-	else if (evn_request_draw(r, s->e->model, logits, s->e->prepared.limits.n_ctx, &ended, &r->result.error) !=
-			 EVN_OK)
+		return;
+	}
+	pthread_mutex_lock(&s->lock);
+	s->stats.tokens += !r->o.only_score; /* before the event: who hears of it may ask */
+	pthread_mutex_unlock(&s->lock);
+	if (evn_request_draw(r, s->e->model, logits, s->e->prepared.limits.n_ctx, &ended, &r->result.error) != EVN_OK)
 		finish(s, r, EVN_END_FAILED); /* with the error that the draw has left */
 	else if (ended)
 		finish(s, r, r->result.end);
