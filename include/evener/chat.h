@@ -25,6 +25,9 @@ typedef struct {
 EVN_API evn_status evn_chat_prompt(const evn_model *m, const char *messages_json, const evn_chat_options *o,
 								   int32_t **ids, size_t *n_ids, char **text, evn_error *err);
 
+/* Whether the text of a prompt opens reasoning: it ends in <think>. */
+EVN_API bool evn_chat_opens_reasoning(const char *text);
+
 /* An answer as it comes: ids in, text out, always whole characters. Text in which a stop string may begin is held
  * back. Reasoning between <think> and </think> at the beginning is told apart from content. */
 typedef struct {

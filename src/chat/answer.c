@@ -69,8 +69,8 @@ static evn_status prepare(evn_answer *a, const evn_model *m, const evn_answer_op
 	EVN_TRY(evn_text_stream_create(&a->stream, m, err));
 	EVN_TRY(copy_stops(a, o, &longest, err));
 	const evn_tokenizer *t = evn_model_tokenizer(m, err);
-	a->opening = evn_tokenizer_find(t, OPENING);
-	a->closing = evn_tokenizer_find(t, CLOSING);
+	a->opening = o->reasoning_apart ? evn_tokenizer_find(t, OPENING) : -1;
+	a->closing = o->reasoning_apart ? evn_tokenizer_find(t, CLOSING) : -1;
 	if (!o->reasoning_apart)
 		a->place = IN_CONTENT;
 	else if (o->starts_reasoning)

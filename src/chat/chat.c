@@ -138,6 +138,15 @@ static evn_status render(conversation *c, const char *messages_json, evn_rendere
 	return render_messages(c, messages_json, true, &n_parsed, out, NULL) == EVN_OK ? EVN_OK : status;
 }
 
+bool evn_chat_opens_reasoning(const char *text)
+{
+	static const char tag[] = "<think>";
+	size_t n = strlen(text);
+	while (n > 0 && (text[n - 1] == ' ' || (text[n - 1] >= '\t' && text[n - 1] <= '\r')))
+		n--;
+	return n >= strlen(tag) && memcmp(text + n - strlen(tag), tag, strlen(tag)) == 0;
+}
+
 evn_status evn_chat_prompt(const evn_model *m, const char *messages_json, const evn_chat_options *o, int32_t **ids,
 						   size_t *n_ids, char **text, evn_error *err)
 {

@@ -21,11 +21,12 @@ enum {
 	CMD_SCORE = 1 << 10,
 	CMD_SERVE = 1 << 12,
 	CMD_BATCH = 1 << 13,
+	CMD_CHAT = 1 << 14,
 	/* need a model and devices */
-	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE,
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE,
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
-	CMD_ALL = (1 << 14) - 1,
+	CMD_ALL = (1 << 15) - 1,
 };
 
 typedef struct {
@@ -50,6 +51,7 @@ evn_status cmd_devices(const invocation *in, evn_error *err);
 evn_status cmd_plan(const invocation *in, evn_error *err);
 evn_status cmd_run(const invocation *in, evn_error *err);
 evn_status cmd_batch(const invocation *in, evn_error *err);
+evn_status cmd_chat(const invocation *in, evn_error *err);
 evn_status cmd_logits(const invocation *in, evn_error *err);
 evn_status cmd_serve(const invocation *in, evn_error *err);
 evn_status cmd_score(const invocation *in, evn_error *err);

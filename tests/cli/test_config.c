@@ -1,5 +1,6 @@
 /* test_config.c - config files: what a good file sets. Each kind of bad file gives one line that begins with
  * file:line:column and names the culprit. */
+#include "cli/cli.h"
 #include "cli/config/config.h"
 #include "cli/batch/cut.h"
 #include "cli/cli.h"
@@ -92,6 +93,34 @@ static void test_everything(void **state)
 	assert_string_equal(s.labels.items[2], "a, b");
 	config_free(&c);
 	settings_free(&s);
+}
+
+static void test_lists_of_texts(void **state)
+{
+	(void)state;
+	static const char yaml[] = "version: 1\nmodel: {path: a.gguf}\nsample: {stop: [\"a, b\", \"\\n\"]}\n"
+							   "chat: {template: t.jinja}\nrun: {chat: true}\n";
+	settings s;
+	config c;
+	evn_error err = {0};
+	assert_int_equal(load_bytes(yaml, strlen(yaml), &c, &s, &err), EVN_OK);
+	assert_int_equal(s.stops.n, 2);
+	assert_string_equal(s.stops.items[0], "a, b");
+	assert_string_equal(s.stops.items[1], "\n");
+	assert_string_equal(s.chat_template, "/tmp/t.jinja");
+	assert_true(s.chat);
+	char *argv[] = {"run", "--stop", "x", "--stop", "y", NULL};
+	command_line line;
+	assert_int_equal(command_line_read(&line, 5, argv, CMD_RUN, &err), EVN_OK);
+	assert_int_equal(command_line_apply(&line, &s, &err), EVN_OK);
+	assert_int_equal(s.stops.n, 2); /* in place of the config's */
+	assert_string_equal(s.stops.items[1], "y");
+	config_free(&c);
+	settings_free(&s);
+	expect_problem("version: 1\nsample: {stop: x}\n", ":2:16: sample.stop: expected a list, found one value");
+	expect_problem("version: 1\nsample: {stop: [a, \"\"]}\n", ":2:20: sample.stop[1]: must not be empty");
+	expect_problem("version: 1\nsample: {stop: [1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7]}\n",
+				   ":2:16: sample.stop: expected 0 to 16 entries");
 }
 
 static void test_flags_win(void **state)
@@ -327,6 +356,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_lists_of_texts),
 		cmocka_unit_test(test_flags_win),
 		cmocka_unit_test(test_labels_of_a_flag_win),
 		cmocka_unit_test(test_bad_labels),

@@ -75,8 +75,14 @@ evn_status cmd_logits(const invocation *in, evn_error *err)
 	size_t n = 0;
 	bool drawn = !s->ids && s->n_random_ids > 0 && !s->prompt && !s->prompt_file;
 	evn_status status = s->ids ? parse_ids(s->ids, &ids, &n, err) : EVN_OK;
-	if (status == EVN_OK)
-		status = s->ids || drawn ? loaded_open(&l, s, err) : loaded_open_with_prompt(&l, s, &ids, &n, err);
+	if (status == EVN_OK && (s->ids || drawn)) {
+		status = loaded_open(&l, s, err);
+	} else if (status == EVN_OK) {
+		talk_prompt prompt;
+		status = loaded_open_with_prompt(&l, s, &prompt, err);
+		ids = prompt.ids;
+		n = prompt.n;
+	}
 	if (status == EVN_OK && drawn)
 		status = draw_ids(&l, s, &ids, &n, err);
 	if (status == EVN_OK)

@@ -5,6 +5,7 @@
 #include "cli/show/console.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static evn_status open_model(loaded *l, const settings *s, evn_error *err)
 {
@@ -39,28 +40,48 @@ static evn_status check_fits(size_t n_ids, uint32_t context, evn_error *err)
 	return evn_fail(err, EVN_ERR_LIMIT, "%zu tokens do not fit into the context of %u (-c)", n_ids, context);
 }
 
-static evn_status make_ids(const loaded *l, const settings *s, const char *text, size_t bytes, int32_t **ids,
-						   size_t *n, evn_error *err)
+/* The ids of a conversation with one message of the user. */
+static evn_status ask(const loaded *l, const settings *s, const char *text, size_t bytes, talk_prompt *out,
+					  evn_error *err)
 {
-	evn_status status = evn_tokenize(l->model, text, bytes, true, true, ids, n, err);
+	talk t;
+	json_t *messages = json_array();
+	evn_status status = talk_open(&t, s, err);
+	if (status == EVN_OK && s->chat_system)
+		status = talk_add(messages, "system", s->chat_system, strlen(s->chat_system), err);
+	if (status == EVN_OK)
+		status = talk_add(messages, "user", text, bytes, err);
+	if (status == EVN_OK)
+		status = talk_make_prompt(out, &t, l->model, messages, err);
+	json_decref(messages);
+	talk_close(&t);
+	return status;
+}
+
+static evn_status make_ids(const loaded *l, const settings *s, const char *text, size_t bytes, talk_prompt *out,
+						   evn_error *err)
+{
+	evn_status status = s->chat ? ask(l, s, text, bytes, out, err)
+								: evn_tokenize(l->model, text, bytes, true, true, &out->ids, &out->n, err);
 	if (status != EVN_OK)
 		return status;
-	if (*n == 0)
+	if (out->n == 0)
 		return evn_fail(err, EVN_ERR_USAGE, "the prompt is empty, and this model does not begin texts with a token%s",
 						s->prompt || s->prompt_file ? "" : "; give -p TEXT, -f FILE or pipe one in");
 	uint32_t context = s->context ? (uint32_t)s->context : l->info.n_ctx_train;
-	return context ? check_fits(*n, context, err) : EVN_OK; /* 0: a model that no engine runs */
+	return context ? check_fits(out->n, context, err) : EVN_OK; /* 0: a model that no engine runs */
 }
 
-evn_status loaded_open_with_prompt(loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err)
+evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *out, evn_error *err)
 {
 	char *text = NULL;
 	size_t bytes = 0;
+	*out = (talk_prompt){0};
 	evn_status status = prompt_read(s, true, &text, &bytes, err);
 	if (status == EVN_OK)
 		status = open_model(l, s, err);
 	if (status == EVN_OK)
-		status = make_ids(l, s, text, bytes, ids, n, err);
+		status = make_ids(l, s, text, bytes, out, err);
 	free(text);
 	return status == EVN_OK ? open_engine(l, s, err) : status;
 }

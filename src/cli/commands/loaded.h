@@ -2,6 +2,7 @@
 #ifndef EVN_CLI_LOADED_H
 #define EVN_CLI_LOADED_H
 
+#include "cli/chat/talk.h"
 #include "cli/config/settings.h"
 
 typedef struct {
@@ -14,9 +15,9 @@ typedef struct {
 
 evn_status loaded_open(loaded *l, const settings *s, evn_error *err); /* close it even if this fails */
 void loaded_close(loaded *l);
-/* Also reads the prompt and returns its ids, malloc'd. What is wrong with it is found before a device is touched. Adds
- * BOS where the model asks for it, and parses special tokens. A prompt without ids is an error. */
-evn_status loaded_open_with_prompt(loaded *l, const settings *s, int32_t **ids, size_t *n, evn_error *err);
+/* Also reads the prompt. What is wrong with it is found before a device is touched. Adds BOS where the model asks for
+ * it, and parses special tokens; with --chat the text is a message instead. A prompt without ids is an error. */
+evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *out, evn_error *err);
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err); /* into the context */
 
 #endif

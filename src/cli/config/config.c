@@ -130,8 +130,10 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 		return fail_at_entry(y, yaml_find(y, t->path), true, err);
 	case CYAML_ERR_SEQUENCE_ENTRIES_MIN:
 	case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
-		evn_fail(err, EVN_ERR_USAGE, "devices: expected 1 to %d entries", EVN_MAX_RANKS);
-		return fail_at_entry(y, yaml_find(y, "devices"), true, err);
+		t->path[strcspn(t->path, "[")] = 0;
+		evn_fail(err, EVN_ERR_USAGE, "%s: expected %d to %d entries", t->path, strcmp(t->path, "devices") == 0,
+				 strcmp(t->path, "devices") == 0 ? EVN_MAX_RANKS : MAX_REPEATED);
+		return fail_at_entry(y, yaml_find(y, t->path), true, err);
 	default:
 		evn_fail(err, EVN_ERR_USAGE, "%s%s%s", t->path, *t->path ? ": " : "",
 				 *t->reason ? t->reason : cyaml_strerror(code));
@@ -166,8 +168,8 @@ static evn_status place(const char **path, char **owned, const char *file, evn_e
 
 static evn_status place_paths(settings *s, const char *file, evn_error *err)
 {
-	const char **const paths[] = {&s->model_path, &s->data_path, &s->output_path,
-								  &s->image_path, &s->lora,      &s->api_key_file};
+	const char **const paths[] = {&s->model_path, &s->data_path,    &s->output_path,  &s->image_path,
+								  &s->lora,       &s->api_key_file, &s->chat_template};
 	evn_status status = EVN_OK;
 	for (size_t i = 0; i < sizeof paths / sizeof *paths && status == EVN_OK; i++)
 		status = place(paths[i], &s->owned_paths[i], file, err);
@@ -181,22 +183,47 @@ static char *text_at(const void *base, const cyaml_schema_field_t *f)
 	return text;
 }
 
+/* The value of a key, or one of the values of a list. */
+static evn_status apply_value(const option *o, const char *text, const char *path, const yaml_entries *y, settings *s,
+							  evn_error *err)
+{
+	if (option_set(o, text, s, err) == EVN_OK)
+		return EVN_OK;
+	evn_fail_within(err, "%s", path);
+	return fail_at_entry(y, yaml_find(y, path), true, err);
+}
+
+static evn_status apply_list(const void *base, const cyaml_schema_field_t *f, const char *key, const yaml_entries *y,
+							 settings *s, evn_error *err)
+{
+	const option *o = option_by_key(key);
+	char **texts, path[2 * YAML_MAX_KEY + 32];
+	uint32_t n;
+	memcpy(&texts, (const char *)base + f->data_offset, sizeof texts);
+	memcpy(&n, (const char *)base + f->count_offset, sizeof n);
+	evn_status status = EVN_OK;
+	for (uint32_t i = 0; o && texts && i < n && status == EVN_OK; i++) {
+		snprintf(path, sizeof path, "%s[%u]", key, i);
+		status = apply_value(o, texts[i], path, y, s, err);
+	}
+	return status;
+}
+
 static evn_status apply_section(const config_values *v, const cyaml_schema_field_t *section, const yaml_entries *y,
 								settings *s, evn_error *err)
 {
-	for (const cyaml_schema_field_t *f = section->value.mapping.fields; f->key; f++) {
-		if (f->value.type != CYAML_STRING)
-			continue; /* the labels */
-		const char *text = text_at((const char *)v + section->data_offset, f);
+	const void *base = (const char *)v + section->data_offset;
+	evn_status status = EVN_OK;
+	for (const cyaml_schema_field_t *f = section->value.mapping.fields; f->key && status == EVN_OK; f++) {
 		char path[2 * YAML_MAX_KEY + 2];
 		snprintf(path, sizeof path, "%s.%s", section->key, f->key);
 		const option *o = option_by_key(path);
-		if (!text || !o || option_set(o, text, s, err) == EVN_OK)
-			continue;
-		evn_fail_within(err, "%s", path);
-		return fail_at_entry(y, yaml_find(y, path), true, err);
+		if (o && o->kind == OPTION_REPEATED)
+			status = apply_list(base, f, path, y, s, err);
+		else if (o && f->value.type == CYAML_STRING && text_at(base, f))
+			status = apply_value(o, text_at(base, f), path, y, s, err);
 	}
-	return EVN_OK;
+	return status;
 }
 
 static evn_status device_failed(const yaml_entries *y, size_t i, const char *key, evn_error *err)

@@ -26,11 +26,17 @@ typedef struct {
 
 typedef struct {
 	char *temp, *top_k, *top_p, *min_p, *repeat_penalty, *repeat_last_n, *seed;
+	char **stop;
+	uint32_t n_stop;
 } config_sample;
 
 typedef struct {
-	char *prompt, *n, *ignore_eos;
+	char *prompt, *n, *ignore_eos, *chat;
 } config_run;
+
+typedef struct {
+	char *system, *template, *variables;
+} config_chat;
 
 typedef struct {
 	char *host, *port, *api_key_file, *cors, *name, *max_body, *max_connections, *request_time;
@@ -65,6 +71,7 @@ typedef struct {
 	config_compute compute;
 	config_sample sample;
 	config_run run;
+	config_chat chat;
 	config_serve serve;
 	config_batch batch;
 	config_logits logits;

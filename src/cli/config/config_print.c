@@ -44,6 +44,8 @@ static json_t *value_schema(const option *o)
 	case OPTION_MEMORY:
 		return json_pack("{s:s, s:s, s:s}", "type", "string", "pattern", "^[0-9.]+ *(%|[kKMGT]?B|[KMGT]iB)$",
 						 "default", "90%");
+	case OPTION_REPEATED:
+		return json_pack("{s:s, s:{s:s}, s:i}", "type", "array", "items", "type", "string", "maxItems", MAX_REPEATED);
 	case OPTION_TEXT:
 		return json_pack("{s:s}", "type", "string");
 	}
@@ -120,7 +122,7 @@ static void write_section(const cyaml_schema_field_t *section)
 		const char *value = o->initial ? o->initial : o->kind == OPTION_FLAG ? "false" : NULL;
 		if (strcmp(key, "model.path") == 0)
 			value = "model.gguf";
-		const char *empty = o->kind == OPTION_TEXTS ? "[]" : "\"\"";
+		const char *empty = o->kind == OPTION_TEXTS || o->kind == OPTION_REPEATED ? "[]" : "\"\"";
 		printf("  %s%s: %s  # %s\n", value ? "" : "# ", f->key, value ? value : empty, o->help);
 	}
 }

@@ -44,17 +44,32 @@ static const cyaml_schema_field_t compute_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_value_t text_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
+
+/* The member n_NAME counts them. */
+#define TEXTS(type, member)                                                                                          \
+	CYAML_FIELD_SEQUENCE_COUNT(#member, OPTIONAL, type, member, n_##member, &text_schema, 0, MAX_REPEATED)
+
 static const cyaml_schema_field_t sample_fields[] = {
 	TEXT(config_sample, temp),           TEXT(config_sample, top_k),
 	TEXT(config_sample, top_p),          TEXT(config_sample, min_p),
 	TEXT(config_sample, repeat_penalty), TEXT(config_sample, repeat_last_n),
-	TEXT(config_sample, seed),           CYAML_FIELD_END,
+	TEXT(config_sample, seed),           TEXTS(config_sample, stop),
+	CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t run_fields[] = {
 	TEXT(config_run, prompt),
 	TEXT(config_run, n),
 	TEXT(config_run, ignore_eos),
+	TEXT(config_run, chat),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t chat_fields[] = {
+	TEXT(config_chat, system),
+	TEXT(config_chat, template),
+	TEXT(config_chat, variables),
 	CYAML_FIELD_END,
 };
 
@@ -69,8 +84,6 @@ static const cyaml_schema_field_t serve_fields[] = {
 	TEXT(config_serve, request_time),
 	CYAML_FIELD_END,
 };
-
-static const cyaml_schema_value_t text_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
 
 static const cyaml_schema_field_t batch_fields[] = {
 	TEXT(config_batch, cut),
@@ -128,6 +141,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	SECTION(compute),
 	SECTION(sample),
 	SECTION(run),
+	SECTION(chat),
 	SECTION(serve),
 	SECTION(batch),
 	SECTION(logits),
@@ -153,6 +167,7 @@ const char *config_section_help(const char *section)
 		{"lora", "fine-tuning by low-rank additions; the model stays as it is"},
 		{"run", "what `evener run` does unless flags say otherwise"},
 		{"serve", "how `evener serve` is reached, and its limits; paths are relative to this file"},
+		{"chat", "how messages become a prompt, in `evener chat` and `evener run --chat`"},
 		{"batch", "what `evener batch` makes of its input unless flags say otherwise"},
 		{"logits", "what `evener logits` does unless flags say otherwise"},
 	};

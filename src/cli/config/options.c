@@ -18,7 +18,8 @@ static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", 
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
-#define SAMPLE_COMMANDS (CMD_RUN | CMD_BATCH | CMD_SERVE)
+#define CHAT_COMMANDS (CMD_RUN | CMD_CHAT)
+#define SAMPLE_COMMANDS (CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE)
 #define JSON_COMMANDS (CMD_ALL & ~(CMD_CONFIG | CMD_SERVE))
 #define CONTEXT_MAX 16777216
 #define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the end of the range is kept as a double */
@@ -92,8 +93,18 @@ const option options[] = {
 	 NULL, "also print the log-probability of each token"},
 	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
 	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
-	{"predict", 'n', OPTION_INT, CMD_RUN, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
-	 "N", "tokens to generate; -1 = until end of generation or context"},
+	{"chat", 0, OPTION_FLAG, CMD_RUN, "run.chat", FIELD(chat), NULL, 0, 0, NULL,
+	 NULL, "the prompt is a question, which the model answers by its chat template"},
+	{"system", 0, OPTION_TEXT, CHAT_COMMANDS, "chat.system", FIELD(chat_system), NULL, 0, 0, NULL,
+	 "TEXT", "a system message before the conversation; run: with --chat"},
+	{"chat-template", 0, OPTION_TEXT, CHAT_COMMANDS, "chat.template", FIELD(chat_template), NULL, 0, 0, NULL,
+	 "FILE", "a chat template (Jinja2) in place of the model's own"},
+	{"chat-variables", 0, OPTION_TEXT, CHAT_COMMANDS, "chat.variables", FIELD(chat_variables), NULL, 0, 0, NULL,
+	 "JSON", "more variables of the chat template, such as {\"enable_thinking\": false}"},
+	{"predict", 'n', OPTION_INT, CHAT_COMMANDS, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
+	 "N", "tokens to generate, in a chat for each answer; -1 = until end of generation or context"},
+	{"stop", 0, OPTION_REPEATED, CHAT_COMMANDS, "sample.stop", FIELD(stops), NULL, 0, 0, NULL,
+	 "TEXT", "end the text before this one; may be given up to 16 times"},
 	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
 	 NULL, "never draw an end-of-generation token, so that the text goes on"},
 
@@ -226,6 +237,16 @@ const option *option_by_key(const char *key)
 	return NULL;
 }
 
+static evn_status add_text(const char *text, repeated_text *list, evn_error *err)
+{
+	if (!*text)
+		return evn_fail(err, EVN_ERR_USAGE, "must not be empty");
+	if (list->n == MAX_REPEATED)
+		return evn_fail(err, EVN_ERR_USAGE, "given more than %d times", MAX_REPEATED);
+	list->items[list->n++] = text;
+	return EVN_OK;
+}
+
 evn_status option_set(const option *o, const char *text, settings *s, evn_error *err)
 {
 	void *field = (char *)s + o->field;
@@ -251,6 +272,8 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 			return evn_fail(err, EVN_ERR_USAGE, "must not be empty");
 		*(const char **)field = text;
 		return EVN_OK;
+	case OPTION_REPEATED:
+		return add_text(text, field, err);
 	}
 	return evn_fail(err, EVN_ERR_USAGE, "cannot be set");
 }
@@ -343,6 +366,9 @@ evn_status command_line_apply(const command_line *line, settings *s, evn_error *
 {
 	const char *configured = s->prompt, *path = s->model_path, *architecture = s->architecture;
 	const char *data = s->data_path, *train_ids = s->train_ids;
+	for (size_t i = 0; i < line->n_flags; i++) /* the config's: flags win */
+		if (line->flags[i].option->kind == OPTION_REPEATED)
+			((repeated_text *)((char *)s + line->flags[i].option->field))->n = 0;
 	for (size_t i = 0; i < line->n_flags; i++) {
 		evn_status status = option_set(line->flags[i].option, line->flags[i].value, s, err);
 		if (status != EVN_OK)

@@ -32,6 +32,14 @@ typedef struct {
 	char *owned; /* malloc'd, what the items point into; NULL: they are borrowed */
 } text_list;
 
+#define MAX_REPEATED 16
+
+/* What a flag that may be given several times was given; borrowed. */
+typedef struct {
+	const char *items[MAX_REPEATED];
+	size_t n;
+} repeated_text;
+
 evn_status parse_int(const char *text, int64_t min, int64_t max, int64_t *out, evn_error *err); /* decimal */
 evn_status parse_real(const char *text, double min, double max, double *out, evn_error *err);
 evn_status parse_time(const char *text, double min, double max, double *out, evn_error *err); /* 90s, 2min, 1h */

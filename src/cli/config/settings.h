@@ -20,7 +20,7 @@ typedef struct {
 	evn_device_rule rules[EVN_MAX_RANKS];
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
-	char *owned_list, *owned_paths[6]; /* strings that the rules and paths may point into */
+	char *owned_list, *owned_paths[7]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages; /* indices into the choices of the options */
 	bool measure;
@@ -32,6 +32,9 @@ typedef struct {
 	int64_t n_random_ids;
 	int64_t n_predict;
 	int64_t window, n_windows;
+	const char *chat_system, *chat_template, *chat_variables;
+	repeated_text stops;
+	bool chat;
 	bool ignore_eos, special, tensors, tokens;
 
 	int cut; /* a cut_units */
