@@ -110,20 +110,30 @@ evn_status config_json_schema(char **out, evn_error *err)
 	return *out ? EVN_OK : evn_fail_memory(err, "the JSON Schema", 0);
 }
 
+/* The value of a key in the starter; NULL: it has none, and its line is a comment. */
+static const char *starter_value(const char *section, const cyaml_schema_field_t *f, const option **o)
+{
+	char key[64];
+	snprintf(key, sizeof key, "%s.%s", section, f->key);
+	*o = option_by_key(key);
+	if (strcmp(key, "model.path") == 0)
+		return "model.gguf";
+	return !*o ? NULL : (*o)->initial ? (*o)->initial : (*o)->kind == OPTION_FLAG ? "false" : NULL;
+}
+
 static void write_section(const cyaml_schema_field_t *section)
 {
-	printf("\n# %s\n%s:\n", config_section_help(section->key), section->key);
+	const option *o;
+	bool any = false;
+	for (const cyaml_schema_field_t *f = section->value.mapping.fields; f->key; f++)
+		any |= starter_value(section->key, f, &o) != NULL;
+	printf("\n# %s\n%s%s:\n", config_section_help(section->key), any ? "" : "#", section->key);
 	for (const cyaml_schema_field_t *f = section->value.mapping.fields; f->key; f++) {
-		char key[64];
-		snprintf(key, sizeof key, "%s.%s", section->key, f->key);
-		const option *o = option_by_key(key);
+		const char *value = starter_value(section->key, f, &o);
 		if (!o)
 			continue;
-		const char *value = o->initial ? o->initial : o->kind == OPTION_FLAG ? "false" : NULL;
-		if (strcmp(key, "model.path") == 0)
-			value = "model.gguf";
 		const char *empty = o->kind == OPTION_TEXTS || o->kind == OPTION_REPEATED ? "[]" : "\"\"";
-		printf("  %s%s: %s  # %s\n", value ? "" : "# ", f->key, value ? value : empty, o->help);
+		printf("%s  %s: %s  # %s\n", value ? "" : "#", f->key, value ? value : empty, o->help);
 	}
 }
 
