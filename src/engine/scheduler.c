@@ -178,6 +178,17 @@ static void count_rank(evn_scheduler *s, uint32_t i, const bool *has)
 										 .gbs = busy > 0 ? (double)s->bytes_read[i] * 1e-9 / busy : 0};
 }
 
+/* What there is now. Both locks are held. */
+static void count_jobs(evn_scheduler *s)
+{
+	evn_scheduler_stats *t = &s->stats;
+	t->n_running = s->schedule.n_running;
+	t->n_waiting = s->schedule.n_jobs - s->schedule.n_running;
+	t->n_blocks = s->e->pool.n_blocks;
+	t->n_cached = evn_prefixes_unused(s->schedule.prefixes);
+	t->n_used = s->e->pool.n_blocks - s->e->pool.n_free - t->n_cached;
+}
+
 /* Brings the statistics up to date after a step. The engine's lock is held. */
 static void count(evn_scheduler *s, const evn_batch *b, double began)
 {
@@ -185,12 +196,8 @@ static void count(evn_scheduler *s, const evn_batch *b, double began)
 	const bool has[] = {[EVN_PROMPT] = b->spans[0].phase == EVN_PROMPT, [EVN_DECODE] = last->phase == EVN_DECODE};
 	pthread_mutex_lock(&s->lock);
 	evn_scheduler_stats *t = &s->stats;
-	t->n_running = s->schedule.n_running;
-	t->n_waiting = s->schedule.n_jobs - s->schedule.n_running;
+	count_jobs(s);
 	t->put_off = s->schedule.n_put_off;
-	t->n_blocks = s->e->pool.n_blocks;
-	t->n_cached = evn_prefixes_unused(s->schedule.prefixes);
-	t->n_used = s->e->pool.n_blocks - s->e->pool.n_free - t->n_cached;
 	t->steps++;
 	t->rows += b->n_rows;
 	for (uint32_t i = 0; i < b->n_spans; i++)
@@ -284,8 +291,10 @@ static void wait_for_blocks(void) { nanosleep(&(struct timespec){.tv_nsec = 1000
 
 static void wait_for_arrivals(evn_scheduler *s)
 {
+	pthread_mutex_lock(&s->e->lock);
 	pthread_mutex_lock(&s->lock);
-	s->stats.n_running = s->stats.n_waiting = 0;
+	count_jobs(s);
+	pthread_mutex_unlock(&s->e->lock);
 	while (!s->arrivals && !atomic_load(&s->stop))
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
@@ -472,7 +481,9 @@ void evn_request_free(evn_request *r)
 evn_scheduler_stats evn_scheduler_get_stats(evn_scheduler *s)
 {
 	pthread_mutex_lock(&s->lock);
-	const evn_scheduler_stats stats = s->stats;
+	evn_scheduler_stats stats = s->stats; /* as of the last step; requests have come and ended since */
+	stats.n_running = stats.n_running < s->n_alive ? stats.n_running : s->n_alive;
+	stats.n_waiting = s->n_alive - stats.n_running;
 	pthread_mutex_unlock(&s->lock);
 	return stats;
 }

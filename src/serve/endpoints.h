@@ -8,7 +8,11 @@ bool endpoint_health(exchange *x);
 bool endpoint_models(exchange *x);
 bool endpoint_model(exchange *x);
 bool endpoint_openapi(exchange *x);
+bool endpoint_metrics(exchange *x);
 bool endpoint_tokenize(exchange *x);
 bool endpoint_detokenize(exchange *x);
+bool endpoint_apply_template(exchange *x);
+bool endpoint_completions(exchange *x);
+bool endpoint_chat(exchange *x);
 
 #endif

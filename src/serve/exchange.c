@@ -1,4 +1,5 @@
 /* exchange.c - see exchange.h. */
+#include "serve/generate.h"
 #include "serve/server.h"
 
 #include <stdio.h>
@@ -23,6 +24,7 @@ exchange *exchange_create(server *s, struct MHD_Connection *http, const char *me
 static void destroy(exchange *x)
 {
 	server *s = x->server;
+	generation_free(x->generation);
 	buffer_free(&x->body);
 	free(x->reply.body);
 	pthread_mutex_destroy(&x->lock);
@@ -30,9 +32,14 @@ static void destroy(exchange *x)
 	atomic_fetch_sub(&s->n_exchanges, 1);
 }
 
+/* To free the scheduler's requests takes a moment in which their last callbacks return: that is a worker's time. */
 static void drop(exchange *x)
 {
-	if (atomic_fetch_sub(&x->references, 1) == 1)
+	if (atomic_fetch_sub(&x->references, 1) > 1)
+		return;
+	if (x->generation)
+		exchange_submit(x, &x->release, destroy);
+	else
 		destroy(x);
 }
 
@@ -68,8 +75,13 @@ void exchange_wake(exchange *x)
 void exchange_abandon(exchange *x, bool gone)
 {
 	pthread_mutex_lock(&x->lock);
+	bool news = gone ? !x->gone : !x->abandoned;
+	x->abandoned = true;
 	x->gone |= gone;
+	generation *g = x->generation;
 	pthread_mutex_unlock(&x->lock);
+	if (news && g)
+		generation_cancel(g);
 }
 
 void exchange_submit(exchange *x, job *j, void (*run)(exchange *x))

@@ -1,7 +1,7 @@
 /* exchange.h - one HTTP request and its answer, and who works on it.
  *
  * The HTTP thread makes it when the headers are there, and owns one reference until the connection is done with it.
- * Each job that waits for a worker has another. While others work, the connection
+ * Each job that waits for a worker and each request of the scheduler has another. While others work, the connection
  * is suspended; exchange_wake lets the HTTP thread go on. */
 #ifndef EVN_SERVE_EXCHANGE_H
 #define EVN_SERVE_EXCHANGE_H
@@ -39,6 +39,8 @@ typedef struct {
 
 typedef enum { EXCHANGE_READING, EXCHANGE_READY } exchange_state;
 
+typedef struct generation generation;
+
 struct exchange {
 	server *server;
 	struct MHD_Connection *http;
@@ -56,10 +58,12 @@ struct exchange {
 	void (*compose)(exchange *x); /* sets the reply once everybody has worked, in the HTTP thread; NULL: it is set */
 
 	pthread_mutex_t lock; /* of what follows */
-	bool suspended, gone; /* gone: nobody waits for the answer */
+	bool suspended;
+	bool abandoned, gone; /* no work is to begin for it; nor does anybody wait for the answer */
+	generation *generation;
 
 	atomic_uint references;
-	job begin;
+	job begin, more, release;
 };
 
 /* The reference is of the HTTP thread. NULL: out of memory. */

@@ -1,4 +1,5 @@
 /* http.c - libmicrohttpd's callbacks: takes a request in, has it run, and sends the reply. */
+#include "serve/generate.h"
 #include "serve/server.h"
 
 #include <inttypes.h>
@@ -180,20 +181,26 @@ static void run_as_work(exchange *x)
 	exchange_work_ends(x);
 }
 
+/* What can be refused only when the whole request is there. */
+static bool check_whole(const exchange *x, problem *p)
+{
+	if (atomic_load(&x->server->stopping))
+		return problem_set(p, 503, NULL, NULL, "the server is stopping");
+	if (x->too_large)
+		return problem_set(p, 413, NULL, NULL, "the body is larger than %" PRIu64 " bytes",
+						   x->server->options.max_body_bytes);
+	return !x->body.failed || problem_set(p, 500, NULL, NULL, "out of memory");
+}
+
 static enum MHD_Result dispatch(exchange *x)
 {
+	problem p = {0};
 	x->state = EXCHANGE_READY;
 	if (!x->route) { /* OPTIONS */
 		x->reply.status = 204;
 		return send_reply(x);
 	}
-	if (x->too_large || x->body.failed) {
-		problem p = {0};
-		if (x->too_large)
-			problem_set(&p, 413, NULL, NULL, "the body is larger than %" PRIu64 " bytes",
-						x->server->options.max_body_bytes);
-		else
-			problem_set(&p, 500, NULL, NULL, "out of memory");
+	if (!check_whole(x, &p)) {
 		reply_problem(&x->reply, &p);
 		return send_reply(x);
 	}
@@ -201,10 +208,10 @@ static enum MHD_Result dispatch(exchange *x)
 		x->route->run(x);
 		return send_reply(x);
 	}
+	exchange_work_begins(x);
 	pthread_mutex_lock(&x->lock);
 	exchange_suspend(x);
 	pthread_mutex_unlock(&x->lock);
-	exchange_work_begins(x);
 	exchange_submit(x, &x->begin, run_as_work);
 	return MHD_YES;
 }
@@ -234,6 +241,17 @@ enum MHD_Result http_handle(void *user, struct MHD_Connection *http, const char 
 	return dispatch(x);
 }
 
+static void log_answer(exchange *x, bool complete)
+{
+	char tokens[96] = "";
+	pthread_mutex_lock(&x->lock);
+	if (x->generation)
+		generation_describe(x->generation, tokens, sizeof tokens);
+	pthread_mutex_unlock(&x->lock);
+	evn_log(EVN_LOG_INFO, "%s %.100s: %u%s, %.3f s%s", x->method, x->path, x->reply.status,
+			complete ? "" : ", connection lost", (double)(evn_now_ns() - x->began_ns) * 1e-9, tokens);
+}
+
 void http_completed(void *user, struct MHD_Connection *http, void **request, enum MHD_RequestTerminationCode code)
 {
 	server *s = user;
@@ -244,9 +262,7 @@ void http_completed(void *user, struct MHD_Connection *http, void **request, enu
 		connection_answered(s, c);
 	if (!x)
 		return;
-	evn_log(EVN_LOG_INFO, "%s %.100s: %u%s, %.3f s", x->method, x->path, x->reply.status,
-			code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", connection lost",
-			(double)(evn_now_ns() - x->began_ns) * 1e-9);
+	log_answer(x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 	exchange_abandon(x, true);
 	exchange_release(x);
 }

@@ -11,6 +11,10 @@ static const route routes[] = {
 	{"GET", "/v1/models/", ROUTE_PREFIX, endpoint_model},
 	{"POST", "/tokenize", ROUTE_WORK, endpoint_tokenize},
 	{"POST", "/detokenize", ROUTE_WORK, endpoint_detokenize},
+	{"GET", "/metrics", 0, endpoint_metrics},
+	{"POST", "/apply-template", ROUTE_WORK, endpoint_apply_template},
+	{"POST", "/v1/completions", ROUTE_WORK, endpoint_completions},
+	{"POST", "/v1/chat/completions", ROUTE_WORK, endpoint_chat},
 };
 
 static bool matches(const route *r, const char *path)

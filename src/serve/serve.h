@@ -6,7 +6,7 @@
 #ifndef EVN_SERVE_H
 #define EVN_SERVE_H
 
-#include "evener.h"
+#include "evener/requests.h"
 
 typedef struct {
 	const char *host; /* an address or a name */
@@ -23,6 +23,8 @@ typedef struct {
 	const char *name;
 	evn_model *model;
 	evn_engine *engine;
+	evn_scheduler *scheduler;
+	evn_sample_options sampling; /* where a request says nothing */
 } serve_model;
 
 typedef struct server server;

@@ -4,6 +4,7 @@
 
 #include "serve/access.h"
 #include "serve/exchange.h"
+#include "serve/metrics.h"
 #include "serve/work.h"
 
 /* A connection of a client. It receives a request, or its exchange is answered. */
@@ -26,6 +27,7 @@ struct server {
 	serve_model model;
 	char *model_name;
 	int64_t created; /* Unix time */
+	metrics metrics;
 	atomic_bool ready, stopping;
 
 	pthread_mutex_t lock; /* of the connections, and of what they say of their exchanges */

@@ -1,6 +1,6 @@
-/* tokens.c - POST /tokenize and /detokenize, with the fields of llama-server. */
+/* tokens.c - POST /tokenize, /detokenize and /apply-template, with the fields of llama-server. */
 #include "serve/endpoints.h"
-#include "serve/fields.h"
+#include "serve/generate.h"
 #include "serve/server.h"
 
 #include <stdlib.h>
@@ -105,6 +105,22 @@ static bool with_body(exchange *x, bool (*run)(exchange *x, json_t *root, proble
 	return true;
 }
 
+static bool apply_template(exchange *x, json_t *root, problem *p)
+{
+	params o = {0};
+	prompt made = {0};
+	bool ok = params_read(&o, PARAMS_CHAT, root, &x->server->model.sampling, p) &&
+			  chat_make(x->server->model.model, &o, &made, p);
+	if (ok)
+		reply_json(&x->reply, 200, json_pack("{s:o}", "prompt", reply_text(made.text, strlen(made.text))));
+	params_free(&o);
+	free(made.ids);
+	free(made.text);
+	return ok;
+}
+
 bool endpoint_tokenize(exchange *x) { return with_body(x, tokenize); }
 
 bool endpoint_detokenize(exchange *x) { return with_body(x, detokenize); }
+
+bool endpoint_apply_template(exchange *x) { return with_body(x, apply_template); }

@@ -215,10 +215,7 @@ class Harm(server.WithServer):
         for i in range(200):
             with self.server.connect() as s:
                 s.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"[:i % 70])
-        end = time.monotonic() + 20
-        while len(os.listdir(folder)) > before + 2 and time.monotonic() < end:
-            time.sleep(0.1)
-        self.assertLessEqual(len(os.listdir(folder)), before + 2)
+        self.server.until(lambda: len(os.listdir(folder)) <= before + 2)
 
 
 class Start(unittest.TestCase):

@@ -1,8 +1,15 @@
 # Scripts that talk to a running server. They need the model; some need the packages of scripts/fetch-clients.
 find_package(Python3 COMPONENTS Interpreter REQUIRED)
-foreach(script http)
-	add_test(NAME serve/${script} COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/serve/${script}_test.py
-		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
-	set_tests_properties(serve/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 COST 60
+function(evn_serve_test name script)
+	add_test(NAME serve/${name} COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/serve/${script}_test.py
+		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} ${ARGN})
+	set_tests_properties(serve/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 COST 60
 		ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
-endforeach()
+endfunction()
+evn_serve_test(http http)
+evn_serve_test(api api)
+evn_serve_test(leave leave)
+evn_serve_test(load load)
+evn_serve_test(load_long load 10000)
+evn_serve_test(schema schema)
+set_tests_properties(serve/load_long serve/schema PROPERTIES LABELS long TIMEOUT 3600)

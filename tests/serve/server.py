@@ -75,6 +75,13 @@ class Server:
                 raise RuntimeError(f"not ready: {self.said()}")
             time.sleep(0.05)
 
+    def until(self, condition, limit=60):
+        end = time.monotonic() + limit
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError("this did not happen in time")
+            time.sleep(0.05)
+
     def connect(self, timeout=LIMIT_S):
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 

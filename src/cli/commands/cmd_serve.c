@@ -4,6 +4,7 @@
 #include "cli/show/console.h"
 #include "serve/serve.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,8 @@ typedef struct {
 	server *server;
 	evn_model *model;
 	evn_engine *engine;
+	evn_scheduler *scheduler;
+	atomic_bool ready;
 } serving;
 
 static const char *served_name(const settings *s, const evn_model *m)
@@ -47,19 +50,36 @@ static evn_status listen_first(serving *v, const settings *s, evn_error *err)
 	return console_check_output(err);
 }
 
+/* A signal stops loading. Later it does not stop a step at once: running answers have their time. */
+static bool show_loading(void *user, const char *what, uint64_t done, uint64_t total)
+{
+	const serving *v = user;
+	return atomic_load(&v->ready) || console_progress(NULL, what, done, total);
+}
+
 static evn_status load(serving *v, const settings *s, evn_error *err)
 {
 	double began = evn_now_s();
 	evn_options o = settings_engine_options(s);
+	o.cache_tokens = (uint32_t)s->cache_tokens;
+	o.progress = show_loading;
+	o.progress_user = v;
 	EVN_TRY(settings_open_model(s, &v->model, err));
 	EVN_TRY(evn_engine_open(&v->engine, v->model, &o, err));
+	const evn_scheduler_options scheduling = {.max_waiting = (uint32_t)s->max_waiting};
+	{
+	}
+	EVN_TRY(evn_scheduler_create(&v->scheduler, v->engine, &scheduling, err));
 	const serve_model m = {
 		.name = served_name(s, v->model),
 		.model = v->model,
 		.engine = v->engine,
+		.scheduler = v->scheduler,
+		.sampling = settings_sample_options(s),
 	};
-	EVN_TRY(serve_set_model(v->server, &m, err));
 	console_progress_end();
+	atomic_store(&v->ready, true);
+	EVN_TRY(serve_set_model(v->server, &m, err));
 	console_note("serving '%s' at %s, loaded in %.2f s", m.name, serve_url(v->server), evn_now_s() - began);
 	return EVN_OK;
 }
@@ -81,6 +101,7 @@ evn_status cmd_serve(const invocation *in, evn_error *err)
 	if (status == EVN_OK)
 		wait_for_signal();
 	serve_stop(v.server, status == EVN_OK ? GRACE_S : 0);
+	evn_scheduler_free(v.scheduler);
 	evn_engine_close(v.engine);
 	evn_model_close(v.model);
 	if (!interrupted())

@@ -39,7 +39,8 @@ typedef struct {
 } config_chat;
 
 typedef struct {
-	char *host, *port, *api_key_file, *cors, *name, *max_body, *max_connections, *request_time;
+	char *host, *port, *api_key_file, *cors, *name, *max_body, *max_connections;
+	char *max_waiting, *cache_tokens, *request_time;
 } config_serve;
 
 typedef struct {

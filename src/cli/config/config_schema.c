@@ -81,6 +81,8 @@ static const cyaml_schema_field_t serve_fields[] = {
 	TEXT(config_serve, name),
 	TEXT(config_serve, max_body),
 	TEXT(config_serve, max_connections),
+	TEXT(config_serve, max_waiting),
+	TEXT(config_serve, cache_tokens),
 	TEXT(config_serve, request_time),
 	CYAML_FIELD_END,
 };

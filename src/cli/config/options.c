@@ -158,6 +158,10 @@ const option options[] = {
 	 "MIB", "largest body of a request, in MiB"},
 	{"max-connections", 0, OPTION_INT, CMD_SERVE, "serve.max_connections", FIELD(max_connections), "256", 1, 65536, NULL,
 	 "N", "connections at a time; further ones wait to be accepted"},
+	{"max-waiting", 0, OPTION_INT, CMD_SERVE, "serve.max_waiting", FIELD(max_waiting), "1024", 1, 1048576, NULL,
+	 "N", "requests that wait to be computed; further ones are refused (429)"},
+	{"cache-tokens", 0, OPTION_INT, CMD_SERVE, "serve.cache_tokens", FIELD(cache_tokens), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens of all requests that the KV cache holds; 0 = as many as the context of one"},
 	{"request-time", 0, OPTION_TIME, CMD_SERVE, "serve.request_time", FIELD(request_s), "30s", 0.1, 86400, NULL,
 	 "30s", "a connection on which no whole request has come after this time is closed"},
 

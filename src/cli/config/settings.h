@@ -52,7 +52,7 @@ typedef struct {
 	const char *lora_targets;
 
 	const char *serve_host, *api_key_file, *cors, *served_name;
-	int64_t serve_port, max_body_mib, max_connections;
+	int64_t serve_port, max_body_mib, max_connections, max_waiting, cache_tokens;
 	double request_s;
 
 	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;

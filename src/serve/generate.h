@@ -1,0 +1,71 @@
+/* generate.h - completions and chats: the requests of the scheduler behind one exchange, and what they have drawn. */
+#ifndef EVN_SERVE_GENERATE_H
+#define EVN_SERVE_GENERATE_H
+
+#include "evener/chat.h"
+#include "evener/requests.h"
+#include "serve/exchange.h"
+#include "serve/params.h"
+
+typedef struct {
+	int32_t id;
+	float logprob;
+	size_t n_top;
+	evn_token_logprob top[MAX_TOP];
+} drawn_token;
+
+/* One answer: a request of the scheduler. The scheduler's thread adds to it, the HTTP thread takes from it; the
+ * exchange's lock is between them. */
+typedef struct {
+	generation *of;
+	size_t index;
+	evn_request *request;
+	evn_answer *answer; /* of the scheduler's thread */
+	uint64_t last_ns;
+	buffer content, reasoning; /* not yet taken */
+	drawn_token *drawn;        /* not yet taken; empty without logprobs */
+	size_t n_drawn, drawn_size, text_offset;
+	const char *finish;          /* once it has ended */
+	bool began, finished;        /* what the stream's reader has said of it */
+	uint32_t n_tokens, n_cached; /* once it has ended */
+} choice;
+
+typedef struct {
+	int32_t *ids;
+	size_t n;
+	char *text; /* for echo, and of a chat; else NULL */
+} prompt;
+
+struct generation {
+	exchange *x;
+	params_use use;
+	params params;
+	prompt *prompts;
+	choice *choices; /* (n_prompts, params.n) */
+	size_t n_prompts, n_choices;
+	char id[40];
+	int64_t created;
+
+	/* With the exchange's lock held: first choices of prompts that have drawn a token; requests that run and jobs
+	 * that make some; requests that were made. */
+	size_t n_first, n_running, n_submitted;
+	bool started;    /* the HTTP thread may send what there is */
+	problem failure; /* status 0: none */
+	buffer out;      /* of the stream's reader */
+	bool said_all;
+};
+
+/* prompts.c: fills in g->prompts. */
+bool prompts_make(generation *g, problem *p);
+/* answer.c: what the HTTP thread sends. */
+void answer_compose(exchange *x);
+ssize_t answer_read(exchange *x, char *to, size_t n);
+bool generation_ended(const generation *g); /* all that were to run have. With the exchange's lock held */
+/* A chat as ids and text. */
+bool chat_make(const evn_model *m, const params *o, prompt *to, problem *p);
+
+void generation_describe(const generation *g, char *to, size_t size); /* for the log. With the exchange's lock held */
+void generation_cancel(generation *g);
+void generation_free(generation *g);
+
+#endif

@@ -1,0 +1,102 @@
+/* prompts.c - the prompts of a request as ids: of texts, of ids, or of a conversation. */
+#include "serve/generate.h"
+#include "serve/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_POSITIONS 64 /* of a cache block */
+
+static bool add_text(generation *g, const json_t *text, problem *p)
+{
+	prompt *to = &g->prompts[g->n_prompts++];
+	evn_error e = {0};
+	if (evn_tokenize(g->x->server->model.model, json_string_value(text), json_string_length(text), true, true,
+					 &to->ids, &to->n, &e) != EVN_OK)
+		return problem_from(p, "prompt", &e);
+	to->text = g->params.echo ? evn_strdup(json_string_value(text)) : NULL;
+	return !g->params.echo || to->text || problem_set(p, 500, NULL, NULL, "out of memory");
+}
+
+static bool add_ids(generation *g, json_t *ids, problem *p)
+{
+	prompt *to = &g->prompts[g->n_prompts++];
+	size_t bytes;
+	evn_error e = {0};
+	if (!fields_ids(&to->ids, &to->n, "prompt", ids, p))
+		return false;
+	if (g->params.echo &&
+		evn_detokenize(g->x->server->model.model, to->ids, to->n, true, &to->text, &bytes, &e) != EVN_OK)
+		return problem_from(p, "prompt", &e);
+	return true;
+}
+
+static bool make_completion(generation *g, problem *p)
+{
+	json_t *v = g->params.prompt;
+	bool one = json_is_string(v) || json_is_integer(json_array_get(v, 0));
+	size_t n = one ? 1 : json_array_size(v);
+	if (n > MAX_PROMPTS)
+		return fields_wrong(p, "prompt", "at most 64 prompts", v);
+	g->prompts = calloc(n, sizeof *g->prompts);
+	if (!g->prompts)
+		return problem_set(p, 500, NULL, NULL, "out of memory");
+	for (size_t i = 0; i < n; i++) {
+		json_t *item = one ? v : json_array_get(v, i);
+		if (!json_is_string(item) && !json_is_array(item))
+			return fields_wrong(p, "prompt", "strings or arrays of token ids", item);
+		if (!(json_is_string(item) ? add_text(g, item, p) : add_ids(g, item, p)))
+			return false;
+	}
+	return true;
+}
+
+bool chat_make(const evn_model *m, const params *o, prompt *to, problem *p)
+{
+	evn_error e = {0};
+	char *messages = json_dumps(o->messages, JSON_COMPACT);
+	char *tools = o->tools ? json_dumps(o->tools, JSON_COMPACT) : NULL;
+	char *values = o->template_values ? json_dumps(o->template_values, JSON_COMPACT) : NULL;
+	const evn_chat_options options = {
+		.tools_json = tools,
+		.variables_json = values,
+		.no_generation_prompt = !o->generation_prompt,
+	};
+	bool ok = messages && (tools || !o->tools) && (values || !o->template_values);
+	if (!ok)
+		problem_set(p, 500, NULL, NULL, "out of memory");
+	else if (evn_chat_prompt(m, messages, &options, &to->ids, &to->n, &to->text, &e) != EVN_OK)
+		ok = problem_from(p, "messages", &e);
+	free(messages);
+	free(tools);
+	free(values);
+	return ok;
+}
+
+static bool make_chat(generation *g, problem *p)
+{
+	g->prompts = calloc(1, sizeof *g->prompts);
+	if (!g->prompts)
+		return problem_set(p, 500, NULL, NULL, "out of memory");
+	g->n_prompts = 1;
+	return chat_make(g->x->server->model.model, &g->params, &g->prompts[0], p);
+}
+
+/* An answer needs a place for one token at least. */
+static bool check_fits(const generation *g, problem *p)
+{
+	const server *s = g->x->server;
+	uint64_t most = (uint64_t)evn_scheduler_get_stats(s->model.scheduler).n_blocks * BLOCK_POSITIONS;
+	uint64_t context = evn_engine_context(s->model.engine);
+	for (size_t i = 0; i < g->n_prompts; i++)
+		if (g->prompts[i].n + 1 > (most < context ? most : context))
+			return problem_set(p, 400, "context_length_exceeded", g->use == PARAMS_CHAT ? "messages" : "prompt",
+							   "%zu tokens and an answer do not fit into the context of %llu", g->prompts[i].n,
+							   (unsigned long long)(most < context ? most : context));
+	return true;
+}
+
+bool prompts_make(generation *g, problem *p)
+{
+	return (g->use == PARAMS_CHAT ? make_chat(g, p) : make_completion(g, p)) && check_fits(g, p);
+}
