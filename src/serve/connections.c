@@ -1,7 +1,7 @@
 /* connections.c - follows the connections: which ones are too slow with their request, and whose client has hung up
  * while the answer is made. libmicrohttpd looks at neither: it knows only the time since the last byte, and it does
- * not look at the socket of a suspended connection. So a thread looks ten times a second. A client that shuts down
- * its side of the connection has hung up. */
+ * not look at the socket of a suspended connection. So a thread looks ten times a second. It also wakes what tells
+ * news every second. A client that shuts down its side of the connection has hung up. */
 #include "serve/server.h"
 
 #include <poll.h>
@@ -92,6 +92,8 @@ static void look(server *s)
 	for (connection *c = s->connections; c && n < s->options.max_connections; c = c->next) {
 		if (c->receiving && (double)(now - c->since_ns) > s->options.receive_s * 1e9)
 			shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees that and closes it */
+		if (c->exchange)
+			exchange_tick(c->exchange, now);
 		s->polled[n] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP};
 		s->polled_of[n++] = c;
 	}

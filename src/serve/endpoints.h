@@ -4,6 +4,8 @@
 
 #include "serve/exchange.h"
 
+bool endpoint_page(exchange *x);
+bool endpoint_events(exchange *x);
 bool endpoint_health(exchange *x);
 bool endpoint_models(exchange *x);
 bool endpoint_model(exchange *x);

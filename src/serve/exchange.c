@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define TICK_NS 1000000000u
+
 exchange *exchange_create(server *s, struct MHD_Connection *http, const char *method, const char *path)
 {
 	exchange *x = calloc(1, sizeof *x);
@@ -72,6 +74,16 @@ void exchange_wake(exchange *x)
 	MHD_resume_connection(x->http);
 }
 
+bool exchange_is_due(const exchange *x, uint64_t now_ns) { return now_ns - x->told_ns >= TICK_NS; }
+
+void exchange_tick(exchange *x, uint64_t now_ns)
+{
+	pthread_mutex_lock(&x->lock);
+	if (x->ticks && exchange_is_due(x, now_ns))
+		exchange_wake(x);
+	pthread_mutex_unlock(&x->lock);
+}
+
 void exchange_abandon(exchange *x, bool gone)
 {
 	pthread_mutex_lock(&x->lock);
@@ -79,6 +91,8 @@ void exchange_abandon(exchange *x, bool gone)
 	x->abandoned = true;
 	x->gone |= gone;
 	generation *g = x->generation;
+	if (x->ticks)
+		exchange_wake(x);
 	pthread_mutex_unlock(&x->lock);
 	if (news && g)
 		generation_cancel(g);

@@ -59,6 +59,8 @@ struct exchange {
 
 	pthread_mutex_t lock; /* of what follows */
 	bool suspended;
+	bool ticks;           /* the watcher wakes it once a second (exchange_tick) */
+	uint64_t told_ns;     /* when it told news last */
 	bool abandoned, gone; /* no work is to begin for it; nor does anybody wait for the answer */
 	generation *generation;
 
@@ -76,6 +78,10 @@ void exchange_release(exchange *x); /* that of the HTTP thread */
 void exchange_suspend(exchange *x);
 /* Lets it go on. With x->lock held. */
 void exchange_wake(exchange *x);
+/* A second has passed since it told news. With x->lock held. */
+bool exchange_is_due(const exchange *x, uint64_t now_ns);
+/* Wakes it if it ticks and is due. */
+void exchange_tick(exchange *x, uint64_t now_ns);
 /* Ends the work on it: the client is gone, or the server stops. */
 void exchange_abandon(exchange *x, bool gone);
 

@@ -5,6 +5,8 @@
 #include <string.h>
 
 static const route routes[] = {
+	{"GET", "/", ROUTE_PUBLIC | ROUTE_EARLY, endpoint_page},
+	{"GET", "/events", 0, endpoint_events},
 	{"GET", "/health", ROUTE_PUBLIC | ROUTE_EARLY, endpoint_health},
 	{"GET", "/openapi.json", ROUTE_EARLY, endpoint_openapi},
 	{"GET", "/v1/models", 0, endpoint_models},

@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+extern const unsigned char static_page_html[];
+extern const size_t static_page_html_bytes;
 extern const unsigned char static_openapi_json[];
 extern const size_t static_openapi_json_bytes;
 
