@@ -264,7 +264,8 @@ static evn_status try_candidate(decision *d, uint32_t i)
 	known.measuring = EVN_MEASURE_NOTHING;
 	if (l->n > 1) {
 		EVN_TRY(evn_profile_get(&d->profiles[i], d->p->system, l->picks, l->n, d->m, &known, d->err));
-		if (!d->profiles[i].measured.thorough) {
+		if (!d->profiles[i].measured.thorough) { /* such as a trial of this layout when it was asked for by name */
+			d->profiles[i] = (evn_profile){0};
 			snprintf(d->profiles[i].ranks[0].fault, sizeof d->profiles[i].ranks[0].fault,
 					 "not compared with the whole device yet (--measure does)");
 			return EVN_OK;

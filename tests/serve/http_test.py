@@ -1,4 +1,5 @@
 """The server as seen from a socket: paths, methods, keys, origins, and requests that are wrong or meant to harm."""
+import json
 import os
 import pathlib
 import socket
@@ -55,6 +56,26 @@ class Paths(server.WithServer):
         for path, methods in served["paths"].items():
             method = "POST" if "get" in methods else "GET"
             self.assertEqual(self.server.request(method, path)[0], 405, path)
+
+    def test_page(self):
+        status, headers, body = self.server.get("/")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertNotRegex(body, r'(src|href|url\()[="]*(https?:)?//')  # nothing from elsewhere
+
+    def test_events(self):
+        """A stream of what the devices do, every second, until the client leaves."""
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=server.LIMIT_S) as s:
+            s.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            got = s.makefile("rb")
+            found = []
+            while len(found) < 3:
+                line = got.readline()
+                if line.startswith(b"data: "):
+                    found.append(json.loads(line[6:]))
+        for before, now in zip(found, found[1:]):
+            self.assertGreater(now["time_s"] - before["time_s"], 0.9)
+        self.assertGreater(found[0]["blocks"]["all"], 0)
+        self.assertAlmostEqual(sum(r["share_decode"] for r in found[0]["ranks"]), 1, places=6)
 
     def test_browsers(self):
         self.check_error(self.server.get("/health", {"Origin": "https://evil.example"}), 403, "evil.example")
