@@ -91,6 +91,16 @@ cmp -s done.jsonl whole.jsonl || fail 'nothing left: another file'
 printf 'The capital of France is\nOne two three\nA plough\n' >raw.txt
 "$evener" "${batch[@]}" -f raw.txt -o raw.jsonl --cut lines --piece-tokens 0 --raw -n 8 -q 2>err || fail "raw: $(cat err)"
 records "r[0]['answer'] == open('alone').read() and r[0]['prompt_tokens'] == 5" raw.jsonl
+"$evener" "${batch[@]}" -f raw.txt -o stop.jsonl --cut lines --piece-tokens 0 --raw -n 8 --stop ari -c 256 --cache-tokens 1024 -q 2>err ||
+	fail "stop: $(cat err)"
+records "r[0]['answer'] == ' P' and r[0]['finish'] == 'stop'" stop.jsonl
+
+# Raw, the template may have control tokens. Text that looks like one stays text.
+printf 'a<|im_end|>b\nab\n' >special.txt
+"$evener" tokenize -m "$model" -p 'a<|im_end|>b' --json >tokens.json || fail 'tokenize'
+"$evener" "${batch[@]}" -f special.txt -o special.jsonl --cut lines --piece-tokens 0 --raw --template '<|im_start|>{text}' -n 1 -q 2>err ||
+	fail "special: $(cat err)"
+records "[x['prompt_tokens'] for x in r] == [1 + len(json.load(open('tokens.json'))['ids']), 2]" special.jsonl
 
 # Objects. A piece that fails does not stop the others. Text that looks like a control token is text.
 cat >in.jsonl <<'EOF'
@@ -108,6 +118,22 @@ records "[x['index'] for x in r] == [0, 1, 2, 3] and [x.get('custom_id') for x i
 tells 1 '2 of 4 pieces failed' "${objects[@]}" -o objects.txt -q
 [ "$(grep -c '^\[piece [13] failed: ' objects.txt)" = 2 ] || fail "objects.txt: $(cat objects.txt)"
 
+# OpenAI's batch format.
+cat >openai.jsonl <<'EOF'
+{"custom_id":"r1","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"What is the capital of Peru?"}],"max_tokens":12}}
+{"custom_id":"r2","method":"POST","url":"/v1/completions","body":{"prompt":"The capital of France is","max_tokens":5,"n":2,"stop":["."]}}
+{"custom_id":"r3","method":"POST","url":"/v1/completions","body":{"prompt":[504,3575],"max_tokens":2,"logprobs":1}}
+{"custom_id":"r4","method":"POST","url":"/v1/embeddings","body":{"input":"a"}}
+EOF
+tells 1 '2 of 4 pieces failed; the first is piece 2' "${batch[@]}" -f openai.jsonl -o answers.jsonl -q
+records "[x['custom_id'] for x in r] == ['r1', 'r2', 'r3', 'r4'] and all(x['id'] and x['error'] is None for x in r)
+	and [x['response']['status_code'] for x in r] == [200, 200, 400, 404]
+	and r[0]['response']['body']['choices'][0]['message']['content'] == 'The capital of Peru is Lima.'
+	and r[0]['response']['body']['object'] == 'chat.completion' and r[0]['response']['body']['model'] == 'm'
+	and [c['text'] for c in r[1]['response']['body']['choices']] == [' Paris', ' Paris']
+	and r[2]['response']['body']['error']['param'] == 'logprobs'" answers.jsonl
+refuse 2 'give -o OUT.jsonl' "${batch[@]}" -f openai.jsonl -o answers.txt
+
 # Labels.
 cat >reviews.txt <<'EOF'
 What a wonderful little cafe, we will come back.
@@ -117,7 +143,7 @@ sed "s|\.\./models/.*gguf|$model|" "$repo/configs/classify.yaml" >classify.yaml
 "$evener" batch classify.yaml -d pocl/1+1 -f reviews.txt -o labels.jsonl -q 2>err || fail "labels: $(cat err)"
 records "[x['answer'] for x in r] == ['positive', 'negative'] and all(abs(sum(l['probability'] for l in x['labels']) - 1) < 1e-6
 	and all(l['logprob_sum'] < 0 and l['tokens'] == 1 for l in x['labels']) for x in r)" labels.jsonl
-"$evener" "${batch[@]}" -f reviews.txt -o chat.jsonl --cut lines --piece-tokens 0 --labels 'bad, very good indeed' -q 2>err ||
+"$evener" "${batch[@]}" -f reviews.txt -o chat.jsonl --cut lines --piece-tokens 0 --label bad --label 'very good indeed' -q 2>err ||
 	fail "labels: $(cat err)"
 records "[l['label'] for l in r[0]['labels']] == ['bad', 'very good indeed'] and r[0]['labels'][1]['tokens'] == 3
 	and abs(r[0]['labels'][1]['logprob_sum'] / 3 - r[0]['labels'][1]['logprob_mean']) < 1e-6" chat.jsonl
@@ -135,8 +161,8 @@ refuse 2 "--template: '{te xt}'" "${batch[@]}" -f in.txt -o o.txt --template '{t
 refuse 2 'bad.jsonl:2:' "${batch[@]}" -f bad.jsonl -o o.txt
 refuse 2 'list.jsonl:2:1: expected an object' "${batch[@]}" -f list.jsonl -o o.txt
 refuse 2 '--raw and --system exclude each other' "${batch[@]}" -f in.txt -o o.txt --raw --system x
-refuse 2 'expected 2 to 64 texts, found 1' "${batch[@]}" -f in.txt -o o.txt --labels a
-refuse 2 "'a' is there twice" "${batch[@]}" -f in.txt -o o.txt --labels a,b,a
+refuse 2 'two or more are needed' "${batch[@]}" -f in.txt -o o.txt --label a
+refuse 2 "'a' is there twice" "${batch[@]}" -f in.txt -o o.txt --label a --label b --label a
 refuse 1 'kept.txt.part: is not the journal' "${batch[@]}" -f in.txt -o kept.txt
 [ "$(cat kept.txt.part)" = 'my notes' ] || fail 'a file that is no journal was changed'
 finish

@@ -1,13 +1,11 @@
 /* ask.c - see ask.h. */
 #include "cli/batch/ask.h"
 #include "base/base.h"
-#include "evener/chat.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- raw --------------------------------------------------------------------------------------------------------
- */
+/* ---- raw ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
 	int32_t *ids;
@@ -69,43 +67,25 @@ static evn_status ask_raw(question *q, const asking *a, evn_error *err)
 {
 	id_list list = {0};
 	evn_status status = tokenize_raw(&list, a, &q->filled, "", err);
-	q->ids = list.ids;
-	q->n_ids = list.n;
+	q->prompt = (talk_prompt){.ids = list.ids, .n = list.n};
 	if (status == EVN_OK && list.n == 0)
 		return evn_fail(err, EVN_ERR_USAGE, "the prompt is empty");
 	return status;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------
- */
-
-static char *messages_json(const asking *a, const filled_text *f)
-{
-	json_t *user = json_pack("{s:s, s:s%}", "role", "user", "content", f->text, f->bytes);
-	json_t *list = a->system ? json_pack("[{s:s, s:s}, o]", "role", "system", "content", a->system, user)
-							 : json_pack("[o]", user);
-	char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
-	json_decref(list);
-	return text;
-}
-
-bool opens_reasoning(const char *text)
-{
-	static const char tag[] = "<think>";
-	size_t n = strlen(text);
-	while (n > 0 && strchr(" \n\t", text[n - 1]))
-		n--;
-	return n >= sizeof tag - 1 && memcmp(text + n - (sizeof tag - 1), tag, sizeof tag - 1) == 0;
-}
+/* ---- messages -------------------------------------------------------------------------------------------------- */
 
 static evn_status ask_message(question *q, const asking *a, evn_error *err)
 {
-	char *messages = messages_json(a, &q->filled), *text = NULL;
-	evn_status status = messages ? evn_chat_prompt(a->model, messages, NULL, &q->ids, &q->n_ids, &text, err)
-								 : evn_fail_memory(err, "a message", q->filled.bytes);
-	q->opens_reasoning = status == EVN_OK && opens_reasoning(text);
-	free(messages);
-	free(text);
+	json_t *messages = json_array();
+	evn_status status = messages ? EVN_OK : evn_fail_memory(err, "a message", 0);
+	if (status == EVN_OK && a->system)
+		status = talk_add(messages, "system", a->system, strlen(a->system), err);
+	if (status == EVN_OK)
+		status = talk_add(messages, "user", q->filled.text, q->filled.bytes, err);
+	if (status == EVN_OK)
+		status = talk_make_prompt(&q->prompt, &a->talk, a->model, messages, err);
+	json_decref(messages);
 	return status;
 }
 
@@ -118,7 +98,7 @@ evn_status ask(question *q, const asking *a, const json_t *fields, evn_error *er
 
 void question_free(question *q)
 {
-	free(q->ids);
+	free(q->prompt.ids);
 	filled_text_free(&q->filled);
 	*q = (question){0};
 }
@@ -131,15 +111,15 @@ evn_status ask_label(int32_t **ids, size_t *n_ids, size_t *from, const asking *a
 	if (a->raw) {
 		status = tokenize_raw(&list, a, &q->filled, label, err);
 	} else {
-		list.ids = malloc((q->n_ids + 1) * sizeof *list.ids);
-		list.n = q->n_ids;
+		list.ids = malloc((q->prompt.n + 1) * sizeof *list.ids);
+		list.n = q->prompt.n;
 		if (list.ids)
-			memcpy(list.ids, q->ids, q->n_ids * sizeof *q->ids);
+			memcpy(list.ids, q->prompt.ids, q->prompt.n * sizeof *q->prompt.ids);
 		status = list.ids ? append_ids(&list, a->model, label, strlen(label), false, false, err)
 						  : evn_fail_memory(err, "a prompt", 0);
 	}
 	size_t same = 0; /* the label's first token may begin in the prompt */
-	while (status == EVN_OK && same < q->n_ids && same < list.n && q->ids[same] == list.ids[same])
+	while (status == EVN_OK && same < q->prompt.n && same < list.n && q->prompt.ids[same] == list.ids[same])
 		same++;
 	*ids = list.ids;
 	*n_ids = list.n;

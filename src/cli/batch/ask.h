@@ -4,26 +4,24 @@
 #define EVN_CLI_ASK_H
 
 #include "cli/batch/fill.h"
+#include "cli/chat/talk.h"
 
 typedef struct {
 	const evn_model *model;
 	text_template template;
+	talk talk;
 	const char *system; /* NULL: no system message */
 	bool raw;
 } asking;
 
 typedef struct {
-	int32_t *ids;
-	size_t n_ids;
-	bool opens_reasoning; /* the prompt ends in <think> */
+	talk_prompt prompt;
 	filled_text filled;
 } question;
 
 /* Free *q even if this fails. */
 evn_status ask(question *q, const asking *a, const json_t *fields, evn_error *err);
 void question_free(question *q);
-
-bool opens_reasoning(const char *prompt); /* it ends in <think> */
 
 /* The ids of the prompt with the label behind it, malloc'd; those from *from on are the label's. */
 evn_status ask_label(int32_t **ids, size_t *n_ids, size_t *from, const asking *a, const question *q,

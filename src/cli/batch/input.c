@@ -10,8 +10,7 @@
 
 #define INPUT_MAX_BYTES ((size_t)1 << 30)
 
-/* ---- texts ------------------------------------------------------------------------------------------------------
- */
+/* ---- texts ----------------------------------------------------------------------------------------------------- */
 
 static evn_status count_by_model(void *user, const char *text, size_t bytes, size_t *tokens, evn_error *err)
 {
@@ -35,15 +34,19 @@ static evn_status cut_pieces(batch_input *in, const settings *s, const evn_model
 	return status;
 }
 
-/* ---- objects ----------------------------------------------------------------------------------------------------
- */
+/* ---- objects --------------------------------------------------------------------------------------------------- */
 
 static json_t *read_object(const batch_input *in, text_range r, json_error_t *why)
 {
 	return json_loadb(in->data + r.begin, r.end - r.begin, JSON_REJECT_DUPLICATES, why);
 }
 
-static evn_status check_object(const batch_input *in, size_t line, text_range r, evn_error *err)
+static bool is_openai(const json_t *object)
+{
+	return json_is_object(json_object_get(object, "body")) && json_is_string(json_object_get(object, "url"));
+}
+
+static evn_status check_object(batch_input *in, size_t line, text_range r, evn_error *err)
 {
 	json_error_t why;
 	json_t *object = read_object(in, r, &why);
@@ -53,6 +56,12 @@ static evn_status check_object(const batch_input *in, size_t line, text_range r,
 	else if (!json_is_object(object))
 		status =
 			evn_fail(err, EVN_ERR_USAGE, "%s:%zu:1: expected an object, such as {\"text\": ...}", in->name, line);
+	else if (in->n == 0)
+		in->format = is_openai(object) ? INPUT_OPENAI : INPUT_OBJECTS;
+	else if (is_openai(object) != (in->format == INPUT_OPENAI))
+		status = evn_fail(err, EVN_ERR_USAGE,
+						  "%s:%zu:1: the first line is %s in OpenAI's batch format, this one is %s", in->name, line,
+						  is_openai(object) ? "no request" : "a request", is_openai(object) ? "one" : "none");
 	json_decref(object);
 	return status;
 }
@@ -78,8 +87,7 @@ static evn_status split_objects(batch_input *in, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- both -------------------------------------------------------------------------------------------------------
- */
+/* ---- both ------------------------------------------------------------------------------------------------------ */
 
 typedef struct {
 	int32_t priority;
@@ -118,7 +126,7 @@ evn_status input_read(batch_input *in, const settings *s, const evn_model *m, ev
 {
 	const char *path = s->prompt_file, *dot = path ? strrchr(path, '.') : NULL;
 	bool objects = dot && strcmp(dot, ".jsonl") == 0;
-	*in = (batch_input){.name = path ? path : "standard input", .format = objects ? INPUT_OBJECTS : INPUT_TEXT};
+	*in = (batch_input){.name = path ? path : "standard input"};
 	EVN_TRY(text_read(&in->data, &in->bytes, path, INPUT_MAX_BYTES, err));
 	EVN_TRY(objects ? split_objects(in, err) : cut_pieces(in, s, m, err));
 	if (in->n == 0)
@@ -144,7 +152,8 @@ json_t *input_fields(const batch_input *in, size_t piece)
 
 int32_t input_priority(const json_t *fields)
 {
-	json_int_t value = json_integer_value(json_object_get(fields, "priority"));
+	const json_t *body = json_object_get(fields, "body"), *own = json_object_get(fields, "priority");
+	json_int_t value = json_integer_value(json_is_object(body) ? json_object_get(body, "priority") : own);
 	return value < INT32_MIN ? INT32_MIN : value > INT32_MAX ? INT32_MAX : (int32_t)value;
 }
 

@@ -1,5 +1,5 @@
 /* input.h - what a batch works on: a text cut into pieces, or a file of JSON objects, one a line, each of them a
- * piece. */
+ * piece. Objects have fields that the template names, or are requests in OpenAI's batch format. */
 #ifndef EVN_CLI_INPUT_H
 #define EVN_CLI_INPUT_H
 
@@ -7,7 +7,7 @@
 #include "cli/config/settings.h"
 #include <jansson.h>
 
-typedef enum { INPUT_TEXT, INPUT_OBJECTS } input_format;
+typedef enum { INPUT_TEXT, INPUT_OBJECTS, INPUT_OPENAI } input_format;
 
 typedef struct {
 	const char *name; /* for messages */

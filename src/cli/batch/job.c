@@ -1,6 +1,7 @@
 /* job.c - see job.h. */
 #include "cli/batch/job.h"
 #include "base/base.h"
+#include "cli/batch/openai.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,7 @@
 
 #define SEED_MASK (((uint64_t)1 << 53) - 1)
 
-/* ---- the workshop -----------------------------------------------------------------------------------------------
- */
+/* ---- the workshop ---------------------------------------------------------------------------------------------- */
 
 evn_status workshop_start(workshop *w, evn_error *err)
 {
@@ -39,8 +39,7 @@ job *workshop_take(workshop *w, double seconds)
 	return list;
 }
 
-/* ---- events of requests -----------------------------------------------------------------------------------------
- */
+/* ---- events of requests ---------------------------------------------------------------------------------------- */
 
 static bool append(text_buffer *b, const char *text)
 {
@@ -100,8 +99,7 @@ static void take_end(void *user, const evn_request_result *result)
 	pthread_mutex_unlock(&j->shop->lock);
 }
 
-/* ---- beginning --------------------------------------------------------------------------------------------------
- */
+/* ---- beginning ------------------------------------------------------------------------------------------------- */
 
 evn_status job_submit(job_part *p, const evn_answer_options *answer, evn_request_options *request, evn_error *err)
 {
@@ -117,10 +115,13 @@ int64_t job_seed(const job *j) { return (int64_t)(((uint64_t)j->shop->seed + j->
 static evn_status submit_answer(job *j, evn_error *err)
 {
 	const settings *s = j->shop->settings;
-	evn_answer_options answer = {.reasoning_apart = !s->raw, .starts_reasoning = j->question.opens_reasoning};
+	evn_answer_options answer = {.stops = s->stops.items,
+								 .n_stops = s->stops.n,
+								 .reasoning_apart = !s->raw,
+								 .starts_reasoning = j->question.prompt.starts_reasoning};
 	evn_request_options request = {
-		.prompt = j->question.ids,
-		.n_prompt = j->question.n_ids,
+		.prompt = j->question.prompt.ids,
+		.n_prompt = j->question.prompt.n,
 		.max_tokens = s->n_answer < 0 ? 0 : (uint32_t)s->n_answer,
 		.sampling = settings_sample_options(s),
 		.priority = input_priority(j->fields),
@@ -149,7 +150,9 @@ static evn_status submit_label(job *j, size_t i, evn_error *err)
 
 static evn_status submit(job *j, evn_error *err)
 {
-	const text_list *labels = &j->shop->settings->labels;
+	const repeated_text *labels = &j->shop->settings->labels;
+	if (j->openai)
+		return openai_submit(j, err);
 	evn_status status = ask(&j->question, j->shop->asking, j->fields, err);
 	if (status == EVN_OK && labels->n == 0)
 		return submit_answer(j, err);
@@ -180,8 +183,13 @@ static evn_status prepare(job *j, evn_error *err)
 	size_t n_labels = j->shop->settings->labels.n;
 	j->fields = input_fields(j->shop->input, j->piece);
 	j->n_parts = n_labels ? n_labels : 1;
+	if (j->fields && j->shop->input->format == INPUT_OPENAI) {
+		j->openai = calloc(1, sizeof *j->openai);
+		if (j->openai && openai_read(j->openai, j))
+			j->n_parts = (size_t)j->openai->params.n;
+	}
 	j->parts = calloc(j->n_parts, sizeof *j->parts);
-	if (!j->fields || !j->parts)
+	if (!j->fields || !j->parts || (j->shop->input->format == INPUT_OPENAI && !j->openai))
 		return evn_fail_memory(err, "a piece", 0);
 	for (size_t i = 0; i < j->n_parts; i++)
 		j->parts[i].job = j;
@@ -214,6 +222,7 @@ void job_free(job *j)
 		return;
 	free_parts(j);
 	question_free(&j->question);
+	openai_free(j->openai);
 	json_decref(j->fields);
 	free(j);
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 typedef struct job job;
+typedef struct openai_request openai_request;
 
 /* What all jobs share. */
 typedef struct {
@@ -19,7 +20,8 @@ typedef struct {
 	const batch_input *input;
 	const asking *asking;
 	evn_scheduler *scheduler;
-	int64_t seed;           /* of the journal */
+	int64_t seed, began; /* of the journal */
+	uint64_t input_hash;
 	atomic_ullong n_tokens; /* drawn or scored so far */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a job has ended */
@@ -47,6 +49,7 @@ struct job {
 	job *next;
 	size_t piece;
 	json_t *fields;
+	openai_request *openai; /* NULL: the template makes the prompt */
 	question question;
 	job_part *parts;
 	size_t n_parts, n_ended;

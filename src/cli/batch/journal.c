@@ -51,8 +51,7 @@ static evn_status write_at_end(journal *j, const char *data, size_t n, evn_error
 	return EVN_OK;
 }
 
-/* ---- the head ---------------------------------------------------------------------------------------------------
- */
+/* ---- the head -------------------------------------------------------------------------------------------------- */
 
 /* Hashes are written as text: JSON's numbers may be read as doubles. */
 static evn_status begin_file(journal *j, evn_error *err)
@@ -107,8 +106,7 @@ static evn_status check_head(const journal *j, const journal_head *found, evn_er
 					j->path, what);
 }
 
-/* ---- the lines --------------------------------------------------------------------------------------------------
- */
+/* ---- the lines ------------------------------------------------------------------------------------------------- */
 
 /* Notes where the record of a line is. False if the line is not one of a journal. */
 static bool note_line(journal *j, const char *file, const char *line, size_t n)

@@ -1,7 +1,7 @@
 /* record.c - what is written about a piece that is done: its answer, the likelihoods of its labels, or why it failed.
  */
 #include "base/base.h"
-#include "cli/batch/job.h"
+#include "cli/batch/openai.h"
 #include "cli/batch/units.h"
 #include "cli/show/json.h"
 
@@ -54,7 +54,7 @@ static json_t *label_json(const char *label)
 /* The probability of a label is its likelihood divided by the sum over all labels. */
 static char *label_record(const job *j)
 {
-	const text_list *labels = &j->shop->settings->labels;
+	const repeated_text *labels = &j->shop->settings->labels;
 	size_t best = 0;
 	double sum = 0;
 	for (size_t i = 1; i < j->n_parts; i++)
@@ -70,11 +70,13 @@ static char *label_record(const job *j)
 								   json_number(p->logprob / (double)p->n_scored), "tokens", (json_int_t)p->n_scored));
 	}
 	return write_record(j, json_pack("{s:o, s:o, s:I}", "answer", label_json(labels->items[best]), "labels", list,
-									 "prompt_tokens", (json_int_t)j->question.n_ids));
+									 "prompt_tokens", (json_int_t)j->question.prompt.n));
 }
 
 char *job_failure(const job *j, const evn_error *why)
 {
+	if (j->openai)
+		return openai_failure(j, why);
 	return write_record(
 		j, json_pack("{s:{s:o, s:s}}", "error", "message", json_text(why->text), "type", evn_status_name(why->code)));
 }
@@ -95,6 +97,6 @@ evn_status job_record(const job *j, char **record, evn_error *err)
 		*record = job_failure(j, &p->result.error);
 		return *record ? EVN_OK : evn_fail_memory(err, "a record", 0);
 	}
-	*record = j->shop->settings->labels.n ? label_record(j) : answer_record(j);
+	*record = j->openai ? openai_record(j) : j->shop->settings->labels.n ? label_record(j) : answer_record(j);
 	return *record ? EVN_OK : evn_fail_memory(err, "a record", 0);
 }

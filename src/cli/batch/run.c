@@ -1,6 +1,7 @@
 /* run.c - see run.h. */
 #include "cli/batch/run.h"
 #include "base/base.h"
+#include "cli/batch/openai.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
 
@@ -22,7 +23,7 @@ typedef struct {
 
 static bool is_full(const batch_run *r)
 {
-	size_t labels = r->shop->settings->labels.n, each = labels ? labels : 1;
+	size_t labels = r->shop->settings->labels.n, each = labels > MAX_CHOICES ? labels : MAX_CHOICES;
 	return r->n_jobs == MAX_JOBS || r->n_requests + each > MAX_REQUESTS;
 }
 
@@ -118,16 +119,15 @@ evn_status run_pieces(workshop *shop, evn_engine *engine, journal *j, evn_schedu
 	if (status == EVN_OK)
 		status = compute(&r, err);
 	console_progress_end();
-	if (status == EVN_ERR_CANCELLED)
+	if (status != EVN_OK)
 		console_note("%zu of %zu pieces are done; the same command continues from there", journal_count(j),
 					 shop->input->n);
-	for (size_t i = 0; i < r.n_jobs; i++)
-		for (size_t k = 0; k < r.jobs[i]->n_parts; k++)
-			evn_request_cancel(r.jobs[i]->parts[k].request);
+	if (shop->scheduler) {
+		evn_scheduler_stop(shop->scheduler);
+		*stats = evn_scheduler_get_stats(shop->scheduler);
+	}
 	for (size_t i = 0; i < r.n_jobs; i++)
 		job_free(r.jobs[i]);
-	if (shop->scheduler)
-		*stats = evn_scheduler_get_stats(shop->scheduler);
 	evn_scheduler_free(shop->scheduler);
 	workshop_end(shop);
 	return status;

@@ -29,8 +29,18 @@ typedef struct {
 	failures failures;
 } batch;
 
-/* ---- what is to be done -----------------------------------------------------------------------------------------
- */
+/* ---- what is to be done ---------------------------------------------------------------------------------------- */
+
+static evn_status check_labels(const repeated_text *labels, evn_error *err)
+{
+	if (labels->n == 1)
+		return evn_fail(err, EVN_ERR_USAGE, "--label: one alone; two or more are needed to choose from");
+	for (size_t i = 0; i < labels->n; i++)
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(labels->items[i], labels->items[k]) == 0)
+				return evn_fail(err, EVN_ERR_USAGE, "--label: '%.60s' is there twice", labels->items[i]);
+	return EVN_OK;
+}
 
 static evn_status read_work(batch *b, evn_error *err)
 {
@@ -40,9 +50,14 @@ static evn_status read_work(batch *b, evn_error *err)
 		return evn_fail_within(err, "--template");
 	if (s->raw && s->system)
 		return evn_fail(err, EVN_ERR_USAGE, "--raw and --system exclude each other");
+	EVN_TRY(check_labels(&s->labels, err));
+	EVN_TRY(talk_open(&b->asking.talk, s, err));
 	EVN_TRY(settings_open_model(s, &b->model, err));
 	b->asking.model = b->model;
 	EVN_TRY(input_read(&b->input, s, b->model, err));
+	if (b->input.format == INPUT_OPENAI && (s->labels.n > 0 || !writes_records(s->output_path)))
+		return evn_fail(err, EVN_ERR_USAGE, "%s: requests in OpenAI's format have %s", b->input.name,
+						s->labels.n > 0 ? "no labels" : "an output in it: give -o OUT.jsonl");
 	const char *other = template_other_field(&b->asking.template, "text");
 	if (b->input.format == INPUT_TEXT && other)
 		return evn_fail(err, EVN_ERR_USAGE,
@@ -51,21 +66,29 @@ static evn_status read_work(batch *b, evn_error *err)
 	return EVN_OK;
 }
 
+static uint64_t hash_texts(uint64_t h, const repeated_text *list)
+{
+	h = evn_hash(h, &list->n, sizeof list->n);
+	for (size_t i = 0; i < list->n; i++)
+		h = evn_hash_str(h, list->items[i]);
+	return h;
+}
+
 /* All that the records depend on, apart from the model, the input and the seed. Devices and shares are not among it:
  * a run may be continued on others. */
-static uint64_t hash_settings(const settings *s, uint64_t h)
+static uint64_t hash_settings(const settings *s, const talk *t)
 {
+	uint64_t h = evn_hash_str(EVN_HASH_START, "evener batch");
 	const double numbers[] = {s->temp, s->top_p, s->min_p, s->repeat_penalty};
-	const int64_t counts[] = {s->top_k,        s->repeat_last_n, s->n_answer,       s->cut,
-							  s->piece_tokens, s->raw,           s->context,        s->activations,
-							  s->kv_cache,     s->messages,      s->system != NULL, (int64_t)s->labels.n};
+	const int64_t counts[] = {s->top_k,   s->repeat_last_n, s->n_answer, s->cut,      s->piece_tokens,  s->raw,
+							  s->context, s->activations,   s->kv_cache, s->messages, s->system != NULL};
 	h = evn_hash(h, numbers, sizeof numbers);
 	h = evn_hash(h, counts, sizeof counts);
 	h = evn_hash_str(h, s->template_text ? s->template_text : "");
 	h = evn_hash_str(h, s->system ? s->system : "");
-	for (size_t i = 0; i < s->labels.n; i++)
-		h = evn_hash_str(h, s->labels.items[i]);
-	return h;
+	h = evn_hash_str(h, t->template_text ? t->template_text : "");
+	h = evn_hash_str(h, s->chat_variables ? s->chat_variables : "");
+	return hash_texts(hash_texts(h, &s->labels), &s->stops);
 }
 
 static evn_status open_journal(batch *b, evn_error *err)
@@ -73,7 +96,7 @@ static evn_status open_journal(batch *b, evn_error *err)
 	const settings *s = b->settings;
 	evn_random clock = {evn_now_ns() ^ (uint64_t)time(NULL) << 32};
 	journal_head head = {
-		.settings = hash_settings(s, evn_hash_str(EVN_HASH_START, "evener batch")),
+		.settings = hash_settings(s, &b->asking.talk),
 		.input = evn_hash(EVN_HASH_START, b->input.data, b->input.bytes),
 		.n_pieces = b->input.n,
 		.seed = s->seed,
@@ -94,18 +117,20 @@ static evn_status open_journal(batch *b, evn_error *err)
 	return EVN_OK;
 }
 
-/* ---- doing it ---------------------------------------------------------------------------------------------------
- */
+/* ---- doing it -------------------------------------------------------------------------------------------------- */
 
 static evn_status compute(batch *b, evn_error *err)
 {
-	const evn_options o = settings_engine_options(b->settings);
+	evn_options o = settings_engine_options(b->settings);
+	o.cache_tokens = (uint32_t)b->settings->cache_tokens;
 	workshop shop = {
 		.settings = b->settings,
 		.model = b->model,
 		.input = &b->input,
 		.asking = &b->asking,
 		.seed = journal_get_head(b->journal)->seed,
+		.began = journal_get_head(b->journal)->began,
+		.input_hash = journal_get_head(b->journal)->input,
 	};
 	evn_status status = evn_engine_open(&b->engine, b->model, &o, err);
 	console_progress_end();
@@ -118,8 +143,7 @@ static evn_status compute(batch *b, evn_error *err)
 	return status;
 }
 
-/* ---- what was done ----------------------------------------------------------------------------------------------
- */
+/* ---- what was done --------------------------------------------------------------------------------------------- */
 
 static double per_second(uint64_t n, double seconds) { return n > 0 && seconds > 0 ? (double)n / seconds : NAN; }
 
@@ -197,6 +221,7 @@ evn_status cmd_batch(const invocation *in, evn_error *err)
 	evn_engine_close(b.engine);
 	input_free(&b.input);
 	template_free(&b.asking.template);
+	talk_close(&b.asking.talk);
 	evn_model_close(b.model);
 	free(b.journal_path);
 	return status;

@@ -115,6 +115,7 @@ static evn_status wrong_shape(const yaml_entries *y, const cyaml_trouble *t, evn
 static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_trouble *t, evn_error *err)
 {
 	const char *last = strrchr(t->reason, ' ');
+	const option *list;
 	last = last ? last + 1 : t->reason;
 	switch (code) {
 	case CYAML_ERR_OOM:
@@ -131,8 +132,9 @@ static evn_status cyaml_failed(const yaml_entries *y, cyaml_err_t code, cyaml_tr
 	case CYAML_ERR_SEQUENCE_ENTRIES_MIN:
 	case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
 		t->path[strcspn(t->path, "[")] = 0;
-		evn_fail(err, EVN_ERR_USAGE, "%s: expected %d to %d entries", t->path, strcmp(t->path, "devices") == 0,
-				 strcmp(t->path, "devices") == 0 ? EVN_MAX_RANKS : MAX_REPEATED);
+		list = option_by_key(t->path);
+		evn_fail(err, EVN_ERR_USAGE, "%s: expected %d to %d entries", t->path, list ? 0 : 1,
+				 list ? (int)list->max : EVN_MAX_RANKS);
 		return fail_at_entry(y, yaml_find(y, t->path), true, err);
 	default:
 		evn_fail(err, EVN_ERR_USAGE, "%s%s%s", t->path, *t->path ? ": " : "",
@@ -261,24 +263,6 @@ static evn_status apply_devices(const config_values *v, const yaml_entries *y, s
 	return EVN_OK;
 }
 
-static evn_status apply_labels(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
-{
-	if (!yaml_find(y, "batch.labels"))
-		return EVN_OK;
-	text_list list = {.n = v->batch.n_labels};
-	for (size_t i = 0; i < list.n && i < MAX_TEXTS; i++)
-		list.items[i] = v->batch.labels[i];
-	evn_status status = list.n <= MAX_TEXTS
-							? check_texts(&list, err)
-							: evn_fail(err, EVN_ERR_USAGE, "expected 2 to %d texts, found %zu", MAX_TEXTS, list.n);
-	if (status == EVN_OK) {
-		s->labels = list;
-		return EVN_OK;
-	}
-	evn_fail_within(err, "batch.labels");
-	return fail_at_entry(y, yaml_find(y, "batch.labels"), true, err);
-}
-
 static evn_status apply_values(const config_values *v, const yaml_entries *y, settings *s, evn_error *err)
 {
 	for (const cyaml_schema_field_t *f = config_schema.mapping.fields; f->key; f++) {
@@ -287,8 +271,6 @@ static evn_status apply_values(const config_values *v, const yaml_entries *y, se
 			return status;
 	}
 	evn_status status = apply_devices(v, y, s, err);
-	if (status == EVN_OK)
-		status = apply_labels(v, y, s, err);
 	return status == EVN_OK ? place_paths(s, y->file, err) : status;
 }
 

@@ -44,7 +44,7 @@ typedef struct {
 } config_serve;
 
 typedef struct {
-	char *cut, *piece_tokens, *template, *system, *raw, *n;
+	char *cut, *piece_tokens, *template, *system, *raw, *n, *cache_tokens;
 	char **labels;
 	uint32_t n_labels;
 } config_batch;

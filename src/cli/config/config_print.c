@@ -35,9 +35,6 @@ static json_t *value_schema(const option *o)
 						 o->initial);
 	case OPTION_CHOICE:
 		return choices_schema(o);
-	case OPTION_TEXTS:
-		return json_pack("{s:s, s:{s:s}, s:i, s:i, s:b}", "type", "array", "items", "type", "string", "minItems", 2,
-						 "maxItems", MAX_TEXTS, "uniqueItems", 1);
 	case OPTION_SHARES:
 		return json_pack("{s:[{s:s}, {s:s, s:i}], s:s}", "oneOf", "const", "auto", "type", "number", "minimum", 0,
 						 "default", "auto");
@@ -45,7 +42,8 @@ static json_t *value_schema(const option *o)
 		return json_pack("{s:s, s:s, s:s}", "type", "string", "pattern", "^[0-9.]+ *(%|[kKMGT]?B|[KMGT]iB)$",
 						 "default", "90%");
 	case OPTION_REPEATED:
-		return json_pack("{s:s, s:{s:s}, s:i}", "type", "array", "items", "type", "string", "maxItems", MAX_REPEATED);
+		return json_pack("{s:s, s:{s:s}, s:i}", "type", "array", "items", "type", "string", "maxItems",
+						 (int)o->max);
 	case OPTION_TEXT:
 		return json_pack("{s:s}", "type", "string");
 	}
@@ -132,7 +130,7 @@ static void write_section(const cyaml_schema_field_t *section)
 		const char *value = starter_value(section->key, f, &o);
 		if (!o)
 			continue;
-		const char *empty = o->kind == OPTION_TEXTS || o->kind == OPTION_REPEATED ? "[]" : "\"\"";
+		const char *empty = o->kind == OPTION_REPEATED ? "[]" : "\"\"";
 		printf("%s  %s: %s  # %s\n", value ? "" : "#", f->key, value ? value : empty, o->help);
 	}
 }

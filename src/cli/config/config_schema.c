@@ -47,14 +47,14 @@ static const cyaml_schema_field_t compute_fields[] = {
 static const cyaml_schema_value_t text_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
 
 /* The member n_NAME counts them. */
-#define TEXTS(type, member)                                                                                          \
-	CYAML_FIELD_SEQUENCE_COUNT(#member, OPTIONAL, type, member, n_##member, &text_schema, 0, MAX_REPEATED)
+#define TEXTS(type, member, most)                                                                                          \
+	CYAML_FIELD_SEQUENCE_COUNT(#member, OPTIONAL, type, member, n_##member, &text_schema, 0, most)
 
 static const cyaml_schema_field_t sample_fields[] = {
 	TEXT(config_sample, temp),           TEXT(config_sample, top_k),
 	TEXT(config_sample, top_p),          TEXT(config_sample, min_p),
 	TEXT(config_sample, repeat_penalty), TEXT(config_sample, repeat_last_n),
-	TEXT(config_sample, seed),           TEXTS(config_sample, stop),
+	TEXT(config_sample, seed),           TEXTS(config_sample, stop, 16),
 	CYAML_FIELD_END,
 };
 
@@ -93,7 +93,8 @@ static const cyaml_schema_field_t batch_fields[] = {
 	TEXT(config_batch, template),
 	TEXT(config_batch, system),
 	TEXT(config_batch, raw),
-	CYAML_FIELD_SEQUENCE_COUNT("labels", OPTIONAL, config_batch, labels, n_labels, &text_schema, 0, CYAML_UNLIMITED),
+	TEXTS(config_batch, labels, MAX_REPEATED),
+	TEXT(config_batch, cache_tokens),
 	TEXT(config_batch, n),
 	CYAML_FIELD_END,
 };

@@ -19,6 +19,7 @@ static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
 #define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
 #define CHAT_COMMANDS (CMD_RUN | CMD_CHAT)
+#define TALK_COMMANDS (CHAT_COMMANDS | CMD_BATCH)
 #define SAMPLE_COMMANDS (CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE)
 #define JSON_COMMANDS (CMD_ALL & ~(CMD_CONFIG | CMD_SERVE))
 #define CONTEXT_MAX 16777216
@@ -97,13 +98,13 @@ const option options[] = {
 	 NULL, "the prompt is a question, which the model answers by its chat template"},
 	{"system", 0, OPTION_TEXT, CHAT_COMMANDS, "chat.system", FIELD(chat_system), NULL, 0, 0, NULL,
 	 "TEXT", "a system message before the conversation; run: with --chat"},
-	{"chat-template", 0, OPTION_TEXT, CHAT_COMMANDS, "chat.template", FIELD(chat_template), NULL, 0, 0, NULL,
+	{"chat-template", 0, OPTION_TEXT, TALK_COMMANDS, "chat.template", FIELD(chat_template), NULL, 0, 0, NULL,
 	 "FILE", "a chat template (Jinja2) in place of the model's own"},
-	{"chat-variables", 0, OPTION_TEXT, CHAT_COMMANDS, "chat.variables", FIELD(chat_variables), NULL, 0, 0, NULL,
+	{"chat-variables", 0, OPTION_TEXT, TALK_COMMANDS, "chat.variables", FIELD(chat_variables), NULL, 0, 0, NULL,
 	 "JSON", "more variables of the chat template, such as {\"enable_thinking\": false}"},
 	{"predict", 'n', OPTION_INT, CHAT_COMMANDS, "run.n", FIELD(n_predict), "-1", -1, INT32_MAX, NULL,
 	 "N", "tokens to generate, in a chat for each answer; -1 = until end of generation or context"},
-	{"stop", 0, OPTION_REPEATED, CHAT_COMMANDS, "sample.stop", FIELD(stops), NULL, 0, 0, NULL,
+	{"stop", 0, OPTION_REPEATED, TALK_COMMANDS, "sample.stop", FIELD(stops), NULL, 0, 16, NULL,
 	 "TEXT", "end the text before this one; may be given up to 16 times"},
 	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
 	 NULL, "never draw an end-of-generation token, so that the text goes on"},
@@ -122,10 +123,12 @@ const option options[] = {
 	 "TEXT", "a system message before it"},
 	{"raw", 0, OPTION_FLAG, CMD_BATCH, "batch.raw", FIELD(raw), NULL, 0, 0, NULL,
 	 NULL, "continue the filled template as `run` continues a prompt, instead of answering it as a message"},
-	{"labels", 0, OPTION_TEXTS, CMD_BATCH, "batch.labels", FIELD(labels), NULL, 0, 0, NULL,
-	 "A,B,...", "classify: the answer is the label that is most likely to follow"},
+	{"label", 0, OPTION_REPEATED, CMD_BATCH, "batch.labels", FIELD(labels), NULL, 0, MAX_REPEATED, NULL,
+	 "TEXT", "classify: the answer is the label that is most likely to follow; give all of them, 2 to 64"},
 	{"predict", 'n', OPTION_INT, CMD_BATCH, "batch.n", FIELD(n_answer), "-1", -1, INT32_MAX, NULL,
 	 "N", "most tokens of an answer; -1 = until it ends or the context is full"},
+	{"cache-tokens", 0, OPTION_INT, CMD_BATCH, "batch.cache_tokens", FIELD(cache_tokens), "0", 0, CONTEXT_MAX, NULL,
+	 "N", "tokens of all pieces that are computed at the same time; 0 = -c, the most that one piece has"},
 	{"restart", 0, OPTION_FLAG, CMD_BATCH, NULL, FIELD(restart), NULL, 0, 0, NULL,
 	 NULL, "forget what an unfinished run has left in OUT.part"},
 
@@ -241,12 +244,12 @@ const option *option_by_key(const char *key)
 	return NULL;
 }
 
-static evn_status add_text(const char *text, repeated_text *list, evn_error *err)
+static evn_status add_text(const option *o, const char *text, repeated_text *list, evn_error *err)
 {
 	if (!*text)
 		return evn_fail(err, EVN_ERR_USAGE, "must not be empty");
-	if (list->n == MAX_REPEATED)
-		return evn_fail(err, EVN_ERR_USAGE, "given more than %d times", MAX_REPEATED);
+	if (list->n == (size_t)o->max)
+		return evn_fail(err, EVN_ERR_USAGE, "given more than %.0f times", o->max);
 	list->items[list->n++] = text;
 	return EVN_OK;
 }
@@ -265,8 +268,6 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 		return parse_time(text, o->min, o->max, field, err);
 	case OPTION_CHOICE:
 		return parse_choice(text, o->choices, field, err);
-	case OPTION_TEXTS:
-		return parse_texts(text, field, err);
 	case OPTION_SHARES:
 		return parse_shares(text, field, err);
 	case OPTION_MEMORY:
@@ -277,7 +278,7 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 		*(const char **)field = text;
 		return EVN_OK;
 	case OPTION_REPEATED:
-		return add_text(text, field, err);
+		return add_text(o, text, field, err);
 	}
 	return evn_fail(err, EVN_ERR_USAGE, "cannot be set");
 }

@@ -12,7 +12,6 @@ typedef enum {
 	OPTION_TIME, /* double, in seconds */
 	OPTION_CHOICE,
 	OPTION_TEXT,
-	OPTION_TEXTS,    /* in a config a list */
 	OPTION_REPEATED, /* texts: the flag may be given several times; in a config a list */
 	OPTION_SHARES,   /* in a config one share for each device */
 	OPTION_MEMORY,   /* in a config one limit for each device */

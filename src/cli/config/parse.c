@@ -198,46 +198,6 @@ evn_status parse_shares(const char *text, share_list *out, evn_error *err)
 	return EVN_OK;
 }
 
-evn_status check_texts(const text_list *list, evn_error *err)
-{
-	if (list->n < 2)
-		return evn_fail(err, EVN_ERR_USAGE, "expected 2 to %d texts, found %zu", MAX_TEXTS, list->n);
-	for (size_t i = 0; i < list->n; i++) {
-		if (!*list->items[i])
-			return evn_fail(err, EVN_ERR_USAGE, "an empty text");
-		for (size_t k = 0; k < i; k++)
-			if (strcmp(list->items[i], list->items[k]) == 0)
-				return evn_fail(err, EVN_ERR_USAGE, "'%.*s' is there twice", SHOWN, list->items[i]);
-	}
-	return EVN_OK;
-}
-
-evn_status parse_texts(const char *text, text_list *out, evn_error *err)
-{
-	text_list list = {.owned = evn_strdup(text)};
-	if (!list.owned)
-		return evn_fail_memory(err, "a list", 0);
-	evn_status status = EVN_OK;
-	for (char *rest = list.owned, *item; status == EVN_OK && (item = strsep(&rest, ","));) {
-		item += strspn(item, " ");
-		for (size_t n = strlen(item); n > 0 && item[n - 1] == ' '; n--)
-			item[n - 1] = 0;
-		if (list.n == MAX_TEXTS)
-			status = evn_fail(err, EVN_ERR_USAGE, "expected 2 to %d texts, found more", MAX_TEXTS);
-		else
-			list.items[list.n++] = item;
-	}
-	if (status == EVN_OK)
-		status = check_texts(&list, err);
-	if (status != EVN_OK) {
-		free(list.owned);
-		return status;
-	}
-	free(out->owned);
-	*out = list;
-	return EVN_OK;
-}
-
 evn_status parse_ids(const char *text, int32_t **ids, size_t *n, evn_error *err)
 {
 	size_t count = 1;

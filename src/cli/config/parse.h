@@ -23,16 +23,7 @@ typedef struct {
 	size_t n;
 } share_list;
 
-#define MAX_TEXTS 64
-
-/* A few texts: all different, none empty. */
-typedef struct {
-	const char *items[MAX_TEXTS];
-	size_t n;
-	char *owned; /* malloc'd, what the items point into; NULL: they are borrowed */
-} text_list;
-
-#define MAX_REPEATED 16
+#define MAX_REPEATED 64
 
 /* What a flag that may be given several times was given; borrowed. */
 typedef struct {
@@ -51,9 +42,6 @@ evn_status parse_memory_list(const char *text, memory_list *out, evn_error *err)
 /* auto, or a number >= 0. "3/30" gives a second number for prompts, which is otherwise EVN_SHARE_AUTO. */
 evn_status parse_share(const char *text, double *out, double *prompts, evn_error *err);
 evn_status parse_shares(const char *text, share_list *out, evn_error *err); /* numbers, at least one > 0 */
-/* 2 to MAX_TEXTS texts with commas between them. Replaces what *out has. */
-evn_status parse_texts(const char *text, text_list *out, evn_error *err);
-evn_status check_texts(const text_list *list, evn_error *err);
 /* Comma-separated token ids, at least one. *ids is malloc'd. */
 evn_status parse_ids(const char *text, int32_t **ids, size_t *n, evn_error *err);
 

@@ -23,7 +23,6 @@ evn_status settings_init(settings *s, evn_error *err)
 void settings_free(settings *s)
 {
 	free(s->owned_list);
-	free(s->labels.owned);
 	for (size_t i = 0; i < sizeof s->owned_paths / sizeof *s->owned_paths; i++)
 		free(s->owned_paths[i]);
 	*s = (settings){0};

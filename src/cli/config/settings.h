@@ -41,7 +41,7 @@ typedef struct {
 	int64_t piece_tokens, n_answer;
 	const char *template_text, *system;
 	bool raw, restart;
-	text_list labels;
+	repeated_text labels;
 
 	const char *data_path, *output_path, *image_path, *train_ids;
 	bool resume;
