@@ -4,6 +4,6 @@
 // Work-group t computes row t.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1))) void add_norm(SUM, NORMED)
 {
-	local float part[NORM_ITEMS];
+	local float4 part[NORM_PART];
 	add_norm_row(SUM_ARGS, NORMED_ARGS, get_group_id(0), part);
 }

@@ -1,14 +1,10 @@
 // attend.cl - causal attention over the KV cache, as one work-item computes it. A work-group has up to QUERIES
 // queries of one KV head, so that a tile of 16 keys and values is read once for all of them. It attends to one of
 // n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023). Parameters: those of
-// attention_tile.cl; QUERIES must be 1 if ATTENTION_ITEMS > 1; HEAD_BLOCKS: heads begin and end at blocks of 32
-// columns and are written in the format of STORE, otherwise as f32.
+// attention_tile.cl; HEAD_BLOCKS: heads begin and end at blocks of 32 columns and are written in the format of STORE,
+// otherwise as f32.
 #include "attention_tile.cl"
 #include STORE
-
-#ifndef ATTENTION_ITEMS
-#define ATTENTION_ITEMS 1 // work-items that share the keys of a work-group; a power of two
-#endif
 
 // Writes head h to row t of out, at column offset + h * HEAD_DIM. The first and the last head also write the zeros
 // beside the heads.
@@ -42,22 +38,15 @@ INLINE void store_head(global float *out, size_t t, uint stride, uint offset, ui
 }
 #endif
 
-// Queries are numbered within a span. Query i is head i % n_own, of the n_own query heads of a KV head, in row i /
-// n_own of the span.
-typedef struct {
-	uint kv, begin, n_own; // the KV head; its first query head on this rank, and their number
-	uint first;            // the first of the QUERIES queries
-} query_block;
-
-// Computes the state of a block's queries over every ATTENTION_ITEMS-th tile, from tile `item` on, of one part of the
-// keys. The queries are rotated here. appends: the newest k and v, of the one row of the span, are appended here too,
-// by the item that reads them. This is allowed only if one block has all queries of a KV head.
-INLINE void attend(running *state, const attention_input *a, const row_span *s, query_block b, uint split, uint item, uint appends)
+// Computes the state of a block's queries over one part of the keys. The queries are rotated here. appends: the newest k
+// and v, of the one row of the span, are appended here too, by the item that reads them. This is allowed only if one
+// block has all queries of a KV head.
+INLINE void attend(running *state, const attention_input *a, const row_span *s, query_block b, uint split, uint appends)
 {
 	float q[QUERIES][HEAD_PAD];
 	uint limits[QUERIES];
 	for (uint r = 0; r < QUERIES; r++) {
-		uint id = min(b.first + r, b.n_own * s->n_rows - 1), t = id / b.n_own;
+		uint id = query_number(&b, s, r), t = id / b.n_own;
 		const global float *from = a->qkv + (size_t)(s->first_row + t) * a->stride + (b.begin + id % b.n_own) * HEAD_DIM;
 		load_rotated(q[r], from, a->rope + (size_t)(s->position + t) * a->rope_stride, a->norms, a->eps);
 		for (uint i = 0; i < HEAD_VECS; i++) {
@@ -70,9 +59,9 @@ INLINE void attend(running *state, const attention_input *a, const row_span *s, 
 	}
 	uint n_keys = limits[QUERIES - 1], used = (n_keys + EVN_KV_TILE - 1) / EVN_KV_TILE;
 	uint from = used * split / s->n_splits, to = used * (split + 1) / s->n_splits;
-	if (appends && split == s->n_splits - 1 && (to - 1 - from) % ATTENTION_ITEMS == item)
+	if (appends && split == s->n_splits - 1)
 		append(a, s, b.kv, s->first_row);
-	for (uint tile = from + item; tile < to; tile += ATTENTION_ITEMS) {
+	for (uint tile = from; tile < to; tile++) {
 		size_t at = tile_begin(a, s, b.kv, tile);
 		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * EVN_KV_TILE, limits,
 		         min(n_keys - tile * EVN_KV_TILE, (uint)EVN_KV_TILE));

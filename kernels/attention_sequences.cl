@@ -8,7 +8,7 @@
 // exponentials of a query's scores, which the gradients need. Work-item (16 queries, head, sequence).
 kernel IN_VECTORS void attention_sequences(global float *out, global float *lse, const global float *qkv, evn_sequences seq)
 {
-	uint block = get_global_id(0) * LANES, h = get_global_id(1), n_heads = get_global_size(1);
+	uint block = get_global_id(0) * TOKENS, h = get_global_id(1), n_heads = get_global_size(1);
 	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
 	uint kv = (seq.first_head + h) / seq.group - seq.first_kv;
 	const global float *k = qkv + sequence * seq.stride + seq.k_offset + kv * HEAD_DIM;

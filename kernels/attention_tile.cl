@@ -1,10 +1,6 @@
 // attention_tile.cl - adds a tile of 16 keys and values to the attention of several queries. Parameters: those of
-// heads.cl; QUERIES, the queries of a work-group.
-#include "heads.cl"
-
-#ifndef QUERIES
-#define QUERIES 1
-#endif
+// queries.cl.
+#include "queries.cl"
 
 #define HIDDEN (-INFINITY)
 #define LOWEST (-FLT_MAX) // below every score, but finite: exp(HIDDEN - LOWEST) is 0

@@ -18,7 +18,7 @@ INLINE void add_steps(float16 *acc, const global uchar *x, size_t row_bytes, con
 				uint16 word = tile_word(b, g, i);
 #pragma unroll
 				for (uint t = 0; t < EVN_BLOCK_TOKENS; t++)
-					dots[t] = dot4(dots[t], word, load_group(x + t * row_bytes, s, g).words + i);
+					dots[t] = dot4(dots[t], word, load_group(x + t * row_bytes, s, g).words[i]);
 			}
 			float16 scale, offset;
 			group_scale(b, g, &scale, &offset);

@@ -3,6 +3,40 @@
 #include "constants.h"
 #include "variants.h"
 
+// LANES: the rows of a weight tile, or the columns of a row of activations, that a work-item computes at once.
+//   16  vectors. A work-group is one item, whose vectors fill the registers of a CPU's core.
+//   1   scalars. Sixteen items side by side hold what is one vector there, so that a sub-group of a GPU reads whole
+//       cache lines and an item needs few registers.
+// Weight formats and the arithmetic of products are written once, with the types below. What differs in more than its
+// types has a kernel of its own in lanes/.
+#ifndef LANES
+#define LANES 16
+#endif
+#if LANES == 16
+typedef float16 floats;
+typedef int16 ints;
+typedef uint16 words;
+typedef uchar16 bytes;
+typedef char16 chars;
+#define to_floats convert_float16
+#define to_words convert_uint16
+#define as_floats as_float16
+#define as_ints as_int16
+#define as_chars as_char16
+#else
+typedef float floats;
+typedef int ints;
+typedef uint words;
+typedef uchar bytes;
+typedef char chars;
+#define to_floats convert_float
+#define to_words convert_uint
+#define as_floats as_float
+#define as_ints as_int
+#define as_chars as_char
+#define TILE_ROW (get_local_id(0) % EVN_TILE_ROWS) // the item's row of its tile
+#endif
+
 // For kernels that are written with vectors. It tells a compiler not to merge work-items into vectors of its own,
 // which takes minutes on an unrolled body.
 #define IN_VECTORS __attribute__((vec_type_hint(float16)))
@@ -47,20 +81,47 @@ INLINE uint max16_uint(uint16 v)
 }
 
 // SiLU: x times its logistic function (Hendrycks & Gimpel 2016).
-INLINE float16 silu16(float16 x) { return x / (1.0f + exp(-x)); }
+INLINE floats silu(floats x) { return x / (1.0f + exp(-x)); }
 
-// Loads the halfs of 16 rows at p as f32. The baseline has vload_half, but no half arithmetic.
-INLINE float16 load_halfs(const global uchar *p) { return vload_half16(0, (const global half *)p); }
+// ---- rows of activations
 
-// Loads the i-th 32-bit word of each of 16 rows. A word is four consecutive bytes of a row, the first one lowest
-// (devices are little-endian).
-INLINE uint16 load_words(const global uchar *p, uint i) { return vload16(i, (const global uint *)p); }
+#if LANES == 16
+INLINE floats load_columns(const global float *row, size_t i) { return vload16(i, row); }
+INLINE void store_columns(floats v, size_t i, global float *row) { vstore16(v, i, row); }
+#else
+INLINE floats load_columns(const global float *row, size_t i) { return row[i]; }
+INLINE void store_columns(floats v, size_t i, global float *row) { row[i] = v; }
+#endif
+
+// ---- weight tiles: the same value of 16 rows lies side by side
+
+// load_words: the i-th 32-bit word of each row. A word is four consecutive bytes of a row, the first one lowest
+// (devices are little-endian). load_shorts: the i-th 16 bits. load_halfs: a half as f32; the baseline has vload_half, but
+// no half arithmetic.
+#if LANES == 16
+INLINE words load_words(const global uchar *p, uint i) { return vload16(i, (const global uint *)p); }
+INLINE words load_shorts(const global uchar *p, uint i) { return to_words(vload16(i, (const global ushort *)p)); }
+INLINE bytes load_bytes(const global uchar *p, uint i) { return vload16(i, p); }
+INLINE floats load_halfs(const global uchar *p) { return vload_half16(0, (const global half *)p); }
+#else
+INLINE words load_words(const global uchar *p, uint i) { return ((const global uint *)p)[i * EVN_TILE_ROWS + TILE_ROW]; }
+INLINE words load_shorts(const global uchar *p, uint i) { return ((const global ushort *)p)[i * EVN_TILE_ROWS + TILE_ROW]; }
+INLINE bytes load_bytes(const global uchar *p, uint i) { return p[i * EVN_TILE_ROWS + TILE_ROW]; }
+INLINE floats load_halfs(const global uchar *p) { return vload_half(TILE_ROW, (const global half *)p); }
+#endif
+
+// Stores a value of each row that the item holds; p: of the tile.
+#if LANES == 16
+INLINE void store_rows(floats v, global float *p) { vstore16(v, 0, p); }
+#else
+INLINE void store_rows(floats v, global float *p) { p[TILE_ROW] = v; }
+#endif
 
 // n bits of each byte of the words, from bit `at` on.
-INLINE uint16 fields(uint16 v, uint at, uint n) { return v >> (uint16)at & (uint16)(((1u << n) - 1) * 0x01010101u); }
+INLINE words fields(words v, uint at, uint n) { return v >> (words)at & (words)(((1u << n) - 1) * 0x01010101u); }
 
 // Distributes the lowest four bits of each word to its four bytes.
-INLINE uint16 bits_to_bytes(uint16 v) { return (v & (uint16)15) * (uint16)0x00204081u & (uint16)0x01010101u; }
+INLINE words bits_to_bytes(words v) { return (v & (words)15) * (words)0x00204081u & (words)0x01010101u; }
 
 // n bits of each byte, from bit `at` on.
-INLINE uchar16 bits(uchar16 v, uint at, uint n) { return v >> (uchar16)at & (uchar16)((1u << n) - 1); }
+INLINE bytes bits(bytes v, uint at, uint n) { return v >> (bytes)at & (bytes)((1u << n) - 1); }

@@ -3,16 +3,19 @@
 #define EVN_CONSTANTS_H
 
 #define EVN_TILE_ROWS 16 /* rows that a weight tile interleaves; each vector lane holds one row */
+#define EVN_LANE_ITEMS 128 /* work-items of a group with scalars (LANES 1, kernels/common.cl) */
 #define EVN_PAD 32       /* the stride of an activation matrix is a multiple of this many columns */
 
 #define EVN_BLOCK_TOKENS 8 /* rows of activations in a block: 8 sums and a weight fill half of 32 vector registers */
 
-/* A block of 32 columns of 8-bit activations: 32 signed bytes, then these values at these byte offsets: */
+/* A block of 32 columns of 8-bit activations: 32 signed bytes, then these values at these byte offsets. Kernels with
+ * scalars (LANES 1, kernels/common.cl) have no scaled sum, so that blocks can be loaded by 16 bytes. */
 #define EVN_Q8_SCALE 32      /* float */
 #define EVN_Q8_SUM 36        /* int: the sum of the bytes */
 #define EVN_Q8_HALF_SUMS 40  /* two floats: scale times the sum of the first 16 bytes, and of the last 16 */
 #define EVN_Q8_SCALED_SUM 48 /* float: scale times the sum of the bytes */
 #define EVN_Q8_BYTES 52
+#define EVN_Q8_LANE_BYTES 48 /* with LANES 1 */
 
 /* The KV cache. A tile is EVN_KV_TILE positions of one KV head. A cache block is EVN_KV_BLOCK_TILES tiles of each
  * head. */

@@ -10,7 +10,7 @@ void feed_forward_block(uint stride, uint2 gates, global float *y, const global 
                         global float *gated, const global uchar *w_out, window out)
 {
 	for (uint block = 0; block < stride / 32; block++)
-		gate_block(gated, 0, stride, x, WINDOW_BEGIN(w_in, in), in.y, in.z, gates.x, gates.y, block, 0);
+		gate_block(gated, 0, stride, x, WINDOW_BEGIN(w_in, in), in.y, in.z, gates.x, gates.y, block);
 	for (uint group = 0; group * TILES < out.w; group++)
-		multiply_rows(y, (const global uchar *)gated, WINDOW_BEGIN(w_out, out), out.y, out.z, out.w, group, 0);
+		multiply_rows(y, (const global uchar *)gated, WINDOW_BEGIN(w_out, out), out.y, out.z, out.w, group);
 }

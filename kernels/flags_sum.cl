@@ -17,6 +17,6 @@ kernel IN_VECTORS void flags_and_add(FLAGS, SUM, uint n_vectors)
 {
 	wait_for_all(flags, arrive(flags, FLAGS_RANK), FLAGS_WAIT);
 	for (uint i = 0; i < n_vectors; i++)
-		add_vector(SUM_ARGS, i);
+		add_columns(SUM_ARGS, i);
 	poll_and_leave(flags, FLAGS_DELAY);
 }

@@ -11,18 +11,17 @@
 //
 // A tile of w has tile_steps steps.
 INLINE void gate_block(global float *y, size_t token, uint y_stride, const global uchar *x, const global uchar *w, uint tile_steps,
-                       uint n_steps, uint up, uint n_tiles, uint block, local float16 *part)
+                       uint n_steps, uint up, uint n_tiles, uint block)
 {
 	uint tile = 2 * block;
 	float16 acc[TILES], lo = 0.0f, hi = 0.0f;
 	if (tile < n_tiles) {
 		uint next = min(tile + 1, n_tiles - 1); // if the number of tiles is odd, the last tile has no partner
 		uint tiles[TILES] = {tile, next, up + tile, up + next};
-		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2, part);
-		lo = silu16(acc[0]) * acc[2];
+		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2);
+		lo = silu(acc[0]) * acc[2];
 		if (tile + 1 < n_tiles)
-			hi = silu16(acc[1]) * acc[3];
+			hi = silu(acc[1]) * acc[3];
 	}
-	if (get_local_id(0) == 0)
-		store_block(y, token, y_stride, block, lo, hi);
+	store_block(y, token, y_stride, block, lo, hi);
 }

@@ -4,11 +4,16 @@
 #include "q8.cl"
 #include "tile.cl"
 
-#define ROW_BYTES(columns) ((columns) / 32 * EVN_Q8_BYTES)
-#define STEP_GROUPS (STEP_LEN / GROUP_LEN)
+#define ROW_BYTES(columns) ((columns) / 32 * Q8_BYTES)
 
+// A group's words have four bytes each. Items with vectors broadcast a word from memory. The items of a GPU read the same
+// words, 16 bytes at once, into registers.
 typedef struct {
-	const global uint *words; // each has four bytes
+#if LANES == 16
+	const global uint *words;
+#else
+	uint words[GROUP_LEN / 4];
+#endif
 	float scale, scaled_sum;
 	int sum; // the sum of the bytes; only in groups of 32
 } q8_group;
@@ -17,8 +22,21 @@ typedef struct {
 INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 {
 	uint column = s * STEP_LEN + g * GROUP_LEN;
-	const global uchar *block = row + column / 32 * EVN_Q8_BYTES;
-	q8_group x = {(const global uint *)(block + column % 32), q8_scale(block)};
+	const global uchar *block = row + column / 32 * Q8_BYTES;
+	q8_group x;
+#if LANES == 16
+	x.words = (const global uint *)(block + column % 32);
+#else
+#pragma unroll
+	for (uint i = 0; i < GROUP_LEN / 16; i++) {
+		uint4 four = ((const global uint4 *)(block + column % 32))[i];
+		x.words[4 * i] = four.x;
+		x.words[4 * i + 1] = four.y;
+		x.words[4 * i + 2] = four.z;
+		x.words[4 * i + 3] = four.w;
+	}
+#endif
+	x.scale = q8_scale(block);
 #if GROUP_LEN == 32
 	x.sum = q8_sum(block);
 	x.scaled_sum = q8_scaled_sum(block);
@@ -31,12 +49,12 @@ INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 // How ZERO is subtracted. In groups of 32 the dot products begin at minus its contribution, so they stay exact. In
 // groups of 16 this would cost as much as the products themselves, so the offset contains it.
 #if GROUP_LEN == 32
-INLINE int16 begin_group(q8_group x) { return (int16)(-DOT_ZERO * x.sum); }
+INLINE ints begin_group(q8_group x) { return (ints)(-DOT_ZERO * x.sum); }
 #else
-INLINE int16 begin_group(q8_group x) { return 0; }
+INLINE ints begin_group(q8_group x) { return 0; }
 #endif
 
-INLINE void group_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void group_scale(const global uchar *b, uint g, floats *scale, floats *offset)
 {
 	tile_scale(b, g, scale, offset);
 #if GROUP_LEN == 16 && !defined(HAS_OFFSET)
@@ -45,11 +63,11 @@ INLINE void group_scale(const global uchar *b, uint g, float16 *scale, float16 *
 }
 
 // acc + a group's dot products times its scales. Only these operations round.
-INLINE float16 end_group(float16 acc, int16 dot, float16 scale, float16 offset, q8_group x)
+INLINE floats end_group(floats acc, ints dot, floats scale, floats offset, q8_group x)
 {
-	acc = fma(scale * x.scale, convert_float16(dot), acc);
+	acc = fma(scale * x.scale, to_floats(dot), acc);
 #if GROUP_LEN == 16 || defined(HAS_OFFSET)
-	acc = fma(offset, (float16)x.scaled_sum, acc);
+	acc = fma(offset, (floats)x.scaled_sum, acc);
 #endif
 	return acc;
 }

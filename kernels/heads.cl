@@ -13,6 +13,7 @@
 #define GROUP 1
 #endif
 
+#if LANES == 16
 // Rotates the first ROPE_DIM elements of x in place. angles: cosines, then sines.
 INLINE void rotate(float *x, const global float *angles)
 {
@@ -69,6 +70,7 @@ INLINE void load_rotated(float *x, const global float *from, const global float 
 #endif
 	rotate(x, angles);
 }
+#endif
 
 // A span: a run of rows of one sequence. Rows [first_row, first_row + n_rows) have the positions from `position` on.
 // blocks: the sequence's table. n_splits: the parts into which its keys are divided.
@@ -127,6 +129,11 @@ INLINE size_t tile_begin(const attention_input *a, const row_span *s, uint kv, u
 	return ((block * a->n_held + a->first_held + kv) * EVN_KV_BLOCK_TILES + tile % EVN_KV_BLOCK_TILES) * KV_TILE_BYTES;
 }
 
+// The first query head of KV head kv on this rank, and the end of its query heads.
+INLINE uint own_begin(const attention_input *a, uint kv) { return max(kv * GROUP, a->skip) - a->skip; }
+INLINE uint own_end(const attention_input *a, uint kv) { return min((kv + 1) * GROUP - a->skip, a->n_heads); }
+
+#if LANES == 16
 // Appends k and v of one row and KV head to the cache.
 INLINE void append(const attention_input *a, const row_span *s, uint kv, uint row)
 {
@@ -139,7 +146,4 @@ INLINE void append(const attention_input *a, const row_span *s, uint kv, uint ro
 	load_head(x, from + a->v_offset);
 	v_store(a->v_cache + tile, position % EVN_KV_TILE, x);
 }
-
-// The first query head of KV head kv on this rank, and the end of its query heads.
-INLINE uint own_begin(const attention_input *a, uint kv) { return max(kv * GROUP, a->skip) - a->skip; }
-INLINE uint own_end(const attention_input *a, uint kv) { return min((kv + 1) * GROUP - a->skip, a->n_heads); }
+#endif

@@ -25,9 +25,9 @@ void matmul_swiglu(global float *y, uint y_stride, const global uchar *x, uint x
 	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++) {
 		float16 lo = 0.0f, hi = 0.0f;
 		if (2 * columns < n_tiles)
-			lo = silu16(sums[0][t]) * sums[2][t];
+			lo = silu(sums[0][t]) * sums[2][t];
 		if (2 * columns + 1 < n_tiles)
-			hi = silu16(sums[1][t]) * sums[3][t];
+			hi = silu(sums[1][t]) * sums[3][t];
 		store_block(y, first + t, y_stride, columns, lo, hi);
 	}
 }

@@ -6,7 +6,7 @@
 kernel IN_VECTORS __attribute__((reqd_work_group_size(NORM_ITEMS, 1, 1)))
 void norm_rows(const global float *x, uint first, NORMED)
 {
-	local float part[NORM_ITEMS];
+	local float4 part[NORM_PART];
 	size_t t = get_group_id(0);
 	norm_row(NORMED_ARGS, t, x + (first + t) * row.x, part);
 }

@@ -3,13 +3,12 @@
 
 #define ROW_BYTES(columns) ((columns) * 4)
 
-// acc[i] += the tile at blocks[i] times row, over the steps first, first + SLICES, ... below n_steps. The order of
-// summation is that of block_f32.cl, so a row has the same bits alone and in a block. `next` is for row_q8.cl. It is
-// not used here, because float weights already arrive at the speed of the memory.
-INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint first, uint n_steps,
-                         uint next)
+// acc[i] += the first n_steps of the tile at blocks[i] times row. The order of summation is that of block_f32.cl, so a
+// row has the same bits alone and in a block. `next` is for row_q8.cl. It is not used here, because float weights
+// already arrive at the speed of the memory.
+INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint n_steps, uint next)
 {
-	for (uint s = first; s < n_steps; s += SLICES) {
+	for (uint s = 0; s < n_steps; s++) {
 #pragma unroll
 		for (uint g = 0; g < STEP_LEN / GROUP_LEN; g++) {
 			const global float *xg = (const global float *)row + s * STEP_LEN + g * GROUP_LEN;

@@ -8,7 +8,7 @@ INLINE float16 multiply_group(float16 acc, const global uchar *b, uint g, q8_gro
 	int16 dot = begin_group(x);
 #pragma unroll
 	for (uint i = 0; i < GROUP_LEN / 4; i++)
-		dot = dot4(dot, tile_word(b, g, i), &x.words[i]);
+		dot = dot4(dot, tile_word(b, g, i), x.words[i]);
 	float16 scale, offset;
 	group_scale(b, g, &scale, &offset);
 	return end_group(acc, dot, scale, offset, x);
@@ -38,12 +38,11 @@ INLINE uint step_ahead(uint s, uint n_steps, uint next)
 	return then < n_steps ? then : then + next - n_steps;
 }
 
-// acc[i] += the tile at blocks[i] times row, over the steps first, first + SLICES, ... below n_steps. The tiles that
-// are multiplied after these begin `next` steps later.
-INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint first, uint n_steps,
-                         uint next)
+// acc[i] += the first n_steps of the tile at blocks[i] times row. The tiles that are multiplied after these begin `next`
+// steps later.
+INLINE void multiply_row(float16 *acc, const global uchar *const *blocks, const global uchar *row, uint n_steps, uint next)
 {
-	for (uint s = first; s < n_steps; s += SLICES) {
+	for (uint s = 0; s < n_steps; s++) {
 		const size_t step_bytes = STEP_BYTES * EVN_TILE_ROWS, step = s * step_bytes, ahead = step_ahead(s, n_steps, next) * step_bytes;
 		for (uint g = 0; g < STEP_GROUPS; g++) { // not unrolled: the step of a K format would be thousands of instructions
 			q8_group x = load_group(row, s, g);

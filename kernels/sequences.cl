@@ -7,7 +7,7 @@
 #include "head_dims.cl"
 #include "sequences.h"
 
-#define LANES EVN_SEQUENCE_GRAIN
+#define TOKENS EVN_SEQUENCE_GRAIN
 
 inline float16 lane_numbers() { return (float16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 
@@ -15,8 +15,8 @@ inline float16 lane_numbers() { return (float16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1
 inline void gather_rows(float16 to[HEAD_DIM], const global float *rows, size_t stride)
 {
 	for (uint d = 0; d < HEAD_DIM; d++) {
-		float lanes[LANES];
-		for (uint i = 0; i < LANES; i++)
+		float lanes[TOKENS];
+		for (uint i = 0; i < TOKENS; i++)
 			lanes[i] = rows[i * stride + d];
 		to[d] = vload16(0, lanes);
 	}
@@ -25,9 +25,9 @@ inline void gather_rows(float16 to[HEAD_DIM], const global float *rows, size_t s
 inline void scatter_rows(global float *rows, size_t stride, const float16 from[HEAD_DIM])
 {
 	for (uint d = 0; d < HEAD_DIM; d++) {
-		float lanes[LANES];
+		float lanes[TOKENS];
 		vstore16(from[d], 0, lanes);
-		for (uint i = 0; i < LANES; i++)
+		for (uint i = 0; i < TOKENS; i++)
 			rows[i * stride + d] = lanes[i];
 	}
 }
@@ -35,17 +35,17 @@ inline void scatter_rows(global float *rows, size_t stride, const float16 from[H
 // 16 values of a column.
 inline float16 gather_column(const global float *column, size_t stride)
 {
-	float lanes[LANES];
-	for (uint i = 0; i < LANES; i++)
+	float lanes[TOKENS];
+	for (uint i = 0; i < TOKENS; i++)
 		lanes[i] = column[i * stride];
 	return vload16(0, lanes);
 }
 
 inline void scatter_column(global float *column, size_t stride, float16 from)
 {
-	float lanes[LANES];
+	float lanes[TOKENS];
 	vstore16(from, 0, lanes);
-	for (uint i = 0; i < LANES; i++)
+	for (uint i = 0; i < TOKENS; i++)
 		column[i * stride] = lanes[i];
 }
 

@@ -7,13 +7,13 @@
 #define SUM global float *x, const global uchar *messages, ulong2 of, float scale
 #define SUM_ARGS x, messages, of, scale
 
-// The i-th 16 columns of x. The messages are added first, in rank order. The sum begins at -0, because adding -0
+// The i-th LANES columns of x. The messages are added first, in rank order. The sum begins at -0, because adding -0
 // changes no number, not even the sign of a zero.
-INLINE void add_vector(SUM, size_t i)
+INLINE void add_columns(SUM, size_t i)
 {
-	float16 sum = -0.0f;
+	floats sum = -0.0f;
 	for (ulong ranks = of.y; ranks; ranks >>= 1, messages += of.x)
 		if (ranks & 1)
 			sum += message_load(messages, i);
-	vstore16(fma((float16)scale, sum, vload16(i, x)), i, x);
+	store_columns(fma((floats)scale, sum, load_columns(x, i)), i, x);
 }

@@ -9,6 +9,7 @@
 
 INLINE const global half *scales_of(const global uchar *tile) { return (const global half *)(tile + EVN_KV_TILE * HEAD_PAD); }
 
+#if LANES == 16
 INLINE float16 k_load(const global uchar *tile, uint dim)
 {
 	return convert_float16(vload16(dim, (const global char *)tile)) * vload_half16(dim / 32, scales_of(tile));
@@ -53,3 +54,39 @@ INLINE void v_store(global uchar *tile, uint at, const float *x)
 			vstore16(convert_char16_sat_rte(vload16(i, x) * inverse), at * HEAD_VECS + i, (global char *)tile);
 	}
 }
+#else
+INLINE float k_at(const global uchar *tile, uint dim, uint at)
+{
+	return (float)((const global char *)tile)[dim * 16 + at] * vload_half(dim / 32 * 16 + at, scales_of(tile));
+}
+
+INLINE float v_at(const global uchar *tile, uint at, uint dim)
+{
+	return (float)((const global char *)tile)[at * HEAD_PAD + dim] * vload_half(at * BLOCKS + dim / 32, scales_of(tile));
+}
+
+// The code of x[dim]. The item with the first dimension of a block writes the block's scale.
+INLINE char encode(global uchar *tile, uint scale_at, uint dim, const local float *x)
+{
+	const uint begin = dim / 32 * 32, end = min(begin + 32, (uint)HEAD_PAD);
+	float most = 0.0f;
+	for (uint i = begin; i < end; i++)
+		most = fmax(most, fabs(x[i]));
+	ushort bits_of; // a half: codes are multiplied by the rounded scale
+	vstore_half_rte(most / 127.0f, 0, (half *)&bits_of);
+	if (dim == begin)
+		((global ushort *)(tile + EVN_KV_TILE * HEAD_PAD))[scale_at] = bits_of;
+	const float scale = vload_half(0, (const half *)&bits_of);
+	return convert_char_sat_rte(x[dim] * (scale > 0.0f ? 1.0f / scale : 0.0f));
+}
+
+INLINE void k_put(global uchar *tile, uint at, uint dim, const local float *x)
+{
+	((global char *)tile)[dim * 16 + at] = encode(tile, dim / 32 * 16 + at, dim, x);
+}
+
+INLINE void v_put(global uchar *tile, uint at, uint dim, const local float *x)
+{
+	((global char *)tile)[at * HEAD_PAD + dim] = encode(tile, at * BLOCKS + dim / 32, dim, x);
+}
+#endif

@@ -1,10 +1,13 @@
 // bf16.cl - messages between ranks as bf16: the upper 16 bits of an f32, rounded to nearest, ties to even.
 #include "common.cl"
 
-INLINE float16 message_load(const global uchar *m, size_t i)
-{
-	return as_float16(convert_uint16(vload16(i, (const global ushort *)m)) << (uint16)16);
-}
+#if LANES == 16
+INLINE words message_bits(const global uchar *m, size_t i) { return to_words(vload16(i, (const global ushort *)m)); }
+#else
+INLINE words message_bits(const global uchar *m, size_t i) { return ((const global ushort *)m)[i]; }
+#endif
+
+INLINE floats message_load(const global uchar *m, size_t i) { return as_floats(message_bits(m, i) << (words)16); }
 
 INLINE ushort16 upper_bits(float16 v)
 {

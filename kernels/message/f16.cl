@@ -1,7 +1,11 @@
 // f16.cl - messages between ranks as halfs, rounded to nearest. Values beyond the largest half become it (65504).
 #include "common.cl"
 
-INLINE float16 message_load(const global uchar *m, size_t i) { return vload_half16(i, (const global half *)m); }
+#if LANES == 16
+INLINE floats message_load(const global uchar *m, size_t i) { return vload_half16(i, (const global half *)m); }
+#else
+INLINE floats message_load(const global uchar *m, size_t i) { return vload_half(i, (const global half *)m); }
+#endif
 
 INLINE void message_store(global uchar *m, size_t block, float16 lo, float16 hi)
 {

@@ -4,11 +4,17 @@
 
 #define BLOCK_BYTES 34
 
-INLINE float16 message_load(const global uchar *m, size_t i)
+#define BLOCK_COLUMNS (32 / LANES) // by LANES columns
+
+INLINE floats message_load(const global uchar *m, size_t i)
 {
-	const global uchar *block = m + i / 2 * BLOCK_BYTES;
+	const global uchar *block = m + i / BLOCK_COLUMNS * BLOCK_BYTES;
 	float scale = as_float((uint)*(const global ushort *)(block + 32) << 16);
-	return convert_float16(vload16(i % 2, (const global char *)block)) * scale;
+#if LANES == 16
+	return to_floats(vload16(i % BLOCK_COLUMNS, (const global char *)block)) * scale;
+#else
+	return to_floats(((const global char *)block)[i % BLOCK_COLUMNS]) * scale;
+#endif
 }
 
 // Rounds to the nearest multiple of the scale, which is the largest magnitude / 127, rounded up. Blocks of tiny

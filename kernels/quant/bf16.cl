@@ -5,7 +5,7 @@
 #define STEP_BYTES 64
 #define GROUP_LEN 32
 
-INLINE float16 tile_quant(const global uchar *b, uint g, uint k)
+INLINE floats tile_quant(const global uchar *b, uint g, uint k)
 {
-	return as_float16(convert_uint16(vload16(k, (const global ushort *)b)) << (uint16)16);
+	return as_floats(load_shorts(b, k) << (words)16);
 }

@@ -5,4 +5,4 @@
 #define STEP_BYTES 64
 #define GROUP_LEN 32
 
-INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * EVN_TILE_ROWS * k); }
+INLINE floats tile_quant(const global uchar *b, uint g, uint k) { return load_halfs(b + 2 * EVN_TILE_ROWS * k); }

@@ -5,4 +5,4 @@
 #define STEP_BYTES 128
 #define GROUP_LEN 32
 
-INLINE float16 tile_quant(const global uchar *b, uint g, uint k) { return vload16(k, (const global float *)b); }
+INLINE floats tile_quant(const global uchar *b, uint g, uint k) { return as_floats(load_words(b, k)); }

@@ -6,15 +6,15 @@
 #define STEP_BYTES 136
 #define GROUP_LEN 32
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset)
 {
 	const global uchar *scales = b + 2 * EVN_TILE_ROWS;
-	uchar16 low = bits(vload16(2 + g / 2, scales), g % 2 * 4, 4);
-	uchar16 high = bits(vload16(g / 4, scales), g % 4 * 2, 2);
-	*scale = load_halfs(b) * convert_float16(as_char16(low | high << (uchar16)4) - (char16)32);
+	bytes low = bits(load_bytes(scales, 2 + g / 2), g % 2 * 4, 4);
+	bytes high = bits(load_bytes(scales, g / 4), g % 4 * 2, 2);
+	*scale = load_halfs(b) * to_floats(as_chars((bytes)(low | high << (bytes)4)) - (chars)32);
 }
 
-INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
+INLINE words tile_word(const global uchar *b, uint g, uint i)
 {
 	return look_up(fields(load_words(b + 8 * EVN_TILE_ROWS, g * 4 + i % 4), i / 4 * 4, 4));
 }

@@ -6,17 +6,18 @@
 #define STEP_LEN 256
 #define STEP_BYTES 84
 #define GROUP_LEN 16
+#define UNIT_GROUPS 8
 #define ZERO 0
 #define HAS_OFFSET
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset)
 {
-	uchar16 v = vload16(g, b);
-	*scale = load_halfs(b + 80 * EVN_TILE_ROWS) * convert_float16(bits(v, 0, 4));
-	*offset = -load_halfs(b + 82 * EVN_TILE_ROWS) * convert_float16(bits(v, 4, 4));
+	bytes v = load_bytes(b, g);
+	*scale = load_halfs(b + 80 * EVN_TILE_ROWS) * to_floats(bits(v, 0, 4));
+	*offset = -load_halfs(b + 82 * EVN_TILE_ROWS) * to_floats(bits(v, 4, 4));
 }
 
-INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
+INLINE words tile_word(const global uchar *b, uint g, uint i)
 {
 	return fields(load_words(b + 16 * EVN_TILE_ROWS, g / 8 * 8 + g % 2 * 4 + i), g % 8 / 2 * 2, 2);
 }

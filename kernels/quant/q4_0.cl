@@ -6,9 +6,9 @@
 #define GROUP_LEN 32
 #define ZERO 8
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = load_halfs(b); }
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset) { *scale = load_halfs(b); }
 
-INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
+INLINE words tile_word(const global uchar *b, uint g, uint i)
 {
 	return fields(load_words(b + 2 * EVN_TILE_ROWS, i % 4), i / 4 * 4, 4);
 }

@@ -7,13 +7,13 @@
 #define ZERO 0
 #define HAS_OFFSET
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset)
 {
 	*scale = load_halfs(b);
 	*offset = load_halfs(b + 2 * EVN_TILE_ROWS);
 }
 
-INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
+INLINE words tile_word(const global uchar *b, uint g, uint i)
 {
 	return fields(load_words(b + 4 * EVN_TILE_ROWS, i % 4), i / 4 * 4, 4);
 }

@@ -6,16 +6,17 @@
 #define STEP_LEN 256
 #define STEP_BYTES 210
 #define GROUP_LEN 16
+#define UNIT_GROUPS 8
 #define ZERO 32
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset)
 {
-	*scale = load_halfs(b + 208 * EVN_TILE_ROWS) * convert_float16(as_char16(vload16(g, b + 192 * EVN_TILE_ROWS)));
+	*scale = load_halfs(b + 208 * EVN_TILE_ROWS) * to_floats(as_chars(load_bytes(b + 192 * EVN_TILE_ROWS, g)));
 }
 
-INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
+INLINE words tile_word(const global uchar *b, uint g, uint i)
 {
 	uint half_block = g / 8, row = g % 8 / 2, at = g % 2 * 4 + i;
-	uint16 low = fields(load_words(b, half_block * 16 + row % 2 * 8 + at), row / 2 * 4, 4);
-	return low | fields(load_words(b + 128 * EVN_TILE_ROWS, half_block * 8 + at), row * 2, 2) << (uint16)4;
+	words low = fields(load_words(b, half_block * 16 + row % 2 * 8 + at), row / 2 * 4, 4);
+	return low | fields(load_words(b + 128 * EVN_TILE_ROWS, half_block * 8 + at), row * 2, 2) << (words)4;
 }

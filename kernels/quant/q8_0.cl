@@ -7,9 +7,9 @@
 #define GROUP_LEN 32
 #define ZERO 128
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset) { *scale = load_halfs(b); }
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset) { *scale = load_halfs(b); }
 
-INLINE uint16 tile_word(const global uchar *b, uint g, uint i)
+INLINE words tile_word(const global uchar *b, uint g, uint i)
 {
-	return load_words(b + 2 * EVN_TILE_ROWS, i) ^ (uint16)0x80808080u;
+	return load_words(b + 2 * EVN_TILE_ROWS, i) ^ (words)0x80808080u;
 }

@@ -8,22 +8,22 @@
 #define HAS_OFFSET
 
 // The scales and minima of group g.
-INLINE void unpack_scales(const global uchar *scales, uint g, uchar16 *scale, uchar16 *min)
+INLINE void unpack_scales(const global uchar *scales, uint g, bytes *scale, bytes *min)
 {
-	uchar16 a = vload16(g, scales), b = vload16(g + 4, scales);
+	bytes a = load_bytes(scales, g), b = load_bytes(scales, g + 4);
 	if (g < 4) {
 		*scale = bits(a, 0, 6);
 		*min = bits(b, 0, 6);
 	} else {
-		*scale = bits(b, 0, 4) | bits(vload16(g - 4, scales), 6, 2) << (uchar16)4;
-		*min = bits(b, 4, 4) | bits(a, 6, 2) << (uchar16)4;
+		*scale = bits(b, 0, 4) | bits(load_bytes(scales, g - 4), 6, 2) << (bytes)4;
+		*min = bits(b, 4, 4) | bits(a, 6, 2) << (bytes)4;
 	}
 }
 
-INLINE void tile_scale(const global uchar *b, uint g, float16 *scale, float16 *offset)
+INLINE void tile_scale(const global uchar *b, uint g, floats *scale, floats *offset)
 {
-	uchar16 s, m;
+	bytes s, m;
 	unpack_scales(b + 4 * EVN_TILE_ROWS, g, &s, &m);
-	*scale = load_halfs(b) * convert_float16(s);
-	*offset = -load_halfs(b + 2 * EVN_TILE_ROWS) * convert_float16(m);
+	*scale = load_halfs(b) * to_floats(s);
+	*offset = -load_halfs(b + 2 * EVN_TILE_ROWS) * to_floats(m);
 }

@@ -29,24 +29,24 @@ INLINE uint8 look_up_eight(uint8 nibbles)
 INLINE uint16 look_up(uint16 nibbles) { return (uint16)(look_up_eight(nibbles.lo), look_up_eight(nibbles.hi)); }
 #else
 // Bytes of ones where bit `at` of the byte is set.
-INLINE uint16 byte_mask(uint16 v, uint at)
+INLINE words byte_mask(words v, uint at)
 {
-	uint16 bit = v >> (uint16)at & (uint16)0x01010101u;
-	return (bit << (uint16)8) - bit;
+	words bit = v >> (words)at & (words)0x01010101u;
+	return (bit << (words)8) - bit;
 }
 
-#define BYTES(b) ((uint16)((b) * 0x01010101u))
+#define BYTES(b) ((words)((b) * 0x01010101u))
 
 // Selects by one bit of the nibble after the other: 8 pairs, 4 pairs, 2 pairs, 1 pair.
-INLINE uint16 look_up(uint16 nibbles)
+INLINE words look_up(words nibbles)
 {
-	uint16 m0 = byte_mask(nibbles, 0), m1 = byte_mask(nibbles, 1), m2 = byte_mask(nibbles, 2), m3 = byte_mask(nibbles, 3);
-	uint16 v0 = bitselect(BYTES(1u), BYTES(24u), m0), v2 = bitselect(BYTES(45u), BYTES(63u), m0);
-	uint16 v4 = bitselect(BYTES(79u), BYTES(93u), m0), v6 = bitselect(BYTES(106u), BYTES(118u), m0);
-	uint16 v8 = bitselect(BYTES(129u), BYTES(141u), m0), v10 = bitselect(BYTES(153u), BYTES(166u), m0);
-	uint16 v12 = bitselect(BYTES(181u), BYTES(197u), m0), v14 = bitselect(BYTES(217u), BYTES(241u), m0);
-	uint16 low = bitselect(bitselect(v0, v2, m1), bitselect(v4, v6, m1), m2);
-	uint16 high = bitselect(bitselect(v8, v10, m1), bitselect(v12, v14, m1), m2);
+	words m0 = byte_mask(nibbles, 0), m1 = byte_mask(nibbles, 1), m2 = byte_mask(nibbles, 2), m3 = byte_mask(nibbles, 3);
+	words v0 = bitselect(BYTES(1u), BYTES(24u), m0), v2 = bitselect(BYTES(45u), BYTES(63u), m0);
+	words v4 = bitselect(BYTES(79u), BYTES(93u), m0), v6 = bitselect(BYTES(106u), BYTES(118u), m0);
+	words v8 = bitselect(BYTES(129u), BYTES(141u), m0), v10 = bitselect(BYTES(153u), BYTES(166u), m0);
+	words v12 = bitselect(BYTES(181u), BYTES(197u), m0), v14 = bitselect(BYTES(217u), BYTES(241u), m0);
+	words low = bitselect(bitselect(v0, v2, m1), bitselect(v4, v6, m1), m2);
+	words high = bitselect(bitselect(v8, v10, m1), bitselect(v12, v14, m1), m2);
 	return bitselect(low, high, m3);
 }
 #endif

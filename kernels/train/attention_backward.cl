@@ -8,7 +8,7 @@ kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global flo
                                                   const global float *out, const global float *dout, const global float *lse,
                                                   evn_sequences seq)
 {
-	uint block = get_global_id(0) * LANES, h = get_global_id(1), n_heads = get_global_size(1);
+	uint block = get_global_id(0) * TOKENS, h = get_global_id(1), n_heads = get_global_size(1);
 	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
 	uint kv = (seq.first_head + h) / seq.group - seq.first_kv;
 	const global float *k = qkv + sequence * seq.stride + seq.k_offset + kv * HEAD_DIM;
@@ -24,7 +24,7 @@ kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global flo
 	}
 	scatter_column(delta + row * n_heads + h, n_heads, dots);
 	gather_rows(q, qkv + row * seq.stride + h * HEAD_DIM, seq.stride);
-	for (uint j = 0; j < block + LANES; j++) {
+	for (uint j = 0; j < block + TOKENS; j++) {
 		float16 p = exp(dot_lanes(q, k + (size_t)j * seq.stride) * seq.scale - top);
 		if (j > block)
 			p = select(p, (float16)(0.0f), (float16)(j - block) > lane_numbers());
@@ -39,7 +39,7 @@ kernel IN_VECTORS void attention_backward_queries(global float *dqkv, global flo
 kernel IN_VECTORS void attention_backward_keys(global float *dqkv, const global float *delta, const global float *qkv,
                                                const global float *dout, const global float *lse, evn_sequences seq)
 {
-	uint block = get_global_id(0) * LANES, kv = get_global_id(1);
+	uint block = get_global_id(0) * TOKENS, kv = get_global_id(1);
 	size_t sequence = (size_t)get_global_id(2) * seq.n_ctx, row = sequence + block;
 	// the query heads that use this KV head, then those of them on this rank
 	uint begin = (seq.first_kv + kv) * seq.group, end = begin + seq.group;
@@ -57,7 +57,7 @@ kernel IN_VECTORS void attention_backward_keys(global float *dqkv, const global 
 			const global float *d_out = dout + (sequence + i) * seq.out_stride + seq.out_offset + h * HEAD_DIM;
 			size_t of_query = (sequence + i) * seq.n_heads + h;
 			float16 p = exp(dot_lanes(k, q) * seq.scale - lse[of_query]);
-			if (i < block + LANES)
+			if (i < block + TOKENS)
 				p = select(p, (float16)(0.0f), lane_numbers() > (float16)(i - block));
 			float16 ds = p * (dot_lanes(v, d_out) - delta[of_query]) * seq.scale;
 			add_scaled(dk, ds, q);

@@ -19,6 +19,7 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	uint64_t began = evn_now_ns();
 	evn_limits limits = e->prepared.limits;
 	limits.dot = profile->dot;
+	evn_device_set_lanes(r->device, evn_dot_lanes(profile->dot));
 	const evn_shard_part part = {.split = &e->prepared.split, .rank = rank, .progress = &l->progress};
 	EVN_TRY(evn_shard_load(&r->shard, r->queue, e->prepared.graph, &part, err));
 	EVN_TRY(evn_view_make(&r->view, r->shard, &e->prepared.split, rank, err));

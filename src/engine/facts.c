@@ -165,7 +165,7 @@ static double row_time(const evn_rank_facts *r, const evn_weight_mix *mix, evn_d
 	double t = 0;
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const bool floats = evn_quant_at(i)->block_len == 1;
-		const evn_product_rates *p = &r->products[i][floats ? EVN_DOT_NONE : dot];
+		const evn_product_rates *p = &r->products[i][floats ? evn_dot_f32(evn_dot_lanes(dot)) : dot];
 		const double amount = prompt ? 2 * mix->macs[i] : mix->bytes[i], rate = prompt ? p->prompt_gflops : p->gbs;
 		if (amount > 0)
 			t += rate > 0 ? amount / rate : INFINITY;
@@ -213,7 +213,7 @@ static bool has_only_floats(const evn_weight_mix *mix)
 
 static bool allows(evn_activation_type activations, evn_dot dot)
 {
-	return activations == EVN_ACTIVATIONS_AUTO || (activations == EVN_ACTIVATIONS_F32) == (dot == EVN_DOT_NONE);
+	return activations == EVN_ACTIVATIONS_AUTO || (activations == EVN_ACTIVATIONS_F32) != evn_dot_reads_bytes(dot);
 }
 
 bool evn_facts_rates(const evn_rank_facts *r, const evn_weight_mix *mix, evn_activation_type activations,
@@ -240,7 +240,7 @@ bool evn_facts_rates(const evn_rank_facts *r, const evn_weight_mix *mix, evn_act
 	out->gemm = gemm < prompt;
 	out->gemm_gflops = isfinite(gemm) ? flops / gemm : out->prompt_gflops;
 	const bool floats = evn_quant_at(mix->head)->block_len == 1;
-	out->head_gbs = r->products[mix->head][floats ? EVN_DOT_NONE : out->dot].gbs;
+	out->head_gbs = r->products[mix->head][floats ? evn_dot_f32(evn_dot_lanes(out->dot)) : out->dot].gbs;
 	out->steps = scale_steps(r, out);
 	return true;
 }

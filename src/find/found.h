@@ -22,10 +22,16 @@ enum {
 	EVN_FEATURE_VNNI256 = 1 << 5, /* vpdpbusd of AVX-VNNI, as inline assembly */
 	EVN_FEATURE_VNNI512 = 1 << 6, /* vpdpbusd of AVX512-VNNI */
 	EVN_FEATURE_AVX2 = 1 << 7,    /* vpmaddubsw of AVX2 */
+	EVN_FEATURE_DP4A = 1 << 8,    /* dp4a as inline PTX */
+	EVN_FEATURE_SDOT4 = 1 << 9,   /* AMD's v_dot4_i32_i8, as a builtin */
+	EVN_FEATURE_SUDOT4 = 1 << 10, /* AMD's v_dot4_i32_iu8, as a builtin */
 };
-#define EVN_FEATURE_COUNT 8
-/* Features that no driver claims: they need a compiler that passes inline assembly on. */
-#define EVN_FEATURES_UNCLAIMED (EVN_FEATURE_AVX2 | EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512)
+#define EVN_FEATURE_COUNT 11
+/* Features that no driver claims: they need a compiler that passes inline assembly on, or knows a chip's
+ * builtins. */
+#define EVN_FEATURES_UNCLAIMED                                                                                       \
+	(EVN_FEATURE_AVX2 | EVN_FEATURE_VNNI256 | EVN_FEATURE_VNNI512 | EVN_FEATURE_DP4A | EVN_FEATURE_SDOT4 |           \
+	 EVN_FEATURE_SUDOT4)
 extern const char *const evn_feature_names[EVN_FEATURE_COUNT];
 
 /* The info points at strings of this struct. An evn_found must therefore not move once its info is handed out. */

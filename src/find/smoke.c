@@ -166,6 +166,11 @@ static bool has_avx_vnni(const smoke *t) { return is_cpu(t) && false; }
 static bool has_avx512_vnni(const smoke *t) { return is_cpu(t) && false; }
 #endif
 
+/* Compilers that pass PTX on, or know the builtins of AMD's chips. Others are not tried: they might not refuse, but
+ * crash, and the driver would be lost. A chip without the instruction refuses to build; then no claim was wrong. */
+static bool takes_ptx(const smoke *t) { return has_extension(t, "cl_nv_device_attribute_query"); }
+static bool knows_amd(const smoke *t) { return has_extension(t, "cl_amd_device_attribute_query") && !is_cpu(t); }
+
 static bool claims_subgroups(const smoke *t)
 {
 	cl_uint n = 0;
@@ -212,6 +217,18 @@ static const struct {
 			"100, 2, -1)));\n"
 			"\t__asm__(\"vpdpbusd %2, %1, %0\" : \"+v\"(acc) : \"v\"(w), \"v\"(v));\n"
 			"\tys[i] = 2.0f * x + 1.0f + (float)(acc.s0 + acc.sf - 2 * (7 - 600 + 100 + 2 * (int)i - 255));\n")},
+	{EVN_FEATURE_DP4A, takes_ptx, "a kernel with dp4a",
+	 KERNEL("\tint sum, w = as_int((uchar4)(200, 1, (uchar)i, 255)), v = as_int((char4)(-3, 100, 2, -1));\n"
+			"\t__asm__(\"dp4a.u32.s32 %0, %1, %2, %3;\" : \"=r\"(sum) : \"r\"(w), \"r\"(v), \"r\"(7));\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(sum - (7 - 600 + 100 + 2 * (int)i - 255));\n")},
+	{EVN_FEATURE_SDOT4, knows_amd, "a kernel with v_dot4",
+	 KERNEL("\tint w = as_int((char4)(-100, 1, (char)i, 127)), v = as_int((char4)(-3, 100, 2, -1));\n"
+			"\tint sum = __builtin_amdgcn_sdot4(w, v, 7, false);\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(sum - (7 + 300 + 100 + 2 * (int)i - 127));\n")},
+	{EVN_FEATURE_SUDOT4, knows_amd, "a kernel with v_dot4 of mixed signs",
+	 KERNEL("\tint w = as_int((uchar4)(200, 1, (uchar)i, 255)), v = as_int((char4)(-3, 100, 2, -1));\n"
+			"\tint sum = __builtin_amdgcn_sudot4(false, w, true, v, 7, false);\n"
+			"\tys[i] = 2.0f * x + 1.0f + (float)(sum - (7 - 600 + 100 + 2 * (int)i - 255));\n")},
 };
 
 /* ---- abilities of the host's side ------------------------------------------------------------------------------ */

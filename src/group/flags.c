@@ -134,16 +134,18 @@ static evn_status begin(void *own, evn_comm *c, uint32_t rank, const evn_sum *s,
 /* Enqueues one kernel that arrives, waits, adds and runs the epilogue. */
 static evn_status fused(member *m, evn_comm *c, uint32_t rank, const evn_sum *s, evn_event **done, evn_error *err)
 {
+	evn_queue *q = c->members[rank].queue;
 	evn_kernel **k = s->then.add ? &m->then[s->then.key] : &m->add;
+	const uint32_t items = s->then.add ? evn_device_row_items(evn_queue_device(q)) : 1;
 	if (!*k)
-		EVN_TRY(evn_sum_kernel(k, c->members[rank].queue, c->partials.format, s->then.flags, &s->then, 1, err));
+		EVN_TRY(evn_sum_kernel(k, q, c->partials.format, s->then.flags, &s->then, items, err));
 	evn_args a = evn_args_begin(*k);
 	arg_flags(&a, m, c, rank);
 	evn_arg_sum(&a, c, rank, s);
 	evn_arg_u32(&a, s->then.add ? s->n_rows : s->n_rows * s->stride / 16);
 	if (s->then.add)
 		s->then.set_args(&a, s->then.arg, s->stride);
-	return evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){1}, done, err);
+	return evn_launch_timed(&a, 1, (size_t[]){1}, (size_t[]){items}, done, err);
 }
 
 static evn_status wait_and_add(member *m, evn_comm *c, uint32_t rank, const evn_sum *s, evn_event **done,

@@ -12,6 +12,8 @@ evn_status evn_sum_kernel(evn_kernel **out, evn_queue *q, const evn_message_form
 	evn_spec_part(&spec, "MESSAGE", "message/%s.cl", f->kernel);
 	if (then)
 		then->specify(&spec, then->arg, items);
+	else
+		evn_spec_lanes(&spec, evn_device_lanes(evn_queue_device(q)));
 	return evn_kernel_get(out, q, &spec, name, err);
 }
 
@@ -47,5 +49,5 @@ evn_status evn_enqueue_sum(evn_comm *c, uint32_t rank, const evn_sum *s, evn_err
 		EVN_TRY(evn_sum_kernel(&kernels->add, m->queue, evn_store_of(c, s)->format, "add_partials", NULL, 1, err));
 	evn_args a = evn_args_begin(kernels->add);
 	evn_arg_sum(&a, c, rank, s);
-	return evn_launch_items(&a, s->n_rows * s->stride / 16, err);
+	return evn_launch_items(&a, s->n_rows * s->stride / evn_device_lanes(evn_queue_device(m->queue)), err);
 }

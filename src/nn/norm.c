@@ -1,6 +1,8 @@
 /* norm.c - sets the parts and the arguments of a norm's kernel. */
 #include "nn/norm.h"
 
+#include "kernels/constants.h"
+
 void evn_spec_store(evn_spec *s, evn_act_format format)
 {
 	evn_spec_part(s, "STORE", format == EVN_ACT_Q8 ? "store_q8.cl" : "store_f32.cl");
@@ -12,6 +14,7 @@ void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_act_format format, uint3
 	evn_spec_part(s, "NORM", "norm_%s.cl", names[kind]);
 	evn_spec_store(s, format);
 	evn_spec_define(s, "NORM_ITEMS", items);
+	evn_spec_lanes(s, items > 1 ? 1 : EVN_TILE_ROWS);
 }
 
 void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride)

@@ -20,7 +20,7 @@ typedef struct {
 	float eps;
 } evn_norm;
 
-/* Sets the parts NORM and STORE. `items` work-items share a row. */
+/* Sets the parts NORM and STORE. `items` work-items share a row (evn_device_row_items). */
 void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_act_format format, uint32_t items);
 void evn_arg_norm(evn_args *a, const evn_norm *n, uint32_t stride);
 /* Launches k, the kernel norm_rows of norm_rows.cl, for the rows first .. first + n_rows of x (.., stride). */

@@ -11,6 +11,7 @@ static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, cons
 	if (!at[format]) {
 		evn_spec spec = evn_spec_of(file);
 		evn_spec_store(&spec, format);
+		evn_spec_lanes(&spec, o->lanes);
 		EVN_TRY(evn_kernel_get(&at[format], o->q, &spec, name, err));
 	}
 	*out = at[format];
@@ -23,7 +24,8 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	if (!o)
 		return evn_fail_memory(err, "kernels", sizeof *o);
 	*o = (evn_ops){.q = q, .config = *config};
-	o->items = config->items ? config->items : evn_device_row_items(evn_queue_device(q));
+	o->lanes = evn_device_lanes(evn_queue_device(q));
+	o->items = evn_device_row_items(evn_queue_device(q));
 	return EVN_OK;
 }
 
@@ -38,6 +40,22 @@ void evn_ops_free(evn_ops *o)
 void evn_ops_set_gemm(evn_ops *o, bool prompts_by_gemm) { o->prompts_by_gemm = prompts_by_gemm; }
 
 void evn_ops_time(evn_ops *o, evn_product_times *times) { o->times = times; }
+
+evn_status evn_launch_columns(const evn_ops *o, evn_args *a, uint32_t columns, uint32_t n_rows, evn_error *err)
+{
+	if (o->lanes > 1)
+		return evn_launch2(a, columns / o->lanes, n_rows, 1, err);
+	uint32_t items = EVN_LANE_ITEMS;
+	while (columns % items)
+		items /= 2;
+	return evn_launch2(a, columns / items, n_rows, items, err);
+}
+
+evn_status evn_launch_stores(const evn_ops *o, evn_args *a, uint32_t stride, uint32_t n_rows, evn_error *err)
+{
+	return o->lanes > 1 ? evn_launch2(a, stride / 32, n_rows, 1, err)
+						: evn_launch2(a, (stride + EVN_LANE_ITEMS - 1) / EVN_LANE_ITEMS, n_rows, EVN_LANE_ITEMS, err);
+}
 
 evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,
 					   uint32_t stride, evn_error *err)
@@ -69,7 +87,7 @@ evn_status evn_op_swiglu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t
 	evn_arg_u32(&a, gu_stride);
 	evn_arg_u32(&a, up_offset);
 	evn_arg_u32(&a, width);
-	return evn_launch2(&a, y_stride / 32, n_tok, 1, err);
+	return evn_launch_stores(o, &a, y_stride, n_tok, err);
 }
 
 evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b,
@@ -78,6 +96,7 @@ evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offs
 	if (!o->add_bias) {
 		evn_spec rows = evn_spec_of("rowwise.cl");
 		evn_spec_store(&rows, EVN_ACT_F32); /* the same spec as in evn_op_swiglu, so that both are one program */
+		evn_spec_lanes(&rows, o->lanes);
 		EVN_TRY(evn_kernel_get(&o->add_bias, o->q, &rows, "add_bias", err));
 	}
 	evn_args a = evn_args_begin(o->add_bias);
@@ -86,7 +105,7 @@ evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offs
 	evn_arg_u32(&a, y_offset);
 	evn_arg_buf(&a, b);
 	evn_arg_u32(&a, b_offset);
-	return evn_launch2(&a, width / 16, n_tok, 1, err);
+	return evn_launch_columns(o, &a, width, n_tok, err);
 }
 
 evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width, uint32_t n_tok,
@@ -106,7 +125,7 @@ evn_status evn_op_gelu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t y
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, x_stride);
 	evn_arg_u32(&a, width);
-	return evn_launch2(&a, y_stride / 32, n_tok, 1, err);
+	return evn_launch_stores(o, &a, y_stride, n_tok, err);
 }
 
 evn_status evn_op_dropout(evn_ops *o, evn_buf *y, const evn_buf *x, uint64_t n, const evn_dropout *d, float scale,

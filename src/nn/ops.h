@@ -10,9 +10,8 @@
 typedef struct evn_ops evn_ops;
 
 typedef struct {
-	evn_dot dot;    /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
-	uint32_t items; /* work-items that share a row or tile, a power of two; 0: the device's usual number */
-	bool runs; /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
+	evn_dot dot; /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
+	bool runs;   /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
 } evn_ops_config;
 
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);

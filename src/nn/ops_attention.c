@@ -17,7 +17,7 @@ typedef struct {
 struct evn_attention_ops {
 	evn_queue *q;
 	evn_attention_config config;
-	uint32_t items; /* work-items that share a head: 1 on CPUs, where one item fills a core's vectors */
+	uint32_t lanes; /* the device's, when the kernels were made */
 	evn_kernel *append, *merge[EVN_ACT_FORMATS],
 		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [format][queries of a work-group] */
 	evn_kernel *store[EVN_ACT_FORMATS];
@@ -63,20 +63,6 @@ uint64_t evn_attention_split_bytes(uint32_t head_dim, uint32_t n_heads, uint32_t
 
 /* ---- kernels --------------------------------------------------------------------------------------------------- */
 
-/* On a GPU 32 work-items fill at least one sub-group of any kind. The local memory of the attention kernel sets the
- * limit. */
-static uint32_t items_for(const evn_device *d, uint32_t head_dim)
-{
-	if (evn_device_is_cpu(d))
-		return 1;
-	uint32_t items = 32;
-	while (items > 1 &&
-		   (items > evn_device_max_group(d) ||
-			(uint64_t)items * EVN_PARTIAL_ROW(head_vecs(head_dim) * 16) * sizeof(float) > evn_device_local_bytes(d)))
-		items /= 2;
-	return items;
-}
-
 evn_status evn_attention_ops_create(evn_attention_ops **out, evn_queue *q, const evn_attention_config *config,
 									evn_error *err)
 {
@@ -84,7 +70,7 @@ evn_status evn_attention_ops_create(evn_attention_ops **out, evn_queue *q, const
 	if (!o)
 		return evn_fail_memory(err, "attention kernels", sizeof *o);
 	*o = (evn_attention_ops){.q = q, .config = *config};
-	o->items = config->items ? config->items : items_for(evn_queue_device(q), config->head_dim);
+	o->lanes = evn_device_lanes(evn_queue_device(q));
 	return EVN_OK;
 }
 
@@ -107,17 +93,24 @@ void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t querie
 	evn_spec_define(s, "ROPE_DIM", c->rope_dim);
 	evn_spec_define(s, "GROUP", c->group);
 	evn_spec_define(s, "QUERIES", queries);
-	evn_spec_define(s, "ATTENTION_ITEMS", o->items);
 	evn_spec_option(s, c->rope_neox ? "-DROPE_NEOX" : "");
 	evn_spec_option(s, c->qk_norm ? "-DQK_NORM" : "");
 }
+
+/* With 1 lane the kernels have files of their own, and their work-groups have several items. */
+static const char *file_of(const evn_attention_ops *o, const char *vectors, const char *scalars)
+{
+	return o->lanes > 1 ? vectors : scalars;
+}
+
+static size_t items_of(const evn_attention_ops *o) { return o->lanes > 1 ? 1 : EVN_LANE_ITEMS; }
 
 /* The kernel is built when it is first used. */
 static evn_status append_kernel(evn_attention_ops *o, evn_error *err)
 {
 	if (o->append)
 		return EVN_OK;
-	evn_spec spec = evn_spec_of("attention_append.cl");
+	evn_spec spec = evn_spec_of(file_of(o, "attention_append.cl", "lanes/attention_append.cl"));
 	evn_spec_attention(&spec, o, 1);
 	return evn_kernel_get(&o->append, o->q, &spec, "attention_append", err);
 }
@@ -141,7 +134,7 @@ static evn_status attend_kernel(evn_attention_ops *o, evn_kernel **k, const char
 static uint32_t choose_splits(const evn_attention_ops *o, uint64_t n_groups, uint32_t n_keys)
 {
 	const evn_device *d = evn_queue_device(o->q);
-	uint64_t slots = (uint64_t)evn_device_units(d) * (evn_device_is_cpu(d) ? 1 : GROUPS_PER_UNIT);
+	uint64_t slots = (uint64_t)evn_device_units(d) * (o->lanes > 1 ? 1 : GROUPS_PER_UNIT);
 	const uint32_t most = most_splits(n_keys);
 	uint32_t best = 1;
 	double least = 2;
@@ -162,10 +155,10 @@ static uint32_t most_own(const evn_attention_ops *o, uint32_t n_heads)
 	return n_heads < o->config.group ? n_heads : o->config.group;
 }
 
-static uint32_t queries_for(const evn_attention_ops *o, uint32_t n_own, uint32_t n_rows)
+static uint32_t queries_for(uint32_t n_own, uint32_t n_rows)
 {
 	const uint64_t n_queries = (uint64_t)n_own * n_rows;
-	return o->items > 1 ? 1 : n_queries < EVN_MAX_QUERIES ? (uint32_t)n_queries : EVN_MAX_QUERIES;
+	return n_queries < EVN_MAX_QUERIES ? (uint32_t)n_queries : EVN_MAX_QUERIES;
 }
 
 uint32_t evn_attention_queries(const evn_attention_ops *o, const evn_attention *a, const evn_row_set *rows)
@@ -173,7 +166,7 @@ uint32_t evn_attention_queries(const evn_attention_ops *o, const evn_attention *
 	uint32_t longest = 1;
 	for (uint32_t i = 0; i < rows->n_spans; i++)
 		longest = rows->spans[i].n_rows > longest ? rows->spans[i].n_rows : longest;
-	return queries_for(o, most_own(o, a->n_heads), longest);
+	return queries_for(most_own(o, a->n_heads), longest);
 }
 
 /* ---- row tables ------------------------------------------------------------------------------------------------ */
@@ -231,7 +224,7 @@ static evn_status append(evn_attention_ops *o, const evn_attention *at, const ev
 	EVN_TRY(append_kernel(o, err));
 	evn_args a = evn_args_begin(o->append);
 	evn_arg_attention(&a, at, rows);
-	return evn_launch(&a, 2, (size_t[]){at->n_kv, rows->n_rows}, (size_t[]){1, 1}, err);
+	return evn_launch(&a, 2, (size_t[]){at->n_kv, rows->n_rows}, (size_t[]){items_of(o), 1}, err);
 }
 
 static evn_status grow(evn_attention_ops *o, scratch *s, uint64_t floats, const char *what, evn_error *err)
@@ -274,13 +267,14 @@ static evn_status merge(evn_attention_ops *o, const attended_rows *out, const ev
 						evn_error *err)
 {
 	evn_kernel **k = &o->merge[out->format];
-	EVN_TRY(attend_kernel(o, k, "attention_merge.cl", "attention_merge", out->format, 1, err));
+	EVN_TRY(attend_kernel(o, k, file_of(o, "attention_merge.cl", "lanes/attention_merge.cl"), "attention_merge",
+						  out->format, 1, err));
 	evn_args a = evn_args_begin(*k);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, o->partial.buf);
 	evn_arg_u32(&a, rows->most_splits);
 	evn_arg_buf(&a, rows->table);
-	return evn_launch(&a, 2, (size_t[]){n_heads, rows->n_rows}, (size_t[]){1, 1}, err);
+	return evn_launch(&a, 2, (size_t[]){n_heads, rows->n_rows}, (size_t[]){items_of(o), 1}, err);
 }
 
 /* The work-groups for the queries of one KV head in all spans, `queries` in each. */
@@ -305,14 +299,15 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 		EVN_TRY(grow(o, &o->partial, floats, "attention's splits", err));
 	}
 	evn_kernel **k = &o->attention[out->format][queries];
-	EVN_TRY(attend_kernel(o, k, "attention.cl", "attention", out->format, queries, err));
+	EVN_TRY(attend_kernel(o, k, file_of(o, "attention.cl", "lanes/attention.cl"), "attention", out->format, queries,
+						  err));
 	evn_args a = evn_args_begin(*k);
 	evn_arg_attention(&a, at, rows);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, rows->most_splits > 1 ? o->partial.buf : out->buf);
 	evn_arg_u32(&a, appends);
 	const size_t groups[] = {count_blocks(rows, n_own, queries), at->n_kv, rows->most_splits};
-	EVN_TRY(evn_launch(&a, 3, groups, (size_t[]){o->items, 1, 1}, err));
+	EVN_TRY(evn_launch(&a, 3, groups, (size_t[]){items_of(o), 1, 1}, err));
 	return rows->most_splits > 1 ? merge(o, out, rows, at->n_heads, err) : EVN_OK;
 }
 
@@ -325,13 +320,14 @@ evn_status evn_op_attention(evn_attention_ops *o, evn_act_format format, evn_buf
 	to.format = EVN_ACT_F32;
 	EVN_TRY(evn_attention_rows(o, out_stride, rows->n_rows, &to.buf, err));
 	EVN_TRY(attend(o, &to, at, rows, err));
+	const uint32_t items = evn_device_row_items(evn_queue_device(o->q));
 	if (!o->store[format]) {
 		evn_spec spec = evn_spec_of("norm_rows.cl");
-		evn_spec_norm(&spec, EVN_NORM_NONE, format, o->items);
+		evn_spec_norm(&spec, EVN_NORM_NONE, format, items);
 		EVN_TRY(evn_kernel_get(&o->store[format], o->q, &spec, "norm_rows", err));
 	}
 	const evn_norm stored = {.kind = EVN_NORM_NONE, .format = format, .y = out};
-	return evn_norm_launch(o->store[format], o->items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
+	return evn_norm_launch(o->store[format], items, &stored, to.buf, 0, rows->n_rows, out_stride, err);
 }
 
 /* ---- whole sequences ------------------------------------------------------------------------------------------- */

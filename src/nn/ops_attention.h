@@ -16,7 +16,6 @@ typedef struct {
 	bool rope_neox; /* pairs (i, i + rope_dim/2) instead of (2i, 2i+1) */
 	bool qk_norm;
 	evn_kv_cache kv_cache;
-	uint32_t items;  /* work-items that share a head, a power of two; 0: the device's usual number */
 	uint32_t splits; /* parts of a decoded row's keys that are computed in parallel; 0: chosen for the device */
 } evn_attention_config;
 

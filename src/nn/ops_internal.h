@@ -24,7 +24,8 @@ struct evn_ops {
 	evn_queue *q;
 	evn_ops_config config;
 	bool prompts_by_gemm;
-	uint32_t items;                                              /* work-items that share a row or tile */
+	uint32_t lanes;                                              /* the device's, when the kernels were made */
+	uint32_t items;                                              /* work-items that share a norm's row */
 	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][format of y] */
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias, *dropout;
@@ -34,6 +35,10 @@ struct evn_ops {
 };
 
 /* ops.c */
+/* Launches work-items (LANES columns, row) for whole columns, a multiple of 16. */
+evn_status evn_launch_columns(const evn_ops *o, evn_args *a, uint32_t columns, uint32_t n_rows, evn_error *err);
+/* The same for kernels that write rows of `stride` columns by store_block or store_lane. */
+evn_status evn_launch_stores(const evn_ops *o, evn_args *a, uint32_t stride, uint32_t n_rows, evn_error *err);
 /* Columns [y_offset, y_offset + width) of y (n_tok, stride) += entries of b from b_offset on. */
 evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b,
 						uint32_t b_offset, uint32_t width, uint32_t n_tok, evn_error *err);

@@ -18,7 +18,7 @@ static bool by_gemm(const evn_ops *o, const evn_matrix *m, evn_phase phase)
 
 evn_act_format evn_op_act_format(const evn_ops *o, const evn_matrix *m, evn_phase phase)
 {
-	bool integer = o->config.dot != EVN_DOT_NONE && !by_gemm(o, m, phase);
+	bool integer = evn_dot_reads_bytes(o->config.dot) && !by_gemm(o, m, phase);
 	for (uint32_t i = 0; i < m->n_parts; i++)
 		integer &= is_integer(m->parts[i].quant);
 	return integer ? EVN_ACT_Q8 : EVN_ACT_F32;
@@ -46,9 +46,21 @@ evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quan
 {
 	evn_spec s = product(o, file, quant, format);
 	evn_spec_part(&s, "ROW", format == EVN_ACT_Q8 ? "row_q8.cl" : "row_f32.cl");
-	evn_spec_define(&s, "SLICES", o->items);
 	return s;
 }
+
+/* The same with scalars, for a row or a block of rows. */
+static evn_spec lane_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format,
+							 uint32_t tokens)
+{
+	evn_spec s = product(o, file, quant, format);
+	evn_spec_part(&s, "ROW", format == EVN_ACT_Q8 ? "lanes/row_q8.cl" : "lanes/row_f32.cl");
+	evn_spec_define(&s, "TOKENS", tokens);
+	return s;
+}
+
+/* With scalars: the rows of activations that a launch's work-items multiply at once. */
+static uint32_t tokens_of(uint32_t n_tok) { return n_tok > 1 ? EVN_BLOCK_TOKENS : 1; }
 
 evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format)
 {
@@ -70,7 +82,7 @@ static uint32_t choose_tiles(const evn_ops *o, const evn_matrix_part *p, evn_act
 	while (i + 1 < EVN_TILE_CHOICES &&
 		   n_tiles < ITEMS_PER_UNIT * tiles_of_item[i] * evn_device_units(evn_queue_device(o->q)))
 		i++;
-	return o->items > 1 || !evn_reads_tiles(p->quant, format) ? EVN_TILE_CHOICES - 1 : i;
+	return evn_reads_tiles(p->quant, format) ? i : EVN_TILE_CHOICES - 1;
 }
 
 void evn_arg_tiles(evn_args *a, const evn_matrix_part *p)
@@ -106,15 +118,29 @@ static evn_status matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_form
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
 	evn_arg_u32(&a, first);
-	return evn_launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok, o->items, err);
+	return evn_launch2(&a, (n_tiles + tiles - 1) / tiles, n_tok, 1, err);
 }
 
-/* Blocks of tokens are for CPUs, whose registers hold the sums. A single row is multiplied alone. Two or more rows
- * are worth a block, which reads the weights once. Both ways add in the same order. */
-static uint32_t blocks_of(const evn_ops *o, uint32_t n_tok)
+static evn_status lane_matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
+							  uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
-	if (o->items > 1)
-		return 0;
+	const uint32_t tokens = tokens_of(n_tok);
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
+	evn_kernel **k = &of->matvec[format][tokens > 1];
+	if (!*k) {
+		const evn_spec spec = lane_product(o, "lanes/matvec.cl", p->quant, format, tokens);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec", err));
+	}
+	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
+	evn_arg_u32(&a, 0);
+	return evn_launch2(&a, p->rows / EVN_TILE_ROWS, (n_tok + tokens - 1) / tokens, EVN_LANE_ITEMS, err);
+}
+
+/* The blocks of tokens that are multiplied with vectors. A single row is multiplied alone. Two or more rows are worth
+ * a block, which reads the weights once. Both ways add in the same order. */
+static uint32_t blocks_of(uint32_t n_tok)
+{
 	return n_tok % EVN_BLOCK_TOKENS == 1 ? n_tok / EVN_BLOCK_TOKENS
 										 : (n_tok + EVN_BLOCK_TOKENS - 1) / EVN_BLOCK_TOKENS;
 }
@@ -148,7 +174,9 @@ static evn_status matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_form
 static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
-	uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
+	if (o->lanes == 1)
+		return lane_matvec(o, y, y_stride, format, x, x_stride, p, n_tok, err);
+	uint32_t n_blocks = blocks_of(n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul(o, y, y_stride, format, x, x_stride, p, n_blocks, err));
 	return done >= n_tok ? EVN_OK : matvec(o, y, y_stride, format, x, x_stride, p, done, n_tok - done, err);
@@ -168,7 +196,8 @@ evn_status evn_op_dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	if (!of->dequantize) {
-		const evn_spec spec = product(o, "dequantize.cl", p->quant, EVN_ACT_F32);
+		evn_spec spec = product(o, "dequantize.cl", p->quant, EVN_ACT_F32);
+		evn_spec_lanes(&spec, o->lanes);
 		EVN_TRY(evn_kernel_get(&of->dequantize, o->q, &spec, "dequantize", err));
 	}
 	evn_args a = evn_args_begin(of->dequantize);
@@ -177,7 +206,7 @@ evn_status evn_op_dequantize(evn_ops *o, const evn_matrix_part *p, uint32_t firs
 	evn_arg_buf(&a, p->tiles);
 	evn_arg_u32(&a, p->begin + first_tile * p->tile_steps);
 	evn_arg_u32(&a, p->tile_steps);
-	return evn_launch2(&a, p->n_steps, n_tiles, 1, err);
+	return evn_launch_columns(o, &a, p->n_steps * EVN_TILE_ROWS, n_tiles, err);
 }
 
 evn_status evn_op_linear(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
@@ -243,7 +272,23 @@ static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first,
 	}
 	evn_args a = swiglu_args(*k, g);
 	evn_arg_u32(&a, first);
-	return evn_launch2(&a, g->y_stride / 32, n_tok, o->items, err);
+	return evn_launch2(&a, g->y_stride / 32, n_tok, 1, err);
+}
+
+static evn_status lane_matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
+{
+	const uint32_t tokens = tokens_of(n_tok);
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
+	evn_kernel **k = &(tokens > 1 ? of->matmul_swiglu : of->matvec_swiglu)[g->format][g->y_format];
+	if (!*k) {
+		evn_spec spec = lane_product(o, "lanes/matvec_swiglu.cl", g->gates->quant, g->format, tokens);
+		evn_spec_store(&spec, g->y_format);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));
+	}
+	evn_args a = swiglu_args(*k, g);
+	evn_arg_u32(&a, 0);
+	return evn_launch2(&a, g->y_stride / 32, (n_tok + tokens - 1) / tokens, EVN_LANE_ITEMS, err);
 }
 
 static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_blocks, evn_error *err)
@@ -262,7 +307,9 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 
 static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
 {
-	const uint32_t n_blocks = blocks_of(o, n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
+	if (o->lanes == 1)
+		return lane_matvec_swiglu(o, g, n_tok, err);
+	const uint32_t n_blocks = blocks_of(n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul_swiglu(o, g, n_blocks, err));
 	return done >= n_tok ? EVN_OK : matvec_swiglu(o, g, done, n_tok - done, err);
@@ -272,12 +319,13 @@ evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_format, evn_buf *y, uint3
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err)
 {
+	const evn_act_format format = evn_op_act_format(o, m, rows.phase);
 	if (m->bias || by_gemm(o, m, rows.phase) || !evn_in_one_buffer(m) ||
-		!evn_reads_tiles(m->parts[0].quant, evn_op_act_format(o, m, rows.phase))) {
+		!(o->lanes == 1 || evn_reads_tiles(m->parts[0].quant, format))) {
 		EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
 		return evn_op_swiglu(o, y_format, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
 	}
-	const gated_rows g = {.format = evn_op_act_format(o, m, rows.phase),
+	const gated_rows g = {.format = format,
 						  .y_format = y_format,
 						  .y = y,
 						  .y_stride = y_stride,

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/constants.h"
+
+#define ROW_ITEMS 256u
+
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code)
 {
 	evn_status s = code == CL_OUT_OF_HOST_MEMORY ? EVN_ERR_MEMORY : EVN_ERR_DEVICE;
@@ -75,7 +79,12 @@ static evn_status open_one(const evn_system *s, const evn_pick *p, evn_device **
 	if (p->n_units)
 		EVN_TRY(make_sub_device(d, p, d->cl, err));
 	cl_int code = clGetDeviceInfo(d->cl, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof d->max_group, &d->max_group, NULL);
-	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, d, "clGetDeviceInfo", "work-group size", code);
+	if (code != CL_SUCCESS)
+		return evn_cl_fail(err, d, "clGetDeviceInfo", "work-group size", code);
+	d->lanes = EVN_TILE_ROWS;
+	if (!evn_device_is_cpu(d))
+		evn_device_set_lanes(d, 1);
+	return EVN_OK;
 }
 
 /* Makes one context for those devices of picks[first]'s platform that have none yet. */
@@ -138,12 +147,19 @@ bool evn_device_has(const evn_device *d, const char *feature)
 	return false;
 }
 
+uint32_t evn_device_lanes(const evn_device *d) { return d->lanes; }
+
+void evn_device_set_lanes(evn_device *d, uint32_t lanes)
+{
+	if (lanes == EVN_TILE_ROWS || (lanes == 1 && d->max_group >= EVN_LANE_ITEMS))
+		d->lanes = lanes;
+}
+
 uint32_t evn_device_row_items(const evn_device *d)
 {
-	uint32_t items = evn_device_is_cpu(d) ? 1 : 32;
-	while (items > d->max_group)
-		items /= 2;
-	return items;
+	if (d->lanes > 1)
+		return 1;
+	return d->max_group < ROW_ITEMS ? EVN_LANE_ITEMS : ROW_ITEMS;
 }
 
 bool evn_device_unified_memory(const evn_device *d) { return d->info->unified_memory; }

@@ -36,6 +36,7 @@ struct evn_device {
 	char id[96], name[256];
 	uint32_t units;
 	size_t max_group;
+	uint32_t lanes;       /* see evn_device_lanes */
 	pthread_mutex_t lock; /* guards programs, throwaway and build_ns */
 	evn_program *programs;
 	bool throwaway;   /* programs that are built now are used once, so their binaries are not saved */

@@ -20,8 +20,13 @@ const char *evn_device_name(const evn_device *d); /* "0:0/1@1 pthread-...", for 
 const char *evn_device_id(const evn_device *d);
 bool evn_device_is_cpu(const evn_device *d);
 bool evn_device_has(const evn_device *d, const char *feature); /* feature: a name as in evn_device_info */
-/* The work-items that work on one row together: 1 on CPUs, where one item fills a core's vectors; 32 otherwise, which
- * fills a sub-group of any GPU. */
+/* The rows of a weight tile, or columns of a row, that a work-item computes at once (LANES in kernels/common.cl): 16
+ * on CPUs, where an item computes with vectors, and 1 otherwise, unless it was set. Kernels are made for the width
+ * that the device has then, so it is set before. Possible are 16, and 1 if work-groups may be large enough; others
+ * change nothing. */
+uint32_t evn_device_lanes(const evn_device *d);
+void evn_device_set_lanes(evn_device *d, uint32_t lanes);
+/* The work-items that compute the norm of a row together; more than one only with 1 lane. */
 uint32_t evn_device_row_items(const evn_device *d);
 bool evn_device_unified_memory(const evn_device *d);
 uint32_t evn_device_units(const evn_device *d);
@@ -105,6 +110,7 @@ evn_spec evn_spec_of(const char *file); /* "matvec.cl" */
  * is an error. */
 void evn_spec_part(evn_spec *s, const char *part, const char *file, ...) EVN_PRINTF(3, 4);
 void evn_spec_define(evn_spec *s, const char *name, uint32_t value);
+void evn_spec_lanes(evn_spec *s, uint32_t lanes);      /* sets LANES, whose default is 16 */
 void evn_spec_option(evn_spec *s, const char *option); /* "-DROPE_NEOX", or several options; "" for none */
 
 /* The kernel `name` of the program, built for the queue's device. Queues of a device share programs. Binaries are
@@ -139,8 +145,9 @@ evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const si
  * vectors. Elsewhere the driver chooses the work-groups. */
 evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, evn_error *err);
 
-/* Launches n such work-items, which the kernel numbers by flat_id(). The launch has two dimensions, because one
- * dimension may be too short. n becomes the last argument; items from n on do nothing. */
+/* Launches n work-items, which the kernel numbers by flat_id(). With 16 lanes each is a work-group, with 1 lane
+ * groups have EVN_LANE_ITEMS. The launch has two dimensions, because one dimension may be too short. n becomes the
+ * last argument; items from n on do nothing. */
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err);
 
 /* evn_launch, with an event for the kernel's run. */

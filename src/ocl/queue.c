@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "kernels/constants.h"
+
 #define MOST_ITEMS_WIDE ((size_t)4096)
 
 evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err)
@@ -188,9 +190,11 @@ evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, e
 
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err)
 {
-	const size_t width = n && n < MOST_ITEMS_WIDE ? n : MOST_ITEMS_WIDE;
+	const size_t local = evn_device_lanes(a->kernel->queue->device) == 1 ? EVN_LANE_ITEMS : 1;
+	const size_t most = MOST_ITEMS_WIDE / local, groups = (n + local - 1) / local;
+	const size_t width = groups && groups < most ? groups : most;
 	evn_arg_u32(a, n);
-	return evn_launch_vectors(a, 2, (size_t[]){width, (n + width - 1) / width}, err);
+	return evn_launch(a, 2, (size_t[]){width, (groups + width - 1) / width}, (size_t[]){local, 1}, err);
 }
 
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/constants.h"
 #include "ocl/internal.h"
 #include "ocl/kernel_sources.h"
 
@@ -54,6 +55,12 @@ void evn_spec_part(evn_spec *s, const char *part, const char *file, ...)
 }
 
 void evn_spec_define(evn_spec *s, const char *name, uint32_t value) { add_define(s, " -D%s=%u", name, value); }
+
+void evn_spec_lanes(evn_spec *s, uint32_t lanes)
+{
+	if (lanes != EVN_TILE_ROWS)
+		evn_spec_define(s, "LANES", lanes);
+}
 
 void evn_spec_option(evn_spec *s, const char *option) { add_define(s, *option ? " %s" : "%s", option); }
 

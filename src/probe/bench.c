@@ -43,6 +43,8 @@ evn_status bench_open(bench *b, const char *const *picks, uint32_t n, evn_queue 
 		b->ranks[i].device = devices[i];
 		evn_device_build_throwaway(devices[i], evn_device_slow_binaries(devices[i]));
 		b->ranks[i].dots = evn_dots_possible(b->workload->activations, devices[i]);
+		if (b->mode == EVN_THOROUGH)
+			b->ranks[i].other_dots = evn_dots_of_other_width(b->workload->activations, devices[i]);
 		b->ranks[i].is_part = chosen[i].n_units > 0;
 		while (!evn_picks_alike(&chosen[b->ranks[i].kind], &chosen[i]))
 			b->ranks[i].kind++;

@@ -20,6 +20,7 @@ typedef struct {
 	uint32_t kind;                     /* the first rank that is as many units of the same device */
 	bool is_part;                      /* a sub-device */
 	uint32_t dots;                     /* to choose from; bits 1 << evn_dot */
+	uint32_t other_dots;               /* of the other width, before they are proved; then some of dots */
 	evn_dot dot;                       /* in use */
 	evn_matrix matrices[MAX_MATRICES]; /* of the present format */
 	uint32_t n_matrices;
@@ -61,10 +62,19 @@ void bench_free(bench *b);
 /* prove.c: what the rank has not proved yet. A device that computes wrongly must not be measured, let alone used. In
  * a set each device has been proved alone before, except for what only parts run. */
 evn_status bench_prove(const bench *b, uint32_t rank, const evn_proof_record *record, evn_error *err);
+/* A device may be faster with the other width (evn_device_lanes). Alone, its kinds are measured too if all kernels
+ * pass; if they do not, the device still has its usual width. */
+void bench_prove_other_width(const bench *b, bench_rank *r, const evn_proof_record *record);
 evn_proof_record bench_record(bench *b);
 /* The proofs of one device by several processes: a driver's compiler uses one core. Where one fails, the proof is
  * given again by bench_prove, and its failure is seen then. Called before a driver is loaded. */
 void bench_prove_in_parallel(bench *b, const char *pick);
+
+/* The dot kinds among which measuring chooses for products with this format. */
+static inline uint32_t bench_dots(const bench_rank *r, const evn_quant *q)
+{
+	return q->block_len == 1 ? evn_dots_for_floats(r->dots) : r->dots;
+}
 
 /* products.c: figures, each taken by all ranks at once. Functions for bench_run; arg is the bench. */
 evn_status bench_make_blocks(bench *b, const evn_quant *q, evn_error *err); /* the present format */

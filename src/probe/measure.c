@@ -21,11 +21,10 @@ static bool is_known_on(const bench *b, uint32_t rank, size_t format, evn_dot do
 /* A format of the model that must be measured. */
 static bool is_wanted(const bench *b, size_t format)
 {
-	const bool floats = evn_quant_at(format)->block_len == 1;
 	bool known = b->mode == EVN_TRIAL;
 	for (uint32_t i = 0; i < b->n; i++)
 		for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
-			if (floats ? dot == EVN_DOT_NONE : b->ranks[i].dots >> dot & 1)
+			if (bench_dots(&b->ranks[i], evn_quant_at(format)) >> dot & 1)
 				known &= is_known_on(b, i, format, dot);
 	return !known && (b->mix.bytes[format] > 0 || b->mix.head == format);
 }
@@ -60,6 +59,7 @@ static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
 	EVN_TRY(bench_prove(b, rank, &b->record, err));
+	bench_prove_other_width(b, &b->ranks[rank], &b->record);
 	return bench_make_input(arg, rank, err);
 }
 

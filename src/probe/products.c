@@ -80,8 +80,9 @@ static evn_status use_dot(bench_rank *r, evn_dot dot, evn_error *err)
 	evn_ops_free(r->ops);
 	r->ops = NULL;
 	r->dot = dot;
+	evn_device_set_lanes(r->device, evn_dot_lanes(dot));
 	EVN_TRY(evn_ops_create(&r->ops, r->queue, &(evn_ops_config){.dot = dot}, err));
-	if (dot != EVN_DOT_NONE)
+	if (evn_dot_reads_bytes(dot))
 		EVN_TRY(
 			evn_op_store(r->ops, EVN_ACT_Q8, r->x[EVN_ACT_Q8], r->x[EVN_ACT_F32], MATRIX_ROWS, PROMPT_TOKENS, err));
 	return EVN_OK;
@@ -162,11 +163,10 @@ static double prompt_flops(const bench_rank *r) { return 2.0 * n_prompt_matrices
  * unlike have unlike choices, and all must measure equally often. */
 static evn_dot choice(const bench *b, const bench_rank *r, uint32_t i)
 {
+	const uint32_t dots = bench_dots(r, b->tensor.quant);
 	evn_dot found = EVN_DOT_NONE;
-	if (b->tensor.quant->block_len == 1)
-		return EVN_DOT_NONE;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
-		if (r->dots >> dot & 1) {
+		if (dots >> dot & 1) {
 			found = dot;
 			if (i-- == 0)
 				break;
@@ -177,9 +177,10 @@ static evn_dot choice(const bench *b, const bench_rank *r, uint32_t i)
 static uint32_t n_choices(const bench *b)
 {
 	uint32_t most = 1;
-	for (uint32_t i = 0; i < b->n && b->tensor.quant->block_len > 1; i++)
-		if ((uint32_t)__builtin_popcount(b->ranks[i].dots) > most)
-			most = (uint32_t)__builtin_popcount(b->ranks[i].dots);
+	for (uint32_t i = 0; i < b->n; i++) {
+		const uint32_t n = (uint32_t)__builtin_popcount(bench_dots(&b->ranks[i], b->tensor.quant));
+		most = n > most ? n : most;
+	}
 	return most;
 }
 
@@ -219,7 +220,7 @@ evn_status bench_measure_format(void *arg, uint32_t rank, evn_error *err)
 /* One row: next to nothing to compute, by a kernel that is there already where rows are converted. */
 static evn_status tiny_launch(bench_rank *r, evn_error *err)
 {
-	if (r->dot != EVN_DOT_NONE)
+	if (evn_dot_reads_bytes(r->dot))
 		return evn_op_store(r->ops, EVN_ACT_Q8, r->x[EVN_ACT_Q8], r->x[EVN_ACT_F32], EVN_PAD, 1, err);
 	return evn_op_add_bias(r->ops, r->y, MATRIX_ROWS, r->x[EVN_ACT_F32], 16, 1, err);
 }
@@ -254,7 +255,7 @@ evn_status bench_measure_gemm(void *arg, uint32_t rank, evn_error *err)
 	bench_rank *r = &b->ranks[rank];
 	double *gflops = &b->facts.ranks[rank].gemm_gflops[evn_quant_index(b->tensor.quant)], ns;
 	EVN_TRY(make_matrices(b, r, err));
-	EVN_TRY(use_dot(r, EVN_DOT_NONE, err));
+	EVN_TRY(use_dot(r, evn_dot_f32(evn_device_lanes(r->device)), err));
 	EVN_TRY(time_passes(b, r, gemm_pass, PROMPT_TOKENS, &ns, err));
 	*gflops = prompt_flops(r) * PROMPT_TOKENS / ns;
 	bench_report(b, rank, *gflops, "gemm/%s", b->tensor.quant->name);

@@ -36,6 +36,18 @@ evn_status bench_prove(const bench *b, uint32_t rank, const evn_proof_record *re
 	return r->kind == rank && r->is_part ? evn_prove_part(r->device, &of, record, err) : EVN_OK;
 }
 
+void bench_prove_other_width(const bench *b, bench_rank *r, const evn_proof_record *record)
+{
+	const evn_proof_subject of = {b->model, r->other_dots, b->workload->kv_cache};
+	evn_error why = {0};
+	if (!r->other_dots || b->n > 1)
+		return;
+	if (evn_prove_kernels(r->device, &of, record, &why) == EVN_OK)
+		r->dots |= r->other_dots;
+	else
+		evn_log(EVN_LOG_INFO, "%s", why.text);
+}
+
 /* ---- proofs by several processes --------------------------------------------------------------------------------
  */
 

@@ -189,6 +189,7 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 	const evn_shard_part part = {.split = alone ? &s->one[rank] : &s->split, .rank = alone ? 0 : rank};
 	evn_limits limits = s->limits;
 	limits.dot = s->as[rank].dot;
+	evn_device_set_lanes(evn_queue_device(q), evn_dot_lanes(limits.dot));
 	EVN_TRY(evn_shard_load(&w->shard, q, s->graph, &part, err));
 	EVN_TRY(evn_view_make(&w->view, w->shard, part.split, part.rank, err));
 	EVN_TRY(evn_workspace_create(&w->workspace, q, w->shard, limits, err));

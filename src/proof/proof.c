@@ -8,15 +8,33 @@
 #include "nn/workspace.h"
 #include "proof/selftest.h"
 
-#define HAS_INSTRUCTION(dots) ((dots) >> EVN_DOT_AVX2 != 0)
+/* x86's */
+static bool has_instruction(uint32_t dots)
+{
+	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
+		if ((dots >> dot & 1) && evn_dot_is_x86(dot))
+			return true;
+	return false;
+}
 
 uint32_t evn_dots_possible(evn_activation_type activations, const evn_device *d)
 {
 	const evn_dot best = evn_dot_best(d);
-	const uint32_t f32 = 1u << EVN_DOT_NONE, bytes = 1u << best;
-	if (activations == EVN_ACTIVATIONS_F32 || (activations == EVN_ACTIVATIONS_AUTO && best == EVN_DOT_PLAIN))
+	const uint32_t f32 = 1u << evn_dot_f32(evn_device_lanes(d)), bytes = 1u << best;
+	if (activations == EVN_ACTIVATIONS_F32 || (activations == EVN_ACTIVATIONS_AUTO && evn_dot_is_plain(best)))
 		return f32;
-	return activations == EVN_ACTIVATIONS_Q8 || HAS_INSTRUCTION(bytes) ? bytes : f32 | bytes;
+	return activations == EVN_ACTIVATIONS_Q8 || evn_dot_is_x86(best) ? bytes : f32 | bytes;
+}
+
+uint32_t evn_dots_of_other_width(evn_activation_type activations, evn_device *d)
+{
+	const uint32_t lanes = evn_device_lanes(d), other = lanes == 1 ? EVN_TILE_ROWS : 1;
+	if (has_instruction(evn_dots_possible(activations, d)))
+		return 0;
+	evn_device_set_lanes(d, other);
+	const uint32_t dots = evn_device_lanes(d) == other ? evn_dots_possible(activations, d) : 0;
+	evn_device_set_lanes(d, lanes);
+	return dots;
 }
 
 static bool has_format(const evn_model *m, const evn_quant *q)
@@ -40,7 +58,7 @@ static bool has_weights(const evn_model *m, bool floats)
 
 bool evn_dots_suffice(const evn_model *m, uint32_t dots)
 {
-	return m && HAS_INSTRUCTION(dots) && !has_weights(m, true);
+	return m && has_instruction(dots) && !has_weights(m, true);
 }
 
 /* The proof of one model on one device. */
@@ -129,7 +147,6 @@ static evn_status begin(proof *p, evn_device *d, const evn_proof_subject *s, con
 						evn_error *err)
 {
 	static const evn_attention_config usual = {.head_dim = 64, .rope_dim = 64, .group = 3};
-	const uint32_t f32 = 1u << EVN_DOT_NONE;
 	*p = (proof){
 		.device = d, .m = s->m, .dots = s->dots, .kv_cache = s->kv_cache, .record = r, .hash = EVN_HASH_START};
 	if (p->m) {
@@ -145,12 +162,12 @@ static evn_status begin(proof *p, evn_device *d, const evn_proof_subject *s, con
 		if (p->mix.bytes[i] > 0 || i == p->mix.head)
 			*(evn_quant_at(i)->block_len == 1 ? &floats : &integers) = true;
 	if (!integers)
-		p->dots = f32;
+		p->dots = evn_dots_for_floats(p->dots);
 	else if (floats) /* float matrices and all that are stacked with them need f32 activations */
-		p->dots |= f32;
+		p->dots |= evn_dots_for_floats(p->dots);
 	for (size_t i = 0; i < evn_quant_count(); i++)
-		p->separate |=
-			p->gated && p->mix.bytes[i] > 0 && (p->dots & f32) && !evn_reads_tiles(evn_quant_at(i), EVN_ACT_F32);
+		p->separate |= p->gated && p->mix.bytes[i] > 0 && (p->dots & 1u << EVN_DOT_NONE) &&
+					   !evn_reads_tiles(evn_quant_at(i), EVN_ACT_F32);
 	p->options = (evn_selftest_options){.heads = &p->heads, .keeps_programs = r && r->keeps_programs};
 	return EVN_OK;
 }
@@ -188,7 +205,7 @@ static evn_status prove_once(proof *p, bool with_heads, evn_error *err)
  * are multiplied by f32 activations alone. */
 static evn_status prove_dots(proof *p, const char *subject, const evn_quant *quant, bool with_heads, evn_error *err)
 {
-	const uint32_t dots = quant && quant->block_len == 1 ? 1u << EVN_DOT_NONE : p->dots;
+	const uint32_t dots = quant && quant->block_len == 1 ? evn_dots_for_floats(p->dots) : p->dots;
 	p->options.subject = subject;
 	p->options.quant = quant;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
@@ -209,10 +226,11 @@ static evn_status prove(proof *p, const char *subject, evn_error *err)
 /* For a kernel that reads and writes f32 whatever the products read. */
 static evn_status prove_f32(proof *p, const char *subject, evn_error *err)
 {
-	p->options.dots = 0;
-	p->options.subject = subject;
-	p->options.quant = NULL;
-	return prove_once(p, false, err);
+	const uint32_t dots = p->dots;
+	p->dots = evn_dots_for_floats(dots);
+	evn_status s = prove_dots(p, subject, NULL, false, err);
+	p->dots = dots;
+	return s;
 }
 
 /* Proves the subject for each weight format of the model. */
@@ -325,9 +343,9 @@ evn_status evn_prove_part(evn_device *d, const evn_proof_subject *s, const evn_p
 evn_status evn_prove_gemm(evn_device *d, const evn_proof_subject *s, const evn_proof_record *r, evn_error *err)
 {
 	proof p;
-	const evn_proof_subject f32 = {s->m, 1u << EVN_DOT_NONE, s->kv_cache}; /* GEMM reads f32 activations */
+	const evn_proof_subject f32 = {s->m, evn_dots_for_floats(s->dots), s->kv_cache}; /* GEMM reads f32 activations */
 	EVN_TRY(begin(&p, d, &f32, r, err));
-	p.dots = 1u << EVN_DOT_NONE;
+	p.dots = f32.dots;
 	p.separate = p.gated;
 	EVN_TRY(prove_formats(&p, "gemm", err));
 	EVN_TRY(prove_attention(&p, err));

@@ -10,6 +10,8 @@
  * has an instruction that multiplies four bytes by four, f32 activations are not tried: a product with the
  * instruction needs a quarter of the instructions and of the bytes of x, and f32 has never been faster. */
 uint32_t evn_dots_possible(evn_activation_type activations, const evn_device *d);
+/* The same for the width that the device does not have now; 0 if x86's instructions make it needless to try. */
+uint32_t evn_dots_of_other_width(evn_activation_type activations, evn_device *d);
 /* True if all matrices of the model are integers and are multiplied with such an instruction. Then neither f32
  * activations nor GEMM can be faster. */
 bool evn_dots_suffice(const evn_model *m, uint32_t dots);

@@ -12,6 +12,11 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 		return evn_fail_memory(err, "self-test", sizeof *c);
 	*c = (evn_cases){.options = *options, .fn = fn, .user = user};
 	evn_status s = evn_queue_create(&c->q, d, err);
+	const uint32_t lanes = evn_device_lanes(d);
+	if (options->lanes)
+		evn_device_set_lanes(d, options->lanes);
+	else if (options->dots)
+		evn_device_set_lanes(d, evn_dot_lanes((evn_dot)__builtin_ctz(options->dots)));
 	const bool before = evn_device_build_throwaway(d, !options->keeps_programs);
 	if (s == EVN_OK) {
 		evn_selftest_matrices(c);
@@ -29,6 +34,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 						 options->subject, options->quant ? " " : "", options->quant ? options->quant->name : "");
 	}
 	evn_device_build_throwaway(d, before);
+	evn_device_set_lanes(d, lanes);
 	evn_queue_free(c->q);
 	free(c);
 	return s;

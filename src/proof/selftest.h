@@ -16,13 +16,14 @@ typedef struct {
 	const char *only;       /* runs the cases with this in their names; NULL: all */
 	const char *subject;    /* runs the cases with exactly this subject (evn_case.subject); NULL: all */
 	const evn_quant *quant; /* runs the cases of this weight format; NULL: all */
-	uint32_t items;         /* as in evn_ops_config; 0: the device's usual number */
+	uint32_t lanes;         /* the width that the device has meanwhile (evn_device_set_lanes); 0: its own */
 	bool tiny;              /* shapes small enough for an interpreter, no GEMM */
 	bool few_formats;       /* one weight format of each kind: within a kind only reading differs */
 	/* small shapes for attention, no fused blocks: the llvmpipe of Mesa 22.3 compiles each variant for 10 s */
 	bool tiny_heads;
-	bool keeps_programs;               /* binaries of the programs are kept on disk: they will be used again */
-	uint32_t dots;                     /* dot kinds, as bits 1 << evn_dot; 0: all kinds that differ */
+	bool keeps_programs; /* binaries of the programs are kept on disk: they will be used again */
+	/* dot kinds of one width, as bits 1 << evn_dot; the device has that width meanwhile; 0: all kinds that differ */
+	uint32_t dots;
 	const evn_attention_config *heads; /* attention with these heads only */
 } evn_selftest_options;
 

@@ -10,7 +10,7 @@
 bool evn_case_has_format(const evn_cases *c, evn_act_format format)
 {
 	const uint32_t dots = c->options.dots;
-	return !dots || (format == EVN_ACT_Q8 ? dots >> EVN_DOT_PLAIN != 0 : (dots & 1u << EVN_DOT_NONE) != 0);
+	return !dots || (dots & evn_dots_of_format(format == EVN_ACT_Q8));
 }
 
 uint32_t evn_case_bits(evn_cases *c)
@@ -134,7 +134,7 @@ evn_status evn_case_check(evn_cases *c, const evn_case_array *a, const char *wha
 	return EVN_OK;
 }
 
-/* A block with the layout of kernels/q8.cl. */
+/* A block with the layout of kernels/q8.cl. Kernels with scalars end it before scaled_sum. */
 typedef struct {
 	int8_t bytes[32];
 	float scale;
@@ -145,13 +145,23 @@ _Static_assert(offsetof(q8_block, scale) == EVN_Q8_SCALE && offsetof(q8_block, s
 				   offsetof(q8_block, scaled_half_sums) == EVN_Q8_HALF_SUMS &&
 				   offsetof(q8_block, scaled_sum) == EVN_Q8_SCALED_SUM && sizeof(q8_block) == EVN_Q8_BYTES,
 			   "kernels/constants.h");
+_Static_assert(offsetof(q8_block, scaled_sum) == EVN_Q8_LANE_BYTES, "kernels/constants.h");
 
 static evn_status read_q8(evn_cases *c, const evn_buf *buf, uint64_t n_blocks, const q8_block **out, evn_error *err)
 {
-	void *memory;
+	const uint64_t size = evn_device_lanes(evn_queue_device(c->q)) == 1 ? EVN_Q8_LANE_BYTES : sizeof(q8_block);
+	void *memory, *read;
 	EVN_TRY(evn_case_memory(c, &memory, n_blocks * sizeof(q8_block), err));
-	*out = memory;
-	return evn_read(c->q, buf, 0, memory, n_blocks * sizeof(q8_block), err);
+	EVN_TRY(evn_case_memory(c, &read, n_blocks * size, err));
+	EVN_TRY(evn_read(c->q, buf, 0, read, n_blocks * size, err));
+	q8_block *blocks = memory;
+	for (uint64_t i = 0; i < n_blocks; i++) {
+		memcpy(&blocks[i], (const uint8_t *)read + i * size, size);
+		if (size < sizeof(q8_block))
+			blocks[i].scaled_sum = blocks[i].scale * (float)blocks[i].sum;
+	}
+	*out = blocks;
+	return EVN_OK;
 }
 
 static bool is_scaled(float value, float scale, int32_t sum)

@@ -50,7 +50,7 @@ static evn_status make(evn_cases *c, fused_data *d, const evn_quant *quant, uint
 	EVN_TRY(evn_case_weights(c, &d->out, quant, dim, out_columns, err));
 	EVN_TRY(evn_matrix_split_output(&d->m_in, c->q, d->blocks, d->n_in, d->offsets, err));
 	EVN_TRY(evn_matrix_split_input(&d->m_out, c->q, &d->out.tensor, d->columns, err));
-	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot, .items = 1}, err));
+	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot}, err));
 	d->format = evn_op_act_format(d->ops, &d->m_in, EVN_DECODE);
 	EVN_TRY(evn_case_input(c, &d->x, evn_round_up(d->m_in.columns, EVN_PAD), err));
 	EVN_TRY(evn_case_output(c, &d->y, evn_round_up(d->m_out.rows, EVN_PAD), err));
@@ -135,7 +135,6 @@ static evn_status attention_parts(evn_cases *c, const attention_shape *s, fused_
 	evn_attention_run r = {.config = s->config, .of = s->of, .n_tok = 1};
 	d->n_in = 3;
 	d->columns = heads;
-	r.config.items = 1;
 	EVN_TRY(make(c, d, evn_quant_by_name(s->quant), s->dim, (evn_range[]){heads, kv_heads, kv_heads}, s->dot, err));
 	r.out_offset = d->m_out.x_shift;
 	r.at.k_offset = d->offsets[1];
@@ -255,7 +254,7 @@ static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
 /* The f32 kernels of K formats have no fused kernel: they compute one tile only. */
 static bool has_fused(const evn_quant *q, evn_dot dot)
 {
-	return dot == EVN_DOT_NONE ? q->group_len == 32 : q->block_len > 1;
+	return evn_dot_lanes(dot) > 1 && (evn_dot_reads_bytes(dot) ? q->block_len > 1 : q->group_len == 32);
 }
 
 /* Cases run with f32 activations and with the device's own dot kind. */
@@ -294,14 +293,14 @@ bool evn_selftest_has_fused(const evn_device *d, const evn_quant *q, uint32_t do
 	bool has = false;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++)
 		has |= (dots >> dot & 1) && has_fused(q, dot);
-	return has && evn_device_row_items(d) == 1 && evn_device_units(d) == 1; /* other devices run the parts */
+	return has && evn_device_is_cpu(d) && evn_device_units(d) == 1; /* other devices run the parts */
 }
 
-/* For devices whose work-items do not share rows. */
+/* For devices that compute with vectors. */
 void evn_selftest_fused(evn_cases *c)
 {
 	const evn_device *d = evn_queue_device(c->q);
-	if (c->options.tiny_heads || c->options.items > 1 || (!c->options.items && evn_device_row_items(d) > 1))
+	if (c->options.tiny_heads || evn_device_lanes(d) == 1)
 		return;
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
 		if (c->options.heads) {

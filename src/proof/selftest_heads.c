@@ -389,7 +389,6 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 	if (dim > MAX_HEAD)
 		return evn_fail(err, EVN_ERR_LIMIT, "heads of %u dimensions: the known answers are for at most %d", dim,
 						MAX_HEAD);
-	r.config.items = c->options.items;
 	r.out_offset = s->first_block ? s->first_block : FIRST_COLUMN;
 	r.at.k_offset = r.of.n_heads * dim + 5;
 	r.at.v_offset = r.at.k_offset + r.of.n_kv * dim + 3;
@@ -522,10 +521,9 @@ static void heads_of_model(evn_cases *c, evn_act_format format)
 void evn_selftest_heads(evn_cases *c)
 {
 	if (c->options.heads) {
-		if (c->options.dots & 1u << EVN_DOT_NONE)
-			heads_of_model(c, EVN_ACT_F32);
-		if (c->options.dots >> EVN_DOT_PLAIN)
-			heads_of_model(c, EVN_ACT_Q8);
+		for (evn_act_format format = 0; format < EVN_ACT_FORMATS; format++)
+			if (c->options.dots & evn_dots_of_format(format == EVN_ACT_Q8))
+				heads_of_model(c, format);
 		return;
 	}
 	const head_shape *s = shapes;

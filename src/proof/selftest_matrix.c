@@ -114,6 +114,7 @@ static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const evn_
 	evn_kernel *k;
 	evn_case_array out;
 	evn_spec_part(&spec, "WEIGHTS", "quant/%s.cl", s->quant->kernel);
+	evn_spec_lanes(&spec, evn_device_lanes(evn_queue_device(c->q)));
 	EVN_TRY(evn_kernel_get(&k, c->q, &spec, "dequantize", err));
 	EVN_TRY(evn_case_output(c, &out, (uint64_t)m->columns * ld, err));
 	for (uint32_t col = 0; col < m->columns; col++)
@@ -128,7 +129,8 @@ static evn_status run_dequantize(evn_cases *c, const linear_shape *s, const evn_
 	evn_arg_buf(&a, m->parts[0].tiles);
 	evn_arg_u32(&a, m->parts[0].tile_steps);
 	evn_arg_u32(&a, m->parts[0].tile_steps);
-	EVN_TRY(evn_launch(&a, 2, (size_t[]){m->parts[0].n_steps, n_tiles}, (size_t[]){1, 1}, err));
+	const size_t items = EVN_TILE_ROWS / evn_device_lanes(evn_queue_device(c->q));
+	EVN_TRY(evn_launch(&a, 2, (size_t[]){m->parts[0].n_steps, n_tiles}, (size_t[]){items, 1}, err));
 	return evn_case_check(c, &out, "out", err);
 }
 
@@ -229,7 +231,7 @@ static evn_status launch_product(evn_cases *c, evn_ops *ops, const evn_matrix *m
 static evn_status multiply(evn_cases *c, const evn_matrix *m, const evn_row_product *products, uint32_t n,
 						   uint32_t n_tok, multiplier how, evn_error *err)
 {
-	const evn_ops_config config = {.dot = how.dot, .items = c->options.items, .runs = true};
+	const evn_ops_config config = {.dot = how.dot, .runs = true};
 	evn_ops *ops;
 	evn_status s = evn_ops_create(&ops, c->q, &config, err);
 	if (s == EVN_OK)
@@ -366,7 +368,7 @@ static evn_status gate_up(evn_cases *c, evn_ops *ops, const evn_matrix *whole, c
 static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const linear_shape *s = shape;
-	const evn_ops_config config = {.dot = s->dot, .items = c->options.items, .runs = true};
+	const evn_ops_config config = {.dot = s->dot, .runs = true};
 	evn_weights w[2];
 	evn_matrix m = {0};
 	evn_ops *ops = NULL;
@@ -381,7 +383,7 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 	for (size_t i = 0; st == EVN_OK && i < sizeof rows / sizeof *rows; i++)
 		if (rows[i].begin < rows[i].end && rows[i].end <= s->rows)
 			st = gate_up(c, ops, &m, w, rows[i], y_offsets, s->n_tok,
-						 s->dot == EVN_DOT_NONE ? EVN_ACT_F32 : EVN_ACT_Q8, err);
+						 evn_dot_reads_bytes(s->dot) ? EVN_ACT_Q8 : EVN_ACT_F32, err);
 	evn_ops_free(ops);
 	evn_matrix_free(&m);
 	return st;
@@ -393,8 +395,8 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 {
 	/* the device itself would use this dot kind */
-	const bool is_own = dot == EVN_DOT_NONE || dot == evn_dot_best(evn_queue_device(c->q));
-	const bool tiny = c->options.tiny || dot == EVN_DOT_PLAIN || !is_own;
+	const bool is_own = !evn_dot_reads_bytes(dot) || dot == evn_dot_best(evn_queue_device(c->q));
+	const bool tiny = c->options.tiny || evn_dot_is_plain(dot) || !is_own;
 	const uint32_t step = q->group_len, odd = q->block_len == 1 ? 41 : step; /* float formats need no whole groups */
 	const char *how = evn_dot_name(dot);
 	const linear_shape products[] = {
@@ -438,20 +440,19 @@ static bool stands_for_its_kind(const evn_quant *q)
 	return false;
 }
 
-/* Which cases run. With f32 activations and with the device's own dot kind: every format. With the other dot kinds:
- * one format of each kind, because the decoders are the same. If options.dots is set: exactly those dot kinds.
- * Work-items that share tiles are for GPUs, which do not have x86's instructions. */
+/* Which cases run. With f32 activations and with the device's own dot kind: every format. With the other dot kinds of
+ * the device's width: one format of each kind, because the decoders are the same. If options.dots is set: exactly
+ * those dot kinds. */
 static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 {
 	const evn_device *d = evn_queue_device(c->q);
-	const bool shared = c->options.items > 1;
-	if (c->options.dots && !(c->options.dots >> dot & 1))
+	if ((c->options.dots && !(c->options.dots >> dot & 1)) || !evn_dot_possible(dot, d))
 		return false;
-	if (dot == EVN_DOT_NONE)
+	if (!evn_dot_reads_bytes(dot))
 		return true;
-	if (q->block_len == 1 || !evn_dot_possible(dot, d) || (shared && dot >= EVN_DOT_AVX2))
+	if (q->block_len == 1)
 		return false;
-	return stands_for_its_kind(q) || c->options.dots || (dot != EVN_DOT_PLAIN && dot == evn_dot_best(d));
+	return stands_for_its_kind(q) || c->options.dots || (!evn_dot_is_plain(dot) && dot == evn_dot_best(d));
 }
 
 static void format_cases(evn_cases *c, const evn_quant *q)
@@ -483,7 +484,7 @@ void evn_selftest_matrices(evn_cases *c)
 	for (size_t i = 0; !c->options.tiny && i < sizeof stacks / sizeof *stacks; i++)
 		for (int plain = 0; plain < 2; plain++) {
 			stack_shape s = stacks[i];
-			s.dot = plain ? EVN_DOT_PLAIN : EVN_DOT_NONE;
+			s.dot = evn_dot_f32(evn_device_lanes(evn_queue_device(c->q))) + (plain ? 1 : 0);
 			evn_case_run(c, &(evn_case){stacked_case, &s, "matvec stacked", NULL}, "%s %s %s %s", s.quants[0],
 						 s.quants[1], s.quants[2], evn_dot_name(s.dot));
 		}

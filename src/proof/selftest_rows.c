@@ -16,7 +16,7 @@ static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width,
 static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops *, const row_shape *, evn_error *),
 						   const row_shape *s, evn_error *err)
 {
-	const evn_ops_config config = {.items = c->options.items};
+	const evn_ops_config config = {0};
 	evn_ops *ops;
 	evn_status st = evn_ops_create(&ops, c->q, &config, err);
 	if (st == EVN_OK)

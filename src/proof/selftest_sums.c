@@ -100,14 +100,13 @@ static void expect_norm(const evn_case_array *x, const evn_case_array *w, float 
 /* The work-items that share a row. */
 static uint32_t items_of(const evn_cases *c, const sum_shape *s)
 {
-	uint32_t items = c->options.items ? c->options.items : evn_device_row_items(evn_queue_device(c->q));
-	return s->norms && !s->waits ? items : 1;
+	return s->norms ? evn_device_row_items(evn_queue_device(c->q)) : 1;
 }
 
 static evn_status launch_sum(evn_cases *c, const sum_shape *s, evn_args *a, evn_error *err)
 {
 	if (!s->waits && !s->norms)
-		return evn_launch_items(a, N_TOK * STRIDE / 16, err);
+		return evn_launch_items(a, N_TOK * STRIDE / evn_device_lanes(evn_queue_device(c->q)), err);
 	size_t groups = s->waits ? 1 : N_TOK;
 	return evn_launch(a, 1, &groups, (size_t[]){items_of(c, s)}, err);
 }
@@ -121,6 +120,8 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 	evn_spec_part(&spec, "MESSAGE", "message/f32.cl"); /* named as src/group names it: the program is built once */
 	if (s->norms)
 		evn_spec_norm(&spec, EVN_NORM_RMS, s->format, items_of(c, s));
+	else if (!s->waits)
+		evn_spec_lanes(&spec, evn_device_lanes(evn_queue_device(c->q)));
 	return evn_kernel_get(k, c->q, &spec, names[s->waits][s->norms], err);
 }
 
@@ -231,6 +232,7 @@ static evn_status pack_and_add(evn_cases *c, const message_shape *m, evn_case_ar
 	EVN_TRY(evn_kernel_get(&pack, c->q, &spec, "pack", err));
 	spec = evn_spec_of("add_partials.cl");
 	evn_spec_part(&spec, "MESSAGE", "message/%s.cl", m->name);
+	evn_spec_lanes(&spec, evn_device_lanes(evn_queue_device(c->q)));
 	EVN_TRY(evn_kernel_get(&add, c->q, &spec, "add_partials", err));
 	for (uint32_t i = 0; i < 2; i++) {
 		evn_buf *part;
@@ -244,7 +246,7 @@ static evn_status pack_and_add(evn_cases *c, const message_shape *m, evn_case_ar
 	}
 	evn_args a = evn_args_begin(add);
 	arg_sum(&a, x, packed, EVN_PART_ALIGN, 5, 1);
-	return evn_launch_items(&a, (uint32_t)(x->n / 16), err);
+	return evn_launch_items(&a, (uint32_t)x->n / evn_device_lanes(evn_queue_device(c->q)), err);
 }
 
 static evn_status message_case(evn_cases *c, const void *shape, evn_error *err)

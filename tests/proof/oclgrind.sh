@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every kernel on tiny shapes under the interpreter Oclgrind, which must find no race, uninitialised read, overrun or
-# wrong API call. GEMM belongs to CLBlast and is left out.   oclgrind.sh TEST_KERNELS KERNELS
+# wrong API call. GEMM belongs to CLBlast and is left out.   oclgrind.sh TEST_KERNELS KERNELS [LANES]
 set -u
 library=$(ls /usr/lib/oclgrind/liboclgrind-rt-icd.so /usr/lib/*/oclgrind/liboclgrind-rt-icd.so \
 	/usr/local/lib/liboclgrind-rt-icd.so 2>/dev/null | head -n 1)
@@ -29,7 +29,7 @@ sed -i 's/^#define INLINE .*/#define INLINE inline/' "$folder/kernels/common.cl"
 export OCL_ICD_VENDORS=$folder/vendors EVENER_CACHE_DIR=$folder/cache EVENER_KERNEL_DIR=$folder/kernels
 export OCLGRIND_BUILD_OPTIONS=-cl-opt-disable OCLGRIND_NUM_THREADS=1
 export OCLGRIND_DATA_RACES=1 OCLGRIND_UNINITIALIZED=1 OCLGRIND_CHECK_API=1
-"$1" --tiny >"$folder/log" 2>&1
+"$1" --tiny ${3+"$3"} >"$folder/log" 2>&1
 status=$?
 if grep -qE 'Kernel:|runtime error' "$folder/log"; then
 	echo "Oclgrind reports:"

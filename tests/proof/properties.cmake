@@ -12,5 +12,7 @@ foreach(platform pocl intel rusticl)
 endforeach()
 add_test(NAME proof/oclgrind COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/proof/oclgrind.sh $<TARGET_FILE:test_kernels>
 	${CMAKE_SOURCE_DIR}/kernels)
-set_tests_properties(proof/oclgrind PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 240)
+add_test(NAME proof/oclgrind_lanes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/proof/oclgrind.sh $<TARGET_FILE:test_kernels>
+	${CMAKE_SOURCE_DIR}/kernels 1)
+set_tests_properties(proof/oclgrind proof/oclgrind_lanes PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)
 set_tests_properties(proof/test_kernels_intel PROPERTIES COST 45)

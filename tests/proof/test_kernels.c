@@ -1,9 +1,10 @@
-/* Every kernel on every usable device, with the device's own work-group sizes and with those of GPUs.
+/* Every kernel on every usable device, with the device's own width and as GPUs compute, with 1 lane.
  *   test_kernels            every platform except those with a run of their own, because their compilers are slow;
  *                           with one weight format of each kind
  *   test_kernels PLATFORM   this platform, the same formats
  *   test_kernels PLATFORM all   with every weight format
  *   test_kernels --tiny     small shapes and no GEMM, for interpreters
+ *   test_kernels --tiny 1   the same with 1 lane
  * OCL_ICD_VENDORS selects the drivers. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,20 +135,20 @@ static void only_what_a_model_runs(void **state)
 		options.only = parts[i];
 		assert_int_equal(evn_selftest_run(d, &options, take_model_result, &m, &err), EVN_OK);
 	}
-	const bool halves = evn_device_row_items(d) == 1 && evn_device_units(d) == 1;
+	const bool halves = evn_device_is_cpu(d) && evn_device_units(d) == 1;
 	evn_device_close(d);
 	assert_true(m.n_products >= 5);
 	assert_int_equal(m.n_heads, halves ? 4 : 3);
 }
 
-static void add(size_t device, uint32_t items, bool tiny, bool few_formats)
+static void add(size_t device, uint32_t lanes, bool tiny, bool few_formats)
 {
 	const evn_device_info *info = evn_system_info(sys, device);
 	if (n_tests == MAX_TESTS)
 		return;
 	test *t = &tests[n_tests++];
-	*t = (test){.device = device, .options = {.items = items, .tiny = tiny, .few_formats = few_formats}};
-	snprintf(t->name, sizeof t->name, items ? "%s (%s), %u items" : "%s (%s)", info->platform, info->id, items);
+	*t = (test){.device = device, .options = {.lanes = lanes, .tiny = tiny, .few_formats = few_formats}};
+	snprintf(t->name, sizeof t->name, lanes ? "%s (%s), %u lane" : "%s (%s)", info->platform, info->id, lanes);
 }
 
 static bool has_its_own_run(const char *platform)
@@ -155,19 +156,31 @@ static bool has_its_own_run(const char *platform)
 	return !strcmp(platform, "intel") || !strcmp(platform, "rusticl");
 }
 
-static void find_tests(const char *platform, bool tiny, bool every_format)
+/* With 1 lane the drivers of CPUs compile for long. So only small shapes are tried, and by llvmpipe none, unless
+ * every format is. */
+static void find_tests(const char *platform, bool every_format)
 {
 	for (size_t i = 0; i < evn_system_count(sys); i++) {
 		const evn_device_info *info = evn_system_info(sys, i);
+		const bool slow = !strcmp(info->platform, "rusticl");
 		if (!info->usable || (platform ? strcmp(info->platform, platform) != 0 : has_its_own_run(info->platform)))
 			continue;
-		add(i, tiny ? 1 : 0, tiny, !tiny && !every_format);
-		tests[n_tests - 1].options.tiny_heads = !strcmp(info->platform, "rusticl");
-		if (!tiny && strcmp(info->platform, "pocl") != 0)
+		add(i, 0, false, !every_format);
+		tests[n_tests - 1].options.tiny_heads = slow;
+		if (slow && !every_format)
 			continue;
-		add(i, tiny ? 4 : 32, tiny, !tiny && !every_format);
-		tests[n_tests - 1].options.tiny_heads = !every_format;
+		add(i, 1, true, !every_format);
+		tests[n_tests - 1].options.tiny_heads = true;
 	}
+}
+
+static void find_tiny_tests(uint32_t lanes)
+{
+	for (size_t i = 0; i < evn_system_count(sys); i++)
+		if (evn_system_info(sys, i)->usable) {
+			add(i, lanes, true, lanes == 1);
+			tests[n_tests - 1].options.tiny_heads = lanes == 1;
+		}
 }
 
 int main(int argc, char **argv)
@@ -180,7 +193,10 @@ int main(int argc, char **argv)
 		print_error("%s\n", err.text);
 		return 1;
 	}
-	find_tests(tiny ? NULL : choice, tiny, argc > 2 && !strcmp(argv[2], "all"));
+	if (tiny)
+		find_tiny_tests(argc > 2 ? 1 : 0);
+	else
+		find_tests(choice, argc > 2 && !strcmp(argv[2], "all"));
 	if (!n_tests) {
 		print_message("skipped: no usable OpenCL device%s%s\n", choice ? " of " : "", choice ? choice : "");
 		return 77;
