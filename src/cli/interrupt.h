@@ -13,7 +13,11 @@ void interrupt_saves(void);
 /* From now on clients are served. A signal is the way to end that: the work has ten seconds, and calls
  * interrupt_done when it has stopped as asked. */
 void interrupt_serves(void);
+/* From now on SIGINT ends an answer and not the program, as long as interrupt_done follows. A signal ends a read of the
+ * terminal. */
+void interrupt_answers(void);
 bool interrupted(void);
+bool interrupted_for_good(void); /* by another signal than SIGINT, or without interrupt_answers */
 void interrupt_done(void); /* the program goes on as if nothing had been */
 
 #endif

@@ -28,9 +28,85 @@ holds "d['text'].startswith('The capital of France') is False and 'France' not i
 	run "${greedy[@]}" --chat -p "$question" -n 60 --stop nowhere --stop France
 holds "d['finish'] == 'length' and len(d['ids']) == 2" run "${greedy[@]}" -p Once -n 2 --stop nowhere
 
+# biases and penalties
+holds "set(d['ids']) == {19556}" run "${greedy[@]}" --chat -p Hi -n 4 --logit-bias 19556:1000 --logit-bias 2:-1000
+holds "len(set(d['ids'])) == 12" run "${greedy[@]}" -p 'a a a a a a' -n 12 --presence-penalty 100 --ignore-eos
+holds "len(set(d['ids'])) == 12" run "${greedy[@]}" -p 'a a a a a a' -n 12 --frequency-penalty 100 --ignore-eos
+refuse 2 "--logit-bias: 'x': expected ID:BIAS" run "${greedy[@]}" -p a --logit-bias x
+refuse 2 "--logit-bias: 1:x: 'x'" run "${greedy[@]}" -p a --logit-bias 1:x
+refuse 2 '99999999' run "${greedy[@]}" -q -p a --logit-bias 99999999:1
+refuse 2 '--stop: given more than 16 times' run "${greedy[@]}" -p a $(printf -- '--stop x%d ' {1..17})
 refuse 2 'variables: not JSON' run "${greedy[@]}" --chat --chat-variables '{"messages": 1' -p a
 refuse 1 'template, line 2: ' run "${greedy[@]}" --chat --chat-template <(printf '\n{{ 1 +}}') -p a
 refuse 2 'no tools here' run "${greedy[@]}" --chat --chat-template <(echo "{{ raise_exception('no tools here') }}") -p a
 refuse 2 '--stop: must not be empty' run "${greedy[@]}" -p a --stop ''
+
+# ---- chat in a pipe -------------------------------------------------------------------------------------------------
+
+# chats ARGS...: lines of `script` go in, answers to `out`
+chats() { "$evener" chat "${greedy[@]}" "$@" <script >out 2>err; }
+# answers PYTHON: is true for the list d of the answers of `chats --json`
+answers() {
+	python3 -c "
+import json, sys
+d = [json.loads(line) for line in open('out')]
+sys.exit(0 if ($1) else 'got ' + json.dumps(d)[:900])" || fail "chat: not so: $1"
+}
+
+cat >script <<'END'
+My name is Bob.
+/save saved.json
+What is the capital of France?
+/regen
+/reset
+/load saved.json
+What is the capital of France?
+"""
+two
+lines
+"""
+one \
+more
+//slash
+END
+chats --json -n 20 || fail "chat: exit $? ($(cat err))"
+[ ! -s err ] || fail "chat --json: on stderr: $(cat err)"
+answers "len(d) == 7 and all(a['finish'] in ('stop', 'length') for a in d)"
+answers "all(a['stats']['prompt_tokens'] - a['stats']['cached_tokens'] <= 24 for a in d[1:])" # only what is new is computed
+answers "'Paris' in d[1]['text'] and d[1]['text'] == d[2]['text'] == d[3]['text']"  # anew, and after loading: the same
+answers "d[2]['stats']['prompt_tokens'] - d[2]['stats']['cached_tokens'] == 1"
+chats -q -n 20 || fail "chat: exit $? ($(cat err))"
+grep -q Paris out || fail "chat: no answer in $(cat out)"
+[ ! -s err ] || fail "chat -q: on stderr: $(cat err)"
+
+# the answer to one message is that of run --chat
+echo "$question" >script
+chats -q -n 60
+"$evener" run "${greedy[@]}" -q --chat -p "$question" -n 60 >once
+[ "$(cat out)" = "$(cat once)" ] || fail "chat and run --chat differ: $(cat out once)"
+
+# what is wrong ends the chat in a pipe, and is one line
+wrong() {
+	printf '%s\n' "$2" >script
+	chats -q -n 5 && fail "chat: '$2' is no error"
+	grep -qF "$1" err && [ "$(wc -l <err)" = 1 ] || fail "chat: '$1' is not in: $(cat err)"
+}
+sed 's/Bob/Rob/' saved.json >damaged.json
+echo '{"format": 1}' >other.json
+wrong 'damaged.json: the file was changed or is damaged: its checksum is' '/load damaged.json'
+wrong 'other.json: not a conversation' '/load other.json'
+wrong 'nowhere.json' '/load nowhere.json'
+wrong 'nowhere/x.json' '/save nowhere/x.json'
+wrong '/save needs a FILE' /save
+wrong 'unknown command /sav; did you mean /save?' '/sav x'
+wrong 'there is no answer yet' /regen
+wrong 'leaves no room in the context of' "$(printf 'word %.0s' {1..9000})"
+printf '\xff\n' >script
+chats -q && fail 'chat: a message that is not UTF-8 is no error'
+grep -q 'not UTF-8' err || fail "chat: $(cat err)"
+printf '' >script
+chats -q || fail "chat without a message: exit $?"
+
+python3 "$repo/tests/cli/chat_terminal.py" "$evener" "$model" "$dir" || fail 'chat on a terminal'
 
 finish

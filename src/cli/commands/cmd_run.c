@@ -60,7 +60,6 @@ static evn_status create_answer(generation *g, evn_error *err)
 static evn_status start_generation(generation *g, evn_error *err)
 {
 	const settings *s = g->settings;
-	evn_sample_options sampling = settings_sample_options(s);
 	evn_status status = loaded_open_with_prompt(&g->loaded, s, &g->prompt, err);
 	if (status != EVN_OK)
 		return status;
@@ -68,7 +67,7 @@ static evn_status start_generation(generation *g, evn_error *err)
 	note_plan(evn_engine_plan(g->loaded.engine));
 	status = loaded_check_fits(&g->loaded, g->prompt.n, err);
 	if (status == EVN_OK)
-		status = evn_sampler_create(&g->sampler, &sampling, g->loaded.info.vocab, err);
+		status = settings_create_sampler(s, g->loaded.info.vocab, &g->sampler, err);
 	if (status == EVN_OK)
 		status = create_answer(g, err);
 	if (status != EVN_OK)

@@ -22,6 +22,11 @@ const command commands[] = {
 	 "gets a line for each piece, another OUT the answers with the text's own white space between them.\n"
 	 "Finished pieces are kept in OUT.part: after Ctrl-C or a crash the same command continues.",
 	 cmd_batch},
+	{"chat", CMD_CHAT, "CONFIG | -m MODEL", 1, "talk with a model, on a terminal or through a pipe",
+	 "The model's chat template makes prompts of the messages. /help lists the commands: /system, /reset,\n"
+	 "/save, /load, /stats, /regen, /exit. Ctrl-C stops an answer. In a pipe each line is a message; answers\n"
+	 "go to standard output, with --json one object for each.",
+	 cmd_chat},
 	{"logits", CMD_LOGITS, "CONFIG | -m MODEL", 1, "print raw logits, one line for each token; draw them",
 	 "The picture has a row for each token (at most the last 128) and a column for each vocabulary entry,\n"
 	 "or for the 40 entries that are likeliest after any of the tokens.",

@@ -25,9 +25,9 @@ typedef struct {
 } config_compute;
 
 typedef struct {
-	char *temp, *top_k, *top_p, *min_p, *repeat_penalty, *repeat_last_n, *seed;
-	char **stop;
-	uint32_t n_stop;
+	char *temp, *top_k, *top_p, *min_p, *repeat_penalty, *repeat_last_n, *frequency_penalty, *presence_penalty, *seed;
+	char **stop, **logit_bias;
+	uint32_t n_stop, n_logit_bias;
 } config_sample;
 
 typedef struct {

@@ -54,7 +54,9 @@ static const cyaml_schema_field_t sample_fields[] = {
 	TEXT(config_sample, temp),           TEXT(config_sample, top_k),
 	TEXT(config_sample, top_p),          TEXT(config_sample, min_p),
 	TEXT(config_sample, repeat_penalty), TEXT(config_sample, repeat_last_n),
+	TEXT(config_sample, frequency_penalty), TEXT(config_sample, presence_penalty),
 	TEXT(config_sample, seed),           TEXTS(config_sample, stop, 16),
+	TEXTS(config_sample, logit_bias, MAX_REPEATED),
 	CYAML_FIELD_END,
 };
 

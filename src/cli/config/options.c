@@ -146,6 +146,12 @@ const option options[] = {
 	 "X", "make recent tokens less likely by this factor; 1 = off"},
 	{"repeat-last-n", 0, OPTION_INT, SAMPLE_COMMANDS, "sample.repeat_last_n", FIELD(repeat_last_n), "64", 0, CONTEXT_MAX, NULL,
 	 "N", "how many tokens back the repeat penalty looks"},
+	{"frequency-penalty", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.frequency_penalty", FIELD(frequency_penalty), "0", -100, 100, NULL,
+	 "X", "subtract X from the logit of a token for each time that it was drawn; 0 = off"},
+	{"presence-penalty", 0, OPTION_REAL, SAMPLE_COMMANDS, "sample.presence_penalty", FIELD(presence_penalty), "0", -100, 100, NULL,
+	 "X", "subtract X from the logit of a token that was drawn before; 0 = off"},
+	{"logit-bias", 0, OPTION_REPEATED, CHAT_COMMANDS, "sample.logit_bias", FIELD(logit_bias), NULL, 0, MAX_REPEATED, NULL,
+	 "ID:BIAS", "add BIAS to the logit of a token; may be given several times"},
 
 	{"host", 0, OPTION_TEXT, CMD_SERVE, "serve.host", FIELD(serve_host), "127.0.0.1", 0, 0, NULL,
 	 "HOST", "address or name to listen at; 127.0.0.1 is reached from this machine only"},

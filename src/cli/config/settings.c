@@ -5,6 +5,8 @@
 #include "cli/show/console.h"
 #include "evener/train.h"
 
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +68,31 @@ static evn_status apply_memory(settings *s, evn_error *err)
 	return EVN_OK;
 }
 
+static evn_status parse_bias(const char *text, evn_logit_bias *out, evn_error *err)
+{
+	const char *colon = strchr(text, ':');
+	char id_text[32];
+	int64_t id = 0;
+	double bias = 0;
+	if (!colon || colon - text >= (ptrdiff_t)sizeof id_text)
+		return evn_fail(err, EVN_ERR_USAGE, "--logit-bias: '%.60s': expected ID:BIAS, such as 15:-2.5", text);
+	snprintf(id_text, sizeof id_text, "%.*s", (int)(colon - text), text);
+	evn_status status = parse_int(id_text, 0, INT32_MAX, &id, err);
+	if (status == EVN_OK)
+		status = parse_real(colon + 1, -1e6, 1e6, &bias, err);
+	*out = (evn_logit_bias){(int32_t)id, (float)bias};
+	return status == EVN_OK ? EVN_OK : evn_fail_within(err, "--logit-bias: %.60s", text);
+}
+
+static evn_status check_biases(const settings *s, evn_error *err)
+{
+	evn_logit_bias bias;
+	evn_status status = EVN_OK;
+	for (size_t i = 0; i < s->logit_bias.n && status == EVN_OK; i++)
+		status = parse_bias(s->logit_bias.items[i], &bias, err);
+	return status;
+}
+
 evn_status settings_resolve(settings *s, evn_error *err)
 {
 	const char *variable = getenv("EVENER_DEVICES");
@@ -78,6 +105,8 @@ evn_status settings_resolve(settings *s, evn_error *err)
 		status = split_list(s, variable, "EVENER_DEVICES", err);
 	if (status == EVN_OK)
 		status = apply_memory(s, err);
+	if (status == EVN_OK)
+		status = check_biases(s, err);
 	if (status != EVN_OK)
 		return status;
 	bool all_zero = s->n_rules > 0 && s->shares.n == 0;
@@ -160,6 +189,25 @@ evn_sample_options settings_sample_options(const settings *s)
 		.min_p = (float)s->min_p,
 		.repeat_penalty = (float)s->repeat_penalty,
 		.repeat_last_n = (int32_t)s->repeat_last_n,
+		.frequency_penalty = (float)s->frequency_penalty,
+		.presence_penalty = (float)s->presence_penalty,
 		.seed = s->seed,
 	};
+}
+
+evn_status settings_create_sampler(const settings *s, uint32_t vocab, evn_sampler **out, evn_error *err)
+{
+	const evn_sample_options o = settings_sample_options(s);
+	evn_status status = evn_sampler_create(out, &o, vocab, err);
+	for (size_t i = 0; i < s->logit_bias.n && status == EVN_OK; i++) {
+		evn_logit_bias bias;
+		status = parse_bias(s->logit_bias.items[i], &bias, err);
+		if (status == EVN_OK)
+			status = evn_sampler_bias(*out, bias, err);
+	}
+	if (status != EVN_OK) {
+		evn_sampler_free(*out);
+		*out = NULL;
+	}
+	return status;
 }

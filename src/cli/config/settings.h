@@ -33,7 +33,8 @@ typedef struct {
 	int64_t n_predict;
 	int64_t window, n_windows;
 	const char *chat_system, *chat_template, *chat_variables;
-	repeated_text stops;
+	repeated_text stops, logit_bias;
+	double frequency_penalty, presence_penalty;
 	bool chat;
 	bool ignore_eos, special, tensors, tokens;
 
@@ -71,6 +72,7 @@ void settings_free(settings *s);
 /* The options for the library. They borrow from s. Progress goes to the console. */
 evn_options settings_engine_options(const settings *s);
 evn_sample_options settings_sample_options(const settings *s);
+evn_status settings_create_sampler(const settings *s, uint32_t vocab, evn_sampler **out, evn_error *err); /* with biases */
 /* Opens the model: reads it, or makes it as described. */
 evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err);
 
