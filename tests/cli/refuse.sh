@@ -9,7 +9,7 @@ accept() {
 
 # Commands and flags.
 refuse 2 'no command'
-refuse 2 "unknown command 'chat'" chat
+refuse 2 "unknown command 'speak'" speak
 refuse 2 "did you mean 'bench'?" benhc
 refuse 2 "unknown command 'nonsense'" help nonsense
 refuse 2 "did you mean '--version'?" version

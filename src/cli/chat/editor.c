@@ -7,13 +7,16 @@
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define HISTORY_LINES 1000
+#define WAIT_MS 200
 
 struct editor {
 	EditLine *line; /* NULL: plain lines */
@@ -64,6 +67,30 @@ static char *find_history(void)
 	return NULL;
 }
 
+/* A signal may come just before the wait, or to another thread. So every wait is short. */
+static int read_character(EditLine *line, wchar_t *c)
+{
+	mbstate_t state = {0};
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	(void)line;
+	for (;;) {
+		char byte;
+		int ready = poll(&input, 1, WAIT_MS);
+		if (interrupted() || (ready < 0 && errno != EINTR))
+			return -1;
+		if (ready <= 0)
+			continue;
+		ssize_t n = read(STDIN_FILENO, &byte, 1);
+		if (n <= 0 && !(n < 0 && errno == EINTR))
+			return (int)n;
+		size_t got = n > 0 ? mbrtowc(c, &byte, 1, &state) : (size_t)-2;
+		if (got == (size_t)-1)
+			*c = L'?'; /* not UTF-8 */
+		if (got != (size_t)-2)
+			return 1;
+	}
+}
+
 static evn_status open_terminal(editor *e, evn_error *err)
 {
 	HistEvent event;
@@ -80,6 +107,7 @@ static evn_status open_terminal(editor *e, evn_error *err)
 		history(e->history, &event, H_LOAD, e->history_path);
 	el_set(e->line, EL_CLIENTDATA, e);
 	el_set(e->line, EL_PROMPT, get_prompt);
+	el_set(e->line, EL_GETCFN, read_character);
 	el_set(e->line, EL_EDITOR, "emacs");
 	el_set(e->line, EL_HIST, history, e->history);
 	el_set(e->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
@@ -141,10 +169,8 @@ line_result editor_read(editor *e, const char *prompt, const char **line, size_t
 		return read_plain(e, line, n);
 	e->prompt = prompt;
 	const char *got = el_gets(e->line, &count);
-	if (interrupted()) {
-		el_set(e->line, EL_REFRESH);
+	if (interrupted())
 		return LINE_INTERRUPTED;
-	}
 	if (!got || count <= 0)
 		return LINE_END;
 	free(e->text);
