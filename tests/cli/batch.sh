@@ -161,6 +161,7 @@ refuse 2 "--template: '{te xt}'" "${batch[@]}" -f in.txt -o o.txt --template '{t
 refuse 2 'bad.jsonl:2:' "${batch[@]}" -f bad.jsonl -o o.txt
 refuse 2 'list.jsonl:2:1: expected an object' "${batch[@]}" -f list.jsonl -o o.txt
 refuse 2 '--raw and --system exclude each other' "${batch[@]}" -f in.txt -o o.txt --raw --system x
+refuse 2 'in.txt is the input' "${batch[@]}" -f in.txt -o ./in.txt
 refuse 2 'two or more are needed' "${batch[@]}" -f in.txt -o o.txt --label a
 refuse 2 "'a' is there twice" "${batch[@]}" -f in.txt -o o.txt --label a --label b --label a
 refuse 1 'kept.txt.part: is not the journal' "${batch[@]}" -f in.txt -o kept.txt

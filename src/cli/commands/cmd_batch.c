@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 typedef struct {
@@ -42,6 +43,15 @@ static evn_status check_labels(const repeated_text *labels, evn_error *err)
 	return EVN_OK;
 }
 
+static evn_status check_files(const settings *s, evn_error *err)
+{
+	struct stat in, out;
+	if (s->prompt_file && stat(s->prompt_file, &in) == 0 && stat(s->output_path, &out) == 0 &&
+		in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+		return evn_fail(err, EVN_ERR_USAGE, "--output: %s is the input, which would be replaced", s->output_path);
+	return EVN_OK;
+}
+
 static evn_status read_work(batch *b, evn_error *err)
 {
 	const settings *s = b->settings;
@@ -50,6 +60,7 @@ static evn_status read_work(batch *b, evn_error *err)
 		return evn_fail_within(err, "--template");
 	if (s->raw && s->system)
 		return evn_fail(err, EVN_ERR_USAGE, "--raw and --system exclude each other");
+	EVN_TRY(check_files(s, err));
 	EVN_TRY(check_labels(&s->labels, err));
 	EVN_TRY(talk_open(&b->asking.talk, s, err));
 	EVN_TRY(settings_open_model(s, &b->model, err));
