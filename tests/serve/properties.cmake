@@ -3,7 +3,7 @@ find_package(Python3 COMPONENTS Interpreter REQUIRED)
 function(evn_serve_test name script)
 	add_test(NAME serve/${name} COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/serve/${script}_test.py
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR} ${ARGN})
-	set_tests_properties(serve/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 COST 60
+	set_tests_properties(serve/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 COST 60
 		ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/lsan.supp:print_suppressions=0)
 endfunction()
 evn_serve_test(http http)
