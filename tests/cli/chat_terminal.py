@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """chat_terminal.py EVENER MODEL FOLDER - `evener chat` on a pseudo-terminal: prompts, editing, history, Ctrl-C and
 Ctrl-D. FOLDER becomes the user's state folder."""
+import json
 import os
 import pathlib
 import pty
@@ -8,6 +9,7 @@ import re
 import select
 import signal
 import stat
+import subprocess
 import sys
 import time
 
@@ -137,9 +139,20 @@ def reasoning():
     check(chat.end() == 0, "/exit ends the chat", chat.text)
 
 
+def escapes():
+    done = subprocess.run([EVENER, "tokenize", "-m", MODEL, "-p", "\x1b", "--json"], capture_output=True, check=True)
+    escape = json.loads(done.stdout)["ids"][0]
+    chat = Chat("-q", "-n", "3", "--logit-bias", f"{escape}:1000")
+    chat.wait_for("> $")
+    check("???" in chat.ask("Hi"), "control characters of an answer do not reach the terminal")
+    chat.send("\x04")
+    chat.end()
+
+
 talk()
 interrupt()
 signals()
 reasoning()
+escapes()
 print("terminal: all as expected" if failures == 0 else f"terminal: {failures} failures")
 sys.exit(failures > 0)

@@ -50,18 +50,19 @@ static line_result read_block(chat *c, FILE *out)
 
 static line_result read_lines(chat *c, FILE *out)
 {
-	const char *line, *prompt = PROMPT;
+	const char *line;
 	size_t n;
 	line_result got;
-	while ((got = editor_read(c->editor, prompt, &line, &n)) == LINE_READ) {
-		if (prompt == (const char *)PROMPT && strcmp(line, FENCE) == 0)
+	bool first = true;
+	while ((got = editor_read(c->editor, first ? PROMPT : MORE_PROMPT, &line, &n)) == LINE_READ) {
+		if (first && strcmp(line, FENCE) == 0)
 			return read_block(c, out);
 		bool goes_on = n > 0 && line[n - 1] == '\\';
 		fwrite(line, 1, n - goes_on, out);
 		if (!goes_on)
 			break;
 		fputc('\n', out);
-		prompt = MORE_PROMPT;
+		first = false;
 	}
 	return got;
 }

@@ -17,6 +17,27 @@ static bool has_colors(void)
 	return term && strcmp(term, "dumb") != 0 && !(no_color && *no_color);
 }
 
+/* A model must not move the cursor: other control characters than tab and newline become question marks. Those from
+ * U+0080 on have two bytes. */
+static void put_on_terminal(const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		bool second = *c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+		bool control = (*c < ' ' && *c != '\n' && *c != '\t') || *c == 0x7f || second;
+		putchar(control ? '?' : *c);
+		c += second;
+	}
+}
+
+static void put(const char *text)
+{
+	if (is_terminal())
+		put_on_terminal(text);
+	else
+		fputs(text, stdout);
+	console_printed(text);
+}
+
 static void dim(bool on)
 {
 	if (on != dimmed && has_colors())
@@ -28,8 +49,7 @@ evn_status answer_print(evn_answer_piece piece, evn_error *err)
 {
 	if (*piece.reasoning && is_terminal()) {
 		dim(true);
-		fputs(piece.reasoning, stdout);
-		console_printed(piece.reasoning);
+		put(piece.reasoning);
 		reasoned = true;
 	}
 	if (*piece.content) {
@@ -37,8 +57,7 @@ evn_status answer_print(evn_answer_piece piece, evn_error *err)
 		if (reasoned)
 			fputs("\n\n", stdout);
 		reasoned = false;
-		fputs(piece.content, stdout);
-		console_printed(piece.content);
+		put(piece.content);
 	}
 	return console_check_output(err);
 }
