@@ -18,7 +18,9 @@ static const entry variables[] = {
 	{"EVENER_DEBUG", "sync: wait after each kernel launch and name the kernel that failed"},
 	{"EVENER_KERNEL_DIR", "read the kernels from this folder instead of those that are built in"},
 	{"OCL_ICD_VENDORS", "the OpenCL drivers that are used: a folder of .icd files, or one of them"},
-	{"NO_COLOR", "no colours in progress bars"},
+	{"XDG_STATE_HOME", "evener/chat_history in this folder has the lines that were typed into a chat; without it in "
+					   "~/.local/state"},
+	{"NO_COLOR", "no colours in progress bars and answers"},
 	{NULL, NULL},
 };
 
