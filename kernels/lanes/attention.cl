@@ -31,7 +31,7 @@ INLINE void load_queries(local shared *m, const attention_input *a, const row_sp
 // score[r] = query r times the item's key, position `at` of the tile at k.
 INLINE void multiply_key(float *score, const local shared *m, const global uchar *k, uint at)
 {
-#pragma unroll 4
+#pragma unroll 2
 	for (uint d = 0; d < HEAD_DIM / 4 * 4; d += 4) {
 		const float4 key = (float4)(k_at(k, d, at), k_at(k, d + 1, at), k_at(k, d + 2, at), k_at(k, d + 3, at));
 #pragma unroll
@@ -54,7 +54,7 @@ INLINE void multiply_key(float *score, const local shared *m, const global uchar
 INLINE void add_values(float *acc, const local shared *m, const global uchar *v, uint t, uint n, uint dim)
 {
 	if (n == EVN_KV_TILE) {
-#pragma unroll
+#pragma unroll 2
 		for (uint p = 0; p < EVN_KV_TILE; p += 4) {
 			const float4 value = (float4)(v_at(v, p, dim), v_at(v, p + 1, dim), v_at(v, p + 2, dim), v_at(v, p + 3, dim));
 #pragma unroll

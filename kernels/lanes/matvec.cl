@@ -11,6 +11,6 @@ void matvec(global float *y, uint2 at, const global uchar *x, uint x_stride, con
 	const uint tile = get_group_id(0);
 	const global uchar *const blocks[1] = {STEP(w, win.x + (size_t)tile * win.y)};
 	multiply_tiles(part, blocks, x + token * row_bytes, row_bytes, win.z);
-	for (uint i = get_local_id(0); i < TOKENS * ROWS; i += EVN_LANE_ITEMS)
+	for (uint i = get_local_id(0); i < TOKENS * ROWS; i += ITEMS)
 		y[(token + i / ROWS) * at.x + at.y + tile * EVN_TILE_ROWS + i % ROWS] = add_slices(part, 0, i / ROWS, i % ROWS);
 }

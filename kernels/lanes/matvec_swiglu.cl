@@ -8,25 +8,21 @@
 
 // y[token] from x[token], up to y_stride. Tiles [0, n_tiles) of W are the gate and tiles [up, up + n_tiles) are up
 // (Shazeer 2020): y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), and zeros after the last row. gates: up and
-// n_tiles. Work-group (32 columns of y, block of TOKENS tokens from `first` on).
+// n_tiles. Work-group (32 columns of y, token - first).
 kernel IN_LANES
 void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x_stride, const global uchar *w, window win,
                    uint2 gates, uint first)
 {
 	local slice_sums part[SLICES];
-	local float4 stored[EVN_LANE_ITEMS / 4];
-	const size_t token = first + get_group_id(1) * TOKENS, row_bytes = ROW_BYTES(x_stride);
+	local float4 stored[ITEMS / 4];
+	const size_t token = first + get_group_id(1), row_bytes = ROW_BYTES(x_stride);
 	const uint row = get_local_id(0) % ROWS, tile = 2 * get_group_id(0) + row / EVN_TILE_ROWS;
 	const uint held = min(tile, gates.y - 1); // beyond the last row an item computes another row again
 	const global uchar *const blocks[2] = {STEP(w, win.x + (size_t)held * win.y),
 	                                       STEP(w, win.x + (size_t)(gates.x + held) * win.y)};
 	multiply_tiles(part, blocks, x + token * row_bytes, row_bytes, win.z);
-	for (uint t = 0; t < TOKENS; t += SLICES) { // as many tokens as fit side by side
-		const uint of = t + get_local_id(0) / ROWS;
-		const uint column = of < TOKENS ? get_group_id(0) * ROWS + row : y_stride;
-		float v = 0.0f;
-		if (of < TOKENS && tile < gates.y)
-			v = silu(add_slices(part, 0, of, row)) * add_slices(part, 1, of, row);
-		store_lane(y, token + of, y_stride, column, v, stored);
-	}
+	float v = 0.0f;
+	if (tile < gates.y)
+		v = silu(add_slices(part, 0, 0, row)) * add_slices(part, 1, 0, row);
+	store_lane(y, token, y_stride, get_local_id(0) < ROWS ? get_group_id(0) * ROWS + row : y_stride, v, stored);
 }

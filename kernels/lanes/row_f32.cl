@@ -4,11 +4,18 @@
 
 #define ROW_BYTES(columns) ((columns) * 4)
 
+// As in row_q8.cl; a column takes more instructions here, so code would also become long.
+#if TOKENS > 1 || TILES * UNIT_GROUPS * GROUP_LEN > 64
+#define UNROLL_UNIT _Pragma("unroll 1")
+#else
+#define UNROLL_UNIT _Pragma("unroll")
+#endif
+
 // acc[i][t] += groups [first, first + UNIT_GROUPS) of step s of the tile at blocks[i] times row t of x, column by column.
 INLINE void multiply_unit(float acc[TILES][TOKENS], const global uchar *const *blocks, const global uchar *x, size_t row_bytes,
                           uint s, uint first)
 {
-#pragma unroll
+	UNROLL_UNIT
 	for (uint g = first; g < first + UNIT_GROUPS; g++) {
 		float scale[TILES], offset[TILES];
 #pragma unroll

@@ -2,12 +2,20 @@
 // bytes. Parameters: those of lanes/tiles.cl and of dot4.cl.
 #include "group_q8.cl"
 
+// The groups of a unit share words, which are loaded once if the loop is unrolled. With many sums this would need more
+// registers than there are.
+#if TOKENS > 1 || (TILES > 1 && UNIT_GROUPS > 1)
+#define UNROLL_UNIT _Pragma("unroll 1")
+#else
+#define UNROLL_UNIT _Pragma("unroll")
+#endif
+
 // acc[i][t] += groups [first, first + UNIT_GROUPS) of step s of the tile at blocks[i] times row t of x. Groups are added
 // in this order whatever TOKENS is, so a row has the same bits alone and beside others.
 INLINE void multiply_unit(float acc[TILES][TOKENS], const global uchar *const *blocks, const global uchar *x, size_t row_bytes,
                           uint s, uint first)
 {
-#pragma unroll
+	UNROLL_UNIT
 	for (uint g = first; g < first + UNIT_GROUPS; g++) {
 #pragma unroll
 		for (uint i = 0; i < TILES; i++) {

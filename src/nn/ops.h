@@ -43,7 +43,7 @@ evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act
 
 /* The products before W_out in a gated feed-forward block: y (n, y_stride) = silu(x G^T) * x U^T in the format
  * y_format. m stacks G and U; U's rows begin at up_offset. The other columns of y become zeros. If G and U have the
- * same format, no bias and no GEMM, one kernel computes it. Otherwise the products go through gate_up (n,
+ * same format, no bias and no GEMM, one kernel computes it; with 1 lane only for one row. Otherwise the products go through gate_up (n,
  * gate_up_stride). */
 evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,

@@ -4,6 +4,7 @@
 
 #define ITEMS_PER_UNIT 3u /* with fewer, compute units would be idle at the end of a launch */
 #define RUN_BLOCKS 4u     /* blocks of tokens that use the same weights one after the other (kernels/blocks.cl) */
+#define GATE_ITEMS (2 * EVN_LANE_ITEMS) /* of a work-group that computes 32 rows of gate and up */
 #define CORE_CACHE_BYTES ((uint64_t)1 << 20)
 
 static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
@@ -57,6 +58,12 @@ static evn_spec lane_product(const evn_ops *o, const char *file, const evn_quant
 	evn_spec_part(&s, "ROW", format == EVN_ACT_Q8 ? "lanes/row_q8.cl" : "lanes/row_f32.cl");
 	evn_spec_define(&s, "TOKENS", tokens);
 	return s;
+}
+
+/* One row is multiplied by gate and up in one launch. */
+static bool fuses_lanes(const evn_ops *o, uint32_t n_tok)
+{
+	return n_tok == 1 && evn_device_max_group(evn_queue_device(o->q)) >= GATE_ITEMS;
 }
 
 /* With scalars: the rows of activations that a launch's work-items multiply at once. */
@@ -275,20 +282,19 @@ static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first,
 	return evn_launch2(&a, g->y_stride / 32, n_tok, 1, err);
 }
 
-static evn_status lane_matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
+static evn_status lane_matvec_swiglu(evn_ops *o, const gated_rows *g, evn_error *err)
 {
-	const uint32_t tokens = tokens_of(n_tok);
 	evn_product_kernels *of;
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
-	evn_kernel **k = &(tokens > 1 ? of->matmul_swiglu : of->matvec_swiglu)[g->format][g->y_format];
+	evn_kernel **k = &of->matvec_swiglu[g->format][g->y_format];
 	if (!*k) {
-		evn_spec spec = lane_product(o, "lanes/matvec_swiglu.cl", g->gates->quant, g->format, tokens);
+		evn_spec spec = lane_product(o, "lanes/matvec_swiglu.cl", g->gates->quant, g->format, 1);
 		evn_spec_store(&spec, g->y_format);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));
 	}
 	evn_args a = swiglu_args(*k, g);
 	evn_arg_u32(&a, 0);
-	return evn_launch2(&a, g->y_stride / 32, (n_tok + tokens - 1) / tokens, EVN_LANE_ITEMS, err);
+	return evn_launch2(&a, g->y_stride / 32, 1, GATE_ITEMS, err);
 }
 
 static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_blocks, evn_error *err)
@@ -308,7 +314,7 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
 {
 	if (o->lanes == 1)
-		return lane_matvec_swiglu(o, g, n_tok, err);
+		return lane_matvec_swiglu(o, g, err);
 	const uint32_t n_blocks = blocks_of(n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul_swiglu(o, g, n_blocks, err));
@@ -321,7 +327,7 @@ evn_status evn_op_gate_up(evn_ops *o, evn_act_format y_format, evn_buf *y, uint3
 {
 	const evn_act_format format = evn_op_act_format(o, m, rows.phase);
 	if (m->bias || by_gemm(o, m, rows.phase) || !evn_in_one_buffer(m) ||
-		!(o->lanes == 1 || evn_reads_tiles(m->parts[0].quant, format))) {
+		!(o->lanes == 1 ? fuses_lanes(o, rows.n) : evn_reads_tiles(m->parts[0].quant, format))) {
 		EVN_TRY(evn_op_linear(o, gate_up, gate_up_stride, x, x_stride, m, rows, err));
 		return evn_op_swiglu(o, y_format, y, y_stride, gate_up, gate_up_stride, up_offset, up_offset, rows.n, err);
 	}

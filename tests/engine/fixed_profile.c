@@ -3,10 +3,25 @@
  * (--wrap). test_profile, test_tune and the programs of tests/cli measure for real. */
 #include "engine/profile.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 evn_status __wrap_evn_profiles_get(const evn_profile_request *requests, uint32_t n, const evn_system *s,
 								   const evn_model *m, const evn_profile_options *o, evn_error *err);
 evn_status __wrap_evn_profile_get(evn_profile *out, const evn_system *s, const evn_pick *picks, uint32_t n,
 								  const evn_model *m, const evn_profile_options *o, evn_error *err);
+
+/* The dot kind of a rank, and with it its width: EVENER_TEST_DOTS names them, with commas between them. */
+static evn_dot dot_of(uint32_t rank)
+{
+	const char *names = getenv("EVENER_TEST_DOTS");
+	while (names && rank--)
+		names = strchr(names, ',') ? strchr(names, ',') + 1 : NULL;
+	for (evn_dot dot = EVN_DOT_NONE; names && dot < EVN_DOT_COUNT; dot++)
+		if (!strncmp(names, evn_dot_name(dot), strcspn(names, ",")) && !evn_dot_name(dot)[strcspn(names, ",")])
+			return dot;
+	return EVN_DOT_NONE;
+}
 
 /* Rates of a CPU in round numbers. The devices of one platform share a context, so they can use events. */
 static evn_profile profile_of(const evn_system *s, const evn_pick *picks, uint32_t n)
@@ -17,7 +32,7 @@ static evn_profile profile_of(const evn_system *s, const evn_pick *picks, uint32
 										.prompt_gflops = 40,
 										.gemm_gflops = 40,
 										.training_gflops = 20,
-										.dot = EVN_DOT_NONE,
+										.dot = dot_of(i),
 										.launch_us = 5,
 										.map_us = 10};
 		if (evn_system_platform(s, picks[i].device) != evn_system_platform(s, picks[0].device))

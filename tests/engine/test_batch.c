@@ -305,8 +305,15 @@ static void check_refusals(rig *g)
 
 /* ---- where ----------------------------------------------------------------------------------------------------- */
 
-/* rounds: activations are rounded to 8 bits, with the device's fastest dot kind. */
-static void with_rig(const char *model, const char *devices, evn_reduce reduce, bool rounds, void (*check)(rig *))
+/* How products are computed. */
+typedef enum {
+	F32,
+	ROUNDS, /* activations are rounded to 8 bits, with the device's fastest dot kind */
+	F32_LANES,
+	ROUNDS_LANES, /* the same with 1 lane */
+} arithmetic;
+
+static void with_rig(const char *model, const char *devices, evn_reduce reduce, arithmetic how, void (*check)(rig *))
 {
 	evn_error err = {0};
 	evn_model *m;
@@ -315,7 +322,10 @@ static void with_rig(const char *model, const char *devices, evn_reduce reduce, 
 	g.vocab = evn_model_get_info(m).vocab;
 	g.r.n_layers = N_LAYERS;
 	ranks_open_devices(&g.r, drivers, devices);
-	g.r.limits.dot = rounds ? evn_dot_best(g.r.devices[0]) : EVN_DOT_NONE;
+	for (uint32_t i = 0; i < g.r.n && how >= F32_LANES; i++)
+		evn_device_set_lanes(g.r.devices[i], 1);
+	g.r.limits.dot = how == ROUNDS || how == ROUNDS_LANES ? evn_dot_best(g.r.devices[0])
+														  : evn_dot_f32(evn_device_lanes(g.r.devices[0]));
 	ranks_start(&g.r, m, (double[]){5, 4}, (double[]){3, 4}, reduce, MOST * evn_blocks_for(CONTEXT));
 	make_rows(&g);
 	check(&g);
@@ -327,33 +337,36 @@ static void with_rig(const char *model, const char *devices, evn_reduce reduce, 
 	evn_model_close(m);
 }
 
-static void check(const char *model, const char *devices, evn_reduce reduce, bool rounds)
+static void check(const char *model, const char *devices, evn_reduce reduce, arithmetic how)
 {
-	with_rig(model, devices, reduce, rounds, compare_all);
+	with_rig(model, devices, reduce, how, compare_all);
 }
 
 static void outputs(void **at)
 {
 	(void)at;
-	with_rig("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_AUTO, false, check_outputs);
+	with_rig("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_AUTO, F32, check_outputs);
 }
 static void moved_cache(void **at)
 {
 	(void)at;
-	with_rig("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_AUTO, false, check_moved_cache);
+	with_rig("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_AUTO, F32, check_moved_cache);
 }
 static void refusals(void **at)
 {
 	(void)at;
-	with_rig("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, false, check_refusals);
+	with_rig("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, F32, check_refusals);
 }
 
-static void one_rank_8_bits(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, true); }
-static void one_rank_f32(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, false); }
-static void one_core(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1@0", EVN_REDUCE_AUTO, true); }
-static void halves(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_FLAGS, true); }
-static void two_drivers(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl,intel", EVN_REDUCE_HOST, false); }
-static void float_weights(void **at) { (void)at, check("EVENER_TEST_MODEL_F32", "pocl", EVN_REDUCE_AUTO, false); }
+static void one_rank_8_bits(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, ROUNDS); }
+static void one_rank_f32(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, F32); }
+static void one_core(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1@0", EVN_REDUCE_AUTO, ROUNDS); }
+static void halves(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_FLAGS, ROUNDS); }
+static void two_drivers(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl,intel", EVN_REDUCE_HOST, F32); }
+static void float_weights(void **at) { (void)at, check("EVENER_TEST_MODEL_F32", "pocl", EVN_REDUCE_AUTO, F32); }
+
+static void lanes_8_bits(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl", EVN_REDUCE_AUTO, ROUNDS_LANES); }
+static void lanes_halves(void **at) { (void)at, check("EVENER_TEST_MODEL", "pocl/1+1", EVN_REDUCE_FLAGS, F32_LANES); }
 
 /* With an argument: only the cases with that name. */
 int main(int argc, char **argv)
@@ -361,7 +374,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_rank_8_bits), cmocka_unit_test(one_rank_f32), cmocka_unit_test(one_core),
 		cmocka_unit_test(halves),          cmocka_unit_test(two_drivers),  cmocka_unit_test(float_weights),
-		cmocka_unit_test(outputs),         cmocka_unit_test(moved_cache),  cmocka_unit_test(refusals)};
+		cmocka_unit_test(outputs),         cmocka_unit_test(moved_cache),  cmocka_unit_test(refusals),
+		cmocka_unit_test(lanes_8_bits),    cmocka_unit_test(lanes_halves)};
 	evn_error err = {0};
 	if (!file_exists(getenv("EVENER_TEST_MODEL")) || !file_exists(getenv("EVENER_TEST_MODEL_F32")))
 		return missing("EVENER_TEST_MODEL, EVENER_TEST_MODEL_F32");

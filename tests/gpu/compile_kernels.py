@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""compile_kernels.py KERNELS [--table]: compiles the kernels that GPUs run for chips of NVIDIA and AMD, without a GPU, and
+checks what the compilers say of them: no spills and no stack, registers, local memory and size of code within limits.
+
+NVIDIA: clang and libclc to PTX. Where CUDA's ptxas is installed too, it says how many registers PTX needs; without it only
+private arrays in memory are found. AMD: clang's own back end, which is the one of AMD's driver. Both are close to what the
+drivers' compilers do, not equal. Needs Debian's clang-15 (or later) and libclc. Exit status 77: they are not installed."""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+NVIDIA = {"sm_61": "nvptx64--nvidiacl.bc", "sm_75": "nvptx64--nvidiacl.bc", "sm_86": "nvptx64--nvidiacl.bc"}
+AMD = {"gfx906": "amdgcn--amdhsa.bc", "gfx1030": "amdgcn--amdhsa.bc"}
+DOTS = {"sm_61": "-DDOT_DP4A", "sm_75": "-DDOT_DP4A", "sm_86": "-DDOT_DP4A", "gfx906": "-DDOT_SDOT4", "gfx1030": "-DDOT_SDOT4"}
+FORMATS = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"]
+FLOATS = ["f16", "bf16", "f32"]
+# Registers so that four in ten of a chip's warps fit; for kernels with many sums, a third. Code within the instruction caches;
+# attention has libclc's exp in it, which drivers have in a few instructions.
+REGISTERS = {"nvidia": 96, "amd": 100}
+REGISTERS_OF_BLOCKS = {"nvidia": 128, "amd": 168}
+CODE_BYTES = 24 << 10
+CODE_BYTES_OF_BLOCKS = 40 << 10
+
+
+def resolve(folder, sources):
+    """The text of a program, as src/ocl/source.c makes it."""
+    parts = [part.split("=") for part in sources.split()[1:]]
+    lines = [f'#define {name} "{file}"' for name, file in parts]
+    done = set()
+
+    def add(path):
+        if path in done:
+            return
+        done.add(path)
+        for line in Path(folder, path).read_text().split("\n"):
+            m = re.match(r"#include\s+(\S+)", line)
+            if not m or m[1].startswith("<"):
+                lines.append(line)
+            elif m[1].startswith('"'):
+                add(m[1].strip('"'))
+            else:
+                add(re.search(rf'^#define {m[1]} "([^"]*)"', "\n".join(lines), re.M)[1])
+
+    add(sources.split()[0])
+    return "\n".join(lines) + "\n"
+
+
+def kernels():
+    """(what, kernel, sources, defines, is for blocks of tokens) of the kernels that a walk over a model needs."""
+    out = []
+    for quant in FORMATS + FLOATS:
+        for row, dot in [("q8", "DOT"), ("f32", "")] if quant in FORMATS else [("f32", "")]:
+            for tokens in (1, 8):
+                options = f"-DTOKENS={tokens} {dot}"
+                sources = f"WEIGHTS=quant/{quant}.cl ROW=lanes/row_{row}.cl"
+                name = f"{quant} {row}{' x8' if tokens > 1 else ''}"
+                out.append((f"matvec {name}", "matvec", f"lanes/matvec.cl {sources}", options, tokens > 1))
+                if tokens == 1:
+                    out.append((f"matvec_swiglu {name}", "matvec_swiglu",
+                                f"lanes/matvec_swiglu.cl {sources} STORE=store_{row}.cl", options, False))
+        out.append((f"dequantize {quant}", "dequantize", f"dequantize.cl WEIGHTS=quant/{quant}.cl", "-DLANES=1", False))
+    for kv in ("f32", "f16", "q8_0"):
+        for dim, queries in ((64, 3), (128, 4), (128, 8)):
+            options = f"-DHEAD_DIM={dim} -DROPE_DIM={dim} -DGROUP=4 -DQUERIES={queries}"
+            name = f"{kv} {dim} x{queries}"
+            out.append((f"attention {name}", "attention", f"lanes/attention.cl KV_CACHE=kv/{kv}.cl STORE=store_q8.cl", options,
+                        True))
+        out.append((f"attention_append {kv}", "attention_append", f"lanes/attention_append.cl KV_CACHE=kv/{kv}.cl", "-DHEAD_DIM=128",
+                    False))
+    for store in ("f32", "q8"):
+        out.append((f"attention_merge {store}", "attention_merge", f"lanes/attention_merge.cl STORE=store_{store}.cl", "-DHEAD_DIM=128",
+                    False))
+        for norm in ("rms", "layer", "none"):
+            parts = f"NORM=norm_{norm}.cl STORE=store_{store}.cl"
+            out.append((f"add_norm {norm} {store}", "add_norm", f"add_norm.cl {parts}", "-DLANES=1 -DNORM_ITEMS=256", False))
+        out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", False))
+        out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", False))
+    out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", False))
+    return out
+
+
+def run(command):
+    p = subprocess.run(command, capture_output=True, text=True)
+    if p.returncode:
+        raise RuntimeError((p.stdout + p.stderr)[-600:])
+    return p.stdout + p.stderr
+
+
+def clang_command(clang, chip, defines, library, source, out):
+    triple = "nvptx64-nvidia-nvcl" if chip in NVIDIA else "amdgcn-amd-amdhsa"
+    cpu = ["-Xclang", "-target-cpu", "-Xclang", chip] if chip in NVIDIA else [f"-mcpu={chip}", "-nogpulib"]
+    return [clang, "-target", triple, *cpu, "-x", "cl", "-cl-std=CL1.2", "-O3", "-cl-mad-enable", "-Wno-everything", "-Xclang",
+            "-finclude-default-header", "-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(library), *defines.split(), "-S",
+            str(source), "-o", str(out)]
+
+
+def figures_of_nvidia(asm, kernel, chip, ptxas, work):
+    figures = {"spill": sum(int(n) for n in re.findall(r"\.local\s+\.align\s+\d+\s+\.b8\s+\S+\[(\d+)\]", asm.read_text()))}
+    if ptxas and chip != "sm_61":  # CUDA 13 ends with sm_75
+        text = run([ptxas, f"-arch={chip}", "-v", asm, "-o", work / "k.cubin"])
+        figures["registers"] = int(re.search(r"Used (\d+) registers", text)[1])
+        m = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text)
+        figures["spill"] += int(m[1]) + int(m[2])
+        m = re.search(r"(\d+) bytes smem", text)
+        figures["local"] = int(m[1]) if m else 0
+        sections = run(["readelf", "-SW", work / "k.cubin"])
+        figures["code"] = int(re.search(rf"\.text\.{kernel}\s+\S+\s+\S+\s+\S+\s+(\S+)", sections)[1], 16)
+    return figures
+
+
+def figures_of_amd(asm, kernel):
+    text = asm.read_text()
+    text = text[text.index(f"\n{kernel}:"):]
+
+    def figure(name):
+        return int(re.search(rf"; {name}\s*[:=]\s*(\d+)", text)[1])
+    return {"registers": figure("NumVgprs"), "spill": figure("ScratchSize"), "local": figure("LDSByteSize"),
+            "code": figure("codeLenInByte")}
+
+
+def compile_one(tools, job, chip):
+    what, kernel, sources, defines, _ = job
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        source, asm = work / "k.cl", work / "k.s"
+        source.write_text(resolve(tools["kernels"], sources))
+        library = tools["clc"] / (NVIDIA.get(chip) or AMD[chip])
+        run(clang_command(tools["clang"], chip, re.sub(r"\bDOT$", DOTS[chip], defines), library, source, asm))
+        if chip in NVIDIA:
+            return figures_of_nvidia(asm, kernel, chip, tools["ptxas"], work)
+        return figures_of_amd(asm, kernel)
+
+
+def excess(job, chip, figures):
+    """What exceeds its limit."""
+    vendor, blocks = "nvidia" if chip in NVIDIA else "amd", job[4]
+    limits = {"spill": 0, "registers": (REGISTERS_OF_BLOCKS if blocks else REGISTERS)[vendor],
+              "code": CODE_BYTES_OF_BLOCKS if blocks else CODE_BYTES, "local": 16 << 10}
+    return [f"{name} {figures[name]}, at most {most} expected" for name, most in limits.items() if figures.get(name, 0) > most]
+
+
+def find_tools(folder):
+    clang = next((c for c in ("clang-18", "clang-17", "clang-16", "clang-15") if shutil.which(c)), None)
+    clc = Path("/usr/lib/clc")
+    ptxas = shutil.which("ptxas") or next((p for p in ["/usr/local/cuda/bin/ptxas"] if os.access(p, os.X_OK)), None)
+    if not clang or not all((clc / file).exists() for file in {*NVIDIA.values(), *AMD.values()}):
+        print("skipped: clang-15 and libclc are not installed")
+        sys.exit(77)
+    return {"clang": clang, "clc": clc, "ptxas": ptxas, "kernels": folder}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kernels")
+    parser.add_argument("--table", action="store_true", help="print the figures as a table")
+    parser.add_argument("--only", default="", help="kernels with this in their names")
+    args = parser.parse_args()
+    tools = find_tools(args.kernels)
+    jobs = [(job, chip) for job in kernels() if args.only in job[0] for chip in (*NVIDIA, *AMD)]
+    failed = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda j: attempt(tools, *j), jobs)
+        for (job, chip), (figures, error) in zip(jobs, results):
+            problems = [error] if error else excess(job, chip, figures)
+            failed += bool(problems)
+            if problems:
+                print(f"{job[0]}, {chip}: {'; '.join(problems)}")
+            if args.table and figures:
+                print("\t".join([job[0], chip, *(str(figures.get(n, "-")) for n in ("registers", "spill", "local", "code"))]))
+    print(f"{len(jobs)} programs for {len(NVIDIA) + len(AMD)} chips, {failed} beyond a limit")
+    return 1 if failed else 0
+
+
+def attempt(tools, job, chip):
+    try:
+        return compile_one(tools, job, chip), None
+    except (RuntimeError, TypeError) as e:
+        return None, f"does not compile: {e}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
