@@ -1,5 +1,5 @@
-/* interrupt.h - Ctrl-C, SIGTERM and the end of the terminal. The first signal asks the work to stop. If it does not stop
- * in time, the process ends, and so do its children. A second signal ends them at once. */
+/* interrupt.h - Ctrl-C, SIGTERM and the end of the terminal. The first signal asks the work to stop. If it does not
+ * stop in time, the process ends, and so do its children. A second signal ends them at once. */
 #ifndef EVN_CLI_INTERRUPT_H
 #define EVN_CLI_INTERRUPT_H
 
@@ -11,7 +11,9 @@ void interrupt_start(void); /* the work has 0.1 s to stop */
 /* From now on there is something to save or to print: the work has a second and a half to stop. */
 void interrupt_saves(void);
 /* From now on clients are served. A signal is the way to end that: the work has ten seconds, and calls
- * interrupt_done when it has stopped as asked. */
+ * interrupt_done when it has stopped as asked. Call it before there are other threads: a thread takes the signals,
+ * and all others block them. Else handlers of LLVM would run in front of ours, which remove the files of the kernel
+ * that is being compiled, and so fail requests that have time to end. */
 void interrupt_serves(void);
 /* From now on SIGINT ends an answer and not the program, as long as interrupt_done follows. A signal ends a read of the
  * terminal. */

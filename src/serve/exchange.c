@@ -79,7 +79,7 @@ bool exchange_is_due(const exchange *x, uint64_t now_ns) { return now_ns - x->to
 void exchange_tick(exchange *x, uint64_t now_ns)
 {
 	pthread_mutex_lock(&x->lock);
-	if (x->ticks && exchange_is_due(x, now_ns))
+	if (x->ticks && (exchange_is_due(x, now_ns) || atomic_load(&x->server->stopping)))
 		exchange_wake(x);
 	pthread_mutex_unlock(&x->lock);
 }

@@ -80,7 +80,7 @@ void exchange_suspend(exchange *x);
 void exchange_wake(exchange *x);
 /* A second has passed since it told news. With x->lock held. */
 bool exchange_is_due(const exchange *x, uint64_t now_ns);
-/* Wakes it if it ticks and is due. */
+/* Wakes it if it ticks and is due, or the server stops. */
 void exchange_tick(exchange *x, uint64_t now_ns);
 /* Ends the work on it: the client is gone, or the server stops. */
 void exchange_abandon(exchange *x, bool gone);

@@ -118,16 +118,6 @@ static void on_end(void *user, const evn_request_result *r)
 
 /* ---- making requests ------------------------------------------------------------------------------------------- */
 
-/* Whether the prompt leaves the answer within <think>. */
-static bool opens_reasoning(const char *text)
-{
-	static const char opens[] = "<think>";
-	size_t n = strlen(text);
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
-		n--;
-	return n >= sizeof opens - 1 && strncmp(text + n - (sizeof opens - 1), opens, sizeof opens - 1) == 0;
-}
-
 static bool submit(choice *c, problem *p)
 {
 	generation *g = c->of;
@@ -239,7 +229,7 @@ static bool make_choices(generation *g, problem *p)
 			.stops = g->params.stops,
 			.n_stops = g->params.n_stops,
 			.reasoning_apart = chat,
-			.starts_reasoning = chat && text && opens_reasoning(text),
+			.starts_reasoning = chat && text && evn_chat_opens_reasoning(text),
 		};
 		evn_error e = {0};
 		c->of = g;

@@ -55,9 +55,10 @@ static ssize_t read_events(exchange *x, char *to, size_t n)
 {
 	ssize_t given = 0;
 	pthread_mutex_lock(&x->lock);
-	if (!x->body.used && !x->abandoned && exchange_is_due(x, evn_now_ns()))
+	bool ends = x->abandoned || atomic_load(&x->server->stopping);
+	if (!x->body.used && !ends && exchange_is_due(x, evn_now_ns()))
 		add_snapshot(x);
-	if (x->abandoned) {
+	if (ends) {
 		given = MHD_CONTENT_READER_END_OF_STREAM;
 	} else if (x->body.failed) {
 		given = MHD_CONTENT_READER_END_WITH_ERROR;

@@ -51,25 +51,38 @@ static bool make_completion(generation *g, problem *p)
 	return true;
 }
 
-bool chat_make(const evn_model *m, const params *o, prompt *to, problem *p)
+/* The server's variables and those of the request, which win, as text. *out is NULL if there are none. */
+static bool merge_variables(char **out, const json_t *common, json_t *own)
+{
+	*out = NULL;
+	if (!common && !own)
+		return true;
+	json_t *all = common ? json_deep_copy(common) : json_object();
+	if (all && (!own || json_object_update(all, own) == 0))
+		*out = json_dumps(all, JSON_COMPACT);
+	json_decref(all);
+	return *out != NULL;
+}
+
+bool chat_make(const server *s, const params *o, prompt *to, problem *p)
 {
 	evn_error e = {0};
-	char *messages = json_dumps(o->messages, JSON_COMPACT);
+	char *messages = json_dumps(o->messages, JSON_COMPACT), *variables;
 	char *tools = o->tools ? json_dumps(o->tools, JSON_COMPACT) : NULL;
-	char *values = o->template_values ? json_dumps(o->template_values, JSON_COMPACT) : NULL;
+	bool ok = merge_variables(&variables, s->chat_variables, o->template_values) && messages && (tools || !o->tools);
 	const evn_chat_options options = {
+		.template_text = s->model.chat.template_text,
 		.tools_json = tools,
-		.variables_json = values,
+		.variables_json = variables,
 		.no_generation_prompt = !o->generation_prompt,
 	};
-	bool ok = messages && (tools || !o->tools) && (values || !o->template_values);
 	if (!ok)
 		problem_set(p, 500, NULL, NULL, "out of memory");
-	else if (evn_chat_prompt(m, messages, &options, &to->ids, &to->n, &to->text, &e) != EVN_OK)
+	else if (evn_chat_prompt(s->model.model, messages, &options, &to->ids, &to->n, &to->text, &e) != EVN_OK)
 		ok = problem_from(p, "messages", &e);
 	free(messages);
 	free(tools);
-	free(values);
+	free(variables);
 	return ok;
 }
 
@@ -79,7 +92,7 @@ static bool make_chat(generation *g, problem *p)
 	if (!g->prompts)
 		return problem_set(p, 500, NULL, NULL, "out of memory");
 	g->n_prompts = 1;
-	return chat_make(g->x->server->model.model, &g->params, &g->prompts[0], p);
+	return chat_make(g->x->server, &g->params, &g->prompts[0], p);
 }
 
 /* An answer needs a place for one token at least. */

@@ -6,6 +6,7 @@
 #ifndef EVN_SERVE_H
 #define EVN_SERVE_H
 
+#include "evener/chat.h"
 #include "evener/requests.h"
 
 typedef struct {
@@ -25,6 +26,7 @@ typedef struct {
 	evn_engine *engine;
 	evn_scheduler *scheduler;
 	evn_sample_options sampling; /* where a request says nothing */
+	evn_chat_options chat;       /* template_text; variables_json, which a request adds to */
 } serve_model;
 
 typedef struct server server;

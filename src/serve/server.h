@@ -26,7 +26,8 @@ struct server {
 
 	serve_model model;
 	char *model_name;
-	int64_t created; /* Unix time */
+	json_t *chat_variables; /* an object, or NULL */
+	int64_t created;        /* Unix time */
 	metrics metrics;
 	atomic_bool ready, stopping;
 

@@ -109,8 +109,7 @@ static bool apply_template(exchange *x, json_t *root, problem *p)
 {
 	params o = {0};
 	prompt made = {0};
-	bool ok = params_read(&o, PARAMS_CHAT, root, &x->server->model.sampling, p) &&
-			  chat_make(x->server->model.model, &o, &made, p);
+	bool ok = params_read(&o, PARAMS_CHAT, root, &x->server->model.sampling, p) && chat_make(x->server, &o, &made, p);
 	if (ok)
 		reply_json(&x->reply, 200, json_pack("{s:o}", "prompt", reply_text(made.text, strlen(made.text))));
 	params_free(&o);

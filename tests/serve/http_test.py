@@ -121,6 +121,22 @@ class Keys(unittest.TestCase):
             s.kill()
 
 
+class Template(unittest.TestCase):
+    def test_template_and_variables(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
+            f.write("{% for m in messages %}{{ m.content }}{{ a }}{{ b }}{% endfor %}")
+            f.flush()
+            s = server.Server("--chat-template", f.name, "--chat-variables", '{"a": 1, "b": 2}')
+        try:
+            body = {"messages": [{"role": "user", "content": "x"}]}
+            self.assertEqual(s.post("/apply-template", body)[2], {"prompt": "x12"})
+            body["chat_template_kwargs"] = {"b": 3}
+            self.assertEqual(s.post("/apply-template", body)[2], {"prompt": "x13"})
+            self.assertEqual(s.stop()[0], 0)
+        finally:
+            s.kill()
+
+
 class Harm(server.WithServer):
     flags = ("--max-body", "1", "--request-time", "2s", "--max-connections", "32")
 

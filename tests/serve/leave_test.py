@@ -2,6 +2,7 @@
 import json
 import signal
 import socket
+import tempfile
 import threading
 import time
 import unittest
@@ -137,9 +138,34 @@ class Ending(unittest.TestCase):
             self.assertLess(took, 8)
             self.assertIn(b"the server is stopping", got["stream"])
             self.assertIn(b"data: [DONE]", got["stream"])
-            self.assertTrue(got["whole"].startswith(b"HTTP/1.1 503"), got["whole"][:100])
+            self.assertTrue(got["whole"].startswith(b"HTTP/1.1 503"), got["whole"])
             stream.close()
             whole.close()
+        finally:
+            s.kill()
+
+    def test_signal_while_a_kernel_is_compiled(self):
+        with tempfile.TemporaryDirectory() as cache:
+            s = server.Server(POCL_CACHE_DIR=cache)
+            try:
+                connection = send(s, dict(LONG, max_tokens=2))
+                time.sleep(0.3)
+                self.assertEqual(s.stop()[0], 0)
+                answer = read_all(connection)
+                self.assertIn(answer[:12], (b"HTTP/1.1 200", b"HTTP/1.1 503"), answer)  # 503: there was no time to end it
+                connection.close()
+            finally:
+                s.kill()
+
+    def test_events_do_not_delay_the_end(self):
+        s = server.Server()
+        try:
+            with s.connect() as connection:
+                connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                self.assertIn(b"200 OK", connection.recv(65536))
+                code, took = s.stop()
+            self.assertEqual(code, 0, s.said())
+            self.assertLess(took, 1.5)
         finally:
             s.kill()
 

@@ -47,12 +47,12 @@ def drivers(folder):
 
 
 class Server:
-    def __init__(self, *flags, wait=True, log="warn"):
+    def __init__(self, *flags, wait=True, log="warn", **variables):
         self.folder = tempfile.TemporaryDirectory()
         vendors = pathlib.Path(self.folder.name, "vendors")
         vendors.mkdir()
         self.errors = open(pathlib.Path(self.folder.name, "err"), "w+")
-        environment = dict(os.environ, OCL_ICD_VENDORS=drivers(vendors), EVENER_LOG=log)
+        environment = dict(os.environ, OCL_ICD_VENDORS=drivers(vendors), EVENER_LOG=log, **variables)
         self.process = subprocess.Popen([EVENER, "serve", "-m", MODEL, "--port", "0", *flags], env=environment,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.url = self.process.stdout.readline().strip()

@@ -1,4 +1,5 @@
 /* cmd_serve.c - evener serve: listens, loads the model, serves until a signal comes. */
+#include "cli/chat/talk.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
@@ -16,6 +17,7 @@ typedef struct {
 	evn_model *model;
 	evn_engine *engine;
 	evn_scheduler *scheduler;
+	talk talk; /* the chat template */
 	atomic_bool ready;
 } serving;
 
@@ -76,6 +78,7 @@ static evn_status load(serving *v, const settings *s, evn_error *err)
 		.engine = v->engine,
 		.scheduler = v->scheduler,
 		.sampling = settings_sample_options(s),
+		.chat = v->talk.options,
 	};
 	console_progress_end();
 	atomic_store(&v->ready, true);
@@ -97,6 +100,8 @@ evn_status cmd_serve(const invocation *in, evn_error *err)
 	interrupt_serves();
 	evn_status status = listen_first(&v, &in->settings, err);
 	if (status == EVN_OK)
+		status = talk_open(&v.talk, &in->settings, err);
+	if (status == EVN_OK)
 		status = load(&v, &in->settings, err);
 	if (status == EVN_OK)
 		wait_for_signal();
@@ -104,6 +109,7 @@ evn_status cmd_serve(const invocation *in, evn_error *err)
 	evn_scheduler_free(v.scheduler);
 	evn_engine_close(v.engine);
 	evn_model_close(v.model);
+	talk_close(&v.talk);
 	if (!interrupted())
 		return status;
 	interrupt_done();
