@@ -135,7 +135,7 @@ class Ending(unittest.TestCase):
             for t in threads:
                 t.join()
             self.assertEqual(code, 0, s.said())
-            self.assertLess(took, 8)
+            self.assertLess(took, 30)  # two seconds, and the kernel that is being compiled
             self.assertIn(b"the server is stopping", got["stream"])
             self.assertIn(b"data: [DONE]", got["stream"])
             self.assertTrue(got["whole"].startswith(b"HTTP/1.1 503"), got["whole"])
@@ -157,17 +157,20 @@ class Ending(unittest.TestCase):
             finally:
                 s.kill()
 
-    def test_events_do_not_delay_the_end(self):
+    def end_s(self, watched):
         s = server.Server()
         try:
             with s.connect() as connection:
-                connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                connection.sendall(b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"events" if watched else b"health"))
                 self.assertIn(b"200 OK", connection.recv(65536))
                 code, took = s.stop()
             self.assertEqual(code, 0, s.said())
-            self.assertLess(took, 1.5)
+            return took
         finally:
             s.kill()
+
+    def test_events_do_not_delay_the_end(self):
+        self.assertLess(min(self.end_s(True) - self.end_s(False) for _ in range(3)), 1)  # the grace is 2 s
 
     def test_terminate(self):
         self.check(signal.SIGTERM)
