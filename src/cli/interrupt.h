@@ -10,7 +10,7 @@
 void interrupt_start(void); /* the work has 0.1 s to stop */
 /* From now on there is something to save or to print: the work has a second and a half to stop. */
 void interrupt_saves(void);
-/* From now on clients are served. A signal is the way to end that: the work has ten seconds, and calls
+/* From now on clients are served. A signal is the way to end that: the work has a minute, and calls
  * interrupt_done when it has stopped as asked. Call it before there are other threads: a thread takes the signals,
  * and all others block them. Else handlers of LLVM would run in front of ours, which remove the files of the kernel
  * that is being compiled, and so fail requests that have time to end. */
