@@ -4,7 +4,7 @@ add_dependencies(test_kernels evener_probe)
 set_tests_properties(proof/test_kernels PROPERTIES TIMEOUT 1200 COST 80)
 foreach(platform intel rusticl)
 	add_test(NAME proof/test_kernels_${platform} COMMAND test_kernels ${platform})
-	set_tests_properties(proof/test_kernels_${platform} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 COST 90)
+	set_tests_properties(proof/test_kernels_${platform} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 COST 90)
 endforeach()
 foreach(platform pocl intel rusticl)
 	add_test(NAME proof/test_kernels_${platform}_all COMMAND test_kernels ${platform} all)
@@ -14,4 +14,5 @@ add_test(NAME proof/oclgrind COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/proof/oclgrind.
 	${CMAKE_SOURCE_DIR}/kernels)
 add_test(NAME proof/oclgrind_lanes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/proof/oclgrind.sh $<TARGET_FILE:test_kernels>
 	${CMAKE_SOURCE_DIR}/kernels 1)
-set_tests_properties(proof/oclgrind proof/oclgrind_lanes PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200 COST 60)
+set_tests_properties(proof/oclgrind PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200 COST 60)
+set_tests_properties(proof/oclgrind_lanes PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3600 LABELS long) # some 10 minutes
