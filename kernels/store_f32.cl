@@ -14,6 +14,6 @@ INLINE void store_block(global float *y, size_t t, uint stride, uint b, float16 
 INLINE void store_lane(global float *y, size_t t, uint stride, uint column, float v, local float4 *part)
 {
 	if (column < stride)
-		y[t * stride + min(column, stride - 1)] = v;
+		((volatile global float *)y)[t * stride + column] = v;
 }
 #endif

@@ -21,19 +21,17 @@ INLINE void store_lane(global float *y, size_t t, uint stride, uint column, floa
 	barrier(CLK_LOCAL_MEM_FENCE);
 	((local int *)part)[item] = byte;
 	barrier(CLK_LOCAL_MEM_FENCE);
-	// An item that writes nothing has an address in its own row: PoCL 3.1 lets it write back what it read there, and in
-	// the next row another group's value would be lost.
-	const uint own = min(column, stride - 1);
-	global uchar *to = (global uchar *)y + (t * (stride / 32) + own / 32) * Q8_BYTES;
+	// volatile: PoCL 3.1 lets an item that writes nothing write back what it read at its address, which is in another row.
+	volatile global uchar *to = (volatile global uchar *)y + (t * (stride / 32) + column / 32) * Q8_BYTES;
 	if (column < stride)
-		((global char *)to)[own % 32] = (char)byte;
+		((volatile global char *)to)[column % 32] = (char)byte;
 	if (column < stride && column % 32 == 0) {
 		const local int4 *bytes_of = (const local int4 *)part + block;
 		const int first = sum_of(bytes_of), last = sum_of(bytes_of + 4);
 		const float scale = top / 127.0f;
-		*(global float *)(to + EVN_Q8_SCALE) = scale;
-		*(global int *)(to + EVN_Q8_SUM) = first + last;
-		*(global float2 *)(to + EVN_Q8_HALF_SUMS) = scale * (float2)((float)first, (float)last);
+		*(volatile global float *)(to + EVN_Q8_SCALE) = scale;
+		*(volatile global int *)(to + EVN_Q8_SUM) = first + last;
+		*(volatile global float2 *)(to + EVN_Q8_HALF_SUMS) = scale * (float2)((float)first, (float)last);
 	}
 }
 #endif
