@@ -155,16 +155,6 @@ void answer_compose(exchange *x)
 
 /* ---- as a stream ----------------------------------------------------------------------------------------------- */
 
-static void add_event(generation *g, json_t *event)
-{
-	char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-	buffer_text(&g->out, "data: ");
-	buffer_text(&g->out, text ? text : OUT_OF_MEMORY);
-	buffer_text(&g->out, "\n\n");
-	free(text);
-	json_decref(event);
-}
-
 /* body: a delta or a text, owned. */
 static void add_chunk(choice *c, json_t *body, json_t *logprobs, const char *finish)
 {
@@ -172,8 +162,8 @@ static void add_chunk(choice *c, json_t *body, json_t *logprobs, const char *fin
 	bool chat = g->use == PARAMS_CHAT;
 	json_t *one = json_pack("{s:I, s:o, s:o, s:s?}", "index", (json_int_t)c->index, chat ? "delta" : "text", body,
 							"logprobs", logprobs, "finish_reason", finish);
-	add_event(g, envelope(g, chat ? "chat.completion.chunk" : "text_completion", json_pack("[o]", one),
-						  g->params.include_usage ? json_null() : NULL));
+	reply_event(&g->out, envelope(g, chat ? "chat.completion.chunk" : "text_completion", json_pack("[o]", one),
+								  g->params.include_usage ? json_null() : NULL));
 }
 
 static void add_chat_news(choice *c)
@@ -212,10 +202,10 @@ static void add_news(generation *g)
 	if (!generation_ended(g))
 		return;
 	if (g->failure.status)
-		add_event(g, problem_json(&g->failure));
+		reply_event(&g->out, problem_json(&g->failure));
 	else if (g->params.include_usage)
-		add_event(g, envelope(g, g->use == PARAMS_CHAT ? "chat.completion.chunk" : "text_completion", json_array(),
-							  usage_json(g)));
+		reply_event(&g->out, envelope(g, g->use == PARAMS_CHAT ? "chat.completion.chunk" : "text_completion",
+									  json_array(), usage_json(g)));
 	buffer_text(&g->out, "data: [DONE]\n\n");
 	g->said_all = true;
 }
@@ -230,9 +220,7 @@ ssize_t answer_read(exchange *x, char *to, size_t n)
 	if (g->out.failed) {
 		given = MHD_CONTENT_READER_END_WITH_ERROR;
 	} else if (g->out.used > 0) {
-		given = (ssize_t)(n < g->out.used ? n : g->out.used);
-		memcpy(to, g->out.data, (size_t)given);
-		buffer_remove(&g->out, (size_t)given);
+		given = (ssize_t)buffer_take(&g->out, to, n);
 	} else if (g->said_all) {
 		given = MHD_CONTENT_READER_END_OF_STREAM;
 	} else {

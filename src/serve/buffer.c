@@ -56,6 +56,15 @@ void buffer_remove(buffer *b, size_t n)
 	b->used -= n;
 }
 
+size_t buffer_take(buffer *b, char *to, size_t n)
+{
+	const size_t taken = n < b->used ? n : b->used;
+	if (taken)
+		memcpy(to, b->data, taken);
+	buffer_remove(b, taken);
+	return taken;
+}
+
 void buffer_free(buffer *b)
 {
 	free(b->data);

@@ -3,7 +3,6 @@
 #include "serve/server.h"
 #include "serve/static_files.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 bool endpoint_page(exchange *x)
@@ -43,11 +42,7 @@ static json_t *snapshot(const server *s)
 /* The request has no body, so x->body holds what is not sent yet. */
 static void add_snapshot(exchange *x)
 {
-	json_t *now = snapshot(x->server);
-	char *text = now ? json_dumps(now, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-	buffer_print(&x->body, "data: %s\n\n", text ? text : OUT_OF_MEMORY);
-	free(text);
-	json_decref(now);
+	reply_event(&x->body, snapshot(x->server));
 	x->told_ns = evn_now_ns();
 }
 
@@ -63,9 +58,7 @@ static ssize_t read_events(exchange *x, char *to, size_t n)
 	} else if (x->body.failed) {
 		given = MHD_CONTENT_READER_END_WITH_ERROR;
 	} else if (x->body.used) {
-		given = (ssize_t)(n < x->body.used ? n : x->body.used);
-		memcpy(to, x->body.data, (size_t)given);
-		buffer_remove(&x->body, (size_t)given);
+		given = (ssize_t)buffer_take(&x->body, to, n);
 	} else {
 		exchange_suspend(x);
 	}

@@ -87,6 +87,16 @@ void reply_problem(reply *r, const problem *p)
 	r->retry_after_s = p->status == 429 || p->status == 503 ? RETRY_AFTER_S : 0;
 }
 
+void reply_event(buffer *b, json_t *event)
+{
+	char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+	buffer_text(b, "data: ");
+	buffer_text(b, text ? text : OUT_OF_MEMORY);
+	buffer_text(b, "\n\n");
+	free(text);
+	json_decref(event);
+}
+
 json_t *reply_text(const char *text, size_t n)
 {
 	size_t bytes;

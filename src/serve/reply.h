@@ -2,7 +2,7 @@
 #ifndef EVN_SERVE_REPLY_H
 #define EVN_SERVE_REPLY_H
 
-#include "base/base.h"
+#include "serve/buffer.h"
 #include <jansson.h>
 
 /* Why a request is refused or failed. */
@@ -35,6 +35,9 @@ typedef struct {
 void reply_json(reply *r, unsigned status, json_t *root); /* owns root; NULL: memory has run out */
 void reply_problem(reply *r, const problem *p);
 void reply_copy(reply *r, const char *type, const void *body, size_t bytes);
+
+/* Appends a server-sent event; owns event, NULL: memory has run out. */
+void reply_event(buffer *b, json_t *event);
 
 /* Text whose bytes may be no UTF-8: U+FFFD stands for those. */
 json_t *reply_text(const char *text, size_t n);

@@ -94,6 +94,17 @@ class Paths(server.WithServer):
                 got += s.recv(4096)
 
 
+class LongName(server.WithServer):
+    """An event is whole, however long it is."""
+    flags = ("--served-name", "m" * 2000)
+
+    def test_events(self):
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=server.LIMIT_S) as s:
+            s.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            event = next(line for line in s.makefile("rb") if line.startswith(b"data: "))
+        self.assertEqual(json.loads(event[6:])["model"], self.flags[1])
+
+
 class Keys(unittest.TestCase):
     def test_keys_and_cors(self):
         with tempfile.TemporaryDirectory() as folder:
