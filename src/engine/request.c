@@ -74,18 +74,6 @@ void evn_request_destroy(evn_request *r)
 
 /* ---- probabilities --------------------------------------------------------------------------------------------- */
 
-/* log of the sum of exp(logits): log p_i = logits_i - this. */
-static double log_sum(const float *logits, uint32_t n)
-{
-	double sum = 0;
-	float most = -INFINITY;
-	for (uint32_t i = 0; i < n; i++)
-		most = logits[i] > most ? logits[i] : most;
-	for (uint32_t i = 0; i < n; i++)
-		sum += exp((double)(logits[i] - most));
-	return (double)most + log(sum);
-}
-
 /* The n largest logits in order; of equal ones the lower id first. Returns their number. */
 static size_t find_top(const float *logits, uint32_t vocab, double log_of_sum, evn_token_logprob *top, uint32_t n)
 {
@@ -116,7 +104,7 @@ void evn_request_score(evn_request *r, uint32_t index, const float *logits, uint
 	r->next_score = index + 1;
 	if (r->o.events.on_score)
 		r->o.events.on_score(r->o.events.user, index,
-							 (float)((double)logits[r->job.ids[index]] - log_sum(logits, vocab)));
+							 (float)((double)logits[r->job.ids[index]] - evn_log_sum_exp(logits, vocab)));
 }
 
 /* ---- the next id ----------------------------------------------------------------------------------------------- */
@@ -142,7 +130,7 @@ static bool tell(const evn_request *r, int32_t id, bool ends, const float *logit
 	if (!r->o.events.on_token)
 		return true;
 	if (r->o.logprobs) {
-		const double sum = log_sum(logits, vocab);
+		const double sum = evn_log_sum_exp(logits, vocab);
 		t.logprob = (float)((double)logits[id] - sum);
 		t.n_top = find_top(logits, vocab, sum, top, r->o.n_top);
 	}
