@@ -88,19 +88,26 @@ static uint32_t common(const evn_job *a, const evn_job *b)
 /* The first ids, which can come from the cache because the logits of their rows are not needed. */
 static uint32_t reusable(const evn_job *j) { return j->n_fresh ? j->n_prompt - j->n_fresh : j->n_ids - 1; }
 
-/* True if another job is just computing a block that this one needs. It waits, and then takes the block. */
-static bool should_wait(const evn_schedule *s, const evn_job *j)
+/* The positions of whole blocks that j needs and that another job is just computing. */
+static uint32_t in_progress(const evn_schedule *s, const evn_job *j)
 {
-	const uint32_t known = evn_prefix_length(s->prefixes, j->ids, reusable(j)) * EVN_BLOCK_POSITIONS;
+	uint32_t most = 0;
 	for (const evn_job *r = s->jobs; r; r = r->next) {
 		if (!r->running || !evn_job_in_prompt(r))
 			continue;
 		uint32_t alike = common(j, r);
 		alike = alike < reusable(j) ? alike : reusable(j) - reusable(j) % EVN_BLOCK_POSITIONS;
-		if (alike > known && alike > r->n_done)
-			return true;
+		if (alike > r->n_done && alike > most)
+			most = alike;
 	}
-	return false;
+	return most;
+}
+
+/* True if another job is just computing a block that this one needs. It waits, and then takes the block. */
+static bool should_wait(const evn_schedule *s, const evn_job *j)
+{
+	const uint32_t coming = in_progress(s, j);
+	return coming && coming > evn_prefix_length(s->prefixes, j->ids, reusable(j)) * EVN_BLOCK_POSITIONS;
 }
 
 /* Gives a waiting job the blocks of its ids. Whole ones that are known it takes from the cache. */
