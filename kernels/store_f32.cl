@@ -10,7 +10,7 @@ INLINE void store_block(global float *y, size_t t, uint stride, uint b, float16 
 	vstore16(hi, 1, to);
 }
 #else
-// Writes v to a column of row t of an activation matrix of `stride` columns; as in store_q8.cl.
+// Writes v to a column of row t of an activation matrix of `stride` columns; as in store_q8.cl, volatile too.
 INLINE void store_lane(global float *y, size_t t, uint stride, uint column, float v, local float4 *part)
 {
 	if (column < stride)

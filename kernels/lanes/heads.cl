@@ -1,8 +1,6 @@
 // heads.cl - heads of queries, keys and values with scalars: the items of a work-group have the dimensions of a head.
 // Parameters: those of heads.cl.
-#ifndef LANES
-#define LANES 1
-#endif
+#include "lanes/width.cl"
 #include "heads.cl"
 #include "lanes/sum_items.cl"
 

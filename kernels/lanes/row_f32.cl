@@ -1,11 +1,6 @@
 // row_f32.cl - the products of a work-item's rows with TOKENS rows of f32 activations. Parameters: those of
 // lanes/tiles.cl.
-#ifndef LANES
-#define LANES 1
-#endif
-#ifndef TOKENS
-#define TOKENS 1
-#endif
+#include "lanes/width.cl"
 #include "tile.cl"
 
 #define ROW_BYTES(columns) ((columns) * 4)

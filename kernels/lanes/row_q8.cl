@@ -1,11 +1,6 @@
 // row_q8.cl - the products of a work-item's rows with TOKENS rows of 8-bit activations, by integer dot products of four
 // bytes. Parameters: those of lanes/tiles.cl and of dot4.cl.
-#ifndef LANES
-#define LANES 1
-#endif
-#ifndef TOKENS
-#define TOKENS 1
-#endif
+#include "lanes/width.cl"
 #include "group_q8.cl"
 
 // The groups of a unit share words, which are loaded once if the loop is unrolled. With many sums this would need more

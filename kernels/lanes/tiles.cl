@@ -2,14 +2,9 @@
 // its tiles, so that 16 items side by side read 64 bytes of a word. Parameters: ROW, those of tile.cl, and
 //   TOKENS  the rows of activations; a weight is decoded once for all of them
 //   ABREAST  the tiles that lie side by side in the group
-#ifndef LANES
-#define LANES 1
-#endif
+#include "lanes/width.cl"
 #ifndef ROW
 #define ROW "lanes/row_f32.cl"
-#endif
-#ifndef TOKENS
-#define TOKENS 1
 #endif
 #ifndef ABREAST
 #define ABREAST 1
