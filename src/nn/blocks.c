@@ -82,19 +82,6 @@ uint32_t evn_slot_truncate(evn_slot *s, evn_block_pool *p, uint32_t n_positions)
 	return s->n_blocks * EVN_BLOCK_POSITIONS;
 }
 
-evn_status evn_slot_share(evn_slot *to, const evn_slot *from, evn_block_pool *p, uint32_t n_positions,
-						  uint32_t *n_shared, evn_error *err)
-{
-	uint32_t n = n_positions / EVN_BLOCK_POSITIONS;
-	n = n < from->n_blocks ? n : from->n_blocks;
-	*n_shared = 0;
-	EVN_TRY(make_room(to, n, err));
-	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(evn_slot_append(to, p, from->table[i], err));
-	*n_shared = n * EVN_BLOCK_POSITIONS;
-	return EVN_OK;
-}
-
 evn_status evn_slot_append(evn_slot *s, evn_block_pool *p, uint32_t block, evn_error *err)
 {
 	EVN_TRY(make_room(s, s->n_blocks + 1, err));

@@ -36,16 +36,13 @@ evn_status evn_slot_extend(evn_slot *s, evn_block_pool *p, uint32_t n_positions,
 /* Keeps the first n_positions and frees the cache blocks behind them. Returns the number of positions that are left.
  * It is smaller if the cut would be inside a shared block, because the slot may append to its last block. */
 uint32_t evn_slot_truncate(evn_slot *s, evn_block_pool *p, uint32_t n_positions);
-/* The empty slot `to` shares those cache blocks of `from` that are entirely within the first n_positions. *n_shared
- * is the number of positions in them. A shared block is only read: new positions go to blocks of the slot's own. */
-evn_status evn_slot_share(evn_slot *to, const evn_slot *from, evn_block_pool *p, uint32_t n_positions,
-						  uint32_t *n_shared, evn_error *err);
 void evn_slot_free(evn_slot *s, evn_block_pool *p);
 
 /* One more user of a cache block, and one less. A block that nobody uses is free. */
 void evn_pool_hold(evn_block_pool *p, uint32_t block);
 void evn_pool_release(evn_block_pool *p, uint32_t block);
-/* The slot becomes one more user of a block, which holds the 64 positions behind those of its table. */
+/* The slot becomes one more user of a block, which holds the 64 positions behind those of its table. A shared block
+ * is only read: new positions go to blocks of the slot's own. */
 evn_status evn_slot_append(evn_slot *s, evn_block_pool *p, uint32_t block, evn_error *err);
 
 #endif
