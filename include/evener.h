@@ -123,7 +123,7 @@ EVN_API evn_status evn_model_apply_adapter(evn_model *m, const char *path, doubl
 EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 
 /* ---- tokenizer --------------------------------------------------------------------------------------------- */
-/* Text to ids. *ids is malloc'd, the caller frees it. add_special: BOS/EOS where the model asks for it;
+/* Text to ids. *ids is malloc'd, also for no ids; the caller frees it. add_special: BOS/EOS where the model asks for it;
  * parse_special: control tokens written out in `text` become those tokens. `text` may be any bytes. */
 EVN_API evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes, bool add_special,
 								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);

@@ -149,9 +149,12 @@ static evn_status encode(const evn_tokenizer *t, const evn_special_text *text, b
 	return add_special && t->adds_eos ? evn_ids_push(out, t->eos, err) : EVN_OK;
 }
 
-/* Hands out the ids, or frees them. */
-static evn_status give(evn_ids *out, evn_status status, int32_t **ids, size_t *n_ids)
+/* Hands out the ids, or frees them. A text without tokens gets an array as well: C has no memcpy from NULL, not even
+ * of no bytes. */
+static evn_status give(evn_ids *out, evn_status status, int32_t **ids, size_t *n_ids, evn_error *err)
 {
+	if (status == EVN_OK && !out->data && !(out->data = malloc(sizeof *out->data)))
+		status = evn_fail_memory(err, "token ids", sizeof *out->data);
 	if (status != EVN_OK) {
 		free(out->data);
 		*out = (evn_ids){0};
@@ -166,7 +169,7 @@ evn_status evn_tokenizer_encode(const evn_tokenizer *t, const char *text, size_t
 {
 	evn_ids out = {0};
 	const evn_special_text whole = {.text = text, .n = text_bytes, .parse_special = parse_special};
-	evn_status status = give(&out, encode(t, &whole, add_special, &out, err), ids, n_ids);
+	evn_status status = give(&out, encode(t, &whole, add_special, &out, err), ids, n_ids, err);
 	if (n_lost)
 		*n_lost = out.n_lost;
 	return status;
@@ -190,7 +193,7 @@ evn_status evn_tokenizer_encode_chat(const evn_tokenizer *t, const char *text, c
 		status = evn_ids_push(&out, t->bos, err);
 	if (status == EVN_OK)
 		status = encode_text(t, &whole, &out, err);
-	return give(&out, status, ids, n_ids);
+	return give(&out, status, ids, n_ids, err);
 }
 
 int32_t evn_tokenizer_find(const evn_tokenizer *t, const char *text)

@@ -123,6 +123,23 @@ static void special_tokens(void **state)
 	}
 }
 
+/* A text without tokens gives an array: whoever copies its ids must not hand NULL to memcpy. */
+static void empty_text(void **state)
+{
+	(void)state;
+	static const char *const vocabs[] = {"gpt-2", "llama-spm"};
+	for (size_t i = 0; i < sizeof vocabs / sizeof *vocabs; i++) {
+		evn_model *m = open_vocab(vocabs[i]);
+		int32_t *ids;
+		size_t n_ids;
+		assert_int_equal(evn_tokenize(m, "", 0, false, false, &ids, &n_ids, NULL), EVN_OK);
+		assert_int_equal(n_ids, 0);
+		assert_non_null(ids);
+		free(ids);
+		evn_model_close(m);
+	}
+}
+
 static bool in_ci(void)
 {
 	const char *ci = getenv("CI");
@@ -197,6 +214,7 @@ int main(void)
 		GOLDEN("refact"),
 		GOLDEN("starcoder"),
 		cmocka_unit_test(special_tokens),
+		cmocka_unit_test(empty_text),
 		cmocka_unit_test(smollm_prompts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
