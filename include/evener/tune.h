@@ -1,4 +1,4 @@
-/* tune.h - tuning of the matrix product, and the time of an all-reduce. */
+/* tune.h - tuning of the matrix product, and the times of all-reduces and of kernels. */
 #ifndef EVENER_TUNE_H
 #define EVENER_TUNE_H
 
@@ -42,6 +42,19 @@ EVN_API evn_status evn_tune(const evn_model *m, const evn_tune_options *o, evn_e
  * longer than a batch's is EVN_ERR_LIMIT. */
 EVN_API evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us,
 												 evn_error *err);
+
+typedef struct {
+	size_t rank;
+	const char *kernel; /* "matvec q4_k row_q8 TILES=2": its name, and what it is built from */
+	uint64_t launches;
+	double us; /* of all launches, by the device's clock */
+} evn_kernel_time;
+
+/* Times every launch of a kernel, from now on or until now. CLBlast's are left out. Steps are slower meanwhile. */
+EVN_API evn_status evn_engine_time_kernels(evn_engine *e, bool on, evn_error *err);
+/* The sums of what was timed last, in no order. */
+EVN_API void evn_engine_kernel_times(const evn_engine *e, void (*each)(void *user, const evn_kernel_time *t),
+									 void *user);
 
 #ifdef __cplusplus
 }

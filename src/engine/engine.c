@@ -204,3 +204,31 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	free(r.us);
 	return s;
 }
+
+evn_status evn_engine_time_kernels(evn_engine *e, bool on, evn_error *err)
+{
+	evn_status s = EVN_OK;
+	pthread_mutex_lock(&e->lock);
+	for (uint32_t i = 0; i < e->n_ranks && s == EVN_OK; i++)
+		s = evn_queue_time_kernels(e->ranks[i].queue, on, err);
+	pthread_mutex_unlock(&e->lock);
+	return s;
+}
+
+typedef struct {
+	size_t rank;
+	void (*each)(void *user, const evn_kernel_time *t);
+	void *user;
+} kernel_listener;
+
+static void tell_kernel(void *user, const evn_kernel_sum *t)
+{
+	const kernel_listener *l = user;
+	l->each(l->user, &(evn_kernel_time){l->rank, t->kernel, t->launches, (double)t->ns * 1e-3});
+}
+
+void evn_engine_kernel_times(const evn_engine *e, void (*each)(void *user, const evn_kernel_time *t), void *user)
+{
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		evn_queue_kernel_times(e->ranks[i].queue, tell_kernel, &(kernel_listener){i, each, user});
+}

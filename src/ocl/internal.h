@@ -67,6 +67,8 @@ struct evn_kernel {
 	cl_kernel cl;
 	evn_queue *queue;
 	char name[64];
+	char *label; /* the name and what it is built from, see kernel_times.c */
+	uint64_t n_timed, timed_ns;
 	cl_uint n_args;
 	evn_arg_value *set; /* (n_args) the value that each argument was last set to */
 	bool launched_widest;
@@ -79,6 +81,8 @@ struct evn_queue {
 	evn_kernel *kernels;
 	cl_mem gemm_scratch; /* for CLBlast's copies of operands; NULL until one is needed */
 	size_t gemm_scratch_bytes;
+	bool timed; /* launches are timed; this field and the next belong to kernel_times.c */
+	struct evn_launch_time *times;
 };
 
 struct evn_event {
@@ -88,6 +92,13 @@ struct evn_event {
 /* Writes "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME". If `what` is not NULL it follows the call in
  * brackets. */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
+
+/* Keeps the event of a launch on a queue that is timed (kernel_times.c). owned: this call takes the reference over.
+ */
+evn_status evn_launch_note(evn_kernel *k, cl_event event, bool owned, evn_error *err);
+/* "matvec q4_k row_q8 TILES=2". The text is malloc'd. */
+char *evn_kernel_label(const evn_spec *spec, const char *name);
+void evn_launches_forget(evn_queue *q);
 
 /* Makes the text of a program (source.c). `sources` is a kernel file, then the files for its parts: "matvec.cl
  * ROW=row_q8.cl". The text has the kernel file and every file that it includes, each once. The text is malloc'd. */

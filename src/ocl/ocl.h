@@ -150,6 +150,16 @@ evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, e
  * last argument; items from n on do nothing. */
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err);
 
+/* Times every launch on the queue by the device's clock, except those of GEMM, from now on or until now. It waits for
+ * the queue's commands. evn_queue_kernel_times gives the sums since it was switched on (kernel_times.c). */
+evn_status evn_queue_time_kernels(evn_queue *q, bool on, evn_error *err);
+typedef struct {
+	const char *kernel; /* "matvec q4_k row_q8 TILES=2": its name and what it is built from */
+	uint64_t launches, ns;
+} evn_kernel_sum;
+typedef void (*evn_kernel_sum_fn)(void *user, const evn_kernel_sum *t);
+void evn_queue_kernel_times(const evn_queue *q, evn_kernel_sum_fn each, void *user);
+
 /* evn_launch, with an event for the kernel's run. */
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,
 							evn_error *err);

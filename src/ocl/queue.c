@@ -33,10 +33,12 @@ void evn_queue_free(evn_queue *q)
 	for (evn_kernel *k = q->kernels; k;) {
 		evn_kernel *next = k->next;
 		clReleaseKernel(k->cl);
+		free(k->label);
 		free(k->set);
 		free(k);
 		k = next;
 	}
+	evn_launches_forget(q);
 	if (q->gemm_scratch)
 		clReleaseMemObject(q->gemm_scratch);
 	clReleaseCommandQueue(q->cl);
@@ -83,6 +85,7 @@ evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, 
 		return evn_fail_memory(err, "kernel", sizeof *k);
 	cl_int code;
 	snprintf(k->name, sizeof k->name, "%s", name);
+	k->label = evn_kernel_label(spec, name);
 	k->queue = q;
 	k->cl = clCreateKernel(program, name, &code);
 	const char *call = "clCreateKernel";
@@ -93,11 +96,12 @@ evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, 
 	evn_status s = EVN_OK;
 	if (code != CL_SUCCESS)
 		s = evn_cl_fail(err, q->device, call, name, code);
-	else if (!(k->set = calloc(k->n_args + 1, sizeof *k->set)))
+	else if (!k->label || !(k->set = calloc(k->n_args + 1, sizeof *k->set)))
 		s = evn_fail_memory(err, "kernel", k->n_args * sizeof *k->set);
 	if (s != EVN_OK) {
 		if (k->cl)
 			clReleaseKernel(k->cl);
+		free(k->label);
 		free(k);
 		return s;
 	}
@@ -171,9 +175,13 @@ static evn_status enqueue_kernel(evn_args *a, uint32_t dims, const size_t *group
 			return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: empty launch (dimension %u)", k->name, i);
 	}
 	EVN_TRY(evn_usecount_first_launch(k, dims, global, locals, err));
-	cl_int code = clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, event);
+	cl_event own = NULL;
+	cl_int code =
+		clEnqueueNDRangeKernel(q->cl, k->cl, dims, NULL, global, locals, 0, NULL, q->timed && !event ? &own : event);
 	if (code != CL_SUCCESS)
 		return evn_cl_fail(err, q->device, "clEnqueueNDRangeKernel", k->name, code);
+	if (q->timed)
+		EVN_TRY(evn_launch_note(k, event ? *event : own, !event, err));
 	return evn_env_get()->debug_sync ? finish_named(k, err) : EVN_OK;
 }
 

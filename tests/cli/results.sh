@@ -26,10 +26,14 @@ holds 'd["finish"] == "context" and len(d["prompt_ids"]) + len(d["ids"]) == 17' 
 holds 'd["ids"] == [504, 3575] and len(d["logits"]) == 2 and len(d["logits"][1]) == 49152' \
 	logits -m "$model" -d pocl -c 16 --ids 504,3575
 holds 'len(d["alone"]) == 1 and 0 < d["efficiency"]["decode"] and 0 < d["fraction_of_bandwidth"] < 2
-	and d["together"]["prefill_tok_s"] > 0 and d["all_reduce_us"] == 0' bench -m "$model" -d pocl -p 16 -n 4 -r 1
+	and d["together"]["prefill_tok_s"] > 0 and d["all_reduce_us"] == 0 and d["kernels"] is None' \
+	bench -m "$model" -d pocl -p 16 -n 4 -r 1
 holds 'd["alone"] == [] and d["efficiency"]["decode"] is None and d["depth"] == 40 and d["all_reduce_us"] > 0
-	and [i[-4:] for i in d["devices"]] == ["/1@0", "/1@1"] and len(d["all_reduce"]) > 2 and d["together"]["decode_tok_s"] > 0' \
-	bench -m "$model" -d pocl/1+1 --depth 40 -p 8 -n 4 -r 1 --no-alone
+	and [i[-4:] for i in d["devices"]] == ["/1@0", "/1@1"] and len(d["all_reduce"]) > 2 and d["together"]["decode_tok_s"] > 0
+	and {(k["phase"], k["rank"]) for k in d["kernels"]} == {(p, r) for p in ("prefill", "decode") for r in (0, 1)}
+	and sum(k["us"] for k in d["kernels"]) > 0 and any(k["launches"] == 30 and "q4_1" in k["kernel"].split()
+	for k in d["kernels"] if k["phase"] == "decode" and k["rank"] == 1)' \
+	bench -m "$model" -d pocl/1+1 --depth 40 -p 8 -n 4 -r 1 --no-alone --kernels
 
 # The halves that were just used by name are not compared with the whole device. They are left out, and not an error.
 mkdir pocl

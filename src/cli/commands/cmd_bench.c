@@ -3,6 +3,7 @@
  * of them alike. Medians are reported. */
 #include "base/base.h"
 #include "cli/cli.h"
+#include "cli/commands/kernel_times.h"
 #include "cli/commands/loaded.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
@@ -45,6 +46,7 @@ typedef struct {
 	size_t depth, prompt, decode, repeats;
 	int32_t *ids;
 	double all_reduce_us, message_us[N_MESSAGES]; /* 0: not measured */
+	kernel_times kernels;
 } bench;
 
 static evn_status open_contender(bench *b, contender *c, const evn_options *o, evn_error *err)
@@ -252,6 +254,34 @@ static evn_status measure_contenders(bench *b, evn_error *err)
 	return measure_sums(b, err);
 }
 
+/* ---- kernels --------------------------------------------------------------------------------------------------- */
+
+#define TIMED_TOKENS 8u
+
+/* Times the kernels of n_steps steps that compute n tokens together. */
+static evn_status time_kernels(bench *b, const char *phase, size_t n, size_t n_steps, evn_error *err)
+{
+	double ignored;
+	contender *c = &b->together;
+	evn_status status = evn_engine_time_kernels(c->engine, true, err);
+	if (status == EVN_OK)
+		status = (n_steps == n ? measure_decode : measure_prefill)(b, c, n, &ignored, err);
+	if (status == EVN_OK)
+		status = evn_engine_time_kernels(c->engine, false, err);
+	if (status == EVN_OK)
+		kernel_times_take(&b->kernels, c->engine, phase, (double)n_steps);
+	return status;
+}
+
+static evn_status measure_kernels(bench *b, evn_error *err)
+{
+	const size_t n = b->decode < TIMED_TOKENS ? b->decode : TIMED_TOKENS;
+	if (!b->settings->kernels)
+		return EVN_OK;
+	evn_status status = time_kernels(b, "prefill", b->prompt, 1, err);
+	return status == EVN_OK ? time_kernels(b, "decode", n, n, err) : status;
+}
+
 static int compare_numbers(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -338,13 +368,14 @@ static evn_status print_bench_json(const bench *b, const summary *s, evn_error *
 	for (size_t i = 0; i < b->plan->n_ranks; i++)
 		json_push(&devices, json_text(b->plan->ranks[i].device));
 	return json_print(
-		json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "devices", devices,
-				  "alone", alone, "together", speed_json(&b->together, NULL), "efficiency", "prefill",
+		json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "devices",
+				  devices, "alone", alone, "together", speed_json(&b->together, NULL), "efficiency", "prefill",
 				  json_number(s->prefill_efficiency), "decode", json_number(s->decode_efficiency),
 				  "fraction_of_bandwidth", json_number(s->fraction_of_bandwidth), "decode_bytes",
 				  (json_int_t)decode_bytes(b), "all_reduce_us", json_number(b->all_reduce_us), "all_reduce",
 				  sums_json(b), "reduce", json_text(b->plan->reduce), "depth", (json_int_t)b->depth, "prompt_tokens",
-				  (json_int_t)b->prompt, "decode_tokens", (json_int_t)b->decode, "repeats", (json_int_t)b->repeats),
+				  (json_int_t)b->prompt, "decode_tokens", (json_int_t)b->decode, "repeats", (json_int_t)b->repeats,
+				  "kernels", b->settings->kernels ? kernel_times_json(&b->kernels) : json_null()),
 		err);
 }
 
@@ -389,7 +420,7 @@ static evn_status print_bench_table(const bench *b, const summary *s, evn_error 
 		printf("after %zu tokens; ", b->depth);
 	printf("decode reads %.0f %% of the measured bandwidth; an all-reduce takes %.1f us (%s)\n",
 		   100 * s->fraction_of_bandwidth, b->all_reduce_us, b->plan->reduce);
-	return status;
+	return status == EVN_OK && b->settings->kernels ? kernel_times_print(&b->kernels, err) : status;
 }
 
 /* The same ids on every run, spread over the vocabulary. */
@@ -423,6 +454,8 @@ evn_status cmd_bench(const invocation *in, evn_error *err)
 		status = announce(&b, err);
 	if (status == EVN_OK)
 		status = measure_contenders(&b, err);
+	if (status == EVN_OK)
+		status = measure_kernels(&b, err);
 	console_progress_end();
 	if (status == EVN_OK) {
 		compute_medians(&b);
@@ -432,6 +465,7 @@ evn_status cmd_bench(const invocation *in, evn_error *err)
 	close_contender(&b.together);
 	for (size_t i = 0; i < EVN_MAX_RANKS; i++)
 		close_contender(&b.alone[i]);
+	kernel_times_free(&b.kernels);
 	free(b.ids);
 	evn_model_close(b.model);
 	return status;

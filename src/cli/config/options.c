@@ -210,6 +210,8 @@ const option options[] = {
 	 "N", "tokens in the context before each measurement"},
 	{"no-alone", 0, OPTION_FLAG, CMD_BENCH, NULL, FIELD(no_alone), NULL, 0, 0, NULL,
 	 NULL, "measure all devices together only, not each one alone"},
+	{"kernels", 0, OPTION_FLAG, CMD_BENCH, NULL, FIELD(kernels), NULL, 0, 0, NULL,
+	 NULL, "then time every kernel of a prompt and of decoding by the devices' clocks"},
 	{"repeats", 'r', OPTION_INT, CMD_BENCH, NULL, FIELD(bench_repeats), "5", 1, 1000, NULL,
 	 "N", "interleaved repetitions; medians are reported"},
 

@@ -57,7 +57,7 @@ typedef struct {
 	double request_s;
 
 	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
-	bool no_alone;
+	bool no_alone, kernels;
 	double budget_s;
 	bool json, quiet;
 } settings;
