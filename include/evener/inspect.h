@@ -27,7 +27,8 @@ EVN_API evn_status evn_model_check(const evn_model *m, evn_error *err);
  * after evn_model_check. */
 EVN_API bool evn_model_key_is_unknown(const evn_model *m, uint32_t i);
 
-/* A key of the model's content, the same in every process: metadata, headers of adapters, the beginning of every tensor.
+/* A key of the model's content, the same in every process: metadata, and the beginning of every tensor, of the
+ * model and of its adapters.
  * Models of the same shape differ in each tensor. */
 EVN_API evn_status evn_model_identity(const evn_model *m, uint64_t *key, evn_error *err);
 

@@ -110,6 +110,16 @@ typedef struct {
 } evn_scheduler_stats;
 EVN_API evn_scheduler_stats evn_scheduler_get_stats(evn_scheduler *s);
 
+/* ---- keys and values in a file ------------------------------------------------------------------------------ */
+/* Writes the keys and values of the first ids that the scheduler still knows, so that another process need not compute
+ * them. *n_saved: how many of the n ids. The file replaces an older one when it is complete. It holds for this model
+ * and this format of the cache, on any devices. */
+EVN_API evn_status evn_scheduler_save(evn_scheduler *s, const int32_t *ids, size_t n, const char *path,
+									  size_t *n_saved, evn_error *err);
+/* Makes them known to this scheduler: a request that begins with these ids need not compute them. EVN_ERR_UNSUPPORTED
+ * for a file of another model or format, EVN_ERR_FORMAT for a damaged one, EVN_ERR_LIMIT if the cache has no room. */
+EVN_API evn_status evn_scheduler_load(evn_scheduler *s, const char *path, size_t *n_loaded, evn_error *err);
+
 #ifdef __cplusplus
 }
 #endif

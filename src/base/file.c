@@ -170,41 +170,88 @@ static int create_beside(const char *path, char **name)
 	return -1;
 }
 
-static bool replace(const char *path, const char *data, size_t size)
+struct evn_new_file {
+	char *path, *target, *temporary; /* target: where a link leads */
+	int fd, why;                     /* why: errno of the first failure; 0: none */
+	uint64_t size;
+};
+
+static void note_failure(evn_new_file *f, bool ok)
 {
-	char *temporary = NULL;
-	int fd = create_beside(path, &temporary);
-	bool ok = fd >= 0 && write_all(fd, data, size) && fsync(fd) == 0 && rename(temporary, path) == 0;
-	int why = errno;
-	if (fd >= 0)
-		close(fd);
-	if (fd >= 0 && !ok)
-		unlink(temporary);
-	free(temporary);
-	errno = why;
-	return ok;
+	if (!ok && !f->why)
+		f->why = errno;
 }
 
-static bool write_into(const char *path, const char *data, size_t size)
+static evn_status end_new_file(evn_new_file *f, evn_error *err)
+{
+	evn_status status = EVN_OK;
+	if (f->why)
+		status = evn_fail(err, EVN_ERR_FILE, "%s: could not write %llu bytes: %s", f->path,
+						  (unsigned long long)f->size, strerror(f->why));
+	free(f->path);
+	free(f->target);
+	free(f->temporary);
+	free(f);
+	return status;
+}
+
+evn_status evn_new_file_open(evn_new_file **out, const char *path, evn_error *err)
+{
+	evn_new_file *f = *out = calloc(1, sizeof *f);
+	if (!f || !(f->path = evn_strdup(path))) {
+		free(f);
+		*out = NULL;
+		return evn_fail_memory(err, path, sizeof *f);
+	}
+	f->target = realpath(path, NULL);
+	f->fd = create_beside(f->target ? f->target : path, &f->temporary);
+	note_failure(f, f->fd >= 0);
+	if (!f->why)
+		return EVN_OK;
+	*out = NULL;
+	return end_new_file(f, err);
+}
+
+void evn_new_file_write(evn_new_file *f, const void *data, size_t size)
+{
+	f->size += size;
+	if (!f->why)
+		note_failure(f, write_all(f->fd, data, size));
+}
+
+evn_status evn_new_file_close(evn_new_file *f, bool keep, evn_error *err)
+{
+	if (keep && !f->why)
+		note_failure(f, fsync(f->fd) == 0 && rename(f->temporary, f->target ? f->target : f->path) == 0);
+	close(f->fd);
+	if (!keep || f->why)
+		unlink(f->temporary);
+	return end_new_file(f, err);
+}
+
+static evn_status replace(const char *path, const void *data, size_t size, evn_error *err)
+{
+	evn_new_file *f;
+	EVN_TRY(evn_new_file_open(&f, path, err));
+	evn_new_file_write(f, data, size);
+	return evn_new_file_close(f, true, err);
+}
+
+static evn_status write_into(const char *path, const void *data, size_t size, evn_error *err)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	bool ok = fd >= 0 && write_all(fd, data, size);
 	int why = errno;
 	if (fd >= 0)
 		close(fd);
-	errno = why;
-	return ok;
+	return ok ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not write %zu bytes: %s", path, size, strerror(why));
 }
 
 evn_status evn_write_file(const char *path, const void *data, size_t size, evn_error *err)
 {
 	struct stat st;
 	bool is_stream = stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
-	char *target = realpath(path, NULL); /* replaces the target of a link, not the link */
-	bool ok = is_stream ? write_into(path, data, size) : replace(target ? target : path, data, size);
-	int why = errno;
-	free(target);
-	return ok ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not write %zu bytes: %s", path, size, strerror(why));
+	return is_stream ? write_into(path, data, size, err) : replace(path, data, size, err);
 }
 
 static bool make_folders(char *path)

@@ -25,6 +25,8 @@ void evn_schedule_remove(evn_schedule *s, evn_job *j)
 		at = &(*at)->next;
 	*at = j->next;
 	s->n_jobs--;
+	if (j->running)
+		evn_prefix_keep_tail(s->prefixes, j->ids, j->n_done, &j->slot);
 	stop(s, j);
 }
 

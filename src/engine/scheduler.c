@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "engine/cache_file.h"
 #include "engine/engine.h"
 #include "engine/request.h"
 
@@ -149,10 +150,16 @@ static evn_status make_batch(evn_scheduler *s, evn_batch *b, evn_error *err)
 	return EVN_OK;
 }
 
+/* A step of a long prompt takes a while. It is broken off if nobody wants its rows any more. */
 static bool go_on(void *arg)
 {
 	const evn_scheduler *s = arg;
-	return !atomic_load(&s->stop);
+	if (atomic_load(&s->stop))
+		return false;
+	for (evn_job *j = s->schedule.jobs; j; j = j->next)
+		if (j->n_next && !atomic_load(&request_of(j)->cancelled))
+			return true;
+	return false;
 }
 
 /* Schedules and computes a step. b->n_rows is 0 if there was nothing to compute. */
@@ -274,7 +281,7 @@ static bool step(evn_scheduler *s)
 		count(s, &b, began);
 	pthread_mutex_unlock(&s->e->lock);
 	if (status == EVN_ERR_CANCELLED)
-		return true; /* the scheduler ends */
+		return true; /* the scheduler ends, or all requests of the step do */
 	if (status != EVN_OK) {
 		fail_jobs(s, &err);
 		return true;
@@ -486,4 +493,61 @@ evn_scheduler_stats evn_scheduler_get_stats(evn_scheduler *s)
 	stats.n_waiting = s->n_alive - stats.n_running;
 	pthread_mutex_unlock(&s->lock);
 	return stats;
+}
+
+/* ---- keys and values in a file --------------------------------------------------------------------------------- */
+
+static evn_status save(evn_scheduler *s, const int32_t *ids, uint32_t n, const char *path, uint32_t *n_saved,
+					   evn_error *err)
+{
+	evn_slot slot = {0};
+	evn_status status = evn_prefix_take(s->schedule.prefixes, ids, n, &slot, n_saved, err);
+	if (status == EVN_OK && *n_saved)
+		status = evn_cache_file_write(s->e, path, &slot, ids, *n_saved, err);
+	evn_prefix_keep_tail(s->schedule.prefixes, ids, *n_saved, &slot);
+	evn_slot_free(&slot, &s->e->pool);
+	return status;
+}
+
+evn_status evn_scheduler_save(evn_scheduler *s, const int32_t *ids, size_t n, const char *path, size_t *n_saved,
+							  evn_error *err)
+{
+	uint32_t known = 0;
+	const uint32_t most = (uint32_t)(n < UINT32_MAX ? n : UINT32_MAX);
+	pthread_mutex_lock(&s->e->lock);
+	const evn_status status = save(s, ids, most, path, &known, err);
+	pthread_mutex_unlock(&s->e->lock);
+	*n_saved = status == EVN_OK ? known : 0;
+	return status;
+}
+
+static evn_status load(evn_scheduler *s, evn_cache_file *f, evn_error *err)
+{
+	uint32_t n;
+	evn_slot slot = {0};
+	const int32_t *ids = evn_cache_file_ids(f, &n);
+	evn_prefixes_make_room(s->schedule.prefixes, evn_blocks_for(n));
+	EVN_TRY(evn_slot_extend(&slot, &s->e->pool, n, err));
+	const evn_status status = evn_cache_file_read(f, &slot, err);
+	if (status == EVN_OK) {
+		evn_prefix_keep(s->schedule.prefixes, ids, n, &slot);
+		evn_prefix_keep_tail(s->schedule.prefixes, ids, n, &slot);
+	}
+	evn_slot_free(&slot, &s->e->pool);
+	return status;
+}
+
+evn_status evn_scheduler_load(evn_scheduler *s, const char *path, size_t *n_loaded, evn_error *err)
+{
+	evn_cache_file *f;
+	uint32_t n;
+	*n_loaded = 0;
+	EVN_TRY(evn_cache_file_open(&f, s->e, path, err));
+	evn_cache_file_ids(f, &n);
+	pthread_mutex_lock(&s->e->lock);
+	const evn_status status = load(s, f, err);
+	pthread_mutex_unlock(&s->e->lock);
+	evn_cache_file_close(f);
+	*n_loaded = status == EVN_OK ? n : 0;
+	return status;
 }

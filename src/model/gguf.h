@@ -85,6 +85,7 @@ evn_status evn_tensor_bytes(const evn_tensor *t, uint64_t offset, uint64_t n, ui
 							evn_error *err);
 /* out (n, cols) = rows [first, first + n) in f32. A one-dimensional tensor is one row. */
 evn_status evn_tensor_rows(const evn_tensor *t, uint64_t first, uint64_t n, float *out, evn_error *err);
+#define EVN_SAMPLE_BYTES 4096u /* of each tensor tell models with equal headers apart */
 /* The hash of its first n bytes, or of all bytes if there are fewer. */
 evn_status evn_tensor_hash(const evn_tensor *t, uint64_t n, uint64_t *h, evn_error *err);
 

@@ -165,13 +165,25 @@ static evn_status merge(evn_model *m, const adapter *ad, const addition *d, floa
 	return s;
 }
 
+/* A hash of what the adapter does to a model. Adapters that were trained alike have equal headers, so the weights
+ * count too: a part of each tensor. */
+static evn_status hash_adapter(const adapter *a, float scale, uint64_t *hash, evn_error *err)
+{
+	*hash = evn_hash(evn_gguf_hash(a->gguf, EVN_HASH_START), &scale, sizeof scale);
+	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++)
+		EVN_TRY(evn_tensor_hash(evn_gguf_tensor_at(a->gguf, i), EVN_SAMPLE_BYTES, hash, err));
+	return EVN_OK;
+}
+
 static evn_status apply(adapter *a, evn_model *m, const char *path, float scale, evn_error *err)
 {
 	addition d;
+	uint64_t hash;
 	EVN_TRY(open_adapter(a, path, m, err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) /* check all, before the first is changed */
 		EVN_TRY(match(a, m, i, &d, err));
-	EVN_TRY(evn_model_note_adapter(m, path, evn_gguf_hash(a->gguf, EVN_HASH_START), err));
+	EVN_TRY(hash_adapter(a, scale, &hash, err));
+	EVN_TRY(evn_model_note_adapter(m, path, hash, err));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(a->gguf); i++) {
 		if (!stem_length(evn_gguf_tensor_at(a->gguf, i)->name, SUFFIX_A))
 			continue;

@@ -24,7 +24,7 @@ struct evn_model {
 	size_t n_replaced;
 	char *adapters[EVN_MAX_ADAPTERS]; /* files */
 	uint32_t n_adapters;
-	uint64_t adapter_headers; /* hash */
+	uint64_t adapters_hash;
 };
 
 static const char *copy_string(char **at, evn_str s)
@@ -111,7 +111,7 @@ uint32_t evn_model_adapters(const evn_model *m, const char *const **paths)
 	return m->n_adapters;
 }
 
-evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t header, evn_error *err)
+evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t hash, evn_error *err)
 {
 	if (m->n_adapters == EVN_MAX_ADAPTERS)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s: %s has %d adapters already, which is the most", path,
@@ -120,7 +120,7 @@ evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t heade
 	if (!copy)
 		return evn_fail_memory(err, path, strlen(path));
 	m->adapters[m->n_adapters++] = copy;
-	m->adapter_headers = evn_hash(m->adapter_headers, &header, sizeof header);
+	m->adapters_hash = evn_hash(m->adapters_hash, &hash, sizeof hash);
 	return EVN_OK;
 }
 
@@ -303,19 +303,12 @@ evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, u
 	return *out ? evn_model_check_shape(m, *out, cols, rows, err) : fail_missing(m, name, err);
 }
 
-uint64_t evn_model_fingerprint(const evn_model *m)
-{
-	const uint64_t h = evn_gguf_hash(m->gguf, EVN_HASH_START);
-	return m->n_adapters ? evn_hash(h, &m->adapter_headers, sizeof m->adapter_headers) : h;
-}
-
-#define SAMPLE_BYTES 4096u
-
 evn_status evn_model_identity(const evn_model *m, uint64_t *key, evn_error *err)
 {
-	uint64_t header = evn_model_fingerprint(m);
-	*key = evn_hash(EVN_HASH_START, &header, sizeof header);
+	*key = evn_gguf_hash(m->gguf, EVN_HASH_START);
+	if (m->n_adapters)
+		*key = evn_hash(*key, &m->adapters_hash, sizeof m->adapters_hash);
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(m->gguf); i++)
-		EVN_TRY(evn_tensor_hash(evn_gguf_tensor_at(m->gguf, i), SAMPLE_BYTES, key, err));
+		EVN_TRY(evn_tensor_hash(evn_gguf_tensor_at(m->gguf, i), EVN_SAMPLE_BYTES, key, err));
 	return EVN_OK;
 }

@@ -63,9 +63,9 @@ const char *evn_model_path(const evn_model *m); /* NULL for a model in memory */
 /* The files of the adapters that have been applied, in order. */
 #define EVN_MAX_ADAPTERS 16
 uint32_t evn_model_adapters(const evn_model *m, const char *const **paths);
-/* Call it before weights are replaced. `header` is a hash of the adapter's header. EVN_ERR_LIMIT if the model has
+/* Call it before weights are replaced. `hash`: of what it does. EVN_ERR_LIMIT if the model has
  * EVN_MAX_ADAPTERS already. */
-evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t header, evn_error *err);
+evn_status evn_model_note_adapter(evn_model *m, const char *path, uint64_t hash, evn_error *err);
 /* What a model is made of: its file, and the adapters to apply in this order. */
 typedef struct {
 	const char *path; /* NULL: there is no model */
@@ -90,9 +90,5 @@ evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, u
 evn_status evn_model_check_keys(const evn_model *m, evn_error *err);
 /* One warning that names the unknown entries (evener/inspect.h), if there are any. */
 void evn_model_warn_unknown_keys(const evn_model *m);
-
-/* A 64-bit key of the content that plans and profiles depend on: the headers of the file and of the adapters that
- * have been applied, not their weights. */
-uint64_t evn_model_fingerprint(const evn_model *m);
 
 #endif

@@ -17,6 +17,15 @@ processes() {
 	done
 }
 
+# child_does PID WHAT: a child of the process does WHAT. Quick, as a child may live for a tenth of a second.
+child_does() {
+	local child
+	for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+		tr '\0' ' ' 2>/dev/null <"/proc/$child/cmdline" | grep -q "evener-probe $2" && return
+	done
+	return 1
+}
+
 # interrupts SIGNAL WHAT: sends it to a first start of `evener devices --measure`, once a child does WHAT
 interrupts() {
 	local signal=$1 what=$2 pid code took began
@@ -24,12 +33,11 @@ interrupts() {
 	mkdir "$EVENER_CACHE_DIR" "$POCL_CACHE_DIR"
 	"$evener" devices --measure >out 2>err &
 	pid=$!
-	for _ in $(seq 600); do
-		tr '\0' ' ' 2>/dev/null <"/proc/$(processes | tail -n 1)/cmdline" | grep -q "evener-probe $what" && break
-		sleep 0.05
+	for _ in $(seq 2000); do
+		child_does "$pid" "$what" && break
+		sleep 0.02
 	done
-	sleep 0.1
-	[ "$(processes | wc -l)" -ge 2 ] || fail "SIG$signal: no child to $what"
+	child_does "$pid" "$what" || fail "SIG$signal: no child to $what"
 	began=$(date +%s%N)
 	kill -s "$signal" "$pid"
 	wait "$pid"

@@ -203,24 +203,62 @@ static void run_alone(machine *m, sequence *q)
 	}
 }
 
-/* A conversation's next turn computes only what is new, and what does not fill a block. */
+static sequence extended(const sequence *q, uint32_t n_prompt)
+{
+	sequence longer = {.job.n_prompt = n_prompt, .wanted = n_prompt + 1};
+	memcpy(longer.ids, q->ids, sizeof q->ids);
+	return longer;
+}
+
+/* A conversation's next turn computes only what is new: the last id that was drawn, and what follows. */
 static void test_next_turn(void **state)
 {
 	(void)state;
 	static machine m;
 	static sequence first, second;
 	evn_random r = {7};
+	for (uint32_t n = 490; n <= 515; n++) {
+		begin(&m, 64, 512, 8);
+		first = (sequence){.job.n_prompt = 300, .wanted = n};
+		for (uint32_t i = 0; i < 300; i++)
+			first.ids[i] = (int32_t)evn_random_below(&r, 1000);
+		run_alone(&m, &first);
+		second = extended(&first, n + 20);
+		const uint64_t before = m.n_rows;
+		run_alone(&m, &second);
+		assert_int_equal(second.job.n_cached, n - 1);
+		assert_int_equal(m.n_rows - before, 20 + 1);
+		end(&m);
+	}
+}
+
+/* A tail goes to one sequence only, and not to one that has but a part of its ids. */
+static void test_tails(void **state)
+{
+	(void)state;
+	static machine m;
+	static sequence first, q[3];
 	begin(&m, 64, 512, 8);
-	first = (sequence){.job.n_prompt = 300, .wanted = 500};
-	for (uint32_t i = 0; i < 300; i++)
-		first.ids[i] = (int32_t)evn_random_below(&r, 1000);
+	first = (sequence){.job.n_prompt = 40, .wanted = 50};
 	run_alone(&m, &first);
-	second = (sequence){.job.n_prompt = 520, .wanted = 521};
-	memcpy(second.ids, first.ids, sizeof first.ids);
-	const uint64_t before = m.n_rows;
-	run_alone(&m, &second);
-	assert_int_equal(second.job.n_cached, 448);
-	assert_true(m.n_rows - before < 20 + 70);
+	run_alone(&m, &first); /* leaves the same tail */
+	assert_int_equal(evn_prefixes_unused(m.s.prefixes), 1);
+	q[0] = extended(&first, 55);
+	q[0].ids[45]++;
+	q[1] = q[2] = extended(&first, 55);
+	for (uint32_t i = 0; i < 3; i++)
+		arrive(&m, &q[i], 0);
+	while (m.s.n_jobs) {
+		step(&m);
+		draw(&m);
+	}
+	assert_int_equal(q[0].job.n_cached, 0);
+	assert_int_equal(q[1].job.n_cached, 49);
+	assert_int_equal(q[2].job.n_cached, 0);
+	q[0] = (sequence){.job.n_prompt = 30, .wanted = 31}; /* ids that a tail begins with */
+	memcpy(q[0].ids, first.ids, sizeof q[0].ids);
+	run_alone(&m, &q[0]);
+	assert_int_equal(q[0].job.n_cached, 29);
 	end(&m);
 }
 
@@ -235,7 +273,7 @@ static void test_together(void **state)
 	for (uint32_t i = 0; i < N; i++) {
 		q[i] = (sequence){.job.n_prompt = 300, .wanted = 301};
 		memset(q[i].ids, 0, sizeof q[i].ids);
-		q[i].ids[299] = (int32_t)i;
+		q[i].ids[298] = (int32_t)i; /* so that no tail can be taken */
 		arrive(&m, &q[i], 0);
 	}
 	while (m.s.n_jobs) {
@@ -289,6 +327,7 @@ static void test_hour(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_next_turn),
-									   cmocka_unit_test(test_together), cmocka_unit_test(test_hour)};
+									   cmocka_unit_test(test_tails), cmocka_unit_test(test_together),
+									   cmocka_unit_test(test_hour)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

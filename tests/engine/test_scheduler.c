@@ -2,6 +2,7 @@
  * a cache that is too small for all. Each gets the ids that a session computes for it alone. */
 #include "engine/harness.h"
 
+#include <fcntl.h>
 #include <math.h>
 
 #include "base/base.h"
@@ -323,6 +324,83 @@ static void test_refused(void **state)
 	evn_scheduler_free(scheduler);
 }
 
+/* Continues the conversation of `s`: its prompt, what was drawn, and two ids more. */
+static void continue_it(evn_scheduler *scheduler, const speaker *s, speaker *next)
+{
+	make_speaker(next, NULL, 2);
+	next->n_prompt = s->n_prompt + s->n_got + 2;
+	memcpy(next->prompt, s->prompt, s->n_prompt * sizeof *s->prompt);
+	memcpy(next->prompt + s->n_prompt, s->got, s->n_got * sizeof *s->got);
+	next->prompt[next->n_prompt - 2] = next->prompt[next->n_prompt - 1] = 7;
+	submit(scheduler, next, 0);
+	evn_request_wait(next->request);
+	evn_request_free(next->request);
+	assert_int_equal(next->result.n_cached, s->n_prompt + s->n_got - 1);
+}
+
+static void expect_damaged(evn_scheduler *scheduler, const char *path, const char *text)
+{
+	evn_error err = {0};
+	size_t n_loaded;
+	assert_int_equal(evn_scheduler_load(scheduler, path, &n_loaded, &err), EVN_ERR_FORMAT);
+	assert_int_equal(n_loaded, 0);
+	if (!strstr(err.text, text))
+		fail_msg("%s: does not say \"%s\"", err.text, text);
+}
+
+/* What a scheduler has computed another one goes on with: the ids are the same as without the file between them. */
+static void test_saved(void **state)
+{
+	(void)state;
+	static speaker s, next, again;
+	evn_error err = {0};
+	evn_scheduler *scheduler;
+	size_t n, n_loaded;
+	char path[] = "/tmp/evn-keys-XXXXXX";
+	close(mkstemp(path));
+	require_ok(evn_scheduler_create(&scheduler, model.engine, NULL, &err));
+	make_speaker(&s, NULL, 4);
+	s.n_prompt = 200;
+	evn_random_ids(5, model.vocab, s.prompt, s.n_prompt);
+	submit(scheduler, &s, 0);
+	evn_request_wait(s.request);
+	evn_request_free(s.request);
+	int32_t all[CONTEXT];
+	memcpy(all, s.prompt, s.n_prompt * sizeof *all);
+	memcpy(all + s.n_prompt, s.got, s.n_got * sizeof *all);
+	require_ok(evn_scheduler_save(scheduler, all, s.n_prompt + s.n_got, path, &n, &err));
+	assert_int_equal(n, s.n_prompt + s.n_got - 1);
+	continue_it(scheduler, &s, &next); /* saving takes nothing away */
+	evn_scheduler_free(scheduler);
+
+	require_ok(evn_scheduler_create(&scheduler, model.engine, NULL, &err));
+	require_ok(evn_scheduler_load(scheduler, path, &n_loaded, &err));
+	assert_int_equal(n_loaded, n);
+	continue_it(scheduler, &s, &again);
+	assert_int_equal(again.n_got, next.n_got);
+	assert_memory_equal(again.got, next.got, next.n_got * sizeof *next.got);
+
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	uint8_t byte;
+	const int file = open(path, O_RDWR);
+	assert_int_equal(pread(file, &byte, 1, st.st_size / 2), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(file, &byte, 1, st.st_size / 2), 1);
+	close(file);
+	evn_request *request;
+	evn_request_options o = options_of(&s);
+	expect_damaged(scheduler, path, "checksum");
+	assert_int_equal(truncate(path, st.st_size - 1), 0);
+	expect_damaged(scheduler, path, "expected");
+	assert_int_equal(truncate(path, 5), 0);
+	expect_damaged(scheduler, path, "it has 5 bytes");
+	unlink(path);
+	require_ok(evn_request_submit(&request, scheduler, &o, &err)); /* it goes on */
+	evn_request_free(request);
+	evn_scheduler_free(scheduler);
+}
+
 int main(int argc, char **argv)
 {
 	evn_error err = {0};
@@ -342,8 +420,8 @@ int main(int argc, char **argv)
 	}
 	model.vocab = evn_model_get_info(model.model).vocab;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_together), cmocka_unit_test(test_again),
-									   cmocka_unit_test(test_scores), cmocka_unit_test(test_ends),
-									   cmocka_unit_test(test_refused)};
+									   cmocka_unit_test(test_scores),   cmocka_unit_test(test_ends),
+									   cmocka_unit_test(test_refused),  cmocka_unit_test(test_saved)};
 	int failed = cmocka_run_group_tests_name(devices, tests, NULL, NULL);
 	stop(&model);
 	return failed;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "adapter.h"
+#include "evener/inspect.h"
 #include "evener/train.h"
 #include "model/model.h"
 
@@ -29,16 +30,25 @@ static evn_model *make(void)
 	return m;
 }
 
+static uint64_t key_of(const evn_model *m)
+{
+	uint64_t key;
+	assert_int_equal(evn_model_identity(m, &key, NULL), EVN_OK);
+	return key;
+}
+
 static void an_adapter_changes_the_key(void **state)
 {
-	evn_model *plain = make(), *once = make(), *twice = make();
+	evn_model *plain = make(), *once = make(), *twice = make(), *half = make();
 	(void)state;
+	assert_int_equal(evn_model_apply_adapter(half, adapter, 0.5, NULL), EVN_OK);
 	assert_int_equal(evn_model_apply_adapter(once, adapter, 1, NULL), EVN_OK);
 	assert_int_equal(evn_model_apply_adapter(twice, adapter, 1, NULL), EVN_OK);
-	assert_true(evn_model_fingerprint(plain) != evn_model_fingerprint(once));
-	assert_true(evn_model_fingerprint(once) == evn_model_fingerprint(twice));
+	assert_true(key_of(plain) != key_of(once));
+	assert_true(key_of(once) == key_of(twice));
+	assert_true(key_of(once) != key_of(half));
 	assert_int_equal(evn_model_apply_adapter(twice, adapter, 1, NULL), EVN_OK);
-	assert_true(evn_model_fingerprint(once) != evn_model_fingerprint(twice));
+	assert_true(key_of(once) != key_of(twice));
 	const char *const *paths;
 	assert_int_equal(evn_model_adapters(plain, &paths), 0);
 	assert_int_equal(evn_model_adapters(twice, &paths), 2);
@@ -47,22 +57,42 @@ static void an_adapter_changes_the_key(void **state)
 	evn_model_close(plain);
 	evn_model_close(once);
 	evn_model_close(twice);
+	evn_model_close(half);
+}
+
+/* Adapters that were trained alike differ in nothing but their weights. */
+static void its_weights_are_part_of_the_key(void **state)
+{
+	evn_model *m = make(), *changed = make();
+	char *file;
+	size_t size;
+	(void)state;
+	assert_int_equal(evn_read_file(&file, &size, adapter, 1u << 20, NULL), EVN_OK);
+	file[size - 2] ^= 1;
+	assert_int_equal(evn_write_file(saved, file, size, NULL), EVN_OK);
+	free(file);
+	assert_int_equal(evn_model_apply_adapter(m, adapter, 1, NULL), EVN_OK);
+	assert_int_equal(evn_model_apply_adapter(changed, saved, 1, NULL), EVN_OK);
+	assert_true(key_of(m) != key_of(changed));
+	evn_model_close(m);
+	evn_model_close(changed);
+	unlink(saved);
 }
 
 static void what_does_not_fit_changes_nothing(void **state)
 {
 	evn_model *m = make();
-	const uint64_t before = evn_model_fingerprint(m);
+	const uint64_t before = key_of(m);
 	const char *const *paths;
 	evn_error err = {0};
 	(void)state;
 	assert_int_equal(evn_model_apply_adapter(m, other, 1, &err), EVN_ERR_FORMAT);
-	assert_true(evn_model_fingerprint(m) == before && evn_model_adapters(m, &paths) == 0);
+	assert_true(key_of(m) == before && evn_model_adapters(m, &paths) == 0);
 	for (int i = 0; i < EVN_MAX_ADAPTERS; i++)
 		assert_int_equal(evn_model_apply_adapter(m, adapter, 1, &err), EVN_OK);
-	const uint64_t full = evn_model_fingerprint(m);
+	const uint64_t full = key_of(m);
 	assert_int_equal(evn_model_apply_adapter(m, adapter, 1, &err), EVN_ERR_LIMIT);
-	assert_true(evn_model_fingerprint(m) == full);
+	assert_true(key_of(m) == full);
 	evn_model_close(m);
 }
 
@@ -200,6 +230,7 @@ static int remove_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(an_adapter_changes_the_key),
+									   cmocka_unit_test(its_weights_are_part_of_the_key),
 									   cmocka_unit_test(what_does_not_fit_changes_nothing),
 									   cmocka_unit_test(an_adapter_for_the_embedding_is_looked_up),
 									   cmocka_unit_test(what_no_matrix_takes_is_refused_by_what_it_is),

@@ -7,8 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#define SEED_MASK (((uint64_t)1 << 53) - 1)
-
 /* ---- the workshop ---------------------------------------------------------------------------------------------- */
 
 evn_status workshop_start(workshop *w, evn_error *err)
@@ -110,7 +108,7 @@ evn_status job_submit(job_part *p, const evn_answer_options *answer, evn_request
 }
 
 /* Pieces with the same text have different answers. */
-int64_t job_seed(const job *j) { return (int64_t)(((uint64_t)j->shop->seed + j->piece) & SEED_MASK); }
+int64_t job_seed(const job *j) { return seed_of_text(j->shop->seed, j->piece); }
 
 static evn_status submit_answer(job *j, evn_error *err)
 {

@@ -1,7 +1,8 @@
-/* saved.c - conversations in files. The checksum is over the rest of the object, written compactly with sorted keys.
- */
+/* saved.c - conversations in files: FILE has the messages, FILE.keys the keys and values. The checksum is over the
+ * rest of the object, written compactly with sorted keys. */
 #include "cli/chat/conversation.h"
 #include "base/base.h"
+#include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/text.h"
 #include "evener/inspect.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FORMAT "evener conversation 1"
 #define MAX_BYTES (256u << 20)
@@ -39,6 +41,22 @@ static evn_status write_object(const json_t *object, const char *path, evn_error
 	return status;
 }
 
+static char *keys_path(const char *path) { return evn_format("%s.keys", path); }
+
+/* Without ids, or if the cache has forgotten them all, there is no such file. */
+static evn_status save_keys(const conversation *c, const char *path, evn_error *err)
+{
+	size_t n = 0;
+	char *keys = keys_path(path);
+	evn_status status = keys ? EVN_OK : evn_fail_memory(err, "the conversation", 0);
+	if (status == EVN_OK)
+		status = evn_scheduler_save(c->loaded->scheduler, c->ids, c->n_ids, keys, &n, err);
+	if (status == EVN_OK && n == 0)
+		remove(keys);
+	free(keys);
+	return status;
+}
+
 evn_status conversation_save(const conversation *c, const char *path, evn_error *err)
 {
 	uint64_t model;
@@ -55,7 +73,7 @@ evn_status conversation_save(const conversation *c, const char *path, evn_error 
 	if (status == EVN_OK)
 		status = write_object(object, path, err);
 	json_decref(object);
-	return status;
+	return status == EVN_OK ? save_keys(c, path, err) : status;
 }
 
 /* Removes the checksum from the object and compares it with that of the rest. */
@@ -106,6 +124,17 @@ static evn_status read_object(json_t **out, const char *path, evn_error *err)
 				: evn_fail(err, EVN_ERR_FORMAT, "%s: line %d: not JSON: %s", path, trouble.line, trouble.text);
 }
 
+/* The keys and values save time only, so the conversation goes on without them. */
+static void load_keys(conversation *c, const char *path)
+{
+	evn_error why = {0};
+	size_t n;
+	char *keys = keys_path(path);
+	if (keys && access(keys, F_OK) == 0 && evn_scheduler_load(c->loaded->scheduler, keys, &n, &why) != EVN_OK)
+		console_note("%s; the next turn computes them again", why.text);
+	free(keys);
+}
+
 evn_status conversation_load(conversation *c, const char *path, bool *same_model, evn_error *err)
 {
 	uint64_t model;
@@ -115,14 +144,15 @@ evn_status conversation_load(conversation *c, const char *path, bool *same_model
 		status = read_object(&object, path, err);
 	if (status == EVN_OK)
 		status = check_object(object, path, err);
-	if (status == EVN_OK)
-		status = conversation_reset(c, err);
 	if (status == EVN_OK) {
+		conversation_reset(c);
 		json_t *own = hexadecimal(model);
 		*same_model = json_equal(own, json_object_get(object, "model"));
 		json_decref(own);
 		json_decref(c->messages);
 		c->messages = json_incref(json_object_get(object, "messages"));
+		c->n_ids = 0;
+		load_keys(c, path);
 	}
 	json_decref(object);
 	return status;

@@ -2,9 +2,9 @@
 #include "cli/chat/slash.h"
 #include "base/base.h"
 #include "cli/show/console.h"
+#include "cli/show/ranks.h"
 #include "cli/show/text.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +46,9 @@ static evn_status run_system(slash_state *s, const char *argument, evn_error *er
 static evn_status run_reset(slash_state *s, const char *argument, evn_error *err)
 {
 	(void)argument;
-	return conversation_reset(s->conversation, err);
+	(void)err;
+	conversation_reset(s->conversation);
+	return EVN_OK;
 }
 
 static evn_status run_save(slash_state *s, const char *argument, evn_error *err)
@@ -63,35 +65,30 @@ static evn_status run_load(slash_state *s, const char *argument, evn_error *err)
 	return status;
 }
 
-static double per_second(size_t n, double seconds) { return n > 0 && seconds > 0 ? (double)n / seconds : 0; }
-
 static evn_status run_stats(slash_state *s, const char *argument, evn_error *err)
 {
 	(void)argument;
 	(void)err;
 	const conversation *c = s->conversation;
-	const turn *t = s->last;
+	const generated *g = s->last;
 	fprintf(stderr, "context: %zu of %u tokens, %zu messages\n", c->n_ids, evn_engine_context(c->loaded->engine),
 			json_array_size(c->messages));
-	if (!t->finish)
+	if (!g->finish)
 		return EVN_OK;
-	fprintf(stderr, "prompt: %zu tokens, %zu of them computed before, %.1f tokens/s\n", t->n_prompt, t->n_cached,
-			per_second(t->n_prompt - t->n_cached, t->prompt_s));
-	fprintf(stderr, "answer: %zu tokens (%s), first after %.2f s, then %.1f tokens/s\n", t->n_tokens, t->finish,
-			t->first_token_s, per_second(t->n_tokens, t->decode_s));
-	const evn_plan_info *p = evn_engine_plan(c->loaded->engine);
-	for (size_t i = 0; i < p->n_ranks; i++) {
-		evn_rank_stats r = evn_session_rank_stats(c->loaded->session, i);
-		fprintf(stderr, "%s: share %.1f %%, busy %.2f s, waited %.2f s, %.1f GB/s\n", p->ranks[i].device,
-				100 * p->ranks[i].share_decode, r.busy_s, r.wait_s, r.gbs);
-	}
+	fprintf(stderr, "prompt: %u tokens, %u of them computed before, %.1f tokens/s\n", g->result.n_prompt,
+			g->result.n_cached, generated_prompt_rate(g));
+	fprintf(stderr, "answer: %zu tokens (%s), first after %.2f s", g->n_ids, g->finish, generated_first_s(g));
+	if (g->n_ids > 1)
+		fprintf(stderr, ", then %.1f tokens/s", generated_decode_rate(g));
+	fputc('\n', stderr);
+	ranks_print(stderr, evn_engine_plan(c->loaded->engine), evn_scheduler_get_stats(c->loaded->scheduler).ranks);
 	return EVN_OK;
 }
 
 static evn_status run_regen(slash_state *s, const char *argument, evn_error *err)
 {
 	(void)argument;
-	turn_clear(s->last);
+	generated_free(s->last);
 	evn_status status = conversation_again(s->conversation, s->last, err);
 	s->answered = status == EVN_OK;
 	return status;

@@ -6,9 +6,9 @@
 
 typedef struct {
 	conversation *conversation;
-	turn *last;    /* of the last answer */
-	bool exit;     /* /exit was given */
-	bool answered; /* *last is a new answer */
+	generated *last; /* of the last answer */
+	bool exit;       /* /exit was given */
+	bool answered;   /* *last is a new answer */
 } slash_state;
 
 /* Runs a line that begins with a slash. What it says goes to stderr. */

@@ -7,6 +7,7 @@
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
+#include "cli/show/ranks.h"
 #include "evener/inspect.h"
 
 #include <math.h>
@@ -156,45 +157,32 @@ static evn_status compute(batch *b, evn_error *err)
 
 /* ---- what was done --------------------------------------------------------------------------------------------- */
 
-static double per_second(uint64_t n, double seconds) { return n > 0 && seconds > 0 ? (double)n / seconds : NAN; }
-
-static size_t n_ranks(const batch *b) { return b->engine ? evn_engine_plan(b->engine)->n_ranks : 0; }
-
 static void note_stats(const batch *b)
 {
 	const evn_scheduler_stats *s = &b->stats;
 	size_t n = b->input.n - b->n_resumed;
 	char pace[64] = "";
 	if (s->tokens > 0)
-		snprintf(pace, sizeof pace, ", %.1f tokens/s in answers", per_second(s->tokens, b->seconds));
+		snprintf(pace, sizeof pace, ", %.1f tokens/s in answers", per_second((double)s->tokens, b->seconds));
 	if (b->engine)
 		console_note("%zu piece%s in %.1f s%s; prompts %llu tokens, %llu more from the cache; %.1f rows a step", n,
 					 n == 1 ? "" : "s", b->seconds, pace, (unsigned long long)s->prompt_tokens,
 					 (unsigned long long)s->cached_tokens, s->steps ? (double)s->rows / (double)s->steps : 0);
-	for (size_t i = 0; i < n_ranks(b); i++) {
-		const evn_plan_rank *r = &evn_engine_plan(b->engine)->ranks[i];
-		console_note("%s: share %.1f %%, busy %.2f s, waited %.2f s, %.1f GB/s", r->device, 100 * r->share_decode,
-					 s->ranks[i].busy_s, s->ranks[i].wait_s, s->ranks[i].gbs);
-	}
+	if (b->engine)
+		ranks_note(evn_engine_plan(b->engine), s->ranks);
 }
 
 static evn_status print_summary(const batch *b, bool finished, evn_error *err)
 {
 	const evn_scheduler_stats *s = &b->stats;
-	json_t *ranks = json_array();
-	for (size_t i = 0; i < n_ranks(b); i++) {
-		const evn_plan_rank *r = &evn_engine_plan(b->engine)->ranks[i];
-		json_push(&ranks, json_pack("{s:o, s:o, s:o, s:o, s:o}", "device", json_text(r->device), "share",
-									json_number(r->share_decode), "busy_s", json_number(s->ranks[i].busy_s), "wait_s",
-									json_number(s->ranks[i].wait_s), "gbs", json_number(s->ranks[i].gbs)));
-	}
+	json_t *ranks = b->engine ? ranks_json(evn_engine_plan(b->engine), s->ranks) : json_array();
 	return json_print(json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "finish",
 								finished ? "done" : "interrupted", "output", json_text(b->settings->output_path),
 								"pieces", (json_int_t)b->input.n, "resumed", (json_int_t)b->n_resumed, "done",
 								(json_int_t)journal_count(b->journal), "failed", (json_int_t)b->failures.n_failed,
 								"prompt_tokens", (json_int_t)s->prompt_tokens, "cached_tokens",
 								(json_int_t)s->cached_tokens, "tokens", (json_int_t)s->tokens, "tok_s",
-								json_number(per_second(s->tokens, b->seconds)), "rows_per_step",
+								json_number(per_second((double)s->tokens, b->seconds)), "rows_per_step",
 								json_number(s->steps ? (double)s->rows / (double)s->steps : (double)NAN), "seconds",
 								json_number(b->seconds), "ranks", ranks),
 					  err);

@@ -22,7 +22,7 @@ typedef struct {
 	editor *editor;
 	loaded loaded;
 	conversation conversation;
-	turn last;
+	generated last;
 } chat;
 
 /* A message that is read. */
@@ -79,14 +79,15 @@ static line_result read_message(chat *c, message *m, evn_error *err)
 	return got;
 }
 
-static evn_status print_json(const turn *t, evn_error *err)
+static evn_status print_json(const generated *g, evn_error *err)
 {
+	const evn_request_result *r = &g->result;
 	return json_print(json_pack("{s:o, s:o, s:s, s:{s:i, s:i, s:i, s:o, s:o, s:o}}", "text",
-								json_bytes(t->content, t->n_content), "reasoning",
-								json_bytes(t->reasoning, t->n_reasoning), "finish", t->finish, "stats",
-								"prompt_tokens", (int)t->n_prompt, "cached_tokens", (int)t->n_cached, "tokens",
-								(int)t->n_tokens, "prompt_s", json_number(t->prompt_s), "first_token_s",
-								json_number(t->first_token_s), "decode_s", json_number(t->decode_s)),
+								json_bytes(g->content, g->n_content), "reasoning",
+								json_bytes(g->reasoning, g->n_reasoning), "finish", g->finish, "stats",
+								"prompt_tokens", (int)r->n_prompt, "cached_tokens", (int)r->n_cached, "tokens",
+								(int)g->n_ids, "prompt_s", json_number(r->prompt_s), "first_token_s",
+								json_number(generated_first_s(g)), "decode_s", json_number(r->decode_s)),
 					  err);
 }
 
@@ -114,7 +115,7 @@ static evn_status handle(chat *c, message *m, bool *ends, evn_error *err)
 		return status == EVN_OK && s.answered ? finish_answer(c, err) : status;
 	}
 	size_t skipped = *m->text == '/';
-	turn_clear(&c->last);
+	generated_free(&c->last);
 	evn_status status = conversation_ask(&c->conversation, m->text + skipped, m->n - skipped, &c->last, err);
 	return status == EVN_OK ? finish_answer(c, err) : status;
 }
@@ -188,7 +189,7 @@ evn_status cmd_chat(const invocation *in, evn_error *err)
 	evn_status status = start(&c, err);
 	if (status == EVN_OK)
 		status = talk_with_user(&c, err);
-	turn_clear(&c.last);
+	generated_free(&c.last);
 	editor_close(c.editor);
 	conversation_close(&c.conversation);
 	loaded_close(&c.loaded);

@@ -20,8 +20,12 @@ static evn_status compute_logits(const loaded *l, const int32_t *ids, size_t n, 
 	float *logits = vocab && n <= SIZE_MAX / sizeof *logits / vocab ? malloc(n * vocab * sizeof *logits) : NULL;
 	if (!logits)
 		return evn_fail_memory(err, "the logits", 0);
-	status = evn_session_eval(l->session, ids, n, logits, err);
+	evn_session *session = NULL;
+	status = evn_session_create(&session, l->engine, err);
+	if (status == EVN_OK)
+		status = evn_session_eval(session, ids, n, logits, err);
 	console_progress_end();
+	evn_session_free(session);
 	if (status == EVN_OK)
 		*out = logits;
 	else

@@ -21,7 +21,7 @@ static evn_status open_engine(loaded *l, const settings *s, evn_error *err)
 	evn_options o = settings_engine_options(s);
 	evn_status status = evn_engine_open(&l->engine, l->model, &o, err);
 	if (status == EVN_OK)
-		status = evn_session_create(&l->session, l->engine, err);
+		status = evn_scheduler_create(&l->scheduler, l->engine, NULL, err);
 	console_progress_end();
 	l->load_s = evn_now_s() - l->began_s;
 	return status;
@@ -88,7 +88,7 @@ evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *ou
 
 void loaded_close(loaded *l)
 {
-	evn_session_free(l->session);
+	evn_scheduler_free(l->scheduler);
 	evn_engine_close(l->engine);
 	evn_model_close(l->model);
 	*l = (loaded){0};

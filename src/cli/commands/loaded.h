@@ -1,15 +1,16 @@
-/* loaded.h - a model on its devices with one session, for commands that compute. */
+/* loaded.h - a model on its devices, for commands that compute. */
 #ifndef EVN_CLI_LOADED_H
 #define EVN_CLI_LOADED_H
 
 #include "cli/chat/talk.h"
 #include "cli/config/settings.h"
+#include "evener/requests.h"
 
 typedef struct {
 	evn_model *model;
 	evn_model_info info;
 	evn_engine *engine;
-	evn_session *session;
+	evn_scheduler *scheduler;
 	double began_s, load_s; /* opening it; without the time that the prompt took to come */
 } loaded;
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEED_MASK (((uint64_t)1 << 53) - 1) /* what a JSON number holds */
+
 evn_status settings_init(settings *s, evn_error *err)
 {
 	*s = (settings){0};
@@ -195,19 +197,16 @@ evn_sample_options settings_sample_options(const settings *s)
 	};
 }
 
-evn_status settings_create_sampler(const settings *s, uint32_t vocab, evn_sampler **out, evn_error *err)
+evn_status settings_biases(const settings *s, evn_logit_bias **out, evn_error *err)
 {
-	const evn_sample_options o = settings_sample_options(s);
-	evn_status status = evn_sampler_create(out, &o, vocab, err);
-	for (size_t i = 0; i < s->logit_bias.n && status == EVN_OK; i++) {
-		evn_logit_bias bias;
-		status = parse_bias(s->logit_bias.items[i], &bias, err);
-		if (status == EVN_OK)
-			status = evn_sampler_bias(*out, bias, err);
-	}
-	if (status != EVN_OK) {
-		evn_sampler_free(*out);
-		*out = NULL;
-	}
+	evn_logit_bias *list = *out = calloc(s->logit_bias.n + 1, sizeof *list);
+	evn_status status = list ? EVN_OK : evn_fail_memory(err, "biases", 0);
+	for (size_t i = 0; i < s->logit_bias.n && status == EVN_OK; i++)
+		status = parse_bias(s->logit_bias.items[i], &list[i], err);
 	return status;
+}
+
+int64_t seed_of_text(int64_t seed, uint64_t number)
+{
+	return seed < 0 ? seed : (int64_t)(((uint64_t)seed + number) & SEED_MASK);
 }

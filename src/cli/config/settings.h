@@ -72,7 +72,10 @@ void settings_free(settings *s);
 /* The options for the library. They borrow from s. Progress goes to the console. */
 evn_options settings_engine_options(const settings *s);
 evn_sample_options settings_sample_options(const settings *s);
-evn_status settings_create_sampler(const settings *s, uint32_t vocab, evn_sampler **out, evn_error *err); /* with biases */
+/* The s->logit_bias.n biases, malloc'd. */
+evn_status settings_biases(const settings *s, evn_logit_bias **out, evn_error *err);
+/* The seed of the text with this number, so that texts with the same settings differ. -1 stays: another each time. */
+int64_t seed_of_text(int64_t seed, uint64_t number);
 /* Opens the model: reads it, or makes it as described. */
 evn_status settings_open_model(const settings *s, evn_model **out, evn_error *err);
 
