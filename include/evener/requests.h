@@ -111,9 +111,9 @@ typedef struct {
 EVN_API evn_scheduler_stats evn_scheduler_get_stats(evn_scheduler *s);
 
 /* ---- keys and values in a file ------------------------------------------------------------------------------ */
-/* Writes the keys and values of the first ids that the scheduler still knows, so that another process need not compute
- * them. *n_saved: how many of the n ids. The file replaces an older one when it is complete. It holds for this model
- * and this format of the cache, on any devices. */
+/* Writes the keys and values of the first ids that the scheduler still knows, so that another process need not
+ * compute them. *n_saved: how many of the n ids. The file replaces an older one when it is complete. It holds for
+ * this model and this format of the cache, on any devices. */
 EVN_API evn_status evn_scheduler_save(evn_scheduler *s, const int32_t *ids, size_t n, const char *path,
 									  size_t *n_saved, evn_error *err);
 /* Makes them known to this scheduler: a request that begins with these ids need not compute them. EVN_ERR_UNSUPPORTED
