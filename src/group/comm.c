@@ -97,10 +97,11 @@ evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t stream)
 	return evn_store_next(&c->partials, c, rank, stream)->of[rank];
 }
 
-/* With flags, messages overlap because the host takes no part. */
+/* With flags, messages overlap because the host takes no part; with staging, because they travel while the device
+ * computes. */
 bool evn_comm_overlaps(const evn_comm *c, uint64_t n_floats)
 {
-	return c->small->method->in_host_memory && !c->packing && n_floats > EVN_SHORT_FLOATS &&
+	return (c->partials.stages || (c->small->method->in_host_memory && !c->packing)) && n_floats > EVN_SHORT_FLOATS &&
 		   n_floats <= c->max_floats / 2;
 }
 
@@ -136,9 +137,10 @@ evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s,
 evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
-	evn_status s = EVN_OK;
+	const bool staged = !evn_device_unified_memory(evn_queue_device(m->queue)) && g->n_rows && g->n_columns;
 	evn_wait_begins(m);
-	for (uint32_t t = 0; t < g->n_rows && g->n_columns && s == EVN_OK; t++)
+	evn_status s = staged ? evn_stage_gather(m, g, err) : EVN_OK;
+	for (uint32_t t = 0; t < g->n_rows && g->n_columns && !staged && s == EVN_OK; t++)
 		s = evn_read(m->queue, g->from, (uint64_t)t * g->from_stride * sizeof(float),
 					 g->to + (uint64_t)t * g->to_stride + g->column, g->n_columns * sizeof(float), err);
 	evn_wait_ends(m);
@@ -149,8 +151,11 @@ evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const flo
 							  evn_error *err)
 {
 	evn_member *m = &c->members[rank];
+	const uint64_t bytes = n_floats * sizeof(float);
 	evn_wait_begins(m);
-	evn_status s = evn_write(m->queue, to, 0, from, n_floats * sizeof(float), err);
+	evn_status s = evn_device_unified_memory(evn_queue_device(m->queue))
+					   ? evn_write(m->queue, to, 0, from, bytes, err)
+					   : evn_write_later(m->queue, to, 0, from, bytes, NULL, err);
 	evn_wait_ends(m);
 	return s == EVN_OK ? evn_comm_check(c, err) : s;
 }
@@ -296,6 +301,8 @@ static evn_status finish_all(evn_comm *c, uint64_t ms, evn_error *err)
 		const uint64_t now = evn_now_ns();
 		const uint64_t left_ms = now < until ? (until - now) / 1000000 : 0;
 		EVN_TRY(evn_queue_finish_within(c->members[i].queue, left_ms > LEAST_MS ? left_ms : LEAST_MS, err));
+		if (c->members[i].transfers)
+			EVN_TRY(evn_queue_finish_within(c->members[i].transfers, LEAST_MS, err));
 	}
 	return EVN_OK;
 }
@@ -307,6 +314,8 @@ static evn_status reset(evn_comm *c, uint64_t ms, evn_error *err)
 		if (c->reducers[i].own && c->reducers[i].method->reset)
 			c->reducers[i].method->reset(c->reducers[i].own, c);
 	EVN_TRY(finish_all(c, ms, err));
+	evn_stages_reset(&c->partials, c);
+	evn_stages_reset(&c->packed, c);
 	for (uint32_t i = 0; i < c->n_ranks; i++) {
 		free_exchanges(&c->members[i]);
 		memset(c->members[i].index, 0, sizeof c->members[i].index);
@@ -337,8 +346,11 @@ bool evn_comm_free(evn_comm *c)
 			c->reducers[i].method->free(c->reducers[i].own, c);
 	evn_store_free(&c->packed, c);
 	evn_store_free(&c->partials, c);
-	for (uint32_t i = 0; i < c->n_ranks; i++)
+	for (uint32_t i = 0; i < c->n_ranks; i++) {
+		evn_pinned_free(&c->members[i].output, c->members[i].queue);
+		evn_queue_free(c->members[i].transfers);
 		free(c->members[i].exchanges);
+	}
 	free(c->members);
 	evn_barrier_destroy(&c->barrier);
 	free(c);

@@ -5,7 +5,7 @@
  * order, so one plan gives the same bits in every run and with every method:
  * - host: each thread waits for its device and maps its message. After a barrier, each thread copies the others'
  *   messages to its device, and a kernel adds. This works between any drivers. Devices that see each other's memory
- *   need no copies.
+ *   need no copies. Messages of devices that have their own memory travel through staging buffers, by a second queue.
  * - events: the ranks share a context. Each queue waits for the others' events, and a kernel reads all partial sums.
  *   The host only enqueues.
  * - flags: the devices work in the host's memory. A kernel counts and spins (flags.c). Used for short messages, and
@@ -41,7 +41,8 @@ typedef struct {
 /* EVENTS without a shared context is EVN_ERR_USAGE. FLAGS with a device that has its own memory is
  * EVN_ERR_UNSUPPORTED. */
 evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_error *err);
-/* The most bytes that a rank holds for each rank, itself included: two messages, and the same two packed. */
+/* The most bytes that a rank holds for each rank, itself included: two messages and two of half the length, and the same
+ * packed. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats);
 /* False if a device did not finish, now or in an earlier reset. Then nothing is freed, and the caller must also keep
  * the queue and the buffers of that device. */
@@ -102,7 +103,8 @@ typedef struct {
 	uint32_t from_stride, to_stride, n_rows, column, n_columns;
 } evn_gather;
 evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_error *err);
-/* Writes the n_floats at `from`, one host array for all ranks, to the beginning of every rank's `to`. */
+/* Writes the n_floats at `from`, one host array for all ranks, to the beginning of every rank's `to`. `from` must stay
+ * valid until the end of the step. */
 evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const float *from, uint64_t n_floats,
 							  evn_error *err);
 

@@ -17,20 +17,6 @@ static evn_status create(void **own, evn_comm *c, evn_error *err)
 	return *own ? EVN_OK : evn_fail_memory(err, "events", c->n_ranks * sizeof(arrival_events));
 }
 
-/* Copies the others' messages to the buffer that this rank's kernel reads. */
-static evn_status copy_messages(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
-{
-	const evn_store *st = evn_store_of(c, s);
-	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
-	evn_member *m = &c->members[rank];
-	const uint32_t index = m->index[s->stream];
-	for (uint32_t i = 0; i < c->n_ranks; i++)
-		if (i != rank && s->ranks >> i & 1)
-			EVN_TRY(evn_copy(m->queue, evn_store_at(st, rank, s->stream, index)->of[i], 0,
-							 evn_store_at(st, i, s->stream, index)->of[i], 0, bytes, err));
-	return EVN_OK;
-}
-
 /* Every rank waits for every other rank, also for those without a partial sum. This protects the buffers: a rank
  * writes to the buffer that the others read now only after its next all-reduce, in which it waits until they have
  * read it. */
@@ -52,13 +38,27 @@ static evn_status wait_for_ranks(arrival_events *arrivals, evn_comm *c, uint32_t
 	return evn_queue_wait(m->queue, others, n, &exchange->resumed, err);
 }
 
+static evn_status begin(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	(void)own;
+	EVN_TRY(evn_pack(c, rank, s, err));
+	return evn_store_of(c, s)->stages ? evn_stage_send(c, rank, s, err) : EVN_OK;
+}
+
+/* The barrier makes sure that the others' events exist. */
+static evn_status wait_staged(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	EVN_TRY(evn_comm_barrier(c, rank, err));
+	EVN_TRY(evn_stage_enqueue_sent(c, rank, s, err));
+	return evn_stage_receive(c, rank, s, err);
+}
+
 static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
-	EVN_TRY(evn_pack(c, rank, s, err));
-	if (c->n_ranks > 1)
+	if (evn_store_of(c, s)->stages)
+		EVN_TRY(wait_staged(c, rank, s, err));
+	else if (c->n_ranks > 1)
 		EVN_TRY(wait_for_ranks(own, c, rank, err));
-	if (evn_store_of(c, s)->copies)
-		EVN_TRY(copy_messages(c, rank, s, err));
 	return evn_enqueue_sum(c, rank, s, err);
 }
 
@@ -75,5 +75,10 @@ static void free_own(void *own, evn_comm *c)
 	free(own);
 }
 
-const evn_reduce_method evn_reduce_by_events = {
-	.reduce = EVN_REDUCE_EVENTS, .name = "events", .create = create, .end = end, .reset = reset, .free = free_own};
+const evn_reduce_method evn_reduce_by_events = {.reduce = EVN_REDUCE_EVENTS,
+												.name = "events",
+												.create = create,
+												.begin = begin,
+												.end = end,
+												.reset = reset,
+												.free = free_own};

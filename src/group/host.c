@@ -1,6 +1,6 @@
 /* host.c - the reduction method "host". The host waits for every rank and copies each rank the others' messages; then
- * the devices add. It works between any drivers. Messages in a device's own memory are read through a mapping. Ranks
- * that see each other's memory need no copy. */
+ * the devices add. It works between any drivers. Ranks that see each other's memory need no copy. Messages of drivers
+ * that work in the host's memory are read through a mapping, others through staging buffers. */
 #include <stdlib.h>
 
 #include "group/method.h"
@@ -53,6 +53,21 @@ static evn_status wait_for_ranks(evn_comm *c, uint32_t rank, evn_error *err)
 	return status;
 }
 
+static evn_status begin(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	(void)own;
+	EVN_TRY(evn_pack(c, rank, s, err));
+	return evn_store_of(c, s)->stages ? evn_stage_send(c, rank, s, err) : EVN_OK;
+}
+
+static evn_status end_staged(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+{
+	EVN_TRY(evn_stage_wait_sent(c, rank, s, err));
+	EVN_TRY(evn_comm_barrier(c, rank, err));
+	EVN_TRY(evn_stage_receive(c, rank, s, err));
+	return evn_enqueue_sum(c, rank, s, err);
+}
+
 static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
 {
 	mapping *mappings = own;
@@ -60,13 +75,14 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 	const evn_store *st = evn_store_of(c, s);
 	const uint64_t bytes = evn_message_bytes(st->format, (uint64_t)s->n_rows * s->stride);
 	const uint32_t index = m->index[s->stream];
-	EVN_TRY(evn_pack(c, rank, s, err));
+	if (st->stages)
+		return end_staged(c, rank, s, err);
 	EVN_TRY(finish_message(&mappings[rank], c, rank, s, bytes, err));
 	EVN_TRY(wait_for_ranks(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks && st->copies; i++)
 		if (i != rank && s->ranks >> i & 1)
-			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->stream)->of[i],
-									mappings[i].mapped[index], bytes, err));
+			EVN_TRY(evn_write_later(m->queue, evn_store_next(st, c, rank, s->stream)->of[i], 0,
+									mappings[i].mapped[index], bytes, NULL, err));
 	unmap_message(&mappings[rank], m->queue, index ^ 1);
 	return evn_enqueue_sum(c, rank, s, err);
 }
@@ -85,5 +101,10 @@ static void free_own(void *own, evn_comm *c)
 	free(own);
 }
 
-const evn_reduce_method evn_reduce_by_host = {
-	.reduce = EVN_REDUCE_HOST, .name = "host", .create = create, .end = end, .reset = reset, .free = free_own};
+const evn_reduce_method evn_reduce_by_host = {.reduce = EVN_REDUCE_HOST,
+											  .name = "host",
+											  .create = create,
+											  .begin = begin,
+											  .end = end,
+											  .reset = reset,
+											  .free = free_own};

@@ -26,12 +26,13 @@ static uint64_t bytes_apart(const evn_message_format *f, uint64_t n_floats)
 	return evn_round_up(evn_message_bytes(f, n_floats), EVN_PART_ALIGN);
 }
 
-/* The most is needed between contexts: copies of all messages. The second stream of flags is two more messages of the
- * rank itself. */
+/* The most is needed with staging: copies of all messages, and those of the second stream, which are half as long.
+ * The second stream of flags is two more messages of the rank itself. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats)
 {
 	uint64_t packed = messages == EVN_MESSAGES_F32 ? 0 : bytes_apart(&formats[messages], max_floats);
-	return EVN_BUFFERS * (bytes_apart(&formats[EVN_MESSAGES_F32], max_floats) + packed);
+	uint64_t plain = bytes_apart(&formats[EVN_MESSAGES_F32], max_floats);
+	return EVN_BUFFERS * (plain + packed + evn_round_up((plain + packed) / 2, EVN_PART_ALIGN));
 }
 
 /* ---- buffers --------------------------------------------------------------------------------------------------- */
@@ -43,7 +44,7 @@ static evn_device *device_of(const evn_comm *c, uint32_t rank) { return evn_queu
 static evn_status create_messages(evn_messages *m, evn_comm *c, uint32_t rank, uint64_t apart, evn_error *err)
 {
 	evn_queue *q = c->members[rank].queue;
-	EVN_TRY(evn_buf_create(&m->all, evn_queue_device(q), c->n_ranks * apart, EVN_BUF_HOST_VISIBLE, "messages", err));
+	EVN_TRY(evn_buf_create(&m->all, evn_queue_device(q), c->n_ranks * apart, EVN_BUF_DEVICE, "messages", err));
 	for (uint32_t i = 0; i < c->n_ranks; i++)
 		EVN_TRY(evn_buf_part(&m->of[i], m->all, i * apart, apart, "messages", err));
 	EVN_TRY(evn_fill_zero(q, m->all, err));
@@ -84,7 +85,7 @@ static evn_status create_buffers(evn_store *st, evn_comm *c, evn_error *err)
 	}
 	for (uint32_t rank = 0; rank < (st->copies ? c->n_ranks : 1); rank++)
 		for (uint32_t i = 0; i < st->n_messages; i++)
-			EVN_TRY(create_messages(messages_of(st, rank, i), c, rank, st->apart, err));
+			EVN_TRY(create_messages(messages_of(st, rank, i), c, rank, evn_store_apart(st, i / EVN_BUFFERS), err));
 	for (uint32_t rank = 1; rank < c->n_ranks && !st->copies; rank++)
 		for (uint32_t i = 0; i < st->n_messages; i++)
 			*messages_of(st, rank, i) = *messages_of(st, 0, i);
@@ -94,12 +95,15 @@ static evn_status create_buffers(evn_store *st, evn_comm *c, evn_error *err)
 evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format *f, bool in_host_memory,
 							evn_error *err)
 {
+	bool staged = false;
+	for (uint32_t i = 0; i < c->n_ranks && c->n_ranks > 1 && !in_host_memory; i++)
+		staged |= !evn_device_unified_memory(device_of(c, i));
 	*st = (evn_store){.format = f,
 					  .apart = bytes_apart(f, c->max_floats),
-					  .n_messages = in_host_memory ? EVN_STREAMS * EVN_BUFFERS : EVN_BUFFERS,
-					  .copies = !in_host_memory && !evn_one_context(c)};
-	for (uint32_t i = 0; i < c->n_ranks && c->n_ranks > 1 && !in_host_memory; i++)
-		st->copies |= !evn_device_unified_memory(device_of(c, i));
+					  .n_messages = in_host_memory || staged ? EVN_STREAMS * EVN_BUFFERS : EVN_BUFFERS,
+					  .copies = staged || (!in_host_memory && !evn_one_context(c))};
+	if (staged)
+		EVN_TRY(evn_stages_create(st, c, err));
 	const size_t n = (size_t)c->n_ranks * st->n_messages;
 	st->messages = calloc(n, sizeof *st->messages);
 	evn_buf **parts = calloc(n * c->n_ranks, sizeof *parts);
@@ -116,6 +120,7 @@ evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format
 
 void evn_store_free(evn_store *st, const evn_comm *c)
 {
+	evn_stages_free(st, c);
 	if (!st->messages)
 		return;
 	evn_buf **parts = st->messages[0].of;

@@ -26,14 +26,18 @@ typedef struct {
 	evn_buf **of; /* (n_ranks) parts of `all`. In memory that all devices see, only the rank's own part is set */
 } evn_messages;
 
+typedef struct evn_stage evn_stage;
+
 /* The messages of one format. Ranks of one context whose devices work in the host's memory share the buffers.
- * Otherwise every rank has its own buffers, and the others' messages are copied there. */
+ * Otherwise every rank has its own buffers, and the others' messages are copied there. If a device has its own
+ * memory, they travel through staging buffers. */
 typedef struct {
 	const evn_message_format *format;
 	uint64_t apart;
 	uint32_t n_messages; /* messages of a rank: EVN_BUFFERS for each stream */
 	bool copies;
 	evn_messages *messages; /* (n_ranks, n_messages) */
+	evn_stage *stages;      /* (n_ranks, n_messages); NULL: all devices work in the host's memory */
 	uint8_t *host;          /* memory that all devices see; NULL if the buffers have their own */
 } evn_store;
 
@@ -50,6 +54,8 @@ typedef struct {
 
 typedef struct {
 	evn_queue *queue;
+	evn_queue *transfers;              /* for messages that travel through staging buffers; otherwise NULL */
+	evn_pinned output;                 /* for rows that the host reads from a device with its own memory */
 	uint32_t index[EVN_STREAMS];       /* the next buffer of each stream */
 	evn_sum_kernels of_f32, of_packed; /* kernels for f32 messages and for packed messages */
 	evn_kernel *pack;                  /* built when it is first used */
@@ -128,6 +134,12 @@ static inline const evn_messages *evn_store_next(const evn_store *st, const evn_
 	return evn_store_at(st, rank, stream, c->members[rank].index[stream]);
 }
 
+/* With staging, messages of the second stream are at most half as long. */
+static inline uint64_t evn_store_apart(const evn_store *st, uint32_t stream)
+{
+	return st->stages && stream ? evn_round_up(st->apart / 2, EVN_PART_ALIGN) : st->apart;
+}
+
 /* True if the message is packed. */
 bool evn_packs(const evn_comm *c, const evn_sum *s);
 static inline evn_store *evn_store_of(evn_comm *c, const evn_sum *s)
@@ -136,6 +148,22 @@ static inline evn_store *evn_store_of(evn_comm *c, const evn_sum *s)
 }
 /* Packs rank's partial sum, if it has one and the message is packed. */
 evn_status evn_pack(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+
+/* ---- stage.c --------------------------------------------------------------------------------------------------- */
+
+evn_status evn_stages_create(evn_store *st, evn_comm *c, evn_error *err);
+void evn_stages_reset(evn_store *st, const evn_comm *c); /* queues are finished */
+void evn_stages_free(evn_store *st, const evn_comm *c);
+/* Enqueues the way of rank's message to the host, behind what its device computes now. */
+evn_status evn_stage_send(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+/* The host waits until rank's message has arrived there. */
+evn_status evn_stage_wait_sent(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+/* In one context: what rank receives waits until the others' messages have arrived there. */
+evn_status evn_stage_enqueue_sent(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+/* Enqueues the way of the others' messages to rank's device. What its queue computes next waits for them. */
+evn_status evn_stage_receive(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+/* Collects the rows on the host through pinned memory. */
+evn_status evn_stage_gather(evn_member *m, const evn_gather *g, evn_error *err);
 
 /* ---- sum.c ----------------------------------------------------------------------------------------------------- */
 

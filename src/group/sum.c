@@ -22,7 +22,7 @@ void evn_arg_sum(evn_args *a, evn_comm *c, uint32_t rank, const evn_sum *s)
 	const evn_store *st = evn_store_of(c, s);
 	evn_arg_buf(a, s->x);
 	evn_arg_buf(a, evn_store_next(st, c, rank, s->stream)->all);
-	evn_arg_u64x2(a, (uint64_t[]){st->apart, s->ranks});
+	evn_arg_u64x2(a, (uint64_t[]){evn_store_apart(st, s->stream), s->ranks});
 	evn_arg_f32(a, s->scale);
 }
 

@@ -17,7 +17,7 @@ static float trial_value(uint32_t rank, uint64_t i) { return (float)((rank + 1) 
 static evn_status make_values(evn_buf **out, evn_queue *q, uint32_t rank, uint64_t n_floats, evn_error *err)
 {
 	void *host;
-	EVN_TRY(evn_buf_create(out, evn_queue_device(q), n_floats * sizeof(float), EVN_BUF_HOST_VISIBLE, "trial", err));
+	EVN_TRY(evn_buf_create(out, evn_queue_device(q), n_floats * sizeof(float), EVN_BUF_DEVICE, "trial", err));
 	EVN_TRY(evn_map(q, *out, n_floats * sizeof(float), EVN_MAP_OVERWRITE, true, &host, err));
 	for (uint64_t i = 0; i < n_floats; i++)
 		((float *)host)[i] = trial_value(rank, i);
@@ -43,7 +43,7 @@ static evn_status open_trial(trial *t, const evn_comm *c, uint32_t rank, uint64_
 	evn_queue *q = c->members[rank].queue;
 	*t = (trial){.shift = shift};
 	evn_buf *x;
-	EVN_TRY(evn_buf_create(&x, evn_queue_device(q), n_floats * sizeof(float), EVN_BUF_HOST_VISIBLE, "trial", err));
+	EVN_TRY(evn_buf_create(&x, evn_queue_device(q), n_floats * sizeof(float), EVN_BUF_DEVICE, "trial", err));
 	t->sum = evn_sum_of(x, n_floats, UINT64_MAX >> (64 - c->n_ranks));
 	return make_values(&t->values, q, rank, n_floats + (uint64_t)shift * PER_STEP, err);
 }

@@ -102,7 +102,7 @@ static evn_status send_table(const evn_walker *w, evn_micro_batch *mb, evn_row_b
 	EVN_TRY(evn_row_buffers_reserve(w->workspace, bufs, n_words, err));
 	evn_row_table_fill(w->workspace->attention[0], &mb->rows, w->view->most_groups, bufs->words);
 	mb->rows.table = bufs->table;
-	return evn_write_later(w->workspace->q, bufs->table, bufs->words, n_words * sizeof *bufs->words, err);
+	return evn_write_later(w->workspace->q, bufs->table, 0, bufs->words, n_words * sizeof *bufs->words, NULL, err);
 }
 
 evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, evn_micro_batch *out, uint32_t *n,

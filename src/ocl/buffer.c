@@ -73,8 +73,8 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 		return count_held(s, *out, bytes);
 	}
 	/* On unified memory the host can map every buffer without a copy. */
-	bool host_visible = place == EVN_BUF_HOST_VISIBLE || d->info->unified_memory;
-	s = create_buffer(out, d, bytes, CL_MEM_READ_WRITE | (host_visible ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
+	const bool of_host = place == EVN_BUF_PINNED || d->info->unified_memory;
+	s = create_buffer(out, d, bytes, CL_MEM_READ_WRITE | (of_host ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
 	return count_held(s, *out, bytes);
 }
 
@@ -117,10 +117,39 @@ evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueWriteBuffer", NULL, code);
 }
 
-evn_status evn_write_later(evn_queue *q, evn_buf *b, const void *data, uint64_t bytes, evn_error *err)
+/* Wraps the event of a command that was enqueued with `code`. The command runs also if there is no memory for it. */
+static evn_status wrap_event(evn_event **out, cl_event cl, cl_int code, const evn_queue *q, const char *call,
+							 evn_error *err)
 {
-	cl_int code = clEnqueueWriteBuffer(q->cl, b->cl, CL_FALSE, 0, (size_t)bytes, data, 0, NULL, NULL);
-	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueWriteBuffer", NULL, code);
+	if (code != CL_SUCCESS)
+		return evn_cl_fail(err, q->device, call, NULL, code);
+	if (!out)
+		return EVN_OK;
+	*out = calloc(1, sizeof **out);
+	if (*out) {
+		(*out)->cl = cl;
+		return EVN_OK;
+	}
+	clReleaseEvent(cl);
+	return evn_fail_memory(err, "event", sizeof **out);
+}
+
+evn_status evn_write_later(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes,
+						   evn_event **done, evn_error *err)
+{
+	cl_event e = NULL;
+	cl_int code =
+		clEnqueueWriteBuffer(q->cl, b->cl, CL_FALSE, (size_t)offset, (size_t)bytes, data, 0, NULL, done ? &e : NULL);
+	return wrap_event(done, e, code, q, "clEnqueueWriteBuffer", err);
+}
+
+evn_status evn_read_later(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes,
+						  evn_event **done, evn_error *err)
+{
+	cl_event e = NULL;
+	cl_int code =
+		clEnqueueReadBuffer(q->cl, b->cl, CL_FALSE, (size_t)offset, (size_t)bytes, data, 0, NULL, done ? &e : NULL);
+	return wrap_event(done, e, code, q, "clEnqueueReadBuffer", err);
 }
 
 evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err)
@@ -164,4 +193,23 @@ evn_status evn_unmap(evn_queue *q, evn_buf *b, void *host, evn_error *err)
 {
 	cl_int code = clEnqueueUnmapMemObject(q->cl, b->cl, host, 0, NULL, NULL);
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueUnmapMemObject", NULL, code);
+}
+
+evn_status evn_pinned_create(evn_pinned *out, evn_queue *q, uint64_t bytes, const char *what, evn_error *err)
+{
+	void *host;
+	*out = (evn_pinned){.bytes = bytes};
+	EVN_TRY(evn_buf_create(&out->buf, q->device, bytes, EVN_BUF_PINNED, what, err));
+	evn_status s = evn_map(q, out->buf, bytes, EVN_MAP_UPDATE, true, &host, err);
+	if (s == EVN_OK)
+		out->host = host;
+	return s;
+}
+
+void evn_pinned_free(evn_pinned *p, evn_queue *q)
+{
+	if (p->host)
+		evn_unmap(q, p->buf, p->host, NULL);
+	evn_buf_free(p->buf);
+	*p = (evn_pinned){0};
 }

@@ -47,8 +47,8 @@ bool evn_devices_share_context(const evn_device *a, const evn_device *b);
 typedef struct evn_buf evn_buf;
 
 typedef enum {
-	EVN_BUF_DEVICE,       /* wherever the driver puts it */
-	EVN_BUF_HOST_VISIBLE, /* mapped without a copy on unified memory, pinned on other devices */
+	EVN_BUF_DEVICE, /* in the device's memory, which on unified memory is the host's */
+	EVN_BUF_PINNED, /* in the host's memory, where transfers are fast. Kernels must not use it */
 } evn_buf_place;
 
 /* The content is undefined. bytes > 0. More than the device's largest allocation is EVN_ERR_LIMIT. `what` names the
@@ -72,6 +72,8 @@ typedef struct evn_event evn_event; /* the completion of a command */
 typedef struct evn_kernel evn_kernel;
 
 evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err);
+/* Without times of its events, which cost some drivers microseconds for each command. */
+evn_status evn_queue_create_untimed(evn_queue **out, evn_device *d, evn_error *err);
 void evn_queue_free(evn_queue *q); /* waits for its commands */
 evn_device *evn_queue_device(const evn_queue *q);
 evn_status evn_queue_flush(evn_queue *q, evn_error *err);
@@ -83,8 +85,12 @@ evn_status evn_queue_finish_within(evn_queue *q, uint64_t ms, evn_error *err);
 /* Blocking copies between host memory and a buffer. */
 evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err);
 evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err);
-/* Not blocking: data must stay valid until the queue has run the command. */
-evn_status evn_write_later(evn_queue *q, evn_buf *b, const void *data, uint64_t bytes, evn_error *err);
+/* Not blocking: data must stay valid until the queue has run the command. done may be NULL; it completes with the
+ * command. */
+evn_status evn_write_later(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes,
+						   evn_event **done, evn_error *err);
+evn_status evn_read_later(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes,
+						  evn_event **done, evn_error *err);
 evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err); /* not blocking */
 /* Not blocking. Offsets and size are bytes. Both buffers belong to the queue's device. */
 evn_status evn_copy(evn_queue *q, evn_buf *to, uint64_t to_offset, const evn_buf *from, uint64_t from_offset,
@@ -96,6 +102,15 @@ typedef enum { EVN_MAP_READ, EVN_MAP_UPDATE, EVN_MAP_OVERWRITE } evn_map_mode;
 evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, bool blocking, void **host,
 				   evn_error *err);
 evn_status evn_unmap(evn_queue *q, evn_buf *b, void *host, evn_error *err);
+
+/* Host memory through which data travels to and from a device that has its own. It stays mapped. */
+typedef struct {
+	evn_buf *buf;
+	uint8_t *host;
+	uint64_t bytes;
+} evn_pinned;
+evn_status evn_pinned_create(evn_pinned *out, evn_queue *q, uint64_t bytes, const char *what, evn_error *err);
+void evn_pinned_free(evn_pinned *p, evn_queue *q); /* no transfer may be under way; *p may be empty */
 
 /* What a program is built from (source.c): a kernel file, which includes the files that it needs; the files for parts
  * that have several variants (kernels/variants.h); defines. Everything else has the default that the files define. If
@@ -175,6 +190,7 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
 bool evn_event_done(const evn_event *e); /* completed, or failed */
+evn_status evn_event_wait(evn_event *e, const evn_queue *q, evn_error *err); /* q: the event's queue, flushed */
 void evn_event_free(evn_event *e);
 
 /* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------ */

@@ -10,19 +10,29 @@
 
 #define MOST_ITEMS_WIDE ((size_t)4096)
 
-evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err)
+static evn_status create_queue(evn_queue **out, evn_device *d, cl_command_queue_properties how, evn_error *err)
 {
 	evn_queue *q = *out = calloc(1, sizeof *q);
 	if (!q)
 		return evn_fail_memory(err, "queue", sizeof *q);
 	cl_int code;
 	q->device = d;
-	q->cl = clCreateCommandQueue(d->context->cl, d->cl, CL_QUEUE_PROFILING_ENABLE, &code);
+	q->cl = clCreateCommandQueue(d->context->cl, d->cl, how, &code);
 	if (q->cl)
 		return EVN_OK;
 	free(q);
 	*out = NULL;
 	return evn_cl_fail(err, d, "clCreateCommandQueue", NULL, code);
+}
+
+evn_status evn_queue_create(evn_queue **out, evn_device *d, evn_error *err)
+{
+	return create_queue(out, d, CL_QUEUE_PROFILING_ENABLE, err);
+}
+
+evn_status evn_queue_create_untimed(evn_queue **out, evn_device *d, evn_error *err)
+{
+	return create_queue(out, d, 0, err);
 }
 
 void evn_queue_free(evn_queue *q)
@@ -260,6 +270,12 @@ bool evn_event_done(const evn_event *e)
 	cl_int state;
 	return clGetEventInfo(e->cl, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) != CL_SUCCESS ||
 		   state <= CL_COMPLETE;
+}
+
+evn_status evn_event_wait(evn_event *e, const evn_queue *q, evn_error *err)
+{
+	cl_int code = clWaitForEvents(1, &e->cl);
+	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clWaitForEvents", NULL, code);
 }
 
 void evn_event_free(evn_event *e)

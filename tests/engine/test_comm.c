@@ -2,7 +2,8 @@
  * which ranks arrive late by random times, and different ranks have a partial sum. Further: packed messages, with
  * the same bits on every rank and within the rounding of their format; two long messages in flight at once; a rank
  * that fails in the middle.
- *   test_comm [DEVICES [packed]]   several drivers: what works between any two, or only packed messages */
+ *   test_comm [DEVICES [packed|staged]]   several drivers: what works between any two, or only packed messages, or a
+ *                                         device with its own memory beside others of its driver */
 #include "engine/comm_ranks.h"
 
 #include <math.h>
@@ -198,13 +199,12 @@ static void check_stream(streams *l, uint32_t rank, uint32_t stream)
 	}
 }
 
-static void test_two_at_once(void **at)
+static void check_two_at_once(evn_reduce how)
 {
 	evn_error err = {0};
 	streams *l = calloc(1, sizeof *l);
-	(void)at;
 	assert_non_null(l);
-	open_ranks_for(&l->r, several_drivers ? several_drivers : "pocl/1+1", EVN_REDUCE_FLAGS, EVN_MESSAGES_F32,
+	open_ranks_for(&l->r, several_drivers ? several_drivers : "pocl/1+1", how, EVN_MESSAGES_F32,
 				   STREAMS * STREAM_FLOATS);
 	assert_true(evn_comm_overlaps(l->r.comm, STREAM_FLOATS));
 	assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS + 32)); /* there is no room for two messages */
@@ -221,10 +221,18 @@ static void test_two_at_once(void **at)
 			check_stream(l, k, stream);
 			evn_buf_free(l->x[stream][k]);
 		}
-	assert_true(evn_comm_fall_back(l->r.comm));
-	assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS)); /* the host would have to wait */
+	if (how == EVN_REDUCE_FLAGS) {
+		assert_true(evn_comm_fall_back(l->r.comm));
+		assert_false(evn_comm_overlaps(l->r.comm, STREAM_FLOATS)); /* the host would have to wait */
+	}
 	ranks_close(&l->r);
 	free(l);
+}
+
+static void test_two_at_once(void **at)
+{
+	(void)at;
+	check_two_at_once(EVN_REDUCE_FLAGS);
 }
 
 /* ---- packed messages: odd numbers of blocks of 32, others between them ----------------------------------------- */
@@ -459,6 +467,33 @@ static void test_events_need_one_platform(void **at)
 	ranks_close(&r);
 }
 
+/* ---- a device with its own memory ------------------------------------------------------------------------------ */
+
+static void test_staged(void **at)
+{
+	(void)at;
+	for (evn_reduce how = EVN_REDUCE_HOST; how <= EVN_REDUCE_EVENTS; how++) {
+		check_sums(several_drivers, 1, how);
+		check_two_at_once(how);
+		check_trial(several_drivers, how);
+		check_failure(several_drivers, how);
+		check_packed(several_drivers, how, EVN_MESSAGES_Q8);
+	}
+}
+
+static void test_flags_need_the_hosts_memory(void **at)
+{
+	evn_error err = {0};
+	ranks r;
+	evn_comm *g;
+	(void)at;
+	open_ranks(&r, several_drivers, EVN_REDUCE_HOST, EVN_MESSAGES_F32);
+	const evn_comm_config config = {.queues = r.queues, .n_ranks = r.n, .reduce = EVN_REDUCE_FLAGS, .max_floats = 64};
+	assert_int_equal(evn_comm_create(&g, &config, &err), EVN_ERR_UNSUPPORTED);
+	evn_comm_free(g);
+	ranks_close(&r);
+}
+
 int main(int argc, char **argv)
 {
 	several_drivers = argc > 1 ? argv[1] : NULL;
@@ -478,9 +513,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_rank_fails), cmocka_unit_test(test_events_need_one_platform),
 	};
 	const struct CMUnitTest packed[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_trial_of_packed)};
-	int failed = argc > 2          ? cmocka_run_group_tests(packed, NULL, NULL)
-				 : several_drivers ? cmocka_run_group_tests(several, NULL, NULL)
-								   : cmocka_run_group_tests(one, NULL, NULL);
+	const struct CMUnitTest staged[] = {cmocka_unit_test(test_staged),
+										cmocka_unit_test(test_flags_need_the_hosts_memory)};
+	int failed = argc > 2 && !strcmp(argv[2], "staged") ? cmocka_run_group_tests(staged, NULL, NULL)
+				 : argc > 2                             ? cmocka_run_group_tests(packed, NULL, NULL)
+				 : several_drivers                      ? cmocka_run_group_tests(several, NULL, NULL)
+														: cmocka_run_group_tests(one, NULL, NULL);
 	evn_system_close(drivers);
 	return failed;
 }
