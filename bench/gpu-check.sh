@@ -5,7 +5,7 @@
 # them, default cpu. -o: the result, default gpu-check-HOST.txt. Without stages all run, in at most 8 minutes. TMPDIR needs room
 # for the model (1 GB). Nothing is left behind but the result.
 here=$(cd "$(dirname "$0")" && pwd)
-cards= cpus=cpu result=gpu-check-$(uname -n).txt
+cards='' cpus=cpu result=gpu-check-$(uname -n).txt
 TOTAL_S=480
 while getopts d:c:o: option; do
 	case $option in
@@ -98,7 +98,7 @@ has() { evener devices 2>/dev/null | awk -v type="$1" '$3 == type && $10 == "yes
 
 machine() {
 	limited 10 sh -c 'date -u; uname -srm; grep -m1 "model name" /proc/cpuinfo; nproc; grep MemTotal /proc/meminfo
-		uptime; ldd --version 2>&1 | head -n 1; cat /etc/os-release 2>/dev/null | head -n 1
+		cat /proc/loadavg; ldd --version 2>&1 | head -n 1; cat /etc/os-release 2>/dev/null | head -n 1
 		for icd in "$OCL_ICD_VENDORS"/*.icd; do echo "$icd: $(cat "$icd")"; done
 		for f in /sys/class/drm/card*/device/uevent; do grep -H . "$f"; done 2>/dev/null | grep -E "DRIVER|PCI_ID"
 		lspci 2>/dev/null | grep -iE "vga|3d|display"; cat /proc/driver/nvidia/version 2>/dev/null; true'
@@ -115,7 +115,7 @@ devices() {
 on_devices() {
 	most=$1
 	shift
-	"$here/bin/device" >"$work/list" 2>/dev/null
+	limited 20 "$here/bin/device" && timeout 20 "$here/bin/device" >"$work/list" 2>/dev/null || return
 	grep -q '^[0-9]* gpu ' "$work/list" && sed -i '/^[0-9]* other /d' "$work/list"
 	head -n 4 "$work/list" | while read -r number _; do
 		for test; do
@@ -132,7 +132,7 @@ plan() { EVENER_LOG=info limited 120 "$here/bin/evener" plan -m "$work/model.ggu
 # compare_ids ARGUMENTS...: the ids of the cards, compared with the reference.
 compare_ids() {
 	# the text's draws are spread over the vocabulary, so that a wrong logit shows
-	limited 60 "$here/bin/evener" run -m "$work/model.gguf" -d "$cards" -c 256 --ignore-eos -q --json -n 16 \
+	limited 90 "$here/bin/evener" run -m "$work/model.gguf" -d "$cards" -c 256 --ignore-eos -q --json -n 16 \
 		--temp 2 --top-k 0 --top-p 1 --min-p 0 -s 7 -p 'The capital of France is' "$@" || return
 	ids=$(sed -n 's/.*"ids": \[\([^]]*\)\].*/\1/p' "$result" | tail -n 1)
 	if [ "$ids" = "$(cat "$here/reference-ids")" ]; then
@@ -168,7 +168,6 @@ summary() {
 			"$(awk -v t="$decode" -v b="$(value "$file" decode_bytes)" 'BEGIN { printf "%.1f", t * b / 1e9 }') GB/s," \
 			"all-reduce $(value "$file" all_reduce_us) us"
 	done
-	grep -c '^\$ ' "$result" | sed 's/$/ commands/' >>"$result"
 }
 
 run_stage() {
