@@ -80,6 +80,7 @@ typedef struct {
 	size_t n_features;
 	uint32_t compute_units;
 	uint64_t memory_bytes, max_alloc_bytes, local_bytes;
+	uint64_t free_bytes; /* of memory_bytes, when the device was found; 0: the driver does not tell */
 	bool unified_memory, usable;
 	evn_measured measured; /* alone, with the format that was measured last; rates are 0 where it never was */
 	double gemv_gbs, gemm_gflops, launch_us, map_us;

@@ -78,7 +78,7 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 		 i++) /* else at the end the user would wait */
 		evn_device_build_throwaway(devices[i], evn_device_slow_binaries(devices[i]));
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
-		EVN_TRY(evn_queue_create(&e->ranks[i].queue, devices[i], err));
+		EVN_TRY((e->n_ranks > 1 ? evn_queue_create : evn_queue_create_untimed)(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;
 	}
 	const evn_comm_config config = {.queues = queues,

@@ -6,12 +6,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/device_limits.h"
 #include "engine/plan_info.h"
 #include "engine/layout.h"
 
 #define DEFAULT_BATCH 512u
 #define TRIAL_S 30u        /* for a device that the first plan can do without; its compiler may take minutes */
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
+#define FREE_MEMORY 0.95   /* of what its driver calls free: programs and queues need some, too */
+#define CACHE_SPLITS 16    /* attempts to make every rank's KV cache fit into its buffers */
 
 /* What the steps of a decision share. */
 typedef struct {
@@ -103,6 +106,10 @@ static uint64_t memory_limit(const decision *d, uint32_t i, uint32_t n_sharing_h
 	const evn_device_rule *rule = rule_of(d, i);
 	double fraction = rule && rule->memory_fraction > 0 ? rule->memory_fraction : DEFAULT_MEMORY;
 	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction) / l->n;
+	if (info->free_bytes) {
+		const uint64_t part = (uint64_t)((double)info->free_bytes * FREE_MEMORY) / l->n;
+		limit = part < limit ? part : limit;
+	}
 	if (info->unified_memory && n_sharing_host) {
 		uint64_t part = host_memory_free() / n_sharing_host;
 		limit = part < limit ? part : limit;
@@ -407,6 +414,11 @@ static evn_status split_shares(decision *d)
 	}
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, ranks, p->n, d->err));
 	EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, d->err));
+	for (uint32_t i = 0; i < CACHE_SPLITS && evn_limit_caches(p, memory); i++) {
+		evn_split_free(&p->split);
+		EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, d->err));
+	}
+	evn_limit_batch(p);
 	if (p->split.one_layout)
 		evn_log(EVN_LOG_WARN,
 				"memory is too short for prompts to have shares of their own: they have those of decoding");

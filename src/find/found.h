@@ -19,14 +19,15 @@ enum {
 	EVN_FEATURE_SUBGROUPS = 1 << 2,
 	EVN_FEATURE_INT_DOT = 1 << 3,
 	EVN_FEATURE_SVM_FINE = 1 << 4,
-	EVN_FEATURE_VNNI256 = 1 << 5, /* vpdpbusd of AVX-VNNI, as inline assembly */
-	EVN_FEATURE_VNNI512 = 1 << 6, /* vpdpbusd of AVX512-VNNI */
-	EVN_FEATURE_AVX2 = 1 << 7,    /* vpmaddubsw of AVX2 */
-	EVN_FEATURE_DP4A = 1 << 8,    /* dp4a as inline PTX */
-	EVN_FEATURE_SDOT4 = 1 << 9,   /* AMD's v_dot4_i32_i8, as a builtin */
-	EVN_FEATURE_SUDOT4 = 1 << 10, /* AMD's v_dot4_i32_iu8, as a builtin */
+	EVN_FEATURE_VNNI256 = 1 << 5,      /* vpdpbusd of AVX-VNNI, as inline assembly */
+	EVN_FEATURE_VNNI512 = 1 << 6,      /* vpdpbusd of AVX512-VNNI */
+	EVN_FEATURE_AVX2 = 1 << 7,         /* vpmaddubsw of AVX2 */
+	EVN_FEATURE_DP4A = 1 << 8,         /* dp4a as inline PTX */
+	EVN_FEATURE_SDOT4 = 1 << 9,        /* AMD's v_dot4_i32_i8, as a builtin */
+	EVN_FEATURE_SUDOT4 = 1 << 10,      /* AMD's v_dot4_i32_iu8, as a builtin */
+	EVN_FEATURE_SVM_ATOMICS = 1 << 11, /* with svm_fine: the host and running kernels see each other's atomics */
 };
-#define EVN_FEATURE_COUNT 11
+#define EVN_FEATURE_COUNT 12
 /* Features that no driver claims: they need a compiler that passes inline assembly on, or knows a chip's
  * builtins. */
 #define EVN_FEATURES_UNCLAIMED                                                                                       \
@@ -73,6 +74,9 @@ void evn_identify_device(evn_found *f);
 /* Sets the stable ids. It needs all devices at once, because equal devices are numbered. */
 void evn_name_stably(evn_found *devices, size_t n);
 bool evn_cl_has_extension(cl_device_id d, const char *name);
+/* The build option for the newest language of a device with this version ("OpenCL 2.1 ..."); "" for OpenCL C 1.2.
+ * Features are tried with it, and kernels that need them are built with it. */
+const char *evn_cl_language(const char *opencl);
 
 /* Sets chip and same_chip_as of every device (chips.c). */
 void evn_find_chips(evn_found *devices, size_t n);

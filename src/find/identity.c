@@ -14,6 +14,7 @@
 #define DEVICE_PCI_SLOT_ID_NV 0x4009
 #define DEVICE_PCI_DOMAIN_ID_NV 0x400A
 #define DEVICE_TOPOLOGY_AMD 0x4037
+#define DEVICE_GLOBAL_FREE_MEMORY_AMD 0x4039
 
 #define MIN_GROUP 16 /* the work-items that the smallest kernels need in a work-group */
 
@@ -143,6 +144,16 @@ static void find_uuid(evn_found *f)
 		f->uuid[0] = '\0';
 }
 
+/* Drivers that do not know the query refuse it. The answer is in KiB, and may be followed by the largest free piece.
+ */
+static void find_free_memory(evn_found *f)
+{
+	size_t kib[2] = {0};
+	if (!strcmp(f->info.type, "gpu") &&
+		clGetDeviceInfo(f->cl_device, DEVICE_GLOBAL_FREE_MEMORY_AMD, sizeof kib, kib, NULL) == CL_SUCCESS)
+		f->info.free_bytes = (uint64_t)kib[0] * 1024;
+}
+
 static void find_limits(evn_found *f)
 {
 	cl_bool unified = CL_FALSE;
@@ -159,6 +170,7 @@ static void find_limits(evn_found *f)
 	clGetDeviceInfo(f->cl_device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof f->info.local_bytes, &f->info.local_bytes, NULL);
 	clGetDeviceInfo(f->cl_device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
 	f->info.unified_memory = unified || !strcmp(f->info.type, "cpu");
+	find_free_memory(f);
 	if (clGetDeviceInfo(f->cl_device, CL_DEVICE_PARTITION_PROPERTIES, sizeof how, how, &bytes) != CL_SUCCESS)
 		return;
 	clGetDeviceInfo(f->cl_device, CL_DEVICE_PARTITION_MAX_SUB_DEVICES, sizeof parts, &parts, NULL);
@@ -248,6 +260,13 @@ void evn_name_stably(evn_found *devices, size_t n)
 		else
 			name_by_ordinal(devices, i);
 	}
+}
+
+const char *evn_cl_language(const char *opencl)
+{
+	int major = 0;
+	sscanf(opencl, "OpenCL %d.", &major);
+	return major >= 3 ? "-cl-std=CL3.0" : major == 2 ? "-cl-std=CL2.0" : "";
 }
 
 /* ---- picks ----------------------------------------------------------------------------------------------------- */

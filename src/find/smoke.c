@@ -31,6 +31,7 @@ typedef struct {
 	evn_smoke_step_fn step;
 	void *user;
 	int version; /* 10 * major + minor of OpenCL */
+	const char *language;
 } smoke;
 
 typedef struct {
@@ -47,11 +48,6 @@ static void report_step(const smoke *t, const char *doing, const char *what)
 }
 
 static bool has_extension(const smoke *t, const char *name) { return evn_cl_has_extension(t->device, name); }
-
-static const char *language(const smoke *t)
-{
-	return t->version >= 30 ? "-cl-std=CL3.0" : t->version >= 20 ? "-cl-std=CL2.0" : "";
-}
 
 static cl_int build_kernel(const smoke *t, built *b, const char *source, const char *options)
 {
@@ -233,12 +229,12 @@ static const struct {
 
 /* ---- abilities of the host's side ------------------------------------------------------------------------------ */
 
-static bool claims_svm(const smoke *t)
+static bool claims_svm(const smoke *t, cl_device_svm_capabilities what)
 {
 	cl_device_svm_capabilities svm = 0;
 	return t->version >= 20 &&
 		   clGetDeviceInfo(t->device, CL_DEVICE_SVM_CAPABILITIES, sizeof svm, &svm, NULL) == CL_SUCCESS &&
-		   (svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER);
+		   (svm & what) == what;
 }
 
 /* The host and the kernel use the same memory without mapping it. */
@@ -275,12 +271,14 @@ static void try_features(const smoke *t, unsigned *claimed, unsigned *features)
 		if (!language_kernels[i].claimed(t))
 			continue;
 		*claimed |= language_kernels[i].feature & ~(unsigned)EVN_FEATURES_UNCLAIMED;
-		if (passes(t, language_kernels[i].what, language_kernels[i].source, language(t), reason, sizeof reason))
+		if (passes(t, language_kernels[i].what, language_kernels[i].source, t->language, reason, sizeof reason))
 			*features |= language_kernels[i].feature;
 	}
-	if (claims_svm(t)) {
-		*claimed |= EVN_FEATURE_SVM_FINE;
-		*features |= svm_passes(t) ? EVN_FEATURE_SVM_FINE : 0;
+	if (claims_svm(t, CL_DEVICE_SVM_FINE_GRAIN_BUFFER)) {
+		const unsigned atomics =
+			claims_svm(t, CL_DEVICE_SVM_FINE_GRAIN_BUFFER | CL_DEVICE_SVM_ATOMICS) ? EVN_FEATURE_SVM_ATOMICS : 0;
+		*claimed |= EVN_FEATURE_SVM_FINE | atomics;
+		*features |= svm_passes(t) ? EVN_FEATURE_SVM_FINE | atomics : 0;
 	}
 }
 
@@ -325,6 +323,7 @@ void evn_smoke_test(const evn_found *f, evn_smoke_step_fn step, void *user, evn_
 	snprintf(out->driver, sizeof out->driver, "%s", f->driver);
 	sscanf(f->opencl, "OpenCL %d.%d", &major, &minor);
 	t.version = major * 10 + minor;
+	t.language = evn_cl_language(f->opencl);
 	const char *failed = open_context(&t, &code);
 	if (failed)
 		snprintf(out->reason, sizeof out->reason, "%s failed with %s (%d)", failed, evn_cl_error_name(code), code);

@@ -24,7 +24,17 @@ static void free_bufs(evn_buf **bufs, uint32_t n)
 	free(bufs);
 }
 
-static evn_status make_bufs(const evn_cache *c, evn_device *d, uint32_t n_blocks, evn_buf ***out, evn_error *err)
+static evn_status make_buf(const evn_cache *c, evn_queue *q, uint32_t block, uint32_t n_blocks, evn_buf **out,
+						   evn_error *err)
+{
+	const uint64_t bytes = (uint64_t)n_blocks * heads_of(c, block) * head_bytes(c, block);
+	EVN_TRY(evn_buf_create(out, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "KV cache", err));
+	evn_error why = {0};
+	evn_status s = evn_buf_touch(q, *out, &why);
+	return s == EVN_OK ? s : evn_fail(err, s, "KV cache of %u tokens: %s", n_blocks * EVN_BLOCK_POSITIONS, why.text);
+}
+
+static evn_status make_bufs(const evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_buf ***out, evn_error *err)
 {
 	const uint32_t n = c->shard->graph->n_blocks;
 	evn_buf **bufs = *out = calloc(n + 1u, sizeof *bufs); /* + 1: a graph may have no blocks */
@@ -32,8 +42,7 @@ static evn_status make_bufs(const evn_cache *c, evn_device *d, uint32_t n_blocks
 		return evn_fail_memory(err, "KV cache", n * sizeof *bufs);
 	for (uint32_t i = 0; i < n; i++)
 		if (attends(c, i))
-			EVN_TRY(evn_buf_create(&bufs[i], d, (uint64_t)n_blocks * heads_of(c, i) * head_bytes(c, i),
-								   EVN_BUF_DEVICE, "KV cache", err));
+			EVN_TRY(make_buf(c, q, i, n_blocks, &bufs[i], err));
 	return EVN_OK;
 }
 
@@ -44,8 +53,9 @@ evn_status evn_cache_create(evn_cache **out, evn_queue *q, const evn_shard *s, e
 	if (!c)
 		return evn_fail_memory(err, "KV cache", sizeof *c);
 	*c = (evn_cache){.shard = s, .format = format, .n_blocks = n_blocks};
-	EVN_TRY(make_bufs(c, evn_queue_device(q), n_blocks, &c->k, err));
-	return make_bufs(c, evn_queue_device(q), n_blocks, &c->v, err);
+	EVN_TRY(make_bufs(c, q, n_blocks, &c->k, err));
+	EVN_TRY(make_bufs(c, q, n_blocks, &c->v, err));
+	return evn_device_unified_memory(evn_queue_device(q)) ? EVN_OK : evn_queue_finish(q, err);
 }
 
 void evn_cache_free(evn_cache *c)
@@ -72,9 +82,9 @@ evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_err
 	evn_buf **k = NULL, **v = NULL;
 	if (n_blocks <= c->n_blocks)
 		return EVN_OK;
-	evn_status s = make_bufs(c, evn_queue_device(q), n_blocks, &k, err);
+	evn_status s = make_bufs(c, q, n_blocks, &k, err);
 	if (s == EVN_OK)
-		s = make_bufs(c, evn_queue_device(q), n_blocks, &v, err);
+		s = make_bufs(c, q, n_blocks, &v, err);
 	if (s == EVN_OK)
 		s = copy_all(c, q, k, c->k, err);
 	if (s == EVN_OK)

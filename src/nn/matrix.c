@@ -20,60 +20,55 @@ static uint64_t tile_bytes(const evn_quant *q, uint32_t n_steps)
 }
 
 /* scratch has room for EVN_TILE_ROWS whole rows. They follow each other in the file, so they are read at once. */
-static evn_status repack(uint8_t *to, const tile_source *s, uint32_t n_steps, uint8_t *scratch, evn_error *err)
+static evn_status repack(evn_upload *to, const tile_source *s, uint32_t n_steps, uint8_t *scratch, evn_error *err)
 {
 	const evn_quant *q = s->tensor->quant;
 	const uint64_t row_bytes = s->tensor->shape[0] / q->block_len * q->block_bytes;
 	for (uint32_t first = s->rows.begin; first < s->rows.end; first += EVN_TILE_ROWS) {
 		const uint32_t n = s->rows.end - first < EVN_TILE_ROWS ? s->rows.end - first : EVN_TILE_ROWS;
 		const uint8_t *blocks, *rows[EVN_TILE_ROWS];
+		void *tile;
 		EVN_TRY(evn_tensor_bytes(s->tensor, first * row_bytes, n * row_bytes, scratch, &blocks, err));
 		for (uint32_t r = 0; r < EVN_TILE_ROWS; r++)
 			rows[r] = r < n ? blocks + r * row_bytes + (uint64_t)s->first_block * q->block_bytes : NULL;
-		evn_repack_tile(q, rows, s->n_blocks, n_steps * blocks_per_step(q), to);
-		to += tile_bytes(q, n_steps);
+		EVN_TRY(evn_upload_room(to, tile_bytes(q, n_steps), &tile, err));
+		evn_repack_tile(q, rows, s->n_blocks, n_steps * blocks_per_step(q), tile);
 	}
 	return EVN_OK;
 }
 
-static evn_status repack_all(uint8_t *to, const evn_matrix_part *part, const tile_source *sources, uint32_t n,
+static evn_status repack_all(evn_upload *to, const evn_matrix_part *part, const tile_source *sources, uint32_t n,
 							 evn_error *err)
 {
 	const evn_quant *q = part->quant;
 	const uint64_t bytes = sources[0].tensor->shape[0] / q->block_len * q->block_bytes * EVN_TILE_ROWS;
 	uint8_t *scratch = malloc((size_t)bytes);
 	evn_status s = scratch ? EVN_OK : evn_fail_memory(err, "weights", bytes);
-	for (uint32_t i = 0; i < n && s == EVN_OK; i++) {
+	for (uint32_t i = 0; i < n && s == EVN_OK; i++)
 		s = repack(to, &sources[i], part->n_steps, scratch, err);
-		to += evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS) / EVN_TILE_ROWS *
-			  tile_bytes(q, part->n_steps);
-	}
 	free(scratch);
 	return s;
-}
-
-/* Unmaps a buffer after it was filled with the result `filled`. Returns the first failure. */
-static evn_status unmap_after(evn_queue *q, evn_buf *buf, void *host, evn_status filled, evn_error *err)
-{
-	const evn_status s = evn_unmap(q, buf, host, filled == EVN_OK ? err : NULL);
-	return filled == EVN_OK ? s : filled;
 }
 
 /* Fills part->tiles from n sources of the same format and length of rows. */
 static evn_status upload(evn_matrix_part *part, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
 {
 	uint64_t bytes = part->rows / EVN_TILE_ROWS * tile_bytes(part->quant, part->n_steps);
-	void *host;
+	evn_upload to;
 	EVN_TRY(evn_buf_create(&part->tiles, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "weights", err));
-	EVN_TRY(evn_map(q, part->tiles, bytes, EVN_MAP_OVERWRITE, true, &host, err));
-	EVN_TRY(unmap_after(q, part->tiles, host, repack_all(host, part, sources, n, err), err));
-	return evn_queue_finish(q, err);
+	EVN_TRY(evn_upload_begin(&to, q, part->tiles, bytes, err));
+	EVN_TRY(evn_upload_end(&to, repack_all(&to, part, sources, n, err), err));
+	return evn_device_unified_memory(evn_queue_device(q)) ? evn_queue_finish(q, err) : EVN_OK;
 }
 
 static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
 {
 	const evn_quant *quant = sources[0].tensor->quant;
 	uint32_t step_blocks = blocks_per_step(quant);
+	if (m->n_parts == EVN_MATRIX_BUFFERS)
+		return evn_fail(err, EVN_ERR_LIMIT, "weights need more than %d buffers, %s allows %.1f MiB in one",
+						EVN_MATRIX_BUFFERS, evn_device_name(evn_queue_device(q)),
+						(double)evn_device_max_alloc(evn_queue_device(q)) / 1048576.0);
 	evn_matrix_part *p = &m->parts[m->n_parts++];
 	*p = (evn_matrix_part){.quant = quant, .y_offset = m->rows, .first_row = m->rows};
 	p->n_steps = p->tile_steps = (sources[0].n_blocks + step_blocks - 1) / step_blocks;
@@ -84,6 +79,37 @@ static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sourc
 		m->columns = p->n_steps * quant->group_len;
 	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(quant, p->n_steps);
 	return upload(p, q, sources, n, err);
+}
+
+/* Takes the next tiles of *s, at most *left. */
+static tile_source take_tiles(tile_source *s, uint32_t *left)
+{
+	tile_source taken = *s;
+	const uint32_t n = (evn_range_len(s->rows) + EVN_TILE_ROWS - 1) / EVN_TILE_ROWS;
+	if (n > *left)
+		taken.rows.end = s->rows.begin + *left * EVN_TILE_ROWS;
+	s->rows.begin = taken.rows.end;
+	*left -= n > *left ? *left : n;
+	return taken;
+}
+
+/* Sources of one format: one part, or as many as the device needs buffers for them. */
+static evn_status add_parts(evn_matrix *m, evn_queue *q, tile_source *sources, uint32_t n, evn_error *err)
+{
+	const evn_quant *quant = sources[0].tensor->quant;
+	const uint32_t n_steps = (sources[0].n_blocks + blocks_per_step(quant) - 1) / blocks_per_step(quant);
+	const uint64_t fit = evn_device_max_alloc(evn_queue_device(q)) / tile_bytes(quant, n_steps);
+	const uint32_t most = !fit               ? 1
+						  : fit < UINT32_MAX ? (uint32_t)fit
+											 : UINT32_MAX; /* 1: creation says what is wrong */
+	for (uint32_t i = 0; i < n;) {
+		tile_source piece[EVN_MATRIX_PARTS];
+		uint32_t left = most, k = 0;
+		for (; i < n && left; i += !evn_range_len(sources[i].rows))
+			piece[k++] = take_tiles(&sources[i], &left);
+		EVN_TRY(add_part(m, q, piece, k, err));
+	}
+	return EVN_OK;
 }
 
 evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
@@ -106,7 +132,7 @@ evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_
 								  .rows = blocks[i].rows,
 								  .n_blocks = (uint32_t)(blocks[i].tensor->shape[0] / quant->block_len)};
 		if (n_sources)
-			EVN_TRY(add_part(out, q, sources, n_sources, err));
+			EVN_TRY(add_parts(out, q, sources, n_sources, err));
 	}
 	return EVN_OK;
 }
@@ -124,7 +150,7 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 						  .first_block = first_block,
 						  .n_blocks = end_block - first_block};
 	out->x_shift = columns.begin - first_block * block;
-	return add_part(out, q, &source, 1, err);
+	return add_parts(out, q, &source, 1, err);
 }
 
 /* ---- plain rows ------------------------------------------------------------------------------------------------ */
@@ -133,13 +159,16 @@ evn_status evn_matrix_split_input(evn_matrix *out, evn_queue *q, const evn_tenso
 
 /* Dequantises columns [columns.begin, columns.end) of the rows of a block. scratch has room for ROWS_AT_ONCE whole
  * rows. */
-static evn_status unpack(const evn_row_block *block, evn_range columns, uint32_t stride, float *scratch, float *to,
-						 evn_error *err)
+static evn_status unpack(const evn_row_block *block, evn_range columns, uint32_t stride, float *scratch,
+						 evn_upload *upload, evn_error *err)
 {
 	const uint64_t whole = block->tensor->shape[0];
 	for (uint32_t first = block->rows.begin; first < block->rows.end; first += ROWS_AT_ONCE) {
 		const uint32_t left = block->rows.end - first, n = left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE;
+		void *room;
 		EVN_TRY(evn_tensor_rows(block->tensor, first, n, scratch, err));
+		EVN_TRY(evn_upload_room(upload, (uint64_t)n * stride * sizeof(float), &room, err));
+		float *to = room;
 		for (uint32_t r = 0; r < n; r++, to += stride) {
 			memset(to, 0, stride * sizeof *to);
 			memcpy(to, scratch + r * whole + columns.begin, evn_range_len(columns) * sizeof *to);
@@ -148,16 +177,14 @@ static evn_status unpack(const evn_row_block *block, evn_range columns, uint32_t
 	return EVN_OK;
 }
 
-static evn_status unpack_all(const evn_row_block *blocks, uint32_t n, evn_range columns, uint32_t stride, float *to,
-							 evn_error *err)
+static evn_status unpack_all(const evn_row_block *blocks, uint32_t n, evn_range columns, uint32_t stride,
+							 evn_upload *to, evn_error *err)
 {
 	const uint64_t bytes = ROWS_AT_ONCE * blocks[0].tensor->shape[0] * sizeof(float);
 	float *scratch = malloc(bytes);
 	evn_status s = scratch ? EVN_OK : evn_fail_memory(err, "weights", bytes);
-	for (uint32_t i = 0; i < n && s == EVN_OK; i++) {
+	for (uint32_t i = 0; i < n && s == EVN_OK; i++)
 		s = unpack(&blocks[i], columns, stride, scratch, to, err);
-		to += (uint64_t)evn_range_len(blocks[i].rows) * stride;
-	}
 	free(scratch);
 	return s;
 }
@@ -172,10 +199,10 @@ static evn_status load_plain(evn_matrix *m, evn_queue *q, const evn_row_block *b
 	m->bytes = (uint64_t)p->rows * p->stride * sizeof(float);
 	if (!m->bytes)
 		return EVN_OK;
-	void *host;
+	evn_upload to;
 	EVN_TRY(evn_buf_create(&p->buf, evn_queue_device(q), m->bytes, EVN_BUF_DEVICE, "weights", err));
-	EVN_TRY(evn_map(q, p->buf, m->bytes, EVN_MAP_OVERWRITE, true, &host, err));
-	return unmap_after(q, p->buf, host, unpack_all(blocks, n, columns, p->stride, host, err), err);
+	EVN_TRY(evn_upload_begin(&to, q, p->buf, m->bytes, err));
+	return evn_upload_end(&to, unpack_all(blocks, n, columns, p->stride, &to, err), err);
 }
 
 evn_status evn_matrix_plain_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
@@ -231,13 +258,18 @@ void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t
 	*out = (evn_matrix){.columns = m->columns, .bias = m->bias};
 	for (uint32_t i = 0; i < n; i++) {
 		view_offsets[i] = out->rows;
-		evn_matrix_part p = *part_at(m, y_offsets[i]);
-		p.first_row = y_offsets[i] + rows[i].begin;
-		p.begin += (p.first_row - p.y_offset) / EVN_TILE_ROWS * p.tile_steps;
-		p.rows = (uint32_t)evn_round_up(evn_range_len(rows[i]), EVN_TILE_ROWS);
-		p.y_offset = out->rows;
-		if (p.rows)
+		uint32_t row = y_offsets[i] + rows[i].begin;
+		const uint32_t end = row + (uint32_t)evn_round_up(evn_range_len(rows[i]), EVN_TILE_ROWS);
+		while (row < end) {
+			evn_matrix_part p = *part_at(m, row);
+			const uint32_t part_end = p.y_offset + p.rows < end ? p.y_offset + p.rows : end;
+			p.first_row = row;
+			p.begin += (row - p.y_offset) / EVN_TILE_ROWS * p.tile_steps;
+			p.rows = part_end - row;
+			p.y_offset = out->rows;
 			add_view(out, &p);
+			row = part_end;
+		}
 	}
 }
 

@@ -10,7 +10,8 @@
 #include "ocl/ocl.h"
 #include "plan/plan.h"
 
-#define EVN_MATRIX_PARTS 3
+#define EVN_MATRIX_PARTS 3   /* the most matrices that are stacked */
+#define EVN_MATRIX_BUFFERS 8 /* the most buffers that a device may need for one, if its buffers are small */
 
 /* Rows of one format. Output row r of the part is column y_offset + r of y. The steps of a tile follow each other. A
  * view's tiles begin later, and a view may use fewer steps of each tile. */
@@ -40,7 +41,7 @@ typedef struct {
 } evn_addition;
 
 typedef struct {
-	evn_matrix_part parts[EVN_MATRIX_PARTS];
+	evn_matrix_part parts[EVN_MATRIX_BUFFERS + EVN_MATRIX_PARTS]; /* a view may cut parts at the stacked matrices */
 	uint32_t n_parts; /* 0: the rows are plain, and GEMM multiplies them in every phase */
 	evn_plain plain;
 	const evn_addition *additions; /* borrowed */
@@ -61,7 +62,8 @@ typedef struct {
 } evn_row_block;
 
 /* SPLIT_OUTPUT: stacks n <= EVN_MATRIX_PARTS row blocks. y_offsets[i] (may be NULL) is where block i's rows begin in
- * y. Neighbours of the same format become one part, and thus one launch. A block may be empty. */
+ * y. Neighbours of the same format become one part, and thus one launch, unless they need several buffers. A block may
+ * be empty. */
 evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
 								   uint32_t *y_offsets, evn_error *err);
 /* SPLIT_INPUT: all rows of columns [begin, end), widened to whole quantised blocks. Columns that belong to a

@@ -147,6 +147,7 @@ static evn_status load(evn_shard *s, evn_queue *q, const evn_shard_part *part, e
 	s->vocab = evn_split_part(part->split, EVN_PLAN_VOCAB, 0, part->rank)->held;
 	EVN_TRY(load_ends(&l));
 	EVN_TRY(count(s, s->head.bytes, part->progress, err));
+	evn_uploads_end(q);
 	return evn_queue_finish(q, err);
 }
 

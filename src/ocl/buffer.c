@@ -165,6 +165,11 @@ evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err)
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueFillBuffer", NULL, code);
 }
 
+evn_status evn_buf_touch(evn_queue *q, evn_buf *b, evn_error *err)
+{
+	return q->device->info->unified_memory ? EVN_OK : evn_fill_zero(q, b, err);
+}
+
 evn_status evn_copy(evn_queue *q, evn_buf *to, uint64_t to_offset, const evn_buf *from, uint64_t from_offset,
 					uint64_t bytes, evn_error *err)
 {

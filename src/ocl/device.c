@@ -11,9 +11,10 @@
 
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code)
 {
-	evn_status s = code == CL_OUT_OF_HOST_MEMORY ? EVN_ERR_MEMORY : EVN_ERR_DEVICE;
-	return evn_fail(err, s, "%s%s%s%s: %s (%d) on %s", call, what ? " [" : "", what ? what : "", what ? "]" : "",
-					evn_cl_error_name(code), code, d->name);
+	const bool full = code == CL_MEM_OBJECT_ALLOCATION_FAILURE; /* of the device's memory */
+	evn_status s = full || code == CL_OUT_OF_HOST_MEMORY ? EVN_ERR_MEMORY : EVN_ERR_DEVICE;
+	return evn_fail(err, s, "%s%s%s%s: %s (%d) on %s%s", call, what ? " [" : "", what ? what : "", what ? "]" : "",
+					evn_cl_error_name(code), code, d->name, full ? ", whose memory is full" : "");
 }
 
 static void context_release(evn_context *c)
@@ -166,5 +167,7 @@ bool evn_device_unified_memory(const evn_device *d) { return d->info->unified_me
 uint32_t evn_device_units(const evn_device *d) { return d->units; }
 uint64_t evn_device_local_bytes(const evn_device *d) { return d->info->local_bytes; }
 size_t evn_device_max_group(const evn_device *d) { return d->max_group; }
+const char *evn_device_language(const evn_device *d) { return evn_cl_language(d->info->opencl); }
+uint64_t evn_device_max_alloc(const evn_device *d) { return d->info->max_alloc_bytes; }
 uint64_t evn_device_held_bytes(const evn_device *d) { return atomic_load(&d->held_bytes); }
 bool evn_devices_share_context(const evn_device *a, const evn_device *b) { return a->context == b->context; }

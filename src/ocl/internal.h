@@ -70,13 +70,26 @@ struct evn_kernel {
 	char *label; /* the name and what it is built from, see kernel_times.c */
 	uint64_t n_timed, timed_ns;
 	cl_uint n_args;
+	size_t max_group;
 	evn_arg_value *set; /* (n_args) the value that each argument was last set to */
 	bool launched_widest;
 	struct evn_kernel *next;
 };
 
+#define EVN_UPLOAD_SLOTS 4
+
+/* See upload.c. */
+typedef struct {
+	evn_pinned memory;
+	uint64_t slot_bytes;
+	uint32_t slot;                     /* the slot that is filled next */
+	evn_event *sent[EVN_UPLOAD_SLOTS]; /* NULL: nothing of the slot is under way */
+} evn_upload_ring;
+
 struct evn_queue {
 	cl_command_queue cl;
+	bool profiles;         /* its events have times */
+	evn_upload_ring *ring; /* NULL until something is uploaded through it */
 	evn_device *device;
 	evn_kernel *kernels;
 	cl_mem gemm_scratch; /* for CLBlast's copies of operands; NULL until one is needed */
@@ -88,6 +101,9 @@ struct evn_queue {
 struct evn_event {
 	cl_event cl;
 };
+
+/* Gives the events of an idle queue times from now on. */
+evn_status evn_queue_profile(evn_queue *q, evn_error *err);
 
 /* Writes "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME". If `what` is not NULL it follows the call in
  * brackets. */

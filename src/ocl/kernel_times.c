@@ -79,6 +79,8 @@ static void add_times(evn_queue *q)
 evn_status evn_queue_time_kernels(evn_queue *q, bool on, evn_error *err)
 {
 	EVN_TRY(evn_queue_finish(q, err));
+	if (on)
+		EVN_TRY(evn_queue_profile(q, err));
 	if (!on)
 		add_times(q);
 	else

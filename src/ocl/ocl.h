@@ -39,6 +39,8 @@ bool evn_device_slow_binaries(const evn_device *d);
 double evn_device_build_s(evn_device *d); /* seconds spent on programs so far, loaded from the cache or compiled */
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
+const char *evn_device_language(const evn_device *d); /* as evn_cl_language: features were tried with this option */
+uint64_t evn_device_max_alloc(const evn_device *d); /* the bytes of the largest buffer */
 uint64_t evn_device_held_bytes(const evn_device *d); /* of its buffers, without wrapped host memory */
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);
 
@@ -92,6 +94,9 @@ evn_status evn_write_later(evn_queue *q, evn_buf *b, uint64_t offset, const void
 evn_status evn_read_later(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes,
 						  evn_event **done, evn_error *err);
 evn_status evn_fill_zero(evn_queue *q, evn_buf *b, evn_error *err); /* not blocking */
+/* Drivers of devices with their own memory take it when a buffer is used first. This uses it, so that memory that is
+ * missing is missed now. Not blocking; nothing is done on unified memory. */
+evn_status evn_buf_touch(evn_queue *q, evn_buf *b, evn_error *err);
 /* Not blocking. Offsets and size are bytes. Both buffers belong to the queue's device. */
 evn_status evn_copy(evn_queue *q, evn_buf *to, uint64_t to_offset, const evn_buf *from, uint64_t from_offset,
 					uint64_t bytes, evn_error *err);
@@ -111,6 +116,20 @@ typedef struct {
 } evn_pinned;
 evn_status evn_pinned_create(evn_pinned *out, evn_queue *q, uint64_t bytes, const char *what, evn_error *err);
 void evn_pinned_free(evn_pinned *p, evn_queue *q); /* no transfer may be under way; *p may be empty */
+
+/* Fills a buffer from its beginning to its end (upload.c). evn_upload_room gives the place for the next bytes, which
+ * are valid until the next call. evn_upload_end gets the result of filling and returns the first failure. The host
+ * keeps memory for uploads until evn_uploads_end. */
+typedef struct {
+	evn_queue *q;
+	evn_buf *to;
+	uint8_t *mapped;
+	uint64_t at, in_slot;
+} evn_upload;
+evn_status evn_upload_begin(evn_upload *u, evn_queue *q, evn_buf *to, uint64_t bytes, evn_error *err);
+evn_status evn_upload_room(evn_upload *u, uint64_t bytes, void **host, evn_error *err);
+evn_status evn_upload_end(evn_upload *u, evn_status filled, evn_error *err);
+void evn_uploads_end(evn_queue *q);
 
 /* What a program is built from (source.c): a kernel file, which includes the files that it needs; the files for parts
  * that have several variants (kernels/variants.h); defines. Everything else has the default that the files define. If
@@ -133,6 +152,9 @@ void evn_spec_option(evn_spec *s, const char *option); /* "-DROPE_NEOX", or seve
  * queue, because setting arguments is not thread-safe. It is freed with the queue. */
 evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, const char *name, evn_error *err);
 
+/* The most work-items of a work-group of this kernel, which may be fewer than the device allows others. */
+size_t evn_kernel_max_group(const evn_kernel *k);
+
 /* Hash of the build options and of all kernel files, the embedded ones or those of EVENER_KERNEL_DIR. For cache
  * keys. */
 uint64_t evn_kernels_hash(void);
@@ -153,7 +175,8 @@ void evn_arg_u32x4(evn_args *a, const uint32_t v[4]);
 void evn_arg_u64x2(evn_args *a, const uint64_t v[2]);
 void evn_arg_f32x2(evn_args *a, const float v[2]);
 /* groups[i] work-groups of locals[i] items in each of up to 3 dimensions. If locals is NULL, groups[i] counts items
- * and the driver chooses the work-groups. A zero is an error (EVN_ERR_DEVICE, with the kernel's name). */
+ * and the driver chooses the work-groups. A zero is an error (EVN_ERR_DEVICE, with the kernel's name). More items than
+ * the device allows the kernel are EVN_ERR_UNSUPPORTED. */
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err);
 
 /* Launches work-items that compute with vectors. On a CPU each is a work-group, because one item fills the core's

@@ -17,6 +17,7 @@ static evn_status create_queue(evn_queue **out, evn_device *d, cl_command_queue_
 		return evn_fail_memory(err, "queue", sizeof *q);
 	cl_int code;
 	q->device = d;
+	q->profiles = how & CL_QUEUE_PROFILING_ENABLE;
 	q->cl = clCreateCommandQueue(d->context->cl, d->cl, how, &code);
 	if (q->cl)
 		return EVN_OK;
@@ -35,6 +36,20 @@ evn_status evn_queue_create_untimed(evn_queue **out, evn_device *d, evn_error *e
 	return create_queue(out, d, 0, err);
 }
 
+evn_status evn_queue_profile(evn_queue *q, evn_error *err)
+{
+	evn_queue *other;
+	if (q->profiles)
+		return EVN_OK;
+	EVN_TRY(evn_queue_create(&other, q->device, err));
+	cl_command_queue plain = q->cl;
+	q->cl = other->cl;
+	q->profiles = true;
+	other->cl = plain;
+	evn_queue_free(other);
+	return EVN_OK;
+}
+
 void evn_queue_free(evn_queue *q)
 {
 	if (!q)
@@ -49,6 +64,7 @@ void evn_queue_free(evn_queue *q)
 		k = next;
 	}
 	evn_launches_forget(q);
+	evn_uploads_end(q);
 	if (q->gemm_scratch)
 		clReleaseMemObject(q->gemm_scratch);
 	clReleaseCommandQueue(q->cl);
@@ -115,10 +131,16 @@ evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, 
 		free(k);
 		return s;
 	}
+	if (clGetKernelWorkGroupInfo(k->cl, q->device->cl, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_group, &k->max_group,
+								 NULL) != CL_SUCCESS ||
+		!k->max_group)
+		k->max_group = q->device->max_group;
 	k->next = q->kernels;
 	*out = q->kernels = k;
 	return EVN_OK;
 }
+
+size_t evn_kernel_max_group(const evn_kernel *k) { return k->max_group; }
 
 evn_args evn_args_begin(evn_kernel *k) { return (evn_args){.kernel = k}; }
 
@@ -178,12 +200,16 @@ static evn_status enqueue_kernel(evn_args *a, uint32_t dims, const size_t *group
 		return evn_cl_fail(err, q->device, "clSetKernelArg", k->name, a->code);
 	if (a->n != k->n_args)
 		return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: takes %u arguments, %u were set", k->name, k->n_args, a->n);
-	size_t global[3];
+	size_t global[3], items = 1;
 	for (uint32_t i = 0; i < dims; i++) {
+		items *= locals ? locals[i] : 1;
 		global[i] = groups[i] * (locals ? locals[i] : 1);
 		if (!global[i])
 			return evn_fail(err, EVN_ERR_DEVICE, "kernel %s: empty launch (dimension %u)", k->name, i);
 	}
+	if (items > k->max_group)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "kernel %s: work-groups of %zu items, %s allows it %zu", k->name,
+						items, q->device->name, k->max_group);
 	EVN_TRY(evn_usecount_first_launch(k, dims, global, locals, err));
 	cl_event own = NULL;
 	cl_int code =
@@ -208,7 +234,9 @@ evn_status evn_launch_vectors(evn_args *a, uint32_t dims, const size_t *items, e
 
 evn_status evn_launch_items(evn_args *a, uint32_t n, evn_error *err)
 {
-	const size_t local = evn_device_lanes(a->kernel->queue->device) == 1 ? EVN_LANE_ITEMS : 1;
+	size_t local = evn_device_lanes(a->kernel->queue->device) == 1 ? EVN_LANE_ITEMS : 1;
+	while (local > a->kernel->max_group)
+		local /= 2;
 	const size_t most = MOST_ITEMS_WIDE / local, groups = (n + local - 1) / local;
 	const size_t width = groups && groups < most ? groups : most;
 	evn_arg_u32(a, n);

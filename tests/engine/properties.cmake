@@ -83,10 +83,6 @@ set_tests_properties(engine/test_decoder_vendors PROPERTIES COST 30)
 set_tests_properties(engine/test_threads engine/test_batch PROPERTIES TIMEOUT 600 COST 100)
 
 # PoCL twice: as a CPU, and as a simulated card with its own memory (ocl/discrete_layer.c), which is the only GPU.
-add_library(discrete_layer MODULE ocl/discrete_layer.c)
-set_target_properties(discrete_layer PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
-	LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-target_link_libraries(discrete_layer PRIVATE Threads::Threads)
 add_dependencies(test_comm discrete_layer)
 add_dependencies(test_reference discrete_layer)
 set(DISCRETE "POCL_DEVICES=pthread pthread" DISCRETE_DEVICE=1 OPENCL_LAYERS=${CMAKE_BINARY_DIR}/tests/discrete_layer.so)
@@ -95,4 +91,10 @@ engine_run(test_comm_discrete "" 300 test_comm pocl staged)
 set(ENGINE_ENV ${DISCRETE} EVENER_TEST_DOTS=f32,f32)
 engine_run(test_reference_discrete "" 300 test_reference pocl q4_1 long_400 8)
 engine_run(test_reference_discrete_alone "" 300 test_reference gpu q4_1 1 8)
+# Weights in several buffers.
+set(ENGINE_ENV ${DISCRETE} EVENER_TEST_DOTS=f32,f32 DISCRETE_MAX_ALLOC=7000000)
+engine_run(test_reference_small_buffers "" 300 test_reference gpu q4_1 1 4)
+# An integrated GPU, which may use flags if the driver has fine-grained SVM atomics.
+set(ENGINE_ENV ${DISCRETE} DISCRETE_UNIFIED=1)
+engine_run(test_comm_integrated "" 300 test_comm pocl integrated)
 unset(ENGINE_ENV)

@@ -2,8 +2,9 @@
  * which ranks arrive late by random times, and different ranks have a partial sum. Further: packed messages, with
  * the same bits on every rank and within the rounding of their format; two long messages in flight at once; a rank
  * that fails in the middle.
- *   test_comm [DEVICES [packed|staged]]   several drivers: what works between any two, or only packed messages, or a
- *                                         device with its own memory beside others of its driver */
+ *   test_comm [DEVICES [packed|staged|integrated]]
+ *       several drivers: what works between any two, or only packed messages, or a device with its own memory beside
+ *       others of its driver, or a GPU that works in the host's memory */
 #include "engine/comm_ranks.h"
 
 #include <math.h>
@@ -494,6 +495,27 @@ static void test_flags_need_the_hosts_memory(void **at)
 	ranks_close(&r);
 }
 
+/* ---- a GPU that works in the host's memory --------------------------------------------------------------------- */
+
+static void test_integrated(void **at)
+{
+	evn_error err = {0};
+	ranks r;
+	evn_comm *g;
+	(void)at;
+	check_sums(several_drivers, 1, EVN_REDUCE_EVENTS);
+	open_ranks(&r, several_drivers, EVN_REDUCE_HOST, EVN_MESSAGES_F32);
+	bool atomics = true;
+	for (uint32_t i = 0; i < r.n; i++)
+		atomics &= evn_device_is_cpu(r.devices[i]) || evn_device_has(r.devices[i], "svm_atomics");
+	const evn_comm_config config = {.queues = r.queues, .n_ranks = r.n, .reduce = EVN_REDUCE_FLAGS, .max_floats = 64};
+	const evn_status s = evn_comm_create(&g, &config, &err);
+	evn_comm_free(g);
+	ranks_close(&r);
+	print_message("fine-grained SVM atomics: %s\n", atomics ? "yes" : "no");
+	assert_int_equal(s, atomics ? EVN_OK : EVN_ERR_UNSUPPORTED);
+}
+
 int main(int argc, char **argv)
 {
 	several_drivers = argc > 1 ? argv[1] : NULL;
@@ -515,10 +537,12 @@ int main(int argc, char **argv)
 	const struct CMUnitTest packed[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_trial_of_packed)};
 	const struct CMUnitTest staged[] = {cmocka_unit_test(test_staged),
 										cmocka_unit_test(test_flags_need_the_hosts_memory)};
-	int failed = argc > 2 && !strcmp(argv[2], "staged") ? cmocka_run_group_tests(staged, NULL, NULL)
-				 : argc > 2                             ? cmocka_run_group_tests(packed, NULL, NULL)
-				 : several_drivers                      ? cmocka_run_group_tests(several, NULL, NULL)
-														: cmocka_run_group_tests(one, NULL, NULL);
+	const struct CMUnitTest integrated[] = {cmocka_unit_test(test_integrated)};
+	int failed = argc > 2 && !strcmp(argv[2], "integrated") ? cmocka_run_group_tests(integrated, NULL, NULL)
+				 : argc > 2 && !strcmp(argv[2], "staged")   ? cmocka_run_group_tests(staged, NULL, NULL)
+				 : argc > 2                                 ? cmocka_run_group_tests(packed, NULL, NULL)
+				 : several_drivers                          ? cmocka_run_group_tests(several, NULL, NULL)
+															: cmocka_run_group_tests(one, NULL, NULL);
 	evn_system_close(drivers);
 	return failed;
 }

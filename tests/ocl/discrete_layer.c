@@ -11,6 +11,7 @@
  *   DISCRETE_DEVICE      the index of the device among PoCL's (POCL_DEVICES="pthread pthread" makes two); default 0
  *   DISCRETE_LATENCY_US, DISCRETE_GBS   of the link
  *   DISCRETE_MEMORY, DISCRETE_MAX_ALLOC, DISCRETE_FREE   bytes: of all memory, of one buffer, what AMD's query says
+ *   DISCRETE_UNIFIED     1: only the type of the device changes, as if it were an integrated GPU
  *   DISCRETE_GROUP       what CL_KERNEL_WORK_GROUP_SIZE says of every kernel */
 #define _GNU_SOURCE
 #define CL_TARGET_OPENCL_VERSION 300
@@ -77,6 +78,9 @@ static cl_int refuse(const char *why, cl_int code)
 	fprintf(stderr, "discrete_layer: %s\n", why);
 	return code;
 }
+
+/* True of the device that is simulated, if it has its own memory. */
+static bool is_card(cl_device_id device) { return device == discrete && !setting("DISCRETE_UNIFIED", 0); }
 
 /* ---- what is known of buffers and kernels; the lock is held ---------------------------------------------------- */
 
@@ -152,14 +156,14 @@ static cl_int use(cl_device_id device, cl_mem mem, bool *moves)
 	*moves = false;
 	if (!s)
 		return code;
-	if (device == discrete && !s->touched && !of_host(s->mem)) {
+	if (is_card(device) && !s->touched && !of_host(s->mem)) {
 		const size_t bytes = bytes_of(s->mem);
 		if ((double)(taken_bytes + bytes) > setting("DISCRETE_MEMORY", 1e18))
 			return CL_MEM_OBJECT_ALLOCATION_FAILURE;
 		taken_bytes += bytes;
 		s->touched = true;
 	}
-	*moves = s->last && s->last != device && (s->last == discrete || device == discrete);
+	*moves = s->last && s->last != device && (is_card(s->last) || is_card(device));
 	s->last = device;
 	return code;
 }
@@ -210,9 +214,9 @@ static cl_int begin_transfer(cl_command_queue queue, cl_mem mem, size_t bytes, d
 	pthread_mutex_lock(&lock);
 	const cl_device_id device = device_of(queue);
 	cl_int code = use(device, mem, &moves);
-	discrete_blocking += device == discrete && blocking;
+	discrete_blocking += is_card(device) && blocking;
 	pthread_mutex_unlock(&lock);
-	if (code != CL_SUCCESS || device != discrete || of_host(root_of(mem)))
+	if (code != CL_SUCCESS || !is_card(device) || of_host(root_of(mem)))
 		return code;
 	return enqueue_travel(queue, bytes, to, n_wait, wait);
 }
@@ -327,7 +331,7 @@ static cl_int check_args(cl_device_id device, const kernel_state *k)
 		cl_int code = use(device, root, &moves);
 		if (code != CL_SUCCESS)
 			return code;
-		if (device != discrete)
+		if (!is_card(device))
 			continue;
 		if (of_host(root))
 			return refuse("a kernel uses memory of the host", CL_INVALID_OPERATION);
@@ -442,10 +446,12 @@ static cl_int CL_API_CALL device_info(cl_device_id device, cl_device_info what, 
 	const cl_ulong memory = (cl_ulong)setting("DISCRETE_MEMORY", 0),
 				   most = (cl_ulong)setting("DISCRETE_MAX_ALLOC", 0);
 	const size_t free_kib = (size_t)(setting("DISCRETE_FREE", 0) / 1024);
-	if (device == discrete && what == CL_DEVICE_HOST_UNIFIED_MEMORY)
-		return answer(&no, sizeof no, bytes, value, bytes_out);
 	if (device == discrete && what == CL_DEVICE_TYPE)
 		return answer(&gpu, sizeof gpu, bytes, value, bytes_out);
+	if (device == discrete && setting("DISCRETE_UNIFIED", 0))
+		return below->clGetDeviceInfo(device, what, bytes, value, bytes_out);
+	if (device == discrete && what == CL_DEVICE_HOST_UNIFIED_MEMORY)
+		return answer(&no, sizeof no, bytes, value, bytes_out);
 	if (device == discrete && what == CL_DEVICE_SVM_CAPABILITIES)
 		return answer(&none, sizeof none, bytes, value, bytes_out);
 	if (device == discrete && what == CL_DEVICE_GLOBAL_MEM_SIZE && memory)

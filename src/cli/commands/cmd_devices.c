@@ -17,18 +17,19 @@ static json_t *device_json(const evn_device_info *d)
 	json_t *features = json_array();
 	for (size_t i = 0; i < d->n_features; i++)
 		json_push(&features, json_text(d->features[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:b, s:o, s:o, "
-					 "s:o, s:o, s:o, s:o, s:o}",
-					 "id", json_text(d->id), "stable_id", json_text(d->stable_id), "platform", json_text(d->platform),
-					 "platform_name", json_text(d->platform_name), "name", json_text(d->name), "vendor",
-					 json_text(d->vendor), "driver", json_text(d->driver), "type", json_text(d->type), "opencl",
-					 json_text(d->opencl), "compute_units", (json_int_t)d->compute_units, "memory_bytes",
-					 (json_int_t)d->memory_bytes, "max_alloc_bytes", (json_int_t)d->max_alloc_bytes, "local_bytes",
-					 (json_int_t)d->local_bytes, "unified_memory", d->unified_memory, "features", features, "usable",
-					 d->usable, "reason", json_text(d->reason), "same_chip_as", json_text(d->same_chip_as),
-					 "gemv_gbs", rate_json(d, d->gemv_gbs), "gemm_gflops", rate_json(d, d->gemm_gflops), "launch_us",
-					 rate_json(d, d->launch_us), "map_us", rate_json(d, d->map_us), "measured",
-					 json_measured(&d->measured));
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:b, s:o, s:b, s:o, s:o, "
+		"s:o, s:o, s:o, s:o, s:o}",
+		"id", json_text(d->id), "stable_id", json_text(d->stable_id), "platform", json_text(d->platform),
+		"platform_name", json_text(d->platform_name), "name", json_text(d->name), "vendor", json_text(d->vendor),
+		"driver", json_text(d->driver), "type", json_text(d->type), "opencl", json_text(d->opencl), "compute_units",
+		(json_int_t)d->compute_units, "memory_bytes", (json_int_t)d->memory_bytes, "max_alloc_bytes",
+		(json_int_t)d->max_alloc_bytes, "local_bytes", (json_int_t)d->local_bytes, "free_bytes",
+		d->free_bytes ? json_integer((json_int_t)d->free_bytes) : json_null(), "unified_memory", d->unified_memory,
+		"features", features, "usable", d->usable, "reason", json_text(d->reason), "same_chip_as",
+		json_text(d->same_chip_as), "gemv_gbs", rate_json(d, d->gemv_gbs), "gemm_gflops",
+		rate_json(d, d->gemm_gflops), "launch_us", rate_json(d, d->launch_us), "map_us", rate_json(d, d->map_us),
+		"measured", json_measured(&d->measured));
 }
 
 static evn_status print_devices_json(const evn_device_list *l, evn_error *err)
