@@ -169,6 +169,15 @@ evn_status evn_comm_finish(evn_comm *c, uint32_t rank, evn_error *err)
 	return s == EVN_OK ? evn_comm_check(c, err) : s;
 }
 
+evn_status evn_comm_wait(evn_comm *c, uint32_t rank, evn_event *e, evn_error *err)
+{
+	evn_member *m = &c->members[rank];
+	evn_wait_begins(m);
+	evn_status s = evn_event_wait(e, m->queue, err);
+	evn_wait_ends(m);
+	return s == EVN_OK ? evn_comm_check(c, err) : s;
+}
+
 /* ---- cancelling and deadlines ---------------------------------------------------------------------------------- */
 
 static const char *device_name(const evn_comm *c, uint32_t rank)

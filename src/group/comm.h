@@ -38,8 +38,8 @@ typedef struct {
  * first launch can take a minute, on a busy machine several. */
 #define EVN_COMM_DEADLINE_MS 300000u
 
-/* EVENTS without a shared context is EVN_ERR_USAGE. FLAGS with a device that has its own memory is
- * EVN_ERR_UNSUPPORTED. */
+/* EVENTS without a shared context is EVN_ERR_USAGE. FLAGS with a device that has its own memory, or with one that is no
+ * CPU and has no fine-grained SVM atomics, is EVN_ERR_UNSUPPORTED. */
 evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_error *err);
 /* The most bytes that a rank holds for each rank, itself included: two messages and two of half the length, and the same
  * packed. */
@@ -113,6 +113,8 @@ evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const flo
 evn_status evn_comm_barrier(evn_comm *c, uint32_t rank, evn_error *err);
 /* Waits until rank's queue is finished. */
 evn_status evn_comm_finish(evn_comm *c, uint32_t rank, evn_error *err);
+/* Waits until an event of rank's queue has completed. */
+evn_status evn_comm_wait(evn_comm *c, uint32_t rank, evn_event *e, evn_error *err);
 /* EVN_ERR_CANCELLED if the step was cancelled. It does not wait. For long work between collectives. */
 evn_status evn_comm_check(evn_comm *c, evn_error *err);
 /* Cancels the step: the collectives of all ranks end with EVN_ERR_CANCELLED instead of waiting. Called by a rank that

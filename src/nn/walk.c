@@ -213,16 +213,34 @@ static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_b
 	return evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err);
 }
 
-/* After each layer a step can be cancelled. With many rows the host waits for every layer: otherwise it would have
- * enqueued all layers before anybody could cancel. With few rows this wait would cost too much. A step with a tape is
- * not cancelled by anybody. */
-static evn_status pause_after(const evn_walker *w, uint32_t block, const evn_micro_batch *last, evn_error *err)
+#define FLUSH_LAYERS 4 /* some drivers hold commands back until they are flushed */
+
+/* Waits until the layer before the last enqueued one is computed. The device thus always has a layer to compute. */
+static evn_status keep_close(const evn_walker *w, evn_event **layer, evn_error *err)
+{
+	evn_event *here;
+	EVN_TRY(evn_event_last(&here, w->workspace->q, err));
+	evn_status s = evn_queue_flush(w->workspace->q, err);
+	if (s == EVN_OK && *layer)
+		s = evn_comm_wait(w->comm, w->view->rank, *layer, err);
+	evn_event_free(*layer);
+	*layer = here;
+	return s;
+}
+
+/* After each layer a step can be cancelled. With many rows the host waits for the layers: otherwise it would have
+ * enqueued all of them before anybody could cancel. With few rows this wait would cost too much. A step with a tape
+ * is not cancelled by anybody. *layer is the end of the layer before, NULL at first. */
+static evn_status pause_after(const evn_walker *w, uint32_t block, const evn_micro_batch *last, evn_event **layer,
+							  evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
 	if (block + 1 < g->n_blocks && g->blocks[block + 1].layer == g->blocks[block].layer)
 		return EVN_OK;
 	if (last->first_row + last->rows.n_rows > EVN_PAD && !w->tape)
-		EVN_TRY(evn_comm_finish(w->comm, w->view->rank, err));
+		EVN_TRY(keep_close(w, layer, err));
+	else if (g->blocks[block].layer % FLUSH_LAYERS == 0)
+		EVN_TRY(evn_queue_flush(w->workspace->q, err));
 	return evn_comm_check(w->comm, err);
 }
 
@@ -237,7 +255,8 @@ static evn_status norm_rows(const evn_walker *w, uint32_t block, const evn_micro
 	return norm ? evn_op_norm(s->ops, norm, x, 0, mb->rows.n_rows, s->dim_stride, err) : EVN_OK;
 }
 
-evn_status evn_walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint32_t n, evn_error *err)
+static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint32_t n, evn_event **layer,
+							  evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
 	for (uint32_t i = 0; i < n; i++)
@@ -254,13 +273,21 @@ evn_status evn_walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint
 			if (!mb->overlaps)
 				EVN_TRY(end_sum(w, block, mb, err));
 		}
-		EVN_TRY(pause_after(w, block, &mbs[n - 1], err));
+		EVN_TRY(pause_after(w, block, &mbs[n - 1], layer, err));
 	}
 
 	for (uint32_t i = 0; i < n; i++)
 		if (g->n_blocks && mbs[i].overlaps)
 			EVN_TRY(end_sum(w, g->n_blocks - 1, &mbs[i], err));
 	return EVN_OK;
+}
+
+evn_status evn_walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint32_t n, evn_error *err)
+{
+	evn_event *layer = NULL;
+	const evn_status s = walk_blocks(w, mbs, n, &layer, err);
+	evn_event_free(layer);
+	return s;
 }
 
 evn_status evn_walk_again(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
