@@ -5,6 +5,9 @@
 // One work-item.
 kernel void flags_arrive(volatile global uint *flags, uint rank) { arrive(flags, rank); }
 
+// Polls a number of times, to be timed. One work-item.
+kernel void flags_poll(volatile global uint *flags, uint times) { poll_and_leave(flags, times); }
+
 // Waits for the all-reduce at which this rank arrived `since` all-reduces ago. One work-item.
 kernel void flags_wait(FLAGS, uint since)
 {

@@ -12,14 +12,22 @@
 #include "group/method.h"
 #include "kernels/constants.h"
 
-#define SPIN_LIMIT (1u << 30) /* polls; some seconds, because a driver may compile a kernel at its first launch */
-#define DELAY_POLLS 6000u     /* about 2 us, the time for which a driver holds its locks between two kernels */
-#define FUSED_FLOATS 8192     /* up to this length the waiting work-item also adds, which saves a launch */
-#define ALIGN_BYTES 4096u     /* the alignment that evn_buf_wrap needs */
+/* Of CPUs, in polls: some seconds, because a driver may compile a kernel at its first launch, and about 2 us, the
+ * time for which a driver holds its locks between two kernels. Of other devices, whose polls take up to microseconds,
+ * in time: systems reset a device that is busy for seconds. */
+#define SPIN_LIMIT (1u << 30)
+#define DELAY_POLLS 6000u
+#define SPIN_LIMIT_NS 200e6
+#define DELAY_NS 2e3
+#define FEW_POLLS 256u /* first timed; doubled until they take LONG_NS */
+#define LONG_NS 1000000u
+#define FUSED_FLOATS 8192 /* up to this length the waiting work-item also adds, which saves a launch */
+#define ALIGN_BYTES 4096u /* the alignment that evn_buf_wrap needs */
 
 typedef struct {
 	evn_kernel *arrive, *wait, *add, *then[EVN_EPILOGUE_KEYS];
-	evn_buf *flags;           /* the flags as the rank's device sees them */
+	evn_buf *flags; /* the flags as the rank's device sees them */
+	uint32_t spin_polls, delay_polls;
 	uint32_t begun;           /* the number of messages begun by a kernel of their own */
 	uint32_t at[EVN_STREAMS]; /* `begun` when the stream's last one began */
 } member;
@@ -31,6 +39,44 @@ typedef struct {
 	member *members; /* (n_ranks) */
 } state;
 
+static evn_status time_polls(const member *m, evn_kernel *k, evn_queue *q, uint32_t n, uint64_t *ns, evn_error *err)
+{
+	const uint64_t began = evn_now_ns();
+	evn_args a = evn_args_begin(k);
+	evn_arg_buf(&a, m->flags);
+	evn_arg_u32(&a, n);
+	EVN_TRY(evn_launch(&a, 1, (size_t[]){1}, (size_t[]){1}, err));
+	EVN_TRY(evn_queue_finish(q, err));
+	*ns = evn_now_ns() - began;
+	return EVN_OK;
+}
+
+/* The number of polls in a time, at least one. */
+static uint32_t polls_in(double ns, double poll_ns)
+{
+	const double n = ns / poll_ns;
+	return n < 1 ? 1 : n < SPIN_LIMIT ? (uint32_t)n : SPIN_LIMIT;
+}
+
+static evn_status find_limits(member *m, evn_queue *q, const evn_spec *spec, evn_error *err)
+{
+	uint64_t ns = 0;
+	uint32_t n = FEW_POLLS / 2;
+	evn_kernel *k;
+	m->spin_polls = SPIN_LIMIT;
+	m->delay_polls = DELAY_POLLS;
+	if (evn_device_is_cpu(evn_queue_device(q)))
+		return EVN_OK;
+	EVN_TRY(evn_kernel_get(&k, q, spec, "flags_poll", err));
+	EVN_TRY(time_polls(m, k, q, 1, &ns, err)); /* the first launch may compile */
+	for (ns = 0; ns < LONG_NS && n < SPIN_LIMIT / 2;)
+		EVN_TRY(time_polls(m, k, q, n *= 2, &ns, err));
+	m->spin_polls = polls_in(SPIN_LIMIT_NS, (double)ns / n);
+	m->delay_polls = polls_in(DELAY_NS, (double)ns / n);
+	evn_log(EVN_LOG_DEBUG, "%s polls a flag in %.3g ns", evn_device_name(evn_queue_device(q)), (double)ns / n);
+	return EVN_OK;
+}
+
 static evn_status prepare(state *st, evn_comm *c, uint32_t rank, evn_error *err)
 {
 	evn_queue *q = c->members[rank].queue;
@@ -40,16 +86,28 @@ static evn_status prepare(state *st, evn_comm *c, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_buf_wrap(&m->flags, evn_queue_device(q), st->flags, st->bytes, "flags", err));
 	EVN_TRY(evn_kernel_get(&m->arrive, q, &spec, "flags_arrive", err));
 	EVN_TRY(evn_kernel_get(&m->wait, q, &spec, "flags_wait", err));
+	EVN_TRY(find_limits(m, q, &spec, err));
 	return evn_kernel_get(&m->add, q, &spec, "flags_and_add", err);
+}
+
+/* Kernels of CPUs see each other's memory while they run. Others need not, unless they say so. */
+static evn_status check_device(const evn_device *d, evn_error *err)
+{
+	if (!evn_device_unified_memory(d))
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"reduce: flags needs devices that work in the host's memory, %s does not",
+						evn_device_name(d));
+	if (!evn_device_is_cpu(d) && !evn_device_has(d, "svm_atomics"))
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"reduce: flags needs CPUs or devices with fine-grained SVM atomics, %s has none",
+						evn_device_name(d));
+	return EVN_OK;
 }
 
 static evn_status create(void **own, evn_comm *c, evn_error *err)
 {
 	for (uint32_t i = 0; i < c->n_ranks; i++)
-		if (!evn_device_unified_memory(evn_queue_device(c->members[i].queue)))
-			return evn_fail(err, EVN_ERR_UNSUPPORTED,
-							"reduce: flags needs devices that work in the host's memory, %s does not",
-							evn_device_name(evn_queue_device(c->members[i].queue)));
+		EVN_TRY(check_device(evn_queue_device(c->members[i].queue), err));
 	state *st = *own = calloc(1, sizeof *st);
 	if (!st)
 		return evn_fail_memory(err, "flags", sizeof *st);
@@ -99,20 +157,20 @@ static void free_own(void *own, evn_comm *c)
  * contend for the driver's locks and sleep there. PoCL 3.1 has one lock for the code of all kernels; with it an
  * all-reduce took 10 to 14 us instead of 4, and a decoded token a fifth longer. Each rank of a driver therefore
  * leaves a little after the one before it. */
-static uint32_t delay_polls(const evn_comm *c, uint32_t rank)
+static uint32_t delay_polls(const member *m, const evn_comm *c, uint32_t rank)
 {
 	uint32_t before = 0;
 	for (uint32_t i = 0; i < rank; i++)
 		before += evn_devices_share_context(evn_queue_device(c->members[i].queue),
 											evn_queue_device(c->members[rank].queue));
-	return before * DELAY_POLLS;
+	return before * m->delay_polls;
 }
 
 /* Sets the arguments FLAGS of flags.cl. */
 static void arg_flags(evn_args *a, const member *m, const evn_comm *c, uint32_t rank)
 {
 	evn_arg_buf(a, m->flags);
-	evn_arg_u32x4(a, (uint32_t[]){rank, c->n_ranks, SPIN_LIMIT, delay_polls(c, rank)});
+	evn_arg_u32x4(a, (uint32_t[]){rank, c->n_ranks, m->spin_polls, delay_polls(m, c, rank)});
 }
 
 static bool is_fused(const evn_sum *s) { return (uint64_t)s->n_rows * s->stride <= FUSED_FLOATS; }

@@ -21,13 +21,13 @@ typedef enum {
 	EVN_DOT_COUNT
 } evn_dot;
 
-const char *evn_dot_name(evn_dot dot);    /* "vnni512" */
-const char *evn_dot_defines(evn_dot dot); /* the compiler options for it; "" if there are none */
-uint32_t evn_dot_lanes(evn_dot dot);      /* the width that a device must have for it: 16 or 1 */
-bool evn_dot_reads_bytes(evn_dot dot);    /* activations have 8 bits */
-bool evn_dot_is_plain(evn_dot dot);       /* single bytes are multiplied */
-bool evn_dot_is_x86(evn_dot dot);         /* x86 instructions */
-evn_dot evn_dot_f32(uint32_t lanes);      /* the kind of that width with f32 activations */
+const char *evn_dot_name(evn_dot dot); /* "vnni512" */
+uint32_t evn_dot_lanes(evn_dot dot);   /* the width that a device must have for it: 16 or 1 */
+bool evn_dot_reads_bytes(evn_dot dot); /* activations have 8 bits */
+bool evn_dot_is_plain(evn_dot dot);    /* single bytes are multiplied */
+bool evn_dot_is_x86(evn_dot dot);      /* x86 instructions */
+evn_dot evn_dot_f32(uint32_t lanes);   /* the kind of that width with f32 activations */
+void evn_spec_dot(evn_spec *s, evn_dot dot, const evn_device *d); /* adds the compiler options for it */
 /* Sets of kinds are bits 1 << evn_dot. */
 uint32_t evn_dots_of_format(bool bytes); /* all kinds with 8-bit activations, or with f32 activations */
 uint32_t

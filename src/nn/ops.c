@@ -46,15 +46,19 @@ evn_status evn_launch_columns(const evn_ops *o, evn_args *a, uint32_t columns, u
 	if (o->lanes > 1)
 		return evn_launch2(a, columns / o->lanes, n_rows, 1, err);
 	uint32_t items = EVN_LANE_ITEMS;
-	while (columns % items)
+	while (columns % items || items > evn_kernel_max_group(a->kernel))
 		items /= 2;
 	return evn_launch2(a, columns / items, n_rows, items, err);
 }
 
 evn_status evn_launch_stores(const evn_ops *o, evn_args *a, uint32_t stride, uint32_t n_rows, evn_error *err)
 {
-	return o->lanes > 1 ? evn_launch2(a, stride / 32, n_rows, 1, err)
-						: evn_launch2(a, (stride + EVN_LANE_ITEMS - 1) / EVN_LANE_ITEMS, n_rows, EVN_LANE_ITEMS, err);
+	if (o->lanes > 1)
+		return evn_launch2(a, stride / 32, n_rows, 1, err);
+	uint32_t items = EVN_LANE_ITEMS;
+	while (items > evn_kernel_max_group(a->kernel))
+		items /= 2;
+	return evn_launch2(a, (stride + items - 1) / items, n_rows, items, err);
 }
 
 evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,

@@ -39,7 +39,7 @@ static evn_spec product(const evn_ops *o, const char *file, const evn_quant *qua
 	evn_spec s = evn_spec_of(file);
 	evn_spec_part(&s, "WEIGHTS", "quant/%s.cl", quant->kernel);
 	if (format == EVN_ACT_Q8)
-		evn_spec_option(&s, evn_dot_defines(o->config.dot));
+		evn_spec_dot(&s, o->config.dot, evn_queue_device(o->q));
 	return s;
 }
 

@@ -55,10 +55,26 @@ static evn_status measure_reduces(bench *b, evn_queue **queues, evn_error *err)
 	return EVN_OK;
 }
 
+/* A device whose work-groups are too small for the kernels of its usual width is tried with the other one. */
+static evn_status prove(bench *b, uint32_t rank, evn_error *err)
+{
+	bench_rank *r = &b->ranks[rank];
+	evn_error why = {0};
+	const evn_status s = bench_prove(b, rank, &b->record, &why);
+	const uint32_t other =
+		s == EVN_ERR_UNSUPPORTED && b->n == 1 ? evn_dots_of_other_width(b->workload->activations, r->device) : 0;
+	if (!other)
+		return s == EVN_OK ? s : evn_fail(err, s, "%s", why.text);
+	evn_log(EVN_LOG_INFO, "%s", why.text);
+	r->dots = other;
+	r->other_dots = 0;
+	return bench_prove(b, rank, &b->record, err);
+}
+
 static evn_status set_up(void *arg, uint32_t rank, evn_error *err)
 {
 	bench *b = arg;
-	EVN_TRY(bench_prove(b, rank, &b->record, err));
+	EVN_TRY(prove(b, rank, err));
 	bench_prove_other_width(b, &b->ranks[rank], &b->record);
 	return bench_make_input(arg, rank, err);
 }
