@@ -126,11 +126,11 @@ static void read_rope_type(reader *r, evn_hparams *h)
 		[EVN_ROPE_SCALING_LONGROPE] = "longrope",
 	};
 	evn_str type = {"linear", 6};
-	h->rope_factor = 1;
-	read_f32(r, "rope.scale_linear", 0, &h->rope_factor);
-	read_f32(r, "rope.scaling.factor", 0, &h->rope_factor);
-	if (h->rope_factor <= 0)
-		h->rope_factor = 1;
+	h->rope.factor = 1;
+	read_f32(r, "rope.scale_linear", 0, &h->rope.factor);
+	read_f32(r, "rope.scaling.factor", 0, &h->rope.factor);
+	if (h->rope.factor <= 0)
+		h->rope.factor = 1;
 	if (r->status == EVN_OK)
 		r->status = evn_gguf_string(r->g, set_key(r, "rope.scaling.type"), &type, r->err);
 	uint32_t i = 0;
@@ -140,33 +140,33 @@ static void read_rope_type(reader *r, evn_hparams *h)
 		r->status =
 			evn_fail(r->err, EVN_ERR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\", expected none, linear, yarn or longrope",
 					 evn_gguf_name(r->g), r->key, (int)(type.length < 40 ? type.length : 40), type.text);
-	h->rope_scaling = (evn_rope_scaling)i;
-	if (h->rope_scaling == EVN_ROPE_SCALING_NONE)
-		h->rope_factor = 1;
-	if (h->rope_scaling == EVN_ROPE_SCALING_LINEAR && h->rope_factor == 1)
-		h->rope_scaling = EVN_ROPE_SCALING_NONE;
+	h->rope.scaling = (evn_rope_scaling)i;
+	if (h->rope.scaling == EVN_ROPE_SCALING_NONE)
+		h->rope.factor = 1;
+	if (h->rope.scaling == EVN_ROPE_SCALING_LINEAR && h->rope.factor == 1)
+		h->rope.scaling = EVN_ROPE_SCALING_NONE;
 }
 
 static void read_rope_scaling(reader *r, evn_hparams *h)
 {
 	read_rope_type(r, h);
-	h->rope_n_ctx_orig = h->n_ctx_train;
-	read_size(r, "rope.scaling.original_context_length", &h->rope_n_ctx_orig);
-	h->rope_attn_factor = 1;
-	read_f32(r, "rope.scaling.attn_factor", 0, &h->rope_attn_factor);
-	h->rope_beta_fast = 32;
-	h->rope_beta_slow = 1;
-	read_f32(r, "rope.scaling.yarn_beta_slow", 0, &h->rope_beta_slow);
-	read_f32(r, "rope.scaling.yarn_beta_fast", h->rope_beta_slow, &h->rope_beta_fast);
-	h->rope_ext_factor = 1;
-	read_f32(r, "rope.scaling.yarn_ext_factor", 0, &h->rope_ext_factor);
+	h->rope.n_ctx_orig = h->n_ctx_train;
+	read_size(r, "rope.scaling.original_context_length", &h->rope.n_ctx_orig);
+	h->rope.attn_factor = 1;
+	read_f32(r, "rope.scaling.attn_factor", 0, &h->rope.attn_factor);
+	h->rope.beta_fast = 32;
+	h->rope.beta_slow = 1;
+	read_f32(r, "rope.scaling.yarn_beta_slow", 0, &h->rope.beta_slow);
+	read_f32(r, "rope.scaling.yarn_beta_fast", h->rope.beta_slow, &h->rope.beta_fast);
+	h->rope.ext_factor = 1;
+	read_f32(r, "rope.scaling.yarn_ext_factor", 0, &h->rope.ext_factor);
 }
 
 /* rope_dim / 2 divisors; NULL if the file has no such tensor. */
 static const float *read_divisors(reader *r, const evn_hparams *h, const char *name)
 {
 	const evn_tensor *t = r->status == EVN_OK ? evn_gguf_find_tensor(r->g, name) : NULL;
-	const uint32_t n = h->rope_dim / 2;
+	const uint32_t n = h->rope.dim / 2;
 	if (!t)
 		return NULL;
 	if (t->n_dims != 1 || t->shape[0] != n) {
@@ -191,27 +191,27 @@ static const float *read_divisors(reader *r, const evn_hparams *h, const char *n
 /* Files with longrope have two tables, unless they have the table of llama3. */
 static void read_freq_factors(reader *r, evn_hparams *h)
 {
-	h->rope_freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS);
-	if (h->rope_freq_factors || h->rope_scaling != EVN_ROPE_SCALING_LONGROPE)
+	h->rope.freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS);
+	if (h->rope.freq_factors || h->rope.scaling != EVN_ROPE_SCALING_LONGROPE)
 		return;
-	h->rope_freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS_SHORT);
-	h->rope_long_factors = read_divisors(r, h, EVN_ROPE_FACTORS_LONG);
-	if (r->status == EVN_OK && (!h->rope_freq_factors || !h->rope_long_factors))
+	h->rope.freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS_SHORT);
+	h->rope.long_factors = read_divisors(r, h, EVN_ROPE_FACTORS_LONG);
+	if (r->status == EVN_OK && (!h->rope.freq_factors || !h->rope.long_factors))
 		r->status =
 			evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing, which longrope needs",
-					 evn_gguf_name(r->g), h->rope_freq_factors ? EVN_ROPE_FACTORS_LONG : EVN_ROPE_FACTORS_SHORT);
+					 evn_gguf_name(r->g), h->rope.freq_factors ? EVN_ROPE_FACTORS_LONG : EVN_ROPE_FACTORS_SHORT);
 }
 
 static void read_rope(reader *r, evn_hparams *h)
 {
 	if (evn_gguf_find_tensor(r->g, "position_embd.weight"))
 		return; /* positions are learned, so nothing rotates */
-	h->rope_dim = h->head_dim;
-	read_size(r, "rope.dimension_count", &h->rope_dim);
-	if (h->rope_dim % 2 || h->rope_dim > h->head_dim)
-		fail(r, EVN_ERR_FORMAT, "even and at most the size of a head", h->rope_dim);
-	h->rope_base = 10000;
-	read_f32(r, "rope.freq_base", 1, &h->rope_base);
+	h->rope.dim = h->head_dim;
+	read_size(r, "rope.dimension_count", &h->rope.dim);
+	if (h->rope.dim % 2 || h->rope.dim > h->head_dim)
+		fail(r, EVN_ERR_FORMAT, "even and at most the size of a head", h->rope.dim);
+	h->rope.base = 10000;
+	read_f32(r, "rope.freq_base", 1, &h->rope.base);
 	read_rope_scaling(r, h);
 	read_freq_factors(r, h);
 }
@@ -268,7 +268,7 @@ evn_status evn_hparams_read(evn_hparams *out, const evn_gguf *g, evn_error *err)
 
 void evn_hparams_clear(evn_hparams *h)
 {
-	free((void *)(uintptr_t)h->rope_freq_factors);
-	free((void *)(uintptr_t)h->rope_long_factors);
-	h->rope_freq_factors = h->rope_long_factors = NULL;
+	free((void *)(uintptr_t)h->rope.freq_factors);
+	free((void *)(uintptr_t)h->rope.long_factors);
+	h->rope.freq_factors = h->rope.long_factors = NULL;
 }

@@ -17,24 +17,29 @@ typedef enum {
 #define EVN_ROPE_FACTORS_SHORT "rope_factors_short.weight"
 #define EVN_ROPE_FACTORS_LONG "rope_factors_long.weight"
 
+/* How queries and keys are rotated by their positions (nn/rope.h). */
+typedef struct {
+	uint32_t dim; /* the dimensions of a head that are rotated */
+	float base;
+	evn_rope_scaling scaling;
+	float factor;               /* > 0: the context is stretched by this factor; 1 for none */
+	uint32_t n_ctx_orig;        /* yarn, longrope: the context before stretching */
+	float attn_factor;          /* of the rotated queries and keys; 1 if the file gives none */
+	float beta_fast, beta_slow; /* yarn: 32 and 1 if the file gives none */
+	float ext_factor;           /* yarn: how much of the unstretched frequencies is kept; 1 if the file gives none */
+	/* (dim / 2) divisors of the frequencies, or NULL: from rope_freqs.weight (llama3), or of longrope for contexts up
+	 * to n_ctx_orig and for longer ones. */
+	const float *freq_factors, *long_factors;
+} evn_rope;
+
 /* The hyper-parameters that decoder families share, read from "<arch>.*" keys and checked: every size > 0, n_heads %
- * n_kv_heads == 0, rope_dim even and <= head_dim, vocab = rows of token_embd.weight. A model without layers has zeros
- * for what belongs to layers. A model with learned positions (position_embd.weight) has a rope_dim of 0. */
+ * n_kv_heads == 0, rope.dim even and <= head_dim, vocab = rows of token_embd.weight. A model without layers has zeros
+ * for what belongs to layers. A model with learned positions (position_embd.weight) has a rope.dim of 0. */
 typedef struct {
 	evn_str arch; /* general.architecture */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
 	float norm_eps;
-	float rope_base;
-	uint32_t rope_dim; /* the dimensions of a head that are rotated */
-	evn_rope_scaling rope_scaling;
-	float rope_factor;                    /* > 0: the context is stretched by this factor; 1 for none */
-	uint32_t rope_n_ctx_orig;             /* yarn, longrope: the context before stretching */
-	float rope_attn_factor;               /* of the rotated queries and keys; 1 if the file gives none */
-	float rope_beta_fast, rope_beta_slow; /* yarn: 32 and 1 if the file gives none */
-	float rope_ext_factor; /* yarn: how much of the unstretched frequencies is kept; 1 if the file gives none */
-	/* (rope_dim / 2) divisors of the frequencies, or NULL: from rope_freqs.weight (llama3), or of longrope for
-	 * contexts up to n_ctx_orig and for longer ones. */
-	const float *rope_freq_factors, *rope_long_factors;
+	evn_rope rope;
 } evn_hparams;
 
 /* *out is all zeros if this fails. evn_hparams_clear frees what it owns. */

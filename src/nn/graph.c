@@ -50,7 +50,13 @@ evn_status evn_graph_make(evn_graph **out, const evn_model *m, evn_error *err)
 	evn_graph *g = calloc(1, sizeof *g);
 	if (!g)
 		return evn_fail_memory(err, "model", sizeof *g);
-	*g = (evn_graph){.model = m, .h = h, .embedding_scale = 1, .logit_scale = 1, .n_classes = EVN_PLAN_VOCAB + 1};
+	*g = (evn_graph){.model = m,
+					 .h = h,
+					 .embedding_scale = 1,
+					 .logit_scale = 1,
+					 .n_ropes = 1,
+					 .ropes = {h->rope},
+					 .n_classes = EVN_PLAN_VOCAB + 1};
 	evn_status s = arch->fill(g, err);
 	if (s == EVN_OK)
 		s = evn_graph_check_tensors(g, err);
@@ -178,7 +184,7 @@ evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
 					   .out = "attn_output",
 					   .residual_scale = 1,
 					   .attention = {.head_dim = h->head_dim,
-									 .rotates = h->rope_dim > 0,
+									 .rotates = h->rope.dim > 0,
 									 .scale = 1.0f / sqrtf((float)h->head_dim)}};
 }
 

@@ -29,7 +29,8 @@ typedef struct {
 
 typedef struct {
 	uint32_t head_dim;
-	bool rotates;   /* queries and keys are rotated by their position, with the model's rotary table */
+	bool rotates;   /* queries and keys are rotated by their position */
+	uint32_t rope;  /* by this one of the graph's ropes */
 	bool rope_neox; /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
 	bool qk_norm;   /* RMS norm of each query and key head before the rotation */
 	float scale;    /* the factor of a query times a key */
@@ -59,6 +60,8 @@ typedef struct {
 	uint32_t cut_class, cut_index; /* the block's class in the plan, and its index in that class */
 } evn_block;
 
+#define EVN_ROPES 2u /* different rotations of one model's blocks */
+
 typedef struct {
 	const evn_model *model;
 	const evn_hparams *h;
@@ -67,6 +70,8 @@ typedef struct {
 	bool biased; /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
 	evn_norm_spec out_norm;
+	uint32_t n_ropes; /* at least 1; the first is the hyper-parameters' until an architecture changes it */
+	evn_rope ropes[EVN_ROPES];
 	/* Blocks that are cut alike are a class of the plan: its first block, and the number of its blocks. The
 	 * vocabulary is the first class. */
 	uint32_t n_classes, class_first[EVN_PLAN_CLASSES], class_blocks[EVN_PLAN_CLASSES];

@@ -4,9 +4,9 @@
 
 #include "model/model.h"
 
-/* table (n_ctx, 2, rope_dim / 2) = cosines, then sines, of position * frequency. The model's rope_scaling scales
+/* table (n_ctx, 2, dim / 2) = cosines, then sines, of position * frequency. r->scaling scales
  * them: linear (Chen et al. 2023), yarn (Peng et al. 2023), factors for each frequency (llama3; longrope, Ding et al.
  * 2024, which has other factors where n_ctx is longer than the original context). Computed in f64. */
-void evn_rope_table(const evn_hparams *h, uint32_t n_ctx, float *table);
+void evn_rope_table(const evn_rope *r, uint32_t n_ctx, float *table);
 
 #endif

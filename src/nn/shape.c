@@ -80,12 +80,13 @@ static uint32_t vocab_grain(uint32_t vocab)
 
 /* What a rank holds besides weights, cache and messages, whatever its share: scratch at full width. Attention output
  * can be held twice, before and after its conversion to another format. GEMM dequantises weights into 32 MiB. */
-static uint64_t fixed_bytes(const evn_hparams *h, evn_limits limits)
+static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 {
+	const evn_hparams *h = g->h;
 	uint64_t columns =
 		4 * (uint64_t)h->dim + (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
 	uint64_t norms = (uint64_t)(2 * h->n_layers + 1) * h->dim;
-	uint64_t rope = (uint64_t)limits.n_ctx * h->rope_dim;
+	uint64_t rope = (uint64_t)limits.n_ctx * h->rope.dim * g->n_ropes;
 	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, DECODED_ROWS, limits.n_ctx);
 	return (columns * evn_rows_room(limits.n_batch) + norms + rope +
 			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
@@ -104,7 +105,7 @@ evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens, and the model has learned %u positions",
 						limits.n_ctx, embedding.n_positions);
 	*out =
-		(evn_plan_shape){.fixed_bytes = fixed_bytes(h, limits),
+		(evn_plan_shape){.fixed_bytes = fixed_bytes(g, limits),
 						 .peer_bytes = evn_comm_peer_bytes(limits.messages, evn_message_floats(h, limits.n_batch))};
 	out->classes[EVN_PLAN_VOCAB] = (evn_plan_class){.kind = EVN_CUT_ROWS,
 													.n_blocks = 1,

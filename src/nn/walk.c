@@ -32,8 +32,8 @@ static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn
 						   .qkv_stride = s->of[b->kind].in_stride,
 						   .k_offset = y->offsets[1],
 						   .v_offset = y->offsets[2],
-						   .rope = b->attention.rotates ? s->rope : s->still,
-						   .rope_stride = b->attention.rotates ? s->graph->h->rope_dim : 0,
+						   .rope = b->attention.rotates ? s->ropes[b->attention.rope] : s->still,
+						   .rope_stride = b->attention.rotates ? s->graph->h->rope.dim : 0,
 						   .norms = held->head_norms,
 						   .norm_eps = s->graph->h->norm_eps,
 						   .scale = b->attention.scale,
@@ -69,7 +69,7 @@ static evn_status attend_whole(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_sequences s = evn_walk_sequences(w, block, mb);
 	evn_attention_ops *kernels = evn_workspace_attention(w->workspace, b);
 	if (b->attention.rotates)
-		EVN_TRY(evn_op_rotate(kernels, r->in, &s, w->workspace->rope, false, err));
+		EVN_TRY(evn_op_rotate(kernels, r->in, &s, w->workspace->ropes[b->attention.rope], false, err));
 	return evn_op_attention_sequences(kernels, r->mid, r->lse, r->in, &s, err);
 }
 

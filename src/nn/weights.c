@@ -126,10 +126,10 @@ static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
 	mark(c, w.positions);
 	mark_affine(c, &w.out_norm);
 	mark_affine(c, &w.head);
-	if (g->h->rope_long_factors) {
+	if (g->h->rope.long_factors) {
 		mark(c, evn_model_find(g->model, EVN_ROPE_FACTORS_SHORT));
 		mark(c, evn_model_find(g->model, EVN_ROPE_FACTORS_LONG));
-	} else if (g->h->rope_freq_factors) {
+	} else if (g->h->rope.freq_factors) {
 		mark(c, evn_model_find(g->model, EVN_ROPE_FACTORS));
 	}
 	return EVN_OK;

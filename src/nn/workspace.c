@@ -17,7 +17,7 @@ uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch)
 evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache)
 {
 	return (evn_attention_config){.head_dim = b->attention.head_dim,
-								  .rope_dim = g->h->rope_dim,
+								  .rope_dim = g->h->rope.dim,
 								  .group = b->group,
 								  .kv_cache = kv_cache,
 								  .rope_neox = b->attention.rope_neox,
@@ -53,21 +53,22 @@ static evn_status make_attention(evn_workspace *w, evn_error *err)
 	return EVN_OK;
 }
 
-static evn_status make_rope(evn_workspace *w, uint32_t n_ctx, evn_buf **out, evn_error *err)
+static evn_status make_rope(evn_workspace *w, const evn_rope *rope, evn_buf **out, evn_error *err)
 {
 	/* The kernel needs a buffer even if nothing rotates. */
-	const uint64_t row = w->graph->h->rope_dim ? w->graph->h->rope_dim : 1, bytes = n_ctx * row * sizeof(float);
+	const uint32_t n_ctx = w->limits.n_ctx;
+	const uint64_t row = rope->dim ? rope->dim : 1, bytes = n_ctx * row * sizeof(float);
 	void *table;
 	EVN_TRY(evn_buf_create(out, evn_queue_device(w->q), bytes, EVN_BUF_DEVICE, "rope table", err));
 	EVN_TRY(evn_map(w->q, *out, bytes, EVN_MAP_OVERWRITE, true, &table, err));
-	evn_rope_table(w->graph->h, n_ctx, table);
+	evn_rope_table(rope, n_ctx, table);
 	return evn_unmap(w->q, *out, table, err);
 }
 
 /* The table of the angle 0. It ignores the factor by which a scaling multiplies cosines and sines. */
 static evn_status make_still(evn_workspace *w, evn_error *err)
 {
-	const uint32_t row = w->graph->h->rope_dim ? w->graph->h->rope_dim : 1;
+	const uint32_t row = w->graph->h->rope.dim ? w->graph->h->rope.dim : 1;
 	float *angles = calloc(row, sizeof *angles);
 	if (!angles)
 		return evn_fail_memory(err, "rope table", row * sizeof *angles);
@@ -164,7 +165,8 @@ evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_sha
 	w->dim_stride = (uint32_t)evn_round_up(s->graph->h->dim, EVN_PAD);
 	EVN_TRY(evn_ops_create(&w->ops, q, &(evn_ops_config){.dot = limits.dot}, err));
 	EVN_TRY(make_attention(w, err));
-	EVN_TRY(make_rope(w, limits.n_ctx, &w->rope, err));
+	for (uint32_t i = 0; i < s->graph->n_ropes; i++)
+		EVN_TRY(make_rope(w, &s->graph->ropes[i], &w->ropes[i], err));
 	EVN_TRY(make_still(w, err));
 	return make_all_rows(w, s, err);
 }
@@ -183,7 +185,7 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {w->rope, w->still, w->picked, w->logits};
+	evn_buf *const buffers[] = {w->ropes[0], w->ropes[1], w->still, w->picked, w->logits};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)

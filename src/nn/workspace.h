@@ -44,8 +44,8 @@ typedef struct {
 	uint32_t dim_stride; /* the stride of x, normed and partial sums */
 	uint32_t n_kinds;    /* of attention blocks; each has its own kernels */
 	evn_attention_ops **attention;
-	evn_buf *rope;  /* (n_ctx, rope_dim) */
-	evn_buf *still; /* (1, rope_dim): the angle 0, for blocks without rotation */
+	evn_buf *ropes[EVN_ROPES]; /* of the graph's ropes: (n_ctx, rope.dim) */
+	evn_buf *still;            /* (1, rope.dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];
 	evn_inner_rows of[EVN_BLOCK_KINDS];
 	evn_buf *picked, *logits;

@@ -162,7 +162,7 @@ static void transformers_have_their_tensors(void **state)
 	const evn_hparams *h = evn_model_hparams(m);
 	assert_int_equal(h->n_layers, 2);
 	assert_int_equal(h->ff_dim, 96);
-	assert_int_equal(h->rope_dim, 0); /* positions are learned */
+	assert_int_equal(h->rope.dim, 0); /* positions are learned */
 	assert_true(fabsf(h->norm_eps - 1e-5f) < 1e-12f);
 	assert_shape(m, "position_embd.weight", 24, 32);
 	assert_shape(m, "blk.1.attn_qkv.weight", 24, 72);
@@ -172,7 +172,7 @@ static void transformers_have_their_tensors(void **state)
 	m = make(&small_llama);
 	h = evn_model_hparams(m);
 	assert_int_equal(h->n_kv_heads, 2);
-	assert_int_equal(h->rope_dim, 8);
+	assert_int_equal(h->rope.dim, 8);
 	assert_shape(m, "blk.2.attn_k.weight", 32, 16);
 	assert_shape(m, "blk.2.ffn_gate.weight", 32, 96);
 	evn_model_close(m);

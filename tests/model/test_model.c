@@ -109,14 +109,14 @@ static void absent_keys_take_their_defaults(void **state)
 	assert_int_equal(h.n_heads, 4);
 	assert_int_equal(h.n_kv_heads, 4);
 	assert_int_equal(h.head_dim, 16);
-	assert_int_equal(h.rope_dim, 16);
+	assert_int_equal(h.rope.dim, 16);
 	assert_int_equal(h.vocab, 10);
 	assert_int_equal(h.n_ctx_train, 512);
-	assert_int_equal(h.rope_n_ctx_orig, 512);
-	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_NONE);
-	assert_true(h.norm_eps == 1e-5f && h.rope_base == 10000 && h.rope_factor == 1 && h.rope_attn_factor == 1);
-	assert_true(h.rope_beta_fast == 32 && h.rope_beta_slow == 1 && h.rope_ext_factor == 1);
-	assert_null(h.rope_freq_factors);
+	assert_int_equal(h.rope.n_ctx_orig, 512);
+	assert_int_equal(h.rope.scaling, EVN_ROPE_SCALING_NONE);
+	assert_true(h.norm_eps == 1e-5f && h.rope.base == 10000 && h.rope.factor == 1 && h.rope.attn_factor == 1);
+	assert_true(h.rope.beta_fast == 32 && h.rope.beta_slow == 1 && h.rope.ext_factor == 1);
+	assert_null(h.rope.freq_factors);
 }
 
 static void given_keys_are_read(void **state)
@@ -142,11 +142,11 @@ static void given_keys_are_read(void **state)
 		fail_msg("%s", err.text);
 	assert_int_equal(h.n_kv_heads, 2);
 	assert_int_equal(h.head_dim, 32);
-	assert_int_equal(h.rope_dim, 24);
-	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_YARN);
-	assert_int_equal(h.rope_n_ctx_orig, 128);
-	assert_true(h.rope_base == 500000 && h.rope_factor == 4 && h.rope_attn_factor == 0.5f);
-	assert_true(h.rope_beta_fast == 16 && h.rope_beta_slow == 2 && h.rope_ext_factor == 0.25f);
+	assert_int_equal(h.rope.dim, 24);
+	assert_int_equal(h.rope.scaling, EVN_ROPE_SCALING_YARN);
+	assert_int_equal(h.rope.n_ctx_orig, 128);
+	assert_true(h.rope.base == 500000 && h.rope.factor == 4 && h.rope.attn_factor == 0.5f);
+	assert_true(h.rope.beta_fast == 16 && h.rope.beta_slow == 2 && h.rope.ext_factor == 0.25f);
 }
 
 static void linear_scaling_has_two_spellings_and_none_wins(void **state)
@@ -157,19 +157,19 @@ static void linear_scaling_has_two_spellings_and_none_wins(void **state)
 	evn_hparams h;
 	evn_error err = {0};
 	assert_int_equal(read_hparams(&old, 1, &h, &err), EVN_OK);
-	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_LINEAR);
-	assert_true(h.rope_factor == 2);
+	assert_int_equal(h.rope.scaling, EVN_ROPE_SCALING_LINEAR);
+	assert_true(h.rope.factor == 2);
 	assert_int_equal(read_hparams(&factor, 1, &h, &err), EVN_OK);
-	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_LINEAR);
-	assert_true(h.rope_factor == 8);
+	assert_int_equal(h.rope.scaling, EVN_ROPE_SCALING_LINEAR);
+	assert_true(h.rope.factor == 8);
 	const setting half = {AS_REAL("llama.rope.scaling.factor", 0.5)}, no = {AS_REAL("llama.rope.scaling.factor", 0)};
 	assert_int_equal(read_hparams(&half, 1, &h, &err), EVN_OK);
-	assert_true(h.rope_scaling == EVN_ROPE_SCALING_LINEAR && h.rope_factor == 0.5f);
+	assert_true(h.rope.scaling == EVN_ROPE_SCALING_LINEAR && h.rope.factor == 0.5f);
 	assert_int_equal(read_hparams(&no, 1, &h, &err), EVN_OK);
-	assert_true(h.rope_scaling == EVN_ROPE_SCALING_NONE && h.rope_factor == 1);
+	assert_true(h.rope.scaling == EVN_ROPE_SCALING_NONE && h.rope.factor == 1);
 	assert_int_equal(read_hparams(none, 2, &h, &err), EVN_OK);
-	assert_int_equal(h.rope_scaling, EVN_ROPE_SCALING_NONE);
-	assert_true(h.rope_factor == 1);
+	assert_int_equal(h.rope.scaling, EVN_ROPE_SCALING_NONE);
+	assert_true(h.rope.factor == 1);
 }
 
 static const struct {
@@ -239,7 +239,7 @@ static void every_bad_hyperparameter_is_named(void **state)
 			fail_msg("%s: %s \"%s\", expected \"%s\"", refused[i].changed.key, evn_status_name(s), err.text,
 					 refused[i].text);
 		assert_int_equal(h.dim, 0);
-		assert_null(h.rope_freq_factors);
+		assert_null(h.rope.freq_factors);
 	}
 }
 
@@ -273,7 +273,7 @@ static void frequency_factors_are_read_and_checked(void **state)
 	evn_error err = {0};
 	assert_int_equal(read_freq_factors(8, 8, &h, &err), EVN_OK);
 	for (int i = 0; i < 8; i++)
-		assert_true(h.rope_freq_factors[i] == (float)i + 1);
+		assert_true(h.rope.freq_factors[i] == (float)i + 1);
 	evn_hparams_clear(&h);
 	assert_int_equal(read_freq_factors(7, 7, &h, &err), EVN_ERR_FORMAT);
 	assert_non_null(strstr(err.text, "\"rope_freqs.weight\" has 7 elements, expected 8"));

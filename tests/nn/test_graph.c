@@ -341,12 +341,12 @@ static void rows_of_a_fused_tensor_are_those_of_its_matrices(void **state)
  */
 
 /* Frequency of a pair, and the magnitude, from a table of two positions. */
-static void assert_angle(const evn_hparams *h, uint32_t n_ctx, uint32_t pair, double frequency, double magnitude)
+static void assert_angle(const evn_rope *r, uint32_t n_ctx, uint32_t pair, double frequency, double magnitude)
 {
-	float *table = calloc((size_t)n_ctx * h->rope_dim, sizeof *table);
+	float *table = calloc((size_t)n_ctx * r->dim, sizeof *table);
 	assert_non_null(table);
-	evn_rope_table(h, n_ctx, table);
-	const double c = (double)table[h->rope_dim + pair], s = (double)table[h->rope_dim + h->rope_dim / 2 + pair];
+	evn_rope_table(r, n_ctx, table);
+	const double c = (double)table[r->dim + pair], s = (double)table[r->dim + r->dim / 2 + pair];
 	free(table);
 	if (fabs(atan2(s, c) - frequency) > 1e-6 || fabs(sqrt(c * c + s * s) - magnitude) > 1e-6)
 		fail_msg("pair %u: angle %.7g, magnitude %.7g, expected %.7g, %.7g", pair, atan2(s, c), sqrt(c * c + s * s),
@@ -357,39 +357,34 @@ static void assert_angle(const evn_hparams *h, uint32_t n_ctx, uint32_t pair, do
 static void angles_follow_the_way_of_stretching(void **state)
 {
 	static const float shorter[4] = {1, 1, 2, 2}, longer[4] = {1, 2, 4, 8};
-	evn_hparams h = {.rope_base = 16,
-					 .rope_dim = 8,
-					 .rope_factor = 1,
-					 .rope_attn_factor = 1.5f,
-					 .rope_ext_factor = 1,
-					 .rope_n_ctx_orig = 16};
+	evn_rope r = {.base = 16, .dim = 8, .factor = 1, .attn_factor = 1.5f, .ext_factor = 1, .n_ctx_orig = 16};
 	(void)state;
-	assert_angle(&h, 32, 1, 0.5, 1.5); /* the factor applies with every method */
-	h.rope_scaling = EVN_ROPE_SCALING_LINEAR;
-	h.rope_factor = 0.5f;
-	assert_angle(&h, 32, 1, 1, 1.5);
-	h.rope_scaling = EVN_ROPE_SCALING_LONGROPE;
-	h.rope_factor = 2;
-	h.rope_freq_factors = shorter;
-	h.rope_long_factors = longer;
-	assert_angle(&h, 16, 2, 1.0 / 4 / 2 / 2, 1.5);
-	assert_angle(&h, 17, 2, 1.0 / 4 / 2 / 4, 1.5);
-	h.rope_freq_factors = h.rope_long_factors = NULL;
+	assert_angle(&r, 32, 1, 0.5, 1.5); /* the factor applies with every method */
+	r.scaling = EVN_ROPE_SCALING_LINEAR;
+	r.factor = 0.5f;
+	assert_angle(&r, 32, 1, 1, 1.5);
+	r.scaling = EVN_ROPE_SCALING_LONGROPE;
+	r.factor = 2;
+	r.freq_factors = shorter;
+	r.long_factors = longer;
+	assert_angle(&r, 16, 2, 1.0 / 4 / 2 / 2, 1.5);
+	assert_angle(&r, 17, 2, 1.0 / 4 / 2 / 4, 1.5);
+	r.freq_factors = r.long_factors = NULL;
 	/* yarn: of 64 positions the pairs turn 10.2, 5.1, 2.5 and 1.3 times. The ramp goes from 4 turns, the pair 1.35,
 	 * to 2 turns, the pair 2.35: rounded outwards, from 1 to 3. */
-	h.rope_scaling = EVN_ROPE_SCALING_YARN;
-	h.rope_n_ctx_orig = 64;
-	h.rope_factor = 4;
-	h.rope_beta_fast = 4;
-	h.rope_beta_slow = 2;
+	r.scaling = EVN_ROPE_SCALING_YARN;
+	r.n_ctx_orig = 64;
+	r.factor = 4;
+	r.beta_fast = 4;
+	r.beta_slow = 2;
 	const double sharper = 1.5 * (1 + 0.1 * log(4));
-	assert_angle(&h, 32, 1, 0.5, sharper);
-	assert_angle(&h, 32, 2, 0.25 * (0.5 + 0.5 / 4), sharper);
-	assert_angle(&h, 32, 3, 0.125 / 4, sharper);
-	h.rope_ext_factor = 0.5f; /* half of what would be kept */
-	assert_angle(&h, 32, 1, 0.5 * (0.5 + 0.5 / 4), sharper);
-	h.rope_ext_factor = 0;
-	assert_angle(&h, 32, 1, 0.5 / 4, 1.5);
+	assert_angle(&r, 32, 1, 0.5, sharper);
+	assert_angle(&r, 32, 2, 0.25 * (0.5 + 0.5 / 4), sharper);
+	assert_angle(&r, 32, 3, 0.125 / 4, sharper);
+	r.ext_factor = 0.5f; /* half of what would be kept */
+	assert_angle(&r, 32, 1, 0.5 * (0.5 + 0.5 / 4), sharper);
+	r.ext_factor = 0;
+	assert_angle(&r, 32, 1, 0.5 / 4, 1.5);
 }
 
 int main(void)
