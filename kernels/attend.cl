@@ -48,22 +48,30 @@ INLINE void attend(running *state, const attention_input *a, const row_span *s, 
 	for (uint r = 0; r < QUERIES; r++) {
 		uint id = query_number(&b, s, r), t = id / b.n_own;
 		const global float *from = a->qkv + (size_t)(s->first_row + t) * a->stride + (b.begin + id % b.n_own) * HEAD_DIM;
-		load_rotated(q[r], from, a->rope + (size_t)(s->position + t) * a->rope_stride, a->norms, a->eps);
+		const global float *angles = a->rope + (size_t)(s->position + t) * a->rope_stride;
+		load_rotated(q[r], from, angles, a->norms, a->eps);
 		for (uint i = 0; i < HEAD_VECS; i++) {
-			vstore16(vload16(i, q[r]) * a->scale, i, q[r]);
+			vstore16(vload16(i, q[r]) * query_scale(a, angles), i, q[r]);
 			state[r].acc[i] = 0.0f;
 		}
 		limits[r] = s->position + t + 1;
 		state[r].top = LOWEST;
 		state[r].sum = 0.0f;
+#ifdef SINKS
+		if (split == 0) {
+			state[r].top = sink(a, b.begin + id % b.n_own);
+			state[r].sum.s0 = 1.0f;
+		}
+#endif
 	}
 	uint n_keys = limits[QUERIES - 1], used = (n_keys + EVN_KV_TILE - 1) / EVN_KV_TILE;
-	uint from = used * split / s->n_splits, to = used * (split + 1) / s->n_splits;
+	uint begin = first_key(a, limits[0]) / EVN_KV_TILE; // of the first query, which has the lowest limit
+	uint from = begin + (used - begin) * split / s->n_splits, to = begin + (used - begin) * (split + 1) / s->n_splits;
 	if (appends && split == s->n_splits - 1)
 		append(a, s, b.kv, s->first_row);
 	for (uint tile = from; tile < to; tile++) {
 		size_t at = tile_begin(a, s, b.kv, tile);
-		add_tile(state, q, a->k_cache + at, a->v_cache + at, tile * EVN_KV_TILE, limits,
+		add_tile(state, q, a, a->k_cache + at, a->v_cache + at, tile * EVN_KV_TILE, limits,
 		         min(n_keys - tile * EVN_KV_TILE, (uint)EVN_KV_TILE));
 	}
 }

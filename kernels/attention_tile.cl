@@ -49,8 +49,8 @@ INLINE void add_values(running *state, const float (*weights)[EVN_KV_TILE], cons
 }
 
 // Adds one tile. A query attends to the positions below its limit. No query attends to positions from n on.
-INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uchar *keys, const global uchar *values,
-                     uint base, const uint *limits, uint n)
+INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const attention_input *a, const global uchar *keys,
+                     const global uchar *values, uint base, const uint *limits, uint n)
 {
 	float16 scores[QUERIES];
 	float weights[QUERIES][EVN_KV_TILE];
@@ -64,9 +64,14 @@ INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const global uc
 	}
 #pragma unroll
 	for (uint r = 0; r < QUERIES; r++) {
-		if (base + EVN_KV_TILE > limits[r]) {
+		const uint first = first_key(a, limits[r]);
+		scores[r] = CAPPED(scores[r]);
+		if (base + EVN_KV_TILE > limits[r] || base < first) {
 			int16 at = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int16)((int)base);
 			scores[r] = select((float16)HIDDEN, scores[r], at < (int16)((int)limits[r]));
+#ifdef WINDOW
+			scores[r] = select((float16)HIDDEN, scores[r], at >= (int16)((int)first));
+#endif
 		}
 		float top = max16(scores[r]);
 		if (top > state[r].top) {

@@ -83,6 +83,14 @@ INLINE uint max16_uint(uint16 v)
 // SiLU: x times its logistic function (Hendrycks & Gimpel 2016).
 INLINE floats silu(floats x) { return x / (1.0f + exp(-x)); }
 
+// GELU in the form with tanh (Hendrycks & Gimpel 2016): x / 2 (1 + tanh(s)) = x / (1 + exp(-2 s)) with
+// s = sqrt(2 / pi) (x + 0.044715 x^3).
+INLINE floats gelu_tanh(floats x)
+{
+	floats s = 1.5957691216057308f * x * fma(0.044715f * x, x, (floats)1.0f); // 2 s
+	return x / (1.0f + exp(-s));
+}
+
 // ---- rows of activations
 
 #if LANES == 16

@@ -1,13 +1,14 @@
 // gated.cl - 32 columns of a gated feed-forward network: the gate and up products and their combination. Parameters:
-// STORE, those of tiles.cl.
+// GATE, STORE, those of tiles.cl.
 #include "common.cl"
 #define TILES 4 // two of gate, two of up
 #include "tiles.cl"
+#include GATE
 #include STORE
 
 // Tiles [0, n_tiles) of W are the gate and tiles [up, up + n_tiles) are up (Shazeer 2020). For rows 32 block .. 32
 // block + 31 of the gate:
-//   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), and zeros after the last row.
+//   y[token][row] = combine(W[row] . x, W[16 up + row] . x), and zeros after the last row.
 //
 // A tile of w has tile_steps steps.
 INLINE void gate_block(global float *y, size_t token, uint y_stride, const global uchar *x, const global uchar *w, uint tile_steps,
@@ -19,9 +20,9 @@ INLINE void gate_block(global float *y, size_t token, uint y_stride, const globa
 		uint next = min(tile + 1, n_tiles - 1); // if the number of tiles is odd, the last tile has no partner
 		uint tiles[TILES] = {tile, next, up + tile, up + next};
 		multiply_tiles(acc, tiles, x, w, tile_steps, n_steps, 2);
-		lo = silu(acc[0]) * acc[2];
+		lo = combine(acc[0], acc[2]);
 		if (tile + 1 < n_tiles)
-			hi = silu(acc[1]) * acc[3];
+			hi = combine(acc[1], acc[3]);
 	}
 	store_block(y, token, y_stride, block, lo, hi);
 }

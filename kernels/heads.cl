@@ -4,7 +4,9 @@
 // The cache is a pool of blocks of 64 positions. A block has four tiles of 16 positions for each KV head. The format
 // of a tile is in kv/. A sequence has a table with the numbers of its blocks, so its blocks can be anywhere in the
 // pool. Parameters: those of head_dims.cl; KV_CACHE; GROUP, the query heads of a KV head; ROPE_NEOX for pairs (i, i +
-// ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM if queries and keys have their own norm.
+// ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM if queries and keys have their own norm; QUERY_SCALES if a row of angles
+// ends with one more factor of the query. LIMITED adds the arguments of WINDOW, with which a query sees only the newest
+// keys, and of SOFT_CAP, which keeps scores between two bounds. SINKS: the softmax has one more score, without a value.
 #include "common.cl"
 #include "head_dims.cl"
 #include KV_CACHE
@@ -106,21 +108,65 @@ INLINE row_span span_of_row(const global uint *spans, uint row)
 //                        KV heads that the cache has room for; the first of these that is used here
 //   caches (n_blocks, KV heads, EVN_KV_BLOCK_TILES, tile)
 //   rope (n_ctx, 2, ROPE_DIM / 2)  cosines and sines
-//   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read only with QK_NORM
+//   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read only with QK_NORM. Then a sink for each
+//                        query head of the cache's KV heads; read only with SINKS
 //   scale_eps            the factor of a query times a key; the eps of the norms
+//   window               the keys that a query sees, its own included; read only with WINDOW
+//   soft_cap             scores become soft_cap * tanh(score / soft_cap); read only with SOFT_CAP
+#ifdef LIMITED
+#define ATTENTION_LIMITS , uint window, float soft_cap
+#define ATTENTION_LIMITS_INPUT , window, soft_cap
+#else
+#define ATTENTION_LIMITS
+#define ATTENTION_LIMITS_INPUT
+#endif
 #define ATTENTION_PARAMETERS                                                                                             \
 	global float *qkv, uint4 columns, uint4 heads, float2 scale_eps, global uchar *k_cache, global uchar *v_cache,   \
-		const global float *rope, const global float *norms, const global uint *spans
+		const global float *rope, const global float *norms, const global uint *spans ATTENTION_LIMITS
 #define ATTENTION_INPUT                                                                                                  \
 	{qkv, rope, norms, k_cache, v_cache, columns.x, columns.y, columns.z, columns.w, heads.x, heads.y, heads.z, heads.w,     \
-	 scale_eps.x, scale_eps.y}
+	 scale_eps.x, scale_eps.y ATTENTION_LIMITS_INPUT}
 typedef struct {
 	const global float *qkv, *rope, *norms;
 	global uchar *k_cache, *v_cache;
 	uint stride, k_offset, v_offset, rope_stride;
 	uint n_heads, skip, n_held, first_held;
 	float scale, eps;
+#ifdef LIMITED
+	uint window;
+	float soft_cap;
+#endif
 } attention_input;
+
+// The first key that a query sees which sees no key from `limit` on.
+INLINE uint first_key(const attention_input *a, uint limit)
+{
+#ifdef WINDOW
+	return limit > a->window ? limit - a->window : 0;
+#else
+	return 0;
+#endif
+}
+
+// The factor of a query's scores; angles: of its position.
+INLINE float query_scale(const attention_input *a, const global float *angles)
+{
+#ifdef QUERY_SCALES
+	return a->scale * angles[ROPE_DIM];
+#else
+	return a->scale;
+#endif
+}
+
+// The sink of a query head of this rank.
+INLINE float sink(const attention_input *a, uint head) { return a->norms[2 * HEAD_PAD + a->first_held * GROUP + a->skip + head]; }
+
+// tanh(x) = 1 - 2 / (exp(2x) + 1); an exponential beyond f32 gives 1.
+#ifdef SOFT_CAP
+#define CAPPED(score) (a->soft_cap - 2.0f * a->soft_cap / (exp((score) * (2.0f / a->soft_cap)) + 1.0f))
+#else
+#define CAPPED(score) (score)
+#endif
 
 // The byte at which a tile of a KV head begins in a cache.
 INLINE size_t tile_begin(const attention_input *a, const row_span *s, uint kv, uint tile)

@@ -2,10 +2,11 @@
 // Neither product goes through memory.
 #include "blocks.cl"
 #include "tile.cl"
+#include GATE
 #include STORE
 
 // Tiles [0, n_tiles) of W are the gate and tiles [up, up + n_tiles) are up (Shazeer 2020), as in gated.cl:
-//   y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), and zeros after the last row, up to y_stride.
+//   y[token][row] = combine(W[row] . x, W[16 up + row] . x), and zeros after the last row, up to y_stride.
 //
 // gates: up and n_tiles. Work-groups as in blocks.cl; the columns of a work-group are 32 columns of y.
 kernel IN_VECTORS __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -25,9 +26,9 @@ void matmul_swiglu(global float *y, uint y_stride, const global uchar *x, uint x
 	for (uint t = 0; t < EVN_BLOCK_TOKENS; t++) {
 		float16 lo = 0.0f, hi = 0.0f;
 		if (2 * columns < n_tiles)
-			lo = silu(sums[0][t]) * sums[2][t];
+			lo = combine(sums[0][t], sums[2][t]);
 		if (2 * columns + 1 < n_tiles)
-			hi = silu(sums[1][t]) * sums[3][t];
+			hi = combine(sums[1][t], sums[3][t]);
 		store_block(y, first + t, y_stride, columns, lo, hi);
 	}
 }

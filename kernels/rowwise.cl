@@ -1,15 +1,16 @@
 // rowwise.cl - operations on the rows of an activation matrix (n_tok, stride): gates and biases. Strides are
 // multiples of 32, and the columns from the true width to the stride are zeros, so no code for a remainder is needed.
-// Parameter: STORE.
+// Parameters: GATE, STORE.
 #include "common.cl"
+#include GATE
 #include STORE
 
 INLINE floats swiglu_columns(const global float *gate, uint up_offset)
 {
-	return silu(load_columns(gate, 0)) * load_columns(gate + up_offset, 0);
+	return combine(load_columns(gate, 0), load_columns(gate + up_offset, 0));
 }
 
-// y[t][i] = silu(gate[t][i]) * up[t][i] for i < width, and 0 up to y_stride (Shazeer 2020). In gu the gate is at
+// y[t][i] = combine(gate[t][i], up[t][i]) for i < width, and 0 up to y_stride (Shazeer 2020). In gu the gate is at
 // column 0 and up at column up_offset. width is a multiple of 16. Work-item (32 columns, t); with scalars (column, t).
 #if LANES == 16
 kernel IN_VECTORS void swiglu(global float *y, uint y_stride, const global float *gu, uint gu_stride, uint up_offset, uint width)

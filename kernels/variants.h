@@ -14,6 +14,9 @@
 #ifndef STORE
 #define STORE "store_f32.cl" // the activation format that is written: store_f32.cl, store_q8.cl
 #endif
+#ifndef GATE
+#define GATE "gate/silu.cl" // how gate and up are combined: silu.cl, gelu.cl, clamped.cl
+#endif
 #ifndef NORM
 #define NORM "norm_rms.cl" // the norm: norm_rms.cl, norm_layer.cl, norm_none.cl
 #endif

@@ -10,8 +10,8 @@
 // The items that share a dimension: each takes a part of the tiles.
 #define DIM_PARTS (HEAD_PAD < KEYS ? KEYS / HEAD_PAD : 1)
 
-// Loads the queries.
-INLINE void load_queries(local shared *m, const attention_input *a, const row_span *s, const query_block *b)
+// Loads the queries, and begins their softmax for one part of the keys.
+INLINE void load_queries(local shared *m, const attention_input *a, const row_span *s, const query_block *b, uint split)
 {
 	for (uint r = 0; r < QUERIES; r++) {
 		const uint id = query_number(b, s, r), t = id / b->n_own;
@@ -19,11 +19,17 @@ INLINE void load_queries(local shared *m, const attention_input *a, const row_sp
 		const global float *angles = a->rope + (size_t)(s->position + t) * a->rope_stride;
 		const float scale = head_scale(head, a->eps, (local float *)m->part);
 		for (uint d = get_local_id(0); d < HEAD_PAD; d += KEYS)
-			((local float *)m->q[r])[d] = rotated(head, d, angles, a->norms, scale) * a->scale;
+			((local float *)m->q[r])[d] = rotated(head, d, angles, a->norms, scale) * query_scale(a, angles);
 	}
 	if (get_local_id(0) < QUERIES) {
 		m->top[get_local_id(0)] = LOWEST;
 		m->sum[get_local_id(0)] = 0.0f;
+#ifdef SINKS
+		if (split == 0) {
+			m->top[get_local_id(0)] = sink(a, b->begin + query_number(b, s, get_local_id(0)) % b->n_own);
+			m->sum[get_local_id(0)] = 1.0f;
+		}
+#endif
 	}
 	barrier(CLK_LOCAL_MEM_FENCE);
 }
@@ -88,8 +94,9 @@ INLINE void weigh_keys(local shared *m, const attention_input *a, const row_span
 		multiply_key(score, m, a->k_cache + tile_begin(a, s, b->kv, position / EVN_KV_TILE), position % EVN_KV_TILE);
 #pragma unroll
 	for (uint r = 0; r < QUERIES; r++) {
-		const bool sees = has_key && position <= s->position + query_number(b, s, r) / b->n_own;
-		((local float *)m->weights[r])[item] = sees ? score[r] : LOWEST;
+		const uint limit = s->position + query_number(b, s, r) / b->n_own + 1;
+		const bool sees = has_key && position < limit && position >= first_key(a, limit);
+		((local float *)m->weights[r])[item] = sees ? CAPPED(score[r]) : LOWEST;
 	}
 	reduce_chunks(m, true);
 	if (item < QUERIES)
@@ -185,10 +192,12 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint2 at, global float *
 		return;
 	const uint n_keys = s.position + query_number(&b, &s, QUERIES - 1) / b.n_own + 1;
 	const uint used = (n_keys + EVN_KV_TILE - 1) / EVN_KV_TILE;
-	const uint from = used * split / s.n_splits, to = used * (split + 1) / s.n_splits;
+	// Chunks begin at multiples of their size, so that a row's bits do not depend on the rows beside it.
+	const uint begin = first_key(&a, s.position + b.first / b.n_own + 1) / (CHUNKS * EVN_KV_TILE) * CHUNKS;
+	const uint from = begin + (used - begin) * split / s.n_splits, to = begin + (used - begin) * (split + 1) / s.n_splits;
 	if (appends && split == s.n_splits - 1)
 		append(&a, &s, b.kv, s.first_row, newest, (local float *)m.part);
-	load_queries(&m, &a, &s, &b);
+	load_queries(&m, &a, &s, &b, split);
 	weighted acc;
 #pragma unroll
 	for (uint i = 0; i < DIMS; i++)

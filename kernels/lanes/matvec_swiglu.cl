@@ -1,13 +1,14 @@
 // matvec_swiglu.cl - the gate and up products of a feed-forward network and their combination in one launch, with
-// scalars: an item has a row of the gate and the same row of up. Parameters: STORE, those of lanes/tiles.cl.
+// scalars: an item has a row of the gate and the same row of up. Parameters: GATE, STORE, those of lanes/tiles.cl.
 #define LANES 1
 #define TILES 2
 #define ABREAST 2
 #include "lanes/tiles.cl"
+#include GATE
 #include STORE
 
 // y[token] from x[token], up to y_stride. Tiles [0, n_tiles) of W are the gate and tiles [up, up + n_tiles) are up
-// (Shazeer 2020): y[token][row] = silu(W[row] . x) * (W[16 up + row] . x), and zeros after the last row. gates: up and
+// (Shazeer 2020): y[token][row] = combine(W[row] . x, W[16 up + row] . x), and zeros after the last row. gates: up and
 // n_tiles. Work-group (32 columns of y, token - first).
 kernel IN_LANES
 void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x_stride, const global uchar *w, window win,
@@ -23,6 +24,6 @@ void matvec_swiglu(global float *y, uint y_stride, const global uchar *x, uint x
 	multiply_tiles(part, blocks, x + token * row_bytes, row_bytes, win.z);
 	float v = 0.0f;
 	if (tile < gates.y)
-		v = silu(add_slices(part, 0, 0, row)) * add_slices(part, 1, 0, row);
+		v = combine(add_slices(part, 0, 0, row), add_slices(part, 1, 0, row));
 	store_lane(y, token, y_stride, get_local_id(0) < ROWS ? get_group_id(0) * ROWS + row : y_stride, v, stored);
 }

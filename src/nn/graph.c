@@ -115,6 +115,14 @@ bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem
 	return g->biased || evn_model_find(g->model, name);
 }
 
+evn_nonlinearity evn_graph_gate(const evn_graph *g)
+{
+	for (uint32_t i = 0; i < g->n_blocks; i++)
+		if (g->blocks[i].kind == EVN_BLOCK_FEED_FORWARD && g->blocks[i].feed_forward.gated)
+			return g->blocks[i].feed_forward.act;
+	return EVN_SILU;
+}
+
 static uint32_t parts_of(const evn_block *b)
 {
 	return b->kind == EVN_BLOCK_ATTENTION ? 3 : b->feed_forward.gated ? 2 : 1;

@@ -7,12 +7,10 @@
 #define EVN_GRAPH_H
 
 #include "model/model.h"
-#include "nn/matrix.h"
-#include "nn/norm.h"
+#include "nn/ops.h"
 #include "plan/plan.h"
 
 typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_KINDS } evn_block_kind;
-typedef enum { EVN_SILU, EVN_GELU, EVN_NONLINEARITIES } evn_nonlinearity;
 
 /* stem: the tensor's name without "blk.<layer>." and ".weight". NULL: there is no norm. */
 typedef struct {
@@ -36,7 +34,7 @@ typedef struct {
 	float scale;    /* the factor of a query times a key */
 } evn_attention_spec;
 
-/* act(gate) * up if it is gated, where `in` stacks gate and up; otherwise act(up). */
+/* act combines gate and up if it is gated, where `in` stacks gate and up; otherwise act(up). Gated blocks of a model have one act. */
 typedef struct {
 	evn_nonlinearity act;
 	bool gated;
@@ -89,6 +87,9 @@ evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error 
 /* The tensor "blk.<layer>.<stem>.weight", of any shape. */
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err);
+
+/* How the gated blocks combine gate and up. */
+evn_nonlinearity evn_graph_gate(const evn_graph *g);
 
 /* True if the matrix of this stem has a bias. If the architecture requires one, loading reports a missing bias. */
 bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem);

@@ -4,6 +4,13 @@
 
 #include <stdlib.h>
 
+void evn_spec_gate(evn_spec *s, const evn_ops *o)
+{
+	static const char *const names[EVN_NONLINEARITIES] = {"silu", "gelu", "clamped"};
+	if (o->config.gate != EVN_SILU) /* the default */
+		evn_spec_part(s, "GATE", "gate/%s.cl", names[o->config.gate]);
+}
+
 /* The kernel `name` of a file, writing this format. It is built when it is first used. */
 static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_act_format format,
 							 evn_kernel **out, evn_error *err)
@@ -12,6 +19,8 @@ static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, cons
 		evn_spec spec = evn_spec_of(file);
 		evn_spec_store(&spec, format);
 		evn_spec_lanes(&spec, o->lanes);
+		if (at == o->swiglu)
+			evn_spec_gate(&spec, o);
 		EVN_TRY(evn_kernel_get(&at[format], o->q, &spec, name, err));
 	}
 	*out = at[format];
@@ -101,6 +110,7 @@ evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offs
 		evn_spec rows = evn_spec_of("rowwise.cl");
 		evn_spec_store(&rows, EVN_ACT_F32); /* the same spec as in evn_op_swiglu, so that both are one program */
 		evn_spec_lanes(&rows, o->lanes);
+		evn_spec_gate(&rows, o);
 		EVN_TRY(evn_kernel_get(&o->add_bias, o->q, &rows, "add_bias", err));
 	}
 	evn_args a = evn_args_begin(o->add_bias);

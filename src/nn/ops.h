@@ -9,8 +9,12 @@
 
 typedef struct evn_ops evn_ops;
 
+/* EVN_SILU, EVN_GELU (the form with tanh): act(gate) * up. EVN_CLAMPED: gpt-oss's (kernels/gate/). */
+typedef enum { EVN_SILU, EVN_GELU, EVN_CLAMPED, EVN_NONLINEARITIES } evn_nonlinearity;
+
 typedef struct {
 	evn_dot dot; /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
+	evn_nonlinearity gate; /* how gate and up are combined */
 	bool runs;   /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
 } evn_ops_config;
 
@@ -41,7 +45,7 @@ evn_status evn_op_linear(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_
 evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
 							uint32_t x_stride, const evn_matrix *m, uint32_t n_tok, evn_error *err);
 
-/* The products before W_out in a gated feed-forward block: y (n, y_stride) = silu(x G^T) * x U^T in the format
+/* The products before W_out in a gated feed-forward block: y (n, y_stride) = gate(x G^T, x U^T) in the format
  * y_format. m stacks G and U; U's rows begin at up_offset. The other columns of y become zeros. If G and U have the
  * same format, no bias and no GEMM, one kernel computes it; with 1 lane only for one row. Otherwise the products go through gate_up (n,
  * gate_up_stride). */
@@ -55,7 +59,7 @@ evn_status evn_op_norm(evn_ops *ops, const evn_norm *norm, const evn_buf *x, uin
 /* y (n_tok, stride) = x (n_tok, stride), converted from f32 to the format y_format. */
 evn_status evn_op_store(evn_ops *ops, evn_act_format y_format, evn_buf *y, const evn_buf *x, uint32_t stride,
 						uint32_t n_tok, evn_error *err);
-/* y[t][i] = silu(gu[t][i]) * gu[t][up_offset + i] for i < width, and zeros up to y_stride. width is a multiple of
+/* y[t][i] = gate(gu[t][i], gu[t][up_offset + i]) for i < width, and zeros up to y_stride. width is a multiple of
  * 16. */
 evn_status evn_op_swiglu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
 						 uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err);

@@ -85,6 +85,8 @@ void evn_attention_ops_free(evn_attention_ops *o)
 
 const evn_attention_config *evn_attention_ops_config(const evn_attention_ops *o) { return &o->config; }
 
+static bool is_limited(const evn_attention_config *c) { return c->windowed || c->soft_capped; }
+
 void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t queries)
 {
 	const evn_attention_config *c = &o->config;
@@ -95,6 +97,11 @@ void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t querie
 	evn_spec_define(s, "QUERIES", queries);
 	evn_spec_option(s, c->rope_neox ? "-DROPE_NEOX" : "");
 	evn_spec_option(s, c->qk_norm ? "-DQK_NORM" : "");
+	evn_spec_option(s, is_limited(c) ? "-DLIMITED" : "");
+	evn_spec_option(s, c->windowed ? "-DWINDOW" : "");
+	evn_spec_option(s, c->soft_capped ? "-DSOFT_CAP" : "");
+	evn_spec_option(s, c->sinks ? "-DSINKS" : "");
+	evn_spec_option(s, c->query_scales ? "-DQUERY_SCALES" : "");
 }
 
 /* With 1 lane the kernels have files of their own, and their work-groups have several items. */
@@ -205,9 +212,9 @@ void evn_row_table_fill(const evn_attention_ops *o, evn_row_set *rows, uint32_t 
 
 /* ---- launches -------------------------------------------------------------------------------------------------- */
 
-void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *rows)
+void evn_arg_attention(evn_args *a, const evn_attention_ops *o, const evn_attention *at, const evn_row_set *rows)
 {
-	const evn_buf *unread = at->rope; /* the kernel reads no norms without QK_NORM, but every argument must be set */
+	const evn_buf *unread = at->rope; /* every argument must be set */
 	evn_arg_buf(a, at->qkv);
 	evn_arg_u32x4(a, (uint32_t[]){at->qkv_stride, at->k_offset, at->v_offset, at->rope_stride});
 	evn_arg_u32x4(a, (uint32_t[]){at->n_heads, at->skip, at->n_kv_held, at->first_held});
@@ -217,13 +224,17 @@ void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *
 	evn_arg_buf(a, at->rope);
 	evn_arg_buf(a, at->norms ? at->norms : unread);
 	evn_arg_buf(a, rows->table);
+	if (is_limited(&o->config)) {
+		evn_arg_u32(a, at->window);
+		evn_arg_f32(a, at->soft_cap);
+	}
 }
 
 static evn_status append(evn_attention_ops *o, const evn_attention *at, const evn_row_set *rows, evn_error *err)
 {
 	EVN_TRY(append_kernel(o, err));
 	evn_args a = evn_args_begin(o->append);
-	evn_arg_attention(&a, at, rows);
+	evn_arg_attention(&a, o, at, rows);
 	return evn_launch(&a, 2, (size_t[]){at->n_kv, rows->n_rows}, (size_t[]){items_of(o), 1}, err);
 }
 
@@ -302,7 +313,7 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 	EVN_TRY(attend_kernel(o, k, file_of(o, "attention.cl", "lanes/attention.cl"), "attention", out->format, queries,
 						  err));
 	evn_args a = evn_args_begin(*k);
-	evn_arg_attention(&a, at, rows);
+	evn_arg_attention(&a, o, at, rows);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, rows->most_splits > 1 ? o->partial.buf : out->buf);
 	evn_arg_u32(&a, appends);

@@ -15,6 +15,10 @@ typedef struct {
 	uint32_t group; /* query heads of one KV head */
 	bool rope_neox; /* pairs (i, i + rope_dim/2) instead of (2i, 2i+1) */
 	bool qk_norm;
+	bool windowed;     /* a query sees only evn_attention.window keys */
+	bool soft_capped;  /* scores are capped by evn_attention.soft_cap */
+	bool sinks;        /* the softmax of a head has one more score, without a value */
+	bool query_scales; /* rows of the rope table end with a factor of the query */
 	evn_kv_cache kv_cache;
 	uint32_t splits; /* parts of a decoded row's keys that are computed in parallel; 0: chosen for the device */
 } evn_attention_config;
@@ -58,8 +62,12 @@ typedef struct {
 	uint32_t qkv_stride, k_offset, v_offset;
 	const evn_buf *rope;  /* the table of evn_rope_table */
 	uint32_t rope_stride; /* floats from one position to the next; 0: one row for all positions */
-	const evn_buf *norms; /* (2, head_dim padded to 16): of queries, of keys; NULL without config.qk_norm */
+	/* (2, head_dim padded to 16): of queries, of keys; then a sink for each query head of the n_kv_held KV heads. NULL without config.qk_norm
+	 * and config.sinks */
+	const evn_buf *norms;
 	float norm_eps, scale;
+	uint32_t window; /* keys that a query sees, its own included */
+	float soft_cap;
 	evn_buf *k_cache, *v_cache; /* (n_blocks, n_kv_held) times evn_kv_block_bytes */
 } evn_attention;
 

@@ -53,7 +53,7 @@ evn_status evn_op_attention_block(evn_ops *o, evn_attention_ops *attention_ops, 
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "attention_block", err));
 	}
 	evn_args a = evn_args_begin(*k);
-	evn_arg_attention(&a, at, row);
+	evn_arg_attention(&a, attention_ops, at, row);
 	evn_arg_buf(&a, rows);
 	evn_arg_u32x2(&a, (uint32_t[]){stride, h->out->x_shift});
 	return launch_fused(&a, h, attended, err);
@@ -66,7 +66,8 @@ evn_status evn_op_feed_forward_block(evn_ops *o, const evn_fused *h, uint32_t up
 	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
 	evn_kernel **k = &of->feed_forward_block[evn_op_act_format(o, h->in, EVN_DECODE)];
 	if (!*k) {
-		const evn_spec spec = fused_spec(o, h, "feed_forward_block.cl");
+		evn_spec spec = fused_spec(o, h, "feed_forward_block.cl");
+		evn_spec_gate(&spec, o);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "feed_forward_block", err));
 	}
 	evn_args a = evn_args_begin(*k);

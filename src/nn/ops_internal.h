@@ -43,6 +43,9 @@ evn_status evn_launch_stores(const evn_ops *o, evn_args *a, uint32_t stride, uin
 evn_status evn_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, uint32_t y_offset, const evn_buf *b,
 						uint32_t b_offset, uint32_t width, uint32_t n_tok, evn_error *err);
 
+/* Sets the part GATE. */
+void evn_spec_gate(evn_spec *s, const evn_ops *o);
+
 /* ops_product.c */
 evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernels **out, evn_error *err);
 /* The spec of a kernel that multiplies activations of this format with weights: one row at a time, or a block of
@@ -66,7 +69,7 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
 void evn_spec_attention(evn_spec *s, const evn_attention_ops *ops, uint32_t queries);
 uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, const evn_row_set *rows);
 /* ATTENTION_PARAMETERS of heads.cl */
-void evn_arg_attention(evn_args *a, const evn_attention *at, const evn_row_set *rows);
+void evn_arg_attention(evn_args *a, const evn_attention_ops *ops, const evn_attention *at, const evn_row_set *rows);
 /* Scratch for f32 rows (n_tok, stride), valid until the next call. */
 evn_status evn_attention_rows(evn_attention_ops *ops, uint32_t stride, uint32_t n_tok, evn_buf **out, evn_error *err);
 

@@ -275,6 +275,7 @@ static evn_status matvec_swiglu(evn_ops *o, const gated_rows *g, uint32_t first,
 	if (!*k) {
 		evn_spec spec = evn_spec_row_product(o, "matvec_swiglu.cl", g->gates->quant, g->format);
 		evn_spec_store(&spec, g->y_format);
+		evn_spec_gate(&spec, o);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));
 	}
 	evn_args a = swiglu_args(*k, g);
@@ -290,6 +291,7 @@ static evn_status lane_matvec_swiglu(evn_ops *o, const gated_rows *g, evn_error 
 	if (!*k) {
 		evn_spec spec = lane_product(o, "lanes/matvec_swiglu.cl", g->gates->quant, g->format, 1);
 		evn_spec_store(&spec, g->y_format);
+		evn_spec_gate(&spec, o);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));
 	}
 	evn_args a = swiglu_args(*k, g);
@@ -305,6 +307,7 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 	if (!*k) {
 		evn_spec spec = evn_spec_block_product(o, "matmul_swiglu.cl", g->gates->quant, g->format);
 		evn_spec_store(&spec, g->y_format);
+		evn_spec_gate(&spec, o);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul_swiglu", err));
 	}
 	evn_args a = swiglu_args(*k, g);

@@ -6,7 +6,7 @@
 #include "nn/ops_internal.h"
 #include "nn/shape.h"
 #include "nn/workspace.h"
-#include "proof/selftest.h"
+#include "proof/selftest_parts.h"
 
 /* x86's */
 static bool has_instruction(uint32_t dots)
@@ -72,6 +72,7 @@ typedef struct {
 	uint32_t group;                             /* of proofs that share programs: one process gives all of them */
 	uint64_t hash;                              /* of all keys */
 	bool norms[EVN_NORM_KINDS], gated, ungated; /* what the model has */
+	evn_nonlinearity gate;                      /* how it combines gate and up */
 	bool biased;                                /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
 	bool fuses;    /* its feed-forward blocks may be fused */
@@ -83,7 +84,8 @@ typedef struct {
 static bool same_heads(const evn_attention_config *a, const evn_attention_config *b)
 {
 	return a->head_dim == b->head_dim && a->group == b->group && a->rope_neox == b->rope_neox &&
-		   a->qk_norm == b->qk_norm;
+		   a->qk_norm == b->qk_norm && a->windowed == b->windowed && a->soft_capped == b->soft_capped &&
+		   a->sinks == b->sinks && a->query_scales == b->query_scales;
 }
 
 static void add_heads(proof *p, evn_attention_config config)
@@ -136,6 +138,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 			*(b->feed_forward.gated ? &p->gated : &p->ungated) = true;
 	}
 	p->fuses = p->gated && !g->biased;
+	p->gate = evn_graph_gate(g);
 	p->biased = has_biases(p->m);
 	p->separate = p->gated && (p->biased || !all_gates_alike(g));
 	evn_status s = evn_graph_mix(g, &p->mix, err);
@@ -183,8 +186,11 @@ static proof_key key_of(const proof *p, bool with_heads)
 	proof_key k;
 	int n = snprintf(k.text, sizeof k.text, "%s/%s/%x", o->subject, o->quant ? o->quant->name : "", o->dots);
 	if (with_heads && n > 0 && (size_t)n < sizeof k.text)
-		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d", h->head_dim, h->rope_dim, h->group,
-				 h->rope_neox, h->qk_norm, (int)h->kv_cache);
+		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s", h->head_dim, h->rope_dim,
+				 h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->windowed ? ",window" : "",
+				 h->soft_capped ? ",cap" : "", h->sinks ? ",sinks" : "", h->query_scales ? ",scales" : "");
+	n = (int)strlen(k.text);
+	snprintf(k.text + n, sizeof k.text - (size_t)n, "%s", evn_gate_name(o->gate));
 	return k;
 }
 
@@ -253,7 +259,10 @@ static evn_status prove_rows_of_products(proof *p, evn_error *err)
 static evn_status prove_blocks_of_rows(proof *p, evn_error *err)
 {
 	EVN_TRY(prove_formats(p, "matmul", err));
-	return p->gated ? prove_formats(p, "gate and up", err) : EVN_OK;
+	p->options.gate = p->gate;
+	evn_status s = p->gated ? prove_formats(p, "gate and up", err) : EVN_OK;
+	p->options.gate = EVN_SILU;
+	return s;
 }
 
 static evn_status prove_attention(proof *p, evn_error *err)
@@ -279,8 +288,10 @@ static evn_status prove_fused(proof *p, evn_error *err)
 			p->heads = p->kinds[k];
 			EVN_TRY(prove_dots(p, "attention block", q, true, err));
 		}
+		p->options.gate = p->gate;
 		if (p->n_kinds && p->fuses)
 			EVN_TRY(prove_dots(p, "feed-forward block", q, true, err));
+		p->options.gate = EVN_SILU;
 	}
 	return EVN_OK;
 }
@@ -293,8 +304,10 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	for (evn_norm_kind kind = 0; kind < EVN_NORM_KINDS; kind++)
 		if (p->norms[kind] && norms[kind])
 			EVN_TRY(prove(p, norms[kind], err));
+	p->options.gate = p->gate;
 	if (p->separate)
 		EVN_TRY(prove(p, "swiglu", err));
+	p->options.gate = EVN_SILU;
 	if (p->biased)
 		EVN_TRY(prove_f32(p, "add_bias", err));
 	if (p->ungated)

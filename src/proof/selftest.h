@@ -5,6 +5,7 @@
 #define EVN_SELFTEST_H
 
 #include "evener/selftest.h"
+#include "nn/ops.h"
 #include "nn/ops_attention.h"
 
 /* The subjects of cases with given heads: one for each kind of step. */
@@ -25,6 +26,7 @@ typedef struct {
 	/* dot kinds of one width, as bits 1 << evn_dot; the device has that width meanwhile; 0: all kinds that differ */
 	uint32_t dots;
 	const evn_attention_config *heads; /* attention with these heads only */
+	evn_nonlinearity gate;             /* how gate and up are combined */
 } evn_selftest_options;
 
 /* Runs the cases. fn (may be NULL) is called once for each case. EVN_ERR_DEVICE names the first case that failed. It

@@ -22,6 +22,7 @@ typedef struct {
 	uint32_t dim;
 	evn_range ff;     /* the range that is held */
 	evn_range window; /* the part of it that is used */
+	evn_nonlinearity gate;
 	evn_dot dot;
 } ff_shape;
 
@@ -29,6 +30,7 @@ typedef struct {
 typedef struct {
 	evn_ops *ops;
 	evn_act_format format;
+	evn_nonlinearity gate;
 	evn_weights in[EVN_MATRIX_PARTS], out;
 	evn_row_block blocks[EVN_MATRIX_PARTS];
 	uint32_t n_in, offsets[EVN_MATRIX_PARTS];
@@ -50,7 +52,7 @@ static evn_status make(evn_cases *c, fused_data *d, const evn_quant *quant, uint
 	EVN_TRY(evn_case_weights(c, &d->out, quant, dim, out_columns, err));
 	EVN_TRY(evn_matrix_split_output(&d->m_in, c->q, d->blocks, d->n_in, d->offsets, err));
 	EVN_TRY(evn_matrix_split_input(&d->m_out, c->q, &d->out.tensor, d->columns, err));
-	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot}, err));
+	EVN_TRY(evn_ops_create(&d->ops, c->q, &(evn_ops_config){.dot = dot, .gate = d->gate}, err));
 	d->format = evn_op_act_format(d->ops, &d->m_in, EVN_DECODE);
 	EVN_TRY(evn_case_input(c, &d->x, evn_round_up(d->m_in.columns, EVN_PAD), err));
 	EVN_TRY(evn_case_output(c, &d->y, evn_round_up(d->m_out.rows, EVN_PAD), err));
@@ -169,13 +171,13 @@ static evn_status run_feed_forward(evn_cases *c, fused_data *d, evn_range window
 	EVN_TRY(evn_case_output(c, &gated, stride, err));
 	EVN_TRY(evn_op_feed_forward_block(d->ops, &fused, offsets[1], gated.buf, stride, err));
 	for (uint32_t i = 0; i < stride; i++) {
-		double g, dg, u, du;
+		evn_gate_up of;
 		gated.want[i] = 0;
 		if (i >= evn_range_len(window))
 			continue;
-		expect_in(d, 0, window.begin + i, &g, &dg);
-		expect_in(d, 1, window.begin + i, &u, &du);
-		evn_expect_gated(g, dg, u, du, &gated.want[i], &gated.bound[i]);
+		expect_in(d, 0, window.begin + i, &of.g, &of.dg);
+		expect_in(d, 1, window.begin + i, &of.u, &of.du);
+		evn_expect_gated(d->gate, of, &gated.want[i], &gated.bound[i]);
 	}
 	EVN_TRY(check_between(c, d, &gated, "gated", err));
 	d->columns = (evn_range){d->columns.begin + window.begin, d->columns.begin + window.end};
@@ -185,7 +187,7 @@ static evn_status run_feed_forward(evn_cases *c, fused_data *d, evn_range window
 static evn_status feed_forward_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const ff_shape *s = shape;
-	fused_data d = {.n_in = 2, .columns = s->ff};
+	fused_data d = {.n_in = 2, .columns = s->ff, .gate = s->gate};
 	evn_status st = make(c, &d, evn_quant_by_name(s->quant), s->dim, (evn_range[]){s->ff, s->ff}, s->dot, err);
 	if (st == EVN_OK)
 		st = run_feed_forward(c, &d, s->window, err);
@@ -234,7 +236,7 @@ static const attention_shape attentions[] = {
 static const ff_shape feed_forwards[] = {
 	{"Q4_1", true, 64, {32, 96}, .window = {0, 48}},    {"F16", true, 33, {0, 17}, .window = {0, 17}},
 	{"Q4_0", false, 576, {0, 800}, .window = {0, 800}}, {"Q8_0", false, 160, {32, 208}, .window = {64, 160}},
-	{"F32", false, 100, {0, 77}, .window = {0, 77}},    {"Q6_K", false, 256, {256, 512}, .window = {0, 256}},
+	{"F32", false, 100, {0, 77}, .window = {0, 77}},    {"Q4_1", true, 64, {32, 96}, .window = {0, 48}, .gate = EVN_GELU},    {"Q6_K", false, 256, {256, 512}, .window = {0, 256}},
 };
 
 static void attention_of(evn_cases *c, attention_shape s, evn_dot dot)
@@ -247,8 +249,8 @@ static void attention_of(evn_cases *c, attention_shape s, evn_dot dot)
 static void feed_forward_of(evn_cases *c, ff_shape s, evn_dot dot)
 {
 	s.dot = dot;
-	evn_case_run(c, &(evn_case){feed_forward_case, &s, "feed-forward block", evn_quant_by_name(s.quant)}, "%s",
-				 evn_dot_name(dot));
+	evn_case_run(c, &(evn_case){feed_forward_case, &s, "feed-forward block", evn_quant_by_name(s.quant)}, "%s%s",
+				 evn_dot_name(dot), evn_gate_name(s.gate));
 }
 
 /* The f32 kernels of K formats have no fused kernel: they compute one tile only. */
@@ -284,7 +286,7 @@ static void fused_of_model(evn_cases *c, evn_dot dot)
 									   {LOCAL(2 * heads->group, 2), .position = 259},
 									   .dim = 2 * step},
 					 dot);
-		feed_forward_of(c, (ff_shape){q->name, false, 2 * step, {step, 4 * step}, .window = {0, 2 * step}}, dot);
+		feed_forward_of(c, (ff_shape){q->name, false, 2 * step, {step, 4 * step}, .window = {0, 2 * step}, .gate = c->options.gate}, dot);
 	}
 }
 

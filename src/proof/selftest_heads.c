@@ -8,6 +8,8 @@
 #define FIRST_COLUMN 7 /* the heads begin at this column of attention's output, which tests the offset */
 #define FIRST_BLOCK 32 /* the same for output in 8-bit blocks */
 #define MAX_HEAD 1024
+#define RUN_WINDOW 21u /* less than two tiles */
+#define RUN_SOFT_CAP 3.0f
 
 typedef struct {
 	const char *name;
@@ -78,7 +80,7 @@ static const float *qkv_row(const evn_attention_run *r, uint32_t t)
 static rotation rotation_at(const evn_attention_run *r, uint32_t t, bool keys)
 {
 	return (rotation){.config = &r->config,
-					  .rope = r->rope.values + (uint64_t)t * r->config.rope_dim,
+					  .rope = r->rope.values + (uint64_t)t * r->at.rope_stride,
 					  .weight = r->weights_qk.values + keys * evn_round_up(r->config.head_dim, 16),
 					  .eps = EVN_RUN_EPS};
 }
@@ -173,6 +175,22 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 
 /* ---- attention ------------------------------------------------------------------------------------------------- */
 
+/* The first key that a query at this position sees. */
+static uint32_t first_key(const evn_attention_run *r, uint32_t position)
+{
+	return r->config.windowed && position + 1 > RUN_WINDOW ? position + 1 - RUN_WINDOW : 0;
+}
+
+/* Caps a score and the bound of its error. The cap and its slope are at most those of the identity. Its own error is
+ * that of an exponential, of a division and of two sums, and of a product in the exponent; the exponential's relative
+ * error counts most where it is 1. */
+static void cap_score(double *score, double *error)
+{
+	const double cap = (double)RUN_SOFT_CAP, exponent = 2 * *score / cap;
+	*error += 1.01 * cap * (EVN_EXP_ERROR + EVN_DIVIDE_ERROR + 4 * EVN_UNIT + 3 * EVN_UNIT * fmin(fabs(exponent), 2));
+	*score = cap * tanh(*score / cap);
+}
+
 /* Sets r->weights[key] to the softmax. Returns a bound of the weights' relative error, without a factor that all
  * of them share.
  *
@@ -182,13 +200,16 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
  * their sum is score - last top. Their subtractions together thus err by one unit of the range of the scores. Each
  * exp errs by 3 ulp and each factor by one rounding. The maximum changes at most once for each 16 keys, each
  * work-item and each split. */
-static double softmax(const evn_attention_run *r, const double *q, const double *q_bound, uint32_t kv,
-					  uint32_t n_keys)
+static double softmax(const evn_attention_run *r, const double *q, const double *q_bound, uint32_t head,
+					  uint32_t position)
 {
-	const uint32_t dim = r->config.head_dim;
-	const double scale = 1 / sqrt(dim), moves = (n_keys + 15) / 16 + 33 + r->config.splits;
-	double top = -INFINITY, low = INFINITY, most = 0, sum = 0;
-	for (uint32_t j = 0; j < n_keys; j++) {
+	const uint32_t dim = r->config.head_dim, first = first_key(r, position), end = position + 1;
+	const uint32_t in_model = r->of.first_head + head, kv = in_model / r->config.group - r->of.first_kv;
+	const double scale = 1 / sqrt(dim), moves = (end + 15) / 16 + 33 + r->config.splits;
+	const double sink = (double)r->weights_qk.values[2 * evn_round_up(dim, 16) + EVN_RUN_UNUSED_KV * r->config.group +
+													 in_model - r->of.first_kv * r->config.group];
+	double top = r->config.sinks ? sink : -INFINITY, low = r->config.sinks ? sink : INFINITY, most = 0, sum = 0;
+	for (uint32_t j = first; j < end; j++) {
 		double score = 0, size = 0, error = 0;
 		for (uint32_t i = 0; i < dim; i++) {
 			double k = key(r, kv, j, i) * scale;
@@ -196,14 +217,18 @@ static double softmax(const evn_attention_run *r, const double *q, const double 
 			size += fabs(q[i] * k);
 			error += q_bound[i] * fabs(k);
 		}
+		error += (evn_roundings(dim + 2 + r->config.query_scales) + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR) * size;
+		if (r->config.soft_capped)
+			cap_score(&score, &error);
 		r->weights[j] = score;
 		top = fmax(top, score);
 		low = fmin(low, score);
-		most = fmax(most, error + (evn_roundings(dim + 2) + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR) * size);
+		most = fmax(most, error);
 	}
-	for (uint32_t j = 0; j < n_keys; j++)
+	for (uint32_t j = first; j < end; j++)
 		sum += r->weights[j] = exp(r->weights[j] - top);
-	for (uint32_t j = 0; j < n_keys; j++)
+	sum += r->config.sinks ? exp(sink - top) : 0;
+	for (uint32_t j = first; j < end; j++)
 		r->weights[j] /= sum;
 	return most + EVN_UNIT * (top - low) + moves * (EVN_EXP_ERROR + EVN_UNIT);
 }
@@ -217,11 +242,15 @@ static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
 	const rotation rotated = rotation_at(r, position, false);
 	double q[MAX_HEAD], q_bound[MAX_HEAD];
 	expect_head(&rotated, qkv_row(r, position) + h * dim, q, q_bound);
-	const double error = softmax(r, q, q_bound, kv, position + 1);
-	const double relative = 1.01 * (2 * (error + evn_roundings(position + 2)) + EVN_DIVIDE_ERROR);
+	for (uint32_t i = 0; i < dim && r->config.query_scales; i++) {
+		q[i] *= (double)rotated.rope[r->config.rope_dim];
+		q_bound[i] *= fabs((double)rotated.rope[r->config.rope_dim]);
+	}
+	const double error = softmax(r, q, q_bound, h, position);
+	const double relative = 1.01 * (2 * (error + evn_roundings(position + 2 + r->config.sinks)) + EVN_DIVIDE_ERROR);
 	for (uint32_t i = 0; i < dim; i++) {
 		double sum = 0, magnitude = 0;
-		for (uint32_t j = 0; j <= position; j++) {
+		for (uint32_t j = first_key(r, position); j <= position; j++) {
 			double term = r->weights[j] * value(r, kv, j, i);
 			sum += term;
 			magnitude += fabs(term);
@@ -280,8 +309,8 @@ static evn_status make_slot(evn_cases *c, evn_attention_run *r, evn_error *err)
 
 static evn_status make_weights(evn_cases *c, evn_attention_run *r, evn_error *err)
 {
-	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
-	EVN_TRY(evn_case_array_make(c, &r->weights_qk, 2 * (uint64_t)pad, err));
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16), n_sinks = r->at.n_kv_held * r->config.group;
+	EVN_TRY(evn_case_array_make(c, &r->weights_qk, 2 * (uint64_t)pad + n_sinks, err));
 	for (uint32_t i = 0; i < pad; i++)
 		r->weights_qk.values[i] *= 4;
 	return evn_case_upload(c, &r->weights_qk, err);
@@ -305,14 +334,16 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 	r->weights = weights;
 	EVN_TRY(make_qkv(c, &r->past, r, r->of.position ? r->of.position : 1, err));
 	EVN_TRY(make_qkv(c, &r->qkv, r, r->n_tok, err));
-	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->n_ctx * r->config.rope_dim + 1, err));
+	r->at.rope_stride = r->config.rope_dim + (r->config.query_scales ? 16 : 0);
+	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->n_ctx * r->at.rope_stride + 1, err));
 	EVN_TRY(make_weights(c, r, err));
 	EVN_TRY(make_cache(c, &r->k_cache, r, err));
 	EVN_TRY(make_cache(c, &r->v_cache, r, err));
 	r->at.qkv = r->qkv.buf;
 	r->at.rope = r->rope.buf;
-	r->at.rope_stride = r->config.rope_dim;
-	r->at.norms = r->config.qk_norm ? r->weights_qk.buf : NULL;
+	r->at.norms = r->config.qk_norm || r->config.sinks ? r->weights_qk.buf : NULL;
+	r->at.window = RUN_WINDOW;
+	r->at.soft_cap = RUN_SOFT_CAP;
 	r->at.norm_eps = EVN_RUN_EPS;
 	r->at.k_cache = r->k_cache.buf;
 	r->at.v_cache = r->v_cache.buf;
@@ -494,6 +525,26 @@ static const head_shape shapes[] = {
 	 {LOCAL(2, 2), .position = 3},
 	 .n_tok = 2,
 	 .format = EVN_ACT_Q8},
+	{"20 in a window, capped, a sink, query scales",
+	 true,
+	 {HEAD(20, 12), .group = 2, .windowed = true, .soft_capped = true, .sinks = true, .query_scales = true},
+	 {LOCAL(2, 1), .position = 40},
+	 .n_tok = 2},
+	{"64 neox in a window, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, .windowed = true},
+	 {LOCAL(4, 2), .position = 33},
+	 .n_tok = 37},
+	{"64 in a window, heads 4-8 of 9 with sinks, 3 splits",
+	 false,
+	 {HEAD(64, 64), .group = 3, .windowed = true, .sinks = true, .splits = 3},
+	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 299},
+	 .n_tok = 1},
+	{"64 capped, 700 keys, 3 splits",
+	 false,
+	 {HEAD(64, 64), .group = 3, .soft_capped = true, .splits = 3},
+	 {LOCAL(3, 1), .position = 699},
+	 .n_tok = 1},
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 

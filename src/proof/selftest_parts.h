@@ -26,9 +26,14 @@ typedef struct {
 
 /* Row `row` of the tensor times x. */
 void evn_expect_row(const evn_row_product *p, uint32_t row, const float *x, double *want, double *bound);
-/* silu(g) u, if the gate is within dg of g and up within du of u. The slope of silu is at most 1.1. The error of its
- * kernel is that of selftest_rows.c. */
-void evn_expect_gated(double g, double dg, double u, double du, double *want, double *bound);
+/* For the names of cases: " gelu"; nothing for SiLU. */
+const char *evn_gate_name(evn_nonlinearity gate);
+/* A gate and an up, with the bounds of their errors. */
+typedef struct {
+	double g, dg, u, du;
+} evn_gate_up;
+/* Their combination. */
+void evn_expect_gated(evn_nonlinearity act, evn_gate_up x, double *want, double *bound);
 /* For kernels that read 8-bit activations. Writes x (.., stride) in that format to *out, and sets x's values to the
  * rounded ones. */
 evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_t stride, const evn_buf **out,
