@@ -111,11 +111,11 @@ INLINE row_span span_of_row(const global uint *spans, uint row)
 //   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read only with QK_NORM. Then a sink for each
 //                        query head of the cache's KV heads; read only with SINKS
 //   scale_eps            the factor of a query times a key; the eps of the norms
-//   window               the keys that a query sees, its own included; read only with WINDOW
+//   seen_keys            the keys that a query sees, its own included; read only with WINDOW
 //   soft_cap             scores become soft_cap * tanh(score / soft_cap); read only with SOFT_CAP
 #ifdef LIMITED
-#define ATTENTION_LIMITS , uint window, float soft_cap
-#define ATTENTION_LIMITS_INPUT , window, soft_cap
+#define ATTENTION_LIMITS , uint seen_keys, float soft_cap
+#define ATTENTION_LIMITS_INPUT , seen_keys, soft_cap
 #else
 #define ATTENTION_LIMITS
 #define ATTENTION_LIMITS_INPUT
@@ -133,7 +133,7 @@ typedef struct {
 	uint n_heads, skip, n_held, first_held;
 	float scale, eps;
 #ifdef LIMITED
-	uint window;
+	uint seen_keys;
 	float soft_cap;
 #endif
 } attention_input;
@@ -142,7 +142,7 @@ typedef struct {
 INLINE uint first_key(const attention_input *a, uint limit)
 {
 #ifdef WINDOW
-	return limit > a->window ? limit - a->window : 0;
+	return limit > a->seen_keys ? limit - a->seen_keys : 0;
 #else
 	return 0;
 #endif

@@ -7,13 +7,19 @@
 #define SUM global float *x, const global uchar *messages, ulong2 of, float scale
 #define SUM_ARGS x, messages, of, scale
 
-// The i-th LANES columns of x. The messages are added first, in rank order. The sum begins at -0, because adding -0
-// changes no number, not even the sign of a zero.
-INLINE void add_columns(SUM, size_t i)
+// The i-th LANES columns of the sum of messages, in rank order. It begins at -0, because adding -0 changes no number, not
+// even the sign of a zero.
+INLINE floats sum_columns(const global uchar *messages, ulong2 of, size_t i)
 {
 	floats sum = -0.0f;
 	for (ulong ranks = of.y; ranks; ranks >>= 1, messages += of.x)
 		if (ranks & 1)
 			sum += message_load(messages, i);
-	store_columns(fma((floats)scale, sum, load_columns(x, i)), i, x);
+	return sum;
+}
+
+// The i-th LANES columns of x. The messages are added first.
+INLINE void add_columns(SUM, size_t i)
+{
+	store_columns(fma((floats)scale, sum_columns(messages, of, i), load_columns(x, i)), i, x);
 }

@@ -175,6 +175,9 @@ class Writer:
     def i32s(self, key, values):
         self.raw(key, ARRAY, struct.pack("<IQ", I32, len(values)) + np.asarray(values, "<i4").tobytes())
 
+    def bools(self, key, values):
+        self.raw(key, ARRAY, struct.pack("<IQ", BOOL, len(values)) + bytes(values))
+
     def tensor(self, name, shape, form, blocks):
         self._tensors.append((name, shape, form, blocks))
 

@@ -32,6 +32,12 @@ typedef struct {
 	const float *freq_factors, *long_factors;
 } evn_rope;
 
+/* The same without scaling. */
+static inline evn_rope evn_rope_plain(const evn_rope *r)
+{
+	return (evn_rope){.dim = r->dim, .base = r->base, .factor = 1, .attn_factor = 1};
+}
+
 /* The hyper-parameters that decoder families share, read from "<arch>.*" keys and checked: every size > 0, n_heads %
  * n_kv_heads == 0, rope.dim even and <= head_dim, vocab = rows of token_embd.weight. A model without layers has zeros
  * for what belongs to layers. A model with learned positions (position_embd.weight) has a rope.dim of 0. */

@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* One row for each architecture. */
-#define ARCHITECTURES(row) row(llama) row(qwen2) row(qwen3) row(smollm3) row(granite) row(gpt2) row(simple_lm)
+#define ARCHITECTURES(row)                                                                                           \
+	row(llama) row(qwen2) row(qwen3) row(smollm3) row(granite) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -19,7 +20,7 @@ static const evn_arch *const archs[] = {ARCHITECTURES(LISTED)};
 
 static evn_status unknown(const evn_model *m, const evn_hparams *h, evn_error *err)
 {
-	char names[128] = "";
+	char names[256] = "";
 	for (size_t i = 0, n = 0; i < N_ARCHS && n < sizeof names; i++)
 		n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", archs[i]->name);
 	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: architecture \"%.*s\" is not one evener runs (%s)",
@@ -165,18 +166,6 @@ evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units
 	return (evn_range){r->first + of.begin * r->width, r->first + of.end * r->width};
 }
 
-evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err)
-{
-	char key[128];
-	const evn_gguf *file = evn_model_gguf(g->model);
-	snprintf(key, sizeof key, "%.*s.%s", (int)g->h->arch.length, g->h->arch.text, suffix);
-	EVN_TRY(evn_gguf_f32(file, key, value, err));
-	if (isfinite(*value) && *value > 0)
-		return EVN_OK;
-	return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %g, expected a number above 0", evn_gguf_name(file), key,
-					(double)*value);
-}
-
 /* ---- filling --------------------------------------------------------------------------------------------------- */
 
 evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
@@ -226,7 +215,8 @@ static void find_fused(const evn_graph *g, evn_block *b)
 
 static bool cut_alike(const evn_block *a, const evn_block *b)
 {
-	return a->kind == b->kind && a->n_units == b->n_units && a->unit_width == b->unit_width && a->group == b->group;
+	return a->kind == b->kind && a->n_units == b->n_units && a->unit_width == b->unit_width && a->group == b->group &&
+		   (a->kind != EVN_BLOCK_ATTENTION || a->attention.window == b->attention.window);
 }
 
 static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)

@@ -27,21 +27,25 @@ typedef struct {
 
 typedef struct {
 	uint32_t head_dim;
-	bool rotates;   /* queries and keys are rotated by their position */
-	uint32_t rope;  /* by this one of the graph's ropes */
-	bool rope_neox; /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
-	bool qk_norm;   /* RMS norm of each query and key head before the rotation */
-	float scale;    /* the factor of a query times a key */
+	bool rotates;    /* queries and keys are rotated by their position */
+	uint32_t rope;   /* by this one of the graph's ropes */
+	bool rope_neox;  /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
+	bool qk_norm;    /* RMS norm of each query and key head before the rotation */
+	float scale;     /* the factor of a query times a key */
+	float soft_cap;  /* scores become soft_cap * tanh(score / soft_cap); 0: they stay */
+	uint32_t window; /* a query sees this many of the newest keys, its own included; 0: all */
 } evn_attention_spec;
 
-/* act combines gate and up if it is gated, where `in` stacks gate and up; otherwise act(up). Gated blocks of a model have one act. */
+/* act combines gate and up if it is gated, where `in` stacks gate and up; otherwise act(up). Gated blocks of a model
+ * have one act. */
 typedef struct {
 	evn_nonlinearity act;
 	bool gated;
 } evn_feed_forward_spec;
 
-/* One block: x += residual_scale * W_out f(W_in norm(x)), where f is attention or the feed-forward nonlinearity. A
- * rank computes some of its units: query heads, or feed-forward units. */
+/* One block: x += residual_scale * post(W_out f(W_in norm(x))), where f is attention or the feed-forward
+ * nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads, or feed-forward
+ * units. */
 typedef struct {
 	evn_block_kind kind;
 	uint32_t layer;
@@ -49,7 +53,8 @@ typedef struct {
 	uint32_t group;               /* query heads that share a KV head; 1 for a feed-forward block */
 	evn_norm_spec norm;
 	evn_stack in;
-	const char *out; /* the stem of W_out */
+	const char *out;  /* the stem of W_out */
+	const char *post; /* the stem of the norm of the sum over ranks; NULL: none */
 	float residual_scale;
 	union {
 		evn_attention_spec attention;
@@ -67,6 +72,7 @@ typedef struct {
 	evn_block *blocks;
 	bool biased; /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
+	float logit_cap;                    /* logits become logit_cap * tanh(logit / logit_cap); 0: they stay */
 	evn_norm_spec out_norm;
 	uint32_t n_ropes; /* at least 1; the first is the hyper-parameters' until an architecture changes it */
 	evn_rope ropes[EVN_ROPES];
@@ -127,6 +133,20 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
 /* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is
  * unchanged. */
 evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);
+/* The same for a number of which 0 says that there is none. */
+evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, evn_error *err);
+/* Says that the value of this key does not matter here. */
+void evn_graph_ignore(const evn_graph *g, const char *suffix);
+
+/* Which layers have a window, and its size; 0: it covers the context, or the file has none. */
+typedef struct {
+	uint32_t window, period;  /* every period-th layer sees all keys; 0: none does */
+	const uint8_t *of_layers; /* a bool for each layer; NULL: the period says it */
+} evn_windows;
+/* Reads the keys of windows. period: that of a file without a pattern. */
+evn_status evn_graph_windows(const evn_graph *g, uint32_t period, evn_windows *out, evn_error *err);
+bool evn_windowed(const evn_windows *w, uint32_t layer);
+
 /* Appends a block. Finds its class, and whether the file has its stacked rows in one tensor. */
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err);
 

@@ -1,5 +1,6 @@
 #include "nn/micro_batch.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,14 @@ static evn_status norm_rows(const evn_walker *w, const evn_micro_batch *mb, evn_
 	return evn_op_norm(s->ops, &norm, x, first, n, s->dim_stride, err);
 }
 
+static void finish_logits(const evn_graph *g, float *logits, uint32_t n)
+{
+	for (uint32_t i = 0; i < n && g->logit_scale != 1; i++)
+		logits[i] *= g->logit_scale;
+	for (uint32_t i = 0; i < n && g->logit_cap > 0; i++)
+		logits[i] = g->logit_cap * tanhf(logits[i] / g->logit_cap);
+}
+
 /* Writes this rank's columns of the logits of n rows to the host's matrix. */
 static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
 							float *out, evn_error *err)
@@ -193,9 +202,8 @@ static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, cons
 								.column = shard->vocab.begin,
 								.n_columns = width};
 	EVN_TRY(evn_comm_gather(w->comm, w->view->rank, &columns, err));
-	for (uint32_t i = 0; i < n && s->graph->logit_scale != 1; i++)
-		for (uint32_t k = shard->vocab.begin; k < shard->vocab.end; k++)
-			out[(uint64_t)i * vocab + k] *= s->graph->logit_scale;
+	for (uint32_t i = 0; i < n; i++)
+		finish_logits(s->graph, out + (uint64_t)i * vocab + shard->vocab.begin, width);
 	return EVN_OK;
 }
 

@@ -41,17 +41,25 @@ static void specify(evn_spec *s, const void *norm, uint32_t items)
 {
 	const evn_norm *n = norm;
 	evn_spec_norm(s, n->kind, n->format, items);
+	evn_spec_option(s, n->post ? "-DPOST_NORM" : "");
 }
 
-static void set_args(evn_args *a, const void *norm, uint32_t stride) { evn_arg_norm(a, norm, stride); }
+static void set_args(evn_args *a, const void *norm, uint32_t stride)
+{
+	const evn_norm *n = norm;
+	evn_arg_norm(a, n, stride);
+	if (n->post)
+		evn_arg_buf(a, n->post);
+}
 
 evn_epilogue evn_norm_epilogue(const evn_norm *n)
 {
 	if (!n)
 		return (evn_epilogue){0};
+	const uint32_t with_post = n->post ? EVN_NORM_KINDS : 0;
 	return (evn_epilogue){.add = "add_norm",
 						  .flags = "flags_and_norm",
-						  .key = (uint32_t)n->kind * EVN_ACT_FORMATS + (uint32_t)n->format,
+						  .key = (with_post + (uint32_t)n->kind) * EVN_ACT_FORMATS + (uint32_t)n->format,
 						  .specify = specify,
 						  .set_args = set_args,
 						  .arg = n};

@@ -18,6 +18,7 @@ typedef struct {
 	const evn_buf *w, *bias; /* (stride); NULL if the kind of norm has none */
 	uint32_t dim;            /* the true width */
 	float eps;
+	const evn_buf *post; /* after a sum: weights of an RMS norm of the sum itself, before it is added; or NULL */
 } evn_norm;
 
 /* Sets the parts NORM and STORE. `items` work-items share a row (evn_device_row_items). */

@@ -13,9 +13,9 @@ typedef struct evn_ops evn_ops;
 typedef enum { EVN_SILU, EVN_GELU, EVN_CLAMPED, EVN_NONLINEARITIES } evn_nonlinearity;
 
 typedef struct {
-	evn_dot dot; /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
+	evn_dot dot;           /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
 	evn_nonlinearity gate; /* how gate and up are combined */
-	bool runs;   /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
+	bool runs; /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
 } evn_ops_config;
 
 evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *config, evn_error *err);
@@ -47,8 +47,8 @@ evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act
 
 /* The products before W_out in a gated feed-forward block: y (n, y_stride) = gate(x G^T, x U^T) in the format
  * y_format. m stacks G and U; U's rows begin at up_offset. The other columns of y become zeros. If G and U have the
- * same format, no bias and no GEMM, one kernel computes it; with 1 lane only for one row. Otherwise the products go through gate_up (n,
- * gate_up_stride). */
+ * same format, no bias and no GEMM, one kernel computes it; with 1 lane only for one row. Otherwise the products go
+ * through gate_up (n, gate_up_stride). */
 evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err);

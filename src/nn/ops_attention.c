@@ -22,7 +22,8 @@ struct evn_attention_ops {
 		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [format][queries of a work-group] */
 	evn_kernel *store[EVN_ACT_FORMATS];
 	evn_kernel *rotate, *sequences;
-	scratch partial;  /* the states of the splits */
+	evn_kernel *blocks[EVN_MAX_QUANTS][EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [weights][format of x][queries] */
+	scratch partial;                                                          /* the states of the splits */
 	scratch attended; /* f32 rows that are converted to another format afterwards */
 };
 
@@ -84,6 +85,12 @@ void evn_attention_ops_free(evn_attention_ops *o)
 }
 
 const evn_attention_config *evn_attention_ops_config(const evn_attention_ops *o) { return &o->config; }
+
+evn_kernel **evn_attention_block_kernel(evn_attention_ops *o, const evn_quant *quant, evn_act_format format,
+										uint32_t queries)
+{
+	return &o->blocks[quant - evn_quant_at(0)][format][queries];
+}
 
 static bool is_limited(const evn_attention_config *c) { return c->windowed || c->soft_capped; }
 

@@ -62,8 +62,8 @@ typedef struct {
 	uint32_t qkv_stride, k_offset, v_offset;
 	const evn_buf *rope;  /* the table of evn_rope_table */
 	uint32_t rope_stride; /* floats from one position to the next; 0: one row for all positions */
-	/* (2, head_dim padded to 16): of queries, of keys; then a sink for each query head of the n_kv_held KV heads. NULL without config.qk_norm
-	 * and config.sinks */
+	/* (2, head_dim padded to 16): of queries, of keys; then a sink for each query head of the n_kv_held KV heads.
+	 * NULL without config.qk_norm and config.sinks */
 	const evn_buf *norms;
 	float norm_eps, scale;
 	uint32_t window; /* keys that a query sees, its own included */

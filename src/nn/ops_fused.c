@@ -43,9 +43,10 @@ evn_status evn_op_attention_block(evn_ops *o, evn_attention_ops *attention_ops, 
 	const uint32_t queries = evn_attention_queries(attention_ops, at, row);
 	evn_product_kernels *of;
 	evn_buf *rows;
-	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err));
+	EVN_TRY(evn_kernels_of(o, h->in->parts[0].quant, &of, err)); /* it also checks the number of formats */
 	EVN_TRY(evn_attention_rows(attention_ops, stride, 1, &rows, err));
-	evn_kernel **k = &of->attention_block[evn_op_act_format(o, h->in, EVN_DECODE)][queries];
+	evn_kernel **k = evn_attention_block_kernel(attention_ops, h->in->parts[0].quant,
+												evn_op_act_format(o, h->in, EVN_DECODE), queries);
 	if (!*k) {
 		evn_spec spec = fused_spec(o, h, "attention_block.cl");
 		evn_spec_attention(&spec, attention_ops, queries);

@@ -16,8 +16,7 @@ typedef struct {
 	evn_kernel *matvec_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS]; /* [format of x][format of y] */
 	evn_kernel *matmul_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS];
 	evn_kernel *dequantize;
-	evn_kernel *feed_forward_block[EVN_ACT_FORMATS];                   /* [format of x] */
-	evn_kernel *attention_block[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [format of x][queries] */
+	evn_kernel *feed_forward_block[EVN_ACT_FORMATS]; /* [format of x] */
 } evn_product_kernels;
 
 struct evn_ops {
@@ -67,6 +66,9 @@ uint32_t evn_up_tile(const evn_matrix *m, uint32_t up_offset);
 /* ops_attention.c */
 /* Sets the parts and defines of kernels/attend.cl for work-groups of this many queries. */
 void evn_spec_attention(evn_spec *s, const evn_attention_ops *ops, uint32_t queries);
+/* The place of the kernel that computes a whole attention block with these heads (ops_fused.c). */
+evn_kernel **evn_attention_block_kernel(evn_attention_ops *ops, const evn_quant *quant, evn_act_format format,
+										uint32_t queries);
 uint32_t evn_attention_queries(const evn_attention_ops *ops, const evn_attention *a, const evn_row_set *rows);
 /* ATTENTION_PARAMETERS of heads.cl */
 void evn_arg_attention(evn_args *a, const evn_attention_ops *ops, const evn_attention *at, const evn_row_set *rows);

@@ -44,7 +44,7 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 	for (uint32_t i = 0; i < n; i++)
 		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += (double)rows[i].width * g->h->dim;
 	if (attends) {
-		k.most_keys = INFINITY;
+		k.most_keys = b->attention.window ? b->attention.window : (double)INFINITY;
 		const uint32_t cached = evn_blocks_for(limits.n_cache ? limits.n_cache : limits.n_ctx);
 		k.cache_bytes = 2 * (uint64_t)cached * evn_kv_block_bytes(limits.kv_cache, b->attention.head_dim);
 	}
@@ -85,7 +85,9 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	const evn_hparams *h = g->h;
 	uint64_t columns =
 		4 * (uint64_t)h->dim + (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
-	uint64_t norms = (uint64_t)(2 * h->n_layers + 1) * h->dim;
+	uint64_t norms = h->dim;
+	for (uint32_t i = 0; i < g->n_blocks; i++)
+		norms += (uint64_t)(g->blocks[i].post ? 2 : 1) * h->dim;
 	uint64_t rope = (uint64_t)limits.n_ctx * h->rope.dim * g->n_ropes;
 	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, DECODED_ROWS, limits.n_ctx);
 	return (columns * evn_rows_room(limits.n_batch) + norms + rope +

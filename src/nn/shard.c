@@ -102,10 +102,11 @@ static evn_status load_out(const loader *l, const evn_affine *out, evn_shard_blo
 static evn_status load_block(const loader *l, evn_shard_block *y)
 {
 	evn_block_weights w;
+	EVN_TRY(evn_block_weights_find(&w, l->s->graph, l->b, l->err));
+	EVN_TRY(load_vector(l, w.post.weight, &y->post));
 	if (!evn_range_len(y->units))
 		return EVN_OK;
 	y->groups = evn_groups_of(l->b, y->units);
-	EVN_TRY(evn_block_weights_find(&w, l->s->graph, l->b, l->err));
 	EVN_TRY(load_norm(l, &w.norm, &y->norm));
 	EVN_TRY(load_head_norms(l, w.head_norms, &y->head_norms));
 	EVN_TRY(load_in(l, &w, y));
@@ -181,6 +182,7 @@ void evn_shard_free(evn_shard *s)
 		evn_matrix_free(&y->in);
 		evn_matrix_free(&y->out);
 		evn_buf_free(y->head_norms);
+		evn_buf_free(y->post);
 	}
 	free(s->blocks);
 	free_norm(&s->out_norm);

@@ -18,10 +18,11 @@ typedef struct {
 	evn_buf *weight, *bias; /* the bias may be NULL */
 } evn_norm_weights;
 
-/* The weights of one block. Empty if the rank has no units of it. */
+/* The weights of one block. Empty but for `post` if the rank has no units of it. */
 typedef struct {
 	evn_range units, groups; /* the held range */
 	evn_norm_weights norm;
+	evn_buf *post;                      /* weights of the norm of the sum; or NULL. Ranks without units have it too */
 	evn_matrix in, out;                 /* in: stacked rows of q, k, v, or of gate and up */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* the row at which each stacked matrix begins */
 	evn_buf *head_norms;                /* (2, head_dim padded to 16): of queries, of keys; or NULL */

@@ -37,6 +37,8 @@ static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn
 						   .norms = held->head_norms,
 						   .norm_eps = s->graph->h->norm_eps,
 						   .scale = b->attention.scale,
+						   .window = b->attention.window,
+						   .soft_cap = b->attention.soft_cap,
 						   .k_cache = w->cache->k[block],
 						   .v_cache = w->cache->v[block]};
 }
@@ -185,7 +187,24 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	return out;
 }
 
-/* The sum after a block, with the norm that follows as its epilogue. */
+/* The epilogue of the sum after a block: the norm that follows. A norm of the sum itself is computed there too, so
+ * such a sum has an epilogue even if no norm follows. */
+static const evn_norm *norms_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
+{
+	const evn_buf *post = w->view->shard->blocks[block].post;
+	const evn_norm *next = norm_before(w, block + 1, mb, out);
+	if (!post)
+		return next;
+	if (!next)
+		*out = (evn_norm){.kind = EVN_NORM_NONE,
+						  .y = mb->normed,
+						  .dim = w->workspace->graph->h->dim,
+						  .eps = w->workspace->graph->h->norm_eps};
+	out->post = post;
+	return out;
+}
+
+/* The sum after a block, with the norms that follow. */
 static evn_sum sum_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
 {
 	return (evn_sum){.x = mb->x,
@@ -196,7 +215,7 @@ static evn_sum sum_after(const evn_walker *w, uint32_t block, const evn_micro_ba
 					 .overlaps = mb->overlaps,
 					 .packs = mb->rows.phase == EVN_PROMPT,
 					 .scale = w->workspace->graph->blocks[block].residual_scale,
-					 .then = evn_norm_epilogue(norm_before(w, block + 1, mb, norm))};
+					 .then = evn_norm_epilogue(norms_after(w, block, mb, norm))};
 }
 
 static evn_status begin_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)

@@ -73,6 +73,7 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	const finder f = {g, b, err};
 	*out = (evn_block_weights){0};
 	EVN_TRY(find_norm(&f, b->norm.stem, &out->norm));
+	EVN_TRY(find_norm(&f, b->post, &out->post));
 	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm) {
 		EVN_TRY(need(&f, "attn_q_norm", "weight", b->attention.head_dim, 0, &out->head_norms[0]));
 		EVN_TRY(need(&f, "attn_k_norm", "weight", b->attention.head_dim, 0, &out->head_norms[1]));
@@ -140,6 +141,7 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	evn_block_weights w;
 	EVN_TRY(evn_block_weights_find(&w, g, b, err));
 	mark_affine(c, &w.norm);
+	mark_affine(c, &w.post);
 	for (uint32_t i = 0; i < w.n_in; i++)
 		mark_affine(c, &w.in[i]);
 	mark_affine(c, &w.out);

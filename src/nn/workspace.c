@@ -21,7 +21,9 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 								  .group = b->group,
 								  .kv_cache = kv_cache,
 								  .rope_neox = b->attention.rope_neox,
-								  .qk_norm = b->attention.qk_norm};
+								  .qk_norm = b->attention.qk_norm,
+								  .windowed = b->attention.window > 0,
+								  .soft_capped = b->attention.soft_cap > 0};
 }
 
 static bool alike(const evn_attention_config *a, const evn_attention_config *b)

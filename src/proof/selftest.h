@@ -13,6 +13,9 @@
 #define EVN_ATTENTION_PROMPT "attention of a prompt"
 #define EVN_ATTENTION_SPLITS "attention in splits"
 
+/* The sum over ranks with a norm of its own. */
+#define EVN_ADD_POST_NORM "add_norm of a normed sum"
+
 typedef struct {
 	const char *only;       /* runs the cases with this in their names; NULL: all */
 	const char *subject;    /* runs the cases with exactly this subject (evn_case.subject); NULL: all */

@@ -209,6 +209,12 @@ static const attention_shape attentions[] = {
 	 {HEAD(20, 12), .group = 2},
 	 {LOCAL(2, 1), .first_head = 2, .first_kv = 1, .position = 16},
 	 .dim = 64},
+	{"20 in a window, capped, a sink",
+	 "Q4_1",
+	 true,
+	 {HEAD(20, 12), .group = 2, .windowed = true, .soft_capped = true, .sinks = true},
+	 {LOCAL(2, 1), .first_head = 2, .first_kv = 1, .position = 40},
+	 .dim = 64},
 	{"20", "F16", true, {HEAD(20, 20), .group = 1}, {LOCAL(1, 1), .position = 3}, .dim = 33},
 	{"64, heads 4-8 of 9 over 3",
 	 "Q4_0",
@@ -234,9 +240,13 @@ static const attention_shape attentions[] = {
 };
 
 static const ff_shape feed_forwards[] = {
-	{"Q4_1", true, 64, {32, 96}, .window = {0, 48}},    {"F16", true, 33, {0, 17}, .window = {0, 17}},
-	{"Q4_0", false, 576, {0, 800}, .window = {0, 800}}, {"Q8_0", false, 160, {32, 208}, .window = {64, 160}},
-	{"F32", false, 100, {0, 77}, .window = {0, 77}},    {"Q4_1", true, 64, {32, 96}, .window = {0, 48}, .gate = EVN_GELU},    {"Q6_K", false, 256, {256, 512}, .window = {0, 256}},
+	{"Q4_1", true, 64, {32, 96}, .window = {0, 48}},
+	{"F16", true, 33, {0, 17}, .window = {0, 17}},
+	{"Q4_0", false, 576, {0, 800}, .window = {0, 800}},
+	{"Q8_0", false, 160, {32, 208}, .window = {64, 160}},
+	{"F32", false, 100, {0, 77}, .window = {0, 77}},
+	{"Q4_1", true, 64, {32, 96}, .window = {0, 48}, .gate = EVN_GELU},
+	{"Q6_K", false, 256, {256, 512}, .window = {0, 256}},
 };
 
 static void attention_of(evn_cases *c, attention_shape s, evn_dot dot)
@@ -286,7 +296,10 @@ static void fused_of_model(evn_cases *c, evn_dot dot)
 									   {LOCAL(2 * heads->group, 2), .position = 259},
 									   .dim = 2 * step},
 					 dot);
-		feed_forward_of(c, (ff_shape){q->name, false, 2 * step, {step, 4 * step}, .window = {0, 2 * step}, .gate = c->options.gate}, dot);
+		feed_forward_of(
+			c,
+			(ff_shape){q->name, false, 2 * step, {step, 4 * step}, .window = {0, 2 * step}, .gate = c->options.gate},
+			dot);
 	}
 }
 

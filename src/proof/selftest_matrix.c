@@ -325,10 +325,10 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 
 /* ---- gate and up ----------------------------------------------------------------------------------------------- */
 
-/* All three are g / (1 + exp(-e)) times up. exp has 3 ulp, and e has roundings of its own unless it is g. The sum with 1
- * and the last product have one rounding each, the division 2.5 ulp. One more unit covers the products of these errors.
- * If exp(-e) exceeds f32 the result may be 0; the error is then less than |g up| 2^-127. The slopes are at most 1.1, that
- * of GELU 1.13. */
+/* All three are g / (1 + exp(-e)) times up. exp has 3 ulp, and e has roundings of its own unless it is g. The sum
+ * with 1 and the last product have one rounding each, the division 2.5 ulp. One more unit covers the products of
+ * these errors. If exp(-e) exceeds f32 the result may be 0; the error is then less than |g up| 2^-127. The slopes are
+ * at most 1.1, that of GELU 1.13. */
 void evn_expect_gated(evn_nonlinearity act, evn_gate_up x, double *want, double *bound)
 {
 	double g = x.g, u = x.u, e = g;

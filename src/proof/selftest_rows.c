@@ -137,7 +137,7 @@ static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_
 		expect_layernorm(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
 						 y.bound + to);
 	}
-	const evn_norm norm = {EVN_NORM_LAYER, s->format, y.buf, w.buf, b.buf, s->width, eps};
+	const evn_norm norm = {EVN_NORM_LAYER, s->format, y.buf, w.buf, b.buf, s->width, eps, NULL};
 	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
 	return evn_case_check_format(c, &y, s->format, "y", err);
 }

@@ -45,9 +45,9 @@ static void arg_flags(evn_args *a, const evn_case_array *flags, uint32_t n_ranks
  * other ranks. The norm may follow. */
 typedef struct {
 	uint32_t n_ranks;
-	uint64_t ranks; /* one bit for each rank with a partial sum */
-	bool waits, norms;
-	evn_act_format format; /* the format that the norm writes */
+	uint64_t ranks;          /* one bit for each rank with a partial sum */
+	bool waits, norms, post; /* post: the sum of messages has a norm of its own */
+	evn_act_format format;   /* the format that the norm writes */
 	float scale;
 } sum_shape;
 
@@ -77,10 +77,15 @@ static evn_status make_partials(evn_cases *c, const sum_shape *s, evn_case_array
 }
 
 /* The error of rmsnorm in selftest_rows.c, and what the error of the sum adds to the numerator and the root. */
+static double norm_error(void)
+{
+	return (evn_roundings(DIM) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR +
+		   evn_roundings(3);
+}
+
 static void expect_norm(const evn_case_array *x, const evn_case_array *w, float eps, evn_case_array *y)
 {
-	const double own =
-		(evn_roundings(DIM) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3);
+	const double own = norm_error();
 	for (uint32_t t = 0; t < N_TOK; t++) {
 		const double *row = x->want + t * STRIDE, *error = x->bound + t * STRIDE;
 		double squares = 0, inherited = 0;
@@ -95,6 +100,32 @@ static void expect_norm(const evn_case_array *x, const evn_case_array *w, float 
 			y->bound[t * STRIDE + i] = relative * fabs(y->want[t * STRIDE + i]) + fabs(weight) * error[i] / rms;
 		}
 	}
+}
+
+/* x's values plus scale times the norm of the partial sums, with the weights w. The sum's error is inherited by its
+ * norm; the product with the weight is added with one more rounding. */
+static evn_status expect_post_norm(evn_cases *c, const sum_shape *s, const evn_case_array *partials,
+								   const evn_case_array *w, float eps, evn_case_array *x, evn_error *err)
+{
+	evn_case_array sum, y;
+	EVN_TRY(evn_case_output(c, &sum, x->n, err));
+	EVN_TRY(evn_case_output(c, &y, x->n, err));
+	for (uint64_t i = 0; i < x->n; i++) {
+		sum.want[i] = sum.bound[i] = 0;
+		for (uint32_t p = 0; p < MOST_RANKS; p++)
+			if (s->ranks >> p & 1) {
+				sum.want[i] += (double)partials->values[p * x->n + i];
+				sum.bound[i] += fabs((double)partials->values[p * x->n + i]);
+			}
+		sum.bound[i] *= evn_roundings(MOST_RANKS);
+	}
+	expect_norm(&sum, w, eps, &y);
+	for (uint64_t i = 0; i < x->n; i++) {
+		x->want[i] = (double)x->values[i] + (double)s->scale * y.want[i];
+		x->bound[i] = fabs((double)s->scale) * y.bound[i] * 1.01 +
+					  2 * EVN_UNIT * (fabs((double)x->values[i]) + fabs((double)s->scale * y.want[i]));
+	}
+	return EVN_OK;
 }
 
 /* The work-items that share a row. */
@@ -118,6 +149,7 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 											{"flags_sum.cl", "flags_and_norm.cl"}};
 	evn_spec spec = evn_spec_of(files[s->waits][s->norms]);
 	evn_spec_part(&spec, "MESSAGE", "message/f32.cl"); /* named as src/group names it: the program is built once */
+	evn_spec_option(&spec, s->post ? "-DPOST_NORM" : "");
 	if (s->norms)
 		evn_spec_norm(&spec, EVN_NORM_RMS, s->format, items_of(c, s));
 	else if (!s->waits)
@@ -138,14 +170,17 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const sum_shape *s = shape;
 	const float eps = 1e-5f;
-	evn_case_array x, w, y, flags, partials;
+	evn_case_array x, w, y, post, flags, partials;
 	evn_kernel *k;
 	EVN_TRY(sum_kernel(c, s, &k, err));
 	EVN_TRY(make_flags(c, &flags, s->n_ranks, 7, err));
 	EVN_TRY(evn_case_output(c, &x, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_output(c, &y, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_input(c, &w, STRIDE, err));
+	EVN_TRY(evn_case_input(c, &post, STRIDE, err));
 	EVN_TRY(make_partials(c, s, &partials, &x, err));
+	if (s->post)
+		EVN_TRY(expect_post_norm(c, s, &partials, &post, eps, &x, err));
 	expect_norm(&x, &w, eps, &y);
 	evn_args a = evn_args_begin(k);
 	if (s->waits)
@@ -154,7 +189,9 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	if (s->waits)
 		evn_arg_u32(&a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
 	if (s->norms)
-		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->format, y.buf, w.buf, NULL, DIM, eps}, STRIDE);
+		evn_arg_norm(&a, &(evn_norm){EVN_NORM_RMS, s->format, y.buf, w.buf, NULL, DIM, eps, NULL}, STRIDE);
+	if (s->post)
+		evn_arg_buf(&a, post.buf);
 	EVN_TRY(launch_sum(c, s, &a, err));
 	if (s->waits)
 		EVN_TRY(evn_case_check(c, &flags, "flags", err));
@@ -275,6 +312,10 @@ static void sums_of(evn_cases *c, sum_shape s)
 		if (evn_case_has_format(c, s.format))
 			evn_case_run(c, &(evn_case){sum_case, &s, s.waits ? "flags_and_norm" : "add_norm", NULL}, "%s of %u",
 						 s.format == EVN_ACT_Q8 ? "q8" : "f32", s.n_ranks);
+	s.post = true;
+	s.format = EVN_ACT_F32; /* the norm that follows is the same code */
+	evn_case_run(c, &(evn_case){sum_case, &s, s.waits ? "flags_and_norm" : EVN_ADD_POST_NORM, NULL}, "post of %u",
+				 s.n_ranks);
 }
 
 void evn_selftest_sums(evn_cases *c)

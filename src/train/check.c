@@ -13,10 +13,14 @@ static const char *unknown(const evn_block *first, const evn_block *b)
 {
 	if (b->norm.kind == EVN_NORM_NONE)
 		return "blocks without norms";
+	if (b->post)
+		return "norms of sums";
 	if (b->kind == EVN_BLOCK_FEED_FORWARD)
 		return b->feed_forward.gated == (b->feed_forward.act == EVN_SILU) ? NULL : "its nonlinearity";
 	if (b->attention.qk_norm)
 		return "head norms";
+	if (b->attention.window || b->attention.soft_cap > 0)
+		return "windows and caps of scores";
 	return b->attention.head_dim == first->attention.head_dim && b->attention.rope_neox == first->attention.rope_neox
 			   ? NULL
 			   : "heads of several kinds";

@@ -47,7 +47,8 @@ static evn_status attend_back(evn_network *n, uint32_t block, evn_error *err)
 	EVN_TRY(evn_op_attention_backward(n->backward, d->in, n->delta, k->in, k->mid, d->mid, k->lse, &s, err));
 	if (!b->attention.rotates)
 		return EVN_OK;
-	return evn_op_rotate(evn_workspace_attention(n->workspace, b), d->in, &s, n->workspace->ropes[b->attention.rope], true, err);
+	return evn_op_rotate(evn_workspace_attention(n->workspace, b), d->in, &s, n->workspace->ropes[b->attention.rope],
+						 true, err);
 }
 
 static evn_status feed_forward_back(evn_network *n, uint32_t block, evn_error *err)

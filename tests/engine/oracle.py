@@ -5,6 +5,7 @@ It shares no line with the program under test; only the file's directory is read
   al. 2023; divided frequencies: Llama 3.1; layers that do not rotate: Yang et al. 2025;
   LongRoPE: Ding et al. 2024. Grouped queries: Ainslie et
   al. 2023. SwiGLU: Shazeer 2020.
+  Windows, caps, norms of sums: Gemma Team 2024 and 2025 (Gemma 2, Gemma 3).
   GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
 
@@ -131,6 +132,11 @@ def dequantize(raw, form):
     return DECODERS[form](blocks).reshape(-1)
 
 
+def gelu(u):
+    """The form with tanh."""
+    return 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
+
+
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +144,8 @@ class Model:
     def __init__(self, path):
         self.file = gguf_file.Reader(path)
         self.arch = self._text("general.architecture")
-        assert self.arch in ("llama", "smollm3", "granite", "qwen2", "qwen3", "simple-lm")
+        assert self.arch in ("llama", "smollm3", "granite", "qwen2", "qwen3", "gemma2", "gemma3", "simple-lm")
+        self.gemma = self.arch in ("gemma2", "gemma3")
         self.layers = self._number("block_count")
         self.dim = self._number("embedding_length")
         if self.arch == "simple-lm":
@@ -149,10 +156,13 @@ class Model:
         self.rope_dim = self._number("rope.dimension_count", self.head_dim)
         self.eps = self._number("attention.layer_norm_rms_epsilon")
         # keys that only Granite's files have
-        self.embedding_scale = self._number("embedding_scale", 1.0)
+        self.embedding_scale = self._number("embedding_scale", np.sqrt(self.dim) if self.gemma else 1.0)
         self.residual_scale = self._number("residual_scale", 1.0)
         self.attention_scale = self._number("attention.scale", 1 / np.sqrt(self.head_dim))
         self.logit_scale = self._number("logit_scale", 1.0)
+        self.score_cap = self._number("attn_logit_softcapping", 0.0)
+        self.logit_cap = self._number("final_logit_softcapping", 0.0)
+        self.windows = self._windows()
 
     def _text(self, key, default=None):
         return self.file.keys[key][1][8:].decode() if key in self.file.keys else default
@@ -160,6 +170,16 @@ class Model:
     def _number(self, suffix, default=None):
         kind, raw = self.file.keys.get(f"{self.arch}.{suffix}", (None, None))
         return default if kind is None else struct.unpack("<f" if kind == gguf_file.F32 else "<I", raw)[0]
+
+    def _windows(self):
+        """The keys that each layer sees; 0: all."""
+        window = self._number("attention.sliding_window", 0)
+        period = {"gemma2": 2, "gemma3": 6}.get(self.arch, 1)
+        pattern = [(i + 1) % period != 0 for i in range(self.layers)]
+        kind, raw = self.file.keys.get(f"{self.arch}.attention.sliding_window_pattern", (None, None))
+        if kind is not None:
+            pattern = [b != 0 for b in raw[12:]]
+        return [window if windowed else 0 for windowed in pattern]
 
     def tensor(self, name):
         """(rows, columns) or (n)."""
@@ -169,10 +189,12 @@ class Model:
     def has(self, name):
         return name in self.file.tensors
 
-    def frequencies(self):
-        """The radians per position of each pair, and the factor of cos and sin."""
+    def frequencies(self, i):
+        """The radians per position of each pair, and the factor of cos and sin, in layer i."""
         n, base = self.rope_dim, self._number("rope.freq_base", 10000.0)
         pair = np.arange(n // 2, dtype=np.float64)
+        if self.arch == "gemma3" and self.windows[i]:  # a base of its own, and never stretched
+            return self._number("rope.freq_base_swa", 10000.0) ** (-2 * pair / n), 1
         f = base ** (-2 * pair / n)
         kind, s = self._text(f"{self.arch}.rope.scaling.type"), self._number("rope.scaling.factor", 1.0)
         context = self._number("rope.scaling.original_context_length", self._number("context_length"))
@@ -195,9 +217,9 @@ class Model:
         kept = self._number("rope.scaling.yarn_ext_factor", 1.0) * (1 - stretched)
         return f / s * (1 - kept) + f * kept, attn * (1 + 0.1 * np.log(max(s, 1)))
 
-    def rotate(self, x):
-        """x (tokens, heads, head_dim)."""
-        f, magnitude = self.frequencies()
+    def rotate(self, x, i):
+        """x (tokens, heads, head_dim) of layer i."""
+        f, magnitude = self.frequencies(i)
         angle = np.arange(len(x))[:, None, None] * f
         turn = magnitude * np.exp(1j * angle)
         n, out = self.rope_dim, x.copy()
@@ -211,6 +233,10 @@ class Model:
 
     def norm(self, x, name):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.tensor(name)
+
+    def post(self, x, name):
+        """The norm of what a block adds, where the file has one."""
+        return self.norm(x, name) if self.has(name) else x
 
     def linear(self, x, name):
         y = x @ self.tensor(name + ".weight").T
@@ -227,17 +253,20 @@ class Model:
         q_dim, kv_dim = self.heads * self.head_dim, self.kv_heads * self.head_dim
         parts = [(layer + "attn_q", q_dim), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
         q, k, v = (y.reshape(n, -1, self.head_dim) for y in self.stacked(x, layer + "attn_qkv", parts))
-        if self.arch == "qwen3":
+        if self.arch in ("qwen3", "gemma3"):
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
         if self.arch != "smollm3" or i % 4 != 3:
-            q, k = self.rotate(q), self.rotate(k)
+            q, k = self.rotate(q, i), self.rotate(k, i)
         out = np.empty_like(q)
         for h in range(self.heads):
             kv = h // (self.heads // self.kv_heads)
             for begin in range(0, n, 256):
                 end = min(n, begin + 256)
                 s = q[begin:end, h] @ k[:end, kv].T * self.attention_scale
-                s[np.arange(end)[None, :] > np.arange(begin, end)[:, None]] = -np.inf
+                if self.score_cap:
+                    s = self.score_cap * np.tanh(s / self.score_cap)
+                ahead = np.arange(end)[None, :] - np.arange(begin, end)[:, None]
+                s[(ahead > 0) | (self.windows[i] > 0) & (ahead <= -self.windows[i])] = -np.inf
                 p = np.exp(s - s.max(1, keepdims=True))
                 out[begin:end, h] = p @ v[:end, kv] / p.sum(1, keepdims=True)
         return self.linear(out.reshape(n, -1), layer + "attn_output")
@@ -245,7 +274,8 @@ class Model:
     def feed_forward(self, x, layer):
         ff = self._number("feed_forward_length")
         gate, up = self.stacked(x, layer + "ffn_up", [(layer + "ffn_gate", ff), (layer + "ffn_up", ff)])
-        return self.linear(gate / (1 + np.exp(-gate)) * up, layer + "ffn_down")
+        act = gelu(gate) if self.gemma else gate / (1 + np.exp(-gate))
+        return self.linear(act * up, layer + "ffn_down")
 
     def logits(self, ids, positions):
         """The logits after the tokens at these positions: (len(positions), vocab)."""
@@ -255,10 +285,13 @@ class Model:
         x = self.tensor("token_embd.weight")[np.asarray(ids)] * self.embedding_scale
         for i in range(self.layers):
             layer = f"blk.{i}."
-            x = x + self.residual_scale * self.attention(self.norm(x, layer + "attn_norm.weight"), i)
-            x = x + self.residual_scale * self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
+            y = self.attention(self.norm(x, layer + "attn_norm.weight"), i)
+            x = x + self.residual_scale * self.post(y, layer + "post_attention_norm.weight")
+            y = self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
+            x = x + self.residual_scale * self.post(y, layer + "post_ffw_norm.weight")
         head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")
-        return self.norm(x[list(positions)], "output_norm.weight") @ head.T / self.logit_scale
+        y = self.norm(x[list(positions)], "output_norm.weight") @ head.T / self.logit_scale
+        return self.logit_cap * np.tanh(y / self.logit_cap) if self.logit_cap else y
 
 
 class Gpt2:
@@ -291,8 +324,7 @@ class Gpt2:
 
     def feed_forward(self, x, layer):
         u = self.affine(x, layer + "ffn_up")
-        gelu = 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
-        return self.affine(gelu, layer + "ffn_down")
+        return self.affine(gelu(u), layer + "ffn_down")
 
     def logits(self, ids, positions):
         x = self.m.tensor("token_embd.weight")[np.asarray(ids)] + self.m.tensor("position_embd.weight")[: len(ids)]

@@ -88,6 +88,39 @@ static evn_model *make(const char *architecture)
 	return m;
 }
 
+/* A made llama model that says to be of another architecture, with the norms after blocks that Gemma has, and n
+ * additions. */
+static evn_model *renamed(const char *architecture, const addition *a, size_t n)
+{
+	static const addition norms[] = {{.tensor = "blk.0.post_attention_norm.weight"},
+									 {.tensor = "blk.0.post_ffw_norm.weight"},
+									 {.tensor = "blk.1.post_attention_norm.weight"},
+									 {.tensor = "blk.1.post_ffw_norm.weight"}};
+	addition all[16];
+	char keys[64][80];
+	evn_model *plain = make("llama"), *m = rewrite(plain, NULL, 0), *out;
+	const evn_gguf *g = evn_model_gguf(m);
+	size_t n_keys = 0, n_all = 0;
+	for (uint32_t i = 0; i < evn_gguf_n_values(g) && n_keys < 64; i++) {
+		evn_gguf_value *v = (evn_gguf_value *)(uintptr_t)evn_gguf_value_at(g, i);
+		if (evn_str_is(v->key, "general.architecture"))
+			*(evn_str *)(uintptr_t)v->strings = (evn_str){architecture, strlen(architecture)};
+		if (v->key.length < 6 || memcmp(v->key.text, "llama.", 6) != 0)
+			continue;
+		snprintf(keys[n_keys], sizeof keys[0], "%s%.*s", architecture, (int)v->key.length - 5, v->key.text + 5);
+		v->key = (evn_str){keys[n_keys], strlen(keys[n_keys])};
+		n_keys++;
+	}
+	for (size_t i = 0; i < sizeof norms / sizeof *norms; i++)
+		all[n_all++] = norms[i];
+	for (size_t i = 0; i < n; i++)
+		all[n_all++] = a[i];
+	out = rewrite(m, all, n_all);
+	evn_model_close(m);
+	evn_model_close(plain);
+	return out;
+}
+
 /* A made llama model with one addition. */
 static evn_model *with(const addition *a)
 {
@@ -210,6 +243,34 @@ static void keys_that_change_the_result_are_refused(void **state)
 			assert_refused(m, cases[i].a.key, cases[i].says);
 		evn_model_close(m);
 	}
+}
+
+/* What a Gemma file says of windows. */
+static void windows_are_checked(void **state)
+{
+	static const struct {
+		addition a;
+		const char *says; /* NULL: it runs */
+	} cases[] = {
+		{{.key = "gemma2.attention.sliding_window_pattern", .text = "two"}, "is of type string, expected u32"},
+		{{.key = "gemma2.attn_logit_softcapping", .number = -1}, "is -1, expected a number above 0"},
+		{{.key = "gemma2.attn_logit_softcapping", .number = 0}, NULL},
+		{{.tensor = "blk.0.attn_q_norm.weight"}, "1 tensor that evener does not know"},
+		{{.key = "gemma2.attention.temperature_scale", .number = 2}, "is 2, which evener does not compute"},
+	};
+	evn_error err = {0};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		evn_model *m = renamed("gemma2", &cases[i].a, 1);
+		const evn_status s = evn_model_check(m, &err);
+		if (cases[i].says ? s == EVN_OK || !strstr(err.text, cases[i].says) : s != EVN_OK)
+			fail_msg("\"%s\" expected in: %s", cases[i].says ? cases[i].says : "", err.text);
+		evn_model_close(m);
+	}
+	evn_model *m = renamed("gemma3", NULL, 0);
+	assert_int_equal(evn_model_check(m, &err), EVN_ERR_FORMAT);
+	assert_non_null(strstr(err.text, "\"blk.0.attn_q_norm.weight\" is missing"));
+	evn_model_close(m);
 }
 
 static bool is_unknown(const evn_model *m, const char *wanted)
@@ -394,6 +455,7 @@ int main(void)
 		cmocka_unit_test(tensors_that_are_not_read_are_refused),
 		cmocka_unit_test(what_is_read_now_and_then_is_no_stranger),
 		cmocka_unit_test(keys_that_change_the_result_are_refused),
+		cmocka_unit_test(windows_are_checked),
 		cmocka_unit_test(unknown_keys_are_named),
 		cmocka_unit_test(rows_of_a_fused_tensor_are_those_of_its_matrices),
 		cmocka_unit_test(angles_follow_the_way_of_stretching),

@@ -1,0 +1,77 @@
+/* graph_keys.c - what the files of architectures read of a model's metadata. */
+#include <math.h>
+#include <stdio.h>
+
+#include "nn/graph.h"
+
+typedef struct {
+	char text[128];
+} key;
+
+static key key_of(const evn_graph *g, const char *suffix)
+{
+	key k;
+	snprintf(k.text, sizeof k.text, "%.*s.%s", (int)g->h->arch.length, g->h->arch.text, suffix);
+	return k;
+}
+
+static evn_status read(const evn_graph *g, const char *suffix, bool or_zero, float *value, evn_error *err)
+{
+	const key k = key_of(g, suffix);
+	const evn_gguf *file = evn_model_gguf(g->model);
+	EVN_TRY(evn_gguf_f32(file, k.text, value, err));
+	if (isfinite(*value) && (*value > 0 || (or_zero && *value == 0)))
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %g, expected a number above 0", evn_gguf_name(file), k.text,
+					(double)*value);
+}
+
+evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err)
+{
+	return read(g, suffix, false, value, err);
+}
+
+evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, evn_error *err)
+{
+	return read(g, suffix, true, value, err);
+}
+
+void evn_graph_ignore(const evn_graph *g, const char *suffix)
+{
+	(void)evn_gguf_find(evn_model_gguf(g->model), key_of(g, suffix).text);
+}
+
+/* The period or the array of "attention.sliding_window_pattern". */
+static evn_status read_pattern(const evn_graph *g, evn_windows *w, evn_error *err)
+{
+	const key k = key_of(g, "attention.sliding_window_pattern");
+	const evn_gguf *file = evn_model_gguf(g->model);
+	const evn_gguf_value *v = evn_gguf_find(file, k.text);
+	if (!v)
+		return EVN_OK;
+	if (v->type != EVN_GGUF_ARRAY)
+		return evn_gguf_u32(file, k.text, &w->period, err);
+	if (v->element != EVN_GGUF_BOOL || v->count < g->h->n_layers)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %s with %llu elements, expected bools for %u layers",
+						evn_gguf_name(file), k.text, evn_gguf_value_type(v), (unsigned long long)v->count,
+						g->h->n_layers);
+	w->of_layers = v->data;
+	return EVN_OK;
+}
+
+evn_status evn_graph_windows(const evn_graph *g, uint32_t period, evn_windows *out, evn_error *err)
+{
+	*out = (evn_windows){.period = period};
+	EVN_TRY(evn_gguf_u32(evn_model_gguf(g->model), key_of(g, "attention.sliding_window").text, &out->window, err));
+	EVN_TRY(read_pattern(g, out, err));
+	if (out->window >= g->h->n_ctx_train)
+		out->window = 0; /* it changes nothing */
+	return EVN_OK;
+}
+
+bool evn_windowed(const evn_windows *w, uint32_t layer)
+{
+	if (w->of_layers)
+		return w->of_layers[layer] != 0;
+	return !w->period || (layer + 1) % w->period != 0;
+}
