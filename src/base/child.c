@@ -110,7 +110,8 @@ void evn_children_kill(void)
 
 static bool starts_with(const char *s, const char *prefix) { return !strncmp(s, prefix, strlen(prefix)); }
 
-/* OpenCL layers (fault injection, tracing) stay in the main process: the child judges the driver without them. */
+/* A child with drivers of its own judges them, and does so without OpenCL layers (fault injection, tracing). Other
+ * children measure the devices that this process sees. */
 static char **child_environment(char *vendors)
 {
 	static const char *const dropped[] = {"OCL_ICD_VENDORS=", "OCL_ICD_FILENAMES=", "OPENCL_LAYERS="};
@@ -120,7 +121,7 @@ static char **child_environment(char *vendors)
 	char **env = calloc(n + 2, sizeof *env);
 	for (size_t i = 0; env && i < n; i++) {
 		bool drop = false;
-		for (size_t d = vendors ? 0 : 2; d < sizeof dropped / sizeof *dropped; d++)
+		for (size_t d = 0; vendors && d < sizeof dropped / sizeof *dropped; d++)
 			drop |= starts_with(environ[i], dropped[d]);
 		if (!drop)
 			env[kept++] = environ[i];

@@ -22,9 +22,9 @@
 #define OTHERS 0.25 /* cores: what an idle desktop does is not worth a word */
 
 /* Settings that change what a driver does with the machine. */
-static const char *const driver_settings[] = {"POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY",
-											  "POCL_WORK_GROUP_METHOD",    "DPCPP_CPU_NUM_CUS",
-											  "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
+static const char *const driver_settings[] = {
+	"OPENCL_LAYERS",     "POCL_MAX_PTHREAD_COUNT",    "POCL_AFFINITY", "POCL_WORK_GROUP_METHOD",
+	"DPCPP_CPU_NUM_CUS", "CL_CONFIG_CPU_TARGET_ARCH", "LP_NUM_THREADS"};
 
 static char *cache_file(const evn_system *s, const evn_pick *picks, uint32_t n)
 {

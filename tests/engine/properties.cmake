@@ -85,6 +85,7 @@ set_tests_properties(engine/test_threads engine/test_batch PROPERTIES TIMEOUT 60
 # PoCL twice: as a CPU, and as a simulated card with its own memory (ocl/discrete_layer.c), which is the only GPU.
 add_dependencies(test_comm discrete_layer)
 add_dependencies(test_reference discrete_layer)
+target_link_libraries(test_reference PRIVATE ${CMAKE_DL_LIBS})
 set(DISCRETE "POCL_DEVICES=pthread pthread" DISCRETE_DEVICE=1 OPENCL_LAYERS=${CMAKE_BINARY_DIR}/tests/discrete_layer.so)
 set(ENGINE_ENV ${DISCRETE})
 engine_run(test_comm_discrete "" 300 test_comm pocl staged)

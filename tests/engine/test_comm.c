@@ -482,6 +482,42 @@ static void test_staged(void **at)
 	}
 }
 
+#define TRAVEL_MS 400u
+
+/* While the card's message travels, its queue does not wait for it. */
+static evn_status work_meanwhile(void *arg, uint32_t rank, evn_error *err)
+{
+	ranks *r = arg;
+	const evn_sum sum = evn_sum_of(r->x[rank], 1024, 3);
+	evn_comm_step_begin(r->comm, rank);
+	const uint64_t began = evn_now_ns();
+	EVN_TRY(evn_comm_all_reduce_begin(r->comm, rank, &sum, err));
+	EVN_TRY(evn_fill_zero(r->queues[rank], r->x[rank], err));
+	EVN_TRY(evn_queue_finish(r->queues[rank], err));
+	const uint64_t worked = evn_now_ns() - began;
+	EVN_TRY(evn_comm_all_reduce_end(r->comm, rank, &sum, err));
+	EVN_TRY(evn_comm_step_end(r->comm, rank, err));
+	const uint64_t took = evn_now_ns() - began;
+	if (worked > TRAVEL_MS * 900000u || took < TRAVEL_MS * 1000000u)
+		return evn_fail(err, EVN_ERR_DEVICE, "worked for %.1f of %.1f ms", (double)worked * 1e-6,
+						(double)took * 1e-6);
+	return EVN_OK;
+}
+
+static void test_travel_overlaps(void **at)
+{
+	(void)at;
+	for (evn_reduce how = EVN_REDUCE_HOST; how <= EVN_REDUCE_EVENTS; how++) {
+		evn_error err = {0};
+		ranks r;
+		open_ranks(&r, several_drivers, how, EVN_MESSAGES_F32);
+		setenv("DISCRETE_LATENCY_US", "400000", 1);
+		require_ok(evn_team_run(r.team, work_meanwhile, &r, NULL, NULL, &err));
+		unsetenv("DISCRETE_LATENCY_US");
+		ranks_close(&r);
+	}
+}
+
 static void test_flags_need_the_hosts_memory(void **at)
 {
 	evn_error err = {0};
@@ -535,7 +571,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_rank_fails), cmocka_unit_test(test_events_need_one_platform),
 	};
 	const struct CMUnitTest packed[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_trial_of_packed)};
-	const struct CMUnitTest staged[] = {cmocka_unit_test(test_staged),
+	const struct CMUnitTest staged[] = {cmocka_unit_test(test_staged), cmocka_unit_test(test_travel_overlaps),
 										cmocka_unit_test(test_flags_need_the_hosts_memory)};
 	const struct CMUnitTest integrated[] = {cmocka_unit_test(test_integrated)};
 	int failed = argc > 2 && !strcmp(argv[2], "integrated") ? cmocka_run_group_tests(integrated, NULL, NULL)

@@ -12,6 +12,7 @@
  *   DISCRETE_LATENCY_US, DISCRETE_GBS   of the link
  *   DISCRETE_MEMORY, DISCRETE_MAX_ALLOC, DISCRETE_FREE   bytes: of all memory, of one buffer, what AMD's query says
  *   DISCRETE_UNIFIED     1: only the type of the device changes, as if it were an integrated GPU
+ *   DISCRETE_REPORT      1: at the end, the blocking transfers and the bytes in each direction go to stderr
  *   DISCRETE_GROUP       what CL_KERNEL_WORK_GROUP_SIZE says of every kernel */
 #define _GNU_SOURCE
 #define CL_TARGET_OPENCL_VERSION 300
@@ -168,6 +169,17 @@ static cl_int use(cl_device_id device, cl_mem mem, bool *moves)
 	return code;
 }
 
+static unsigned long n_travels[2], travelled[2]; /* only for people, so not guarded */
+
+__attribute__((destructor)) static void report(void)
+{
+	if (setting("DISCRETE_REPORT", 0))
+		fprintf(
+			stderr,
+			"discrete_layer: %lu blocking transfers; to the device %lu (%lu bytes), to the host %lu (%lu bytes)\n",
+			discrete_blocking, n_travels[0], travelled[0], n_travels[1], travelled[1]);
+}
+
 /* ---- the link -------------------------------------------------------------------------------------------------- */
 
 typedef enum { TO_DEVICE, TO_HOST } direction;
@@ -218,6 +230,8 @@ static cl_int begin_transfer(cl_command_queue queue, cl_mem mem, size_t bytes, d
 	pthread_mutex_unlock(&lock);
 	if (code != CL_SUCCESS || !is_card(device) || of_host(root_of(mem)))
 		return code;
+	n_travels[to]++;
+	travelled[to] += bytes;
 	return enqueue_travel(queue, bytes, to, n_wait, wait);
 }
 

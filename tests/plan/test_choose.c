@@ -49,6 +49,21 @@ static void the_twin_driver_and_the_slow_device_are_dropped(void **state)
 	assert_int_equal(ch.reason[0][0], 0);
 }
 
+/* A card is worth the way of its partial sums over a quick link, and not over a slow one. */
+static void a_card_behind_a_slow_link_is_dropped(void **state)
+{
+	(void)state;
+	const llama m = small_model(2048);
+	const evn_plan_shape s = shape_of(&m);
+	evn_plan_candidate c[] = {device("0:0 pthread", 10, 0, 0), device("1:0 card", 10, 1, 1)};
+	evn_choice ch;
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(30), NULL), EVN_OK);
+	assert_true(ch.taken[0] && ch.taken[1]);
+	assert_int_equal(evn_plan_choose(&ch, &s, c, 2, EVN_DECODE, cost_of(4000), NULL), EVN_OK);
+	assert_true(ch.taken[0]);
+	assert_says(&ch, 1, "1:0 card would make decoding slower: ");
+}
+
 /* The set that decodes fastest need not be the one that prefills fastest, or learns fastest. */
 static void one_phase_or_the_other_counts(void **state)
 {
@@ -480,6 +495,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_twin_driver_and_the_slow_device_are_dropped),
+		cmocka_unit_test(a_card_behind_a_slow_link_is_dropped),
 		cmocka_unit_test(one_phase_or_the_other_counts),
 		cmocka_unit_test(reasons_carry_the_figures),
 		cmocka_unit_test(parts_of_one_device_may_work_together),
