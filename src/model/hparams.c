@@ -188,9 +188,13 @@ static const float *read_divisors(reader *r, const evn_hparams *h, const char *n
 	return divisors;
 }
 
-/* Files with longrope have two tables, unless they have the table of llama3. */
+/* Files with longrope have two tables, unless they have the table of llama3. Files of Phi say it by the tables alone.
+ */
 static void read_freq_factors(reader *r, evn_hparams *h)
 {
+	if (h->rope.scaling == EVN_ROPE_SCALING_NONE && !has(r, "rope.scaling.type") &&
+		evn_gguf_find_tensor(r->g, EVN_ROPE_FACTORS_SHORT))
+		h->rope.scaling = EVN_ROPE_SCALING_LONGROPE;
 	h->rope.freq_factors = read_divisors(r, h, EVN_ROPE_FACTORS);
 	if (h->rope.freq_factors || h->rope.scaling != EVN_ROPE_SCALING_LONGROPE)
 		return;

@@ -8,8 +8,7 @@
 /* The largest model of each generation divides scores by sqrt(dim / heads). The files do not say it. */
 static float score_scale(const evn_hparams *h, uint32_t layers_of_largest)
 {
-	const float width =
-		h->n_layers == layers_of_largest ? (float)h->dim / (float)h->n_heads : (float)h->head_dim;
+	const float width = h->n_layers == layers_of_largest ? (float)h->dim / (float)h->n_heads : (float)h->head_dim;
 	return 1 / sqrtf(width);
 }
 

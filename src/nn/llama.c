@@ -1,5 +1,6 @@
 /* llama.c - the Llama family (Touvron et al. 2023): RMS norms, rotary positions, a gated feed-forward network. Files
- * of Mistral and SmolLM use the name llama too. Qwen 2 has biases on q, k and v; Qwen 3 has norms on q and k. */
+ * of Mistral and SmolLM use the name llama too. Qwen 2 has biases on q, k and v; Qwen 3 has norms on q and k.
+ * Mistral 3 stretches its context by YaRN and grows its queries with their position. */
 #include "nn/graph.h"
 
 /* Adds the layers, with the two differences between the members of the family. Llama files store the q and k rows
@@ -21,6 +22,32 @@ static evn_status fill_llama(evn_graph *g, evn_error *err) { return fill_family(
 static evn_status fill_qwen2(evn_graph *g, evn_error *err) { return fill_family(g, true, false, err); }
 static evn_status fill_qwen3(evn_graph *g, evn_error *err) { return fill_family(g, true, true, err); }
 
+/* The text side of a model for images. All sections of a rotation have a text's one position, so they need no care.
+ */
+static evn_status fill_qwen2vl(evn_graph *g, evn_error *err)
+{
+	evn_graph_ignore(g, "rope.dimension_sections");
+	return fill_family(g, true, false, err);
+}
+
+static evn_status fill_qwen3vl(evn_graph *g, evn_error *err)
+{
+	evn_graph_ignore(g, "rope.dimension_sections");
+	evn_graph_ignore(g, "n_deepstack_layers"); /* of images */
+	return fill_family(g, true, true, err);
+}
+
+/* Queries are longer, the more often their position has passed the context before stretching. */
+static evn_status fill_mistral3(evn_graph *g, evn_error *err)
+{
+	EVN_TRY(evn_graph_cap(g, "attention.temperature_scale", &g->ropes[0].query_growth, err));
+	EVN_TRY(evn_graph_cap(g, "rope.scaling.yarn_log_multiplier", &g->ropes[0].log_multiplier, err));
+	return fill_family(g, false, false, err);
+}
+
 EVN_ARCH(llama) = {"llama", true, fill_llama};
 EVN_ARCH(qwen2) = {"qwen2", true, fill_qwen2};
 EVN_ARCH(qwen3) = {"qwen3", true, fill_qwen3};
+EVN_ARCH(qwen2vl) = {"qwen2vl", true, fill_qwen2vl};
+EVN_ARCH(qwen3vl) = {"qwen3vl", true, fill_qwen3vl};
+EVN_ARCH(mistral3) = {"mistral3", true, fill_mistral3};

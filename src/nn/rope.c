@@ -44,18 +44,25 @@ static double frequency(const evn_rope *r, uint32_t n_ctx, uint32_t pair)
 static double magnitude(const evn_rope *r)
 {
 	const bool sharper = r->scaling == EVN_ROPE_SCALING_YARN && r->ext_factor > 0 && r->factor > 1;
-	return r->attn_factor * (sharper ? 1.0 + 0.1 * log(r->factor) : 1.0);
+	const double log_factor = sharper ? 0.1 * log(r->factor) : 0;
+	return r->attn_factor * (1 + log_factor) / (1 + r->log_multiplier * log_factor);
 }
 
 void evn_rope_table(const evn_rope *r, uint32_t n_ctx, float *table)
 {
 	const double scale = magnitude(r);
+	const uint32_t stride = evn_rope_stride(r);
 	for (uint32_t pair = 0; pair < r->dim / 2; pair++) {
 		double f = frequency(r, n_ctx, pair);
 		for (uint32_t position = 0; position < n_ctx; position++) {
-			float *cosines = table + (uint64_t)position * r->dim, *sines = cosines + r->dim / 2;
+			float *cosines = table + (uint64_t)position * stride, *sines = cosines + r->dim / 2;
 			cosines[pair] = (float)(cos(position * f) * scale);
 			sines[pair] = (float)(sin(position * f) * scale);
 		}
+	}
+	for (uint32_t position = 0; position < n_ctx && stride > r->dim; position++) {
+		float *factors = table + (uint64_t)position * stride + r->dim;
+		for (uint32_t i = 0; i < stride - r->dim; i++)
+			factors[i] = (float)(1 + r->query_growth * log1p(position / r->n_ctx_orig));
 	}
 }

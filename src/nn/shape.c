@@ -6,6 +6,7 @@
 
 #include "group/comm.h"
 #include "nn/embed.h"
+#include "nn/rope.h"
 
 static uint64_t mean(uint64_t sum, uint64_t n) { return n ? (sum + n - 1) / n : 0; }
 
@@ -88,7 +89,7 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	uint64_t norms = h->dim;
 	for (uint32_t i = 0; i < g->n_blocks; i++)
 		norms += (uint64_t)(g->blocks[i].post ? 2 : 1) * h->dim;
-	uint64_t rope = (uint64_t)limits.n_ctx * h->rope.dim * g->n_ropes;
+	uint64_t rope = (uint64_t)limits.n_ctx * evn_rope_stride(&g->ropes[0]) * g->n_ropes;
 	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, DECODED_ROWS, limits.n_ctx);
 	return (columns * evn_rows_room(limits.n_batch) + norms + rope +
 			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *

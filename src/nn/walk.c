@@ -7,6 +7,7 @@
 
 #include "nn/micro_batch.h"
 #include "nn/ops_fused.h"
+#include "nn/rope.h"
 
 /* ---- one block: from normed rows to a partial sum -------------------------------------------------------------- */
 
@@ -33,7 +34,8 @@ static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn
 						   .k_offset = y->offsets[1],
 						   .v_offset = y->offsets[2],
 						   .rope = b->attention.rotates ? s->ropes[b->attention.rope] : s->still,
-						   .rope_stride = b->attention.rotates ? s->graph->h->rope.dim : 0,
+						   .rope_stride =
+							   b->attention.rotates ? evn_rope_stride(&s->graph->ropes[b->attention.rope]) : 0,
 						   .norms = held->head_norms,
 						   .norm_eps = s->graph->h->norm_eps,
 						   .scale = b->attention.scale,

@@ -23,7 +23,8 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 								  .rope_neox = b->attention.rope_neox,
 								  .qk_norm = b->attention.qk_norm,
 								  .windowed = b->attention.window > 0,
-								  .soft_capped = b->attention.soft_cap > 0};
+								  .soft_capped = b->attention.soft_cap > 0,
+								  .query_scales = g->ropes[b->attention.rope].query_growth > 0};
 }
 
 static bool alike(const evn_attention_config *a, const evn_attention_config *b)
@@ -61,7 +62,7 @@ static evn_status make_rope(evn_workspace *w, const evn_rope *rope, evn_buf **ou
 {
 	/* The kernel needs a buffer even if nothing rotates. */
 	const uint32_t n_ctx = w->limits.n_ctx;
-	const uint64_t row = rope->dim ? rope->dim : 1, bytes = n_ctx * row * sizeof(float);
+	const uint64_t row = evn_rope_stride(rope) ? evn_rope_stride(rope) : 1, bytes = n_ctx * row * sizeof(float);
 	void *table;
 	EVN_TRY(evn_buf_create(out, evn_queue_device(w->q), bytes, EVN_BUF_DEVICE, "rope table", err));
 	EVN_TRY(evn_map(w->q, *out, bytes, EVN_MAP_OVERWRITE, true, &table, err));

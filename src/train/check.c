@@ -9,8 +9,9 @@
 static uint32_t padded(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_PAD); }
 
 /* What the backward walk cannot do in a block; NULL: nothing. */
-static const char *unknown(const evn_block *first, const evn_block *b)
+static const char *unknown(const evn_graph *g, const evn_block *b)
 {
+	const evn_block *first = &g->blocks[g->class_first[b->cut_class]];
 	if (b->norm.kind == EVN_NORM_NONE)
 		return "blocks without norms";
 	if (b->post)
@@ -19,6 +20,8 @@ static const char *unknown(const evn_block *first, const evn_block *b)
 		return b->feed_forward.gated == (b->feed_forward.act == EVN_SILU) ? NULL : "its nonlinearity";
 	if (b->attention.qk_norm)
 		return "head norms";
+	if (g->ropes[b->attention.rope].query_growth > 0)
+		return "queries that grow with their position";
 	if (b->attention.window || b->attention.soft_cap > 0)
 		return "windows and caps of scores";
 	return b->attention.head_dim == first->attention.head_dim && b->attention.rope_neox == first->attention.rope_neox
@@ -31,7 +34,7 @@ static evn_status check_model(const evn_graph *g, evn_error *err)
 	const char *name = evn_gguf_name(evn_model_gguf(g->model));
 	for (uint32_t i = 0; i < g->n_blocks; i++) {
 		const evn_block *b = &g->blocks[i];
-		const char *what = unknown(&g->blocks[g->class_first[b->cut_class]], b);
+		const char *what = unknown(g, b);
 		if (what)
 			return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a %.*s model cannot be trained: %s have no gradients yet",
 							name, (int)g->h->arch.length, g->h->arch.text, what);

@@ -51,9 +51,15 @@ CASES = {
     "smollm3-q5_1": "--arch smollm3 --layers 8 --type Q5_1 --dim 96 --heads 6 --kv-heads 3 --head-dim 32 --ff 160",
     "granite-odd": "--arch granite --dim 78 --heads 6 --kv-heads 3 --head-dim 14 --ff 110 --vocab 307",
     "granite-q4_0": "--arch granite --untied --type Q4_0 --dim 160 --heads 9 --kv-heads 3 --head-dim 32 --ff 224",
+    "mistral3-odd": "--arch mistral3 --rope yarn --rope-context 16 --rope-base 1000 --rope-factor 8 --dim 72 --heads 4"
+    " --kv-heads 2 --head-dim 18 --ff 100 --vocab 301 --untied --rope-key yarn_log_multiplier=0.5"
+    " --rope-key yarn_beta_fast=4 --rope-key yarn_beta_slow=0.5",
+    "phi3-longrope-window": "--arch phi3 --fused --window 9 --rope longrope --untyped --rope-key attn_factor=1.19 --dim 72 --heads 4"
+    " --kv-heads 2 --head-dim 18 --ff 96 --vocab 301",
+    "qwen2vl": "--arch qwen2vl --dim 72 --heads 4 --kv-heads 2 --head-dim 18 --ff 100",
+    "qwen3vl": "--arch qwen3vl --dim 72 --heads 4 --kv-heads 2 --head-dim 18 --ff 100",
     # windows that end inside tiles of 16 keys, in half of the layers and in five of six
     "gemma2-odd": "--arch gemma2 --window 5 --layers 3 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
-    "gemma2-q8_0": "--arch gemma2 --window 21 --type Q8_0 --dim 96 --heads 6 --kv-heads 3 --head-dim 32 --ff 160",
     "gemma3-odd": "--arch gemma3 --window 6 --layers 7 --rope linear --rope-factor 8 --rope-base 1e6 --dim 72 --heads 4"
     " --kv-heads 2 --head-dim 18 --ff 100 --vocab 301",
     "gemma3-q5_1-pattern": "--arch gemma3 --window 17 --layers 3 --pattern wfw --type Q5_1 --dim 96 --heads 3 --kv-heads 1"

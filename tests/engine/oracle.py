@@ -140,11 +140,15 @@ def gelu(u):
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
+NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen3", "qwen2vl", "qwen3vl", "phi3", "gemma2", "gemma3", "simple-lm")
+
+
 class Model:
     def __init__(self, path):
         self.file = gguf_file.Reader(path)
         self.arch = self._text("general.architecture")
-        assert self.arch in ("llama", "smollm3", "granite", "qwen2", "qwen3", "gemma2", "gemma3", "simple-lm")
+        assert self.arch in ARCHS
         self.gemma = self.arch in ("gemma2", "gemma3")
         self.layers = self._number("block_count")
         self.dim = self._number("embedding_length")
@@ -174,7 +178,7 @@ class Model:
     def _windows(self):
         """The keys that each layer sees; 0: all."""
         window = self._number("attention.sliding_window", 0)
-        period = {"gemma2": 2, "gemma3": 6}.get(self.arch, 1)
+        period = {"gemma2": 2, "gemma3": 6}.get(self.arch, self.layers + 1)
         pattern = [(i + 1) % period != 0 for i in range(self.layers)]
         kind, raw = self.file.keys.get(f"{self.arch}.attention.sliding_window_pattern", (None, None))
         if kind is not None:
@@ -201,6 +205,8 @@ class Model:
         attn = self._number("rope.scaling.attn_factor", 1.0)
         if self.has("rope_freqs.weight"):
             f = f / self.tensor("rope_freqs.weight")
+        if kind is None and self.has("rope_factors_short.weight"):
+            kind = "longrope"
         if kind == "longrope":  # the tests use the whole context that the file states
             length = "long" if self._number("context_length") > context else "short"
             f = f / self.tensor(f"rope_factors_{length}.weight")
@@ -215,7 +221,9 @@ class Model:
         last = min(n - 1, np.ceil(index(self._number("rope.scaling.yarn_beta_slow", 1.0))))
         stretched = np.clip((pair - first) / max(last - first, 1e-3), 0, 1)
         kept = self._number("rope.scaling.yarn_ext_factor", 1.0) * (1 - stretched)
-        return f / s * (1 - kept) + f * kept, attn * (1 + 0.1 * np.log(max(s, 1)))
+        share = self._number("rope.scaling.yarn_log_multiplier", 0.0)
+        sharper = (1 + 0.1 * np.log(max(s, 1))) / (1 + 0.1 * share * np.log(max(s, 1)))
+        return f / s * (1 - kept) + f * kept, attn * sharper
 
     def rotate(self, x, i):
         """x (tokens, heads, head_dim) of layer i."""
@@ -223,7 +231,7 @@ class Model:
         angle = np.arange(len(x))[:, None, None] * f
         turn = magnitude * np.exp(1j * angle)
         n, out = self.rope_dim, x.copy()
-        if self.arch in ("llama", "smollm3", "granite"):
+        if self.arch in NEIGHBOURS:
             first, second = slice(0, n, 2), slice(1, n, 2)
         else:
             first, second = slice(0, n // 2), slice(n // 2, n)
@@ -253,10 +261,13 @@ class Model:
         q_dim, kv_dim = self.heads * self.head_dim, self.kv_heads * self.head_dim
         parts = [(layer + "attn_q", q_dim), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
         q, k, v = (y.reshape(n, -1, self.head_dim) for y in self.stacked(x, layer + "attn_qkv", parts))
-        if self.arch in ("qwen3", "gemma3"):
+        if self.has(layer + "attn_q_norm.weight"):
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
         if self.arch != "smollm3" or i % 4 != 3:
             q, k = self.rotate(q, i), self.rotate(k, i)
+        growth = self._number("attention.temperature_scale", 0.0)
+        original = self._number("rope.scaling.original_context_length", 1)
+        q = q * (1 + growth * np.log1p(np.arange(n) // original))[:, None, None]
         out = np.empty_like(q)
         for h in range(self.heads):
             kv = h // (self.heads // self.kv_heads)
