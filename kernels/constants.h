@@ -4,6 +4,9 @@
 
 #define EVN_TILE_ROWS 16 /* rows that a weight tile interleaves; each vector lane holds one row */
 #define EVN_LANE_ITEMS 128 /* work-items of a group with scalars (LANES 1, kernels/common.cl) */
+/* A block of a work-group with scalars (kernels/lanes/blocks.cl): rows of weights and rows of activations. */
+#define EVN_LANE_BLOCK_ROWS 64
+#define EVN_LANE_BLOCK_TOKENS 64
 #define EVN_PAD 32       /* the stride of an activation matrix is a multiple of this many columns */
 
 #define EVN_BLOCK_TOKENS 8 /* rows of activations in a block: 8 sums and a weight fill half of 32 vector registers */

@@ -18,6 +18,13 @@ typedef struct {
 	int sum; // the sum of the bytes; only in groups of 32
 } q8_group;
 
+// The words of group g of step s.
+INLINE const global uchar *group_words(const global uchar *row, uint s, uint g)
+{
+	const uint column = s * STEP_LEN + g * GROUP_LEN;
+	return row + column / 32 * Q8_BYTES + column % 32;
+}
+
 // Loads group g of step s.
 INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 {
@@ -25,11 +32,11 @@ INLINE q8_group load_group(const global uchar *row, uint s, uint g)
 	const global uchar *block = row + column / 32 * Q8_BYTES;
 	q8_group x;
 #if LANES == 16
-	x.words = (const global uint *)(block + column % 32);
+	x.words = (const global uint *)group_words(row, s, g);
 #else
 #pragma unroll
 	for (uint i = 0; i < GROUP_LEN / 16; i++) {
-		uint4 four = ((const global uint4 *)(block + column % 32))[i];
+		uint4 four = ((const global uint4 *)group_words(row, s, g))[i];
 		x.words[4 * i] = four.x;
 		x.words[4 * i + 1] = four.y;
 		x.words[4 * i + 2] = four.z;
@@ -62,12 +69,18 @@ INLINE void group_scale(const global uchar *b, uint g, floats *scale, floats *of
 #endif
 }
 
-// acc + a group's dot products times its scales. Only these operations round.
-INLINE floats end_group(floats acc, ints dot, floats scale, floats offset, q8_group x)
+// acc + a group's dot products times its scales, and its offset. Only these operations round.
+INLINE floats add_dot(floats acc, ints dot, floats scale, q8_group x) { return fma(scale * x.scale, to_floats(dot), acc); }
+
+INLINE floats add_offset(floats acc, floats offset, q8_group x)
 {
-	acc = fma(scale * x.scale, to_floats(dot), acc);
 #if GROUP_LEN == 16 || defined(HAS_OFFSET)
 	acc = fma(offset, (floats)x.scaled_sum, acc);
 #endif
 	return acc;
+}
+
+INLINE floats end_group(floats acc, ints dot, floats scale, floats offset, q8_group x)
+{
+	return add_offset(add_dot(acc, dot, scale, x), offset, x);
 }

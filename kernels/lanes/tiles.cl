@@ -9,15 +9,11 @@
 #ifndef ABREAST
 #define ABREAST 1
 #endif
-#include "tile.cl"
+#include "lanes/units.cl"
 #include ROW
 
 #define ROWS (ABREAST * EVN_TILE_ROWS) // of y, side by side
-// The items that share rows; they take the units of columns in turn. Their number decides the order of a row's sum, so it is
-// the same in all kernels.
-#define SLICES (EVN_LANE_ITEMS / EVN_TILE_ROWS)
 #define ITEMS (ROWS * SLICES)
-#define UNITS (STEP_GROUPS / UNIT_GROUPS)
 #define IN_LANES __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 
 // The sums of the slices: for each tile of an item, row of activations and row of y.

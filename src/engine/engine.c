@@ -26,6 +26,7 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_workspace_create(&r->workspace, r->queue, r->shard, limits, err));
 	EVN_TRY(evn_cache_create(&r->cache, r->queue, r->shard, limits.kv_cache, e->pool.n_blocks, err));
 	evn_ops_set_gemm(r->workspace->ops, profile->gemm);
+	evn_ops_set_block_cost(r->workspace->ops, profile->block_cost);
 	evn_log_took(began, "%s: weights and programs (those %.3f s)", evn_device_id(r->device),
 				 evn_device_build_s(r->device));
 	return EVN_OK;

@@ -38,7 +38,7 @@ static const struct {
 	{"steps/taken", SET(steps.taken_s)}, {"steps/others", SET(steps.others)}, {"steps/spread", SET(steps.spread)},
 };
 
-/* The number that "product/Q4_1/3/gbs", "product/Q4_1/3/prompt" or "gemm/Q4_1" sets; NULL: none. */
+/* The number that "product/Q4_1/3/gbs" (or prompt, or block) or "gemm/Q4_1" sets; NULL: none. */
 static double *format_slot(evn_rank_facts *r, const char *key)
 {
 	char name[16], what[8];
@@ -54,6 +54,7 @@ static double *format_slot(evn_rank_facts *r, const char *key)
 		return &r->gemm_gflops[format];
 	return strcmp(what, "gbs") == 0      ? &r->products[format][dot].gbs
 		   : strcmp(what, "prompt") == 0 ? &r->products[format][dot].prompt_gflops
+		   : strcmp(what, "block") == 0  ? &r->products[format][dot].block_gflops
 										 : NULL;
 }
 
@@ -159,14 +160,21 @@ evn_status evn_facts_mix(evn_weight_mix *out, const evn_model *m, evn_error *err
 	return s;
 }
 
+typedef enum { ONE_ROW, PROMPT, PROMPT_IN_BLOCKS } row_kind;
+
+static double rate_of(const evn_product_rates *p, row_kind kind)
+{
+	return kind == ONE_ROW ? p->gbs : kind == PROMPT ? p->prompt_gflops : p->block_gflops;
+}
+
 /* Amounts over rates, summed: the time of a row. INFINITY where a rate is not known. */
-static double row_time(const evn_rank_facts *r, const evn_weight_mix *mix, evn_dot dot, bool prompt)
+static double row_time(const evn_rank_facts *r, const evn_weight_mix *mix, evn_dot dot, row_kind kind)
 {
 	double t = 0;
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const bool floats = evn_quant_at(i)->block_len == 1;
 		const evn_product_rates *p = &r->products[i][floats ? evn_dot_f32(evn_dot_lanes(dot)) : dot];
-		const double amount = prompt ? 2 * mix->macs[i] : mix->bytes[i], rate = prompt ? p->prompt_gflops : p->gbs;
+		const double amount = kind == ONE_ROW ? mix->bytes[i] : 2 * mix->macs[i], rate = rate_of(p, kind);
 		if (amount > 0)
 			t += rate > 0 ? amount / rate : INFINITY;
 	}
@@ -224,7 +232,7 @@ bool evn_facts_rates(const evn_rank_facts *r, const evn_weight_mix *mix, evn_act
 	double best = INFINITY;
 	*out = (evn_model_rates){.dot = EVN_DOT_NONE};
 	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) {
-		const double t = row_time(r, mix, dot, false);
+		const double t = row_time(r, mix, dot, ONE_ROW);
 		if (t < best && (allows(activations, dot) || only_floats)) {
 			best = t;
 			out->dot = dot;
@@ -232,9 +240,12 @@ bool evn_facts_rates(const evn_rank_facts *r, const evn_weight_mix *mix, evn_act
 	}
 	if (!(best > 0) || !isfinite(best))
 		return false;
-	const double prompt = row_time(r, mix, out->dot, true), gemm = gemm_time(r, mix);
-	if (!isfinite(prompt))
+	const double by_eight = row_time(r, mix, out->dot, PROMPT);
+	const double blocks = evn_dot_lanes(out->dot) == 1 ? row_time(r, mix, out->dot, PROMPT_IN_BLOCKS) : INFINITY;
+	const double prompt = fmin(by_eight, blocks), gemm = gemm_time(r, mix);
+	if (!isfinite(by_eight))
 		return false;
+	out->block_cost = isfinite(blocks) && by_eight > 0 ? blocks / by_eight : 0;
 	out->gbs = bytes / best;
 	out->prompt_gflops = flops / prompt;
 	out->gemm = gemm < prompt;

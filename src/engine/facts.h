@@ -10,8 +10,10 @@
 
 /* Products of one format with one dot kind. */
 typedef struct {
-	double gbs;           /* one row: weight bytes read per second; 0: not measured */
-	double prompt_gflops; /* rows of a prompt, by the kernels that read quantised blocks */
+	double gbs; /* one row: weight bytes read per second; 0: not measured */
+	double
+		prompt_gflops;   /* rows of a prompt, by the kernels that read quantised blocks; with 1 lane 8 rows at once */
+	double block_gflops; /* with 1 lane, in full blocks of 64 (evn_ops_set_block_cost); 0: not measured */
 } evn_product_rates;
 
 typedef struct {
@@ -43,10 +45,11 @@ evn_status evn_facts_mix(evn_weight_mix *out, const evn_model *m, evn_error *err
 
 /* What a device does with a model, from its facts. */
 typedef struct {
-	evn_dot dot; /* the fastest dot kind for the model's integer formats */
-	double gbs, prompt_gflops;
-	double gemm_gflops; /* prompt_gflops where GEMM was not measured */
-	bool gemm;          /* GEMM is faster for prompts */
+	evn_dot dot;               /* the fastest dot kind for the model's integer formats */
+	double gbs, prompt_gflops; /* prompt_gflops: by the faster kernels */
+	double block_cost;         /* see evn_ops_set_block_cost */
+	double gemm_gflops;        /* prompt_gflops where GEMM was not measured */
+	bool gemm;                 /* GEMM is faster for prompts */
 	double head_gbs;
 	evn_rates steps; /* zeros where steps were not measured */
 } evn_model_rates;

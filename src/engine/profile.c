@@ -17,7 +17,7 @@
 
 #define TIME_LIMIT_S 360u
 #define FILE_LIMIT ((size_t)1 << 20)
-#define LINE_FORMAT "14" /* of the lines; part of the key */
+#define LINE_FORMAT "15" /* of the lines; part of the key */
 #define FRESH_S 60
 #define OTHERS 0.25 /* cores: what an idle desktop does is not worth a word */
 
@@ -102,6 +102,7 @@ static void make_rank(evn_rank_profile *r, const evn_facts *f, uint32_t rank, co
 	r->prompt_gflops = rates.prompt_gflops;
 	r->gemm_gflops = rates.gemm_gflops;
 	r->gemm = rates.gemm;
+	r->block_cost = rates.block_cost;
 	r->training_gflops = facts->training_gflops > 0 ? facts->training_gflops : rates.gemm_gflops;
 	r->launch_us = facts->launch_us;
 	r->map_us = facts->map_us;

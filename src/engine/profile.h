@@ -16,6 +16,7 @@ typedef struct {
 	double prompt_gflops; /* prompts, by the kernels that read quantised blocks */
 	double gemm_gflops;   /* prompts, by dequantising and GEMM; prompt_gflops where that was not measured */
 	bool gemm;            /* GEMM is faster for prompts; measured on each rank alone only */
+	double block_cost;    /* see evn_ops_set_block_cost */
 	evn_dot dot;          /* the fastest dot kind for integer weights */
 	double training_gflops; /* training's products; gemm_gflops where they were not measured */
 	double launch_us, map_us;

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#define USUAL_BLOCK_COST 0.5 /* by the instructions that GPUs need (docs/gpu.md) */
+
 void evn_spec_gate(evn_spec *s, const evn_ops *o)
 {
 	static const char *const names[EVN_NONLINEARITIES] = {"silu", "gelu", "clamped"};
@@ -32,7 +34,7 @@ evn_status evn_ops_create(evn_ops **out, evn_queue *q, const evn_ops_config *con
 	evn_ops *o = *out = calloc(1, sizeof *o);
 	if (!o)
 		return evn_fail_memory(err, "kernels", sizeof *o);
-	*o = (evn_ops){.q = q, .config = *config};
+	*o = (evn_ops){.q = q, .config = *config, .block_cost = USUAL_BLOCK_COST};
 	o->lanes = evn_device_lanes(evn_queue_device(q));
 	o->items = evn_device_row_items(evn_queue_device(q));
 	return EVN_OK;
@@ -47,6 +49,12 @@ void evn_ops_free(evn_ops *o)
 }
 
 void evn_ops_set_gemm(evn_ops *o, bool prompts_by_gemm) { o->prompts_by_gemm = prompts_by_gemm; }
+
+void evn_ops_set_block_cost(evn_ops *o, double cost)
+{
+	if (cost > 0)
+		o->block_cost = cost;
+}
 
 void evn_ops_time(evn_ops *o, evn_product_times *times) { o->times = times; }
 

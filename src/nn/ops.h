@@ -25,6 +25,13 @@ void evn_ops_free(evn_ops *ops);
  * read the quantised blocks. */
 void evn_ops_set_gemm(evn_ops *ops, bool prompts_by_gemm);
 
+/* With 1 lane one of two kernels multiplies several rows: for 8 rows at once (lanes/matvec.cl), or for blocks of 64
+ * (lanes/matmul.cl). Both give the same bits. cost: the time of a row in a full block of 64, divided by its time
+ * among 8; 0: not known. */
+void evn_ops_set_block_cost(evn_ops *ops, double cost);
+#define EVN_BLOCKS_ALWAYS 0x1p-20
+#define EVN_BLOCKS_NEVER 0x1p20
+
 /* n rows of one phase (nn/batch.h). A row's result depends on the phase, never on n. */
 typedef struct {
 	uint32_t n;
@@ -47,8 +54,8 @@ evn_status evn_op_quantised(evn_ops *ops, evn_buf *y, uint32_t y_stride, evn_act
 
 /* The products before W_out in a gated feed-forward block: y (n, y_stride) = gate(x G^T, x U^T) in the format
  * y_format. m stacks G and U; U's rows begin at up_offset. The other columns of y become zeros. If G and U have the
- * same format, no bias and no GEMM, one kernel computes it; with 1 lane only for one row. Otherwise the products go
- * through gate_up (n, gate_up_stride). */
+ * same format, no bias and no GEMM, one kernel computes it; with 1 lane only for one row or in blocks of 64.
+ * Otherwise the products go through gate_up (n, gate_up_stride). */
 evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
 						  uint32_t x_stride, const evn_matrix *m, uint32_t up_offset, evn_buf *gate_up,
 						  uint32_t gate_up_stride, evn_rows rows, evn_error *err);

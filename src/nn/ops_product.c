@@ -60,13 +60,28 @@ static evn_spec lane_product(const evn_ops *o, const char *file, const evn_quant
 	return s;
 }
 
-/* One row is multiplied by gate and up in one launch. */
-static bool fuses_lanes(const evn_ops *o, uint32_t n_tok)
+/* With scalars: rows are multiplied in blocks of EVN_LANE_BLOCK_TOKENS, where that takes less time than 8 at once. */
+static bool by_lane_blocks(const evn_ops *o, uint32_t n_tok)
 {
-	return n_tok == 1 && evn_device_max_group(evn_queue_device(o->q)) >= GATE_ITEMS;
+	const double in_blocks = (double)evn_round_up(n_tok, EVN_LANE_BLOCK_TOKENS) * o->block_cost;
+	return n_tok > 1 && in_blocks < (double)evn_round_up(n_tok, EVN_BLOCK_TOKENS);
 }
 
-/* With scalars: the rows of activations that a launch's work-items multiply at once. */
+/* With scalars: gate and up are multiplied in one launch. */
+static bool fuses_lanes(const evn_ops *o, uint32_t n_tok)
+{
+	return by_lane_blocks(o, n_tok) || (n_tok == 1 && evn_device_max_group(evn_queue_device(o->q)) >= GATE_ITEMS);
+}
+
+/* A block of rows with scalars. */
+static evn_spec lane_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format)
+{
+	evn_spec s = product(o, file, quant, format);
+	evn_spec_part(&s, "BLOCK", format == EVN_ACT_Q8 ? "lanes/block_q8.cl" : "lanes/block_f32.cl");
+	return s;
+}
+
+/* With scalars: the rows of activations that an item of matvec multiplies at once. */
 static uint32_t tokens_of(uint32_t n_tok) { return n_tok > 1 ? EVN_BLOCK_TOKENS : 1; }
 
 evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format)
@@ -144,6 +159,27 @@ static evn_status lane_matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act
 	return evn_launch2(&a, p->rows / EVN_TILE_ROWS, (n_tok + tokens - 1) / tokens, EVN_LANE_ITEMS, err);
 }
 
+/* Launches the work-groups (block of tokens, rows) of blocks with scalars. */
+static evn_status launch_lane_blocks(evn_args *a, size_t n_rows, uint32_t n_tok, evn_error *err)
+{
+	evn_arg_u32(a, n_tok);
+	return evn_launch2(a, (n_tok + EVN_LANE_BLOCK_TOKENS - 1) / EVN_LANE_BLOCK_TOKENS, n_rows, EVN_LANE_ITEMS, err);
+}
+
+static evn_status lane_matmul(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act_format format, const evn_buf *x,
+							  uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
+	evn_kernel **k = &of->matmul[format];
+	if (!*k) {
+		const evn_spec spec = lane_block_product(o, "lanes/matmul.cl", p->quant, format);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul", err));
+	}
+	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
+	return launch_lane_blocks(&a, (p->rows + EVN_LANE_BLOCK_ROWS - 1) / EVN_LANE_BLOCK_ROWS, n_tok, err);
+}
+
 /* The blocks of tokens that are multiplied with vectors. A single row is multiplied alone. Two or more rows are worth
  * a block, which reads the weights once. Both ways add in the same order. */
 static uint32_t blocks_of(uint32_t n_tok)
@@ -182,7 +218,8 @@ static evn_status quantised_part(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_
 								 uint32_t x_stride, const evn_matrix_part *p, uint32_t n_tok, evn_error *err)
 {
 	if (o->lanes == 1)
-		return lane_matvec(o, y, y_stride, format, x, x_stride, p, n_tok, err);
+		return (by_lane_blocks(o, n_tok) ? lane_matmul : lane_matvec)(o, y, y_stride, format, x, x_stride, p, n_tok,
+																	  err);
 	uint32_t n_blocks = blocks_of(n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul(o, y, y_stride, format, x, x_stride, p, n_blocks, err));
@@ -299,6 +336,21 @@ static evn_status lane_matvec_swiglu(evn_ops *o, const gated_rows *g, evn_error 
 	return evn_launch2(&a, g->y_stride / 32, 1, GATE_ITEMS, err);
 }
 
+static evn_status lane_matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
+{
+	evn_product_kernels *of;
+	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
+	evn_kernel **k = &of->matmul_swiglu[g->format][g->y_format];
+	if (!*k) {
+		evn_spec spec = lane_block_product(o, "lanes/matmul_swiglu.cl", g->gates->quant, g->format);
+		evn_spec_gate(&spec, o);
+		evn_spec_store(&spec, g->y_format);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matmul_swiglu", err));
+	}
+	evn_args a = swiglu_args(*k, g);
+	return launch_lane_blocks(&a, g->y_stride / 32, n_tok, err);
+}
+
 static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_blocks, evn_error *err)
 {
 	evn_product_kernels *of;
@@ -317,7 +369,7 @@ static evn_status matmul_swiglu(evn_ops *o, const gated_rows *g, uint32_t n_bloc
 static evn_status gate(evn_ops *o, const gated_rows *g, uint32_t n_tok, evn_error *err)
 {
 	if (o->lanes == 1)
-		return lane_matvec_swiglu(o, g, err);
+		return n_tok > 1 ? lane_matmul_swiglu(o, g, n_tok, err) : lane_matvec_swiglu(o, g, err);
 	const uint32_t n_blocks = blocks_of(n_tok), done = n_blocks * EVN_BLOCK_TOKENS;
 	if (n_blocks)
 		EVN_TRY(matmul_swiglu(o, g, n_blocks, err));

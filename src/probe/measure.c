@@ -15,7 +15,8 @@
 static bool is_known_on(const bench *b, uint32_t rank, size_t format, evn_dot dot)
 {
 	const evn_product_rates *r = &b->facts.ranks[rank].products[format][dot];
-	return r->gbs > 0 && (r->prompt_gflops > 0 || b->mix.bytes[format] <= 0);
+	const bool knows_prompts = r->prompt_gflops > 0 && (evn_dot_lanes(dot) > 1 || r->block_gflops > 0);
+	return r->gbs > 0 && (knows_prompts || b->mix.bytes[format] <= 0);
 }
 
 /* A format of the model that must be measured. */
@@ -166,7 +167,7 @@ static evn_status measure_steps(bench *b, evn_error *err)
 		if (!evn_facts_rates(&b->facts.ranks[i], &b->mix, b->workload->activations, &of[i]))
 			return evn_fail(err, EVN_ERR_DEVICE, "%s: its products were not measured", evn_device_name(r->device));
 		of[i].gemm &= b->n == 1;
-		ranks[i] = (evn_step_rank){r->queue, of[i].gbs, r->kind, of[i].dot, of[i].gemm};
+		ranks[i] = (evn_step_rank){r->queue, of[i].gbs, r->kind, of[i].dot, of[i].gemm, of[i].block_cost};
 	}
 	evn_status s = evn_steps_create(&steps, b->model, ranks, b->n, err);
 	if (s == EVN_OK)

@@ -184,7 +184,21 @@ static uint32_t n_choices(const bench *b)
 	return most;
 }
 
-static evn_status measure_dot(bench *b, bench_rank *r, evn_error *err)
+/* Prompts, by the kernels that read quantised blocks; with 1 lane by each of two (evn_ops_set_block_cost). */
+static evn_status measure_prompt(bench *b, bench_rank *r, bool blocks, evn_error *err)
+{
+	evn_product_rates *rates = &b->facts.ranks[r - b->ranks].products[evn_quant_index(b->tensor.quant)][r->dot];
+	double ns, *gflops = blocks ? &rates->block_gflops : &rates->prompt_gflops;
+	evn_ops_set_block_cost(r->ops, blocks ? EVN_BLOCKS_ALWAYS : EVN_BLOCKS_NEVER);
+	EVN_TRY(time_passes(b, r, quantised_pass, r->prompt_tokens, &ns, err));
+	/* a part of a block takes the time of a full one */
+	*gflops = prompt_flops(r) * (double)evn_round_up(r->prompt_tokens, blocks ? EVN_LANE_BLOCK_TOKENS : 1) / ns;
+	bench_report(b, (uint32_t)(r - b->ranks), *gflops, "product/%s/%u/%s", b->tensor.quant->name, (unsigned)r->dot,
+				 blocks ? "block" : "prompt");
+	return EVN_OK;
+}
+
+static evn_status measure_dot(bench *b, bench_rank *r, bool blocks, evn_error *err)
 {
 	const char *name = b->tensor.quant->name;
 	const uint32_t rank = (uint32_t)(r - b->ranks);
@@ -199,10 +213,17 @@ static evn_status measure_dot(bench *b, bench_rank *r, evn_error *err)
 	r->prompt_tokens = PROMPT_TOKENS;
 	while (r->prompt_tokens > 8 && token_ns * r->prompt_tokens > PROMPT_NS)
 		r->prompt_tokens /= 2;
-	EVN_TRY(time_passes(b, r, quantised_pass, r->prompt_tokens, &ns, err));
-	rates->prompt_gflops = prompt_flops(r) * r->prompt_tokens / ns;
-	bench_report(b, rank, rates->prompt_gflops, "product/%s/%u/prompt", name, (unsigned)r->dot);
-	return EVN_OK;
+	EVN_TRY(measure_prompt(b, r, false, err));
+	return blocks ? measure_prompt(b, r, true, err) : EVN_OK;
+}
+
+/* A rank has 1 lane with its i-th dot kind. The other ranks measure as often, for themselves in vain. */
+static bool some_has_one_lane(const bench *b, uint32_t i)
+{
+	bool some = false;
+	for (uint32_t rank = 0; rank < b->n; rank++)
+		some |= evn_dot_lanes(choice(b, &b->ranks[rank], i)) == 1;
+	return some;
 }
 
 evn_status bench_measure_format(void *arg, uint32_t rank, evn_error *err)
@@ -212,7 +233,7 @@ evn_status bench_measure_format(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(make_matrices(b, r, err));
 	for (uint32_t i = 0; i < n_choices(b); i++) {
 		EVN_TRY(use_dot(r, choice(b, r, i), err));
-		EVN_TRY(measure_dot(b, r, err));
+		EVN_TRY(measure_dot(b, r, some_has_one_lane(b, i), err));
 	}
 	return EVN_OK;
 }

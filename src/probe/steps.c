@@ -194,6 +194,7 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_view_make(&w->view, w->shard, part.split, part.rank, err));
 	EVN_TRY(evn_workspace_create(&w->workspace, q, w->shard, limits, err));
 	evn_ops_set_gemm(w->workspace->ops, s->as[rank].gemm);
+	evn_ops_set_block_cost(w->workspace->ops, s->as[rank].block_cost);
 	return evn_cache_create(&w->cache, q, w->shard, limits.kv_cache, s->pool.n_blocks, err);
 }
 

@@ -16,7 +16,8 @@ typedef struct {
 	double gbs;    /* weight bytes a second, for shares and to know what will take too long */
 	uint32_t kind; /* ranks of a kind are equally fast */
 	evn_dot dot;
-	bool gemm; /* prompts are multiplied by GEMM */
+	bool gemm;         /* prompts are multiplied by GEMM */
+	double block_cost; /* see evn_ops_set_block_cost */
 } evn_step_rank;
 
 /* Queues and model are borrowed.

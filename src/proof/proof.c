@@ -170,6 +170,8 @@ static evn_status begin(proof *p, evn_device *d, const evn_proof_subject *s, con
 		p->dots = evn_dots_for_floats(p->dots);
 	else if (floats) /* float matrices and all that are stacked with them need f32 activations */
 		p->dots |= evn_dots_for_floats(p->dots);
+	for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT; dot++) /* with 1 lane: for several rows that are no block */
+		p->separate |= p->gated && (p->dots >> dot & 1) && evn_dot_lanes(dot) == 1;
 	for (size_t i = 0; i < evn_quant_count(); i++)
 		p->separate |= p->gated && p->mix.bytes[i] > 0 && (p->dots & 1u << EVN_DOT_NONE) &&
 					   !evn_reads_tiles(evn_quant_at(i), EVN_ACT_F32);

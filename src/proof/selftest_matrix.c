@@ -23,12 +23,14 @@ typedef struct {
 	bool gemm;
 	evn_dot dot;
 	evn_nonlinearity gate;
+	double block_cost; /* see evn_ops_set_block_cost; 0: the usual */
 } linear_shape;
 
 /* How a product is computed. */
 typedef struct {
 	bool gemm;
 	evn_dot dot;
+	double block_cost;
 } multiplier;
 
 /* A normal half in (-1, 1) that is not near zero. */
@@ -236,6 +238,8 @@ static evn_status multiply(evn_cases *c, const evn_matrix *m, const evn_row_prod
 	evn_ops *ops;
 	evn_status s = evn_ops_create(&ops, c->q, &config, err);
 	if (s == EVN_OK)
+		evn_ops_set_block_cost(ops, how.block_cost);
+	if (s == EVN_OK)
 		s = launch_product(c, ops, m, products, n, n_tok, how.gemm, err);
 	evn_ops_free(ops);
 	return s;
@@ -250,7 +254,7 @@ static evn_status linear_case(evn_cases *c, const void *shape, evn_error *err)
 	const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = {0, s->columns}};
 	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, p.rows}, 1, NULL, err);
 	if (st == EVN_OK)
-		st = multiply(c, &m, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot}, err);
+		st = multiply(c, &m, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot, s->block_cost}, err);
 	evn_matrix_free(&m);
 	return st;
 }
@@ -270,7 +274,7 @@ static evn_status window_case(evn_cases *c, const void *shape, evn_error *err)
 		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, &rows, &y_offset);
 		evn_matrix_view_input(&view, &of_rows, columns);
 		const evn_row_product p = {.w = &w, .rows = rows, .columns = columns};
-		st = multiply(c, &view, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot}, err);
+		st = multiply(c, &view, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot, s->block_cost}, err);
 	}
 	evn_matrix_free(&m);
 	return st;
@@ -288,7 +292,7 @@ static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *e
 	evn_status st = evn_matrix_split_input(&m, c->q, &w.tensor, columns, err);
 	if (st == EVN_OK) {
 		const evn_row_product p = {.w = &w, .rows = {0, s->rows}, .columns = columns, .x_first = m.x_shift};
-		st = multiply(c, &m, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot}, err);
+		st = multiply(c, &m, &p, 1, s->n_tok, (multiplier){s->gemm, s->dot, s->block_cost}, err);
 	}
 	evn_matrix_free(&m);
 	return st;
@@ -318,7 +322,7 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
 		products[i] = (evn_row_product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
 	if (st == EVN_OK)
-		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (multiplier){false, s->dot}, err);
+		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (multiplier){.dot = s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }
@@ -397,6 +401,8 @@ static evn_status gate_up_case(evn_cases *c, const void *shape, evn_error *err)
 	evn_status st = evn_matrix_split_output(&m, c->q, blocks, 2, y_offsets, err);
 	if (st == EVN_OK)
 		st = evn_ops_create(&ops, c->q, &config, err);
+	if (st == EVN_OK)
+		evn_ops_set_block_cost(ops, s->block_cost);
 	const evn_range rows[] = {{0, s->rows}, {EVN_TILE_ROWS, s->rows}, {EVN_TILE_ROWS, 2 * EVN_TILE_ROWS}};
 	for (size_t i = 0; st == EVN_OK && i < sizeof rows / sizeof *rows; i++)
 		if (rows[i].begin < rows[i].end && rows[i].end <= s->rows)
@@ -418,6 +424,35 @@ const char *evn_gate_name(evn_nonlinearity gate)
 static bool has_gate(const evn_cases *c, const evn_quant *q, evn_nonlinearity gate)
 {
 	return c->options.subject ? gate == c->options.gate : gate == EVN_SILU || !strcmp(q->kernel, "q8_0");
+}
+
+/* Products of blocks of 64 rows and tokens, with 1 lane: whole ones and parts of both. A window begins and ends
+ * inside. */
+static void lane_block_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
+{
+	const uint32_t step = q->group_len, n_tok = EVN_LANE_BLOCK_TOKENS + 3;
+	const char *how = evn_dot_name(dot);
+	linear_shape s = {.quant = q,
+					  .rows = EVN_LANE_BLOCK_ROWS + 5,
+					  .columns = (c->options.tiny && step > 32 ? 1 : 9) * step, /* 9: more than there are slices */
+					  .n_tok = n_tok,
+					  .dot = dot,
+					  .block_cost = EVN_BLOCKS_ALWAYS};
+	evn_case_run(c, &(evn_case){linear_case, &s, "matmul", q}, "%s %ux%u x%u in blocks", how, s.rows, s.columns,
+				 s.n_tok);
+	s.rows = 80;
+	s.columns = 5 * step;
+	s.n_tok = 2;
+	evn_case_run(c, &(evn_case){window_case, &s, "matmul", q}, "%s window in blocks", how);
+	s.rows = c->options.tiny ? 5 : 37;
+	s.columns = 2 * step;
+	s.n_tok = n_tok;
+	if (c->options.few_formats && q->block_len > 1 && strcmp(q->kernel, "q8_0"))
+		return; /* the formats differ in what matmul has too */
+	for (s.gate = 0; s.gate < EVN_NONLINEARITIES; s.gate++)
+		if (has_gate(c, q, s.gate))
+			evn_case_run(c, &(evn_case){gate_up_case, &s, "gate and up", q}, "%s%s %ux%u x%u in blocks", how,
+						 evn_gate_name(s.gate), s.rows, s.columns, s.n_tok);
 }
 
 /* Products with one dot kind. */
@@ -459,6 +494,8 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 			evn_case_run(c, &(evn_case){gate_up_case, &s, "gate and up", q}, "%s%s %ux%u x%u", how,
 						 evn_gate_name(s.gate), s.rows, s.columns, s.n_tok);
 		}
+	if (evn_dot_lanes(dot) == 1)
+		lane_block_cases(c, q, dot);
 }
 
 static bool stands_for_its_kind(const evn_quant *q)

@@ -95,6 +95,28 @@ static void test_rates_of_a_mix(void **state)
 	assert_false(evn_facts_rates(&f.ranks[1], &mix, EVN_ACTIVATIONS_AUTO, &r)); /* its formats were not measured */
 }
 
+/* With 1 lane prompts are computed by the faster of two kernels. Both must be known for every format. */
+static void test_blocks_with_one_lane(void **state)
+{
+	(void)state;
+	static const char alike[] =
+		"0\tproduct/Q4_1/11/gbs\t10\n0\tproduct/Q4_1/11/prompt\t40\n0\tproduct/Q4_1/11/block\t100\n"
+		"0\tproduct/Q6_K/11/gbs\t10\n0\tproduct/Q6_K/11/prompt\t20\n";
+	static evn_facts f;
+	evn_weight_mix mix = {.head = format("Q4_1")};
+	mix.bytes[format("Q4_1")] = mix.macs[format("Q4_1")] = 1;
+	evn_model_rates r;
+	evn_facts_parse(&f, alike, 0xab);
+	assert_true(evn_facts_rates(&f.ranks[0], &mix, EVN_ACTIVATIONS_AUTO, &r));
+	assert_int_equal(r.dot, EVN_DOT_DP4A);
+	expect(r.prompt_gflops, 100);
+	expect(r.block_cost, 0.4);
+	mix.bytes[format("Q6_K")] = mix.macs[format("Q6_K")] = 1;
+	assert_true(evn_facts_rates(&f.ranks[0], &mix, EVN_ACTIVATIONS_AUTO, &r));
+	expect(r.prompt_gflops, 4 / (2 / 40.0 + 2 / 20.0));
+	assert_true(r.block_cost == 0);
+}
+
 /* Floats are multiplied by f32 activations, whatever is asked for. */
 static void test_rates_of_floats(void **state)
 {
@@ -139,6 +161,7 @@ int main(void)
 		cmocka_unit_test(test_other_lines_are_ignored),
 		cmocka_unit_test(test_new_lines_replace_old_ones),
 		cmocka_unit_test(test_rates_of_a_mix),
+		cmocka_unit_test(test_blocks_with_one_lane),
 		cmocka_unit_test(test_rates_of_floats),
 		cmocka_unit_test(test_steps_are_scaled),
 	};

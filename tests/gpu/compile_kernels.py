@@ -64,6 +64,9 @@ def kernels():
                 if tokens == 1:
                     out.append((f"matvec_swiglu {name}", "matvec_swiglu",
                                 f"lanes/matvec_swiglu.cl {sources} STORE=store_{row}.cl", options, False))
+            name, sources = f"{quant} {row}", f"WEIGHTS=quant/{quant}.cl BLOCK=lanes/block_{row}.cl"
+            out.append((f"matmul {name}", "matmul", f"lanes/matmul.cl {sources}", dot, True))
+            out.append((f"matmul_swiglu {name}", "matmul_swiglu", f"lanes/matmul_swiglu.cl {sources} STORE=store_{row}.cl", dot, True))
         out.append((f"dequantize {quant}", "dequantize", f"dequantize.cl WEIGHTS=quant/{quant}.cl", "-DLANES=1", False))
     for kv in ("f32", "f16", "q8_0"):
         for dim, queries in ((64, 3), (128, 4), (128, 8)):
@@ -141,7 +144,7 @@ def excess(job, chip, figures):
     """What exceeds its limit."""
     vendor, blocks = "nvidia" if chip in NVIDIA else "amd", job[4]
     limits = {"spill": 0, "registers": (REGISTERS_OF_BLOCKS if blocks else REGISTERS)[vendor],
-              "code": CODE_BYTES_OF_BLOCKS if blocks else CODE_BYTES, "local": 16 << 10}
+              "code": CODE_BYTES_OF_BLOCKS if blocks else CODE_BYTES, "local": 24 << 10}
     return [f"{name} {figures[name]}, at most {most} expected" for name, most in limits.items() if figures.get(name, 0) > most]
 
 
