@@ -433,8 +433,11 @@ static void lane_block_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 	const uint32_t step = q->group_len, n_tok = EVN_LANE_BLOCK_TOKENS + 3;
 	const char *how = evn_dot_name(dot);
 	linear_shape s = {.quant = q,
-					  .rows = EVN_LANE_BLOCK_ROWS + 5,
-					  .columns = (c->options.tiny && step > 32 ? 1 : 9) * step, /* 9: more than there are slices */
+					  .rows = c->options.tiny ? 20 : EVN_LANE_BLOCK_ROWS + 5,
+					  .columns = (!c->options.tiny ? 9
+								  : step > 32      ? 1
+												   : 3) *
+								 step, /* 9: more than there are slices */
 					  .n_tok = n_tok,
 					  .dot = dot,
 					  .block_cost = EVN_BLOCKS_ALWAYS};
