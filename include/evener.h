@@ -176,6 +176,7 @@ typedef struct {
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
 	evn_message_type messages;
+	uint32_t deadline_s;      /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
 	bool measure;             /* thoroughly, now; else a trial of what was never measured */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;

@@ -3,6 +3,7 @@
 #include "evener/tune.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
 	evn_engine *e;
@@ -86,6 +87,7 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 									.n_ranks = e->n_ranks,
 									.reduce = e->prepared.reduce,
 									.messages = e->options.messages,
+									.deadline_ms = e->options.deadline_s * 1000,
 									.max_floats = longest_message(e)};
 	EVN_TRY(evn_comm_create(&e->comm, &config, err));
 	return evn_team_create(
@@ -100,7 +102,8 @@ static evn_status load(evn_engine *e, evn_error *err)
 	EVN_TRY(open_ranks(e, err));
 	evn_log_took(began, "contexts, queues and communicator of %u ranks", e->n_ranks);
 	EVN_TRY(evn_embedding_find(&e->embedding, e->prepared.graph, err));
-	EVN_TRY(evn_pool_grow(&e->pool, evn_blocks_for(e->prepared.limits.n_cache), err));
+	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_cache);
+	EVN_TRY(evn_pool_grow(&e->pool, n_blocks > e->pool.n_blocks ? n_blocks : e->pool.n_blocks, err));
 	loading l = {.e = e};
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.split, i);
@@ -108,6 +111,7 @@ static evn_status load(evn_engine *e, evn_error *err)
 	show_loading(&l);
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
+	atomic_store(&e->shown, e->prepared.plan);
 	return EVN_OK;
 }
 
@@ -146,29 +150,103 @@ evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const 
 	return EVN_OK;
 }
 
+/* ---- the end of ranks --------------------------------------------------------------------------------------------
+ */
+
+static void free_weights(evn_rank *r)
+{
+	evn_cache_free(r->cache);
+	evn_workspace_free(r->workspace);
+	evn_view_free(r->view);
+	evn_shard_free(r->shard);
+}
+
+/* A device hangs. What its thread or a waiting one may still use must stay: the team, the communicator, the queues,
+ * and the buffers of a rank whose thread is somewhere in the middle of its work. A thread that waits for its device
+ * only looks whether the step was cancelled, so the weights and the cache of its rank can go. */
+static void abandon_ranks(evn_engine *e, bool team_is_there)
+{
+	for (uint32_t i = 0; i < e->n_ranks; i++) {
+		const bool idle = !team_is_there || evn_team_has_returned(e->team, i) || evn_comm_waits(e->comm, i);
+		if (!idle)
+			continue;
+		evn_cache_free(e->ranks[i].cache);
+		evn_shard_free(e->ranks[i].shard);
+	}
+	e->n_abandoned++;
+}
+
+/* Frees what the ranks have, or abandons it if a device hangs. */
+static void end_ranks(evn_engine *e)
+{
+	const bool ended = evn_team_free(e->team);
+	if (!ended || !evn_comm_free(e->comm)) {
+		abandon_ranks(e, !ended);
+	} else {
+		for (uint32_t i = 0; i < e->n_ranks; i++)
+			free_weights(&e->ranks[i]);
+		for (uint32_t i = 0; i < e->n_ranks; i++)
+			evn_queue_free(e->ranks[i].queue);
+		for (uint32_t i = 0; i < e->n_ranks; i++)
+			evn_device_close(e->ranks[i].device);
+	}
+	e->team = NULL;
+	e->comm = NULL;
+	e->n_ranks = 0;
+	memset(e->ranks, 0, sizeof e->ranks);
+}
+
 void evn_engine_close(evn_engine *e)
 {
 	if (!e)
 		return;
-	if (!evn_team_free(e->team) || !evn_comm_free(e->comm))
-		return; /* a device hangs: the memory that it or a waiting thread may use must stay */
-	for (uint32_t i = 0; i < e->n_ranks; i++) {
-		evn_cache_free(e->ranks[i].cache);
-		evn_workspace_free(e->ranks[i].workspace);
-		evn_view_free(e->ranks[i].view);
-		evn_shard_free(e->ranks[i].shard);
-	}
+	end_ranks(e);
 	evn_pool_free(&e->pool);
-	for (uint32_t i = 0; i < e->n_ranks; i++)
-		evn_queue_free(e->ranks[i].queue);
-	for (uint32_t i = 0; i < e->n_ranks; i++)
-		evn_device_close(e->ranks[i].device);
 	evn_prepared_free(&e->prepared);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
 }
 
-const evn_plan_info *evn_engine_plan(const evn_engine *e) { return evn_plan_get(e->prepared.plan); }
+/* ---- going on without a rank -------------------------------------------------------------------------------------
+ */
+
+static bool is_of_device(evn_status s) { return s == EVN_ERR_DEVICE || s == EVN_ERR_LIMIT || s == EVN_ERR_BUILD; }
+
+static evn_status replace_ranks(evn_engine *e, evn_prepared *next, evn_error *err)
+{
+	end_ranks(e);
+	evn_prepared_free(&e->prepared);
+	e->prepared = *next;
+	e->n_recoveries++;
+	return load(e, err);
+}
+
+bool evn_engine_recover(evn_engine *e, evn_error *why)
+{
+	evn_status status = EVN_ERR_DEVICE;
+	e->options.progress = NULL; /* nobody waits for it in this thread */
+	while (status != EVN_OK) {
+		if (!e->team || !is_of_device(evn_team_fault(e->team)->status))
+			return false;
+		const evn_fault fault = *evn_team_fault(e->team);
+		evn_prepared next;
+		evn_error err = {0};
+		evn_log(EVN_LOG_WARN, "%s; going on without it", fault.err.text);
+		status = evn_prepare_without(&next, &e->prepared, &e->options, fault.rank, fault.err.text, &err);
+		if (status != EVN_OK) {
+			evn_prepared_free(&next);
+			evn_fail(why, EVN_ERR_DEVICE, "%.300s; it cannot be replaced: %.180s", fault.err.text, err.text);
+			e->dead = *why;
+			return false;
+		}
+		status = replace_ranks(e, &next, &err);
+		if (status != EVN_OK)
+			*why = err;
+	}
+	return true;
+}
+
+const evn_plan_info *evn_engine_plan(const evn_engine *e) { return evn_plan_get(atomic_load(&e->shown)); }
 uint32_t evn_engine_context(const evn_engine *e) { return e->prepared.limits.n_ctx; }
 
 typedef struct {
@@ -187,7 +265,7 @@ static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)
 evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us, evn_error *err)
 {
 	*us = 0;
-	if (e->n_ranks == 1 || n == 0)
+	if (e->n_ranks <= 1 || n == 0)
 		return EVN_OK;
 	uint64_t longest = longest_message(e);
 	uint64_t n_floats = bytes ? (bytes + sizeof(float) - 1) / sizeof(float) : evn_model_hparams(e->model)->dim;

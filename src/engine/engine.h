@@ -28,11 +28,15 @@ struct evn_engine {
 	evn_rank ranks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
+	_Atomic(evn_plan *) shown; /* prepared.plan, for other threads: a step may hold the lock for long */
 	/* The lock lets one step run at a time, and none while the cache grows or cache blocks change owners. It guards
 	 * everything below. */
 	pthread_mutex_t lock;
 	evn_block_pool pool;
 	uint32_t n_sessions;
+	uint32_t n_recoveries;  /* after each the KV cache is empty */
+	uint32_t n_abandoned;   /* teams; what the caller gave to the step of one may still be written to */
+	evn_error dead;         /* no device is left: what every step fails with */
 	uint32_t waiting_steps; /* successive steps in which every rank waited longer than it worked */
 };
 
@@ -54,6 +58,11 @@ typedef struct {
 /* Computes the batch on all ranks (step.c). The lock must be held. EVN_ERR_CANCELLED if the watch ended the step. The
  * next step can be computed in any case, unless a device is lost. */
 evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err);
+
+/* After a step failed, with the error of the step: goes on without the rank that failed. The weights are loaded anew
+ * on the ranks that are left, or on other devices, and the KV cache is empty: n_recoveries tells. False if it was not
+ * the fault of a device, or if there is nothing to go on with; `why` then says so. The lock must be held. */
+bool evn_engine_recover(evn_engine *e, evn_error *why);
 
 /* A hash of the model, the ranks and the way they compute. */
 uint64_t evn_scorer_fingerprint(const evn_scorer *s);

@@ -10,6 +10,7 @@ struct evn_plan {
 	char rank_devices[EVN_MAX_RANKS][96], rank_names[EVN_MAX_RANKS][160];
 	char dropped_devices[EVN_MAX_CANDIDATES][96], reasons[EVN_MAX_CANDIDATES][256];
 	char best_single[96];
+	evn_plan *before; /* NULL: none */
 };
 
 static void put_range(uint32_t out[2], evn_range r)
@@ -73,4 +74,12 @@ evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_erro
 }
 
 const evn_plan_info *evn_plan_get(const evn_plan *p) { return &p->info; }
-void evn_plan_free(evn_plan *p) { free(p); }
+void evn_plan_follow(evn_plan *p, evn_plan *before) { p->before = before; }
+
+void evn_plan_free(evn_plan *p)
+{
+	for (evn_plan *before; p; p = before) {
+		before = p->before;
+		free(p);
+	}
+}

@@ -18,6 +18,8 @@ typedef struct {
 	const char *dropped[EVN_MAX_CANDIDATES], *reasons[EVN_MAX_CANDIDATES];
 } evn_plan_summary;
 
+/* p takes the place of a plan that users may still look at; evn_plan_free(p) frees both. */
+void evn_plan_follow(evn_plan *p, evn_plan *before);
 evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_error *err);
 
 #endif

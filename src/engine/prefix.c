@@ -45,13 +45,21 @@ evn_status evn_prefixes_create(evn_prefixes **out, evn_block_pool *p, evn_error 
 	return EVN_OK;
 }
 
+void evn_prefixes_forget(evn_prefixes *c)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->entries[i].known)
+			evn_pool_release(c->pool, i);
+	memset(c->entries, 0, c->n * sizeof *c->entries);
+	memset(c->buckets, 0xff, c->n_buckets * sizeof *c->buckets);
+}
+
 void evn_prefixes_free(evn_prefixes *c)
 {
 	if (!c)
 		return;
-	for (uint32_t i = 0; c->entries && i < c->n; i++)
-		if (c->entries[i].known)
-			evn_pool_release(c->pool, i);
+	if (c->entries && c->buckets)
+		evn_prefixes_forget(c);
 	free(c->entries);
 	free(c->buckets);
 	free(c);

@@ -33,6 +33,8 @@ void evn_prefix_keep_tail(evn_prefixes *c, const int32_t *ids, uint32_t n, const
 /* Frees blocks that no sequence uses until the pool has n_free; the least recently used go first, and the last block
  * of a sequence before the ones in front of it. False if there are too few. */
 bool evn_prefixes_make_room(evn_prefixes *c, uint32_t n_free);
+/* What the blocks hold is lost. Gives them back to the pool. */
+void evn_prefixes_forget(evn_prefixes *c);
 /* Blocks that are known and that no sequence uses. */
 uint32_t evn_prefixes_unused(const evn_prefixes *c);
 

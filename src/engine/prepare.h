@@ -7,6 +7,11 @@
 #include "group/comm.h"
 #include "nn/shape.h"
 
+/* A device that failed while it was used. */
+typedef struct {
+	char device[96], name[96], reason[256]; /* device: its id; name: with the part of it that was used */
+} evn_lost_device;
+
 typedef struct {
 	evn_system *system;
 	evn_graph *graph;
@@ -19,12 +24,19 @@ typedef struct {
 	evn_split split;
 	evn_reduce reduce;
 	evn_plan *plan; /* what the user is shown */
+	uint32_t n_lost;
+	evn_lost_device lost[EVN_MAX_CANDIDATES];
 } evn_prepared;
 
 /* For training, devices are chosen by what training's products reach, and what is predicted for prompts is training's
  * own speed. */
 evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
 					   evn_error *err);
+/* p without a rank whose device failed. If other ranks are left, they share the model by the figures that p has.
+ * Otherwise the planner chooses among the devices that have not failed, if the user has not named devices. *out takes
+ * over the plans that p showed; of p evn_prepared_free is left to call. */
+evn_status evn_prepare_without(evn_prepared *out, evn_prepared *p, const evn_options *o, uint32_t rank,
+							   const char *reason, evn_error *err);
 /* The same for one rank of `p` that holds the whole model; nothing to show. */
 evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err);
 void evn_prepared_free(evn_prepared *p);

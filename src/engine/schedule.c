@@ -39,6 +39,14 @@ static void put_off(evn_schedule *s, evn_job *j)
 	s->n_put_off++;
 }
 
+void evn_schedule_restart(evn_schedule *s)
+{
+	for (evn_job *j = s->jobs; j; j = j->next)
+		if (j->running)
+			put_off(s, j);
+	evn_prefixes_forget(s->prefixes);
+}
+
 /* The running job that is due last. */
 static evn_job *last_running(const evn_schedule *s)
 {

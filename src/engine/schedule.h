@@ -45,6 +45,9 @@ void evn_schedule_add(evn_schedule *s, evn_job *j);
 /* Takes a job out and frees its cache blocks. Their content stays known as long as there is room. */
 void evn_schedule_remove(evn_schedule *s, evn_job *j);
 
+/* The content of all cache blocks is lost: every job begins again, with the ids that it has. */
+void evn_schedule_restart(evn_schedule *s);
+
 /* Whether the rows of the next step belong to the prompt. */
 static inline bool evn_job_in_prompt(const evn_job *j) { return j->n_done < j->n_prompt; }
 

@@ -3,6 +3,7 @@
  * The thread alone touches the schedule and the running requests. Other threads leave a request among the arrivals,
  * set its `cancelled`, and wait for its `ended`. */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "engine/cache_file.h"
@@ -45,6 +46,21 @@ struct evn_scheduler {
 
 static uint32_t vocab_of(const evn_scheduler *s) { return evn_model_hparams(s->e->model)->vocab; }
 static evn_request *request_of(evn_job *j) { return (evn_request *)(void *)j; }
+
+static evn_status make_rows(evn_scheduler *s, evn_error *err)
+{
+	step_rows *r = &s->rows;
+	const uint32_t n = s->e->prepared.limits.n_batch;
+	r->stride = (uint32_t)evn_round_up(evn_model_hparams(s->e->model)->dim, EVN_PAD);
+	r->x = calloc((uint64_t)n * r->stride, sizeof *r->x);
+	r->scratch = malloc(r->stride * sizeof *r->scratch);
+	r->spans = malloc(n * sizeof *r->spans);
+	r->out_rows = malloc(n * sizeof *r->out_rows);
+	r->outputs = malloc(n * sizeof *r->outputs);
+	return r->x && r->scratch && r->spans && r->out_rows && r->outputs
+			   ? EVN_OK
+			   : evn_fail_memory(err, "scheduler", (uint64_t)n * r->stride * sizeof *r->x);
+}
 
 /* ---- requests come and go -------------------------------------------------------------------------------------- */
 
@@ -266,6 +282,22 @@ static void note_begun(evn_scheduler *s)
 	}
 }
 
+/* The requests of a step that failed go on with the devices that are left. The engine's lock is held. */
+static bool recover(evn_scheduler *s, evn_error *why)
+{
+	const uint32_t n_abandoned = s->e->n_abandoned;
+	if (!evn_engine_recover(s->e, why))
+		return false;
+	evn_schedule_restart(&s->schedule);
+	for (uint32_t i = 0; i < s->e->n_ranks; i++)
+		s->before[i] = evn_comm_rank_times(s->e->comm, i);
+	memset(s->bytes_read, 0, sizeof s->bytes_read);
+	if (s->e->n_abandoned == n_abandoned)
+		return true;
+	s->rows = (step_rows){0}; /* a device that hangs may come back to them */
+	return make_rows(s, why) == EVN_OK;
+}
+
 /* False if there was nothing to do. */
 static bool step(evn_scheduler *s)
 {
@@ -279,7 +311,10 @@ static bool step(evn_scheduler *s)
 		evn_schedule_done(&s->schedule);
 	if (status == EVN_OK && b.n_rows)
 		count(s, &b, began);
+	const bool recovered = status != EVN_OK && status != EVN_ERR_CANCELLED && recover(s, &err);
 	pthread_mutex_unlock(&s->e->lock);
+	if (recovered)
+		return true;
 	if (status == EVN_ERR_CANCELLED)
 		return true; /* the scheduler ends, or all requests of the step do */
 	if (status != EVN_OK) {
@@ -326,21 +361,6 @@ static void *run(void *arg)
 }
 
 /* ---- beginning and end ----------------------------------------------------------------------------------------- */
-
-static evn_status make_rows(evn_scheduler *s, evn_error *err)
-{
-	step_rows *r = &s->rows;
-	const uint32_t n = s->e->prepared.limits.n_batch;
-	r->stride = (uint32_t)evn_round_up(evn_model_hparams(s->e->model)->dim, EVN_PAD);
-	r->x = calloc((uint64_t)n * r->stride, sizeof *r->x);
-	r->scratch = malloc(r->stride * sizeof *r->scratch);
-	r->spans = malloc(n * sizeof *r->spans);
-	r->out_rows = malloc(n * sizeof *r->out_rows);
-	r->outputs = malloc(n * sizeof *r->outputs);
-	return r->x && r->scratch && r->spans && r->out_rows && r->outputs
-			   ? EVN_OK
-			   : evn_fail_memory(err, "scheduler", (uint64_t)n * r->stride * sizeof *r->x);
-}
 
 static void free_parts(evn_scheduler *s)
 {

@@ -12,7 +12,10 @@ struct evn_session {
 	bool has_logits, begun;      /* begun: its first tokens have been computed */
 	float *logits, *next_logits; /* (vocab) of the last id, and of the current call */
 	float *embeddings;           /* (n_batch, stride); scratch for one row */
+	float *rows;                 /* (n_rows, vocab): the logits of a step if those of all its rows are wanted */
+	size_t n_rows;
 	uint32_t stride;
+	uint32_t n_recoveries;                /* of the engine, when its cache blocks were computed */
 	evn_comm_times before[EVN_MAX_RANKS]; /* the communicator's times when the session began */
 	uint64_t bytes_read[EVN_MAX_RANKS];
 };
@@ -29,6 +32,15 @@ static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 	return evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err);
 }
 
+static void begin_times(evn_session *s)
+{
+	evn_engine *e = s->e;
+	s->n_recoveries = e->n_recoveries;
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		s->before[i] = evn_comm_rank_times(e->comm, i);
+	memset(s->bytes_read, 0, sizeof s->bytes_read);
+}
+
 /* Makes room in the cache for one more session. Every session may fill its context. */
 static evn_status join(evn_session *s, evn_error *err)
 {
@@ -41,24 +53,32 @@ static evn_status join(evn_session *s, evn_error *err)
 		status = evn_pool_grow(&e->pool, evn_blocks_for(context_of(s)) * e->n_sessions, err);
 	if (status != EVN_OK)
 		e->n_sessions--;
-	for (uint32_t i = 0; i < e->n_ranks; i++)
-		s->before[i] = evn_comm_rank_times(e->comm, i);
+	begin_times(s);
 	pthread_mutex_unlock(&e->lock);
 	evn_log_took(began, "KV cache of %u tokens", context_of(s));
 	return status;
 }
 
+/* What a step reads and writes. */
+static evn_status make_step_buffers(evn_session *s, evn_error *err)
+{
+	const uint64_t floats = (uint64_t)s->stride * (s->e->prepared.limits.n_batch + 1u);
+	s->next_logits = malloc(vocab_of(s) * sizeof *s->next_logits);
+	s->embeddings = calloc(floats, sizeof *s->embeddings);
+	s->rows = NULL;
+	s->n_rows = 0;
+	return s->next_logits && s->embeddings ? EVN_OK
+										   : evn_fail_memory(err, "session", (floats + vocab_of(s)) * sizeof(float));
+}
+
 static evn_status make(evn_session *s, evn_error *err)
 {
 	s->stride = (uint32_t)evn_round_up(evn_model_hparams(s->e->model)->dim, EVN_PAD);
-	const uint64_t floats = (uint64_t)s->stride * (s->e->prepared.limits.n_batch + 1u);
 	s->ids = malloc(context_of(s) * sizeof *s->ids);
 	s->logits = malloc(vocab_of(s) * sizeof *s->logits);
-	s->next_logits = malloc(vocab_of(s) * sizeof *s->next_logits);
-	s->embeddings = calloc(floats, sizeof *s->embeddings);
-	if (!s->ids || !s->logits || !s->next_logits || !s->embeddings)
-		return evn_fail_memory(err, "session", (floats + 2ull * vocab_of(s) + context_of(s)) * sizeof(float));
-	return EVN_OK;
+	if (!s->ids || !s->logits)
+		return evn_fail_memory(err, "session", (vocab_of(s) + context_of(s)) * sizeof(float));
+	return make_step_buffers(s, err);
 }
 
 static void free_buffers(evn_session *s)
@@ -67,6 +87,7 @@ static void free_buffers(evn_session *s)
 	free(s->logits);
 	free(s->next_logits);
 	free(s->embeddings);
+	free(s->rows);
 	free(s);
 }
 
@@ -130,13 +151,23 @@ static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n,
 	return EVN_OK;
 }
 
-/* Computes the next n tokens of the call. If the call has several tokens, all of them are a prompt, however it is cut
- * into steps. */
-static evn_status step(call *c, uint32_t n, evn_error *err)
+static evn_status make_room_for_rows(evn_session *s, size_t n, evn_error *err)
+{
+	if (n <= s->n_rows)
+		return EVN_OK;
+	free(s->rows);
+	s->rows = malloc(n * vocab_of(s) * sizeof *s->rows);
+	s->n_rows = s->rows ? n : 0;
+	return s->rows ? EVN_OK : evn_fail_memory(err, "logits", n * vocab_of(s) * sizeof *s->rows);
+}
+
+/* Computes the next n tokens of the call, whose first one has the position `first`. If the call has several tokens,
+ * all of them are a prompt, however it is cut into steps. */
+static evn_status step(call *c, uint32_t first, uint32_t n, evn_error *err)
 {
 	evn_session *s = c->s;
 	evn_engine *e = s->e;
-	const uint32_t position = s->position + (uint32_t)c->done;
+	const uint32_t position = first + (uint32_t)c->done;
 	const bool last = c->done + n == c->total;
 	uint32_t *rows = malloc(n * sizeof *rows);
 	if (!rows)
@@ -145,6 +176,8 @@ static evn_status step(call *c, uint32_t n, evn_error *err)
 		rows[i] = i;
 	evn_status status = evn_embed(&e->embedding, c->ids + c->done, n, position, s->embeddings, s->stride,
 								  s->embeddings + (uint64_t)s->stride * e->prepared.limits.n_batch, err);
+	if (status == EVN_OK && c->all_logits)
+		status = make_room_for_rows(s, n, err);
 	const evn_span span = {
 		.slot = &s->slot, .n_rows = n, .position = position, .phase = c->total > 1 ? EVN_PROMPT : EVN_DECODE};
 	const evn_batch batch = {.n_rows = n,
@@ -153,27 +186,65 @@ static evn_status step(call *c, uint32_t n, evn_error *err)
 							 .x = s->embeddings,
 							 .n_out = c->all_logits ? n : last,
 							 .out_rows = c->all_logits ? rows : rows + n - 1,
-							 .out = c->all_logits ? c->all_logits + c->done * vocab_of(s) : s->next_logits};
+							 .out = c->all_logits ? s->rows : s->next_logits};
 	if (status == EVN_OK)
 		status = evn_slot_extend(&s->slot, &e->pool, position + n, err);
 	if (status == EVN_OK)
 		status = evn_engine_step(e, &batch, &(evn_step_watch){go_on, c}, err);
 	for (uint32_t i = 0; i < e->n_ranks && status == EVN_OK; i++)
 		s->bytes_read[i] += e->ranks[i].view->read_bytes[span.phase];
+	if (status == EVN_OK && c->all_logits)
+		memcpy(c->all_logits + c->done * vocab_of(s), s->rows, (size_t)n * vocab_of(s) * sizeof *s->rows);
 	free(rows);
 	return status;
+}
+
+/* Computes the call's next n tokens. After a recovery of the engine first what the session has computed before:
+ * `restored` of its tokens are there again. The lock is held. */
+static evn_status advance(call *c, uint32_t *restored, evn_error *err)
+{
+	evn_session *s = c->s;
+	const uint32_t most = s->e->prepared.limits.n_batch, left = s->position - *restored;
+	if (s->n_recoveries != s->e->n_recoveries) {
+		evn_slot_truncate(&s->slot, &s->e->pool, 0);
+		begin_times(s);
+		c->done = 0;
+		*restored = 0;
+		return EVN_OK;
+	}
+	if (!left) {
+		const uint32_t n = (uint32_t)(c->total - c->done < most ? c->total - c->done : most);
+		EVN_TRY(step(c, s->position, n, err));
+		c->done += n;
+		return EVN_OK;
+	}
+	call again = {.s = s, .ids = s->ids, .done = *restored, .total = s->position};
+	const uint32_t n = left < most ? left : most;
+	EVN_TRY(step(&again, 0, n, err));
+	*restored += n;
+	return EVN_OK;
+}
+
+/* After a step failed. If a device hangs, it may still come back to what it was given: that stays as it is. */
+static evn_status recover(evn_session *s, evn_status status, evn_error *err)
+{
+	const uint32_t n_abandoned = s->e->n_abandoned;
+	if (!evn_engine_recover(s->e, err))
+		return status;
+	return s->e->n_abandoned == n_abandoned ? EVN_OK : make_step_buffers(s, err);
 }
 
 /* Steps of other sessions may run between those of a long prompt. */
 static evn_status steps(call *c, evn_error *err)
 {
 	evn_engine *e = c->s->e;
-	const size_t most = e->prepared.limits.n_batch;
 	evn_status status = EVN_OK;
-	for (size_t n; c->done < c->total && status == EVN_OK; c->done += status == EVN_OK ? n : 0) {
-		n = c->total - c->done < most ? c->total - c->done : most;
+	uint32_t restored = c->s->position;
+	while (c->done < c->total && status == EVN_OK) {
 		pthread_mutex_lock(&e->lock);
-		status = step(c, (uint32_t)n, err);
+		status = advance(c, &restored, err);
+		if (status != EVN_OK && status != EVN_ERR_CANCELLED)
+			status = recover(c->s, status, err);
 		if (status != EVN_OK)
 			evn_slot_truncate(&c->s->slot, &e->pool, c->s->position);
 		pthread_mutex_unlock(&e->lock);

@@ -1,19 +1,53 @@
 /* step.c - one step on all ranks, with what follows if it is cancelled, if it fails, and if ranks mostly wait. */
 #include "engine/engine.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+/* On the heap with what the batch refers to, as the thread of a device that hangs may come back to it. */
 typedef struct {
 	evn_engine *e;
-	const evn_batch *batch;
+	evn_batch batch;
+	evn_span *spans; /* copies */
+	uint32_t *out_rows;
 	const evn_step_watch *watch;
 	bool stopped;
 } stepping;
+
+static void free_stepping(stepping *s)
+{
+	free(s->spans);
+	free(s->out_rows);
+	free(s);
+}
+
+static evn_status make_stepping(stepping **out, evn_engine *e, const evn_batch *batch, const evn_step_watch *watch,
+								evn_error *err)
+{
+	stepping *s = *out = calloc(1, sizeof *s);
+	if (!s)
+		return evn_fail_memory(err, "step", sizeof *s);
+	*s = (stepping){.e = e, .batch = *batch, .watch = watch};
+	s->spans = calloc(batch->n_spans + 1u, sizeof *s->spans);
+	s->out_rows = calloc(batch->n_out + 1u, sizeof *s->out_rows);
+	if (!s->spans || !s->out_rows) {
+		free_stepping(s);
+		return evn_fail_memory(err, "step", batch->n_spans * sizeof *s->spans);
+	}
+	memcpy(s->spans, batch->spans, batch->n_spans * sizeof *s->spans);
+	for (uint32_t i = 0; i < batch->n_out; i++)
+		s->out_rows[i] = batch->out_rows[i];
+	s->batch.spans = s->spans;
+	s->batch.out_rows = s->out_rows;
+	return EVN_OK;
+}
 
 static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
 {
 	const stepping *s = arg;
 	const evn_rank *r = &s->e->ranks[rank];
 	const evn_walker w = {.view = r->view, .workspace = r->workspace, .cache = r->cache, .comm = s->e->comm};
-	return evn_walk(&w, s->batch, err);
+	return evn_walk(&w, &s->batch, err);
 }
 
 static void ask(void *arg)
@@ -43,21 +77,19 @@ static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 
 /* A step can be repeated: the repetition overwrites everything that it left. If the flags failed, the step is
  * therefore computed again with another method. */
-evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err)
+static evn_status run_step(stepping *s, evn_error *err)
 {
-	stepping s = {.e = e, .batch = batch, .watch = watch};
+	evn_engine *e = s->e;
 	evn_error why = {0};
 	evn_comm_times before[EVN_MAX_RANKS];
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		before[i] = evn_comm_rank_times(e->comm, i);
-	if (watch && !watch->go_on(watch->user))
-		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
-	evn_status status = evn_engine_run(e, run_rank, &s, ask, &s, &why);
-	if (status != EVN_OK && !s.stopped && !evn_team_abandoned(e->team) && evn_comm_fall_back(e->comm)) {
+	evn_status status = evn_engine_run(e, run_rank, s, ask, s, &why);
+	if (status != EVN_OK && !s->stopped && !evn_team_abandoned(e->team) && evn_comm_fall_back(e->comm)) {
 		evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
-		status = evn_engine_run(e, run_rank, &s, ask, &s, &why);
+		status = evn_engine_run(e, run_rank, s, ask, s, &why);
 	}
-	if (s.stopped) {
+	if (s->stopped) {
 		if (!evn_team_abandoned(e->team))
 			evn_comm_reset(e->comm, NULL);
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
@@ -66,5 +98,19 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 		watch_waiting(e, before);
 	else if (err)
 		*err = why;
+	return status;
+}
+
+evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err)
+{
+	stepping *s;
+	if (e->dead.code != EVN_OK)
+		return evn_fail(err, e->dead.code, "%s", e->dead.text);
+	if (watch && !watch->go_on(watch->user))
+		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
+	EVN_TRY(make_stepping(&s, e, batch, watch, err));
+	const evn_status status = run_step(s, err);
+	if (!evn_team_abandoned(e->team))
+		free_stepping(s);
 	return status;
 }

@@ -218,6 +218,8 @@ void evn_comm_cancel(evn_comm *c) { evn_barrier_cancel(&c->barrier); }
 void evn_wait_begins(evn_member *m) { atomic_store(&m->waits_since_ns, evn_now_ns()); }
 void evn_wait_ends(evn_member *m) { atomic_store(&m->waits_since_ns, 0); }
 
+bool evn_comm_waits(const evn_comm *c, uint32_t rank) { return atomic_load(&c->members[rank].waits_since_ns) != 0; }
+
 /* The number of the member's events that have completed. Its thread is inside a driver call and changes nothing. */
 static uint32_t count_arrived(const evn_member *m)
 {
@@ -228,21 +230,24 @@ static uint32_t count_arrived(const evn_member *m)
 }
 
 /* If devices wait for each other's events, all threads wait for the one device that hangs. It is the one with the
- * fewest completed events. */
+ * fewest completed events. Its own thread may have begun to wait a little later than the first one whose time is
+ * over. */
 static int find_stuck(const evn_comm *c)
 {
 	const uint64_t now = evn_now_ns();
 	uint32_t least = UINT32_MAX;
 	int stuck = -1;
+	bool over = false;
 	for (uint32_t i = 0; i < c->n_ranks; i++) {
 		const uint64_t since = atomic_load(&c->members[i].waits_since_ns);
-		if (!since || now < since + c->deadline_ms * 1000000)
+		if (!since)
 			continue;
+		over |= now >= since + c->deadline_ms * 1000000;
 		const uint32_t n = count_arrived(&c->members[i]);
 		stuck = n < least ? (int)i : stuck;
 		least = n < least ? n : least;
 	}
-	return stuck;
+	return over ? stuck : -1;
 }
 
 static bool report_late(const evn_comm *c, int rank, bool hangs, evn_fault *out)

@@ -41,8 +41,8 @@ typedef struct {
 /* EVENTS without a shared context is EVN_ERR_USAGE. FLAGS with a device that has its own memory, or with one that is no
  * CPU and has no fine-grained SVM atomics, is EVN_ERR_UNSUPPORTED. */
 evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_error *err);
-/* The most bytes that a rank holds for each rank, itself included: two messages and two of half the length, and the same
- * packed. */
+/* The most bytes that a rank holds for each rank, itself included: two messages and two of half the length, and the
+ * same packed. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats);
 /* False if a device did not finish, now or in an earlier reset. Then nothing is freed, and the caller must also keep
  * the queue and the buffers of that device. */
@@ -103,8 +103,8 @@ typedef struct {
 	uint32_t from_stride, to_stride, n_rows, column, n_columns;
 } evn_gather;
 evn_status evn_comm_gather(evn_comm *c, uint32_t rank, const evn_gather *g, evn_error *err);
-/* Writes the n_floats at `from`, one host array for all ranks, to the beginning of every rank's `to`. `from` must stay
- * valid until the end of the step. */
+/* Writes the n_floats at `from`, one host array for all ranks, to the beginning of every rank's `to`. `from` must
+ * stay valid until the end of the step. */
 evn_status evn_comm_broadcast(evn_comm *c, uint32_t rank, evn_buf *to, const float *from, uint64_t n_floats,
 							  evn_error *err);
 
@@ -126,6 +126,9 @@ bool evn_comm_fall_back(evn_comm *c);
 /* True if a rank has kept the others waiting beyond the deadline, or a device its rank's thread. For
  * evn_team_config. */
 bool evn_comm_find_fault(evn_comm *c, evn_fault *out);
+/* Whether the rank's thread waits for its device. When the wait ends, its collective returns at once if the
+ * communicator was cancelled meanwhile. */
+bool evn_comm_waits(const evn_comm *c, uint32_t rank);
 /* Makes the communicator usable again after a failed step. No thread may be in a collective. It waits for the queues
  * until the deadline. EVN_ERR_DEVICE names a device that did not finish; the communicator is then unusable for
  * good. */

@@ -25,6 +25,7 @@ struct evn_team {
 	evn_rank_fn fn;
 	void *arg;
 	evn_fault fault;
+	evn_fault hang; /* of the current run; status EVN_OK: none is known */
 	pthread_mutex_t lock;
 	pthread_cond_t begin, done;
 	member *members;
@@ -35,9 +36,9 @@ static void run_member(member *m)
 	evn_team *t = m->team;
 	evn_error err = {0};
 	evn_status status = t->fn(t->arg, m->rank, &err);
-	if (status != EVN_OK && t->config.on_failure)
-		t->config.on_failure(t->config.arg);
 	pthread_mutex_lock(&t->lock);
+	if (status != EVN_OK && t->config.on_failure && !t->abandoned) /* else its argument may be gone */
+		t->config.on_failure(t->config.arg);
 	m->err = err;
 	m->status = status;
 	m->working = false;
@@ -116,6 +117,14 @@ bool evn_team_free(evn_team *t)
 const evn_fault *evn_team_fault(const evn_team *t) { return &t->fault; }
 bool evn_team_abandoned(const evn_team *t) { return t->abandoned; }
 
+bool evn_team_has_returned(evn_team *t, uint32_t rank)
+{
+	pthread_mutex_lock(&t->lock);
+	const bool returned = !t->members[rank].working;
+	pthread_mutex_unlock(&t->lock);
+	return returned;
+}
+
 /* ---- waiting for the ranks ------------------------------------------------------------------------------------- */
 
 /* The lock is held, except while the callbacks run. */
@@ -126,6 +135,7 @@ static void tick_once(evn_team *t, void (*tick)(void *), void *tick_arg, uint64_
 		tick(tick_arg);
 	evn_fault fault;
 	if (!*hung_ns && t->config.find_fault && t->config.find_fault(t->config.arg, &fault) && fault.hangs) {
+		t->hang = fault; /* once the ranks are released, nothing tells any more which of them hung */
 		*hung_ns = evn_now_ns();
 		if (t->config.on_failure)
 			t->config.on_failure(t->config.arg);
@@ -171,6 +181,13 @@ static const member *find_cause(const evn_team *t)
 	return cause;
 }
 
+/* A rank that others waited for in vain. */
+static bool find_late_rank(const evn_team *t, evn_fault *out)
+{
+	*out = t->hang;
+	return out->status != EVN_OK || (t->config.find_fault && t->config.find_fault(t->config.arg, out));
+}
+
 /* Records the fault of a run. A rank that others waited for in vain is the cause, not the rank that reports it,
  * unless the former has an error of its own. The lock is held. */
 static evn_status record_fault(evn_team *t)
@@ -179,8 +196,7 @@ static evn_status record_fault(evn_team *t)
 	if (!cause && !t->abandoned)
 		return EVN_OK;
 	evn_fault of_rank;
-	if (t->config.find_fault && t->config.find_fault(t->config.arg, &of_rank) &&
-		!has_own_error(&t->members[of_rank.rank]))
+	if (find_late_rank(t, &of_rank) && !has_own_error(&t->members[of_rank.rank]))
 		t->fault = of_rank;
 	else if (cause)
 		t->fault = (evn_fault){.rank = cause->rank, .status = cause->status, .err = cause->err};
@@ -197,6 +213,7 @@ evn_status evn_team_run(evn_team *t, evn_rank_fn fn, void *arg, void (*tick)(voi
 		t->fn = fn;
 		t->arg = arg;
 		t->working = t->config.n_ranks;
+		t->hang = (evn_fault){0};
 		for (uint32_t i = 0; i < t->config.n_ranks; i++)
 			t->members[i].working = true;
 		t->round++;

@@ -22,8 +22,8 @@ typedef struct {
 
 typedef struct {
 	uint32_t n_ranks;
-	/* Called in the thread of a rank whose function failed, before the run ends. It must release the ranks that wait
-	 * for this one. May be NULL. */
+	/* Called in the thread of a rank whose function failed, before the run ends, and not after the team was
+	 * abandoned. It must release the ranks that wait for this one, and not call the team. May be NULL. */
 	void (*on_failure)(void *arg);
 	/* True if a rank is known to keep others waiting or to hang. Called in the caller's thread, about ten times a
 	 * second during a run. If it is NULL, a run may take any time. */
@@ -44,5 +44,6 @@ evn_status evn_team_run(evn_team *t, evn_rank_fn fn, void *arg, void (*tick)(voi
 /* The fault of the last run, if it failed. */
 const evn_fault *evn_team_fault(const evn_team *t);
 bool evn_team_abandoned(const evn_team *t);
+bool evn_team_has_returned(evn_team *t, uint32_t rank); /* from the last run */
 
 #endif

@@ -1,15 +1,30 @@
 /* fault_layer.c - an OpenCL layer that makes calls fail or return wrong results. The variable FAULT says how, at the
- * time of the call. "skip": kernels are accepted and never run. "build": the compiler refuses everything. "launch":
- * no kernel is accepted after the first FAULT_AFTER. */
+ * time of the call:
+ *
+ *     skip     kernels are accepted and never run
+ *     build    the compiler refuses everything
+ *     launch   no kernel is accepted
+ *     hang     kernels are accepted and wait, with all that is behind them, until fault_release
+ *
+ * FAULT_AFTER: the first so many launches go well. FAULT_QUEUE: only launches in the queue with this number fail;
+ * queues are counted as they are created. */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MOST = 1024 };
 
 static const struct _cl_icd_dispatch *below;
 static struct _cl_icd_dispatch ours;
 unsigned long fault_launches; /* for tests that make one launch after another */
+unsigned long fault_queues;   /* that were created */
+static cl_command_queue queues[MOST];
+static cl_event hung[MOST];
+static unsigned n_hung;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int fault_is(const char *kind)
 {
@@ -17,14 +32,75 @@ static int fault_is(const char *kind)
 	return fault && !strcmp(fault, kind);
 }
 
+static cl_command_queue note_queue(cl_command_queue q)
+{
+	pthread_mutex_lock(&lock);
+	if (q && fault_queues < MOST)
+		queues[fault_queues++] = q;
+	pthread_mutex_unlock(&lock);
+	return q;
+}
+
+static cl_command_queue CL_API_CALL create_queue(cl_context context, cl_device_id device,
+												 cl_command_queue_properties properties, cl_int *status)
+{
+	return note_queue(below->clCreateCommandQueue(context, device, properties, status));
+}
+
+static cl_command_queue CL_API_CALL create_queue_with(cl_context context, cl_device_id device,
+													  const cl_queue_properties *properties, cl_int *status)
+{
+	return note_queue(below->clCreateCommandQueueWithProperties(context, device, properties, status));
+}
+
+/* A driver may give a new queue the address of one that was released: the last one counts. */
+static int queue_fails(cl_command_queue q)
+{
+	const char *asked = getenv("FAULT_QUEUE");
+	pthread_mutex_lock(&lock);
+	unsigned long i = fault_queues;
+	while (i && queues[i - 1] != q)
+		i--;
+	pthread_mutex_unlock(&lock);
+	return !asked || (i && i - 1 == strtoul(asked, NULL, 10));
+}
+
+static cl_event never(cl_command_queue q)
+{
+	cl_context context;
+	cl_int status;
+	below->clGetCommandQueueInfo(q, CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
+	cl_event e = below->clCreateUserEvent(context, &status);
+	pthread_mutex_lock(&lock);
+	if (n_hung < MOST)
+		hung[n_hung++] = e;
+	pthread_mutex_unlock(&lock);
+	return e;
+}
+
+/* What hangs goes on. */
+void fault_release(void)
+{
+	pthread_mutex_lock(&lock);
+	while (n_hung)
+		below->clSetUserEventStatus(hung[--n_hung], CL_COMPLETE);
+	pthread_mutex_unlock(&lock);
+}
+
 static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_uint dims, const size_t *offset,
 								 const size_t *global, const size_t *local, cl_uint n_wait, const cl_event *wait,
 								 cl_event *event)
 {
 	const char *after = getenv("FAULT_AFTER");
-	if (fault_is("launch") && fault_launches >= strtoul(after ? after : "0", NULL, 10))
+	const int late = __atomic_load_n(&fault_launches, __ATOMIC_RELAXED) >= strtoul(after ? after : "0", NULL, 10);
+	const int fails = late && queue_fails(queue);
+	if (fails && fault_is("launch"))
 		return CL_OUT_OF_RESOURCES;
-	fault_launches++;
+	__atomic_add_fetch(&fault_launches, 1, __ATOMIC_RELAXED);
+	if (fails && fault_is("hang") && !n_wait) {
+		const cl_event e = never(queue);
+		return below->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, 1, &e, event);
+	}
 	if (fault_is("skip"))
 		return CL_SUCCESS;
 	return below->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n_wait, wait, event);
@@ -58,6 +134,8 @@ CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint n, const struct _cl_icd_disp
 	below = target;
 	ours.clEnqueueNDRangeKernel = launch;
 	ours.clBuildProgram = build;
+	ours.clCreateCommandQueue = create_queue;
+	ours.clCreateCommandQueueWithProperties = create_queue_with;
 	*n_out = sizeof ours / sizeof(void *);
 	*out = &ours;
 	return CL_SUCCESS;
