@@ -503,9 +503,8 @@ static evn_status decide(decision *d)
 	return EVN_OK;
 }
 
-/* out has nothing but the devices that are lost. */
-static evn_status prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
-						  evn_error *err)
+evn_status evn_prepare_with(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
+							evn_error *err)
 {
 	decision *d = calloc(1, sizeof *d);
 	if (!d)
@@ -527,99 +526,7 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 					   evn_error *err)
 {
 	*out = (evn_prepared){0};
-	return prepare(out, m, o, purpose, err);
-}
-
-/* ---- after a device failed ---------------------------------------------------------------------------------------
- */
-
-static void note_lost(evn_prepared *out, const evn_prepared *p, uint32_t rank, const char *reason)
-{
-	evn_lost_device *l = &out->lost[p->n_lost];
-	out->n_lost = p->n_lost + 1;
-	snprintf(l->device, sizeof l->device, "%s", evn_system_info(p->system, p->picks[rank].device)->id);
-	evn_pick_name(p->system, &p->picks[rank], l->name, sizeof l->name);
-	snprintf(l->reason, sizeof l->reason, "%s", reason);
-}
-
-static void take_other_ranks(evn_prepared *out, const evn_prepared *p, uint32_t without)
-{
-	out->profile = p->profile;
-	for (uint32_t i = 0; i < p->n; i++) {
-		if (i == without)
-			continue;
-		out->picks[out->n] = p->picks[i];
-		out->ranks[out->n] = p->ranks[i];
-		out->profile.ranks[out->n++] = p->profile.ranks[i];
-	}
-	out->profile.is_fresh = false;
-}
-
-static evn_status split_again(evn_prepared *p, evn_error *err)
-{
-	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
-	uint64_t memory[EVN_MAX_RANKS];
-	for (uint32_t i = 0; i < p->n; i++)
-		memory[i] = p->ranks[i].memory_bytes;
-	EVN_TRY(evn_plan_shares(shares, prompt_shares, p->ranks, p->n, err));
-	return evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, err);
-}
-
-/* The plan that is shown: what was left out before is, and so is what failed. */
-static evn_status describe_again(evn_prepared *p, const evn_plan_info *before, evn_reduce_cost cost, evn_error *err)
-{
-	evn_plan_summary s = {.system = p->system,
-						  .split = &p->split,
-						  .picks = p->picks,
-						  .ranks = p->ranks,
-						  .profile = &p->profile,
-						  .predicted = evn_predict(&p->split, p->ranks, cost),
-						  .best_single = before->best_single_device,
-						  .best_single_predicted = {.decode_tok_s = before->best_single_decode_tok_s,
-													.prefill_tok_s = before->best_single_prefill_tok_s},
-						  .reduce = evn_reduce_name(p->reduce),
-						  .all_reduce_us = cost.token_us};
-	for (size_t i = 0; i < before->n_dropped && s.n_dropped < EVN_MAX_CANDIDATES - 1; i++) {
-		s.dropped[s.n_dropped] = before->dropped[i].device;
-		s.reasons[s.n_dropped++] = before->dropped[i].reason;
-	}
-	s.dropped[s.n_dropped] = p->lost[p->n_lost - 1].name;
-	s.reasons[s.n_dropped++] = p->lost[p->n_lost - 1].reason;
-	return evn_plan_describe(&p->plan, &s, err);
-}
-
-static evn_status go_on_with_others(evn_prepared *out, evn_prepared *p, const evn_options *o, uint32_t rank,
-									evn_error *err)
-{
-	evn_reduce_cost cost = {0};
-	take_other_ranks(out, p, rank);
-	out->limits = p->limits;
-	out->shape = p->shape;
-	out->system = p->system;
-	p->system = NULL;
-	out->reduce = out->n > 1 ? evn_profile_reduce(&out->profile, o->reduce, &cost) : EVN_REDUCE_AUTO;
-	EVN_TRY(evn_graph_make(&out->graph, p->graph->model, err));
-	EVN_TRY(split_again(out, err));
-	return describe_again(out, evn_plan_get(p->plan), cost, err);
-}
-
-evn_status evn_prepare_without(evn_prepared *out, evn_prepared *p, const evn_options *o, uint32_t rank,
-							   const char *reason, evn_error *err)
-{
-	*out = (evn_prepared){0};
-	memcpy(out->lost, p->lost, sizeof out->lost);
-	if (p->n_lost == EVN_MAX_CANDIDATES)
-		return evn_fail(err, EVN_ERR_LIMIT, "%u devices have failed already", p->n_lost);
-	note_lost(out, p, rank, reason);
-	if (p->n > 1)
-		EVN_TRY(go_on_with_others(out, p, o, rank, err));
-	else if (o->n_devices || o->n_shares)
-		return evn_fail(err, EVN_ERR_DEVICE, "no other device was named");
-	else
-		EVN_TRY(prepare(out, p->graph->model, o, EVN_FOR_TEXT, err));
-	evn_plan_follow(out->plan, p->plan);
-	p->plan = NULL;
-	return EVN_OK;
+	return evn_prepare_with(out, m, o, purpose, err);
 }
 
 evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err)

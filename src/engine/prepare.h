@@ -32,9 +32,12 @@ typedef struct {
  * own speed. */
 evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
 					   evn_error *err);
+/* The same; out has the devices that are lost, which do not take part, and is otherwise zero. */
+evn_status evn_prepare_with(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
+							evn_error *err);
 /* p without a rank whose device failed. If other ranks are left, they share the model by the figures that p has.
  * Otherwise the planner chooses among the devices that have not failed, if the user has not named devices. *out takes
- * over the plans that p showed; of p evn_prepared_free is left to call. */
+ * over the plans that p showed; of p evn_prepared_free is left to call (replan.c). */
 evn_status evn_prepare_without(evn_prepared *out, evn_prepared *p, const evn_options *o, uint32_t rank,
 							   const char *reason, evn_error *err);
 /* The same for one rank of `p` that holds the whole model; nothing to show. */
