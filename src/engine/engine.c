@@ -231,7 +231,7 @@ bool evn_engine_recover(evn_engine *e, evn_error *why)
 		const evn_fault fault = *evn_team_fault(e->team);
 		evn_prepared next;
 		evn_error err = {0};
-		evn_log(EVN_LOG_WARN, "%s; going on without it", fault.err.text);
+		evn_log(EVN_LOG_WARN, "%s; going on without this device", fault.err.text);
 		status = evn_prepare_without(&next, &e->prepared, &e->options, fault.rank, fault.err.text, &err);
 		if (status != EVN_OK) {
 			evn_prepared_free(&next);

@@ -178,6 +178,20 @@ static bool go_on(void *arg)
 	return false;
 }
 
+static void note_begun(evn_scheduler *s)
+{
+	const double now = evn_now_s();
+	for (evn_job *j = s->schedule.jobs; j; j = j->next) {
+		evn_request *r = request_of(j);
+		if (!j->n_next || r->began_s > 0)
+			continue;
+		r->began_s = now;
+		pthread_mutex_lock(&s->lock);
+		s->stats.cached_tokens += j->n_cached;
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
 /* Schedules and computes a step. b->n_rows is 0 if there was nothing to compute. */
 static evn_status compute(evn_scheduler *s, evn_batch *b, evn_error *err)
 {
@@ -186,6 +200,7 @@ static evn_status compute(evn_scheduler *s, evn_batch *b, evn_error *err)
 	EVN_TRY(evn_schedule_next(&s->schedule, &n_rows, err));
 	if (!n_rows)
 		return EVN_OK;
+	note_begun(s);
 	EVN_TRY(make_batch(s, b, err));
 	return evn_engine_step(s->e, b, &(evn_step_watch){go_on, s}, err);
 }
@@ -268,20 +283,6 @@ static void fail_jobs(evn_scheduler *s, const evn_error *why)
 		fail(s, request_of(s->schedule.jobs), why);
 }
 
-static void note_begun(evn_scheduler *s)
-{
-	const double now = evn_now_s();
-	for (evn_job *j = s->schedule.jobs; j; j = j->next) {
-		evn_request *r = request_of(j);
-		if (!j->n_next || r->began_s > 0)
-			continue;
-		r->began_s = now;
-		pthread_mutex_lock(&s->lock);
-		s->stats.cached_tokens += j->n_cached;
-		pthread_mutex_unlock(&s->lock);
-	}
-}
-
 /* The requests of a step that failed go on with the devices that are left. The engine's lock is held. */
 static bool recover(evn_scheduler *s, evn_error *why)
 {
@@ -306,7 +307,6 @@ static bool step(evn_scheduler *s)
 	const double began = evn_now_s();
 	pthread_mutex_lock(&s->e->lock);
 	const evn_status status = compute(s, &b, &err);
-	note_begun(s);
 	if (status == EVN_OK)
 		evn_schedule_done(&s->schedule);
 	if (status == EVN_OK && b.n_rows)

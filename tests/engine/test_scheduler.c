@@ -117,6 +117,8 @@ static void check(const speaker *s, uint32_t i)
 	assert_int_equal(s->n_got, s->result.n_tokens);
 	if (s->n_got != s->n_want)
 		fail_msg("request %u: %u ids, alone %u", i, s->n_got, s->n_want);
+	assert_true(s->result.n_prompt < 64 || s->result.n_cached ||
+				s->result.prompt_s > 1e-3); /* the prompt's own steps */
 	for (uint32_t k = 0; k < s->n_got; k++)
 		if (s->got[k] != s->want[k])
 			fail_msg("request %u, put off %u times, %u ids from the cache: id %u is %d, alone %d", i,
