@@ -6,8 +6,8 @@
 
 #include "group/method.h"
 
-/* The memory has the layout of the device's messages: part i is that of rank i. A rank reads its own part from the
- * device. The other parts are for messages that its driver must not read from another driver's memory. */
+/* The memory begins with the rank's own message. The messages of the other ranks follow only if the rank's driver
+ * must not read them from another driver's memory. */
 struct evn_stage {
 	evn_pinned memory;
 	evn_event *ready; /* the rank's device has computed the message */
@@ -15,6 +15,14 @@ struct evn_stage {
 };
 
 static evn_device *device_of(const evn_comm *c, uint32_t rank) { return evn_queue_device(c->members[rank].queue); }
+
+/* A driver reads memory that another driver has pinned no faster than any other memory, and waits for it. The host
+ * therefore copies such messages first, unless the device works in its memory. */
+static bool copies_first(const evn_comm *c, uint32_t rank, uint32_t from)
+{
+	return !evn_device_unified_memory(device_of(c, rank)) &&
+		   !evn_devices_share_context(device_of(c, rank), device_of(c, from));
+}
 
 evn_status evn_stages_create(evn_store *st, evn_comm *c, evn_error *err)
 {
@@ -26,9 +34,12 @@ evn_status evn_stages_create(evn_store *st, evn_comm *c, evn_error *err)
 		evn_member *m = &c->members[rank];
 		if (!m->transfers)
 			EVN_TRY(evn_queue_create_untimed(&m->transfers, device_of(c, rank), err));
+		uint32_t n_parts = 1;
+		for (uint32_t i = 0; i < c->n_ranks; i++)
+			n_parts = copies_first(c, rank, i) ? c->n_ranks + 1 : n_parts;
 		for (uint32_t i = 0; i < st->n_messages; i++)
 			EVN_TRY(evn_pinned_create(&st->stages[rank * st->n_messages + i].memory, m->transfers,
-									  c->n_ranks * evn_store_apart(st, i / EVN_BUFFERS), "staging buffer", err));
+									  n_parts * evn_store_apart(st, i / EVN_BUFFERS), "staging buffer", err));
 	}
 	return EVN_OK;
 }
@@ -82,9 +93,8 @@ evn_status evn_stage_send(evn_comm *c, uint32_t rank, const evn_sum *s, evn_erro
 		return evn_queue_flush(m->transfers, err);
 	}
 	evn_event_free(resumed);
-	EVN_TRY(evn_read_later(m->transfers, evn_store_next(st, c, rank, s->stream)->of[rank], 0,
-						   stage->memory.host + rank * evn_store_apart(st, s->stream), bytes_of(st, s), &stage->sent,
-						   err));
+	EVN_TRY(evn_read_later(m->transfers, evn_store_next(st, c, rank, s->stream)->of[rank], 0, stage->memory.host,
+						   bytes_of(st, s), &stage->sent, err));
 	return evn_queue_flush(m->transfers, err);
 }
 
@@ -110,17 +120,16 @@ evn_status evn_stage_enqueue_sent(evn_comm *c, uint32_t rank, const evn_sum *s, 
 	return EVN_OK;
 }
 
-/* Writes the message of rank `from` to rank's device. A driver reads memory that another driver has pinned no faster
- * than any other memory, and waits for it. The message is therefore copied first, unless the device is the host. */
+/* Writes the message of rank `from` to rank's device. */
 static evn_status receive_one(evn_comm *c, uint32_t rank, uint32_t from, const evn_sum *s, evn_event **done,
 							  evn_error *err)
 {
 	const evn_store *st = evn_store_of(c, s);
-	const uint64_t at = from * evn_store_apart(st, s->stream), bytes = bytes_of(st, s);
-	evn_device *d = device_of(c, rank);
-	const uint8_t *host = stage_of(st, c, rank, from, s->stream)->memory.host + at;
-	if (!evn_device_unified_memory(d) && !evn_devices_share_context(d, device_of(c, from))) {
-		uint8_t *own = stage_of(st, c, rank, rank, s->stream)->memory.host + at;
+	const uint64_t bytes = bytes_of(st, s);
+	const uint8_t *host = stage_of(st, c, rank, from, s->stream)->memory.host;
+	if (copies_first(c, rank, from)) {
+		uint8_t *own =
+			stage_of(st, c, rank, rank, s->stream)->memory.host + (from + 1) * evn_store_apart(st, s->stream);
 		memcpy(own, host, bytes);
 		host = own;
 	}

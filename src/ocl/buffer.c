@@ -75,7 +75,7 @@ evn_status evn_buf_create(evn_buf **out, evn_device *d, uint64_t bytes, evn_buf_
 	/* On unified memory the host can map every buffer without a copy. */
 	const bool of_host = place == EVN_BUF_PINNED || d->info->unified_memory;
 	s = create_buffer(out, d, bytes, CL_MEM_READ_WRITE | (of_host ? CL_MEM_ALLOC_HOST_PTR : 0), NULL, what, err);
-	return count_held(s, *out, bytes);
+	return place == EVN_BUF_PINNED && !d->info->unified_memory ? s : count_held(s, *out, bytes);
 }
 
 evn_status evn_buf_wrap(evn_buf **out, evn_device *d, void *host, uint64_t bytes, const char *what, evn_error *err)

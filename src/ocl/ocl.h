@@ -41,7 +41,7 @@ uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
 const char *evn_device_language(const evn_device *d); /* as evn_cl_language: features were tried with this option */
 uint64_t evn_device_max_alloc(const evn_device *d); /* the bytes of the largest buffer */
-uint64_t evn_device_held_bytes(const evn_device *d); /* of its buffers, without wrapped host memory */
+uint64_t evn_device_held_bytes(const evn_device *d); /* of its buffers, without wrapped or pinned host memory */
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);
 
 /* ---- buffers (buffer.c) ---------------------------------------------------------------------------------------- */

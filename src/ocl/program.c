@@ -110,7 +110,7 @@ static cl_program from_binary(evn_device *d, const char *path, const char *sourc
 static void save_binary(const evn_device *d, cl_program p, const char *path)
 {
 	cl_device_id devices[EVN_MAX_RANKS];
-	size_t sizes[EVN_MAX_RANKS];
+	size_t sizes[EVN_MAX_RANKS] = {0}; /* some drivers leave out devices for which the program was not built */
 	unsigned char *binaries[EVN_MAX_RANKS] = {NULL};
 	cl_uint n = 0;
 	if (clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > EVN_MAX_RANKS ||
