@@ -109,6 +109,9 @@ static evn_status load(evn_engine *e, evn_error *err)
 		l.total_bytes += evn_split_bytes(&e->prepared.split, i);
 	EVN_TRY(evn_engine_run(e, load_rank, &l, show_loading, &l, err));
 	show_loading(&l);
+	e->finds_top = false; /* a device that had its own memory may be gone */
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		e->finds_top |= e->ranks[i].workspace->finds_top;
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
 	atomic_store(&e->shown, e->prepared.plan);

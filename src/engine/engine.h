@@ -24,6 +24,7 @@ struct evn_engine {
 	evn_options options; /* the pointers in it are not kept */
 	evn_prepared prepared;
 	evn_embedding embedding;
+	bool finds_top; /* a rank's device finds the largest logits (nn/top.h), so steps should ask for no others */
 	uint32_t n_ranks;
 	evn_rank ranks[EVN_MAX_RANKS];
 	evn_comm *comm;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/sample_top.h"
 #include "model/model.h"
 
 static uint32_t vocab_of(const evn_model *m) { return evn_model_hparams(m)->vocab; }
@@ -137,8 +138,22 @@ static bool tell(const evn_request *r, int32_t id, bool ends, const float *logit
 	return r->o.events.on_token(r->o.events.user, &t);
 }
 
-evn_status evn_request_draw(evn_request *r, const evn_model *m, const float *logits, uint32_t n_ctx, bool *ended,
-							evn_error *err)
+uint32_t evn_request_needs(const evn_request *r, uint32_t position)
+{
+	const bool draws = position + 1 == r->job.n_ids && !r->o.only_score;
+	return draws && !r->o.logprobs ? evn_sampler_needs(r->sampler) : 0;
+}
+
+static evn_status draw(evn_request *r, const evn_row_logits *l, int32_t *id, evn_error *err)
+{
+	uint64_t top[EVN_TOP_MOST];
+	if (l->all)
+		return evn_sampler_draw(r->sampler, l->all, id, err);
+	return evn_sampler_draw_top(r->sampler, top, evn_top_merge(top, l->top, l->n_lists, l->n_top), id, err);
+}
+
+evn_status evn_request_draw(evn_request *r, const evn_model *m, const evn_row_logits *logits, uint32_t n_ctx,
+							bool *ended, evn_error *err)
 {
 	int32_t id;
 	if (r->o.only_score) {
@@ -146,12 +161,12 @@ evn_status evn_request_draw(evn_request *r, const evn_model *m, const float *log
 		r->result.end = EVN_END_LENGTH;
 		return EVN_OK;
 	}
-	EVN_TRY(evn_sampler_draw(r->sampler, logits, &id, err));
+	EVN_TRY(draw(r, logits, &id, err));
 	EVN_TRY(append(r, id, err));
 	evn_sampler_accept(r->sampler, id);
 	if (r->first_s == 0)
 		r->first_s = evn_now_s();
-	const bool ends = evn_token_ends_generation(m, id), more = tell(r, id, ends, logits, vocab_of(m));
+	const bool ends = evn_token_ends_generation(m, id), more = tell(r, id, ends, logits->all, vocab_of(m));
 	*ended = true;
 	if (ends || !more)
 		r->result.end = EVN_END_STOP;

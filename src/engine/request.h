@@ -30,9 +30,17 @@ void evn_request_destroy(evn_request *r);
 bool evn_request_wants(const evn_request *r, uint32_t position);
 /* Tells on_score the logprob of the prompt's id at `index`, from the logits behind the id before it. */
 void evn_request_score(evn_request *r, uint32_t index, const float *logits, uint32_t vocab);
-/* Draws the next id from logits (vocab), appends it and tells on_token. *ended: the request ends with it, with
+/* How many of the largest of these logits suffice; 0: all are needed. */
+uint32_t evn_request_needs(const evn_request *r, uint32_t position);
+/* What a step gave for a row: all logits (vocab), or NULL and lists of the largest (n_lists, n_top). */
+typedef struct {
+	const float *all;
+	const uint64_t *top;
+	uint32_t n_lists, n_top;
+} evn_row_logits;
+/* Draws the next id from the row, appends it and tells on_token. *ended: the request ends with it, with
  * result.end. n_ctx: the most ids whose keys and values the cache can hold. */
-evn_status evn_request_draw(evn_request *r, const evn_model *m, const float *logits, uint32_t n_ctx, bool *ended,
-							evn_error *err);
+evn_status evn_request_draw(evn_request *r, const evn_model *m, const evn_row_logits *logits, uint32_t n_ctx,
+							bool *ended, evn_error *err);
 
 #endif

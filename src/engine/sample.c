@@ -9,11 +9,14 @@
 #include <time.h>
 
 #include "base/base.h"
+#include "engine/sample_top.h"
 
 /* The end of the best candidates: it includes the first n_equal of those with this key. */
 typedef struct {
 	uint32_t key, n_equal;
 } end_point;
+
+#define NEVER 0xff800000u /* the key of -infinity */
 
 /* Arrays of the vocabulary's size. */
 struct evn_sampler {
@@ -160,23 +163,6 @@ void evn_sampler_ban(evn_sampler *s, int32_t id)
 		s->banned[s->n_banned++] = id;
 }
 
-/* Larger logits have smaller keys. 0 and -0 are equal and have the same key. */
-static uint32_t key_of(float logit)
-{
-	uint32_t bits;
-	logit += 0.0f; /* -0 becomes 0 */
-	memcpy(&bits, &logit, sizeof bits);
-	return bits ^ (((bits >> 31) - 1) & 0x7fffffffu);
-}
-
-static float logit_of(uint32_t key)
-{
-	const uint32_t bits = key ^ (((key >> 31) - 1) & 0x7fffffffu);
-	float logit;
-	memcpy(&logit, &bits, sizeof logit);
-	return logit;
-}
-
 static evn_status bad_logit(const float *logits, evn_error *err)
 {
 	uint32_t i = 0;
@@ -197,41 +183,68 @@ static void penalise(evn_sampler *s, const float *logits)
 {
 	const evn_sample_options *o = &s->o;
 	for (uint32_t i = 0; s->bias && i < s->vocab; i++)
-		s->keys[i] = key_of(logits[i] + s->bias[i]);
+		s->keys[i] = evn_logit_key(logits[i] + s->bias[i]);
 	for (uint32_t i = 0; i < s->n_recent; i++) {
 		const int32_t id = s->recent[i];
 		if ((uint32_t)id < s->vocab)
-			s->keys[id] = key_of(penalised(logits[id] + (s->bias ? s->bias[id] : 0), o->repeat_penalty));
+			s->keys[id] = evn_logit_key(penalised(logits[id] + (s->bias ? s->bias[id] : 0), o->repeat_penalty));
 	}
 	for (uint32_t i = 0; i < s->n_distinct; i++) {
 		const int32_t id = s->drawn[i];
 		const float times = (float)s->n_drawn[id];
-		s->keys[id] = key_of(logit_of(s->keys[id]) - times * o->frequency_penalty - o->presence_penalty);
+		s->keys[id] = evn_logit_key(evn_key_logit(s->keys[id]) - times * o->frequency_penalty - o->presence_penalty);
 	}
 }
 
 /* A token with a logit of -infinity cannot be drawn. At least one other token must be left. */
+static evn_status find_best(evn_sampler *s, evn_error *err)
+{
+	uint32_t best = NEVER;
+	for (uint32_t i = 0; i < s->n_candidates; i++)
+		best = s->keys[i] < best ? s->keys[i] : best;
+	s->best_key = best;
+	return best < NEVER
+			   ? EVN_OK
+			   : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
+}
+
 static evn_status read_logits(evn_sampler *s, const float *logits, evn_error *err)
 {
-	const uint32_t never = key_of(-INFINITY), n = s->n_candidates = s->vocab;
-	uint32_t *const keys = s->keys, best = never, n_bad = 0;
+	const uint32_t n = s->n_candidates = s->vocab;
+	uint32_t *const keys = s->keys, n_bad = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		n_bad += !(logits[i] < INFINITY);
-		keys[i] = key_of(logits[i]);
+		keys[i] = evn_logit_key(logits[i]);
+		s->ids[i] = (int32_t)i;
 	}
 	if (n_bad)
 		return bad_logit(logits, err);
 	penalise(s, logits);
 	for (uint32_t i = 0; i < s->n_banned; i++)
-		keys[s->banned[i]] = never;
+		keys[s->banned[i]] = NEVER;
+	return find_best(s, err);
+}
+
+/* The candidates get the order of their ids. */
+static evn_status read_top(evn_sampler *s, const uint64_t *entries, uint32_t n, evn_error *err)
+{
+	s->n_candidates = n;
 	for (uint32_t i = 0; i < n; i++) {
-		best = keys[i] < best ? keys[i] : best;
-		s->ids[i] = (int32_t)i;
+		uint32_t at = i;
+		const int32_t id = evn_top_id(entries[i]);
+		if (!evn_top_key(entries[i]))
+			return evn_fail(err, EVN_ERR_DEVICE, "the logit of token %d is not a number, or infinite", id);
+		for (; at && s->ids[at - 1] > id; at--) {
+			s->ids[at] = s->ids[at - 1];
+			s->keys[at] = s->keys[at - 1];
+		}
+		s->ids[at] = id;
+		s->keys[at] = evn_top_key(entries[i]);
 	}
-	s->best_key = best;
-	return best < never
-			   ? EVN_OK
-			   : evn_fail(err, EVN_ERR_USAGE, "no token can be drawn: those not banned have a logit of -infinity");
+	for (uint32_t i = 0; i < s->n_banned; i++)
+		for (uint32_t k = 0; k < n; k++)
+			s->keys[k] = s->ids[k] == s->banned[i] ? NEVER : s->keys[k];
+	return find_best(s, err);
 }
 
 /* ---- the best candidates --------------------------------------------------------------------------------------- */
@@ -316,11 +329,11 @@ static void keep(evn_sampler *s, end_point end)
 /* The largest key whose probability at temperature 1 is at least min_p. */
 static uint32_t last_key(const evn_sampler *s)
 {
-	const float top = logit_of(s->best_key);
-	uint32_t low = s->best_key, high = key_of(-INFINITY);
+	const float top = evn_key_logit(s->best_key);
+	uint32_t low = s->best_key, high = NEVER;
 	while (low < high) {
 		const uint32_t middle = low + (high - low + 1) / 2;
-		if (expf(logit_of(middle) - top) < s->o.min_p)
+		if (expf(evn_key_logit(middle) - top) < s->o.min_p)
 			high = middle - 1;
 		else
 			low = middle;
@@ -331,12 +344,12 @@ static uint32_t last_key(const evn_sampler *s)
 /* The weight of a token is its probability at a temperature, relative to the best token's. Returns the sum. */
 static double compute_weights(evn_sampler *s, float temp)
 {
-	const float top = logit_of(s->best_key);
+	const float top = evn_key_logit(s->best_key);
 	const uint32_t n = s->n_candidates, *const keys = s->keys;
 	float *const weights = s->weights;
 	double sum = 0;
 	for (uint32_t i = 0; i < n; i++)
-		weights[i] = (logit_of(keys[i]) - top) / temp;
+		weights[i] = (evn_key_logit(keys[i]) - top) / temp;
 	for (uint32_t i = 0; i < n; i++)
 		sum += weights[i] = expf(weights[i]);
 	return sum;
@@ -363,15 +376,34 @@ static int32_t id_at(const evn_sampler *s, end_point end)
 			return s->ids[i];
 }
 
+static int32_t draw(evn_sampler *s)
+{
+	if (s->o.temp == 0)
+		return id_at(s, (end_point){s->best_key, 1});
+	cut(s);
+	const double at = compute_weights(s, s->o.temp) * evn_random_uniform(&s->random);
+	return id_at(s, find_end(s, s->weights, nextafter(at, INFINITY)));
+}
+
 evn_status evn_sampler_draw(evn_sampler *s, const float *logits, int32_t *id, evn_error *err)
 {
 	EVN_TRY(read_logits(s, logits, err));
-	if (s->o.temp == 0) {
-		*id = id_at(s, (end_point){s->best_key, 1});
-		return EVN_OK;
-	}
-	cut(s);
-	const double at = compute_weights(s, s->o.temp) * evn_random_uniform(&s->random);
-	*id = id_at(s, find_end(s, s->weights, nextafter(at, INFINITY)));
+	*id = draw(s);
+	return EVN_OK;
+}
+
+uint32_t evn_sampler_needs(const evn_sampler *s)
+{
+	const evn_sample_options *o = &s->o;
+	const uint32_t kept = o->temp == 0 ? 1 : (uint32_t)o->top_k;
+	if (s->bias || s->n_drawn || o->repeat_penalty != 1 || !kept || kept > EVN_TOP_MOST)
+		return 0;
+	return s->n_banned <= EVN_TOP_MOST - kept ? kept + s->n_banned : 0;
+}
+
+evn_status evn_sampler_draw_top(evn_sampler *s, const uint64_t *entries, uint32_t n, int32_t *id, evn_error *err)
+{
+	EVN_TRY(read_top(s, entries, n, err));
+	*id = draw(s);
 	return EVN_OK;
 }

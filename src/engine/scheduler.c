@@ -9,6 +9,7 @@
 #include "engine/cache_file.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "nn/top.h"
 
 #define MAX_WAITING 1024u
 #define CHUNK 256u /* prompt rows beside decoding ones: they wait for it */
@@ -25,8 +26,9 @@ typedef struct {
 	evn_span *spans;    /* (n_batch) */
 	uint32_t *out_rows; /* (n_batch) */
 	output *outputs;    /* (n_batch) of each output row */
-	float *out;         /* (out_room, vocab) */
-	uint32_t out_room, stride;
+	void *out;          /* logits, or lists of the largest */
+	uint64_t out_bytes; /* its room */
+	uint32_t stride;
 } step_rows;
 
 struct evn_scheduler {
@@ -140,15 +142,37 @@ static evn_status add_rows(evn_scheduler *s, evn_job *j, evn_batch *b, evn_error
 	return EVN_OK;
 }
 
-static evn_status make_room_for_logits(evn_scheduler *s, uint32_t n, evn_error *err)
+static evn_status make_room_for_logits(evn_scheduler *s, uint64_t bytes, evn_error *err)
 {
-	const uint64_t bytes = (uint64_t)n * vocab_of(s) * sizeof(float);
-	if (n <= s->rows.out_room)
+	if (bytes <= s->rows.out_bytes)
 		return EVN_OK;
 	free(s->rows.out);
 	s->rows.out = malloc(bytes);
-	s->rows.out_room = s->rows.out ? n : 0;
+	s->rows.out_bytes = s->rows.out ? bytes : 0;
 	return s->rows.out ? EVN_OK : evn_fail_memory(err, "logits", bytes);
+}
+
+/* Devices with their own memory send no more than the largest logits, if they suffice for all rows of the step. */
+static evn_status choose_output(evn_scheduler *s, evn_batch *b, evn_error *err)
+{
+	uint32_t least = EVN_TOP_MOST, most = 0;
+	for (uint32_t i = 0; i < b->n_out; i++) {
+		const uint32_t n = evn_request_needs(s->rows.outputs[i].request, s->rows.outputs[i].position);
+		least = n < least ? n : least;
+		most = n > most ? n : most;
+	}
+	if (!s->e->finds_top || !least || !most) {
+		EVN_TRY(make_room_for_logits(s, (uint64_t)b->n_out * vocab_of(s) * sizeof(float), err));
+		b->out = s->rows.out;
+		return EVN_OK;
+	}
+	b->output = EVN_OUT_TOP;
+	b->n_top = most;
+	b->n_lists = evn_top_lists(vocab_of(s), s->e->n_ranks);
+	const uint64_t bytes = (uint64_t)b->n_out * b->n_lists * b->n_top * sizeof(uint64_t);
+	EVN_TRY(make_room_for_logits(s, bytes, err));
+	b->top = memset(s->rows.out, 0xff, bytes); /* EVN_TOP_NONE */
+	return EVN_OK;
 }
 
 static evn_status make_batch(evn_scheduler *s, evn_batch *b, evn_error *err)
@@ -161,9 +185,7 @@ static evn_status make_batch(evn_scheduler *s, evn_batch *b, evn_error *err)
 		if (phase == EVN_DECODE)
 			break;
 	}
-	EVN_TRY(make_room_for_logits(s, b->n_out, err));
-	b->out = s->rows.out;
-	return EVN_OK;
+	return choose_output(s, b, err);
 }
 
 /* A step of a long prompt takes a while. It is broken off if nobody wants its rows any more. */
@@ -246,12 +268,12 @@ static void count(evn_scheduler *s, const evn_batch *b, double began)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void use_logits(evn_scheduler *s, const output *o, const float *logits)
+static void use_logits(evn_scheduler *s, const output *o, const evn_row_logits *logits)
 {
 	bool ended;
 	evn_request *r = o->request;
 	if (o->position + 1 < r->job.n_ids) {
-		evn_request_score(r, o->position + 1, logits, vocab_of(s));
+		evn_request_score(r, o->position + 1, logits->all, vocab_of(s));
 		return;
 	}
 	pthread_mutex_lock(&s->lock);
@@ -323,8 +345,13 @@ static bool step(evn_scheduler *s)
 	}
 	if (!b.n_rows)
 		return false;
-	for (uint32_t i = 0; i < b.n_out; i++)
-		use_logits(s, &s->rows.outputs[i], s->rows.out + (uint64_t)i * vocab_of(s));
+	for (uint32_t i = 0; i < b.n_out; i++) {
+		const evn_row_logits row = {.all = b.out ? b.out + (uint64_t)i * vocab_of(s) : NULL,
+									.top = b.top ? b.top + (uint64_t)i * b.n_lists * b.n_top : NULL,
+									.n_lists = b.n_lists,
+									.n_top = b.n_top};
+		use_logits(s, &s->rows.outputs[i], &row);
+	}
 	return true;
 }
 

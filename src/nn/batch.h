@@ -20,6 +20,7 @@ typedef struct {
 
 typedef enum {
 	EVN_OUT_LOGITS, /* (n_out, vocab) */
+	EVN_OUT_TOP,    /* the n_top largest logits of each row, in lists (top.h) */
 	EVN_OUT_HIDDEN, /* (n_out, dim): the rows after the output norm */
 	EVN_OUT_POOLED, /* (n_spans, dim): the mean of each span's rows after the output norm */
 } evn_output;
@@ -33,6 +34,9 @@ typedef struct {
 	uint32_t n_out;           /* 0: none */
 	const uint32_t *out_rows; /* (n_out), ascending; not used for EVN_OUT_POOLED */
 	float *out;               /* on the host; each rank writes the logits of the vocabulary rows that it holds */
+	/* For EVN_OUT_TOP in place of out: (n_out, n_lists, n_top), filled with EVN_TOP_NONE. n_top <= EVN_TOP_MOST. */
+	uint64_t *top;
+	uint32_t n_lists, n_top;
 } evn_batch;
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/top.h"
+
 /* ---- checking the batch ---------------------------------------------------------------------------------------- */
 
 static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t first_row, evn_error *err)
@@ -81,6 +83,8 @@ static uint32_t copy_spans(const evn_batch *b, uint32_t begin, uint32_t end, evn
 	return n;
 }
 
+static bool is_of_logits(const evn_batch *b) { return b->output == EVN_OUT_LOGITS || b->output == EVN_OUT_TOP; }
+
 static void find_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batch *mb)
 {
 	const uint32_t end = mb->first_row + mb->rows.n_rows;
@@ -88,7 +92,7 @@ static void find_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batc
 		mb->first_out += b->out_rows[i] < mb->first_row;
 		mb->n_out += b->out_rows[i] >= mb->first_row && b->out_rows[i] < end;
 	}
-	mb->out_is_all = b->output == EVN_OUT_LOGITS && mb->n_out == mb->rows.n_rows && mb->n_out <= EVN_LOGITS_ROWS &&
+	mb->out_is_all = is_of_logits(b) && mb->n_out == mb->rows.n_rows && mb->n_out <= EVN_LOGITS_ROWS &&
 					 w->workspace->graph->n_blocks > 0;
 }
 
@@ -179,31 +183,82 @@ static void finish_logits(const evn_graph *g, float *logits, uint32_t n)
 		logits[i] = g->logit_cap * tanhf(logits[i] / g->logit_cap);
 }
 
-/* Writes this rank's columns of the logits of n rows to the host's matrix. */
-static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
-							float *out, evn_error *err)
+/* Computes this rank's columns of the logits of n rows. */
+static evn_status compute_logits(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
+								 evn_error *err)
 {
 	evn_workspace *s = w->workspace;
 	const evn_shard *shard = w->view->shard;
-	const uint32_t width = evn_range_len(shard->vocab), vocab = s->graph->h->vocab;
 	const evn_buf *x;
 	uint32_t first;
 	if (!mb->out_is_all) {
 		EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
 		EVN_TRY(norm_rows(w, mb, evn_op_act_format(s->ops, &shard->head, EVN_DECODE), x, first, n, err));
 	}
-	EVN_TRY(evn_op_linear(s->ops, s->logits, s->logits_stride, mb->normed, s->dim_stride, &shard->head,
-						  (evn_rows){n, EVN_DECODE}, err));
+	return evn_op_linear(s->ops, s->logits, s->logits_stride, mb->normed, s->dim_stride, &shard->head,
+						 (evn_rows){n, EVN_DECODE}, err);
+}
+
+/* Writes this rank's columns of the logits of n rows to the host's matrix. */
+static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, const uint32_t *rows, uint32_t n,
+							float *out, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_shard *shard = w->view->shard;
+	const uint32_t vocab = s->graph->h->vocab;
+	EVN_TRY(compute_logits(w, mb, rows, n, err));
 	const evn_gather columns = {.from = s->logits,
 								.to = out,
 								.from_stride = s->logits_stride,
 								.to_stride = vocab,
 								.n_rows = n,
 								.column = shard->vocab.begin,
-								.n_columns = width};
+								.n_columns = evn_range_len(shard->vocab)};
 	EVN_TRY(evn_comm_gather(w->comm, w->view->rank, &columns, err));
 	for (uint32_t i = 0; i < n; i++)
-		finish_logits(s->graph, out + (uint64_t)i * vocab + shard->vocab.begin, width);
+		finish_logits(s->graph, out + (uint64_t)i * vocab + shard->vocab.begin, columns.n_columns);
+	return EVN_OK;
+}
+
+/* ---- the largest logits ---------------------------------------------------------------------------------------- */
+
+static evn_status make_room_for_top(evn_workspace *s, uint32_t width, evn_error *err)
+{
+	const uint64_t entries = (uint64_t)EVN_LOGITS_ROWS * evn_top_slices(width) * EVN_TOP_MOST;
+	const uint64_t floats = (uint64_t)EVN_LOGITS_ROWS * s->logits_stride;
+	if (s->finds_top)
+		return s->top ? EVN_OK
+					  : evn_buf_create(&s->top, evn_queue_device(s->q), entries * sizeof(uint64_t), EVN_BUF_DEVICE,
+									   "largest logits", err);
+	if (!s->host_logits)
+		s->host_logits = malloc(floats * sizeof *s->host_logits);
+	return s->host_logits ? EVN_OK : evn_fail_memory(err, "logits", floats * sizeof *s->host_logits);
+}
+
+/* Writes lists of the largest logits of this rank's columns of n rows to `lists`, those of the first row. */
+static evn_status top_of(const evn_walker *w, const evn_batch *b, uint64_t *lists, uint32_t n, evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_range vocab = w->view->shard->vocab;
+	const evn_top_row row = {evn_range_len(vocab), vocab.begin, s->graph->logit_scale};
+	const uint64_t stride = (uint64_t)b->n_lists * b->n_top;
+	const uint32_t first = evn_top_first_list(vocab.begin, w->view->rank) * b->n_top;
+	evn_gather g = {.from = s->logits, .from_stride = s->logits_stride, .n_rows = n, .n_columns = row.n};
+	EVN_TRY(make_room_for_top(s, row.n, err));
+	if (s->finds_top) { /* an entry has the bytes of two floats */
+		EVN_TRY(evn_op_top(s->ops, s->top, b->n_top, s->logits, s->logits_stride, &row, n, err));
+		g.from = s->top;
+		g.n_columns = g.from_stride = 2 * evn_top_slices(row.n) * b->n_top;
+		g.to = (float *)(void *)lists;
+		g.to_stride = (uint32_t)(2 * stride);
+		g.column = 2 * first;
+		return evn_comm_gather(w->comm, w->view->rank, &g, err);
+	}
+	g.to = s->host_logits;
+	g.to_stride = s->logits_stride;
+	EVN_TRY(evn_comm_gather(w->comm, w->view->rank, &g, err));
+	for (uint32_t i = 0; i < n; i++)
+		evn_top_of(lists + i * stride + first, b->n_top, s->host_logits + (uint64_t)i * s->logits_stride, &row);
 	return EVN_OK;
 }
 
@@ -251,20 +306,31 @@ static evn_status pooled(const evn_walker *w, const evn_batch *b, const evn_micr
 	return s;
 }
 
+/* The output rows [at, at + n) of the batch. */
+static evn_status output_of(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, uint32_t at,
+							uint32_t n, evn_error *err)
+{
+	const evn_hparams *h = w->workspace->graph->h;
+	const uint32_t *rows = b->out_rows + at;
+	if (b->output == EVN_OUT_HIDDEN)
+		return hidden_of(w, mb, rows, n, b->out + (uint64_t)at * h->dim, err);
+	if (b->output == EVN_OUT_LOGITS)
+		return logits_of(w, mb, rows, n, b->out + (uint64_t)at * h->vocab, err);
+	EVN_TRY(compute_logits(w, mb, rows, n, err));
+	return top_of(w, b, b->top + (uint64_t)at * b->n_lists * b->n_top, n, err);
+}
+
 /* All ranks have the same rows after the output norm, so the first rank writes them. */
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err)
 {
-	const bool logits = batch->output == EVN_OUT_LOGITS;
-	const uint64_t width = logits ? w->workspace->graph->h->vocab : w->workspace->graph->h->dim;
-	if (logits ? !evn_range_len(w->view->shard->vocab) : w->view->rank != 0)
+	if (is_of_logits(batch) ? !evn_range_len(w->view->shard->vocab) : w->view->rank != 0)
 		return EVN_OK;
 	if (batch->output == EVN_OUT_POOLED)
 		return pooled(w, batch, mb, err);
 	for (uint32_t done = 0, n; done < mb->n_out; done += n) {
-		const uint32_t at = mb->first_out + done;
 		n = mb->n_out - done < EVN_LOGITS_ROWS ? mb->n_out - done : EVN_LOGITS_ROWS;
-		EVN_TRY((logits ? logits_of : hidden_of)(w, mb, batch->out_rows + at, n, batch->out + at * width, err));
+		EVN_TRY(output_of(w, batch, mb, mb->first_out + done, n, err));
 	}
 	return EVN_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nn/rope.h"
+#include "nn/top.h"
 
 #define TABLE_WORDS 1024u /* the initial size */
 
@@ -167,6 +168,8 @@ evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_sha
 	w->q = q;
 	w->graph = s->graph;
 	w->limits = limits;
+	/* a cap bends the logits on the host, where rounding may make neighbours equal */
+	w->finds_top = evn_top_on_device(evn_queue_device(q)) && !(s->graph->logit_cap > 0);
 	w->dim_stride = (uint32_t)evn_round_up(s->graph->h->dim, EVN_PAD);
 	EVN_TRY(evn_ops_create(&w->ops, q, &(evn_ops_config){.dot = limits.dot, .gate = evn_graph_gate(s->graph)}, err));
 	EVN_TRY(make_attention(w, err));
@@ -190,13 +193,14 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {w->ropes[0], w->ropes[1], w->still, w->picked, w->logits};
+	evn_buf *const buffers[] = {w->ropes[0], w->ropes[1], w->still, w->picked, w->logits, w->top};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)
 		evn_attention_ops_free(w->attention[i]);
 	free(w->attention);
 	free(w->spans);
+	free(w->host_logits);
 	evn_ops_free(w->ops);
 	free(w);
 }

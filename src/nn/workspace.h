@@ -50,7 +50,10 @@ typedef struct {
 	evn_inner_rows of[EVN_BLOCK_KINDS];
 	evn_buf *picked, *logits;
 	uint32_t logits_stride;
-	evn_span *spans; /* (n_batch + 1) spans of the step's micro-batches */
+	bool finds_top;     /* on the device (top.h) */
+	evn_buf *top;       /* (EVN_LOGITS_ROWS, slices, EVN_TOP_MOST); NULL until it is needed, like the next */
+	float *host_logits; /* (EVN_LOGITS_ROWS, logits_stride) of a rank that finds the largest on the host */
+	evn_span *spans;    /* (n_batch + 1) spans of the step's micro-batches */
 } evn_workspace;
 
 /* Makes a workspace for steps over any view of s, through q. */

@@ -5,6 +5,7 @@
 
 #include "nn/ops_internal.h"
 #include "nn/shape.h"
+#include "nn/top.h"
 #include "nn/workspace.h"
 #include "proof/selftest_parts.h"
 
@@ -320,6 +321,8 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	EVN_TRY(prove(p, "add_norm", err));
 	if (p->posts)
 		EVN_TRY(prove_f32(p, EVN_ADD_POST_NORM, err));
+	if (!p->device || evn_top_on_device(p->device))
+		EVN_TRY(prove_f32(p, "top", err));
 	p->options.tiny = false;
 	return EVN_OK;
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/base.h"
+#include "engine/engine.h"
 #include "evener/requests.h"
 
 #define N 12
@@ -157,6 +158,66 @@ static void test_together(void **state)
 	assert_true(stats.cached_tokens > 0);
 	assert_true(stats.rows > 2 * stats.steps);
 	evn_scheduler_free(scheduler);
+}
+
+/* As with devices that have their own memory: every rank finds the largest logits, on the device or on the host. */
+static void find_top(bool on_device)
+{
+	model.engine->finds_top = true;
+	for (uint32_t i = 0; i < model.engine->n_ranks; i++)
+		model.engine->ranks[i].workspace->finds_top = on_device;
+}
+
+static void check_found(void)
+{
+	for (uint32_t i = 0; i < model.engine->n_ranks; i++) {
+		const evn_workspace *w = model.engine->ranks[i].workspace;
+		assert_non_null(w->finds_top ? (const void *)w->top : (const void *)w->host_logits);
+	}
+}
+
+/* A device with its own memory needs no more than one round: it finds them anyway, and a CPU beside it does not. */
+static void test_largest(void **state)
+{
+	(void)state;
+	static const struct {
+		float temp, top_p, min_p;
+		int32_t top_k;
+	} cases[] = {{0, 1, 0, 0}, {0.9f, 0.95f, 0.05f, 40}, {2, 1, 0, 64}, {1, 1, 0, 5}};
+	const bool anyway = model.engine->finds_top;
+	static speaker s[4];
+	evn_error err = {0};
+	evn_scheduler *scheduler;
+	for (uint32_t i = 0; i < 4; i++) {
+		make_speaker(&s[i], NULL, (i < 2 ? 4 : 8) + 2 * i); /* prompts of 17 and 2 ids */
+		s[i].sampling = (evn_sample_options){.temp = cases[i].temp,
+											 .top_p = cases[i].top_p,
+											 .min_p = cases[i].min_p,
+											 .top_k = cases[i].top_k,
+											 .repeat_penalty = 1,
+											 .seed = i};
+		speak_alone(&s[i]);
+	}
+	for (uint32_t round = 0; round < (anyway ? 1 : 2); round++) {
+		if (!anyway)
+			find_top(round == 0);
+		require_ok(evn_scheduler_create(&scheduler, model.engine, NULL, &err));
+		for (uint32_t i = 0; i < 4; i++) {
+			s[i].n_got = 0;
+			s[i].n_ends = 0;
+			submit(scheduler, &s[i], 0);
+		}
+		for (uint32_t i = 0; i < 4; i++) {
+			evn_request_wait(s[i].request);
+			evn_request_free(s[i].request);
+			check(&s[i], i);
+		}
+		evn_scheduler_free(scheduler);
+		check_found();
+	}
+	if (!anyway)
+		find_top(false);
+	model.engine->finds_top = anyway;
 }
 
 /* A prompt that was computed before comes from the cache, and the ids are the same. */
@@ -422,8 +483,9 @@ int main(int argc, char **argv)
 	}
 	model.vocab = evn_model_get_info(model.model).vocab;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_together), cmocka_unit_test(test_again),
-									   cmocka_unit_test(test_scores),   cmocka_unit_test(test_ends),
-									   cmocka_unit_test(test_refused),  cmocka_unit_test(test_saved)};
+									   cmocka_unit_test(test_largest),  cmocka_unit_test(test_scores),
+									   cmocka_unit_test(test_ends),     cmocka_unit_test(test_refused),
+									   cmocka_unit_test(test_saved)};
 	int failed = cmocka_run_group_tests_name(devices, tests, NULL, NULL);
 	stop(&model);
 	return failed;

@@ -85,6 +85,7 @@ def kernels():
         out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", False))
         out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", False))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", False))
+    out.append(("top", "top", "top.cl", "-DLANES=1", False))
     return out
 
 
