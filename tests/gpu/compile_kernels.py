@@ -20,12 +20,27 @@ AMD = {"gfx906": "amdgcn--amdhsa.bc", "gfx1030": "amdgcn--amdhsa.bc"}
 DOTS = {"sm_61": "-DDOT_DP4A", "sm_75": "-DDOT_DP4A", "sm_86": "-DDOT_DP4A", "gfx906": "-DDOT_SDOT4", "gfx1030": "-DDOT_SDOT4"}
 FORMATS = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"]
 FLOATS = ["f16", "bf16", "f32"]
-# Registers so that four in ten of a chip's warps fit; for kernels with many sums, a third. Code within the instruction caches;
-# attention has libclc's exp in it, which drivers have in a few instructions.
-REGISTERS = {"nvidia": 96, "amd": 100}
-REGISTERS_OF_BLOCKS = {"nvidia": 128, "amd": 168}
-CODE_BYTES = 24 << 10
-CODE_BYTES_OF_BLOCKS = 40 << 10
+# Limits of each kind of kernel: registers of a chip of NVIDIA and of AMD, bytes of code and of local memory. With 64 and 100
+# registers half of a chip's warps fit; code within 16 KB fits into the instruction caches. What needs more:
+#   gates      an item has a row of gate and the same row of up, so the words and scales of two
+#   rows       8 sums for each row of weights; K formats hold the scales of their groups beside them
+#   attention  8 queries have 8 sums and 8 scores; half of its code is libclc's exp, which drivers have in a few instructions
+#   block      32 sums of an item and as many dot products; two work-groups must fit into 48 KB of local memory
+LIMITS = {
+    "row": (64, 100, 16 << 10, 1 << 10),
+    "gates": (80, 100, 24 << 10, 4 << 10),
+    "rows": (108, 100, 16 << 10, 4 << 10),
+    "attention": (96, 132, 38 << 10, 10 << 10),
+    "block": (128, 128, 16 << 10, 24 << 10),
+}
+# Single kernels beyond these: an item takes the 8 groups of Q6_K that share words together; the joining kernel has exp three
+# times; each item of `top` keeps its largest logits. A limit of registers here is for both vendors.
+MORE = {
+    "matvec q6_k q8": {"registers": 72},
+    "matvec q6_k f32": {"code": 22 << 10},
+    "attention_merge q8": {"code": 18 << 10},
+    "top": {"local": 8 << 10},
+}
 
 
 def resolve(folder, sources):
@@ -52,7 +67,7 @@ def resolve(folder, sources):
 
 
 def kernels():
-    """(what, kernel, sources, defines, is for blocks of tokens) of the kernels that a walk over a model needs."""
+    """(what, kernel, sources, defines, kind) of the kernels that a walk over a model needs."""
     out = []
     for quant in FORMATS + FLOATS:
         for row, dot in [("q8", "DOT"), ("f32", "")] if quant in FORMATS else [("f32", "")]:
@@ -60,32 +75,32 @@ def kernels():
                 options = f"-DTOKENS={tokens} {dot}"
                 sources = f"WEIGHTS=quant/{quant}.cl ROW=lanes/row_{row}.cl"
                 name = f"{quant} {row}{' x8' if tokens > 1 else ''}"
-                out.append((f"matvec {name}", "matvec", f"lanes/matvec.cl {sources}", options, tokens > 1))
+                out.append((f"matvec {name}", "matvec", f"lanes/matvec.cl {sources}", options, "rows" if tokens > 1 else "row"))
                 if tokens == 1:
                     out.append((f"matvec_swiglu {name}", "matvec_swiglu",
-                                f"lanes/matvec_swiglu.cl {sources} STORE=store_{row}.cl", options, False))
+                                f"lanes/matvec_swiglu.cl {sources} STORE=store_{row}.cl", options, "gates"))
             name, sources = f"{quant} {row}", f"WEIGHTS=quant/{quant}.cl BLOCK=lanes/block_{row}.cl"
-            out.append((f"matmul {name}", "matmul", f"lanes/matmul.cl {sources}", dot, True))
-            out.append((f"matmul_swiglu {name}", "matmul_swiglu", f"lanes/matmul_swiglu.cl {sources} STORE=store_{row}.cl", dot, True))
-        out.append((f"dequantize {quant}", "dequantize", f"dequantize.cl WEIGHTS=quant/{quant}.cl", "-DLANES=1", False))
+            out.append((f"matmul {name}", "matmul", f"lanes/matmul.cl {sources}", dot, "block"))
+            out.append((f"matmul_swiglu {name}", "matmul_swiglu", f"lanes/matmul_swiglu.cl {sources} STORE=store_{row}.cl", dot, "block"))
+        out.append((f"dequantize {quant}", "dequantize", f"dequantize.cl WEIGHTS=quant/{quant}.cl", "-DLANES=1", "row"))
     for kv in ("f32", "f16", "q8_0"):
         for dim, queries in ((64, 3), (128, 4), (128, 8)):
             options = f"-DHEAD_DIM={dim} -DROPE_DIM={dim} -DGROUP=4 -DQUERIES={queries}"
             name = f"{kv} {dim} x{queries}"
             out.append((f"attention {name}", "attention", f"lanes/attention.cl KV_CACHE=kv/{kv}.cl STORE=store_q8.cl", options,
-                        True))
+                        "attention"))
         out.append((f"attention_append {kv}", "attention_append", f"lanes/attention_append.cl KV_CACHE=kv/{kv}.cl", "-DHEAD_DIM=128",
-                    False))
+                    "row"))
     for store in ("f32", "q8"):
         out.append((f"attention_merge {store}", "attention_merge", f"lanes/attention_merge.cl STORE=store_{store}.cl", "-DHEAD_DIM=128",
-                    False))
+                    "row"))
         for norm in ("rms", "layer", "none"):
             parts = f"NORM=norm_{norm}.cl STORE=store_{store}.cl"
-            out.append((f"add_norm {norm} {store}", "add_norm", f"add_norm.cl {parts}", "-DLANES=1 -DNORM_ITEMS=256", False))
-        out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", False))
-        out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", False))
-    out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", False))
-    out.append(("top", "top", "top.cl", "-DLANES=1", False))
+            out.append((f"add_norm {norm} {store}", "add_norm", f"add_norm.cl {parts}", "-DLANES=1 -DNORM_ITEMS=256", "row"))
+        out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
+        out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
+    out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))
+    out.append(("top", "top", "top.cl", "-DLANES=1", "row"))
     return out
 
 
@@ -143,9 +158,8 @@ def compile_one(tools, job, chip):
 
 def excess(job, chip, figures):
     """What exceeds its limit."""
-    vendor, blocks = "nvidia" if chip in NVIDIA else "amd", job[4]
-    limits = {"spill": 0, "registers": (REGISTERS_OF_BLOCKS if blocks else REGISTERS)[vendor],
-              "code": CODE_BYTES_OF_BLOCKS if blocks else CODE_BYTES, "local": 24 << 10}
+    nvidia, amd, code, local = LIMITS[job[4]]
+    limits = {"spill": 0, "registers": nvidia if chip in NVIDIA else amd, "code": code, "local": local, **MORE.get(job[0], {})}
     return [f"{name} {figures[name]}, at most {most} expected" for name, most in limits.items() if figures.get(name, 0) > most]
 
 
