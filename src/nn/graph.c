@@ -10,7 +10,7 @@
 
 /* One row for each architecture. */
 #define ARCHITECTURES(row)                                                                                           \
-	row(llama) row(qwen2) row(qwen3) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3) row(smollm3) row(granite) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
+	row(llama) row(qwen2) row(qwen3) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -242,6 +242,7 @@ evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
 	more[g->n_blocks] = *b;
 	find_fused(g, &more[g->n_blocks]);
 	EVN_TRY(find_class(g, &more[g->n_blocks], err));
+	g->sums_inside |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 	g->n_blocks++;
 	return EVN_OK;
 }

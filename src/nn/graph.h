@@ -27,13 +27,14 @@ typedef struct {
 
 typedef struct {
 	uint32_t head_dim;
-	bool rotates;    /* queries and keys are rotated by their position */
-	uint32_t rope;   /* by this one of the graph's ropes */
-	bool rope_neox;  /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
-	bool qk_norm;    /* RMS norm of each query and key head before the rotation */
-	float scale;     /* the factor of a query times a key */
-	float soft_cap;  /* scores become soft_cap * tanh(score / soft_cap); 0: they stay */
-	uint32_t window; /* a query sees this many of the newest keys, its own included; 0: all */
+	bool rotates;     /* queries and keys are rotated by their position */
+	uint32_t rope;    /* by this one of the graph's ropes */
+	bool rope_neox;   /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
+	bool qk_norm;     /* RMS norm of each query and key head before the rotation */
+	bool qk_norm_all; /* the same over all heads together, for which the ranks add their squares */
+	float scale;      /* the factor of a query times a key */
+	float soft_cap;   /* scores become soft_cap * tanh(score / soft_cap); 0: they stay */
+	uint32_t window;  /* a query sees this many of the newest keys, its own included; 0: all */
 } evn_attention_spec;
 
 /* act combines gate and up if it is gated, where `in` stacks gate and up; otherwise act(up). Gated blocks of a model
@@ -74,6 +75,7 @@ typedef struct {
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
 	float logit_cap;                    /* logits become logit_cap * tanh(logit / logit_cap); 0: they stay */
 	evn_norm_spec out_norm;
+	bool sums_inside; /* ranks also add sums inside blocks */
 	uint32_t n_ropes; /* at least 1; the first is the hyper-parameters' until an architecture changes it */
 	evn_rope ropes[EVN_ROPES];
 	/* Blocks that are cut alike are a class of the plan: its first block, and the number of its blocks. The

@@ -61,7 +61,7 @@ static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_pro
 	const uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
 	if (first >= b->n_rows)
 		return b->n_rows;
-	*overlaps = evn_comm_overlaps(w->comm, (uint64_t)(b->n_rows - first) * w->workspace->dim_stride);
+	*overlaps = !w->workspace->graph->sums_inside && evn_comm_overlaps(w->comm, (uint64_t)(b->n_rows - first) * w->workspace->dim_stride);
 	return *overlaps ? first : b->n_rows;
 }
 

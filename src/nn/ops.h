@@ -87,4 +87,21 @@ evn_status evn_op_dropout(evn_ops *ops, evn_buf *y, const evn_buf *x, uint64_t n
 evn_status evn_op_add_bias(evn_ops *ops, evn_buf *y, uint32_t stride, const evn_buf *b, uint32_t width,
 						   uint32_t n_tok, evn_error *err);
 
+/* RMS norms of queries and of keys over the heads of all ranks. Columns of qkv in floats. */
+typedef struct {
+	evn_buf *qkv; /* (n_rows, stride): q at column 0, k at k_offset */
+	uint32_t stride, q_width, k_offset, k_width;
+	uint32_t k_of_others;   /* the first columns of k, whose squares another rank adds */
+	const evn_buf *weights; /* of the queries from first_q on, of the keys from first_k on */
+	uint32_t first_q, first_k;
+	uint32_t all_q, all_k; /* the elements of all heads of the model */
+	float eps;
+} evn_head_norms;
+#define EVN_HEAD_SUMS 32u /* floats of a row of sums; two are used */
+/* sums (n_rows, EVN_HEAD_SUMS) = this rank's squares. */
+evn_status evn_op_head_squares(evn_ops *ops, const evn_head_norms *n, evn_buf *sums, uint32_t n_rows, evn_error *err);
+/* Norms q and k in place. sums: of all ranks. */
+evn_status evn_op_head_norms(evn_ops *ops, const evn_head_norms *n, const evn_buf *sums, uint32_t n_rows,
+							 evn_error *err);
+
 #endif

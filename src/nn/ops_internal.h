@@ -28,7 +28,7 @@ struct evn_ops {
 	uint32_t items;                                              /* work-items that share a norm's row */
 	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][format of y] */
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
-	evn_kernel *add_bias, *dropout, *top;
+	evn_kernel *add_bias, *dropout, *top, *head_squares, *head_norms;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* for dequantised weights */
 	evn_product_times *times;

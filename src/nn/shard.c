@@ -45,6 +45,25 @@ static evn_status copy_entries(const loader *l, const evn_tensor *t, evn_range r
 	return s;
 }
 
+/* Norms over all heads: the weights of the held heads of queries, then those of keys. */
+static evn_status load_norms_of_all(const loader *l, const evn_tensor *const norms[2], const evn_shard_block *y,
+									evn_buf **out)
+{
+	const uint32_t dim = l->b->attention.head_dim;
+	const evn_range q = {y->units.begin * dim, y->units.end * dim}, k = {y->groups.begin * dim, y->groups.end * dim};
+	const uint64_t n = (uint64_t)evn_range_len(q) + evn_range_len(k);
+	float *both = calloc(n, sizeof *both);
+	if (!both)
+		return evn_fail_memory(l->err, "norms of heads", n * sizeof *both);
+	evn_status s = copy_entries(l, norms[0], q, both);
+	if (s == EVN_OK)
+		s = copy_entries(l, norms[1], k, both + evn_range_len(q));
+	if (s == EVN_OK)
+		s = upload(l, both, n, out);
+	free(both);
+	return s;
+}
+
 static evn_status load_head_norms(const loader *l, const evn_tensor *const norms[2], evn_buf **out)
 {
 	const uint32_t dim = l->b->attention.head_dim, pad = (uint32_t)evn_round_up(dim, 16);
@@ -108,7 +127,9 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 		return EVN_OK;
 	y->groups = evn_groups_of(l->b, y->units);
 	EVN_TRY(load_norm(l, &w.norm, &y->norm));
-	EVN_TRY(load_head_norms(l, w.head_norms, &y->head_norms));
+	EVN_TRY(l->b->kind == EVN_BLOCK_ATTENTION && l->b->attention.qk_norm_all
+				? load_norms_of_all(l, w.head_norms, y, &y->head_norms)
+				: load_head_norms(l, w.head_norms, &y->head_norms));
 	EVN_TRY(load_in(l, &w, y));
 	return load_out(l, &w.out, y);
 }

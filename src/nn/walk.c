@@ -77,6 +77,45 @@ static evn_status attend_whole(const evn_walker *w, uint32_t block, const evn_mi
 	return evn_op_attention_sequences(kernels, r->mid, r->lse, r->in, &s, err);
 }
 
+/* Adds the squares of all ranks' heads. Ranks without heads take part. */
+static evn_status sum_squares(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_sum sum = {.x = w->workspace->squares,
+						 .n_rows = mb->rows.n_rows,
+						 .stride = EVN_HEAD_SUMS,
+						 .ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks,
+						 .stream = mb->stream,
+						 .scale = 1};
+	EVN_TRY(evn_fill_zero(w->workspace->q, sum.x, err));
+	return evn_comm_all_reduce(w->comm, w->view->rank, &sum, err);
+}
+
+/* Norms queries and keys over the heads of all ranks. */
+static evn_status norm_heads(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_shard_block *held = &w->view->shard->blocks[block];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const uint32_t dim = b->attention.head_dim;
+	const evn_head_norms n = {.qkv = s->of[b->kind].in,
+							  .stride = s->of[b->kind].in_stride,
+							  .q_width = evn_range_len(y->units) * dim,
+							  .k_offset = y->offsets[1],
+							  .k_width = y->n_groups * dim,
+							  .k_of_others = y->skip ? dim : 0,
+							  .weights = held->head_norms,
+							  .first_q = (y->units.begin - held->units.begin) * dim,
+							  .first_k = (evn_range_len(held->units) + y->first_held) * dim,
+							  .all_q = b->n_units * dim,
+							  .all_k = b->n_units / b->group * dim,
+							  .eps = s->graph->h->norm_eps};
+	evn_buf *partial = evn_comm_partial(w->comm, w->view->rank, mb->stream);
+	EVN_TRY(evn_op_head_squares(s->ops, &n, partial, mb->rows.n_rows, err));
+	EVN_TRY(sum_squares(w, block, mb, err));
+	return evn_op_head_norms(s->ops, &n, s->squares, mb->rows.n_rows, err);
+}
+
 static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_workspace *s = w->workspace;
@@ -86,6 +125,8 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 	const evn_kept r = rows_of(w, block, mb);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
 	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
+	if (b->attention.qk_norm_all)
+		EVN_TRY(norm_heads(w, block, mb, err));
 	if (w->tape)
 		return attend_whole(w, block, mb, err);
 	const evn_attention a = attention_of(w, block, mb);
@@ -145,10 +186,13 @@ static evn_status compute(const evn_walker *w, uint32_t block, const evn_micro_b
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
 	const evn_fused fused = {
 		.y = evn_comm_partial(w->comm, w->view->rank, mb->stream), .x = r.normed, .in = &y->in, .out = &y->out};
-	if ((b->kind == EVN_BLOCK_ATTENTION || b->feed_forward.gated) && evn_op_fuses(s->ops, &fused, rows))
+	if ((b->kind == EVN_BLOCK_ATTENTION ? !b->attention.qk_norm_all : b->feed_forward.gated) &&
+		evn_op_fuses(s->ops, &fused, rows))
 		return kinds[b->kind].fused(w, block, mb, &fused, err);
 	EVN_TRY(kinds[b->kind].inner(w, block, mb, err));
-	return evn_op_linear(s->ops, fused.y, s->dim_stride, r.mid, s->of[b->kind].mid_stride, &y->out, rows, err);
+	evn_buf *partial =
+		evn_comm_partial(w->comm, w->view->rank, mb->stream); /* another one if ranks met in the block */
+	return evn_op_linear(s->ops, partial, s->dim_stride, r.mid, s->of[b->kind].mid_stride, &y->out, rows, err);
 }
 
 /* The same with a tape, which keeps x and the rows computed from it, and with dropout. */
@@ -290,6 +334,8 @@ static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, u
 				EVN_TRY(end_sum(w, block - 1, mb, err));
 			if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units))
 				EVN_TRY((w->tape ? compute_on_tape : compute)(w, block, mb, err));
+			else if (g->blocks[block].kind == EVN_BLOCK_ATTENTION && g->blocks[block].attention.qk_norm_all)
+				EVN_TRY(sum_squares(w, block, mb, err));
 			EVN_TRY(begin_sum(w, block, mb, err));
 			if (!mb->overlaps)
 				EVN_TRY(end_sum(w, block, mb, err));

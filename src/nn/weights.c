@@ -74,9 +74,10 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	*out = (evn_block_weights){0};
 	EVN_TRY(find_norm(&f, b->norm.stem, &out->norm));
 	EVN_TRY(find_norm(&f, b->post, &out->post));
-	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm) {
-		EVN_TRY(need(&f, "attn_q_norm", "weight", b->attention.head_dim, 0, &out->head_norms[0]));
-		EVN_TRY(need(&f, "attn_k_norm", "weight", b->attention.head_dim, 0, &out->head_norms[1]));
+	if (b->kind == EVN_BLOCK_ATTENTION && (b->attention.qk_norm || b->attention.qk_norm_all)) {
+		const uint32_t dim = b->attention.head_dim, all = b->attention.qk_norm_all;
+		EVN_TRY(need(&f, "attn_q_norm", "weight", all ? dim * b->n_units : dim, 0, &out->head_norms[0]));
+		EVN_TRY(need(&f, "attn_k_norm", "weight", all ? dim * (b->n_units / b->group) : dim, 0, &out->head_norms[1]));
 	}
 	EVN_TRY(find_in(&f, out));
 	return find_out(&f, &out->out);

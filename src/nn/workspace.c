@@ -155,6 +155,8 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	}
 	EVN_TRY(evn_workspace_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
 	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
+	EVN_TRY(
+		evn_workspace_rows(w, &w->squares, n, w->graph->sums_inside ? EVN_HEAD_SUMS : 0, "squares of heads", err));
 	w->spans = calloc(n + 1u, sizeof *w->spans);
 	return w->spans ? evn_queue_finish(w->q, err) : evn_fail_memory(err, "spans", (n + 1u) * sizeof *w->spans);
 }
@@ -193,7 +195,7 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {w->ropes[0], w->ropes[1], w->still, w->picked, w->logits, w->top};
+	evn_buf *const buffers[] = {w->ropes[0], w->ropes[1], w->still, w->picked, w->logits, w->top, w->squares};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)

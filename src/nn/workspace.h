@@ -49,6 +49,7 @@ typedef struct {
 	evn_row_buffers rows[EVN_MICRO_BATCHES];
 	evn_inner_rows of[EVN_BLOCK_KINDS];
 	evn_buf *picked, *logits;
+	evn_buf *squares; /* (rows, EVN_HEAD_SUMS): sums inside blocks; NULL if there are none */
 	uint32_t logits_stride;
 	bool finds_top;     /* on the device (top.h) */
 	evn_buf *top;       /* (EVN_LOGITS_ROWS, slices, EVN_TOP_MOST); NULL until it is needed, like the next */

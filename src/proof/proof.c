@@ -76,8 +76,9 @@ typedef struct {
 	evn_nonlinearity gate;                      /* how it combines gate and up */
 	bool biased;                                /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
-	bool posts;    /* sums over ranks are normed before they are added */
-	bool fuses;    /* its feed-forward blocks may be fused */
+	bool norms_all;                                      /* queries and keys are normed over all heads */
+	bool posts;                                          /* sums over ranks are normed before they are added */
+	bool fuses;                                          /* its feed-forward blocks may be fused */
 	uint32_t n_kinds;                                    /* the number of different heads */
 	evn_attention_config kinds[EVN_PLAN_CLASSES], heads; /* heads: those of the current proof */
 	evn_selftest_options options;
@@ -135,6 +136,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 		const evn_block *b = &g->blocks[i];
 		p->norms[b->norm.kind] = true;
 		p->posts |= b->post != NULL;
+		p->norms_all |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 		if (b->kind == EVN_BLOCK_ATTENTION)
 			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
 		else
@@ -319,6 +321,8 @@ static evn_status prove_rows(proof *p, evn_error *err)
 		EVN_TRY(prove(p, "gelu", err));
 	EVN_TRY(prove_f32(p, "add_partials", err));
 	EVN_TRY(prove(p, "add_norm", err));
+	if (p->norms_all)
+		EVN_TRY(prove_f32(p, EVN_NORMS_OF_ALL, err));
 	if (p->posts)
 		EVN_TRY(prove_f32(p, EVN_ADD_POST_NORM, err));
 	if (!p->device || evn_top_on_device(p->device))

@@ -13,6 +13,8 @@
 #define EVN_ATTENTION_PROMPT "attention of a prompt"
 #define EVN_ATTENTION_SPLITS "attention in splits"
 
+/* Norms of queries and keys over the heads of all ranks. */
+#define EVN_NORMS_OF_ALL "norms of all heads"
 /* The sum over ranks with a norm of its own. */
 #define EVN_ADD_POST_NORM "add_norm of a normed sum"
 

@@ -188,6 +188,59 @@ static evn_status add_bias(evn_cases *c, evn_ops *ops, const row_shape *s, evn_e
 	return evn_case_check(c, &y, "y", err);
 }
 
+/* Norms of queries and keys over more heads than these: the other ranks' squares are added on the host. The rows of
+ * sums have the error of a sum of squares; what the norms multiply by has that of rmsnorm, and one product more. */
+static evn_status head_norms(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+{
+	const uint32_t q = s->width, k_offset = q + 5, k = q / 2 + 3, stride = stride_of(k_offset + k) + EVN_PAD,
+				   shared = 3;
+	evn_head_norms n = {.stride = stride,
+						.q_width = q,
+						.k_offset = k_offset,
+						.k_width = k,
+						.k_of_others = shared,
+						.first_q = 2,
+						.first_k = q + 4,
+						.all_q = 3 * q,
+						.all_k = 2 * k,
+						.eps = 1e-5f};
+	const uint32_t rows = s->n_tok;
+	evn_case_array x, sums, w;
+	EVN_TRY(evn_case_output(c, &x, (uint64_t)rows * stride, err));
+	EVN_TRY(evn_case_output(c, &sums, (uint64_t)rows * EVN_HEAD_SUMS, err));
+	EVN_TRY(evn_case_input(c, &w, q + 4 + k, err));
+	n.qkv = x.buf;
+	n.weights = w.buf;
+	for (uint64_t i = 0; i < sums.n; i++)
+		sums.want[i] = 0;
+	for (uint32_t t = 0; t < rows; t++)
+		for (uint32_t i = 0; i < q + k; i++) {
+			const double v = (double)x.values[t * stride + (i < q ? i : k_offset + i - q)];
+			sums.want[t * EVN_HEAD_SUMS + (i >= q)] += i < q || i - q >= shared ? v * v : 0;
+		}
+	for (uint64_t i = 0; i < sums.n; i++)
+		sums.bound[i] = evn_roundings(q + 2) * sums.want[i];
+	EVN_TRY(evn_op_head_squares(ops, &n, sums.buf, rows, err));
+	EVN_TRY(evn_case_check(c, &sums, "sums", err));
+	for (uint32_t t = 0; t < rows; t++)
+		for (uint32_t i = 0; i < q + k; i++) {
+			float *sum = &sums.values[t * EVN_HEAD_SUMS + (i >= q)];
+			const uint32_t at = t * stride + (i < q ? i : k_offset + i - q);
+			*sum = (float)(2 * sums.want[t * EVN_HEAD_SUMS + (i >= q)]);
+			const double rms = sqrt((double)*sum / (i < q ? n.all_q : n.all_k) + (double)n.eps);
+			x.want[at] = (double)x.values[at] / rms * (double)w.values[i < q ? 2 + i : q + 4 + i - q];
+			x.bound[at] = ((EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3)) *
+						  fabs(x.want[at]);
+		}
+	EVN_TRY(evn_case_upload(c, &sums, err));
+	EVN_TRY(evn_op_head_norms(ops, &n, sums.buf, rows, err));
+	return evn_case_check(c, &x, "qkv", err);
+}
+
+static evn_status head_norms_case(evn_cases *c, const void *s, evn_error *err)
+{
+	return with_ops(c, head_norms, s, err);
+}
 static evn_status rmsnorm_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, rmsnorm, s, err); }
 static evn_status swiglu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, swiglu, s, err); }
 static evn_status layernorm_case(evn_cases *c, const void *s, evn_error *err)
@@ -221,6 +274,7 @@ void evn_selftest_rows(evn_cases *c)
 								 evn_gate_name(row.gate), row.width, row.n_tok);
 			row.gate = EVN_SILU;
 		}
+		evn_case_run(c, &(evn_case){head_norms_case, &row, EVN_NORMS_OF_ALL, NULL}, "%u x%u", row.width, row.n_tok);
 		evn_case_run(c, &(evn_case){add_bias_case, &row, "add_bias", NULL}, "%u x%u", row.width, row.n_tok);
 	}
 }

@@ -18,7 +18,7 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "norms of sums";
 	if (b->kind == EVN_BLOCK_FEED_FORWARD)
 		return b->feed_forward.gated == (b->feed_forward.act == EVN_SILU) ? NULL : "its nonlinearity";
-	if (b->attention.qk_norm)
+	if (b->attention.qk_norm || b->attention.qk_norm_all)
 		return "head norms";
 	if (g->ropes[b->attention.rope].query_growth > 0)
 		return "queries that grow with their position";

@@ -58,6 +58,9 @@ CASES = {
     " --kv-heads 2 --head-dim 18 --ff 96 --vocab 301",
     "qwen2vl": "--arch qwen2vl --dim 72 --heads 4 --kv-heads 2 --head-dim 18 --ff 100",
     "qwen3vl": "--arch qwen3vl --dim 72 --heads 4 --kv-heads 2 --head-dim 18 --ff 100",
+    "olmo2-odd": "--arch olmo2 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
+    "olmo2-windows": "--arch olmo2 --window 5 --layers 5 --rope yarn --rope-context 32 --rope-factor 8 --type Q8_0 --dim 96"
+    " --heads 6 --kv-heads 6 --head-dim 32 --ff 160 --untied",
     # windows that end inside tiles of 16 keys, in half of the layers and in five of six
     "gemma2-odd": "--arch gemma2 --window 5 --layers 3 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
     "gemma3-odd": "--arch gemma3 --window 6 --layers 7 --rope linear --rope-factor 8 --rope-base 1e6 --dim 72 --heads 4"

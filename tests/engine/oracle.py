@@ -141,7 +141,7 @@ def gelu(u):
 
 
 NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
-ARCHS = (*NEIGHBOURS, "qwen2", "qwen3", "qwen2vl", "qwen3vl", "phi3", "gemma2", "gemma3", "simple-lm")
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen3", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "simple-lm")
 
 
 class Model:
@@ -178,7 +178,7 @@ class Model:
     def _windows(self):
         """The keys that each layer sees; 0: all."""
         window = self._number("attention.sliding_window", 0)
-        period = {"gemma2": 2, "gemma3": 6}.get(self.arch, self.layers + 1)
+        period = {"gemma2": 2, "gemma3": 6, "olmo2": 4}.get(self.arch, self.layers + 1)
         pattern = [(i + 1) % period != 0 for i in range(self.layers)]
         kind, raw = self.file.keys.get(f"{self.arch}.attention.sliding_window_pattern", (None, None))
         if kind is not None:
@@ -197,6 +197,8 @@ class Model:
         """The radians per position of each pair, and the factor of cos and sin, in layer i."""
         n, base = self.rope_dim, self._number("rope.freq_base", 10000.0)
         pair = np.arange(n // 2, dtype=np.float64)
+        if self.arch == "olmo2" and self.windows[i]:
+            return base ** (-2 * pair / n), 1
         if self.arch == "gemma3" and self.windows[i]:  # a base of its own, and never stretched
             return self._number("rope.freq_base_swa", 10000.0) ** (-2 * pair / n), 1
         f = base ** (-2 * pair / n)
@@ -242,8 +244,8 @@ class Model:
     def norm(self, x, name):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.tensor(name)
 
-    def post(self, x, name):
-        """The norm of what a block adds, where the file has one."""
+    def norm_if_any(self, x, name):
+        """The norm of what a block reads or adds, where the file has one."""
         return self.norm(x, name) if self.has(name) else x
 
     def linear(self, x, name):
@@ -260,8 +262,11 @@ class Model:
         n, layer = len(x), f"blk.{i}."
         q_dim, kv_dim = self.heads * self.head_dim, self.kv_heads * self.head_dim
         parts = [(layer + "attn_q", q_dim), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
-        q, k, v = (y.reshape(n, -1, self.head_dim) for y in self.stacked(x, layer + "attn_qkv", parts))
-        if self.has(layer + "attn_q_norm.weight"):
+        q, k, v = self.stacked(x, layer + "attn_qkv", parts)
+        if self.arch == "olmo2":  # over all heads
+            q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
+        q, k, v = (y.reshape(n, -1, self.head_dim) for y in (q, k, v))
+        if self.arch != "olmo2" and self.has(layer + "attn_q_norm.weight"):
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
         if self.arch != "smollm3" or i % 4 != 3:
             q, k = self.rotate(q, i), self.rotate(k, i)
@@ -296,10 +301,10 @@ class Model:
         x = self.tensor("token_embd.weight")[np.asarray(ids)] * self.embedding_scale
         for i in range(self.layers):
             layer = f"blk.{i}."
-            y = self.attention(self.norm(x, layer + "attn_norm.weight"), i)
-            x = x + self.residual_scale * self.post(y, layer + "post_attention_norm.weight")
-            y = self.feed_forward(self.norm(x, layer + "ffn_norm.weight"), layer)
-            x = x + self.residual_scale * self.post(y, layer + "post_ffw_norm.weight")
+            y = self.attention(self.norm_if_any(x, layer + "attn_norm.weight"), i)
+            x = x + self.residual_scale * self.norm_if_any(y, layer + "post_attention_norm.weight")
+            y = self.feed_forward(self.norm_if_any(x, layer + "ffn_norm.weight"), layer)
+            x = x + self.residual_scale * self.norm_if_any(y, layer + "post_ffw_norm.weight")
         head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")
         y = self.norm(x[list(positions)], "output_norm.weight") @ head.T / self.logit_scale
         return self.logit_cap * np.tanh(y / self.logit_cap) if self.logit_cap else y
