@@ -220,7 +220,7 @@ void evn_wait_ends(evn_member *m) { atomic_store(&m->waits_since_ns, 0); }
 
 bool evn_comm_waits(const evn_comm *c, uint32_t rank) { return atomic_load(&c->members[rank].waits_since_ns) != 0; }
 
-/* The number of the member's events that have completed. Its thread is inside a driver call and changes nothing. */
+/* The number of the member's events that have completed. Its thread must not change them meanwhile. */
 static uint32_t count_arrived(const evn_member *m)
 {
 	uint32_t n = 0;
@@ -229,25 +229,31 @@ static uint32_t count_arrived(const evn_member *m)
 	return n;
 }
 
+/* Whether a thread has waited for its device for ms. It is then inside a driver call and changes nothing. */
+static bool has_waited(const evn_member *m, uint64_t ms)
+{
+	const uint64_t since = atomic_load(&m->waits_since_ns);
+	return since && evn_now_ns() >= since + ms * 1000000;
+}
+
 /* If devices wait for each other's events, all threads wait for the one device that hangs. It is the one with the
  * fewest completed events. Its own thread may have begun to wait a little later than the first one whose time is
- * over. */
+ * over, but not by half of that time. */
 static int find_stuck(const evn_comm *c)
 {
-	const uint64_t now = evn_now_ns();
 	uint32_t least = UINT32_MAX;
 	int stuck = -1;
 	bool over = false;
-	for (uint32_t i = 0; i < c->n_ranks; i++) {
-		const uint64_t since = atomic_load(&c->members[i].waits_since_ns);
-		if (!since)
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		over |= has_waited(&c->members[i], c->deadline_ms);
+	for (uint32_t i = 0; i < c->n_ranks && over; i++) {
+		if (!has_waited(&c->members[i], c->deadline_ms / 2))
 			continue;
-		over |= now >= since + c->deadline_ms * 1000000;
 		const uint32_t n = count_arrived(&c->members[i]);
 		stuck = n < least ? (int)i : stuck;
 		least = n < least ? n : least;
 	}
-	return over ? stuck : -1;
+	return stuck;
 }
 
 static bool report_late(const evn_comm *c, int rank, bool hangs, evn_fault *out)

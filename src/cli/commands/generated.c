@@ -23,6 +23,8 @@ typedef struct {
 	pthread_mutex_t lock;      /* guards what follows, and the console */
 	pthread_cond_t changed;
 	bool has_token, ended;
+	uint64_t began_ns;
+	size_t n_prompt;
 	evn_status status; /* of printing */
 	evn_error error;
 } writing;
@@ -43,8 +45,10 @@ static bool take_token(void *user, const evn_request_token *t)
 	writing *w = user;
 	bool goes_on = false;
 	pthread_mutex_lock(&w->lock);
-	if (!w->has_token)
+	if (!w->has_token) {
 		console_progress_end();
+		evn_log_took(w->began_ns, "first %zu tokens computed", w->n_prompt);
+	}
 	w->has_token = true;
 	if (!t->ends && w->limit > 0) {
 		w->g->ids[w->g->n_ids++] = t->id;
@@ -174,7 +178,12 @@ static evn_status check_end(writing *w, evn_error *err)
 evn_status generate(generated *out, const loaded *l, const settings *s, const generate_options *o, evn_error *err)
 {
 	*out = (generated){0};
-	writing w = {.g = out, .loaded = l, .settings = s, .limit = s->n_predict < 0 ? SIZE_MAX : (size_t)s->n_predict};
+	writing w = {.g = out,
+				 .loaded = l,
+				 .settings = s,
+				 .began_ns = evn_now_ns(),
+				 .n_prompt = o->prompt->n,
+				 .limit = s->n_predict < 0 ? SIZE_MAX : (size_t)s->n_predict};
 	evn_status status = open_writing(&w, o, err);
 	if (status == EVN_OK)
 		status = compute(&w, o, err);
