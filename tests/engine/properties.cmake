@@ -49,7 +49,7 @@ foreach(kind cases few long)
 endforeach()
 set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
-set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 600 FIXTURES_REQUIRED decoder_cases
+set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 1800 FIXTURES_REQUIRED decoder_cases
 	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)

@@ -1,7 +1,7 @@
 # Every kernel with one weight format of each kind. The runs with all formats compile for minutes on one core, so they have
 # the label long (engine/test_decoder covers every format too).
 add_dependencies(test_kernels evener_probe)
-set_tests_properties(proof/test_kernels PROPERTIES TIMEOUT 1200 COST 80)
+set_tests_properties(proof/test_kernels PROPERTIES TIMEOUT 3000 COST 80)
 foreach(platform intel rusticl)
 	add_test(NAME proof/test_kernels_${platform} COMMAND test_kernels ${platform})
 	set_tests_properties(proof/test_kernels_${platform} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 COST 90)
