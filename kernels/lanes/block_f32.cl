@@ -1,5 +1,6 @@
 // block_f32.cl - columns of weights and of f32 activations in local memory, and their products. Parameters: those of
 // lanes/blocks.cl.
+#include "lanes/block_shape.cl"
 #include "tile.cl"
 
 #define ROW_BYTES(columns) ((columns) * 4)

@@ -1,5 +1,6 @@
 // block_q8.cl - columns of weights and of 8-bit activations in local memory, and their products by integer dot products of
 // four bytes. Parameters: those of lanes/blocks.cl and of dot4.cl.
+#include "lanes/block_shape.cl"
 #include "group_q8.cl"
 
 #define WORDS (GROUP_LEN / 4)

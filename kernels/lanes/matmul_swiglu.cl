@@ -13,11 +13,11 @@ void matmul_swiglu(global float *y, uint y_stride, const global uchar *x, uint x
                    uint2 gates, uint n_tok)
 {
 	local block_memory m;
-	local float4 stored[BLOCK_ITEMS / 4];
 	const uint first = get_group_id(0) * BLOCK_TOKENS, column = ITEM % GATED_ROWS;
 	const uint held = min(2 * (uint)get_group_id(1) + DECODED_TILE % 2, gates.y - 1) + DECODED_TILE / 2 * gates.x;
 	multiply_block(&m, STEP(w, win.x + (size_t)held * win.y), x, ROW_BYTES(x_stride), first, n_tok, win.z);
 	const uint row = get_group_id(1) * GATED_ROWS + column;
+	local float4 *const stored = (local float4 *)&m.columns; // their products are there
 	for (uint t = ITEM / GATED_ROWS; t < BLOCK_TOKENS; t += BLOCK_ITEMS / GATED_ROWS) {
 		const local float *sums = (const local float *)m.sums[t];
 		float v = 0.0f;
