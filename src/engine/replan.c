@@ -89,6 +89,7 @@ evn_status evn_prepare_without(evn_prepared *out, evn_prepared *p, const evn_opt
 		return evn_fail(err, EVN_ERR_DEVICE, "no other device was named");
 	else
 		EVN_TRY(evn_prepare_with(out, p->graph->model, o, EVN_FOR_TEXT, err));
+	out->limits.n_batch = p->limits.n_batch; /* sessions and schedulers have buffers of this size */
 	evn_plan_follow(out->plan, p->plan);
 	p->plan = NULL;
 	return EVN_OK;
