@@ -410,25 +410,30 @@ static evn_status choose_and_measure(decision *d)
 /* ---- who holds what
  * ------------------------------------------------------------------------------------------------- */
 
+evn_status evn_prepare_split(evn_prepared *p, evn_error *err)
+{
+	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
+	uint64_t memory[EVN_MAX_RANKS];
+	for (uint32_t i = 0; i < p->n; i++)
+		memory[i] = p->ranks[i].memory_bytes;
+	EVN_TRY(evn_plan_shares(shares, prompt_shares, p->ranks, p->n, err));
+	EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, err));
+	for (uint32_t i = 0; i < CACHE_SPLITS && evn_limit_caches(p, memory); i++) {
+		evn_split_free(&p->split);
+		EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, err));
+	}
+	return EVN_OK;
+}
+
 static evn_status split_shares(decision *d)
 {
 	evn_prepared *p = d->p;
-	evn_plan_candidate *ranks = p->ranks;
-	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
-	uint64_t memory[EVN_MAX_RANKS];
-	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++) {
+	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++)
 		for (uint32_t part = 0; d->choice.taken[i] && part < d->layouts[i].n; part++, k++) {
-			ranks[k] = d->candidates[i];
-			use_rates(d, &ranks[k], &p->profile.ranks[k], 1);
-			memory[k] = ranks[k].memory_bytes;
+			p->ranks[k] = d->candidates[i];
+			use_rates(d, &p->ranks[k], &p->profile.ranks[k], 1);
 		}
-	}
-	EVN_TRY(evn_plan_shares(shares, prompt_shares, ranks, p->n, d->err));
-	EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, d->err));
-	for (uint32_t i = 0; i < CACHE_SPLITS && evn_limit_caches(p, memory); i++) {
-		evn_split_free(&p->split);
-		EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, d->err));
-	}
+	EVN_TRY(evn_prepare_split(p, d->err));
 	evn_limit_batch(p);
 	if (p->split.one_layout)
 		evn_log(EVN_LOG_WARN,

@@ -35,6 +35,8 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 /* The same; out has the devices that are lost, which do not take part, and is otherwise zero. */
 evn_status evn_prepare_with(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
 							evn_error *err);
+/* Splits the model over the ranks of p, by their rates and memory. */
+evn_status evn_prepare_split(evn_prepared *p, evn_error *err);
 /* p without a rank whose device failed. If other ranks are left, they share the model by the figures that p has.
  * Otherwise the planner chooses among the devices that have not failed, if the user has not named devices. *out takes
  * over the plans that p showed; of p evn_prepared_free is left to call (replan.c). */

@@ -27,16 +27,6 @@ static void take_other_ranks(evn_prepared *out, const evn_prepared *p, uint32_t 
 	out->profile.is_fresh = false;
 }
 
-static evn_status split_again(evn_prepared *p, evn_error *err)
-{
-	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
-	uint64_t memory[EVN_MAX_RANKS];
-	for (uint32_t i = 0; i < p->n; i++)
-		memory[i] = p->ranks[i].memory_bytes;
-	EVN_TRY(evn_plan_shares(shares, prompt_shares, p->ranks, p->n, err));
-	return evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, err);
-}
-
 /* The plan that is shown: what was left out before is, and so is what failed. */
 static evn_status describe_again(evn_prepared *p, const evn_plan_info *before, evn_reduce_cost cost, evn_error *err)
 {
@@ -71,7 +61,7 @@ static evn_status go_on_with_others(evn_prepared *out, evn_prepared *p, const ev
 	p->system = NULL;
 	out->reduce = out->n > 1 ? evn_profile_reduce(&out->profile, o->reduce, &cost) : EVN_REDUCE_AUTO;
 	EVN_TRY(evn_graph_make(&out->graph, p->graph->model, err));
-	EVN_TRY(split_again(out, err));
+	EVN_TRY(evn_prepare_split(out, err));
 	return describe_again(out, evn_plan_get(p->plan), cost, err);
 }
 
