@@ -15,14 +15,14 @@ INLINE uint key_of(uint bits)
 }
 
 // to[row][slice][i], i < n_top: the smallest entries of EVN_TOP_SLICE logits, in order. columns: those of a row, and where
-// its rows begin; the rest of the last slice counts as larger than all. first: the id of column 0. Work-group (slice, row).
-kernel __attribute__((reqd_work_group_size(EVN_LANE_ITEMS, 1, 1)))
-void top(global ulong *to, uint n_top, const global float *logits, uint2 columns, uint first, float scale)
+// its rows begin; the rest of the last slice counts as larger than all. first: the id of column 0. Work-group (slice, row),
+// of any size.
+kernel void top(global ulong *to, uint n_top, const global float *logits, uint2 columns, uint first, float scale)
 {
 	local ulong entries[EVN_TOP_SLICE];
-	const uint item = get_local_id(0), slice = get_group_id(0) * EVN_TOP_SLICE;
+	const uint item = get_local_id(0), n_items = get_local_size(0), slice = get_group_id(0) * EVN_TOP_SLICE;
 	const global float *row = logits + get_group_id(1) * (size_t)columns.y;
-	for (uint i = item; i < EVN_TOP_SLICE; i += EVN_LANE_ITEMS) {
+	for (uint i = item; i < EVN_TOP_SLICE; i += n_items) {
 		ulong entry = ULONG_MAX;
 		if (slice + i < columns.x) {
 			float logit = row[slice + i];
@@ -35,7 +35,7 @@ void top(global ulong *to, uint n_top, const global float *logits, uint2 columns
 	for (uint run = 2; run <= EVN_TOP_SLICE; run *= 2)
 		for (uint apart = run / 2; apart > 0; apart /= 2) {
 			barrier(CLK_LOCAL_MEM_FENCE);
-			for (uint pair = item; pair < EVN_TOP_SLICE / 2; pair += EVN_LANE_ITEMS) {
+			for (uint pair = item; pair < EVN_TOP_SLICE / 2; pair += n_items) {
 				uint a = 2 * pair - (pair & (apart - 1)), b = a + apart;
 				ulong x = entries[a], y = entries[b];
 				bool swap = (x > y) == ((a & run) == 0);
@@ -45,6 +45,6 @@ void top(global ulong *to, uint n_top, const global float *logits, uint2 columns
 		}
 	barrier(CLK_LOCAL_MEM_FENCE);
 	to += (get_group_id(1) * get_num_groups(0) + get_group_id(0)) * (size_t)n_top;
-	for (uint i = item; i < n_top; i += EVN_LANE_ITEMS)
+	for (uint i = item; i < n_top; i += n_items)
 		to[i] = entries[i];
 }

@@ -40,8 +40,7 @@ uint32_t evn_top_merge(uint64_t *out, const uint64_t *lists, uint32_t n_lists, u
 
 bool evn_top_on_device(const evn_device *d)
 {
-	return !evn_device_unified_memory(d) && evn_device_max_group(d) >= EVN_LANE_ITEMS &&
-		   evn_device_local_bytes(d) >= EVN_TOP_SLICE * sizeof(uint64_t);
+	return !evn_device_unified_memory(d) && evn_device_local_bytes(d) >= EVN_TOP_SLICE * sizeof(uint64_t);
 }
 
 evn_status evn_op_top(evn_ops *o, evn_buf *to, uint32_t n_top, const evn_buf *logits, uint32_t stride,
@@ -58,5 +57,6 @@ evn_status evn_op_top(evn_ops *o, evn_buf *to, uint32_t n_top, const evn_buf *lo
 	evn_arg_u32x2(&a, (uint32_t[]){row->n, stride});
 	evn_arg_u32(&a, row->first_id);
 	evn_arg_f32(&a, row->scale);
-	return evn_launch2(&a, evn_top_slices(row->n), n_rows, EVN_LANE_ITEMS, err);
+	const size_t most = evn_kernel_max_group(o->top); /* llvmpipe (Mesa 22.3): 32, where the device allows 1024 */
+	return evn_launch2(&a, evn_top_slices(row->n), n_rows, most < EVN_LANE_ITEMS ? most : EVN_LANE_ITEMS, err);
 }

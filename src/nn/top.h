@@ -54,8 +54,8 @@ void evn_top_of(uint64_t *list, uint32_t n_top, const float *logits, const evn_t
 /* The n_top first of all lists, in order. Returns their number without EVN_TOP_NONE. */
 uint32_t evn_top_merge(uint64_t *out, const uint64_t *lists, uint32_t n_lists, uint32_t n_top);
 
-/* Whether the rank should find its largest logits on the device: it has its own memory, and groups that are large
- * enough. */
+/* Whether the rank should find its largest logits on the device: it has its own memory, and local memory for a slice.
+ */
 bool evn_top_on_device(const evn_device *d);
 /* Lists of n_rows rows of logits (.., stride): to (n_rows, slices, n_top) entries. */
 evn_status evn_op_top(evn_ops *ops, evn_buf *to, uint32_t n_top, const evn_buf *logits, uint32_t stride,

@@ -111,7 +111,7 @@ void evn_selftest_top(evn_cases *c)
 {
 	static const top_shape shapes[] = {{1, 1, 1, 0, 1},        {1023, 2, 1, 5, 1},         {1024, 1, 64, 70000, 1},
 									   {1025, 3, 41, 0, 0.7f}, {3000, 2, 64, 1u << 20, 1}, {40, 1, 64, 3, 1}};
-	if (evn_device_max_group(evn_queue_device(c->q)) < EVN_LANE_ITEMS)
+	if (evn_device_local_bytes(evn_queue_device(c->q)) < EVN_TOP_SLICE * sizeof(uint64_t))
 		return;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		evn_case_run(c, &(evn_case){top_case, &shapes[i], "top", NULL}, "%u of %u x%u", shapes[i].n_top,
