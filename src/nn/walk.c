@@ -5,197 +5,9 @@
  * messages can overlap: while one waits for its all-reduce, the device computes the same block of the other. */
 #include "nn/walk.h"
 
-#include "nn/micro_batch.h"
-#include "nn/ops_fused.h"
-#include "nn/rope.h"
+#include "nn/block.h"
 
-/* ---- one block: from normed rows to a partial sum -------------------------------------------------------------- */
-
-/* The buffers of a block's rows: those of the workspace, which the next block overwrites, or those of the tape. */
-static evn_kept rows_of(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
-{
-	const evn_inner_rows *of = &w->workspace->of[w->workspace->graph->blocks[block].kind];
-	return w->tape ? w->tape->blocks[block] : (evn_kept){.normed = mb->normed, .in = of->in, .mid = of->mid};
-}
-
-static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
-{
-	const evn_workspace *s = w->workspace;
-	const evn_block *b = &s->graph->blocks[block];
-	const evn_shard_block *held = &w->view->shard->blocks[block];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	return (evn_attention){.n_heads = evn_range_len(y->units),
-						   .n_kv = y->n_groups,
-						   .skip = y->skip,
-						   .n_kv_held = evn_range_len(held->groups),
-						   .first_held = y->first_held,
-						   .qkv = s->of[b->kind].in,
-						   .qkv_stride = s->of[b->kind].in_stride,
-						   .k_offset = y->offsets[1],
-						   .v_offset = y->offsets[2],
-						   .rope = b->attention.rotates ? s->ropes[b->attention.rope] : s->still,
-						   .rope_stride =
-							   b->attention.rotates ? evn_rope_stride(&s->graph->ropes[b->attention.rope]) : 0,
-						   .norms = held->head_norms,
-						   .norm_eps = s->graph->h->norm_eps,
-						   .scale = b->attention.scale,
-						   .window = b->attention.window,
-						   .soft_cap = b->attention.soft_cap,
-						   .k_cache = w->cache->k[block],
-						   .v_cache = w->cache->v[block]};
-}
-
-evn_sequences evn_walk_sequences(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
-{
-	const evn_block *b = &w->workspace->graph->blocks[block];
-	const evn_inner_rows *of = &w->workspace->of[b->kind];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	return (evn_sequences){.n_heads = evn_range_len(y->units),
-						   .n_kv = y->n_groups,
-						   .first_head = y->units.begin,
-						   .first_kv = y->units.begin / b->group,
-						   .group = b->group,
-						   .n_ctx = mb->rows.spans[0].n_rows,
-						   .n_sequences = mb->rows.n_spans,
-						   .k_offset = y->offsets[1],
-						   .v_offset = y->offsets[2],
-						   .stride = of->in_stride,
-						   .out_stride = of->mid_stride,
-						   .out_offset = y->out.x_shift,
-						   .scale = b->attention.scale};
-}
-
-/* Attention over whole sequences, without a cache. */
-static evn_status attend_whole(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
-{
-	const evn_block *b = &w->workspace->graph->blocks[block];
-	const evn_kept *r = &w->tape->blocks[block];
-	const evn_sequences s = evn_walk_sequences(w, block, mb);
-	evn_attention_ops *kernels = evn_workspace_attention(w->workspace, b);
-	if (b->attention.rotates)
-		EVN_TRY(evn_op_rotate(kernels, r->in, &s, w->workspace->ropes[b->attention.rope], false, err));
-	return evn_op_attention_sequences(kernels, r->mid, r->lse, r->in, &s, err);
-}
-
-/* Adds the squares of all ranks' heads. Ranks without heads take part. */
-static evn_status sum_squares(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
-{
-	const evn_sum sum = {.x = w->workspace->squares,
-						 .n_rows = mb->rows.n_rows,
-						 .stride = EVN_HEAD_SUMS,
-						 .ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks,
-						 .stream = mb->stream,
-						 .scale = 1};
-	EVN_TRY(evn_fill_zero(w->workspace->q, sum.x, err));
-	return evn_comm_all_reduce(w->comm, w->view->rank, &sum, err);
-}
-
-/* Norms queries and keys over the heads of all ranks. */
-static evn_status norm_heads(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
-{
-	const evn_workspace *s = w->workspace;
-	const evn_block *b = &s->graph->blocks[block];
-	const evn_shard_block *held = &w->view->shard->blocks[block];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const uint32_t dim = b->attention.head_dim;
-	const evn_head_norms n = {.qkv = s->of[b->kind].in,
-							  .stride = s->of[b->kind].in_stride,
-							  .q_width = evn_range_len(y->units) * dim,
-							  .k_offset = y->offsets[1],
-							  .k_width = y->n_groups * dim,
-							  .k_of_others = y->skip ? dim : 0,
-							  .weights = held->head_norms,
-							  .first_q = (y->units.begin - held->units.begin) * dim,
-							  .first_k = (evn_range_len(held->units) + y->first_held) * dim,
-							  .all_q = b->n_units * dim,
-							  .all_k = b->n_units / b->group * dim,
-							  .eps = s->graph->h->norm_eps};
-	evn_buf *partial = evn_comm_partial(w->comm, w->view->rank, mb->stream);
-	EVN_TRY(evn_op_head_squares(s->ops, &n, partial, mb->rows.n_rows, err));
-	EVN_TRY(sum_squares(w, block, mb, err));
-	return evn_op_head_norms(s->ops, &n, s->squares, mb->rows.n_rows, err);
-}
-
-static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
-{
-	evn_workspace *s = w->workspace;
-	const evn_block *b = &s->graph->blocks[block];
-	const evn_inner_rows *of = &s->of[b->kind];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const evn_kept r = rows_of(w, block, mb);
-	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
-	if (b->attention.qk_norm_all)
-		EVN_TRY(norm_heads(w, block, mb, err));
-	if (w->tape)
-		return attend_whole(w, block, mb, err);
-	const evn_attention a = attention_of(w, block, mb);
-	return evn_op_attention(evn_workspace_attention(s, b), evn_op_act_format(s->ops, &y->out, rows.phase), r.mid,
-							of->mid_stride, y->out.x_shift, &a, &mb->rows, err);
-}
-
-static evn_status attend_fused(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
-							   evn_error *err)
-{
-	const evn_block *b = &w->workspace->graph->blocks[block];
-	const evn_inner_rows *of = &w->workspace->of[b->kind];
-	const evn_attention a = attention_of(w, block, mb);
-	return evn_op_attention_block(w->workspace->ops, evn_workspace_attention(w->workspace, b), f, &a, &mb->rows,
-								  of->mid, of->mid_stride, err);
-}
-
-static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
-{
-	evn_workspace *s = w->workspace;
-	const evn_block *b = &s->graph->blocks[block];
-	const evn_inner_rows *of = &s->of[b->kind];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const evn_kept r = rows_of(w, block, mb);
-	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	const evn_act_format format = evn_op_act_format(s->ops, &y->out, rows.phase);
-	if (b->feed_forward.gated)
-		return evn_op_gate_up(s->ops, format, r.mid, of->mid_stride, r.normed, s->dim_stride, &y->in, y->offsets[1],
-							  r.in, of->in_stride, rows, err);
-	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
-	return evn_op_gelu(s->ops, format, r.mid, of->mid_stride, r.in, of->in_stride, y->in.rows, rows.n, err);
-}
-
-static evn_status feed_forward_fused(const evn_walker *w, uint32_t block, const evn_micro_batch *mb,
-									 const evn_fused *f, evn_error *err)
-{
-	const evn_inner_rows *of = &w->workspace->of[w->workspace->graph->blocks[block].kind];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	return evn_op_feed_forward_block(w->workspace->ops, f, y->offsets[1], of->mid, of->mid_stride, err);
-}
-
-static const struct {
-	/* Computes the input of W_out from the rows after the norm. */
-	evn_status (*inner)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
-	/* The same with the product by W_out, if one launch can compute it. */
-	evn_status (*fused)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
-						evn_error *err);
-} kinds[EVN_BLOCK_KINDS] = {
-	[EVN_BLOCK_ATTENTION] = {attend, attend_fused}, [EVN_BLOCK_FEED_FORWARD] = {feed_forward, feed_forward_fused}};
-
-static evn_status compute(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
-{
-	evn_workspace *s = w->workspace;
-	const evn_block *b = &s->graph->blocks[block];
-	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const evn_kept r = rows_of(w, block, mb);
-	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
-	const evn_fused fused = {
-		.y = evn_comm_partial(w->comm, w->view->rank, mb->stream), .x = r.normed, .in = &y->in, .out = &y->out};
-	if ((b->kind == EVN_BLOCK_ATTENTION ? !b->attention.qk_norm_all : b->feed_forward.gated) &&
-		evn_op_fuses(s->ops, &fused, rows))
-		return kinds[b->kind].fused(w, block, mb, &fused, err);
-	EVN_TRY(kinds[b->kind].inner(w, block, mb, err));
-	evn_buf *partial =
-		evn_comm_partial(w->comm, w->view->rank, mb->stream); /* another one if ranks met in the block */
-	return evn_op_linear(s->ops, partial, s->dim_stride, r.mid, s->of[b->kind].mid_stride, &y->out, rows, err);
-}
-
-/* The same with a tape, which keeps x and the rows computed from it, and with dropout. */
+/* A block with a tape, which keeps x and the rows computed from it, and with dropout. */
 static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	const evn_workspace *s = w->workspace;
@@ -205,7 +17,7 @@ static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn
 	EVN_TRY(evn_copy(s->q, w->tape->blocks[block].x, 0, mb->x, 0, n * sizeof(float), err));
 	if (s->dim_stride > s->graph->h->dim) /* messages of other shapes may have written to the padding */
 		EVN_TRY(evn_fill_zero(s->q, partial, err));
-	EVN_TRY(compute(w, block, mb, err));
+	EVN_TRY(evn_block_compute(w, block, mb, err));
 	return dropout.fraction > 0 ? evn_op_dropout(s->ops, partial, partial, n, &dropout, 1, err) : EVN_OK;
 }
 
@@ -225,7 +37,7 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	*out = (evn_norm){.kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind,
 					  .format = last ? evn_op_act_format(s->ops, &shard->head, EVN_DECODE)
 									 : evn_op_act_format(s->ops, &y->in, mb->rows.phase),
-					  .y = last ? mb->normed : rows_of(w, block, mb).normed,
+					  .y = last ? mb->normed : evn_block_kept(w, block, mb).normed,
 					  .w = weights->weight,
 					  .bias = weights->bias,
 					  .dim = s->graph->h->dim,
@@ -333,9 +145,9 @@ static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, u
 			if (block && mb->overlaps)
 				EVN_TRY(end_sum(w, block - 1, mb, err));
 			if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units))
-				EVN_TRY((w->tape ? compute_on_tape : compute)(w, block, mb, err));
-			else if (g->blocks[block].kind == EVN_BLOCK_ATTENTION && g->blocks[block].attention.qk_norm_all)
-				EVN_TRY(sum_squares(w, block, mb, err));
+				EVN_TRY((w->tape ? compute_on_tape : evn_block_compute)(w, block, mb, err));
+			else
+				EVN_TRY(evn_block_skip(w, block, mb, err));
 			EVN_TRY(begin_sum(w, block, mb, err));
 			if (!mb->overlaps)
 				EVN_TRY(end_sum(w, block, mb, err));
@@ -360,7 +172,7 @@ evn_status evn_walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint
 evn_status evn_walk_again(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	EVN_TRY(norm_rows(w, block, mb, w->tape->blocks[block].x, err));
-	return kinds[w->workspace->graph->blocks[block].kind].inner(w, block, mb, err);
+	return evn_block_inner(w, block, mb, err);
 }
 
 evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
