@@ -61,7 +61,8 @@ static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_pro
 	const uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
 	if (first >= b->n_rows)
 		return b->n_rows;
-	*overlaps = !w->workspace->graph->sums_inside && evn_comm_overlaps(w->comm, (uint64_t)(b->n_rows - first) * w->workspace->dim_stride);
+	*overlaps = !w->workspace->graph->sums_inside &&
+				evn_comm_overlaps(w->comm, (uint64_t)(b->n_rows - first) * w->workspace->dim_stride);
 	return *overlaps ? first : b->n_rows;
 }
 
@@ -188,14 +189,14 @@ static evn_status compute_logits(const evn_walker *w, const evn_micro_batch *mb,
 								 evn_error *err)
 {
 	evn_workspace *s = w->workspace;
-	const evn_shard *shard = w->view->shard;
+	const evn_matrix *head = &w->view->head;
 	const evn_buf *x;
 	uint32_t first;
 	if (!mb->out_is_all) {
 		EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
-		EVN_TRY(norm_rows(w, mb, evn_op_act_format(s->ops, &shard->head, EVN_DECODE), x, first, n, err));
+		EVN_TRY(norm_rows(w, mb, evn_op_act_format(s->ops, head, EVN_DECODE), x, first, n, err));
 	}
-	return evn_op_linear(s->ops, s->logits, s->logits_stride, mb->normed, s->dim_stride, &shard->head,
+	return evn_op_linear(s->ops, s->logits, s->logits_stride, mb->normed, s->dim_stride, head,
 						 (evn_rows){n, EVN_DECODE}, err);
 }
 
@@ -204,7 +205,7 @@ static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, cons
 							float *out, evn_error *err)
 {
 	const evn_workspace *s = w->workspace;
-	const evn_shard *shard = w->view->shard;
+	const evn_range mine = w->view->vocab;
 	const uint32_t vocab = s->graph->h->vocab;
 	EVN_TRY(compute_logits(w, mb, rows, n, err));
 	const evn_gather columns = {.from = s->logits,
@@ -212,11 +213,11 @@ static evn_status logits_of(const evn_walker *w, const evn_micro_batch *mb, cons
 								.from_stride = s->logits_stride,
 								.to_stride = vocab,
 								.n_rows = n,
-								.column = shard->vocab.begin,
-								.n_columns = evn_range_len(shard->vocab)};
+								.column = mine.begin,
+								.n_columns = evn_range_len(mine)};
 	EVN_TRY(evn_comm_gather(w->comm, w->view->rank, &columns, err));
 	for (uint32_t i = 0; i < n; i++)
-		finish_logits(s->graph, out + (uint64_t)i * vocab + shard->vocab.begin, columns.n_columns);
+		finish_logits(s->graph, out + (uint64_t)i * vocab + mine.begin, columns.n_columns);
 	return EVN_OK;
 }
 
@@ -239,7 +240,7 @@ static evn_status make_room_for_top(evn_workspace *s, uint32_t width, evn_error 
 static evn_status top_of(const evn_walker *w, const evn_batch *b, uint64_t *lists, uint32_t n, evn_error *err)
 {
 	evn_workspace *s = w->workspace;
-	const evn_range vocab = w->view->shard->vocab;
+	const evn_range vocab = w->view->vocab;
 	const evn_top_row row = {evn_range_len(vocab), vocab.begin, s->graph->logit_scale};
 	const uint64_t stride = (uint64_t)b->n_lists * b->n_top;
 	const uint32_t first = evn_top_first_list(vocab.begin, w->view->rank) * b->n_top;
@@ -324,7 +325,7 @@ static evn_status output_of(const evn_walker *w, const evn_batch *b, const evn_m
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err)
 {
-	if (is_of_logits(batch) ? !evn_range_len(w->view->shard->vocab) : w->view->rank != 0)
+	if (is_of_logits(batch) ? !evn_range_len(w->view->vocab) : w->view->rank != 0)
 		return EVN_OK;
 	if (batch->output == EVN_OUT_POOLED)
 		return pooled(w, batch, mb, err);

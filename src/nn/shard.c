@@ -8,7 +8,7 @@
 
 /* The context for loading one block. */
 typedef struct {
-	evn_shard *s;
+	const evn_shard *s;
 	evn_queue *q;
 	const evn_block *b;
 	evn_error *err;
@@ -143,31 +143,45 @@ static evn_status count(evn_shard *s, uint64_t bytes, evn_load_progress *progres
 	return atomic_load(&progress->stop) ? evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped") : EVN_OK;
 }
 
-static evn_status load_ends(const loader *l)
+evn_status evn_shard_load_head(evn_matrix *out, const evn_shard *s, evn_queue *q, evn_range rows, evn_error *err)
 {
-	evn_shard *s = l->s;
+	evn_end_weights w;
+	EVN_TRY(evn_end_weights_find(&w, s->graph, err));
+	if (!evn_range_len(rows))
+		return EVN_OK;
+	const evn_row_block block = {w.head.weight, rows};
+	EVN_TRY((s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(out, q, &block, 1, NULL, err));
+	return w.head.bias ? evn_vector_load(&out->bias, q, w.head.bias, rows, err) : EVN_OK;
+}
+
+static evn_status load_ends(const loader *l, evn_shard *s)
+{
 	evn_end_weights w;
 	EVN_TRY(evn_end_weights_find(&w, s->graph, l->err));
 	EVN_TRY(load_norm(l, &w.out_norm, &s->out_norm));
-	if (!evn_range_len(s->vocab))
-		return EVN_OK;
-	const evn_row_block rows = {w.head.weight, s->vocab};
-	EVN_TRY((s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&s->head, l->q, &rows, 1, NULL, l->err));
-	return w.head.bias ? evn_vector_load(&s->head.bias, l->q, w.head.bias, s->vocab, l->err) : EVN_OK;
+	return evn_shard_load_head(&s->head, s, l->q, s->vocab, l->err);
+}
+
+evn_status evn_shard_load_block(evn_shard_block *out, const evn_shard *s, evn_queue *q, uint32_t block,
+								evn_range units, evn_error *err)
+{
+	const loader l = {.s = s, .q = q, .b = &s->graph->blocks[block], .err = err};
+	*out = (evn_shard_block){.units = units};
+	return load_block(&l, out);
 }
 
 static evn_status load(evn_shard *s, evn_queue *q, const evn_shard_part *part, evn_error *err)
 {
-	loader l = {.s = s, .q = q, .err = err};
+	const loader l = {.s = s, .q = q, .err = err};
 	for (uint32_t i = 0; i < s->graph->n_blocks; i++) {
 		evn_shard_block *y = &s->blocks[i];
-		l.b = &s->graph->blocks[i];
-		y->units = evn_split_part(part->split, l.b->cut_class, l.b->cut_index, part->rank)->held;
-		EVN_TRY(load_block(&l, y));
+		const evn_block *b = &s->graph->blocks[i];
+		EVN_TRY(evn_shard_load_block(y, s, q, i,
+									 evn_split_part(part->split, b->cut_class, b->cut_index, part->rank)->held, err));
 		EVN_TRY(count(s, y->in.bytes + y->out.bytes, part->progress, err));
 	}
 	s->vocab = evn_split_part(part->split, EVN_PLAN_VOCAB, 0, part->rank)->held;
-	EVN_TRY(load_ends(&l));
+	EVN_TRY(load_ends(&l, s));
 	EVN_TRY(count(s, s->head.bytes, part->progress, err));
 	evn_uploads_end(q);
 	return evn_queue_finish(q, err);
@@ -193,18 +207,22 @@ static void free_norm(evn_norm_weights *n)
 	evn_buf_free(n->bias);
 }
 
+void evn_shard_block_free(evn_shard_block *b)
+{
+	free_norm(&b->norm);
+	evn_matrix_free(&b->in);
+	evn_matrix_free(&b->out);
+	evn_buf_free(b->head_norms);
+	evn_buf_free(b->post);
+	*b = (evn_shard_block){0};
+}
+
 void evn_shard_free(evn_shard *s)
 {
 	if (!s)
 		return;
-	for (uint32_t i = 0; i < s->graph->n_blocks && s->blocks; i++) {
-		evn_shard_block *y = &s->blocks[i];
-		free_norm(&y->norm);
-		evn_matrix_free(&y->in);
-		evn_matrix_free(&y->out);
-		evn_buf_free(y->head_norms);
-		evn_buf_free(y->post);
-	}
+	for (uint32_t i = 0; i < s->graph->n_blocks && s->blocks; i++)
+		evn_shard_block_free(&s->blocks[i]);
 	free(s->blocks);
 	free_norm(&s->out_norm);
 	evn_matrix_free(&s->head);

@@ -52,4 +52,11 @@ evn_status evn_shard_load(evn_shard **out, evn_queue *q, const evn_graph *g, con
 						  evn_error *err);
 void evn_shard_free(evn_shard *s);
 
+/* For shares that change: the weights of other units of a block of the graph, and other rows of the head. They can
+ * take the place of those in s, which the caller frees. */
+evn_status evn_shard_load_block(evn_shard_block *out, const evn_shard *s, evn_queue *q, uint32_t block,
+								evn_range units, evn_error *err);
+evn_status evn_shard_load_head(evn_matrix *out, const evn_shard *s, evn_queue *q, evn_range rows, evn_error *err);
+void evn_shard_block_free(evn_shard_block *b);
+
 #endif

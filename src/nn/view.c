@@ -52,8 +52,22 @@ static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *e
 				v->most_groups = w->n_groups;
 			v->read_bytes[phase] += w->in.bytes + w->out.bytes;
 		}
+	return EVN_OK;
+}
+
+static evn_status make_head(evn_view *v, const evn_split *split, evn_error *err)
+{
+	const evn_range held = v->shard->vocab;
+	v->vocab = evn_split_part(split, EVN_PLAN_VOCAB, 0, v->rank)->used[EVN_DECODE];
+	if (!evn_range_len(v->vocab))
+		return EVN_OK;
+	if (v->vocab.begin < held.begin || v->vocab.end > held.end)
+		return evn_fail(err, EVN_ERR_USAGE, "the plan uses rows %u to %u of the vocabulary, the shard holds %u to %u",
+						v->vocab.begin, v->vocab.end, held.begin, held.end);
+	const evn_range rows = from(v->vocab, held.begin);
+	evn_matrix_view_output(&v->head, &v->shard->head, &(uint32_t){0}, 1, &rows, &(uint32_t){0});
 	for (evn_phase phase = 0; phase < EVN_PHASES; phase++)
-		v->read_bytes[phase] += v->shard->head.bytes;
+		v->read_bytes[phase] += v->head.bytes;
 	return EVN_OK;
 }
 
@@ -67,7 +81,8 @@ evn_status evn_view_make(evn_view **out, const evn_shard *s, const evn_split *sp
 	v->windows = calloc((s->graph->n_blocks + 1u) * EVN_PHASES, sizeof *v->windows); /* a graph may have no blocks */
 	if (!v->windows)
 		return evn_fail_memory(err, "windows", s->graph->n_blocks * EVN_PHASES * sizeof *v->windows);
-	return make_windows(v, split, err);
+	EVN_TRY(make_windows(v, split, err));
+	return make_head(v, split, err);
 }
 
 void evn_view_free(evn_view *v)

@@ -32,10 +32,10 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	const bool last = block == s->graph->n_blocks;
 	const evn_block_view *y = last ? NULL : evn_view_block(w->view, block, mb->rows.phase);
 	const evn_norm_weights *weights = last ? &shard->out_norm : &shard->blocks[block].norm;
-	if (last ? !mb->out_is_all || !shard->head.rows : !y->in.rows)
+	if (last ? !mb->out_is_all || !w->view->head.rows : !y->in.rows)
 		return NULL;
 	*out = (evn_norm){.kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind,
-					  .format = last ? evn_op_act_format(s->ops, &shard->head, EVN_DECODE)
+					  .format = last ? evn_op_act_format(s->ops, &w->view->head, EVN_DECODE)
 									 : evn_op_act_format(s->ops, &y->in, mb->rows.phase),
 					  .y = last ? mb->normed : evn_block_kept(w, block, mb).normed,
 					  .w = weights->weight,
