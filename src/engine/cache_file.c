@@ -108,7 +108,8 @@ static evn_status write_head(void *user, uint32_t block, uint32_t kv_head, void 
 		i++;
 	const evn_rank *r = &w->e->ranks[i];
 	computes(r, block, kv_head, &held);
-	EVN_TRY(evn_cache_export(r->cache, r->queue, block, held, w->slot, w->n_ids, host, err));
+	const evn_cache_head head = {.block = block, .kv_head = held, .slot = w->slot, .n_positions = w->n_ids};
+	EVN_TRY(evn_cache_export(r->cache, r->queue, &head, host, err));
 	put(w, host, bytes);
 	return EVN_OK;
 }
@@ -218,9 +219,10 @@ static evn_status read_head(void *user, uint32_t block, uint32_t kv_head, void *
 	EVN_TRY(take(r->file, host, bytes, err));
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
 		const evn_range held = e->ranks[i].shard->blocks[block].groups;
+		const evn_cache_head head = {
+			.block = block, .kv_head = kv_head - held.begin, .slot = r->slot, .n_positions = r->file->head.n_ids};
 		if (kv_head >= held.begin && kv_head < held.end)
-			EVN_TRY(evn_cache_import(e->ranks[i].cache, e->ranks[i].queue, block, kv_head - held.begin, r->slot,
-									 r->file->head.n_ids, host, err));
+			EVN_TRY(evn_cache_import(e->ranks[i].cache, e->ranks[i].queue, &head, host, err));
 	}
 	return EVN_OK;
 }

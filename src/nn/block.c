@@ -33,8 +33,8 @@ static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn
 						   .scale = b->attention.scale,
 						   .window = b->attention.window,
 						   .soft_cap = b->attention.soft_cap,
-						   .k_cache = w->cache->k[block],
-						   .v_cache = w->cache->v[block]};
+						   .k_cache = w->cache->parts[block].k,
+						   .v_cache = w->cache->parts[block].v};
 }
 
 evn_sequences evn_walk_sequences(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)

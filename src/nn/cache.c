@@ -4,46 +4,68 @@
 
 #include "nn/ops_attention.h"
 
-static uint32_t heads_of(const evn_cache *c, uint32_t block) { return evn_range_len(c->shard->blocks[block].groups); }
-
-static bool attends(const evn_cache *c, uint32_t block)
-{
-	return c->shard->graph->blocks[block].kind == EVN_BLOCK_ATTENTION && heads_of(c, block) > 0;
-}
-
 /* The bytes of the keys, or of the values, of one KV head in one cache block. */
 static uint64_t head_bytes(const evn_cache *c, uint32_t block)
 {
-	return evn_kv_block_bytes(c->format, c->shard->graph->blocks[block].attention.head_dim);
+	return evn_kv_block_bytes(c->format, c->graph->blocks[block].attention.head_dim);
 }
 
-static void free_bufs(evn_buf **bufs, uint32_t n)
+void evn_cache_part_free(evn_cache_part *p)
 {
-	for (uint32_t i = 0; i < n && bufs; i++)
-		evn_buf_free(bufs[i]);
-	free(bufs);
+	evn_buf_free(p->k);
+	evn_buf_free(p->v);
+	*p = (evn_cache_part){0};
 }
 
-static evn_status make_buf(const evn_cache *c, evn_queue *q, uint32_t block, uint32_t n_blocks, evn_buf **out,
-						   evn_error *err)
+static void free_parts(evn_cache_part *parts, uint32_t n)
 {
-	const uint64_t bytes = (uint64_t)n_blocks * heads_of(c, block) * head_bytes(c, block);
+	for (uint32_t i = 0; i < n && parts; i++)
+		evn_cache_part_free(&parts[i]);
+	free(parts);
+}
+
+static evn_status make_buf(evn_queue *q, uint64_t bytes, uint32_t n_blocks, evn_buf **out, evn_error *err)
+{
 	EVN_TRY(evn_buf_create(out, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "KV cache", err));
 	evn_error why = {0};
 	evn_status s = evn_buf_touch(q, *out, &why);
 	return s == EVN_OK ? s : evn_fail(err, s, "KV cache of %u tokens: %s", n_blocks * EVN_BLOCK_POSITIONS, why.text);
 }
 
-static evn_status make_bufs(const evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_buf ***out, evn_error *err)
+/* Buffers for out->n_heads. */
+static evn_status make_part(evn_cache_part *out, const evn_cache *c, evn_queue *q, uint32_t block, uint32_t n_blocks,
+							evn_error *err)
 {
-	const uint32_t n = c->shard->graph->n_blocks;
-	evn_buf **bufs = *out = calloc(n + 1u, sizeof *bufs); /* + 1: a graph may have no blocks */
-	if (!bufs)
-		return evn_fail_memory(err, "KV cache", n * sizeof *bufs);
-	for (uint32_t i = 0; i < n; i++)
-		if (attends(c, i))
-			EVN_TRY(make_buf(c, q, i, n_blocks, &bufs[i], err));
-	return EVN_OK;
+	const uint64_t bytes = (uint64_t)n_blocks * out->n_heads * head_bytes(c, block);
+	if (!out->n_heads)
+		return EVN_OK;
+	EVN_TRY(make_buf(q, bytes, n_blocks, &out->k, err));
+	return make_buf(q, bytes, n_blocks, &out->v, err);
+}
+
+evn_status evn_cache_make_part(evn_cache_part *out, const evn_cache *c, evn_queue *q, uint32_t block,
+							   uint32_t n_heads, evn_error *err)
+{
+	*out = (evn_cache_part){.n_heads = n_heads};
+	return make_part(out, c, q, block, c->n_blocks, err);
+}
+
+static evn_status alloc_parts(const evn_cache *c, evn_cache_part **out, evn_error *err)
+{
+	*out = calloc(c->graph->n_blocks + 1u, sizeof **out); /* + 1: a graph may have no blocks */
+	return *out ? EVN_OK : evn_fail_memory(err, "KV cache", c->graph->n_blocks * sizeof **out);
+}
+
+static evn_status make_all(evn_cache *c, evn_queue *q, const evn_shard *s, evn_error *err)
+{
+	EVN_TRY(alloc_parts(c, &c->parts, err));
+	for (uint32_t i = 0; i < c->graph->n_blocks; i++) {
+		if (c->graph->blocks[i].kind != EVN_BLOCK_ATTENTION)
+			continue;
+		c->parts[i].n_heads = evn_range_len(s->blocks[i].groups);
+		EVN_TRY(make_part(&c->parts[i], c, q, i, c->n_blocks, err));
+	}
+	return evn_device_unified_memory(evn_queue_device(q)) ? EVN_OK : evn_queue_finish(q, err);
 }
 
 evn_status evn_cache_create(evn_cache **out, evn_queue *q, const evn_shard *s, evn_kv_cache format, uint32_t n_blocks,
@@ -52,52 +74,45 @@ evn_status evn_cache_create(evn_cache **out, evn_queue *q, const evn_shard *s, e
 	evn_cache *c = *out = calloc(1, sizeof *c);
 	if (!c)
 		return evn_fail_memory(err, "KV cache", sizeof *c);
-	*c = (evn_cache){.shard = s, .format = format, .n_blocks = n_blocks};
-	EVN_TRY(make_bufs(c, q, n_blocks, &c->k, err));
-	EVN_TRY(make_bufs(c, q, n_blocks, &c->v, err));
-	return evn_device_unified_memory(evn_queue_device(q)) ? EVN_OK : evn_queue_finish(q, err);
+	*c = (evn_cache){.graph = s->graph, .format = format, .n_blocks = n_blocks};
+	return make_all(c, q, s, err);
 }
 
 void evn_cache_free(evn_cache *c)
 {
 	if (!c)
 		return;
-	free_bufs(c->k, c->shard->graph->n_blocks);
-	free_bufs(c->v, c->shard->graph->n_blocks);
+	free_parts(c->parts, c->graph->n_blocks);
 	free(c);
 }
 
-static evn_status copy_all(const evn_cache *c, evn_queue *q, evn_buf *const *to, evn_buf *const *from, evn_error *err)
+static evn_status make_larger(const evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_cache_part *parts,
+							  evn_error *err)
 {
-	for (uint32_t i = 0; i < c->shard->graph->n_blocks; i++)
-		if (from[i])
-			EVN_TRY(
-				evn_copy(q, to[i], 0, from[i], 0, (uint64_t)c->n_blocks * heads_of(c, i) * head_bytes(c, i), err));
+	for (uint32_t i = 0; i < c->graph->n_blocks; i++) {
+		const evn_cache_part *from = &c->parts[i];
+		const uint64_t bytes = from->n_heads ? (uint64_t)c->n_blocks * from->n_heads * head_bytes(c, i) : 0;
+		if (!from->n_heads)
+			continue;
+		parts[i].n_heads = from->n_heads;
+		EVN_TRY(make_part(&parts[i], c, q, i, n_blocks, err));
+		EVN_TRY(evn_copy(q, parts[i].k, 0, from->k, 0, bytes, err));
+		EVN_TRY(evn_copy(q, parts[i].v, 0, from->v, 0, bytes, err));
+	}
 	return evn_queue_finish(q, err);
 }
 
 evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_error *err)
 {
-	const uint32_t n = c->shard->graph->n_blocks;
-	evn_buf **k = NULL, **v = NULL;
+	evn_cache_part *parts;
 	if (n_blocks <= c->n_blocks)
 		return EVN_OK;
-	evn_status s = make_bufs(c, q, n_blocks, &k, err);
-	if (s == EVN_OK)
-		s = make_bufs(c, q, n_blocks, &v, err);
-	if (s == EVN_OK)
-		s = copy_all(c, q, k, c->k, err);
-	if (s == EVN_OK)
-		s = copy_all(c, q, v, c->v, err);
-	if (s != EVN_OK) {
-		free_bufs(k, n);
-		free_bufs(v, n);
+	EVN_TRY(alloc_parts(c, &parts, err));
+	const evn_status s = make_larger(c, q, n_blocks, parts, err);
+	free_parts(s == EVN_OK ? c->parts : parts, c->graph->n_blocks);
+	if (s != EVN_OK)
 		return s;
-	}
-	free_bufs(c->k, n);
-	free_bufs(c->v, n);
-	c->k = k;
-	c->v = v;
+	c->parts = parts;
 	c->n_blocks = n_blocks;
 	return EVN_OK;
 }
@@ -121,31 +136,31 @@ static evn_status from_host(evn_queue *q, evn_buf *b, uint64_t offset, void *hos
 	return evn_write(q, b, offset, host, bytes, err);
 }
 
-static evn_status move_head(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
-							uint32_t n_positions, transfer move, uint8_t *host, evn_error *err)
+static evn_status move_head(const evn_cache *c, evn_queue *q, const evn_cache_head *h, transfer move, uint8_t *host,
+							evn_error *err)
 {
-	const uint64_t bytes = head_bytes(c, block);
-	if (kv_head >= heads_of(c, block) || !attends(c, block) || evn_blocks_for(n_positions) > slot->n_blocks)
+	const uint64_t bytes = head_bytes(c, h->block);
+	const evn_cache_part *part = h->part ? h->part : &c->parts[h->block];
+	if (h->kv_head >= part->n_heads || evn_blocks_for(h->n_positions) > h->slot->n_blocks)
 		return evn_fail(
 			err, EVN_ERR_USAGE,
 			"KV cache: cannot copy head %u and %u positions of block %u, which has %u heads and %u positions",
-			kv_head, n_positions, block, heads_of(c, block), slot->n_blocks * EVN_BLOCK_POSITIONS);
-	for (uint32_t i = 0; i < evn_blocks_for(n_positions); i++, host += 2 * bytes) {
-		const uint64_t at = ((uint64_t)slot->table[i] * heads_of(c, block) + kv_head) * bytes;
-		EVN_TRY(move(q, c->k[block], at, host, bytes, err));
-		EVN_TRY(move(q, c->v[block], at, host + bytes, bytes, err));
+			h->kv_head, h->n_positions, h->block, part->n_heads, h->slot->n_blocks * EVN_BLOCK_POSITIONS);
+	for (uint32_t i = 0; i < evn_blocks_for(h->n_positions); i++, host += 2 * bytes) {
+		const uint64_t at = ((uint64_t)h->slot->table[i] * part->n_heads + h->kv_head) * bytes;
+		EVN_TRY(move(q, part->k, at, host, bytes, err));
+		EVN_TRY(move(q, part->v, at, host + bytes, bytes, err));
 	}
 	return EVN_OK;
 }
 
-evn_status evn_cache_export(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
-							uint32_t n_positions, void *host, evn_error *err)
+evn_status evn_cache_export(const evn_cache *c, evn_queue *q, const evn_cache_head *h, void *host, evn_error *err)
 {
-	return move_head(c, q, block, kv_head, slot, n_positions, to_host, host, err);
+	return move_head(c, q, h, to_host, host, err);
 }
 
-evn_status evn_cache_import(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
-							uint32_t n_positions, const void *host, evn_error *err)
+evn_status evn_cache_import(const evn_cache *c, evn_queue *q, const evn_cache_head *h, const void *host,
+							evn_error *err)
 {
-	return move_head(c, q, block, kv_head, slot, n_positions, from_host, (uint8_t *)(uintptr_t)host, err);
+	return move_head(c, q, h, from_host, (uint8_t *)(uintptr_t)host, err);
 }

@@ -7,11 +7,17 @@
 #include "nn/blocks.h"
 #include "nn/shard.h"
 
+/* The keys and values of one block of the graph. Empty if the rank has no KV heads of it. */
 typedef struct {
-	const evn_shard *shard;
+	evn_buf *k, *v;
+	uint32_t n_heads;
+} evn_cache_part;
+
+typedef struct {
+	const evn_graph *graph;
 	evn_kv_cache format;
 	uint32_t n_blocks;
-	evn_buf **k, **v; /* [block of the graph]; NULL if the rank has no keys of it */
+	evn_cache_part *parts; /* [block of the graph] */
 } evn_cache;
 
 evn_status evn_cache_create(evn_cache **out, evn_queue *q, const evn_shard *s, evn_kv_cache format, uint32_t n_blocks,
@@ -21,14 +27,25 @@ void evn_cache_free(evn_cache *c);
  * unchanged. */
 evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_error *err);
 
-/* Copies one KV head of one block of the graph to or from host memory. kv_head counts from the first held one. It
- * copies the slot's first n_positions, rounded up to whole cache blocks: for each of them first the keys, then the
- * values, evn_kv_block_bytes each. Another rank's cache of the same format can import the copy. The calls are
- * blocking. */
+/* Room for other KV heads of one block of the graph. It can take the place of a part of c, which the caller frees. */
+evn_status evn_cache_make_part(evn_cache_part *out, const evn_cache *c, evn_queue *q, uint32_t block,
+							   uint32_t n_heads, evn_error *err);
+void evn_cache_part_free(evn_cache_part *p);
+
+/* What a sequence has in the cache of one KV head of one block of the graph. kv_head counts from the first held one.
+ * It is the slot's first n_positions, rounded up to whole cache blocks. */
+typedef struct {
+	uint32_t block, kv_head;
+	const evn_slot *slot;
+	uint32_t n_positions;
+	const evn_cache_part *part; /* NULL: that of the cache */
+} evn_cache_head;
+
+/* Copies a head to or from host memory: for each cache block first the keys, then the values, evn_kv_block_bytes
+ * each. Another rank's cache of the same format can import the copy. The calls are blocking. */
 uint64_t evn_cache_head_bytes(const evn_cache *c, uint32_t block, uint32_t n_positions);
-evn_status evn_cache_export(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
-							uint32_t n_positions, void *host, evn_error *err);
-evn_status evn_cache_import(evn_cache *c, evn_queue *q, uint32_t block, uint32_t kv_head, const evn_slot *slot,
-							uint32_t n_positions, const void *host, evn_error *err);
+evn_status evn_cache_export(const evn_cache *c, evn_queue *q, const evn_cache_head *h, void *host, evn_error *err);
+evn_status evn_cache_import(const evn_cache *c, evn_queue *q, const evn_cache_head *h, const void *host,
+							evn_error *err);
 
 #endif

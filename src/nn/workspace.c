@@ -139,6 +139,46 @@ evn_status evn_row_buffers_reserve(evn_workspace *w, evn_row_buffers *r, uint64_
 	return EVN_OK;
 }
 
+/* Replaces rows by wider ones. */
+static evn_status widen(const evn_workspace *w, evn_buf **rows, uint32_t n_rows, uint32_t *stride, uint32_t columns,
+						evn_error *err)
+{
+	uint32_t wider = *stride;
+	evn_buf *made = NULL;
+	grow(&wider, columns);
+	if (wider == *stride)
+		return EVN_OK;
+	const evn_status s = evn_workspace_rows(w, &made, n_rows, wider, "wider rows", err);
+	if (s != EVN_OK) {
+		evn_buf_free(made);
+		return s;
+	}
+	evn_buf_free(*rows);
+	*rows = made;
+	*stride = wider;
+	return EVN_OK;
+}
+
+evn_status evn_workspace_fit(evn_workspace *w, evn_block_kind kind, const evn_shard_block *block,
+							 const evn_matrix *head, evn_error *err)
+{
+	evn_inner_rows *of = &w->of[kind];
+	if (block) {
+		EVN_TRY(widen(w, &of->in, w->limits.n_batch, &of->in_stride, block->in.rows, err));
+		EVN_TRY(widen(w, &of->mid, w->limits.n_batch, &of->mid_stride, block->out.columns, err));
+	}
+	const uint32_t before = w->logits_stride;
+	if (head)
+		EVN_TRY(widen(w, &w->logits, EVN_LOGITS_ROWS, &w->logits_stride, head->rows, err));
+	if (w->logits_stride == before)
+		return EVN_OK;
+	free(w->host_logits); /* made again when they are needed */
+	evn_buf_free(w->top);
+	w->host_logits = NULL;
+	w->top = NULL;
+	return EVN_OK;
+}
+
 static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch;

@@ -61,6 +61,9 @@ typedef struct {
 evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_shard *s, evn_limits limits,
 								evn_error *err);
 void evn_workspace_free(evn_workspace *w);
+/* Makes room for a block of other weights, and for another head (either may be NULL), between two steps. */
+evn_status evn_workspace_fit(evn_workspace *w, evn_block_kind kind, const evn_shard_block *block,
+							 const evn_matrix *head, evn_error *err);
 
 /* The kernels for an attention block. */
 evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_block *b);

@@ -139,6 +139,10 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, uint32_t divisor, evn_error *err);
 /* Keeps only what rows of this phase use. Each part then holds that range and uses it in both phases. */
 void evn_split_keep_phase(evn_split *split, evn_phase phase);
+/* The rank also goes on holding what it holds in `before`, a split of the same shape over the same ranks, of the
+ * blocks of which a part of what is held can be used: feed-forward units, and the vocabulary if its grain allows it.
+ */
+void evn_split_keep_held(evn_split *split, const evn_split *before, uint32_t rank);
 void evn_split_free(evn_split *split);
 /* The bytes that the rank holds. */
 uint64_t evn_split_bytes(const evn_split *split, uint32_t rank);
@@ -168,6 +172,10 @@ typedef struct {
 double evn_predict_blocks_s(const evn_split *split, const evn_plan_candidate *c, evn_plan_step step,
 							evn_reduce_cost cost);
 double evn_predict_vocab_s(const evn_split *split, const evn_plan_candidate *c);
+/* The seconds that one rank works in a step with these rates, in its parts of all blocks and, for n_logits rows, of
+ * the vocabulary. */
+double evn_predict_rank_s(const evn_split *split, uint32_t rank, const evn_rates *rates, evn_plan_step step,
+						  uint32_t n_logits);
 /* Predicts decode near the beginning of a text, and a prompt of EVN_PLAN_PROMPT tokens in one step. A prompt computes
  * the vocabulary for its last token only. */
 evn_prediction evn_predict(const evn_split *split, const evn_plan_candidate *c, evn_reduce_cost cost);

@@ -163,6 +163,18 @@ double evn_predict_blocks_s(const evn_split *split, const evn_plan_candidate *c,
 	return sum;
 }
 
+double evn_predict_rank_s(const evn_split *split, uint32_t rank, const evn_rates *rates, evn_plan_step step,
+						  uint32_t n_logits)
+{
+	double sum = n_logits ? time_of(vocab_bytes(split, rank), rates->vocab_gbs * 1e9) : 0;
+	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < split->shape.n_classes; k++) {
+		const demand d = demand_of(&split->shape.classes[k], step);
+		for (uint32_t i = 0; i < d.cut->n_blocks; i++)
+			sum += block_s(work_of(&d, evn_split_part(split, k, i, rank)->used[step.phase]), rates, step);
+	}
+	return sum;
+}
+
 double evn_predict_vocab_s(const evn_split *split, const evn_plan_candidate *c)
 {
 	double slowest = 0;

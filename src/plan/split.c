@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define VIEW_ROWS 16u /* rows of a weight tile (EVN_TILE_ROWS in kernels/constants.h) */
+
 /* The line of one class: the units of its blocks. */
 typedef struct {
 	uint32_t n_blocks, size, grain; /* a block: `size` elements in units of `grain`; the last may be smaller */
@@ -408,4 +410,19 @@ void evn_split_free(evn_split *split)
 		return;
 	free(split->parts[EVN_PLAN_VOCAB]);
 	*split = (evn_split){0};
+}
+
+/* A view of rows begins at a whole tile. */
+static bool has_views(const evn_plan_shape *s, uint32_t k)
+{
+	return s->classes[k].by_phase || (k == EVN_PLAN_VOCAB && s->classes[k].grain % VIEW_ROWS == 0);
+}
+
+void evn_split_keep_held(evn_split *split, const evn_split *before, uint32_t rank)
+{
+	for (uint32_t k = 0; k < split->shape.n_classes; k++)
+		for (uint32_t i = 0; has_views(&split->shape, k) && i < split->shape.classes[k].n_blocks; i++) {
+			evn_part *p = &split->parts[k][(size_t)i * split->n_ranks + rank];
+			p->held = hull(p->held, evn_split_part(before, k, i, rank)->held);
+		}
 }

@@ -27,6 +27,7 @@ typedef struct {
 	bool few_formats;       /* one weight format of each kind: within a kind only reading differs */
 	/* small shapes for attention, no fused blocks: the llvmpipe of Mesa 22.3 compiles each variant for 10 s */
 	bool tiny_heads;
+	bool one_gate; /* gate and up with SiLU only: a gate differs by one small file, and compilers may take a minute */
 	bool keeps_programs; /* binaries of the programs are kept on disk: they will be used again */
 	/* dot kinds of one width, as bits 1 << evn_dot; the device has that width meanwhile; 0: all kinds that differ */
 	uint32_t dots;

@@ -423,7 +423,8 @@ const char *evn_gate_name(evn_nonlinearity gate)
 /* Every format is tested with SiLU, one of them with every gate; a proof is for one gate. */
 static bool has_gate(const evn_cases *c, const evn_quant *q, evn_nonlinearity gate)
 {
-	return c->options.subject ? gate == c->options.gate : gate == EVN_SILU || !strcmp(q->kernel, "q8_0");
+	return c->options.subject ? gate == c->options.gate
+							  : gate == EVN_SILU || (!c->options.one_gate && !strcmp(q->kernel, "q8_0"));
 }
 
 /* Products of blocks of 64 rows and tokens, with 1 lane: whole ones and parts of both. A window begins and ends

@@ -234,8 +234,10 @@ static void copy_cache(rig *g, const evn_slot *from, const evn_slot *to, uint32_
 				evn_cache *c = g->r.caches[rank];
 				void *host = malloc(evn_cache_head_bytes(c, b, n_positions));
 				assert_non_null(host);
-				require_ok(evn_cache_export(c, g->r.queues[rank], b, h, from, n_positions, host, &err));
-				require_ok(evn_cache_import(c, g->r.queues[rank], b, h, to, n_positions, host, &err));
+				const evn_cache_head out = {.block = b, .kv_head = h, .slot = from, .n_positions = n_positions};
+				const evn_cache_head in = {.block = b, .kv_head = h, .slot = to, .n_positions = n_positions};
+				require_ok(evn_cache_export(c, g->r.queues[rank], &out, host, &err));
+				require_ok(evn_cache_import(c, g->r.queues[rank], &in, host, &err));
 				free(host);
 			}
 		}

@@ -167,6 +167,7 @@ static void find_tests(const char *platform, bool every_format)
 			continue;
 		add(i, 0, false, !every_format);
 		tests[n_tests - 1].options.tiny_heads = slow;
+		tests[n_tests - 1].options.one_gate = slow && !every_format;
 		if (slow && !every_format)
 			continue;
 		add(i, 1, true, !every_format);
