@@ -42,7 +42,7 @@ class Bench:
             return None
 
 
-def make_models(types, shipped):
+def make_models(evener, types, shipped):
     """{type: path} of the shipped model in each type."""
     models = {}
     for name in types:
@@ -52,7 +52,7 @@ def make_models(types, shipped):
         elif not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             print(f"model: {os.path.relpath(path, ROOT)}", flush=True)
-            run([os.path.join(ROOT, "scripts", "requantize"), shipped, path, name])
+            run([evener, "quantize", shipped, path, name])
         models[name] = path
     return models
 

@@ -205,35 +205,11 @@ class Writer:
                 out.write(bytes(-out.tell() % ALIGNMENT))
 
 
-# ---- f32 from blocks and blocks from f32 ---------------------------------------------------------------------------
-
-
-def _half(raw):
-    """(n, 2 * k) bytes to (n, k) f32."""
-    return np.ascontiguousarray(raw).view("<f2").astype(np.float32)
+# ---- blocks from f32 ---------------------------------------------------------------------------
 
 
 def _half_bytes(x):
     return np.ascontiguousarray(x.astype("<f2")).view(np.uint8)
-
-
-def dequantize(raw, form):
-    """f32 values of raw blocks, in one of the formats that requantize reads."""
-    b = np.frombuffer(raw, np.uint8).reshape(-1, FORMATS[form][2])
-    if form == "F32":
-        return b.view("<f4").reshape(-1)
-    if form == "F16":
-        return _half(b).reshape(-1)
-    if form == "BF16":
-        return (b.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(-1)
-    if form == "Q8_0":
-        return (b[:, 2:].view(np.int8) * _half(b[:, :2])).reshape(-1)
-    if form in ("Q4_0", "Q4_1"):
-        q = b[:, -16:]
-        q = np.concatenate([q & 15, q >> 4], axis=1).astype(np.float32)
-        d = _half(b[:, :2])
-        return ((q - 8) * d if form == "Q4_0" else q * d + _half(b[:, 2:4])).reshape(-1)
-    raise ValueError(f"cannot read weights of type {form}: start from F32, F16, BF16, Q8_0, Q4_0 or Q4_1")
 
 
 def _inverse(d):

@@ -22,11 +22,12 @@ enum {
 	CMD_SERVE = 1 << 12,
 	CMD_BATCH = 1 << 13,
 	CMD_CHAT = 1 << 14,
+	CMD_QUANTIZE = 1 << 15,
 	/* need a model and devices */
 	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE,
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
-	CMD_ALL = (1 << 15) - 1,
+	CMD_ALL = (1 << 16) - 1,
 };
 
 typedef struct {
@@ -58,6 +59,7 @@ evn_status cmd_score(const invocation *in, evn_error *err);
 evn_status cmd_bench(const invocation *in, evn_error *err);
 evn_status cmd_inspect(const invocation *in, evn_error *err);
 evn_status cmd_tokenize(const invocation *in, evn_error *err);
+evn_status cmd_quantize(const invocation *in, evn_error *err);
 evn_status cmd_selftest(const invocation *in, evn_error *err);
 evn_status cmd_train(const invocation *in, evn_error *err);
 evn_status cmd_tune(const invocation *in, evn_error *err);

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 32u /* of tensor data: the default of readers if the file names none */
-
 typedef struct {
 	uint8_t *data;
 	size_t size, capacity;
@@ -14,7 +12,8 @@ typedef struct {
 struct evn_gguf_writer {
 	bytes values, directory, data;
 	uint64_t n_values, n_tensors;
-	bool failed; /* out of memory; stays set */
+	uint64_t data_bytes; /* of all tensors, whether they are in `data` or only declared */
+	bool failed;         /* out of memory; stays set */
 };
 
 evn_status evn_gguf_writer_create(evn_gguf_writer **out, evn_error *err)
@@ -147,16 +146,17 @@ void evn_gguf_put_value(evn_gguf_writer *w, const evn_gguf_value *v)
 
 static void pad(evn_gguf_writer *w, bytes *b)
 {
-	uint64_t n = evn_round_up(b->size, ALIGNMENT) - b->size;
+	uint64_t n = evn_round_up(b->size, EVN_GGUF_ALIGNMENT) - b->size;
 	uint8_t *room = grow(w, b, n);
 	if (room)
 		memset(room, 0, (size_t)n);
 }
 
-void evn_gguf_put_tensor(evn_gguf_writer *w, const char *name, const evn_quant *quant, uint32_t n_dims,
-						 const uint64_t *shape, const void *blocks)
+/* Returns the size of the blocks. */
+static uint64_t declare(evn_gguf_writer *w, const char *name, const evn_quant *quant, uint32_t n_dims,
+						const uint64_t *shape)
 {
-	uint64_t n = 1, size;
+	uint64_t n = 1, size = 0, end = 0;
 	put_str(w, &w->directory, str_of(name));
 	put_le(w, &w->directory, n_dims, 4);
 	for (uint32_t i = 0; i < n_dims; i++) {
@@ -164,13 +164,31 @@ void evn_gguf_put_tensor(evn_gguf_writer *w, const char *name, const evn_quant *
 		w->failed |= !evn_mul_u64(n, shape[i], &n);
 	}
 	put_le(w, &w->directory, quant->gguf_type, 4);
-	put_le(w, &w->directory, w->data.size, 8);
-	w->failed |= !evn_mul_u64(n / quant->block_len, quant->block_bytes, &size);
+	put_le(w, &w->directory, w->data_bytes, 8);
+	w->failed |= !evn_mul_u64(n / quant->block_len, quant->block_bytes, &size) ||
+				 !evn_add_u64(w->data_bytes, size, &end) || end > INT64_MAX;
+	if (!w->failed)
+		w->data_bytes = evn_round_up(end, EVN_GGUF_ALIGNMENT);
+	w->n_tensors++;
+	return size;
+}
+
+void evn_gguf_put_tensor(evn_gguf_writer *w, const char *name, const evn_quant *quant, uint32_t n_dims,
+						 const uint64_t *shape, const void *blocks)
+{
+	const uint64_t size = declare(w, name, quant, n_dims, shape);
 	if (!w->failed)
 		put(w, &w->data, blocks, size);
 	pad(w, &w->data);
-	w->n_tensors++;
 }
+
+void evn_gguf_declare_tensor(evn_gguf_writer *w, const char *name, const evn_quant *quant, uint32_t n_dims,
+							 const uint64_t *shape)
+{
+	declare(w, name, quant, n_dims, shape);
+}
+
+uint64_t evn_gguf_declared_bytes(const evn_gguf_writer *w) { return w->data_bytes; }
 
 evn_status evn_gguf_finish(evn_gguf_writer *w, uint8_t **out, size_t *size, evn_error *err)
 {

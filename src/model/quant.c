@@ -1,6 +1,7 @@
 /* quant.c - the table of weight formats, and their host decoders. The decoders are the f32 reference for every
  * kernel: ggml's values in ggml's order of operations, written to be read rather than to be fast. */
 #include "model/quant.h"
+#include "model/encode.h"
 
 #include <string.h>
 
@@ -119,15 +120,15 @@ static void decode_q8_0(const uint8_t *block, float *out)
 }
 
 /* The values of 4-bit quants that are not evenly spaced: close together near zero, where most weights are. */
-static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+const int8_t evn_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static void decode_iq4_nl(const uint8_t *block, float *out)
 {
 	const float d = half_at(block);
 	const uint8_t *qs = block + 2;
 	for (int i = 0; i < 16; i++) {
-		out[i] = d * (float)iq4_values[qs[i] & 15];
-		out[i + 16] = d * (float)iq4_values[qs[i] >> 4];
+		out[i] = d * (float)evn_iq4_values[qs[i] & 15];
+		out[i + 16] = d * (float)evn_iq4_values[qs[i] >> 4];
 	}
 }
 
@@ -173,8 +174,8 @@ static void decode_iq4_xs(const uint8_t *block, float *out)
 		const float scale = d * (float)(scale_q - 32);
 		const uint8_t *qs = block + 8 + group * 16;
 		for (int i = 0; i < 16; i++) {
-			out[group * 32 + i] = scale * (float)iq4_values[qs[i] & 15];
-			out[group * 32 + i + 16] = scale * (float)iq4_values[qs[i] >> 4];
+			out[group * 32 + i] = scale * (float)evn_iq4_values[qs[i] & 15];
+			out[group * 32 + i + 16] = scale * (float)evn_iq4_values[qs[i] >> 4];
 		}
 	}
 }
@@ -241,21 +242,21 @@ static void decode_q6_k(const uint8_t *block, float *out)
 /* ---- the table ------------------------------------------------------------------------------------------------- */
 
 static const evn_quant quants[] = {
-	{"F32", "f32", 0, 1, 4, 32, {{4, 1}}, decode_f32},
-	{"F16", "f16", 1, 1, 2, 32, {{2, 1}}, decode_f16},
-	{"BF16", "bf16", 30, 1, 2, 32, {{2, 1}}, decode_bf16},
-	{"Q4_0", "q4_0", 2, 32, 18, 32, {{2, 1}, {4, 4}}, decode_q4_0},
-	{"Q4_1", "q4_1", 3, 32, 20, 32, {{2, 2}, {4, 4}}, decode_q4_1},
-	{"Q5_0", "q5_0", 6, 32, 22, 32, {{2, 1}, {4, 1}, {4, 4}}, decode_q5_0},
-	{"Q5_1", "q5_1", 7, 32, 24, 32, {{2, 2}, {4, 1}, {4, 4}}, decode_q5_1},
-	{"Q8_0", "q8_0", 8, 32, 34, 32, {{2, 1}, {4, 8}}, decode_q8_0},
-	{"IQ4_NL", "iq4_nl", 20, 32, 18, 32, {{2, 1}, {4, 4}}, decode_iq4_nl},
-	{"Q2_K", "q2_k", 10, 256, 84, 256, {{1, 16}, {4, 16}, {2, 2}}, decode_q2_k},
-	{"Q3_K", "q3_k", 11, 256, 110, 256, {{4, 8}, {4, 16}, {1, 12}, {2, 1}}, decode_q3_k},
-	{"Q4_K", "q4_k", 12, 256, 144, 256, {{2, 2}, {1, 12}, {4, 32}}, decode_q4_k},
-	{"Q5_K", "q5_k", 13, 256, 176, 256, {{2, 2}, {1, 12}, {4, 8}, {4, 32}}, decode_q5_k},
-	{"Q6_K", "q6_k", 14, 256, 210, 256, {{4, 32}, {4, 16}, {1, 16}, {2, 1}}, decode_q6_k},
-	{"IQ4_XS", "iq4_xs", 23, 256, 136, 256, {{2, 1}, {1, 6}, {4, 32}}, decode_iq4_xs},
+	{"F32", "f32", 0, 1, 4, 32, {{4, 1}}, decode_f32, evn_encode_f32},
+	{"F16", "f16", 1, 1, 2, 32, {{2, 1}}, decode_f16, evn_encode_f16},
+	{"BF16", "bf16", 30, 1, 2, 32, {{2, 1}}, decode_bf16, evn_encode_bf16},
+	{"Q4_0", "q4_0", 2, 32, 18, 32, {{2, 1}, {4, 4}}, decode_q4_0, evn_encode_q4_0},
+	{"Q4_1", "q4_1", 3, 32, 20, 32, {{2, 2}, {4, 4}}, decode_q4_1, evn_encode_q4_1},
+	{"Q5_0", "q5_0", 6, 32, 22, 32, {{2, 1}, {4, 1}, {4, 4}}, decode_q5_0, evn_encode_q5_0},
+	{"Q5_1", "q5_1", 7, 32, 24, 32, {{2, 2}, {4, 1}, {4, 4}}, decode_q5_1, evn_encode_q5_1},
+	{"Q8_0", "q8_0", 8, 32, 34, 32, {{2, 1}, {4, 8}}, decode_q8_0, evn_encode_q8_0},
+	{"IQ4_NL", "iq4_nl", 20, 32, 18, 32, {{2, 1}, {4, 4}}, decode_iq4_nl, evn_encode_iq4_nl},
+	{"Q2_K", "q2_k", 10, 256, 84, 256, {{1, 16}, {4, 16}, {2, 2}}, decode_q2_k, evn_encode_q2_k},
+	{"Q3_K", "q3_k", 11, 256, 110, 256, {{4, 8}, {4, 16}, {1, 12}, {2, 1}}, decode_q3_k, evn_encode_q3_k},
+	{"Q4_K", "q4_k", 12, 256, 144, 256, {{2, 2}, {1, 12}, {4, 32}}, decode_q4_k, evn_encode_q4_k},
+	{"Q5_K", "q5_k", 13, 256, 176, 256, {{2, 2}, {1, 12}, {4, 8}, {4, 32}}, decode_q5_k, evn_encode_q5_k},
+	{"Q6_K", "q6_k", 14, 256, 210, 256, {{4, 32}, {4, 16}, {1, 16}, {2, 1}}, decode_q6_k, evn_encode_q6_k},
+	{"IQ4_XS", "iq4_xs", 23, 256, 136, 256, {{2, 1}, {1, 6}, {4, 32}}, decode_iq4_xs, evn_encode_iq4_xs},
 };
 
 size_t evn_quant_count(void) { return sizeof quants / sizeof *quants; }
@@ -285,4 +286,10 @@ void evn_dequantize(const evn_quant *q, const uint8_t *blocks, float *out, uint6
 {
 	for (uint64_t i = 0; i < n; i += q->block_len, blocks += q->block_bytes)
 		q->decode(blocks, out + i);
+}
+
+void evn_quantize(const evn_quant *q, const float *values, uint8_t *blocks, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i += q->block_len, blocks += q->block_bytes)
+		q->encode(values + i, blocks);
 }

@@ -22,6 +22,8 @@ typedef struct {
 	evn_quant_field fields[6]; /* in file order; unit_bytes 0 ends the list */
 	/* out[block_len] = the values of the block, exactly as ggml defines them: f32 arithmetic in ggml's order */
 	void (*decode)(const uint8_t *block, float *out);
+	/* The block of block_len finite values (encode.h). NULL: evener only reads the format. */
+	void (*encode)(const float *values, uint8_t *block);
 } evn_quant;
 
 /* NULL if evener does not read this ggml type. */
@@ -34,6 +36,12 @@ size_t evn_quant_index(const evn_quant *q); /* the i of evn_quant_at */
 
 /* out[n] = n values from consecutive blocks; n % block_len == 0. */
 void evn_dequantize(const evn_quant *q, const uint8_t *blocks, float *out, uint64_t n);
+
+/* blocks = those of n finite values; n % block_len == 0. The format must have an encoder. */
+void evn_quantize(const evn_quant *q, const float *values, uint8_t *blocks, uint64_t n);
+
+/* The values that the codes of IQ4_NL and IQ4_XS stand for. */
+extern const int8_t evn_iq4_values[16];
 
 /* Repacks up to 16 rows into one tile. For each block, and for each unit of the block in file order, the tile holds
  * that unit of row 0, of row 1, ... of row 15. rows[r] points at the first block of row r, or is NULL: a padding row

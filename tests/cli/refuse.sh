@@ -123,7 +123,7 @@ accept --help
 accept --version
 accept help run
 accept help help
-for command in devices plan run logits score bench tune inspect tokenize selftest config; do
+for command in devices plan run logits score bench tune inspect tokenize quantize selftest config; do
 	accept "$command" --help
 	grep -q "^usage: evener $command" out || fail "$command --help: no usage line"
 done

@@ -55,6 +55,11 @@ const command commands[] = {
 	 "are then measured again when they are next needed.",
 	 cmd_tune},
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
+	{"quantize", CMD_QUANTIZE, "MODEL OUT TYPE", 3, "write a model with its weights in another format",
+	 "TYPE is F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL,\n"
+	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K or Q2_K_S. As in llama.cpp, some matrices get more bits than TYPE\n"
+	 "says (--pure: none), and where the rows of a matrix do not divide into blocks, a wider format is used.",
+	 cmd_quantize},
 	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",
 	 "Special tokens are added and recognised only with --special.", cmd_tokenize},
 	{"selftest", CMD_SELFTEST, "", 0, "check every kernel on every device against known answers", NULL, cmd_selftest},

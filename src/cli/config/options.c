@@ -221,6 +221,11 @@ const option options[] = {
 	{"tensors", 0, OPTION_FLAG, CMD_INSPECT, NULL, FIELD(tensors), NULL, 0, 0, NULL,
 	 NULL, "list every tensor"},
 
+	{"pure", 0, OPTION_FLAG, CMD_QUANTIZE, NULL, FIELD(pure), NULL, 0, 0, NULL,
+	 NULL, "no matrix gets more bits than the others, not even the output matrix"},
+	{"threads", 't', OPTION_INT, CMD_QUANTIZE, NULL, FIELD(threads), "0", 0, 256, NULL,
+	 "N", "threads that quantize; 0 = one for each processor"},
+
 	{"architecture", 0, OPTION_TEXT, CMD_MODEL, "model.architecture", FIELD(architecture), NULL, 0, 0, NULL,
 	 "NAME", "make a model with random weights instead of reading one: simple-lm, gpt2, llama"},
 	{"vocab", 0, OPTION_INT, CMD_MODEL, "model.vocab", FIELD(vocab), "0", 0, CONTEXT_MAX, NULL,

@@ -58,6 +58,8 @@ typedef struct {
 
 	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
 	bool no_alone, kernels;
+	bool pure;
+	int64_t threads;
 	double budget_s;
 	bool json, quiet;
 } settings;
