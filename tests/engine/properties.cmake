@@ -107,3 +107,15 @@ engine_run(test_reference_small_buffers "" 300 test_reference gpu q4_1 1 4)
 set(ENGINE_ENV ${DISCRETE} DISCRETE_UNIFIED=1)
 engine_run(test_comm_integrated "" 300 test_comm pocl integrated)
 unset(ENGINE_ENV)
+
+# Random schemas: what is written for them is valid by Python's jsonschema.
+add_executable(grammar_texts engine/grammar_texts.c)
+target_link_libraries(grammar_texts PRIVATE evn_engine PkgConfig::JANSSON)
+function(schemas_test name n_schemas n_texts)
+	add_test(NAME engine/${name} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/engine/schemas_test.py
+		$<TARGET_FILE:grammar_texts> ${n_schemas} ${n_texts})
+	set_tests_properties(engine/${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 120 ENVIRONMENT "${LEAKS}")
+endfunction()
+schemas_test(schemas 40 3)
+schemas_test(schemas_long 300 10)
+set_tests_properties(engine/schemas_long PROPERTIES LABELS long TIMEOUT 600)
