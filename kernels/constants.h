@@ -34,6 +34,8 @@
 #define EVN_FLAG_LATE 0                               /* 1 + the rank that others waited for in vain; 0: none */
 #define EVN_FLAG_OF(rank) (EVN_FLAG_WORDS * ((rank) + 1)) /* the number of all-reduces that the rank has reached */
 
+#define EVN_NO_EXPERT 0xffffffffu /* a block of rows that nobody needs */
+
 #define EVN_TOP_SLICE 1024 /* logits that a work-group sorts, a power of two */
 #define EVN_TOP_MOST 64    /* the most of them that are wanted */
 

@@ -34,6 +34,10 @@ static const struct {
 	{"use_parallel_residual", 0, false},
 	{"expert_count", 0, false},
 	{"expert_used_count", 0, false},
+	{"expert_shared_count", 0, false},
+	{"expert_gating_func", 1, false}, /* a softmax */
+	{"expert_weights_scale", 1, false},
+	{"leading_dense_block_count", 0, false},
 	{"nextn_predict_layers", 0, false},
 	{"rope.dimension_sections", NAN, false}, /* no value is accepted */
 	{"rope.scaling.alpha", 1, false},

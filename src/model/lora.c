@@ -76,7 +76,7 @@ static bool has_shape(const evn_tensor *t, uint64_t columns, uint64_t rows)
 static bool fits(const addition *d)
 {
 	const uint64_t columns = d->w->shape[0], rows = d->w->shape[1], rank = rank_of(d);
-	return has_shape(d->left, rank, rows) &&
+	return d->w->shape[2] == 1 && has_shape(d->left, rank, rows) &&
 		   (d->of_embedding ? has_shape(d->right, rank, columns) : has_shape(d->right, columns, rank));
 }
 

@@ -283,17 +283,31 @@ evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char
 	return *out ? EVN_OK : fail_missing(m, name, err);
 }
 
+static evn_status check_stack(const evn_model *m, const evn_tensor *t, const uint64_t shape[3], evn_error *err)
+{
+	if (t->shape[0] == shape[0] && t->shape[1] == shape[1] && t->shape[2] == shape[2] && t->shape[3] == 1)
+		return EVN_OK;
+	char matrices[32] = "";
+	if (shape[2] > 1)
+		snprintf(matrices, sizeof matrices, ", %" PRIu64, shape[2]);
+	return evn_fail(err, EVN_ERR_FORMAT,
+					"%s: tensor \"%.*s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRIu64
+					", %" PRIu64 "%s]",
+					evn_gguf_name(m->gguf), (int)t->name.length, t->name.text, t->shape[0], t->shape[1], t->shape[2],
+					t->shape[3], shape[0], shape[1], matrices);
+}
+
 evn_status evn_model_check_shape(const evn_model *m, const evn_tensor *t, uint64_t cols, uint64_t rows,
 								 evn_error *err)
 {
-	const uint64_t rows_expected = rows ? rows : 1;
-	if (t->shape[0] == cols && t->shape[1] == rows_expected && t->shape[2] == 1 && t->shape[3] == 1)
-		return EVN_OK;
-	return evn_fail(err, EVN_ERR_FORMAT,
-					"%s: tensor \"%.*s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "], expected [%" PRIu64
-					", %" PRIu64 "]",
-					evn_gguf_name(m->gguf), (int)t->name.length, t->name.text, t->shape[0], t->shape[1], t->shape[2],
-					t->shape[3], cols, rows_expected);
+	return check_stack(m, t, (uint64_t[]){cols, rows ? rows : 1, 1}, err);
+}
+
+evn_status evn_model_need_stack(const evn_model *m, const char *name, const uint64_t shape[3], const evn_tensor **out,
+								evn_error *err)
+{
+	*out = evn_model_find(m, name);
+	return *out ? check_stack(m, *out, shape, err) : fail_missing(m, name, err);
 }
 
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,

@@ -95,6 +95,9 @@ evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char
 /* Like evn_model_need. */
 evn_status evn_model_check_shape(const evn_model *m, const evn_tensor *t, uint64_t cols, uint64_t rows,
 								 evn_error *err);
+/* The same for n matrices of this shape in one tensor. */
+evn_status evn_model_need_stack(const evn_model *m, const char *name, const uint64_t shape[3], const evn_tensor **out,
+								evn_error *err);
 /* The tensor must exist and have this shape: cols = shape[0], rows = shape[1] (rows 0: one-dimensional). */
 evn_status evn_model_need(const evn_model *m, const char *name, uint64_t cols, uint64_t rows, const evn_tensor **out,
 						  evn_error *err);

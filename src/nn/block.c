@@ -1,6 +1,7 @@
 /* block.c - one block on one rank: attention, or a feed-forward network. */
 #include "nn/block.h"
 
+#include "nn/experts.h"
 #include "nn/ops_fused.h"
 #include "nn/rope.h"
 
@@ -176,6 +177,8 @@ evn_status evn_block_compute(const evn_walker *w, uint32_t block, const evn_micr
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
 	const evn_kept r = evn_block_kept(w, block, mb);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	if (b->kind == EVN_BLOCK_EXPERTS)
+		return evn_experts_compute(w, block, mb, err);
 	const evn_fused fused = {
 		.y = evn_comm_partial(w->comm, w->view->rank, mb->stream), .x = r.normed, .in = &y->in, .out = &y->out};
 	if ((b->kind == EVN_BLOCK_ATTENTION ? !b->attention.qk_norm_all : b->feed_forward.gated) &&

@@ -10,8 +10,8 @@
 
 /* One row for each architecture. */
 #define ARCHITECTURES(row)                                                                                           \
-	row(llama) row(qwen2) row(qwen3) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3) row(smollm3) row(granite)     \
-		row(olmo2) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
+	row(llama) row(qwen2) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3) row(smollm3)    \
+		row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -120,9 +120,15 @@ bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem
 evn_nonlinearity evn_graph_gate(const evn_graph *g)
 {
 	for (uint32_t i = 0; i < g->n_blocks; i++)
-		if (g->blocks[i].kind == EVN_BLOCK_FEED_FORWARD && g->blocks[i].feed_forward.gated)
+		if (g->blocks[i].kind != EVN_BLOCK_ATTENTION && g->blocks[i].feed_forward.gated)
 			return g->blocks[i].feed_forward.act;
 	return EVN_SILU;
+}
+
+double evn_block_read_fraction(const evn_block *b)
+{
+	const evn_experts_spec *e = &b->feed_forward.experts;
+	return b->kind == EVN_BLOCK_EXPERTS ? (double)e->k / e->n : 1;
 }
 
 static uint32_t parts_of(const evn_block *b)
@@ -207,7 +213,7 @@ static void find_fused(const evn_graph *g, evn_block *b)
 	const bool attends = b->kind == EVN_BLOCK_ATTENTION;
 	const char *fused = attends ? "attn_qkv" : "ffn_up";
 	const evn_tensor *t;
-	if (b->in.n < 2 || evn_block_tensor(g, b, b->in.stems[0], &t, NULL) == EVN_OK ||
+	if (b->kind == EVN_BLOCK_EXPERTS || b->in.n < 2 || evn_block_tensor(g, b, b->in.stems[0], &t, NULL) == EVN_OK ||
 		evn_block_tensor(g, b, fused, &t, NULL) != EVN_OK)
 		return;
 	if (attends || t->shape[1] == 2 * (uint64_t)b->n_units)
@@ -217,7 +223,9 @@ static void find_fused(const evn_graph *g, evn_block *b)
 static bool cut_alike(const evn_block *a, const evn_block *b)
 {
 	return a->kind == b->kind && a->n_units == b->n_units && a->unit_width == b->unit_width && a->group == b->group &&
-		   (a->kind != EVN_BLOCK_ATTENTION || a->attention.window == b->attention.window);
+		   (a->kind != EVN_BLOCK_ATTENTION || a->attention.window == b->attention.window) &&
+		   (a->kind != EVN_BLOCK_EXPERTS || (a->feed_forward.experts.n == b->feed_forward.experts.n &&
+											 a->feed_forward.experts.k == b->feed_forward.experts.k));
 }
 
 static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)

@@ -10,7 +10,7 @@
 #include "nn/ops.h"
 #include "plan/plan.h"
 
-typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_KINDS } evn_block_kind;
+typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_EXPERTS, EVN_BLOCK_KINDS } evn_block_kind;
 
 /* stem: the tensor's name without "blk.<layer>." and ".weight". NULL: there is no norm. */
 typedef struct {
@@ -37,16 +37,25 @@ typedef struct {
 	uint32_t window;  /* a query sees this many of the newest keys, its own included; 0: all */
 } evn_attention_spec;
 
+/* The experts of a block: n feed-forward networks of one shape, of which a row goes through the k with the largest
+ * scores, router times row. Each is weighed by its probability among all n, a softmax of the scores. */
+typedef struct {
+	uint32_t n, k;
+	const char *router; /* a stem */
+	bool normed;        /* the weights of a row's experts are divided by their sum */
+} evn_experts_spec;
+
 /* act combines gate and up if it is gated, where `in` stacks gate and up; otherwise act(up). Gated blocks of a model
  * have one act. */
 typedef struct {
 	evn_nonlinearity act;
 	bool gated;
+	evn_experts_spec experts; /* of EVN_BLOCK_EXPERTS, which is gated */
 } evn_feed_forward_spec;
 
 /* One block: x += residual_scale * post(W_out f(W_in norm(x))), where f is attention or the feed-forward
  * nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads, or feed-forward
- * units. */
+ * units. A unit of a block of experts is a unit of each expert, so all ranks have a part of every expert. */
 typedef struct {
 	evn_block_kind kind;
 	uint32_t layer;
@@ -59,7 +68,7 @@ typedef struct {
 	float residual_scale;
 	union {
 		evn_attention_spec attention;
-		evn_feed_forward_spec feed_forward;
+		evn_feed_forward_spec feed_forward; /* of EVN_BLOCK_FEED_FORWARD and EVN_BLOCK_EXPERTS */
 	};
 	uint32_t cut_class, cut_index; /* the block's class in the plan, and its index in that class */
 } evn_block;
@@ -102,6 +111,9 @@ evn_nonlinearity evn_graph_gate(const evn_graph *g);
 /* True if the matrix of this stem has a bias. If the architecture requires one, loading reports a missing bias. */
 bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem);
 
+/* The part of a block's weights that one row reads. */
+double evn_block_read_fraction(const evn_block *b);
+
 /* A run of rows of W_in: rows [first, first + n * width) of a tensor belong to n units, or to n groups of units. */
 typedef struct {
 	const char *stem;
@@ -132,6 +144,10 @@ typedef struct {
  * gated SiLU network; RMS norms. An architecture changes what is different. */
 evn_block evn_attention_block(const evn_graph *g, uint32_t layer);
 evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
+/* The same for a mixture of experts whose weights are divided by their sum. Reads the keys of experts. */
+evn_status evn_experts_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err);
+/* The number of experts, "<architecture>.expert_count"; 0 if the file has none. */
+evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err);
 /* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is
  * unchanged. */
 evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);

@@ -4,6 +4,9 @@
 
 #include "nn/graph.h"
 
+#define MOST_EXPERTS 4096u
+#define MOST_UNITS (1u << 24)
+
 typedef struct {
 	char text[128];
 } key;
@@ -39,6 +42,36 @@ evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, e
 void evn_graph_ignore(const evn_graph *g, const char *suffix)
 {
 	(void)evn_gguf_find(evn_model_gguf(g->model), key_of(g, suffix).text);
+}
+
+evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err)
+{
+	*n = 0;
+	return evn_gguf_u32(evn_model_gguf(g->model), key_of(g, "expert_count").text, n, err);
+}
+
+/* Files without a length for experts give it as that of the network. */
+evn_status evn_experts_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err)
+{
+	const evn_gguf *file = evn_model_gguf(g->model);
+	evn_experts_spec experts = {.router = "ffn_gate_inp", .normed = true};
+	uint32_t width = g->h->ff_dim;
+	EVN_TRY(evn_graph_experts(g, &experts.n, err));
+	EVN_TRY(evn_gguf_u32(file, key_of(g, "expert_used_count").text, &experts.k, err));
+	EVN_TRY(evn_gguf_u32(file, key_of(g, "expert_feed_forward_length").text, &width, err));
+	if (!experts.n || experts.n > MOST_EXPERTS || !experts.k || experts.k > experts.n)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: %u of %u experts are used, expected at least 1, of at most %u",
+						evn_gguf_name(file), experts.k, experts.n, MOST_EXPERTS);
+	if (!width || width > MOST_UNITS)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: experts of %u units, expected 1 to %u", evn_gguf_name(file), width,
+						MOST_UNITS);
+	*out = evn_feed_forward_block(g, layer);
+	out->kind = EVN_BLOCK_EXPERTS;
+	out->n_units = width;
+	out->in = (evn_stack){{"ffn_gate_exps", "ffn_up_exps"}, 2};
+	out->out = "ffn_down_exps";
+	out->feed_forward.experts = experts;
+	return EVN_OK;
 }
 
 /* The period or the array of "attention.sliding_window_pattern". */

@@ -19,16 +19,19 @@ static uint64_t tile_bytes(const evn_quant *q, uint32_t n_steps)
 	return (uint64_t)n_steps * blocks_per_step(q) * q->block_bytes * EVN_TILE_ROWS;
 }
 
-/* scratch has room for EVN_TILE_ROWS whole rows. They follow each other in the file, so they are read at once. */
-static evn_status repack(evn_upload *to, const tile_source *s, uint32_t n_steps, uint8_t *scratch, evn_error *err)
+/* One expert's rows. scratch has room for EVN_TILE_ROWS whole rows. They follow each other in the file, so they are
+ * read at once. */
+static evn_status repack(evn_upload *to, const tile_source *s, uint32_t expert, uint32_t n_steps, uint8_t *scratch,
+						 evn_error *err)
 {
 	const evn_quant *q = s->tensor->quant;
 	const uint64_t row_bytes = s->tensor->shape[0] / q->block_len * q->block_bytes;
+	const uint64_t before = expert * s->tensor->shape[1] * row_bytes;
 	for (uint32_t first = s->rows.begin; first < s->rows.end; first += EVN_TILE_ROWS) {
 		const uint32_t n = s->rows.end - first < EVN_TILE_ROWS ? s->rows.end - first : EVN_TILE_ROWS;
 		const uint8_t *blocks, *rows[EVN_TILE_ROWS];
 		void *tile;
-		EVN_TRY(evn_tensor_bytes(s->tensor, first * row_bytes, n * row_bytes, scratch, &blocks, err));
+		EVN_TRY(evn_tensor_bytes(s->tensor, before + first * row_bytes, n * row_bytes, scratch, &blocks, err));
 		for (uint32_t r = 0; r < EVN_TILE_ROWS; r++)
 			rows[r] = r < n ? blocks + r * row_bytes + (uint64_t)s->first_block * q->block_bytes : NULL;
 		EVN_TRY(evn_upload_room(to, tile_bytes(q, n_steps), &tile, err));
@@ -44,8 +47,9 @@ static evn_status repack_all(evn_upload *to, const evn_matrix_part *part, const 
 	const uint64_t bytes = sources[0].tensor->shape[0] / q->block_len * q->block_bytes * EVN_TILE_ROWS;
 	uint8_t *scratch = malloc((size_t)bytes);
 	evn_status s = scratch ? EVN_OK : evn_fail_memory(err, "weights", bytes);
-	for (uint32_t i = 0; i < n && s == EVN_OK; i++)
-		s = repack(to, &sources[i], part->n_steps, scratch, err);
+	for (uint32_t expert = 0; expert < sources[0].tensor->shape[2]; expert++)
+		for (uint32_t i = 0; i < n && s == EVN_OK; i++)
+			s = repack(to, &sources[i], expert, part->n_steps, scratch, err);
 	free(scratch);
 	return s;
 }
@@ -53,7 +57,8 @@ static evn_status repack_all(evn_upload *to, const evn_matrix_part *part, const 
 /* Fills part->tiles from n sources of the same format and length of rows. */
 static evn_status upload(evn_matrix_part *part, evn_queue *q, const tile_source *sources, uint32_t n, evn_error *err)
 {
-	uint64_t bytes = part->rows / EVN_TILE_ROWS * tile_bytes(part->quant, part->n_steps);
+	const uint64_t bytes =
+		part->rows / EVN_TILE_ROWS * tile_bytes(part->quant, part->n_steps) * sources[0].tensor->shape[2];
 	evn_upload to;
 	EVN_TRY(evn_buf_create(&part->tiles, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "weights", err));
 	EVN_TRY(evn_upload_begin(&to, q, part->tiles, bytes, err));
@@ -74,10 +79,12 @@ static evn_status add_part(evn_matrix *m, evn_queue *q, const tile_source *sourc
 	p->n_steps = p->tile_steps = (sources[0].n_blocks + step_blocks - 1) / step_blocks;
 	for (uint32_t i = 0; i < n; i++)
 		p->rows += (uint32_t)evn_round_up(evn_range_len(sources[i].rows), EVN_TILE_ROWS);
+	p->expert_steps = p->rows / EVN_TILE_ROWS * p->tile_steps;
+	m->n_experts = (uint32_t)sources[0].tensor->shape[2];
 	m->rows += p->rows;
 	if (p->n_steps * quant->group_len > m->columns)
 		m->columns = p->n_steps * quant->group_len;
-	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(quant, p->n_steps);
+	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(quant, p->n_steps) * m->n_experts;
 	return upload(p, q, sources, n, err);
 }
 
@@ -98,7 +105,8 @@ static evn_status add_parts(evn_matrix *m, evn_queue *q, tile_source *sources, u
 {
 	const evn_quant *quant = sources[0].tensor->quant;
 	const uint32_t n_steps = (sources[0].n_blocks + blocks_per_step(quant) - 1) / blocks_per_step(quant);
-	const uint64_t fit = evn_device_max_alloc(evn_queue_device(q)) / tile_bytes(quant, n_steps);
+	const uint64_t fit =
+		evn_device_max_alloc(evn_queue_device(q)) / (tile_bytes(quant, n_steps) * sources[0].tensor->shape[2]);
 	const uint32_t most = !fit               ? 1
 						  : fit < UINT32_MAX ? (uint32_t)fit
 											 : UINT32_MAX; /* 1: creation says what is wrong */
@@ -208,7 +216,7 @@ static evn_status load_plain(evn_matrix *m, evn_queue *q, const evn_row_block *b
 evn_status evn_matrix_plain_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
 								   uint32_t *y_offsets, evn_error *err)
 {
-	*out = (evn_matrix){0};
+	*out = (evn_matrix){.n_experts = 1};
 	for (uint32_t i = 0; i < n; i++) {
 		if (y_offsets)
 			y_offsets[i] = out->rows;
@@ -221,7 +229,7 @@ evn_status evn_matrix_plain_input(evn_matrix *out, evn_queue *q, const evn_tenso
 								  evn_error *err)
 {
 	const evn_row_block all = {tensor, {0, (uint32_t)tensor->shape[1]}};
-	*out = (evn_matrix){.rows = evn_range_len(all.rows)};
+	*out = (evn_matrix){.rows = evn_range_len(all.rows), .n_experts = 1};
 	return load_plain(out, q, &all, 1, columns, err);
 }
 
@@ -231,7 +239,7 @@ evn_status evn_matrix_plain_input(evn_matrix *out, evn_queue *q, const evn_tenso
 static void add_view(evn_matrix *m, const evn_matrix_part *p)
 {
 	evn_matrix_part *last = m->n_parts ? &m->parts[m->n_parts - 1] : NULL;
-	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(p->quant, p->n_steps);
+	m->bytes += p->rows / EVN_TILE_ROWS * tile_bytes(p->quant, p->n_steps) * m->n_experts;
 	m->rows += p->rows;
 	if (last && last->tiles == p->tiles && p->begin == last->begin + last->rows / EVN_TILE_ROWS * last->tile_steps)
 		last->rows += p->rows;
@@ -255,7 +263,7 @@ void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t
 		memcpy(view_offsets, y_offsets, n * sizeof *y_offsets);
 		return;
 	}
-	*out = (evn_matrix){.columns = m->columns, .bias = m->bias};
+	*out = (evn_matrix){.n_experts = m->n_experts, .columns = m->columns, .bias = m->bias};
 	for (uint32_t i = 0; i < n; i++) {
 		view_offsets[i] = out->rows;
 		uint32_t row = y_offsets[i] + rows[i].begin;
@@ -279,7 +287,7 @@ void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range colum
 		*out = *m;
 		return;
 	}
-	*out = (evn_matrix){.bias = m->bias};
+	*out = (evn_matrix){.n_experts = m->n_experts, .bias = m->bias};
 	for (uint32_t i = 0; i < m->n_parts && evn_range_len(columns); i++) {
 		evn_matrix_part p = m->parts[i];
 		const uint32_t step = p.quant->group_len, begin = m->x_shift + columns.begin;

@@ -20,6 +20,7 @@ typedef struct {
 	uint32_t rows;              /* padded to EVN_TILE_ROWS with rows of zeros */
 	uint32_t n_steps;           /* columns / step; a step is 32 columns, or 256 for K-quants */
 	uint32_t begin, tile_steps; /* the first step of the first tile; the steps from one tile to the next */
+	uint32_t expert_steps;      /* the steps from one expert's rows to the next one's */
 	uint32_t y_offset;
 	uint32_t first_row; /* the first row, counted over all rows on the device; the bias is indexed with it */
 	evn_buf *tiles;
@@ -43,6 +44,8 @@ typedef struct {
 typedef struct {
 	evn_matrix_part parts[EVN_MATRIX_BUFFERS + EVN_MATRIX_PARTS]; /* a view may cut parts at the stacked matrices */
 	uint32_t n_parts; /* 0: the rows are plain, and GEMM multiplies them in every phase */
+	/* A matrix for each expert, all of one shape. Rows, columns and windows are those of one. Plain: one matrix. */
+	uint32_t n_experts;
 	evn_plain plain;
 	const evn_addition *additions; /* borrowed */
 	uint32_t n_additions;
@@ -51,7 +54,7 @@ typedef struct {
 	/* SPLIT_INPUT: the rank's first column is at this place in its first block. The columns of x before it are zeros.
 	 */
 	uint32_t x_shift;
-	uint64_t bytes; /* on the device, with padding */
+	uint64_t bytes; /* on the device, with padding; of all experts */
 	evn_buf *bias;  /* one value for each row on the device, padded to EVN_PAD; or NULL */
 } evn_matrix;
 
@@ -62,8 +65,8 @@ typedef struct {
 } evn_row_block;
 
 /* SPLIT_OUTPUT: stacks n <= EVN_MATRIX_PARTS row blocks. y_offsets[i] (may be NULL) is where block i's rows begin in
- * y. Neighbours of the same format become one part, and thus one launch, unless they need several buffers. A block may
- * be empty. */
+ * y. Neighbours of the same format become one part, and thus one launch, unless they need several buffers. A block
+ * may be empty. The third dimension of tensors counts experts, the same number in all blocks. */
 evn_status evn_matrix_split_output(evn_matrix *out, evn_queue *q, const evn_row_block *blocks, uint32_t n,
 								   uint32_t *y_offsets, evn_error *err);
 /* SPLIT_INPUT: all rows of columns [begin, end), widened to whole quantised blocks. Columns that belong to a

@@ -23,7 +23,7 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err);
 
-/* ---- the walk over the blocks (walk.c, block.c) ----------------------------------------------------------------- */
+/* ---- the walk over the blocks (walk.c, block.c) ---------------------------------------------------------------- */
 
 /* Takes each of the n micro-batches' x from rows of the embedding to the rows after the last block. With a tape there
  * is one micro-batch of prompt rows: whole sequences of equal length, which is EVN_SEQUENCE_GRAIN or a multiple. */

@@ -11,13 +11,20 @@
 
 /* The kernels of products with one weight format. */
 typedef struct {
-	evn_kernel *matvec[EVN_ACT_FORMATS][EVN_TILE_CHOICES];       /* [format of x][choice of tiles] */
-	evn_kernel *matmul[EVN_ACT_FORMATS];                         /* [format of x] */
+	evn_kernel *matvec[EVN_ACT_FORMATS][EVN_TILE_CHOICES]; /* [format of x][choice of tiles] */
+	evn_kernel *matmul[EVN_ACT_FORMATS];                   /* [format of x] */
+	evn_kernel *matvec_experts[EVN_ACT_FORMATS][2];        /* [format of x][several tokens of one expert] */
+	evn_kernel *matmul_experts[EVN_ACT_FORMATS];
 	evn_kernel *matvec_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS]; /* [format of x][format of y] */
 	evn_kernel *matmul_swiglu[EVN_ACT_FORMATS][EVN_ACT_FORMATS];
 	evn_kernel *dequantize;
 	evn_kernel *feed_forward_block[EVN_ACT_FORMATS]; /* [format of x] */
 } evn_product_kernels;
+
+/* Those of a choice of experts. */
+typedef struct {
+	evn_kernel *route, *choose, *count, *place, *gather, *add;
+} evn_expert_kernels;
 
 struct evn_ops {
 	evn_queue *q;
@@ -29,6 +36,7 @@ struct evn_ops {
 	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][format of y] */
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias, *dropout, *top, *head_squares, *head_norms;
+	evn_expert_kernels experts;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* for dequantised weights */
 	evn_product_times *times;
@@ -51,6 +59,8 @@ evn_status evn_kernels_of(evn_ops *o, const evn_quant *quant, evn_product_kernel
 /* The spec of a kernel that multiplies activations of this format with weights: one row at a time, or a block of
  * rows. */
 evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format);
+evn_spec evn_spec_lane_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format,
+							   uint32_t tokens);
 evn_spec evn_spec_block_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format);
 /* True if a kernel with several tiles for each work-item stays small enough. */
 bool evn_reads_tiles(const evn_quant *quant, evn_act_format format);

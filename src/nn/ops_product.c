@@ -11,10 +11,10 @@ static const uint32_t tiles_of_item[EVN_TILE_CHOICES] = {6, 3, 1};
 
 static bool is_integer(const evn_quant *q) { return q->block_len > 1; }
 
-/* Only GEMM reads plain rows. */
+/* Only GEMM reads plain rows. It multiplies no experts. */
 static bool by_gemm(const evn_ops *o, const evn_matrix *m, evn_phase phase)
 {
-	return m->n_parts == 0 || (phase == EVN_PROMPT && o->prompts_by_gemm);
+	return m->n_parts == 0 || (phase == EVN_PROMPT && o->prompts_by_gemm && m->n_experts == 1);
 }
 
 evn_act_format evn_op_act_format(const evn_ops *o, const evn_matrix *m, evn_phase phase)
@@ -51,8 +51,8 @@ evn_spec evn_spec_row_product(const evn_ops *o, const char *file, const evn_quan
 }
 
 /* The same with scalars, for a row or a block of rows. */
-static evn_spec lane_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format,
-							 uint32_t tokens)
+evn_spec evn_spec_lane_product(const evn_ops *o, const char *file, const evn_quant *quant, evn_act_format format,
+							   uint32_t tokens)
 {
 	evn_spec s = product(o, file, quant, format);
 	evn_spec_part(&s, "ROW", format == EVN_ACT_Q8 ? "lanes/row_q8.cl" : "lanes/row_f32.cl");
@@ -151,7 +151,7 @@ static evn_status lane_matvec(evn_ops *o, evn_buf *y, uint32_t y_stride, evn_act
 	EVN_TRY(evn_kernels_of(o, p->quant, &of, err));
 	evn_kernel **k = &of->matvec[format][tokens > 1];
 	if (!*k) {
-		const evn_spec spec = lane_product(o, "lanes/matvec.cl", p->quant, format, tokens);
+		const evn_spec spec = evn_spec_lane_product(o, "lanes/matvec.cl", p->quant, format, tokens);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec", err));
 	}
 	evn_args a = product_args(*k, y, y_stride, x, x_stride, p);
@@ -326,7 +326,7 @@ static evn_status lane_matvec_swiglu(evn_ops *o, const gated_rows *g, evn_error 
 	EVN_TRY(evn_kernels_of(o, g->gates->quant, &of, err));
 	evn_kernel **k = &of->matvec_swiglu[g->format][g->y_format];
 	if (!*k) {
-		evn_spec spec = lane_product(o, "lanes/matvec_swiglu.cl", g->gates->quant, g->format, 1);
+		evn_spec spec = evn_spec_lane_product(o, "lanes/matvec_swiglu.cl", g->gates->quant, g->format, 1);
 		evn_spec_store(&spec, g->y_format);
 		evn_spec_gate(&spec, o);
 		EVN_TRY(evn_kernel_get(k, o->q, &spec, "matvec_swiglu", err));

@@ -23,7 +23,7 @@ static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_cla
 	}
 	EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
 	sum->unit_bytes += t->size_bytes;
-	if (b->kind == EVN_BLOCK_FEED_FORWARD && t->quant->group_len > sum->grain)
+	if (b->kind != EVN_BLOCK_ATTENTION && t->quant->group_len > sum->grain)
 		sum->grain = t->quant->group_len;
 	return EVN_OK;
 }
@@ -40,10 +40,12 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 						.grain = attends ? 1 : EVN_TILE_ROWS,
 						.group = b->group,
 						.unit_macs = (double)b->unit_width * g->h->dim, /* columns of W_out */
-						.read_fraction = 1,
+						.read_fraction = evn_block_read_fraction(b),
 						.by_phase = !attends};
 	for (uint32_t i = 0; i < n; i++)
 		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += (double)rows[i].width * g->h->dim;
+	if (b->kind == EVN_BLOCK_EXPERTS)
+		k.unit_macs *= b->feed_forward.experts.n;
 	if (attends) {
 		k.most_keys = b->attention.window ? b->attention.window : (double)INFINITY;
 		const uint32_t cached = evn_blocks_for(limits.n_cache ? limits.n_cache : limits.n_ctx);
@@ -86,12 +88,20 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	const evn_hparams *h = g->h;
 	uint64_t columns =
 		4 * (uint64_t)h->dim + (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
-	uint64_t norms = h->dim;
-	for (uint32_t i = 0; i < g->n_blocks; i++)
-		norms += (uint64_t)(g->blocks[i].post ? 2 : 1) * h->dim;
+	uint64_t norms = h->dim, of_experts = 0, routers = 0;
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		norms += (uint64_t)(b->post ? 2 : 1) * h->dim;
+		if (b->kind != EVN_BLOCK_EXPERTS)
+			continue;
+		routers += (uint64_t)h->dim * b->feed_forward.experts.n;
+		const uint64_t row = 2 * (uint64_t)h->dim + 3 * (uint64_t)b->n_units;
+		of_experts = row > of_experts ? row : of_experts;
+	}
+	of_experts *= evn_graph_expert_rows(g, limits.n_batch);
 	uint64_t rope = (uint64_t)limits.n_ctx * evn_rope_stride(&g->ropes[0]) * g->n_ropes;
 	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, DECODED_ROWS, limits.n_ctx);
-	return (columns * evn_rows_room(limits.n_batch) + norms + rope +
+	return (columns * evn_rows_room(limits.n_batch) + norms + routers + of_experts + rope +
 			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
 			   sizeof(float) +
 		   splits + ((uint64_t)32 << 20);
@@ -121,11 +131,12 @@ evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape
 	return add_classes(g, limits, out, err);
 }
 
-static void add_to_mix(evn_weight_mix *mix, const evn_tensor *t)
+/* Adds what a row reads of a tensor: the fraction `read`. */
+static void add_to_mix(evn_weight_mix *mix, const evn_tensor *t, double read)
 {
 	const size_t format = evn_quant_index(t->quant);
-	mix->bytes[format] += (double)t->size_bytes;
-	mix->macs[format] += (double)t->shape[0] * (double)t->shape[1];
+	mix->bytes[format] += read * (double)t->size_bytes;
+	mix->macs[format] += read * (double)t->shape[0] * (double)t->shape[1] * (double)t->shape[2];
 }
 
 evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err)
@@ -136,14 +147,14 @@ evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err
 		const evn_block *b = &g->blocks[i];
 		for (uint32_t k = 0; k < b->in.n; k++) {
 			EVN_TRY(evn_block_tensor(g, b, b->in.stems[k], &t, err));
-			add_to_mix(out, t);
+			add_to_mix(out, t, evn_block_read_fraction(b));
 		}
 		EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
-		add_to_mix(out, t);
+		add_to_mix(out, t, evn_block_read_fraction(b));
 	}
 	EVN_TRY(evn_graph_head(g, &t, err));
 	out->head = evn_quant_index(t->quant);
 	if (!g->n_blocks)
-		add_to_mix(out, t);
+		add_to_mix(out, t, 1);
 	return EVN_OK;
 }

@@ -118,6 +118,29 @@ static evn_status load_out(const loader *l, const evn_affine *out, evn_shard_blo
 	return load_vector(l, out->bias, &y->out.bias);
 }
 
+/* Every rank holds the router, in tiles of 16 experts with the columns of padded rows. */
+static evn_status load_router(const loader *l, const evn_affine *router, evn_norm_weights *out)
+{
+	const uint64_t dim = router->weight->shape[0], stride = evn_round_up(dim, EVN_PAD);
+	const uint64_t n = router->weight->shape[1], padded = evn_round_up(n, EVN_TILE_ROWS), size = stride * padded;
+	float *tiles = calloc(size + dim + padded, sizeof *tiles);
+	if (!tiles)
+		return evn_fail_memory(l->err, "router", (size + dim + padded) * sizeof *tiles);
+	float *row = tiles + size, *bias = row + dim;
+	evn_status s = EVN_OK;
+	for (uint64_t e = 0; e < n && s == EVN_OK; e++) {
+		s = evn_tensor_rows(router->weight, e, 1, row, l->err);
+		for (uint64_t i = 0; i < dim; i++)
+			tiles[(e / EVN_TILE_ROWS * stride + i) * EVN_TILE_ROWS + e % EVN_TILE_ROWS] = row[i];
+	}
+	if (s == EVN_OK)
+		s = upload(l, tiles, size, &out->weight);
+	if (s == EVN_OK)
+		s = upload(l, bias, padded, &out->bias);
+	free(tiles);
+	return s;
+}
+
 static evn_status load_block(const loader *l, evn_shard_block *y)
 {
 	evn_block_weights w;
@@ -130,6 +153,8 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 	EVN_TRY(l->b->kind == EVN_BLOCK_ATTENTION && l->b->attention.qk_norm_all
 				? load_norms_of_all(l, w.head_norms, y, &y->head_norms)
 				: load_head_norms(l, w.head_norms, &y->head_norms));
+	if (w.router.weight)
+		EVN_TRY(load_router(l, &w.router, &y->router));
 	EVN_TRY(load_in(l, &w, y));
 	return load_out(l, &w.out, y);
 }
@@ -210,6 +235,7 @@ static void free_norm(evn_norm_weights *n)
 void evn_shard_block_free(evn_shard_block *b)
 {
 	free_norm(&b->norm);
+	free_norm(&b->router);
 	evn_matrix_free(&b->in);
 	evn_matrix_free(&b->out);
 	evn_buf_free(b->head_norms);

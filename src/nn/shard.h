@@ -28,6 +28,7 @@ typedef struct {
 	/* (2, head_dim padded to 16): of queries, of keys; or those of all held heads of queries, then of keys; or NULL
 	 */
 	evn_buf *head_norms;
+	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
 } evn_shard_block;
 
 typedef struct {

@@ -5,6 +5,8 @@
 static evn_status make_rows(const evn_workspace *w, evn_kept *k, evn_block_kind kind, evn_error *err)
 {
 	const evn_inner_rows *of = &w->of[kind];
+	if (!of->in_stride)
+		return EVN_OK; /* the rank has no block of this kind */
 	EVN_TRY(evn_workspace_rows(w, &k->normed, w->limits.n_batch, w->dim_stride, "activations", err));
 	EVN_TRY(evn_workspace_rows(w, &k->in, w->limits.n_batch, of->in_stride, "activations", err));
 	return evn_workspace_rows(w, &k->mid, w->limits.n_batch, of->mid_stride, "activations", err);

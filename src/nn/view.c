@@ -50,7 +50,7 @@ static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *e
 				make_window(w, b, held, v->rank);
 			if (b->kind == EVN_BLOCK_ATTENTION && w->n_groups > v->most_groups)
 				v->most_groups = w->n_groups;
-			v->read_bytes[phase] += w->in.bytes + w->out.bytes;
+			v->read_bytes[phase] += (uint64_t)((double)(w->in.bytes + w->out.bytes) * evn_block_read_fraction(b));
 		}
 	return EVN_OK;
 }

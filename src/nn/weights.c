@@ -46,6 +46,20 @@ static evn_status find_norm(const finder *f, const char *stem, evn_affine *out)
 	return f->g->biased ? need(f, stem, "bias", dim, 0, &out->bias) : EVN_OK;
 }
 
+/* The matrix (rows, columns) of a block, or one for each expert. */
+static evn_status need_matrix(const finder *f, const char *stem, uint64_t cols, uint64_t rows, const evn_tensor **out)
+{
+	const uint64_t n = f->b->kind == EVN_BLOCK_EXPERTS ? f->b->feed_forward.experts.n : 1;
+	return evn_model_need_stack(f->g->model, name_of(f, stem, "weight").text, (uint64_t[]){cols, rows, n}, out,
+								f->err);
+}
+
+static evn_status find_router(const finder *f, evn_affine *out)
+{
+	const evn_experts_spec *e = &f->b->feed_forward.experts;
+	return need(f, e->router, "weight", f->g->h->dim, e->n, &out->weight);
+}
+
 /* Finds the biases of stacked rows: either all of them exist or none. */
 static evn_status find_in(const finder *f, evn_block_weights *out)
 {
@@ -53,7 +67,7 @@ static evn_status find_in(const finder *f, evn_block_weights *out)
 	const bool biased = evn_block_has_bias(f->g, f->b, out->rows[0].stem);
 	for (uint32_t i = 0; i < out->n_in; i++) {
 		const evn_row_spec *r = &out->rows[i];
-		EVN_TRY(need(f, r->stem, "weight", f->g->h->dim, r->tensor_rows, &out->in[i].weight));
+		EVN_TRY(need_matrix(f, r->stem, f->g->h->dim, r->tensor_rows, &out->in[i].weight));
 		if (biased)
 			EVN_TRY(need(f, r->stem, "bias", r->tensor_rows, 0, &out->in[i].bias));
 	}
@@ -64,7 +78,7 @@ static evn_status find_out(const finder *f, evn_affine *out)
 {
 	const evn_block *b = f->b;
 	const uint32_t dim = f->g->h->dim;
-	EVN_TRY(need(f, b->out, "weight", (uint64_t)b->n_units * b->unit_width, dim, &out->weight));
+	EVN_TRY(need_matrix(f, b->out, (uint64_t)b->n_units * b->unit_width, dim, &out->weight));
 	return evn_block_has_bias(f->g, b, b->out) ? need(f, b->out, "bias", dim, 0, &out->bias) : EVN_OK;
 }
 
@@ -79,6 +93,8 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 		EVN_TRY(need(&f, "attn_q_norm", "weight", all ? dim * b->n_units : dim, 0, &out->head_norms[0]));
 		EVN_TRY(need(&f, "attn_k_norm", "weight", all ? dim * (b->n_units / b->group) : dim, 0, &out->head_norms[1]));
 	}
+	if (b->kind == EVN_BLOCK_EXPERTS)
+		EVN_TRY(find_router(&f, &out->router));
 	EVN_TRY(find_in(&f, out));
 	return find_out(&f, &out->out);
 }
@@ -146,6 +162,7 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	for (uint32_t i = 0; i < w.n_in; i++)
 		mark_affine(c, &w.in[i]);
 	mark_affine(c, &w.out);
+	mark_affine(c, &w.router);
 	mark(c, w.head_norms[0]);
 	mark(c, w.head_norms[1]);
 	return EVN_OK;

@@ -52,9 +52,10 @@ static evn_status make_attention(evn_workspace *w, evn_error *err)
 		return evn_fail_memory(err, "attention kernels", w->graph->n_blocks * sizeof(evn_attention_ops *));
 	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
 		const evn_block *b = &w->graph->blocks[i];
+		if (b->kind != EVN_BLOCK_ATTENTION || evn_workspace_attention(w, b))
+			continue;
 		const evn_attention_config config = evn_attention_config_of(w->graph, b, w->limits.kv_cache);
-		if (b->kind == EVN_BLOCK_ATTENTION && !evn_workspace_attention(w, b))
-			EVN_TRY(evn_attention_ops_create(&w->attention[w->n_kinds++], w->q, &config, err));
+		EVN_TRY(evn_attention_ops_create(&w->attention[w->n_kinds++], w->q, &config, err));
 	}
 	return EVN_OK;
 }
@@ -139,6 +140,23 @@ evn_status evn_row_buffers_reserve(evn_workspace *w, evn_row_buffers *r, uint64_
 	return EVN_OK;
 }
 
+uint32_t evn_graph_expert_rows(const evn_graph *g, uint32_t n)
+{
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_experts_spec *e = &g->blocks[i].feed_forward.experts;
+		const uint32_t rows = g->blocks[i].kind == EVN_BLOCK_EXPERTS ? evn_expert_rows(e->n, e->k, n) : 0;
+		most = rows > most ? rows : most;
+	}
+	return most;
+}
+
+/* Of the rows between the two matrices of a block. */
+static uint32_t inner_rows(const evn_workspace *w, evn_block_kind kind)
+{
+	return kind == EVN_BLOCK_EXPERTS ? evn_graph_expert_rows(w->graph, w->limits.n_batch) : w->limits.n_batch;
+}
+
 /* Replaces rows by wider ones. */
 static evn_status widen(const evn_workspace *w, evn_buf **rows, uint32_t n_rows, uint32_t *stride, uint32_t columns,
 						evn_error *err)
@@ -164,8 +182,9 @@ evn_status evn_workspace_fit(evn_workspace *w, evn_block_kind kind, const evn_sh
 {
 	evn_inner_rows *of = &w->of[kind];
 	if (block) {
-		EVN_TRY(widen(w, &of->in, w->limits.n_batch, &of->in_stride, block->in.rows, err));
-		EVN_TRY(widen(w, &of->mid, w->limits.n_batch, &of->mid_stride, block->out.columns, err));
+		const uint32_t n = inner_rows(w, kind);
+		EVN_TRY(widen(w, &of->in, n, &of->in_stride, block->in.rows, err));
+		EVN_TRY(widen(w, &of->mid, n, &of->mid_stride, block->out.columns, err));
 	}
 	const uint32_t before = w->logits_stride;
 	if (head)
@@ -179,6 +198,31 @@ evn_status evn_workspace_fit(evn_workspace *w, evn_block_kind kind, const evn_sh
 	return EVN_OK;
 }
 
+/* Buffers for the choice of experts, and for the rows that experts multiply. */
+static evn_status make_experts(evn_workspace *w, evn_error *err)
+{
+	const uint32_t n = w->limits.n_batch, n_rows = evn_graph_expert_rows(w->graph, n);
+	evn_routing *c = &w->routing;
+	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
+		const evn_experts_spec *e = &w->graph->blocks[i].feed_forward.experts;
+		if (w->graph->blocks[i].kind != EVN_BLOCK_EXPERTS)
+			continue;
+		c->n_experts = e->n > c->n_experts ? e->n : c->n_experts;
+		c->k = e->k > c->k ? e->k : c->k;
+	}
+	if (!n_rows)
+		return EVN_OK;
+	const uint32_t experts = (uint32_t)evn_round_up(c->n_experts, EVN_PAD);
+	EVN_TRY(evn_workspace_rows(w, &c->scores, n, experts, "scores of experts", err));
+	EVN_TRY(evn_workspace_rows(w, &c->experts, n, c->k, "experts of rows", err));
+	EVN_TRY(evn_workspace_rows(w, &c->weights, n, c->k, "weights of experts", err));
+	EVN_TRY(evn_workspace_rows(w, &c->places, n, c->k, "places of rows", err));
+	EVN_TRY(evn_workspace_rows(w, &c->counts, 1, experts, "rows of experts", err));
+	EVN_TRY(evn_workspace_rows(w, &c->of_blocks, n_rows / EVN_BLOCK_TOKENS, 1, "experts of blocks", err));
+	EVN_TRY(evn_workspace_rows(w, &w->gathered, n_rows, w->dim_stride, "rows of experts", err));
+	return evn_workspace_rows(w, &w->of_experts, n_rows, w->dim_stride, "sums of experts", err);
+}
+
 static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch;
@@ -190,9 +234,11 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	}
 	for (evn_block_kind kind = 0; kind < EVN_BLOCK_KINDS; kind++) {
 		evn_inner_rows *of = &w->of[kind];
-		EVN_TRY(evn_workspace_rows(w, &of->in, n, of->in_stride, "rows behind W_in", err));
-		EVN_TRY(evn_workspace_rows(w, &of->mid, n, of->mid_stride, "rows before W_out", err));
+		const uint32_t n_rows = inner_rows(w, kind);
+		EVN_TRY(evn_workspace_rows(w, &of->in, n_rows, of->in_stride, "rows behind W_in", err));
+		EVN_TRY(evn_workspace_rows(w, &of->mid, n_rows, of->mid_stride, "rows before W_out", err));
 	}
+	EVN_TRY(make_experts(w, err));
 	EVN_TRY(evn_workspace_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
 	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
 	EVN_TRY(
@@ -235,7 +281,11 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {w->ropes[0], w->ropes[1], w->still, w->picked, w->logits, w->top, w->squares};
+	evn_buf *const buffers[] = {w->ropes[0],       w->ropes[1],        w->still,
+								w->picked,         w->logits,          w->top,
+								w->squares,        w->gathered,        w->of_experts,
+								w->routing.scores, w->routing.experts, w->routing.weights,
+								w->routing.places, w->routing.counts,  w->routing.of_blocks};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)

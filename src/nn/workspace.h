@@ -5,6 +5,7 @@
 
 #include "nn/ops.h"
 #include "nn/ops_attention.h"
+#include "nn/ops_experts.h"
 #include "nn/shard.h"
 
 typedef struct {
@@ -48,6 +49,8 @@ typedef struct {
 	evn_buf *still;            /* (1, rope.dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];
 	evn_inner_rows of[EVN_BLOCK_KINDS];
+	evn_routing routing;            /* the buffers of any block's choice of experts */
+	evn_buf *gathered, *of_experts; /* (evn_expert_rows, dim_stride): what experts read and write; or NULL */
 	evn_buf *picked, *logits;
 	evn_buf *squares; /* (rows, EVN_HEAD_SUMS): sums inside blocks; NULL if there are none */
 	uint32_t logits_stride;
@@ -70,6 +73,8 @@ evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_blo
 /* The configuration of a block's attention. */
 evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache);
 
+/* The most rows that the experts of a block multiply in a step of n rows, over all blocks; 0: there are none. */
+uint32_t evn_graph_expert_rows(const evn_graph *g, uint32_t n);
 /* The rows for which memory is needed if n are computed, because kernels work on whole blocks of rows. */
 static inline uint32_t evn_rows_room(uint32_t n) { return (uint32_t)evn_round_up(n, EVN_BLOCK_TOKENS); }
 /* The length of the longest all-reduce message, in floats. */

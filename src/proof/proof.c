@@ -76,6 +76,7 @@ typedef struct {
 	evn_nonlinearity gate;                      /* how it combines gate and up */
 	bool biased;                                /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
+	bool experts;  /* it has experts */
 	bool norms_all;                                      /* queries and keys are normed over all heads */
 	bool posts;                                          /* sums over ranks are normed before they are added */
 	bool fuses;                                          /* its feed-forward blocks may be fused */
@@ -136,6 +137,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 		const evn_block *b = &g->blocks[i];
 		p->norms[b->norm.kind] = true;
 		p->posts |= b->post != NULL;
+		p->experts |= b->kind == EVN_BLOCK_EXPERTS;
 		p->norms_all |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 		if (b->kind == EVN_BLOCK_ATTENTION)
 			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
@@ -145,7 +147,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 	p->fuses = p->gated && !g->biased;
 	p->gate = evn_graph_gate(g);
 	p->biased = has_biases(p->m);
-	p->separate = p->gated && (p->biased || !all_gates_alike(g));
+	p->separate = p->gated && (p->biased || p->experts || !all_gates_alike(g));
 	evn_status s = evn_graph_mix(g, &p->mix, err);
 	evn_graph_free(g);
 	return s;
@@ -260,6 +262,8 @@ static evn_status prove_rows_of_products(proof *p, evn_error *err)
 {
 	EVN_TRY(prove_formats(p, "matvec", err));
 	EVN_TRY(prove_formats(p, "matvec of few rows", err));
+	if (p->experts)
+		EVN_TRY(prove_formats(p, EVN_EXPERTS, err));
 	return p->mix.bytes[p->mix.head] > 0 ? EVN_OK : prove_dots(p, "matvec", evn_quant_at(p->mix.head), false, err);
 }
 
@@ -323,6 +327,8 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	EVN_TRY(prove(p, "add_norm", err));
 	if (p->norms_all)
 		EVN_TRY(prove_f32(p, EVN_NORMS_OF_ALL, err));
+	if (p->experts)
+		EVN_TRY(prove_f32(p, EVN_ROUTER, err));
 	if (p->posts)
 		EVN_TRY(prove_f32(p, EVN_ADD_POST_NORM, err));
 	if (!p->device || evn_top_on_device(p->device))

@@ -15,6 +15,9 @@
 
 /* Norms of queries and keys over the heads of all ranks. */
 #define EVN_NORMS_OF_ALL "norms of all heads"
+/* The choice of experts and of their rows; products with the matrices of experts. */
+#define EVN_ROUTER "router"
+#define EVN_EXPERTS "experts"
 /* The sum over ranks with a norm of its own. */
 #define EVN_ADD_POST_NORM "add_norm of a normed sum"
 

@@ -16,6 +16,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "blocks without norms";
 	if (b->post)
 		return "norms of sums";
+	if (b->kind == EVN_BLOCK_EXPERTS)
+		return "experts";
 	if (b->kind == EVN_BLOCK_FEED_FORWARD)
 		return b->feed_forward.gated == (b->feed_forward.act == EVN_SILU) ? NULL : "its nonlinearity";
 	if (b->attention.qk_norm || b->attention.qk_norm_all)

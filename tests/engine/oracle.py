@@ -5,6 +5,7 @@ It shares no line with the program under test; only the file's directory is read
   al. 2023; divided frequencies: Llama 3.1; layers that do not rotate: Yang et al. 2025;
   LongRoPE: Ding et al. 2024. Grouped queries: Ainslie et
   al. 2023. SwiGLU: Shazeer 2020.
+  Experts: Shazeer et al. 2017, Jiang et al. 2024 (Mixtral), Qwen Team 2025.
   Windows, caps, norms of sums: Gemma Team 2024 and 2025 (Gemma 2, Gemma 3).
   GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
@@ -141,7 +142,7 @@ def gelu(u):
 
 
 NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
-ARCHS = (*NEIGHBOURS, "qwen2", "qwen3", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "simple-lm")
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "simple-lm")
 
 
 class Model:
@@ -287,7 +288,23 @@ class Model:
                 out[begin:end, h] = p @ v[:end, kv] / p.sum(1, keepdims=True)
         return self.linear(out.reshape(n, -1), layer + "attn_output")
 
+    def experts(self, x, layer):
+        """The sum of the experts with the largest scores, by their softmax among each other."""
+        used = self._number("expert_used_count")
+        scores = self.linear(x, layer + "ffn_gate_inp")
+        gates, ups, downs = (self.tensor(f"{layer}ffn_{name}_exps.weight") for name in ("gate", "up", "down"))
+        out = np.zeros_like(x)
+        for t, score in enumerate(scores):
+            chosen = np.argsort(-score)[:used]
+            weights = np.exp(score[chosen] - score.max())
+            for e, weight in zip(chosen, weights / weights.sum()):
+                gate = gates[e] @ x[t]
+                out[t] += weight * (downs[e] @ (gate / (1 + np.exp(-gate)) * (ups[e] @ x[t])))
+        return out
+
     def feed_forward(self, x, layer):
+        if self.has(layer + "ffn_gate_inp.weight"):
+            return self.experts(x, layer)
         ff = self._number("feed_forward_length")
         gate, up = self.stacked(x, layer + "ffn_up", [(layer + "ffn_gate", ff), (layer + "ffn_up", ff)])
         act = gelu(gate) if self.gemma else gate / (1 + np.exp(-gate))

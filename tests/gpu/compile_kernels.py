@@ -76,6 +76,8 @@ def kernels():
                 sources = f"WEIGHTS=quant/{quant}.cl ROW=lanes/row_{row}.cl"
                 name = f"{quant} {row}{' x8' if tokens > 1 else ''}"
                 out.append((f"matvec {name}", "matvec", f"lanes/matvec.cl {sources}", options, "rows" if tokens > 1 else "row"))
+                out.append((f"matvec_experts {name}", "matvec_experts", f"lanes/matvec_experts.cl {sources}", options,
+                            "rows" if tokens > 1 else "row"))
                 if tokens == 1:
                     out.append((f"matvec_swiglu {name}", "matvec_swiglu",
                                 f"lanes/matvec_swiglu.cl {sources} STORE=store_{row}.cl", options, "gates"))
@@ -100,6 +102,10 @@ def kernels():
         out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
         out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))
+    for kernel in ("route", "choose"):
+        out.append((kernel, kernel, "router.cl", "-DLANES=1 -DITEMS=64", "row"))
+    for kernel in ("count_pairs", "place_pairs", "gather_rows", "add_experts"):
+        out.append((kernel, kernel, "expert_rows.cl", "-DLANES=1 -DITEMS=64", "row"))
     out.append(("top", "top", "top.cl", "-DLANES=1", "row"))
     return out
 

@@ -225,7 +225,7 @@ static void keys_that_change_the_result_are_refused(void **state)
 		{{.key = "llama.logit_scale", .number = 1}, true, NULL},
 		{{.key = "llama.embedding_scale", .number = 3}, false, "is 3"},
 		{{.key = "llama.residual_scale", .number = 0.5}, false, "is 0.5"},
-		{{.key = "llama.expert_count", .number = 8}, false, "is 8"},
+		{{.key = "llama.expert_shared_count", .number = 8}, false, "is 8"},
 		{{.key = "llama.rope.scaling.alpha", .number = 2}, false, "is 2"},
 		{{.key = "llama.rope.scaling.yarn_log_multiplier", .number = 1}, false, "is 1"},
 		{{.key = "llama.rope.scaling.yarn_attn_factor", .number = 1.5}, false, "is 1.5"},

@@ -1,0 +1,11 @@
+/* experts.h - a mixture of experts on one rank. The rank has a part of every expert, as of a feed-forward network. It
+ * computes the router itself, from rows that all ranks have, so experts need no communication of their own. */
+#ifndef EVN_EXPERTS_H
+#define EVN_EXPERTS_H
+
+#include "nn/block.h"
+
+/* Writes the partial sum of this rank's units. */
+evn_status evn_experts_compute(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
+
+#endif

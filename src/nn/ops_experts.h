@@ -1,0 +1,53 @@
+/* ops_experts.h - the operations of a mixture of experts: the choice of k experts for each row, on the device, and
+ * products with the chosen experts' matrices. A pair is a row and one of its experts. All calls only enqueue. */
+#ifndef EVN_OPS_EXPERTS_H
+#define EVN_OPS_EXPERTS_H
+
+#include "nn/ops.h"
+
+/* The choice for the rows of a step. The buffers have room for the rows that evn_expert_rows says. */
+typedef struct {
+	uint32_t n_experts, k;
+	bool normed;                         /* a row's weights are divided by their sum */
+	evn_buf *scores;                     /* (rows, n_experts padded to 16) */
+	evn_buf *experts, *weights, *places; /* (rows, k): of pairs; the best expert first */
+	evn_buf *counts, *of_blocks;         /* for many pairs: of experts; of blocks of rows */
+} evn_routing;
+
+/* The router: W (n_experts, dim), the norm of its rows, and what is added to scores. */
+typedef struct {
+	const evn_buf *w;    /* in tiles of 16 rows of f32, columns padded to the stride of x */
+	const evn_buf *norm; /* weights of an RMS norm */
+	const evn_buf *bias; /* (n_experts padded to 16) */
+	uint32_t dim;
+	float eps;
+} evn_router;
+
+/* The rows that experts multiply: one for each pair, or blocks of EVN_BLOCK_TOKENS rows with the same expert. */
+typedef struct {
+	const evn_buf *experts; /* of each row or block */
+	uint32_t n;             /* rows, whole blocks of them if they are grouped */
+	bool grouped;
+} evn_expert_set;
+
+/* The most rows for n rows of activations, grouped or not. */
+uint32_t evn_expert_rows(uint32_t n_experts, uint32_t k, uint32_t n);
+
+/* Chooses for n rows of x (.., stride), which are not normed yet. All ranks choose alike. */
+evn_status evn_op_choose(evn_ops *ops, const evn_routing *c, const evn_router *r, const evn_buf *x, uint32_t stride,
+						 uint32_t n, evn_error *err);
+/* Finds the rows to multiply, grouped if pairs are many. A pair's result does not depend on this. */
+evn_status evn_op_group(evn_ops *ops, const evn_routing *c, uint32_t n, evn_expert_set *out, evn_error *err);
+/* y (set->n, stride) = the rows of x (n, stride) of a grouped set. */
+evn_status evn_op_gather(evn_ops *ops, const evn_routing *c, evn_act_format format, evn_buf *y, const evn_buf *x,
+						 uint32_t stride, uint32_t n, evn_error *err);
+/* y (set->n, y_stride) columns [0, m->rows) = x W^T with the matrix of each row's expert. x has a row for `shared`
+ * rows of y, 1 if they are grouped. */
+evn_status evn_op_experts(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
+						  uint32_t shared, const evn_matrix *m, const evn_expert_set *set, evn_phase phase,
+						  evn_error *err);
+/* y (n, stride) = the sum of each row's pairs in x (.., stride), by their weights. */
+evn_status evn_op_add_experts(evn_ops *ops, const evn_routing *c, evn_buf *y, const evn_buf *x, uint32_t stride,
+							  uint32_t n, evn_error *err);
+
+#endif

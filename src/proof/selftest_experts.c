@@ -1,0 +1,381 @@
+/* selftest_experts.c - known answers for a mixture of experts: the router, whose scores must be the same bits on
+ * every device, the choice, the rows of each expert, and products with the experts' matrices. */
+#include "nn/ops_experts.h"
+#include "proof/selftest_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SLICES (EVN_LANE_ITEMS / EVN_TILE_ROWS) /* as in kernels/router.cl */
+#define ROUTER_EPS 1e-6f
+
+typedef struct {
+	uint32_t n_experts, k, dim, n_rows;
+} router_shape;
+
+typedef struct {
+	const router_shape *s;
+	evn_ops *ops;
+	evn_routing routing;
+	evn_case_array x, norm, w, bias, scores, weights, experts, places, counts, of_blocks;
+	uint32_t stride, padded;
+	const uint32_t *chosen, *placed; /* on the host */
+} router_run;
+
+/* ---- the router ------------------------------------------------------------------------------------------------ */
+
+/* Two experts are equal, so that rows have equal scores. */
+static evn_status make_router(evn_cases *c, router_run *r, evn_error *err)
+{
+	const router_shape *s = r->s;
+	r->stride = (uint32_t)evn_round_up(s->dim, EVN_PAD);
+	r->padded = (uint32_t)evn_round_up(s->n_experts, EVN_TILE_ROWS);
+	EVN_TRY(evn_case_rows_make(c, &r->x, s->n_rows, r->stride, err));
+	EVN_TRY(evn_case_array_make(c, &r->norm, r->stride, err));
+	EVN_TRY(evn_case_array_make(c, &r->w, (uint64_t)r->padded * r->stride, err));
+	EVN_TRY(evn_case_input(c, &r->bias, r->padded, err));
+	for (uint32_t i = 0; i < r->x.room; i++)
+		r->x.values[i] = i % r->stride < s->dim ? 3 * r->x.values[i] : 0;
+	if (s->n_experts > 2) {
+		r->bias.values[2] = r->bias.values[1];
+		for (uint32_t i = 0; i < r->stride; i++)
+			r->w.values[i * EVN_TILE_ROWS + 2] = r->w.values[i * EVN_TILE_ROWS + 1];
+	}
+	EVN_TRY(evn_case_upload(c, &r->x, err));
+	EVN_TRY(evn_case_upload(c, &r->norm, err));
+	EVN_TRY(evn_case_upload(c, &r->w, err));
+	return evn_case_upload(c, &r->bias, err);
+}
+
+static evn_status make_choice(evn_cases *c, router_run *r, evn_error *err)
+{
+	const router_shape *s = r->s;
+	const uint32_t n_pairs = s->n_rows * s->k, n_blocks = evn_expert_rows(s->n_experts, s->k, s->n_rows);
+	EVN_TRY(evn_case_output(c, &r->scores, (uint64_t)s->n_rows * r->padded, err));
+	EVN_TRY(evn_case_output(c, &r->weights, n_pairs, err));
+	EVN_TRY(evn_case_input(c, &r->experts, n_pairs, err));
+	EVN_TRY(evn_case_input(c, &r->places, n_pairs, err));
+	EVN_TRY(evn_case_input(c, &r->counts, s->n_experts, err));
+	EVN_TRY(evn_case_input(c, &r->of_blocks, n_blocks, err));
+	r->routing = (evn_routing){.n_experts = s->n_experts,
+							   .k = s->k,
+							   .normed = true,
+							   .scores = r->scores.buf,
+							   .experts = r->experts.buf,
+							   .weights = r->weights.buf,
+							   .places = r->places.buf,
+							   .counts = r->counts.buf,
+							   .of_blocks = r->of_blocks.buf};
+	return EVN_OK;
+}
+
+/* The kernel's own operations in its order. */
+static float exact_rsqrt(float v)
+{
+	uint32_t bits;
+	float y;
+	memcpy(&bits, &v, sizeof bits);
+	bits = 0x5f3759df - (bits >> 1);
+	memcpy(&y, &bits, sizeof y);
+	for (int i = 0; i < 4; i++) {
+		const float step = fmaf(-0.5f * v * y, y, 1.5f);
+		y *= step;
+	}
+	return y;
+}
+
+static float exact_score(const router_run *r, const float *x, uint32_t e)
+{
+	const float *tile = r->w.values + (uint64_t)(e / EVN_TILE_ROWS) * r->stride * EVN_TILE_ROWS + e % EVN_TILE_ROWS;
+	float sum = 0, squares = 0;
+	for (uint32_t slice = 0; slice < SLICES; slice++) {
+		float part = 0, part_of_squares = 0;
+		for (uint32_t i = slice; i < r->stride; i += SLICES) {
+			const float normed = x[i] * r->norm.values[i];
+			part = fmaf(tile[(uint64_t)i * EVN_TILE_ROWS], normed, part);
+			part_of_squares = fmaf(x[i], x[i], part_of_squares);
+		}
+		sum += part;
+		squares += part_of_squares;
+	}
+	return fmaf(sum, exact_rsqrt(fmaf(squares, 1.0f / (float)r->s->dim, ROUTER_EPS)), r->bias.values[e]);
+}
+
+/* The same in f64, with the error of sums. */
+static void compare_f64(evn_cases *c, const router_run *r, const float *x, uint32_t e, float score)
+{
+	const float *tile = r->w.values + (uint64_t)(e / EVN_TILE_ROWS) * r->stride * EVN_TILE_ROWS + e % EVN_TILE_ROWS;
+	double sum = 0, magnitude = 0, squares = 0;
+	for (uint32_t i = 0; i < r->s->dim; i++) {
+		const double term = (double)tile[(uint64_t)i * EVN_TILE_ROWS] * (double)x[i] * (double)r->norm.values[i];
+		sum += term;
+		magnitude += fabs(term);
+		squares += (double)x[i] * (double)x[i];
+	}
+	const double scale = 1 / sqrt(squares / r->s->dim + (double)ROUTER_EPS), bias = (double)r->bias.values[e];
+	evn_case_compare(c, "f64 score", e, (double)score, sum * scale + bias,
+					 evn_roundings(2 * r->s->dim + 32) * (magnitude * scale + fabs(bias)), 1);
+}
+
+static void expect_scores(evn_cases *c, router_run *r)
+{
+	for (uint32_t row = 0; row < r->s->n_rows; row++)
+		for (uint32_t e = 0; e < r->padded; e++) {
+			const float *x = r->x.values + (uint64_t)row * r->stride;
+			const float score = exact_score(r, x, e);
+			r->scores.want[(uint64_t)row * r->padded + e] = (double)score;
+			r->scores.bound[(uint64_t)row * r->padded + e] = 0;
+			compare_f64(c, r, x, e, score);
+		}
+}
+
+/* The k largest scores in their order, by selection. */
+static void check_choice(evn_cases *c, router_run *r, uint32_t row, bool *taken)
+{
+	const router_shape *s = r->s;
+	const double *scores = r->scores.want + (uint64_t)row * r->padded;
+	double most = -INFINITY, sum = 0;
+	memset(taken, 0, s->n_experts * sizeof *taken);
+	for (uint32_t e = 0; e < s->n_experts; e++)
+		most = fmax(most, scores[e]);
+	for (uint32_t e = 0; e < s->n_experts; e++)
+		sum += exp(scores[e] - most);
+	for (uint32_t i = 0; i < s->k; i++) {
+		const uint64_t pair = (uint64_t)row * s->k + i;
+		uint32_t best = s->n_experts;
+		for (uint32_t e = 0; e < s->n_experts; e++)
+			if (!taken[e] && (best == s->n_experts || scores[e] > scores[best]))
+				best = e;
+		taken[best] = true;
+		evn_case_compare(c, "expert", pair, r->chosen[pair], best, 0, 1);
+		const double rounded = EVN_UNIT * fabs(scores[best] - most) + 2 * EVN_EXP_ERROR + EVN_DIVIDE_ERROR;
+		r->weights.want[pair] = exp(scores[best] - most) / sum;
+		r->weights.bound[pair] = (rounded + EVN_UNIT * 64 + evn_roundings(s->n_experts + 2)) * r->weights.want[pair];
+	}
+}
+
+static evn_status read_words(evn_cases *c, const evn_case_array *a, const uint32_t **out, evn_error *err)
+{
+	void *words;
+	EVN_TRY(evn_case_memory(c, &words, a->n * sizeof(uint32_t), err));
+	*out = words;
+	return evn_read(c->q, a->buf, 0, words, a->n * sizeof(uint32_t), err);
+}
+
+static evn_status check_choices(evn_cases *c, router_run *r, evn_error *err)
+{
+	void *taken;
+	EVN_TRY(evn_case_memory(c, &taken, r->s->n_experts * sizeof(bool), err));
+	EVN_TRY(read_words(c, &r->experts, &r->chosen, err));
+	for (uint32_t row = 0; row < r->s->n_rows; row++)
+		check_choice(c, r, row, taken);
+	return evn_case_check(c, &r->weights, "weight", err);
+}
+
+/* ---- the rows of experts --------------------------------------------------------------------------------------- */
+
+/* Each pair has a row of its own in a block of its expert. */
+static evn_status check_places(evn_cases *c, router_run *r, const evn_expert_set *set, evn_error *err)
+{
+	const uint32_t *of_blocks;
+	void *memory;
+	EVN_TRY(read_words(c, &r->places, &r->placed, err));
+	EVN_TRY(read_words(c, &r->of_blocks, &of_blocks, err));
+	EVN_TRY(evn_case_memory(c, &memory, set->n * sizeof(bool), err));
+	bool *taken = memory;
+	for (uint32_t i = 0; i < r->places.n; i++) {
+		const uint32_t place = r->placed[i];
+		evn_case_compare(c, "place", i, place, place < set->n ? place : set->n - 1, 0, 1);
+		if (place >= set->n)
+			return EVN_OK;
+		evn_case_compare(c, "row that is taken", place, taken[place], 0, 0, 1);
+		taken[place] = true;
+		if (set->grouped)
+			evn_case_compare(c, "expert of a block", place, of_blocks[place / EVN_BLOCK_TOKENS], r->chosen[i], 0, 1);
+	}
+	for (uint32_t b = 0; b < set->n / EVN_BLOCK_TOKENS && set->grouped; b++)
+		if (!taken[b * EVN_BLOCK_TOKENS])
+			evn_case_compare(c, "block of nobody", b, of_blocks[b], EVN_NO_EXPERT, 0, 1);
+	return EVN_OK;
+}
+
+/* Rows go to their places, and the sum of a row comes back from there. */
+static evn_status check_rows(evn_cases *c, router_run *r, const evn_expert_set *set, evn_error *err)
+{
+	const router_shape *s = r->s;
+	evn_case_array at_places, sums;
+	EVN_TRY(evn_case_rows_output(c, &at_places, set->n, r->stride, err));
+	EVN_TRY(evn_case_rows_output(c, &sums, s->n_rows, r->stride, err));
+	for (uint32_t i = 0; i < r->places.n; i++)
+		for (uint32_t j = 0; j < r->stride; j++)
+			at_places.want[(uint64_t)r->placed[i] * r->stride + j] =
+				(double)r->x.values[(uint64_t)(i / s->k) * r->stride + j];
+	EVN_TRY(evn_op_gather(r->ops, &r->routing, EVN_ACT_F32, at_places.buf, r->x.buf, r->stride, s->n_rows, err));
+	EVN_TRY(evn_case_check(c, &at_places, "row at its place", err));
+	for (uint32_t row = 0; row < s->n_rows; row++) /* all experts say the same, and their weights add up to 1 */
+		for (uint32_t j = 0; j < r->stride; j++) {
+			const uint64_t i = (uint64_t)row * r->stride + j;
+			sums.want[i] = (double)r->x.values[i];
+			sums.bound[i] = (EVN_DIVIDE_ERROR + evn_roundings(2 * s->k + 2)) * fabs(sums.want[i]);
+		}
+	EVN_TRY(evn_op_add_experts(r->ops, &r->routing, sums.buf, at_places.buf, r->stride, s->n_rows, err));
+	return evn_case_check(c, &sums, "sum of experts", err);
+}
+
+static evn_status run_router(evn_cases *c, router_run *r, evn_error *err)
+{
+	const evn_router router = {
+		.w = r->w.buf, .norm = r->norm.buf, .bias = r->bias.buf, .dim = r->s->dim, .eps = ROUTER_EPS};
+	evn_expert_set set;
+	EVN_TRY(evn_op_choose(r->ops, &r->routing, &router, r->x.buf, r->stride, r->s->n_rows, err));
+	expect_scores(c, r);
+	EVN_TRY(evn_case_check(c, &r->scores, "score", err));
+	EVN_TRY(check_choices(c, r, err));
+	EVN_TRY(evn_op_group(r->ops, &r->routing, r->s->n_rows, &set, err));
+	EVN_TRY(check_places(c, r, &set, err));
+	return c->reason[0] ? EVN_OK : check_rows(c, r, &set, err);
+}
+
+static evn_status router_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const evn_ops_config config = {0};
+	router_run r = {.s = shape};
+	EVN_TRY(make_router(c, &r, err));
+	EVN_TRY(make_choice(c, &r, err));
+	evn_status st = evn_ops_create(&r.ops, c->q, &config, err);
+	if (st == EVN_OK)
+		st = run_router(c, &r, err);
+	evn_ops_free(r.ops);
+	return st;
+}
+
+/* ---- products with the matrices of experts --------------------------------------------------------------------- */
+
+typedef struct {
+	const evn_quant *quant;
+	evn_dot dot;
+	bool grouped;
+} product_shape;
+
+#define N_EXPERTS 3u
+#define ROWS 37u
+#define SHARED 2u /* rows of y for each row of x, if they are not grouped */
+
+/* The last block has no expert; its rows are not compared. */
+static const uint32_t experts_of_rows[] = {2, 0, 1, 1, 0, 2}, experts_of_blocks[] = {1, 2, 2, EVN_NO_EXPERT};
+
+typedef struct {
+	evn_case_array x, y, experts;
+	uint32_t x_stride, y_stride, shared, n;
+	evn_expert_set set;
+} product_run;
+
+static evn_status make_product(evn_cases *c, product_run *r, const evn_matrix *m, bool grouped, evn_error *err)
+{
+	const uint32_t *experts = grouped ? experts_of_blocks : experts_of_rows, n = grouped ? 4 : 6;
+	const uint32_t n_rows = grouped ? n * EVN_BLOCK_TOKENS : n;
+	*r = (product_run){.x_stride = m->columns + EVN_PAD,
+					   .y_stride = (uint32_t)evn_round_up(m->rows, EVN_PAD) + EVN_PAD,
+					   .shared = grouped ? 1 : SHARED,
+					   .n = grouped ? n_rows - EVN_BLOCK_TOKENS : n};
+	EVN_TRY(evn_case_rows_make(c, &r->x, n_rows / r->shared, r->x_stride, err));
+	for (uint32_t i = 0; i < r->x.n; i++)
+		if (i % r->x_stride >= m->columns)
+			r->x.values[i] = 0;
+	EVN_TRY(evn_case_upload(c, &r->x, err));
+	EVN_TRY(evn_case_rows_output(c, &r->y, n_rows, r->y_stride, err));
+	r->y.n = (uint64_t)r->n * r->y_stride;
+	EVN_TRY(evn_case_array_make(c, &r->experts, n, err));
+	memcpy(r->experts.values, experts, n * sizeof *experts);
+	r->set = (evn_expert_set){.experts = r->experts.buf, .n = n_rows, .grouped = grouped};
+	return evn_case_upload(c, &r->experts, err);
+}
+
+static void expect_products(product_run *r, const evn_weights *w, evn_range rows, evn_range columns)
+{
+	for (uint32_t t = 0; t < r->n; t++) {
+		const uint32_t expert = r->set.grouped ? experts_of_blocks[t / EVN_BLOCK_TOKENS] : experts_of_rows[t];
+		const evn_row_product p = {.w = w, .columns = columns};
+		for (uint32_t row = rows.begin; row < evn_round_up(rows.end, EVN_TILE_ROWS); row++) {
+			const uint64_t at = (uint64_t)t * r->y_stride + row - rows.begin;
+			r->y.want[at] = r->y.bound[at] = 0;
+			if (row < rows.end)
+				evn_expect_row(&p, expert * ROWS + row, r->x.values + (uint64_t)(t / r->shared) * r->x_stride,
+							   &r->y.want[at], &r->y.bound[at]);
+		}
+	}
+}
+
+static evn_status multiply(evn_cases *c, const product_shape *s, const evn_matrix *m, const evn_weights *w,
+						   evn_range rows, evn_range columns, evn_error *err)
+{
+	const evn_ops_config config = {.dot = s->dot};
+	product_run r;
+	evn_ops *ops;
+	EVN_TRY(make_product(c, &r, m, s->grouped, err));
+	evn_status st = evn_ops_create(&ops, c->q, &config, err);
+	const evn_buf *x = r.x.buf;
+	if (st == EVN_OK && evn_op_act_format(ops, m, EVN_DECODE) == EVN_ACT_Q8)
+		st = evn_case_round(c, ops, &r.x, r.x_stride, &x, err);
+	if (st == EVN_OK) {
+		expect_products(&r, w, rows, columns);
+		st = evn_op_experts(ops, r.y.buf, r.y_stride, x, r.x_stride, r.shared, m, &r.set, EVN_DECODE, err);
+	}
+	if (st == EVN_OK)
+		st = evn_case_check(c, &r.y, "y", err);
+	evn_ops_free(ops);
+	return st;
+}
+
+/* A view of some rows and columns of each expert's matrix. */
+static evn_status product_case(evn_cases *c, const void *shape, evn_error *err)
+{
+	const product_shape *s = shape;
+	const uint32_t step = s->quant->group_len;
+	const evn_range rows = {EVN_TILE_ROWS, ROWS}, columns = {step, 3 * step};
+	uint32_t y_offset = 0;
+	evn_weights w;
+	evn_matrix m = {0}, of_rows, view;
+	EVN_TRY(evn_case_weights(c, &w, s->quant, N_EXPERTS * ROWS, 3 * step, err));
+	w.tensor.shape[1] = ROWS;
+	w.tensor.shape[2] = N_EXPERTS;
+	evn_status st = evn_matrix_split_output(&m, c->q, &(evn_row_block){&w.tensor, {0, ROWS}}, 1, NULL, err);
+	if (st == EVN_OK) {
+		evn_matrix_view_output(&of_rows, &m, &(uint32_t){0}, 1, &rows, &y_offset);
+		evn_matrix_view_input(&view, &of_rows, columns);
+		st = multiply(c, s, &view, &w, rows, columns, err);
+	}
+	evn_matrix_free(&m);
+	return st;
+}
+
+static bool has_dot(const evn_cases *c, const evn_quant *q, evn_dot dot)
+{
+	const evn_device *d = evn_queue_device(c->q);
+	const bool reads_bytes = evn_dot_reads_bytes(dot);
+	if (!evn_dot_possible(dot, d) || (reads_bytes && q->block_len == 1))
+		return false;
+	return c->options.dots ? c->options.dots >> dot & 1 : !reads_bytes || dot == evn_dot_best(d);
+}
+
+void evn_selftest_experts(evn_cases *c)
+{
+	static const router_shape shapes[] = {{8, 2, 72, 3}, {5, 5, 40, 1}, {20, 4, 130, 23}, {1, 1, 32, 9}};
+	static const char *const formats[] = {"F32", "Q8_0",
+										  "Q4_K"}; /* products differ in the format only as matvec does */
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		evn_case_run(c, &(evn_case){router_case, &shapes[i], EVN_ROUTER, NULL}, "%u of %u, %u x%u", shapes[i].k,
+					 shapes[i].n_experts, shapes[i].dim, shapes[i].n_rows);
+	for (size_t i = 0; i < evn_quant_count(); i++) {
+		const evn_quant *q = evn_quant_at(i);
+		bool runs = c->options.quant != NULL;
+		for (size_t k = 0; k < sizeof formats / sizeof *formats; k++)
+			runs |= !strcmp(q->name, formats[k]) && !(c->options.few_formats && k > 1);
+		for (evn_dot dot = EVN_DOT_NONE; dot < EVN_DOT_COUNT && runs; dot++)
+			for (int grouped = 0; grouped < 2 && has_dot(c, q, dot); grouped++) {
+				const product_shape s = {q, dot, grouped != 0};
+				evn_case_run(c, &(evn_case){product_case, &s, EVN_EXPERTS, q}, "%s %s", evn_dot_name(dot),
+							 grouped ? "in blocks" : "by rows");
+			}
+	}
+}
