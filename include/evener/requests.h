@@ -11,6 +11,7 @@
 #ifndef EVENER_REQUESTS_H
 #define EVENER_REQUESTS_H
 
+#include "grammar.h"
 #include "sample.h"
 
 #ifdef __cplusplus
@@ -31,7 +32,7 @@ typedef struct {
 } evn_request_token;
 
 typedef enum {
-	EVN_END_STOP,      /* an end token, or on_token returned false */
+	EVN_END_STOP,      /* an end token, on_token returned false, or the grammar allows no more */
 	EVN_END_LENGTH,    /* max_tokens or the context is reached */
 	EVN_END_CANCELLED, /* evn_request_cancel, or the scheduler was freed */
 	EVN_END_FAILED,    /* see error */
@@ -61,6 +62,8 @@ typedef struct {
 	evn_sample_options sampling; /* from evn_sample_defaults */
 	const evn_logit_bias *bias;  /* copied */
 	size_t n_bias;
+	evn_grammar
+		*grammar; /* what is drawn is a text of it, unless max_tokens cuts it; NULL: any. It outlives the request */
 	bool ignore_end; /* tokens that end the answer are never drawn */
 	bool logprobs;   /* n_top: at most EVN_MAX_TOP_LOGPROBS */
 	uint32_t n_top;

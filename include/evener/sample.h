@@ -37,6 +37,9 @@ EVN_API void evn_sampler_accept(evn_sampler *s, int32_t id); /* it was drawn */
 /* From now on. EVN_ERR_USAGE for an id outside the vocabulary and a bias that is not a finite number. */
 EVN_API evn_status evn_sampler_bias(evn_sampler *s, evn_logit_bias bias, evn_error *err);
 EVN_API void evn_sampler_ban(evn_sampler *s, int32_t id); /* never drawn from now on */
+/* From now on only tokens whose bit is set are drawn: bit id % 64 of mask[id / 64] (evener/grammar.h). It is not
+ * copied; NULL: every token. */
+EVN_API void evn_sampler_allow(evn_sampler *s, const uint64_t *mask);
 EVN_API void evn_sampler_free(evn_sampler *s);
 
 #ifdef __cplusplus

@@ -37,7 +37,7 @@ static evn_status make_sampler(evn_request *r, const evn_model *m, const evn_req
 		if (evn_token_ends_generation(m, (int32_t)id))
 			evn_sampler_ban(r->sampler, (int32_t)id);
 	evn_sampler_accept_prompt(r->sampler, o->prompt, o->n_prompt);
-	return EVN_OK;
+	return o->grammar ? evn_matcher_create(&r->matcher, o->grammar, err) : EVN_OK;
 }
 
 evn_status evn_request_create(evn_request **out, const evn_model *m, const evn_request_options *o, evn_error *err)
@@ -70,6 +70,7 @@ void evn_request_destroy(evn_request *r)
 {
 	free(r->job.ids);
 	evn_sampler_free(r->sampler);
+	evn_matcher_free(r->matcher);
 	free(r);
 }
 
@@ -141,12 +142,17 @@ static bool tell(const evn_request *r, int32_t id, bool ends, const float *logit
 uint32_t evn_request_needs(const evn_request *r, uint32_t position)
 {
 	const bool draws = position + 1 == r->job.n_ids && !r->o.only_score;
-	return draws && !r->o.logprobs ? evn_sampler_needs(r->sampler) : 0;
+	return draws && !r->o.logprobs && !r->matcher ? evn_sampler_needs(r->sampler) : 0;
 }
 
 static evn_status draw(evn_request *r, const evn_row_logits *l, int32_t *id, evn_error *err)
 {
 	uint64_t top[EVN_TOP_MOST];
+	const uint64_t *allowed;
+	if (r->matcher) {
+		EVN_TRY(evn_matcher_mask(r->matcher, &allowed, err));
+		evn_sampler_allow(r->sampler, allowed);
+	}
 	if (l->all)
 		return evn_sampler_draw(r->sampler, l->all, id, err);
 	return evn_sampler_draw_top(r->sampler, top, evn_top_merge(top, l->top, l->n_lists, l->n_top), id, err);
@@ -164,11 +170,13 @@ evn_status evn_request_draw(evn_request *r, const evn_model *m, const evn_row_lo
 	EVN_TRY(draw(r, logits, &id, err));
 	EVN_TRY(append(r, id, err));
 	evn_sampler_accept(r->sampler, id);
+	if (r->matcher)
+		EVN_TRY(evn_matcher_accept(r->matcher, id, err));
 	if (r->first_s == 0)
 		r->first_s = evn_now_s();
 	const bool ends = evn_token_ends_generation(m, id), more = tell(r, id, ends, logits->all, vocab_of(m));
 	*ended = true;
-	if (ends || !more)
+	if (ends || !more || (r->matcher && evn_matcher_is_complete(r->matcher)))
 		r->result.end = EVN_END_STOP;
 	else if ((r->o.max_tokens && r->n_tokens >= r->o.max_tokens) || r->job.n_ids > n_ctx)
 		r->result.end = EVN_END_LENGTH;

@@ -12,6 +12,7 @@ struct evn_request {
 	evn_scheduler *scheduler;
 	evn_request_options o; /* the pointers in it are not kept, but those of events */
 	evn_sampler *sampler;
+	evn_matcher *matcher;               /* NULL: any text */
 	uint32_t room;                      /* of job.ids */
 	double arrived_s, began_s, first_s; /* evn_now_s; 0: not yet */
 	uint32_t n_tokens;                  /* drawn */

@@ -36,6 +36,7 @@ struct evn_sampler {
 	uint32_t *n_drawn, n_distinct; /* n_drawn: how often each token was drawn; NULL if no penalty needs it */
 	int32_t *drawn;                /* the tokens that were drawn, n_distinct of them */
 	float *bias;                   /* NULL: none */
+	const uint64_t *allowed;       /* a bit for each token; NULL: all */
 };
 
 evn_sample_options evn_sample_defaults(void)
@@ -163,6 +164,8 @@ void evn_sampler_ban(evn_sampler *s, int32_t id)
 		s->banned[s->n_banned++] = id;
 }
 
+void evn_sampler_allow(evn_sampler *s, const uint64_t *mask) { s->allowed = mask; }
+
 static evn_status bad_logit(const float *logits, evn_error *err)
 {
 	uint32_t i = 0;
@@ -222,6 +225,8 @@ static evn_status read_logits(evn_sampler *s, const float *logits, evn_error *er
 	penalise(s, logits);
 	for (uint32_t i = 0; i < s->n_banned; i++)
 		keys[s->banned[i]] = NEVER;
+	for (uint32_t i = 0; s->allowed && i < n; i++)
+		keys[i] = s->allowed[i / 64] >> i % 64 & 1 ? keys[i] : NEVER;
 	return find_best(s, err);
 }
 
@@ -396,7 +401,7 @@ uint32_t evn_sampler_needs(const evn_sampler *s)
 {
 	const evn_sample_options *o = &s->o;
 	const uint32_t kept = o->temp == 0 ? 1 : (uint32_t)o->top_k;
-	if (s->bias || s->n_drawn || o->repeat_penalty != 1 || !kept || kept > EVN_TOP_MOST)
+	if (s->allowed || s->bias || s->n_drawn || o->repeat_penalty != 1 || !kept || kept > EVN_TOP_MOST)
 		return 0;
 	return s->n_banned <= EVN_TOP_MOST - kept ? kept + s->n_banned : 0;
 }

@@ -7,7 +7,7 @@
 
 /* How many of the largest logits suffice, at most EVN_TOP_MOST: 1 for the most likely token, else as many as top-k
  * keeps, and one for each token that is banned. 0: all are needed, because top-k is off or keeps more, or because
- * penalties or biases may raise any token. */
+ * penalties or biases may raise any token, or because a mask may forbid the largest. */
 uint32_t evn_sampler_needs(const evn_sampler *s);
 /* evn_sampler_draw, from the n first entries (top.h); fewer than evn_sampler_needs only where the vocabulary has no
  * more. */

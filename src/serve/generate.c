@@ -130,6 +130,7 @@ static bool submit(choice *c, problem *p)
 		.sampling = params_sampling(&g->params, (int64_t)c->index),
 		.bias = g->params.bias,
 		.n_bias = g->params.n_bias,
+		.grammar = g->grammar,
 		.ignore_end = g->params.ignore_end,
 		.logprobs = g->params.logprobs,
 		.n_top = (uint32_t)g->params.n_top,
@@ -228,8 +229,8 @@ static bool make_choices(generation *g, problem *p)
 		const evn_answer_options o = {
 			.stops = g->params.stops,
 			.n_stops = g->params.n_stops,
-			.reasoning_apart = chat,
-			.starts_reasoning = chat && text && evn_chat_opens_reasoning(text),
+			.reasoning_apart = chat && !g->grammar,
+			.starts_reasoning = chat && !g->grammar && text && evn_chat_opens_reasoning(text),
 		};
 		evn_error e = {0};
 		c->of = g;
@@ -240,6 +241,27 @@ static bool make_choices(generation *g, problem *p)
 			buffer_text(&c->content, text);
 	}
 	return true;
+}
+
+/* The vocabulary is made for the first request that needs it. */
+static bool make_grammar(generation *g, problem *p)
+{
+	server *s = g->x->server;
+	const params *o = &g->params;
+	evn_error e = {0};
+	evn_status status = EVN_OK;
+	if (!o->has_grammar)
+		return true;
+	pthread_mutex_lock(&s->lock);
+	if (!s->vocabulary)
+		status = evn_vocabulary_create(&s->vocabulary, s->model.model, &e);
+	pthread_mutex_unlock(&s->lock);
+	if (status == EVN_OK)
+		status = evn_grammar_create(&g->grammar, s->vocabulary, o->grammar_kind, o->grammar,
+									o->grammar ? strlen(o->grammar) : 0, &e);
+	if (status == EVN_ERR_UNSUPPORTED)
+		return problem_set(p, 400, "unsupported_value", params_grammar_field(o), "%s", e.text);
+	return status == EVN_OK || problem_from(p, params_grammar_field(o), &e);
 }
 
 static bool check_model(const generation *g, problem *p)
@@ -269,7 +291,7 @@ static bool prepare(generation *g, problem *p)
 	name_answer(g);
 	bool ok = fields_parse(&root, x->body.data, x->body.used, p) &&
 			  params_read(&g->params, g->use, root, &x->server->model.sampling, p) && check_model(g, p) &&
-			  prompts_make(g, p) && make_choices(g, p);
+			  make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
 	params_forget(&g->params);
 	json_decref(root);
 	return ok;
@@ -336,6 +358,7 @@ void generation_free(generation *g)
 		free(g->prompts[i].ids);
 		free(g->prompts[i].text);
 	}
+	evn_grammar_free(g->grammar);
 	free(g->choices);
 	free(g->prompts);
 	buffer_free(&g->out);

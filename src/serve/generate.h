@@ -40,6 +40,7 @@ struct generation {
 	exchange *x;
 	params_use use;
 	params params;
+	evn_grammar *grammar; /* of the answers, or NULL */
 	prompt *prompts;
 	choice *choices; /* (n_prompts, params.n) */
 	size_t n_prompts, n_choices;

@@ -112,18 +112,51 @@ static bool read_prompt(void *target, const char *name, json_t *v, problem *p)
 	return true;
 }
 
-/* ---- what evener cannot do ------------------------------------------------------------------------------------- */
+/* ---- the form of the answer ------------------------------------------------------------------------------------ */
 
-static bool refuse_format(void *target, const char *name, json_t *v, problem *p)
+/* A request has one form. text: owned. */
+static bool set_grammar(params *o, evn_grammar_kind kind, char *text, const char *name, problem *p)
 {
-	const json_t *type = json_object_get(v, "type");
-	(void)target;
-	if (json_is_string(type) && strcmp(json_string_value(type), "text") == 0)
-		return true;
-	return json_is_string(type)
-			   ? unsupported(p, "response_format.type", "\"text\", other formats are not supported", type)
-			   : fields_wrong(p, name, "an object with a type", v);
+	if (o->has_grammar) {
+		free(text);
+		return problem_set(p, 400, NULL, name, "%s: expected one of response_format, grammar and regex, found two",
+						   name);
+	}
+	o->has_grammar = true;
+	o->grammar_kind = kind;
+	o->grammar = text;
+	return text || kind == EVN_GRAMMAR_JSON || problem_set(p, 500, NULL, NULL, "out of memory");
 }
+
+/* OpenAI has the schema one level down, llama-server beside the type. */
+static bool read_format(void *target, const char *name, json_t *v, problem *p)
+{
+	json_t *type = json_object_get(v, "type"), *wrapped = json_object_get(v, "json_schema");
+	json_t *schema = json_object_get(wrapped ? wrapped : v, "schema");
+	const char *word = json_string_value(type);
+	if (!word)
+		return fields_wrong(p, name, "an object with a type", v);
+	if (strcmp(word, "text") == 0)
+		return true;
+	if (strcmp(word, "json_object") == 0 && !schema)
+		return set_grammar(target, EVN_GRAMMAR_JSON, NULL, name, p);
+	if (strcmp(word, "json_schema") != 0 && strcmp(word, "json_object") != 0)
+		return unsupported(p, "response_format.type", "\"text\", \"json_object\" or \"json_schema\"", type);
+	if (!json_is_object(schema) && !json_is_boolean(schema))
+		return fields_wrong(p, "response_format.json_schema", "an object with a schema", wrapped ? wrapped : v);
+	return set_grammar(target, EVN_GRAMMAR_JSON_SCHEMA, json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY), name, p);
+}
+
+static bool read_grammar(void *target, const char *name, json_t *v, problem *p)
+{
+	const bool regex = strcmp(name, "regex") == 0;
+	if (!json_is_string(v))
+		return fields_wrong(p, name, "a string", v);
+	return json_string_length(v) == 0 || set_grammar(target, regex ? EVN_GRAMMAR_REGEX : EVN_GRAMMAR_GBNF,
+													 evn_strdup(json_string_value(v)), name, p);
+}
+
+/* ---- what evener cannot do ------------------------------------------------------------------------------------- */
 
 static bool refuse_tool_choice(void *target, const char *name, json_t *v, problem *p)
 {
@@ -183,7 +216,9 @@ static const field fields[] = {
 	{"tool_choice", PARAMS_CHAT, FIELD_ANY, 0, 0, 0, refuse_tool_choice},
 	{"chat_template_kwargs", PARAMS_CHAT, FIELD_ANY, 0, 0, 0, read_template_values},
 	{"add_generation_prompt", PARAMS_CHAT, FIELD_BOOL, FIELD(generation_prompt), 0, 0, NULL},
-	{"response_format", BOTH, FIELD_ANY, 0, 0, 0, refuse_format},
+	{"response_format", BOTH, FIELD_ANY, 0, 0, 0, read_format},
+	{"grammar", BOTH, FIELD_ANY, 0, 0, 0, read_grammar},
+	{"regex", BOTH, FIELD_ANY, 0, 0, 0, read_grammar},
 	{"suffix", PARAMS_COMPLETION, FIELD_ANY, 0, 0, 0, refuse_suffix},
 	{"best_of", PARAMS_COMPLETION, FIELD_ANY, 0, 0, 0, refuse_best_of},
 	{0},
@@ -237,6 +272,15 @@ bool params_read(params *out, params_use use, json_t *root, const evn_sample_opt
 	return fields_read(fields, use, root, out, p) && check(out, use, p);
 }
 
+const char *params_grammar_field(const params *p)
+{
+	static const char *const names[] = {[EVN_GRAMMAR_JSON] = "response_format",
+										[EVN_GRAMMAR_JSON_SCHEMA] = "response_format",
+										[EVN_GRAMMAR_GBNF] = "grammar",
+										[EVN_GRAMMAR_REGEX] = "regex"};
+	return names[p->grammar_kind];
+}
+
 void params_forget(params *p)
 {
 	p->model = NULL;
@@ -247,6 +291,8 @@ void params_forget(params *p)
 void params_free(params *p)
 {
 	free(p->bias);
+	free(p->grammar);
+	p->grammar = NULL;
 	p->bias = NULL;
 }
 

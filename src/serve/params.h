@@ -2,6 +2,7 @@
 #ifndef EVN_SERVE_PARAMS_H
 #define EVN_SERVE_PARAMS_H
 
+#include "evener/grammar.h"
 #include "evener/sample.h"
 #include "serve/fields.h"
 
@@ -22,6 +23,9 @@ typedef struct {
 	double temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
 	const char *stops[MAX_STOPS];
 	size_t n_stops;
+	bool has_grammar;
+	evn_grammar_kind grammar_kind;
+	char *grammar; /* malloc'd; NULL: the kind needs no text */
 	evn_logit_bias *bias;
 	size_t n_bias;
 	json_t *prompt;                             /* a completion's: a string or an array */
@@ -35,6 +39,7 @@ bool params_read(params *out, params_use use, json_t *root, const evn_sample_opt
 /* The strings and JSON values are used no more. */
 void params_forget(params *p);
 void params_free(params *p);
+const char *params_grammar_field(const params *p); /* the field that an error of the grammar is about */
 /* What the sampler gets for the choice with this index. */
 evn_sample_options params_sampling(const params *p, int64_t index);
 

@@ -209,6 +209,7 @@ void serve_stop(server *s, double grace_s)
 	free(s->polled_of);
 	free(s->model_name);
 	json_decref(s->chat_variables);
+	evn_vocabulary_free(s->vocabulary);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

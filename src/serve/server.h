@@ -26,8 +26,9 @@ struct server {
 
 	serve_model model;
 	char *model_name;
-	json_t *chat_variables; /* an object, or NULL */
-	int64_t created;        /* Unix time */
+	evn_vocabulary *vocabulary; /* NULL until a request has a grammar; the lock guards it */
+	json_t *chat_variables;     /* an object, or NULL */
+	int64_t created;            /* Unix time */
 	metrics metrics;
 	atomic_bool ready, stopping;
 

@@ -124,13 +124,17 @@ cat >openai.jsonl <<'EOF'
 {"custom_id":"r2","method":"POST","url":"/v1/completions","body":{"prompt":"The capital of France is","max_tokens":5,"n":2,"stop":["."]}}
 {"custom_id":"r3","method":"POST","url":"/v1/completions","body":{"prompt":[504,3575],"max_tokens":2,"logprobs":1}}
 {"custom_id":"r4","method":"POST","url":"/v1/embeddings","body":{"input":"a"}}
+{"custom_id":"r5","method":"POST","url":"/v1/completions","body":{"prompt":"Is it?","regex":"(yes|no)!"}}
+{"custom_id":"r6","method":"POST","url":"/v1/completions","body":{"prompt":"Is it?","grammar":"root ::= x"}}
 EOF
-tells 1 '2 of 4 pieces failed; the first is piece 2' "${batch[@]}" -f openai.jsonl -o answers.jsonl -q
-records "[x['custom_id'] for x in r] == ['r1', 'r2', 'r3', 'r4'] and all(x['id'] and x['error'] is None for x in r)
-	and [x['response']['status_code'] for x in r] == [200, 200, 400, 404]
+tells 1 '3 of 6 pieces failed; the first is piece 2' "${batch[@]}" -f openai.jsonl -o answers.jsonl -q
+records "[x['custom_id'] for x in r] == ['r1', 'r2', 'r3', 'r4', 'r5', 'r6'] and all(x['id'] and x['error'] is None for x in r)
+	and [x['response']['status_code'] for x in r] == [200, 200, 400, 404, 200, 400]
 	and r[0]['response']['body']['choices'][0]['message']['content'] == 'The capital of Peru is Lima.'
 	and r[0]['response']['body']['object'] == 'chat.completion' and r[0]['response']['body']['model'] == 'm'
 	and [c['text'] for c in r[1]['response']['body']['choices']] == [' Paris', ' Paris']
+	and r[4]['response']['body']['choices'][0]['text'] in ('yes!', 'no!')
+	and r[5]['response']['body']['error']['param'] == 'grammar'
 	and r[2]['response']['body']['error']['param'] == 'logprobs'" answers.jsonl
 refuse 2 'give -o OUT.jsonl' "${batch[@]}" -f openai.jsonl -o answers.txt
 

@@ -36,6 +36,15 @@ refuse 2 "--logit-bias: 'x': expected ID:BIAS" run "${greedy[@]}" -p a --logit-b
 refuse 2 "--logit-bias: 1:x: 'x'" run "${greedy[@]}" -p a --logit-bias 1:x
 refuse 2 '99999999' run "${greedy[@]}" -q -p a --logit-bias 99999999:1
 refuse 2 '--stop: given more than 16 times' run "${greedy[@]}" -p a $(printf -- '--stop x%d ' {1..17})
+# Answers of a schema and of a grammar.
+printf '{"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}' >schema.json
+echo 'root ::= "Paris"{2}' >grammar.gbnf
+holds "json.loads(d['text'])['city'] in ('Paris', 'Rome') and d['finish'] == 'stop'" run "${greedy[@]}" --chat -p "$question" -n 60 \
+	--schema schema.json
+holds "d['text'] == 'ParisParis' and d['finish'] == 'stop'" run "${greedy[@]}" -p "$question" -n 60 --grammar grammar.gbnf
+refuse 2 "schema.json: grammar, line 1" run "${greedy[@]}" -p a --grammar schema.json
+refuse 2 'expected one of them, found both' run "${greedy[@]}" -p a --grammar grammar.gbnf --schema schema.json
+refuse 1 'missing.gbnf' run "${greedy[@]}" -p a --grammar missing.gbnf
 refuse 2 'variables: not JSON' run "${greedy[@]}" --chat --chat-variables '{"messages": 1' -p a
 refuse 1 'template, line 2: ' run "${greedy[@]}" --chat --chat-template <(printf '\n{{ 1 +}}') -p a
 refuse 2 'no tools here' run "${greedy[@]}" --chat --chat-template <(echo "{{ raise_exception('no tools here') }}") -p a

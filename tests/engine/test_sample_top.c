@@ -118,10 +118,37 @@ static void test_penalties_need_all_logits(void **state)
 	evn_sampler_free(s);
 }
 
+/* Only the tokens of a mask are drawn, biases or not; without any of them the draw fails. All logits are needed. */
+static void test_a_mask(void **state)
+{
+	const float logits[VOCAB] = {0.5f, 2.0f, -1.0f, 1.5f, 0.0f, 1.0f, -3.0f, 1.75f};
+	const uint64_t mask[] = {1u << 3 | 1u << 5}, none[] = {0};
+	evn_sampler *s = make(plain(0)), *random = make(plain(5));
+	int32_t id;
+	bool drawn[VOCAB] = {false};
+	(void)state;
+	evn_sampler_allow(s, mask);
+	evn_sampler_allow(random, mask);
+	assert_int_equal(evn_sampler_needs(s), 0);
+	assert_int_equal(evn_sampler_bias(s, (evn_logit_bias){1, 100}, NULL), EVN_OK);
+	assert_int_equal(evn_sampler_draw(s, logits, &id, NULL), EVN_OK);
+	assert_int_equal(id, 3);
+	for (int i = 0; i < 500; i++) {
+		assert_int_equal(evn_sampler_draw(random, logits, &id, NULL), EVN_OK);
+		drawn[id] = true;
+	}
+	for (int i = 0; i < VOCAB; i++)
+		assert_int_equal(drawn[i], i == 3 || i == 5);
+	evn_sampler_allow(random, none);
+	assert_int_equal(evn_sampler_draw(random, logits, &id, NULL), EVN_ERR_USAGE);
+	evn_sampler_free(s);
+	evn_sampler_free(random);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_largest_suffice),
-									   cmocka_unit_test(test_the_largest_are_numbers),
-									   cmocka_unit_test(test_penalties_need_all_logits)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_largest_suffice), cmocka_unit_test(test_the_largest_are_numbers),
+		cmocka_unit_test(test_penalties_need_all_logits), cmocka_unit_test(test_a_mask)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

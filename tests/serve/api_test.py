@@ -195,7 +195,7 @@ class Api(server.WithServer):
         self.bad("logit_bias", "found 101", logit_bias={"1": 101})
         self.bad("top_logprobs", "logprobs", top_logprobs=2)
         self.bad("tool_choice", "required", tool_choice="required", tools=[])
-        self.bad("response_format.type", "json_object", response_format={"type": "json_object"})
+        self.bad("response_format.type", "json_schema", response_format={"type": "xml"})
         self.bad("stream", "found the string", extra_body={"stream": "yes"})
         self.bad("messages", "", messages=[{"role": "user"}] * 2 + [{"content": 5}])
         self.bad("suffix", "no suffix", self.complete, prompt="a", suffix="b")
@@ -211,6 +211,43 @@ class Api(server.WithServer):
         answer = self.complete("word " * 2000, max_tokens=None, extra_body={"ignore_eos": True})  # to the context's end
         self.assertEqual(answer.choices[0].finish_reason, "length")
         self.assertGreater(answer.usage.total_tokens, 2040)
+
+    def test_answers_of_a_schema(self):
+        schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}, "people": {"type": "integer", "maximum": 9999},
+                  "old": {"type": "boolean"}}, "required": ["city", "people", "old"], "additionalProperties": False}
+        form = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema, "strict": True}}
+        for options in ({}, {"temperature": 1.5, "seed": 3}, {"temperature": 2, "seed": 4, "n": 3, "top_p": 1}):
+            for choice in self.chat(response_format=form, **{**options, "max_tokens": 120}).choices:
+                answer = json.loads(choice.message.content)
+                self.assertEqual(choice.finish_reason, "stop")
+                self.assertEqual(set(answer), {"city", "people", "old"})
+                self.assertTrue(len(answer["city"]) <= 12 and answer["people"] <= 9999 and isinstance(answer["old"], bool))
+        whole = self.chat(response_format=form, max_tokens=120).choices[0].message.content
+        chunks = self.chat(response_format=form, max_tokens=120, stream=True)
+        self.assertEqual("".join(c.choices[0].delta.content or "" for c in chunks), whole)
+        self.assertEqual(self.chat(response_format=form, max_tokens=2).choices[0].finish_reason, "length")
+
+    def test_answers_of_a_grammar(self):
+        one = {"grammar": 'root ::= ("Paris" | "Rome") "?"{2,3}'}
+        self.assertRegex(self.chat(extra_body=one).choices[0].message.content, r"^(Paris|Rome)\?{2,3}$")
+        self.assertRegex(self.complete("Call me at", extra_body={"regex": "[0-9]{3}-[0-9]{4}"}).choices[0].text, "^[0-9]{3}-[0-9]{4}$")
+        answer = self.complete("x", extra_body={"regex": "yes|no", "ignore_eos": True}, logprobs=2).choices[0]
+        self.assertIn(answer.text, ("yes", "no"))
+        self.assertEqual(answer.finish_reason, "stop")
+        thing = self.chat(response_format={"type": "json_object"}, max_tokens=300, temperature=0.5, seed=1).choices[0]
+        if thing.finish_reason == "stop":
+            self.assertIsInstance(json.loads(thing.message.content), dict)
+        self.assertTrue(thing.message.content.startswith("{"))
+
+    def test_wrong_grammars(self):
+        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "text"}}}
+        self.bad("response_format", "found \"text\"", response_format=schema)
+        schema["json_schema"]["schema"] = {"not": {}}
+        self.bad("response_format", "'not'", response_format=schema)
+        self.bad("grammar", "line 1, offset 10", extra_body={"grammar": "root ::= ("})
+        self.bad("regex", "look-around", extra_body={"regex": "(?=a)"})
+        self.bad("regex", "found two", extra_body={"regex": "a", "grammar": "root ::= [a]"})
+        self.bad("response_format.json_schema", "found an object", response_format={"type": "json_schema", "json_schema": {"name": "x"}})
 
     def test_unknown_model(self):
         with self.assertRaises(openai.NotFoundError) as caught:

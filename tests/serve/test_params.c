@@ -160,7 +160,7 @@ static void wrong_values(void **state)
 		{"\"tools\": {}", "tools", "an array of tools"},
 		{"\"tool_choice\": \"required\"", "tool_choice", "cannot be forced"},
 		{"\"tool_choice\": {\"type\": \"function\"}", "tool_choice", "found an object"},
-		{"\"response_format\": {\"type\": \"json_schema\"}", "response_format.type", "not supported"},
+		{"\"response_format\": {\"type\": \"json_schema\"}", "response_format.json_schema", "an object with a schema"},
 		{"\"response_format\": \"text\"", "response_format", "an object with a type"},
 		{"\"chat_template_kwargs\": 3", "chat_template_kwargs", "expected an object"},
 		{"\"model\": 3", "model", "expected a string"},

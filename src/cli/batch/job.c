@@ -20,6 +20,7 @@ evn_status workshop_start(workshop *w, evn_error *err)
 
 void workshop_end(workshop *w)
 {
+	evn_vocabulary_free(w->vocabulary);
 	pthread_cond_destroy(&w->changed);
 	pthread_mutex_destroy(&w->lock);
 }

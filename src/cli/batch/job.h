@@ -20,7 +20,8 @@ typedef struct {
 	const batch_input *input;
 	const asking *asking;
 	evn_scheduler *scheduler;
-	int64_t seed, began; /* of the journal */
+	evn_vocabulary *vocabulary; /* NULL until a request has a grammar */
+	int64_t seed, began;        /* of the journal */
 	uint64_t input_hash;
 	atomic_ullong n_tokens; /* drawn or scored so far */
 	pthread_mutex_t lock;

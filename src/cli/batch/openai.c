@@ -49,8 +49,10 @@ bool openai_read(openai_request *r, const job *j)
 
 void openai_free(openai_request *r)
 {
-	if (r)
+	if (r) {
 		params_free(&r->params);
+		evn_grammar_free(r->grammar);
+	}
 	free(r);
 }
 
@@ -93,8 +95,8 @@ static evn_status submit_choice(job *j, size_t i, evn_error *err)
 	evn_answer_options answer = {
 		.stops = o->stops,
 		.n_stops = o->n_stops,
-		.reasoning_apart = chat,
-		.starts_reasoning = chat && j->question.prompt.starts_reasoning,
+		.reasoning_apart = chat && !j->openai->grammar,
+		.starts_reasoning = chat && !j->openai->grammar && j->question.prompt.starts_reasoning,
 	};
 	evn_request_options request = {
 		.prompt = j->question.prompt.ids,
@@ -103,10 +105,25 @@ static evn_status submit_choice(job *j, size_t i, evn_error *err)
 		.sampling = params_sampling(o, (int64_t)i),
 		.bias = o->bias,
 		.n_bias = o->n_bias,
+		.grammar = j->openai->grammar,
 		.ignore_end = o->ignore_end,
 		.priority = (int32_t)o->priority,
 	};
 	return job_submit(p, &answer, &request, err);
+}
+
+static evn_status make_grammar(job *j, evn_error *err)
+{
+	const params *o = &j->openai->params;
+	if (!o->has_grammar)
+		return EVN_OK;
+	if (!j->shop->vocabulary)
+		EVN_TRY(evn_vocabulary_create(&j->shop->vocabulary, j->shop->model, err));
+	const evn_status status = evn_grammar_create(&j->openai->grammar, j->shop->vocabulary, o->grammar_kind,
+												 o->grammar, o->grammar ? strlen(o->grammar) : 0, err);
+	if (status != EVN_OK && status != EVN_ERR_MEMORY)
+		problem_set(&j->openai->problem, 400, NULL, params_grammar_field(o), "%s", err->text);
+	return status;
 }
 
 evn_status openai_submit(job *j, evn_error *err)
@@ -114,6 +131,8 @@ evn_status openai_submit(job *j, evn_error *err)
 	if (j->openai->problem.status)
 		return evn_fail(err, EVN_ERR_USAGE, "%s", j->openai->problem.message);
 	evn_status status = j->openai->use == PARAMS_CHAT ? make_chat(j, err) : make_completion(j, err);
+	if (status == EVN_OK)
+		status = make_grammar(j, err);
 	for (size_t i = 0; status == EVN_OK && i < j->n_parts; i++)
 		status = submit_choice(j, i, err);
 	return status;

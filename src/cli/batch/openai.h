@@ -8,7 +8,8 @@
 
 struct openai_request {
 	params_use use;
-	params params;   /* borrows from the fields of the piece */
+	params params; /* borrows from the fields of the piece */
+	evn_grammar *grammar;
 	problem problem; /* status 0: none */
 };
 

@@ -11,13 +11,16 @@ typedef struct {
 	evn_model_info info;
 	evn_engine *engine;
 	evn_scheduler *scheduler;
+	evn_vocabulary *vocabulary;
+	evn_grammar *grammar;   /* of --schema or --grammar, or NULL */
 	double began_s, load_s; /* opening it; without the time that the prompt took to come */
 } loaded;
 
 evn_status loaded_open(loaded *l, const settings *s, evn_error *err); /* close it even if this fails */
 void loaded_close(loaded *l);
-/* Also reads the prompt. What is wrong with it is found before a device is touched. Adds BOS where the model asks for
- * it, and parses special tokens; with --chat the text is a message instead. A prompt without ids is an error. */
+/* Also reads the prompt, and the grammar. What is wrong with them is found before a device is touched. Adds BOS where
+ * the model asks for it, and parses special tokens; with --chat the text is a message instead. A prompt without ids
+ * is an error. */
 evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *out, evn_error *err);
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err); /* into the context */
 

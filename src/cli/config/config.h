@@ -31,7 +31,7 @@ typedef struct {
 } config_sample;
 
 typedef struct {
-	char *prompt, *n, *ignore_eos, *chat;
+	char *prompt, *n, *ignore_eos, *chat, *schema, *grammar;
 } config_run;
 
 typedef struct {

@@ -90,6 +90,10 @@ const option options[] = {
 	 "N", "tokens to generate, in a chat for each answer; -1 = until end of generation or context"},
 	{"stop", 0, OPTION_REPEATED, TALK_COMMANDS, "sample.stop", FIELD(stops), NULL, 0, 16, NULL,
 	 "TEXT", "end the text before this one; may be given up to 16 times"},
+	{"schema", 0, OPTION_TEXT, CMD_RUN, "run.schema", FIELD(schema_file), NULL, 0, 0, NULL,
+	 "FILE", "write JSON that is valid by this JSON Schema"},
+	{"grammar", 0, OPTION_TEXT, CMD_RUN, "run.grammar", FIELD(grammar_file), NULL, 0, 0, NULL,
+	 "FILE", "write a text of this grammar, in llama.cpp's GBNF"},
 	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
 	 NULL, "never draw an end-of-generation token, so that the text goes on"},
 

@@ -20,7 +20,7 @@ typedef struct {
 	evn_device_rule rules[EVN_MAX_RANKS];
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
-	char *owned_list, *owned_paths[7]; /* strings that the rules and paths may point into */
+	char *owned_list, *owned_paths[9]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages; /* indices into the choices of the options */
 	bool measure;
@@ -35,6 +35,7 @@ typedef struct {
 	const char *chat_system, *chat_template, *chat_variables;
 	repeated_text stops, logit_bias;
 	double frequency_penalty, presence_penalty;
+	const char *schema_file, *grammar_file;
 	bool chat;
 	bool ignore_eos, special, tensors, tokens;
 
