@@ -109,10 +109,12 @@ typedef struct {
 	/* 0 for a vocabulary-only file and where evener does not understand the architecture's keys */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
 	uint64_t n_params, file_bytes, tensor_bytes;
-	uint32_t gguf_version, n_tensors, n_metadata, part, n_parts; /* part 1 of 3 of a model; 1 of 1: the whole */
+	uint32_t gguf_version, /* 0: a folder with safetensors files */
+		n_tensors, n_metadata, part, n_parts; /* part 1 of 3 of a model; 1 of 1: the whole */
 } evn_model_info;
 
-/* Opens a GGUF file (v2, v3), or by its first file a model in parts (NAME-00001-of-00003.gguf). Weights are read when
+/* Opens a GGUF file (v2, v3), by its first file a model in parts (NAME-00001-of-00003.gguf), or a folder of Hugging
+ * Face's transformers: config.json, safetensors files, tokenizer.json. Weights are read when
  * they are needed; a file that has changed by then is an error. A vocabulary is enough for the tokenizer. */
 EVN_API evn_status evn_model_open(evn_model **out, const char *path, evn_error *err);
 EVN_API void evn_model_close(evn_model *m);

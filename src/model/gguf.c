@@ -436,6 +436,8 @@ void evn_gguf_free(evn_gguf *g)
 	for (uint32_t i = 0; i < g->n_parts; i++)
 		evn_gguf_free(g->parts[i]);
 	free(g->parts);
+	if (g->release)
+		g->release(g->owned);
 	evn_source_close(g->source);
 	free(g->header);
 	free(g->name);
@@ -486,4 +488,6 @@ void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values)
 	mine->size_bytes = mine->shape[0] * mine->shape[1] * mine->shape[2] * mine->shape[3] * sizeof *values;
 	mine->data = (const uint8_t *)values;
 	mine->source = NULL;
+	mine->transposed = false;
+	mine->pair_heads = 0;
 }

@@ -47,6 +47,10 @@ typedef struct {
 	const uint8_t *data;      /* NULL: the bytes are in the file, and evn_tensor_bytes reads them */
 	const evn_source *source; /* the file; NULL if data is not NULL */
 	uint32_t part;            /* of the model, from 0 on */
+	/* How the file has the elements (checkpoint.h): columns as rows; rows of each of so many heads as two halves, of
+	 * which the elements alternate here (0: not so). */
+	bool transposed;
+	uint32_t pair_heads;
 } evn_tensor;
 
 typedef struct evn_gguf evn_gguf;

@@ -19,6 +19,9 @@ struct evn_gguf {
 	/* of a file, not of memory: */
 	uint8_t *header; /* where start points */
 	evn_source *source;
+	/* of a checkpoint folder: */
+	void *owned; /* what its tensors read */
+	void (*release)(void *owned);
 	struct evn_gguf **parts; /* the other parts of a model, whose tensors are among those above */
 	uint32_t n_parts;
 };
@@ -35,5 +38,8 @@ typedef struct {
 evn_status evn_gguf_parse_bytes(evn_gguf **out, const char *name, evn_gguf_bytes *bytes, evn_error *err);
 /* Rebuilds the index of the tensors' names. If two names are equal, *twice is the second tensor, otherwise NULL. */
 evn_status evn_gguf_index_tensors(evn_gguf *g, const evn_tensor **twice, evn_error *err);
+
+/* Reads bytes [offset, offset + n) of a tensor whose file has its elements in another order. */
+evn_status evn_tensor_reorder(const evn_tensor *t, uint64_t offset, uint64_t n, uint8_t *out, evn_error *err);
 
 #endif

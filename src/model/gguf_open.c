@@ -236,7 +236,11 @@ evn_status evn_tensor_bytes(const evn_tensor *t, uint64_t offset, uint64_t n, ui
 							evn_error *err)
 {
 	*out = t->data ? t->data + offset : scratch;
-	return t->data ? EVN_OK : evn_source_read(t->source, t->offset_bytes + offset, scratch, (size_t)n, err);
+	if (t->data)
+		return EVN_OK;
+	if (t->transposed || t->pair_heads)
+		return evn_tensor_reorder(t, offset, n, scratch, err);
+	return evn_source_read(t->source, t->offset_bytes + offset, scratch, (size_t)n, err);
 }
 
 /* Makes room for n bytes if the tensor is not in memory. */

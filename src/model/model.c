@@ -1,5 +1,6 @@
 /* model.c - an open model: the file or files, what was parsed from them, and C strings of names for callers. */
 #include "model/model.h"
+#include "model/checkpoint.h"
 #include "evener/inspect.h"
 
 #include <inttypes.h>
@@ -79,7 +80,9 @@ static evn_status open_model(evn_model **out, const char *name, uint8_t *data, s
 	pthread_mutex_init(&m->lock, NULL);
 	m->memory = data;
 	m->memory_bytes = size;
-	evn_status s = data ? evn_gguf_parse(&m->gguf, name, data, size, err) : evn_gguf_open(&m->gguf, name, err);
+	evn_status s = data                  ? evn_gguf_parse(&m->gguf, name, data, size, err)
+				   : evn_is_folder(name) ? evn_checkpoint_open(&m->gguf, name, err)
+										 : evn_gguf_open(&m->gguf, name, err);
 	/* Errors from here on are reported when the hyper-parameters are needed. */
 	if (s == EVN_OK && evn_gguf_join(m->gguf, &m->hparams_error) == EVN_OK)
 		evn_hparams_read(&m->hparams, m->gguf, &m->hparams_error);

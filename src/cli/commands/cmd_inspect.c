@@ -148,8 +148,13 @@ static void print_info(const char *path, const evn_model_info *i)
 	char bytes[32], name[256];
 	snprintf(name, sizeof name, "%s", i->name ? i->name : "");
 	text_printable(name);
-	printf("%s: GGUF v%u, %s, %u tensors, %u metadata entries\n", path, i->gguf_version,
-		   text_bytes(i->file_bytes, bytes, sizeof bytes), i->n_tensors, i->n_metadata);
+	printf("%s: ", path);
+	if (i->gguf_version)
+		printf("GGUF v%u", i->gguf_version);
+	else
+		printf("safetensors");
+	printf(", %s, %u tensors, %u metadata entries\n", text_bytes(i->file_bytes, bytes, sizeof bytes), i->n_tensors,
+		   i->n_metadata);
 	if (i->n_parts > 1)
 		printf("part %u of %u of a model\n", i->part, i->n_parts);
 	if (!i->arch && i->n_parts == 1) {

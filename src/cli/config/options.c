@@ -29,7 +29,7 @@ static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", 
 #define FIELD(f) offsetof(settings, f)
 const option options[] = {
 	{"model", 'm', OPTION_TEXT, MODEL_COMMANDS, "model.path", FIELD(model_path), NULL, 0, 0, NULL,
-	 "FILE", "model file (GGUF)"},
+	 "FILE", "model file (GGUF), or a folder with safetensors files"},
 	{"lora", 0, OPTION_TEXT, CMD_ENGINE, "model.lora", FIELD(lora), NULL, 0, 0, NULL,
 	 "FILE[:SCALE]", "add a LoRA adapter (GGUF) to the model's matrices, which become f32"},
 	{"ctx-size", 'c', OPTION_INT, CMD_MODEL, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,

@@ -1,0 +1,322 @@
+/* checkpoint.c - see checkpoint.h. The keys and the names of the tensors are written as the head of a GGUF file in
+ * memory, which is then parsed like any other; its tensors are given their places in the safetensors files. */
+#include "model/checkpoint.h"
+#include "model/checkpoint_parts.h"
+#include "model/gguf_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAX_VECTOR (1u << 24) /* elements of a norm or bias, which are kept in memory */
+
+bool evn_is_folder(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+evn_planned *evn_checkpoint_plan(evn_checkpoint *c, const char *name)
+{
+	evn_planned *more = realloc(c->planned, (c->n_planned + 1u) * sizeof *more);
+	if (!more)
+		return NULL;
+	c->planned = more;
+	evn_planned *t = &more[c->n_planned++];
+	*t = (evn_planned){.shape = {1, 1, 1, 1}};
+	snprintf(t->name, sizeof t->name, "%s", name);
+	return t;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum { PLAIN, QUERY, KEY, TRANSPOSED, NORM } kind;
+
+typedef struct {
+	const char *hf, *gguf; /* without .weight and .bias; of a layer without its number */
+	kind kind;
+} names;
+
+static const names ends[] = {
+	{"embed_tokens", "token_embd", PLAIN}, {"wte", "token_embd", PLAIN},   {"wpe", "position_embd", PLAIN},
+	{"norm", "output_norm", NORM},         {"ln_f", "output_norm", PLAIN}, {"lm_head", "output", PLAIN},
+};
+
+static const names parts[] = {
+	{"self_attn.q_proj", "attn_q", QUERY},
+	{"self_attn.k_proj", "attn_k", KEY},
+	{"self_attn.v_proj", "attn_v", PLAIN},
+	{"self_attn.qkv_proj", "attn_qkv", PLAIN},
+	{"self_attn.o_proj", "attn_output", PLAIN},
+	{"self_attn.q_norm", "attn_q_norm", NORM},
+	{"self_attn.k_norm", "attn_k_norm", NORM},
+	{"mlp.gate_proj", "ffn_gate", PLAIN},
+	{"mlp.up_proj", "ffn_up", PLAIN},
+	{"mlp.gate_up_proj", "ffn_up", PLAIN},
+	{"mlp.down_proj", "ffn_down", PLAIN},
+	{"input_layernorm", "attn_norm", NORM},
+	{"pre_feedforward_layernorm", "ffn_norm", NORM},
+	{"post_feedforward_layernorm", "post_ffw_norm", NORM},
+	{"ln_1", "attn_norm", PLAIN},
+	{"ln_2", "ffn_norm", PLAIN},
+	{"attn.c_attn", "attn_qkv", TRANSPOSED},
+	{"attn.c_proj", "attn_output", TRANSPOSED},
+	{"mlp.c_fc", "ffn_up", TRANSPOSED},
+	{"mlp.c_proj", "ffn_down", TRANSPOSED},
+};
+
+static const names post_attention[] = {{"post_attention_layernorm", "ffn_norm", NORM},
+									   {"post_attention_layernorm", "post_attention_norm", NORM}};
+
+/* What is no part of the text model, or follows from other values. */
+static bool is_left_out(const char *name)
+{
+	static const char *const begins[] = {
+		"visual.",       "model.visual.",       "vision_tower.",          "model.vision_tower.",
+		"vision_model.", "model.vision_model.", "multi_modal_projector.", "model.multi_modal_projector."};
+	static const char *const ends_with[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
+	const size_t n = strlen(name);
+	for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+		if (!strncmp(name, begins[i], strlen(begins[i])))
+			return true;
+	for (size_t i = 0; i < sizeof ends_with / sizeof *ends_with; i++)
+		if (n > strlen(ends_with[i]) && !strcmp(name + n - strlen(ends_with[i]), ends_with[i]))
+			return true;
+	return false;
+}
+
+static const char *without_prefix(const char *name)
+{
+	static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "language_model.",
+										   "model.", "transformer."};
+	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			return name + strlen(prefixes[i]);
+	return name;
+}
+
+/* The row for `name` without its ending ".weight" or ".bias", which *ending then is. */
+static const names *find_name(const names *rows, size_t n, const char *name, const char **ending)
+{
+	for (size_t i = 0; i < n; i++) {
+		const size_t length = strlen(rows[i].hf);
+		*ending = name + length;
+		if (!strncmp(name, rows[i].hf, length) && (!strcmp(*ending, ".weight") || !strcmp(*ending, ".bias")))
+			return &rows[i];
+	}
+	return NULL;
+}
+
+/* Finds the GGUF name. *row is NULL for a tensor that is unknown; it then keeps its own name, by which the check of
+ * the tensors reports it. */
+static void map_name(const evn_checkpoint *c, const char *name, char out[64], const names **row)
+{
+	const char *own = without_prefix(name), *ending = "";
+	unsigned layer = 0;
+	int at = 0;
+	char number[16] = "";
+	*row = find_name(ends, sizeof ends / sizeof *ends, own, &ending);
+	if (!*row && (sscanf(own, "layers.%u.%n", &layer, &at) == 1 || sscanf(own, "h.%u.%n", &layer, &at) == 1) && at) {
+		snprintf(number, sizeof number, "blk.%u.", layer);
+		*row = find_name(&post_attention[c->family->post_norms], 1, own + at, &ending);
+		if (!*row)
+			*row = find_name(parts, sizeof parts / sizeof *parts, own + at, &ending);
+	}
+	if (*row)
+		snprintf(out, 64, "%s%s%s", number, (*row)->gguf, ending);
+	else
+		snprintf(out, 64, "%s", name);
+}
+
+/* ---- tensors ----------------------------------------------------------------------------------------------------
+ */
+
+/* GGUF row r of the rows that are stored as two halves of each head. */
+static uint64_t stored_row(uint64_t r, uint64_t rows, uint32_t heads)
+{
+	const uint64_t width = rows / heads, in_head = r % width;
+	return r - in_head + in_head % 2 * (width / 2) + in_head / 2;
+}
+
+/* Norms and biases are kept in memory as f32, as they are in GGUF files. */
+static evn_status load_vector(evn_checkpoint *c, evn_planned *t, bool plus_one)
+{
+	const evn_safetensor *from = t->from;
+	const uint64_t n = from->shape[0];
+	if (n > MAX_VECTOR)
+		return evn_fail(c->err, EVN_ERR_LIMIT, "%s: tensor \"%.80s\" has %" PRIu64 " elements, at most %u are read",
+						c->folder, from->name, n, MAX_VECTOR);
+	float *values = malloc((size_t)n * sizeof *values), *ordered = malloc((size_t)n * sizeof *ordered);
+	uint8_t *bytes = malloc((size_t)from->size_bytes);
+	evn_status s = values && ordered && bytes ? EVN_OK : evn_fail_memory(c->err, from->name, n * sizeof *values);
+	if (s == EVN_OK)
+		s = evn_source_read(from->source, from->offset_bytes, bytes, (size_t)from->size_bytes, c->err);
+	if (s == EVN_OK) {
+		evn_dequantize(from->quant, bytes, values, n);
+		for (uint64_t i = 0; i < n; i++)
+			ordered[i] = values[t->pair_heads ? stored_row(i, n, t->pair_heads) : i] + (plus_one ? 1 : 0);
+		t->values = ordered;
+		ordered = NULL;
+	}
+	free(ordered);
+	free(values);
+	free(bytes);
+	return s;
+}
+
+/* Rows that do not divide into heads of pairs are reported by the check of the shapes, so they stay as they are. */
+static evn_status set_order(const evn_checkpoint *c, evn_planned *t, kind k)
+{
+	uint32_t heads = 0;
+	const uint64_t rows = t->from->shape[t->from->n_dims == 1 ? 0 : 1];
+	if (!c->family->pairs || (k != QUERY && k != KEY))
+		return EVN_OK;
+	EVN_TRY(evn_config_u32(c, "num_attention_heads", &heads));
+	if (k == KEY)
+		EVN_TRY(evn_config_u32(c, "num_key_value_heads", &heads));
+	if (heads && rows % heads == 0 && rows / heads % 2 == 0)
+		t->pair_heads = heads;
+	return EVN_OK;
+}
+
+static evn_status plan_tensor(evn_checkpoint *c, const evn_safetensor *from)
+{
+	char name[64];
+	const names *row;
+	map_name(c, from->name, name, &row);
+	if (!from->quant)
+		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
+						"%s: tensor \"%.80s\" has type %s and %" PRIu32 " dimensions, evener reads F32, F16 and BF16",
+						c->folder, from->name, from->type, from->n_dims);
+	evn_planned *t = evn_checkpoint_plan(c, name);
+	if (!t)
+		return evn_fail_memory(c->err, c->folder, c->n_planned * sizeof *t);
+	t->from = from;
+	t->n_dims = from->n_dims;
+	memcpy(t->shape, from->shape, sizeof t->shape);
+	const kind k = row ? row->kind : PLAIN;
+	EVN_TRY(set_order(c, t, k));
+	if (t->n_dims == 1)
+		return load_vector(c, t, k == NORM && c->family->plus_one);
+	t->transposed = k == TRANSPOSED && t->n_dims == 2;
+	if (t->transposed) {
+		t->shape[0] = from->shape[1];
+		t->shape[1] = from->shape[0];
+	}
+	return EVN_OK;
+}
+
+static evn_status plan_tensors(evn_checkpoint *c)
+{
+	const json_t *tie = json_object_get(c->config, "tie_word_embeddings");
+	tie = tie ? tie : json_object_get(c->own, "tie_word_embeddings");
+	const bool tied = !json_is_false(tie); /* transformers' default */
+	for (uint32_t i = 0; i < evn_safetensors_count(c->weights); i++) {
+		const evn_safetensor *from = evn_safetensors_at(c->weights, i);
+		const bool head = !strcmp(without_prefix(from->name), "lm_head.weight");
+		if (is_left_out(from->name) || (head && tied))
+			continue;
+		EVN_TRY(plan_tensor(c, from));
+		if (!strcmp(c->planned[c->n_planned - 1].name, "token_embd.weight"))
+			c->n_tokens = from->shape[1] < UINT32_MAX ? (uint32_t)from->shape[1] : UINT32_MAX;
+	}
+	uint32_t vocab = c->n_tokens;
+	EVN_TRY(evn_config_u32(c, "vocab_size", &vocab));
+	if (c->n_tokens && vocab != c->n_tokens)
+		return evn_fail(c->err, EVN_ERR_FORMAT,
+						"%s/config.json: \"vocab_size\" is %" PRIu32 ", the token embedding has %" PRIu32 " rows",
+						c->folder, vocab, c->n_tokens);
+	return EVN_OK;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------
+ */
+
+/* What the tensors of a checkpoint read. */
+typedef struct {
+	evn_safetensors *weights;
+	evn_planned *planned;
+	uint32_t n_planned;
+} holder;
+
+static void release(void *user)
+{
+	holder *h = user;
+	for (uint32_t i = 0; i < h->n_planned; i++)
+		free(h->planned[i].values);
+	free(h->planned);
+	evn_safetensors_close(h->weights);
+	free(h);
+}
+
+static void place(evn_tensor *t, const evn_planned *p)
+{
+	t->data = (const uint8_t *)p->values;
+	if (p->values)
+		return;
+	t->source = p->from->source;
+	t->offset_bytes = p->from->offset_bytes;
+	t->part = p->from->file;
+	t->pair_heads = p->pair_heads;
+	t->transposed = p->transposed;
+}
+
+/* Parses the head. On success the result owns it, the weights and the plan. */
+static evn_status make(evn_checkpoint *c, evn_gguf **out)
+{
+	uint8_t *head;
+	size_t n;
+	for (uint32_t i = 0; i < c->n_planned; i++) {
+		const evn_planned *t = &c->planned[i];
+		evn_gguf_declare_tensor(c->w, t->name, t->values ? evn_quant_by_name("F32") : t->from->quant, t->n_dims,
+								t->shape);
+	}
+	EVN_TRY(evn_gguf_finish(c->w, &head, &n, c->err));
+	evn_gguf_bytes bytes = {.data = head, .available = n, .size = n + evn_gguf_declared_bytes(c->w)};
+	holder *h = malloc(sizeof *h);
+	evn_status s = h ? evn_gguf_parse_bytes(out, c->folder, &bytes, c->err) : evn_fail_memory(c->err, c->folder, 0);
+	if (s != EVN_OK) {
+		free(h);
+		free(head);
+		return s;
+	}
+	evn_gguf *g = *out;
+	for (uint32_t i = 0; i < g->n_tensors; i++)
+		place(&g->tensors[i], &c->planned[i]);
+	*h = (holder){c->weights, c->planned, c->n_planned};
+	g->header = head;
+	g->version = 0;
+	g->size_bytes = evn_safetensors_size(c->weights);
+	g->owned = h;
+	g->release = release;
+	c->weights = NULL;
+	c->planned = NULL;
+	c->n_planned = 0;
+	return EVN_OK;
+}
+
+static evn_status read_folder(evn_checkpoint *c, evn_gguf **out)
+{
+	EVN_TRY(evn_gguf_writer_create(&c->w, c->err));
+	EVN_TRY(evn_checkpoint_config(c));
+	EVN_TRY(evn_safetensors_open(&c->weights, c->folder, c->err));
+	EVN_TRY(plan_tensors(c));
+	EVN_TRY(evn_checkpoint_tokenizer(c));
+	return make(c, out);
+}
+
+evn_status evn_checkpoint_open(evn_gguf **out, const char *folder, evn_error *err)
+{
+	evn_checkpoint c = {.folder = folder, .err = err};
+	const evn_status s = read_folder(&c, out);
+	for (uint32_t i = 0; i < c.n_planned; i++)
+		free(c.planned[i].values);
+	free(c.planned);
+	evn_safetensors_close(c.weights);
+	evn_gguf_writer_free(c.w);
+	json_decref(c.own);
+	return s;
+}
