@@ -39,15 +39,14 @@ same llama-v5 0 --rope yarn --rope-base 5000 --kv-heads 2
 # In several files; weights of 16 bits. Logits of the devices are those of the GGUF file to the last bit.
 hf llama.gguf sharded --shards 3 --type BF16 || fail 'no folder in parts'
 "$evener" quantize sharded bf16.gguf BF16 >/dev/null || fail 'sharded: not opened'
-for model in sharded bf16.gguf llama llama.gguf gpt2 gpt2.gguf; do
+for model in sharded bf16.gguf gpt2 gpt2.gguf; do
 	"$evener" logits -m "$model" -d pocl/1+1 -p 'The cat sat' -q >"${model%.gguf}.${model##*.}.logits" || fail "$model: no logits"
 done
 cmp sharded.sharded.logits bf16.gguf.logits || fail 'sharded: other logits'
-cmp llama.llama.logits llama.gguf.logits || fail 'llama: other logits'
 cmp gpt2.gpt2.logits gpt2.gguf.logits || fail 'gpt2: other logits'
 holds 'd["problem"] is None and d["arch"] == "llama" and d["gguf_version"] == 0 and d["unknown_keys"] == []' inspect sharded
 "$evener" inspect sharded | grep -q '^sharded: safetensors, ' || fail 'inspect does not tell safetensors'
-"$evener" run -m llama --chat -p 'hello' -n 4 --temp 0 --ignore-eos -d pocl -q >out || fail 'run: failed'
+"$evener" run -m sharded --chat -p 'hello' -n 4 --temp 0 --ignore-eos -d pocl/1+1 -q >out || fail 'run: failed'
 
 # SentencePiece's BPE: the ids of the vocabulary file.
 if [ -e "${EVENER_VOCAB_DIR-}/ggml-vocab-llama-spm.gguf" ]; then
