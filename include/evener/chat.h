@@ -25,6 +25,14 @@ typedef struct {
 EVN_API evn_status evn_chat_prompt(const evn_model *m, const char *messages_json, const evn_chat_options *o,
 								   int32_t **ids, size_t *n_ids, char **text, evn_error *err);
 
+/* How a chat template writes tools and their calls. */
+typedef enum {
+	EVN_TOOLS_UNKNOWN, /* it does not know tools */
+	EVN_TOOLS_HERMES,  /* <tool_call>{"name": ..., "arguments": ...}</tool_call>, as Hermes and Qwen */
+	EVN_TOOLS_OTHER,
+} evn_tool_style;
+EVN_API evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_options *o);
+
 /* Whether the text of a prompt opens reasoning: it ends in <think>. */
 EVN_API bool evn_chat_opens_reasoning(const char *text);
 

@@ -17,6 +17,10 @@ typedef enum {
 	EVN_GRAMMAR_JSON_SCHEMA, /* docs/serve.md says what is supported */
 	EVN_GRAMMAR_GBNF,
 	EVN_GRAMMAR_REGEX, /* of the whole text */
+	/* Calls of tools as Hermes writes them. The text is {"tools": [{"name", "parameters", "strict"}, ...], "free":
+	 * bool, "parallel": bool}. parameters: a schema. One that evener cannot guarantee stands for any object, unless
+	 * strict. free: text may come before calls, or no call at all; parallel: one call or more. */
+	EVN_GRAMMAR_TOOLS,
 } evn_grammar_kind;
 
 /* The tokens of a model in a form that grammars walk over, and the grammars that were compiled last. */

@@ -70,6 +70,23 @@ static evn_status find_template(conversation *c, const evn_chat_options *o, evn_
 	return EVN_OK;
 }
 
+static bool mentions(const conversation *c, const char *word)
+{
+	return memmem(c->template.text, c->template.n, word, strlen(word)) != NULL;
+}
+
+evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_options *o)
+{
+	evn_chat_options with_tools = o ? *o : (evn_chat_options){0};
+	conversation c = {.model = m};
+	evn_tool_style style = EVN_TOOLS_UNKNOWN;
+	with_tools.tools_json = "[]";
+	if (find_template(&c, &with_tools, NULL) == EVN_OK && mentions(&c, "tools"))
+		style = mentions(&c, "<tool_call>") ? EVN_TOOLS_HERMES : EVN_TOOLS_OTHER;
+	clear(&c);
+	return style;
+}
+
 static evn_status read_tools(json_t **out, const evn_chat_options *o, evn_error *err)
 {
 	*out = json_null();

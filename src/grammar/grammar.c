@@ -10,6 +10,7 @@
 #include "grammar/mask.h"
 #include "grammar/regex.h"
 #include "grammar/schema.h"
+#include "grammar/tools.h"
 
 struct evn_grammar {
 	evn_vocabulary *vocabulary;
@@ -60,6 +61,8 @@ static evn_status read_text(evn_net *n, const evn_grammar *g, evn_error *err)
 		return evn_schema_read(n, g->text, g->n_text, err);
 	case EVN_GRAMMAR_GBNF:
 		return evn_gbnf_read(n, g->text, g->n_text, err);
+	case EVN_GRAMMAR_TOOLS:
+		return evn_tools_read(n, g->text, g->n_text, err);
 	case EVN_GRAMMAR_REGEX:
 		return read_regex(n, g->text, g->n_text, err);
 	}

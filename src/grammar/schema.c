@@ -486,32 +486,32 @@ evn_status evn_schema_add(evn_schema *s, json_t *schema, uint32_t from, uint32_t
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
-static evn_status read_root(evn_schema *s, json_t *schema)
-{
-	uint32_t to = 0;
-	s->made = json_array();
-	s->net->root = evn_net_rule(s->net);
-	if (!s->made || s->net->status != EVN_OK)
-		return evn_fail_memory(s->err, "schema", 0);
-	const evn_rule root = s->net->rules[s->net->root];
-	EVN_TRY(evn_schema_add(s, schema, root.start, &to));
-	evn_net_empty(s->net, to, root.end);
-	return evn_net_finish(s->net, NULL, NULL, s->err);
-}
-
-static evn_status read_schema(evn_net *n, json_t *schema, evn_error *err)
+evn_status evn_schema_add_to(evn_net *n, json_t *schema, json_t *root, uint32_t from, uint32_t *to, evn_error *err)
 {
 	evn_schema s = {.net = n,
-					.root = schema,
+					.root = root,
+					.made = json_array(),
 					.err = err,
 					.space = EVN_NET_NONE,
 					.character = EVN_NET_NONE,
 					.value = EVN_NET_NONE,
 					.object = EVN_NET_NONE};
-	const evn_status status = read_root(&s, schema);
+	const evn_status status = s.made ? evn_schema_add(&s, schema, from, to) : evn_fail_memory(err, "schema", 0);
 	json_decref(s.made);
 	free(s.rules);
 	return status;
+}
+
+static evn_status read_schema(evn_net *n, json_t *schema, evn_error *err)
+{
+	uint32_t to = 0;
+	n->root = evn_net_rule(n);
+	if (n->status != EVN_OK)
+		return evn_fail_memory(err, "schema", 0);
+	const evn_rule root = n->rules[n->root];
+	EVN_TRY(evn_schema_add_to(n, schema, schema, root.start, &to, err));
+	evn_net_empty(n, to, root.end);
+	return evn_net_finish(n, NULL, NULL, err);
 }
 
 evn_status evn_schema_read(evn_net *n, const char *text, size_t length, evn_error *err)

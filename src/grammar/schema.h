@@ -14,6 +14,9 @@ evn_status evn_schema_read(evn_net *n, const char *text, size_t length, evn_erro
 /* Any JSON object. */
 evn_status evn_schema_any_object(evn_net *n, evn_error *err);
 
+/* Adds a value of the schema to a network; `root` is where references begin. The network is not finished. */
+evn_status evn_schema_add_to(evn_net *n, json_t *schema, json_t *root, uint32_t from, uint32_t *to, evn_error *err);
+
 /* ---- parts ----------------------------------------------------------------------------------------------------- */
 
 /* A schema that is a rule already, because $ref names it. */

@@ -130,8 +130,12 @@ static json_t *whole_choice(choice *c)
 		return json_pack("{s:I, s:o, s:o, s:s}", "index", (json_int_t)c->index, "text", take_text(&c->content),
 						 "logprobs", logprobs, "finish_reason", c->finish);
 	json_t *reasoning = c->reasoning.used ? take_text(&c->reasoning) : NULL;
-	json_t *message = json_pack("{s:s, s:o, s:o*, s:n}", "role", "assistant", "content", take_text(&c->content),
-								"reasoning_content", reasoning, "refusal");
+	json_t *calls = tools_take(&c->tools),
+		   *content = calls && !c->content.used ? json_null() : take_text(&c->content), *call;
+	size_t i;
+	json_array_foreach(calls, i, call) json_object_del(call, "index"); /* only streams have it */
+	json_t *message = json_pack("{s:s, s:o, s:o*, s:o*, s:n}", "role", "assistant", "content", content,
+								"reasoning_content", reasoning, "tool_calls", calls, "refusal");
 	return json_pack("{s:I, s:o, s:o, s:s}", "index", (json_int_t)c->index, "message", message, "logprobs", logprobs,
 					 "finish_reason", c->finish);
 }
@@ -168,7 +172,7 @@ static void add_chunk(choice *c, json_t *body, json_t *logprobs, const char *fin
 
 static void add_chat_news(choice *c)
 {
-	bool news = c->content.used || c->reasoning.used || c->n_drawn;
+	bool news = c->content.used || c->reasoning.used || c->n_drawn || c->tools.calls;
 	if (!c->began && (news || c->finish)) {
 		c->began = true;
 		add_chunk(c, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), json_null(), NULL);
@@ -177,6 +181,8 @@ static void add_chat_news(choice *c)
 		add_chunk(c, json_pack("{s:o}", "reasoning_content", take_text(&c->reasoning)), json_null(), NULL);
 	if (c->content.used || c->n_drawn)
 		add_chunk(c, json_pack("{s:o}", "content", take_text(&c->content)), take_logprobs(c), NULL);
+	if (c->tools.calls)
+		add_chunk(c, json_pack("{s:o}", "tool_calls", tools_take(&c->tools)), json_null(), NULL);
 	if (c->finish)
 		add_chunk(c, json_object(), json_null(), c->finish);
 }

@@ -58,6 +58,16 @@ static void measure_token(choice *c)
 	c->last_ns = now;
 }
 
+/* With the lock held. */
+static void add_piece(choice *c, evn_answer_piece piece, bool last)
+{
+	if (c->of->has_tools)
+		tools_split(&c->tools, piece.content, last, &c->content);
+	else
+		buffer_text(&c->content, piece.content);
+	buffer_text(&c->reasoning, piece.reasoning);
+}
+
 static bool on_token(void *user, const evn_request_token *t)
 {
 	choice *c = user;
@@ -73,10 +83,9 @@ static bool on_token(void *user, const evn_request_token *t)
 		first_token(c);
 	if (g->params.logprobs && !t->ends && !(piece.stopped && !*piece.content))
 		keep_drawn(c, t);
-	buffer_text(&c->content, piece.content);
-	buffer_text(&c->reasoning, piece.reasoning);
+	add_piece(c, piece, false);
 	bool goes_on = !piece.stopped && !x->gone;
-	if (g->params.stream && g->started && (*piece.content || *piece.reasoning || c->n_drawn > 0))
+	if (g->params.stream && g->started && (c->content.used || c->reasoning.used || c->n_drawn > 0 || c->tools.calls))
 		exchange_wake(x);
 	pthread_mutex_unlock(&x->lock);
 	return goes_on;
@@ -87,7 +96,7 @@ static void note_end(choice *c, const evn_request_result *r)
 	generation *g = c->of;
 	c->n_tokens = r->n_tokens;
 	c->n_cached = r->n_cached;
-	c->finish = r->end == EVN_END_STOP ? "stop" : "length";
+	c->finish = r->end != EVN_END_STOP ? "length" : c->tools.n_calls ? "tool_calls" : "stop";
 	if (g->failure.status)
 		return;
 	if (r->end == EVN_END_FAILED)
@@ -106,8 +115,7 @@ static void on_end(void *user, const evn_request_result *r)
 	evn_answer_piece piece = evn_answer_end(c->answer);
 	metrics_request(&x->server->metrics, r, (double)(evn_now_ns() - x->began_ns) * 1e-9);
 	pthread_mutex_lock(&x->lock);
-	buffer_text(&c->content, piece.content);
-	buffer_text(&c->reasoning, piece.reasoning);
+	add_piece(c, piece, true);
 	note_end(c, r);
 	g->n_running--;
 	if (g->started && (g->params.stream || generation_ended(g)))
@@ -225,12 +233,12 @@ static bool make_choices(generation *g, problem *p)
 	for (size_t i = 0; i < g->n_choices; i++) {
 		choice *c = &g->choices[i];
 		const char *text = g->prompts[i / n].text;
-		bool chat = g->use == PARAMS_CHAT;
+		bool chat = g->use == PARAMS_CHAT && (!g->grammar || (g->has_tools && g->params.tool_choice == TOOLS_AUTO));
 		const evn_answer_options o = {
 			.stops = g->params.stops,
 			.n_stops = g->params.n_stops,
-			.reasoning_apart = chat && !g->grammar,
-			.starts_reasoning = chat && !g->grammar && text && evn_chat_opens_reasoning(text),
+			.reasoning_apart = chat,
+			.starts_reasoning = chat && text && evn_chat_opens_reasoning(text),
 		};
 		evn_error e = {0};
 		c->of = g;
@@ -241,6 +249,25 @@ static bool make_choices(generation *g, problem *p)
 			buffer_text(&c->content, text);
 	}
 	return true;
+}
+
+/* Makes the form of the answer from the tools. A template that writes calls in another way than Hermes gets the
+ * tools, and calls stay text. */
+static bool use_tools(generation *g, problem *p)
+{
+	const server *s = g->x->server;
+	params *o = &g->params;
+	if (!params_has_tools(o))
+		return true;
+	if (evn_chat_tool_style(s->model.model, &s->model.chat) == EVN_TOOLS_OTHER)
+		return o->tool_choice == TOOLS_AUTO ||
+			   problem_set(
+				   p, 400, "unsupported_value", "tool_choice",
+				   "tool_choice: expected \"none\" or \"auto\": calls of this chat template cannot be forced");
+	o->grammar = tools_grammar(o, p);
+	o->grammar_kind = EVN_GRAMMAR_TOOLS;
+	o->has_grammar = g->has_tools = o->grammar != NULL;
+	return o->grammar != NULL;
 }
 
 /* The vocabulary is made for the first request that needs it. */
@@ -291,7 +318,7 @@ static bool prepare(generation *g, problem *p)
 	name_answer(g);
 	bool ok = fields_parse(&root, x->body.data, x->body.used, p) &&
 			  params_read(&g->params, g->use, root, &x->server->model.sampling, p) && check_model(g, p) &&
-			  make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
+			  use_tools(g, p) && make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
 	params_forget(&g->params);
 	json_decref(root);
 	return ok;
@@ -350,6 +377,7 @@ void generation_free(generation *g)
 		choice *c = &g->choices[i];
 		evn_request_free(c->request);
 		evn_answer_free(c->answer);
+		tools_free(&c->tools);
 		buffer_free(&c->content);
 		buffer_free(&c->reasoning);
 		free(c->drawn);

@@ -6,6 +6,7 @@
 #include "evener/requests.h"
 #include "serve/exchange.h"
 #include "serve/params.h"
+#include "serve/tools.h"
 
 typedef struct {
 	int32_t id;
@@ -22,6 +23,7 @@ typedef struct {
 	evn_request *request;
 	evn_answer *answer; /* of the scheduler's thread */
 	uint64_t last_ns;
+	tool_splitter tools;
 	buffer content, reasoning; /* not yet taken */
 	drawn_token *drawn;        /* not yet taken; empty without logprobs */
 	size_t n_drawn, drawn_size, text_offset;
@@ -41,6 +43,7 @@ struct generation {
 	params_use use;
 	params params;
 	evn_grammar *grammar; /* of the answers, or NULL */
+	bool has_tools;       /* calls are told from content */
 	prompt *prompts;
 	choice *choices; /* (n_prompts, params.n) */
 	size_t n_prompts, n_choices;

@@ -158,13 +158,22 @@ static bool read_grammar(void *target, const char *name, json_t *v, problem *p)
 
 /* ---- what evener cannot do ------------------------------------------------------------------------------------- */
 
-static bool refuse_tool_choice(void *target, const char *name, json_t *v, problem *p)
+static bool read_tool_choice(void *target, const char *name, json_t *v, problem *p)
 {
-	const char *choice = json_string_value(v);
-	(void)target;
-	if (choice && (strcmp(choice, "none") == 0 || strcmp(choice, "auto") == 0))
-		return true;
-	return unsupported(p, name, "\"none\" or \"auto\", a call cannot be forced", v);
+	static const char *const words[] = {[TOOLS_AUTO] = "auto", [TOOLS_NONE] = "none", [TOOLS_REQUIRED] = "required"};
+	params *o = target;
+	const char *word = json_string_value(v);
+	json_t *named = json_object_get(json_object_get(v, "function"), "name");
+	for (size_t i = 0; word && i < sizeof words / sizeof *words; i++)
+		if (strcmp(word, words[i]) == 0) {
+			o->tool_choice = (tool_choice)i;
+			return true;
+		}
+	if (!json_is_string(named))
+		return fields_wrong(p, name, "\"none\", \"auto\", \"required\" or a function with a name", v);
+	o->tool_choice = TOOLS_REQUIRED;
+	o->tool_name = json_string_value(named);
+	return true;
 }
 
 static bool refuse_suffix(void *target, const char *name, json_t *v, problem *p)
@@ -213,7 +222,8 @@ static const field fields[] = {
 	{"priority", BOTH, FIELD_INT, FIELD(priority), INT32_MIN, INT32_MAX, NULL},
 	{"echo", PARAMS_COMPLETION, FIELD_BOOL, FIELD(echo), 0, 0, NULL},
 	{"tools", PARAMS_CHAT, FIELD_ANY, 0, 0, 0, read_tools},
-	{"tool_choice", PARAMS_CHAT, FIELD_ANY, 0, 0, 0, refuse_tool_choice},
+	{"tool_choice", PARAMS_CHAT, FIELD_ANY, 0, 0, 0, read_tool_choice},
+	{"parallel_tool_calls", PARAMS_CHAT, FIELD_BOOL, FIELD(parallel_tools), 0, 0, NULL},
 	{"chat_template_kwargs", PARAMS_CHAT, FIELD_ANY, 0, 0, 0, read_template_values},
 	{"add_generation_prompt", PARAMS_CHAT, FIELD_BOOL, FIELD(generation_prompt), 0, 0, NULL},
 	{"response_format", BOTH, FIELD_ANY, 0, 0, 0, read_format},
@@ -247,6 +257,11 @@ static bool check(params *o, params_use use, problem *p)
 		return problem_set(p, 400, "unsupported_value", "echo",
 						   "echo: expected no logprobs beside it: those of a "
 						   "prompt are not computed");
+	if (o->tool_choice == TOOLS_REQUIRED && !o->tools)
+		return problem_set(p, 400, NULL, "tool_choice", "tool_choice: expected tools beside it, found none");
+	if (params_has_tools(o) && o->has_grammar)
+		return problem_set(p, 400, "unsupported_value", "tools",
+						   "tools: expected no form of the answer beside them, unless tool_choice is \"none\"");
 	if (o->seed < 0)
 		o->seed = random_seed();
 	if (o->top_k < 0)
@@ -254,11 +269,14 @@ static bool check(params *o, params_use use, problem *p)
 	return true;
 }
 
+bool params_has_tools(const params *p) { return p->tools && p->tool_choice != TOOLS_NONE; }
+
 bool params_read(params *out, params_use use, json_t *root, const evn_sample_options *defaults, problem *p)
 {
 	*out = (params){
 		.n = 1,
 		.generation_prompt = true,
+		.parallel_tools = true,
 		.seed = defaults->seed,
 		.top_k = defaults->top_k,
 		.repeat_last_n = defaults->repeat_last_n,
@@ -277,13 +295,14 @@ const char *params_grammar_field(const params *p)
 	static const char *const names[] = {[EVN_GRAMMAR_JSON] = "response_format",
 										[EVN_GRAMMAR_JSON_SCHEMA] = "response_format",
 										[EVN_GRAMMAR_GBNF] = "grammar",
-										[EVN_GRAMMAR_REGEX] = "regex"};
+										[EVN_GRAMMAR_REGEX] = "regex",
+										[EVN_GRAMMAR_TOOLS] = "tools"};
 	return names[p->grammar_kind];
 }
 
 void params_forget(params *p)
 {
-	p->model = NULL;
+	p->model = p->tool_name = NULL;
 	p->n_stops = 0;
 	p->prompt = p->messages = p->tools = p->template_values = NULL;
 }

@@ -14,8 +14,13 @@ enum {
 	MAX_TOP = 20, /* top_logprobs */
 };
 
+typedef enum { TOOLS_AUTO, TOOLS_NONE, TOOLS_REQUIRED } tool_choice;
+
 typedef struct {
-	const char *model; /* NULL: not named */
+	tool_choice tool_choice;
+	const char *tool_name; /* the one that must be called, or NULL */
+	bool parallel_tools;   /* several calls in an answer */
+	const char *model;     /* NULL: not named */
 	bool stream, include_usage, echo, ignore_end, logprobs, generation_prompt;
 	int64_t max_tokens; /* 0: as many as the context holds */
 	int64_t n, n_top, priority;
@@ -35,6 +40,7 @@ typedef struct {
 typedef enum { PARAMS_COMPLETION = 1, PARAMS_CHAT = 2 } params_use;
 
 /* The strings and JSON values are borrowed from root. Where root says nothing, sampling is as in `defaults`. */
+bool params_has_tools(const params *p); /* the answer may have calls */
 bool params_read(params *out, params_use use, json_t *root, const evn_sample_options *defaults, problem *p);
 /* The strings and JSON values are used no more. */
 void params_forget(params *p);

@@ -64,12 +64,37 @@ static bool merge_variables(char **out, const json_t *common, json_t *own)
 	return *out != NULL;
 }
 
+static bool has_calls(json_t *messages)
+{
+	json_t *message;
+	size_t i;
+	json_array_foreach(messages, i, message)
+	{
+		const char *role = json_string_value(json_object_get(message, "role"));
+		if ((role && strcmp(role, "tool") == 0) || json_array_size(json_object_get(message, "tool_calls")))
+			return true;
+	}
+	return false;
+}
+
+/* The messages as JSON; as_text: for a template that knows no tools. */
+static char *dump_messages(const params *o, bool as_text)
+{
+	json_t *messages = as_text ? tools_as_text(o->messages, o->tools) : json_incref(o->messages);
+	char *text = messages ? json_dumps(messages, JSON_COMPACT) : NULL;
+	json_decref(messages);
+	return text;
+}
+
 bool chat_make(const server *s, const params *o, prompt *to, problem *p)
 {
 	evn_error e = {0};
-	char *messages = json_dumps(o->messages, JSON_COMPACT), *variables;
-	char *tools = o->tools ? json_dumps(o->tools, JSON_COMPACT) : NULL;
-	bool ok = merge_variables(&variables, s->chat_variables, o->template_values) && messages && (tools || !o->tools);
+	const bool as_text = (o->tools || has_calls(o->messages)) &&
+						 evn_chat_tool_style(s->model.model, &s->model.chat) == EVN_TOOLS_UNKNOWN;
+	char *messages = dump_messages(o, as_text), *variables;
+	char *tools = o->tools && !as_text ? json_dumps(o->tools, JSON_COMPACT) : NULL;
+	bool ok = merge_variables(&variables, s->chat_variables, o->template_values) && messages &&
+			  (tools || as_text || !o->tools);
 	const evn_chat_options options = {
 		.template_text = s->model.chat.template_text,
 		.tools_json = tools,

@@ -389,6 +389,39 @@ static void schemas_accept_what_they_say(void **state)
 	}
 }
 
+static const char tools[] = "{\"tools\": [{\"name\": \"f\", \"parameters\": {\"properties\": {\"a\": {\"const\": "
+							"1}}, \"required\": [\"a\"]}},"
+							"{\"name\": \"any\", \"parameters\": {\"not\": {}}}], \"free\": %s, \"parallel\": %s}";
+#define CALL "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>"
+
+static void check_tools(evn_vocabulary *v, const char *free_text, const char *parallel, const char *expected)
+{
+	static const char *const texts[] = {CALL,
+										"",
+										"text <tool",
+										"text\n" CALL,
+										CALL "\n" CALL,
+										CALL "x",
+										"<tool_call>{\"name\": \"any\", \"arguments\": {\"x\": []}}</tool_call>",
+										"<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+										"<tool_call>"};
+	char text[512];
+	snprintf(text, sizeof text, tools, free_text, parallel);
+	evn_grammar *g = make(v, EVN_GRAMMAR_TOOLS, text);
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		if (accepts(g, texts[i], strlen(texts[i])) != (expected[i] == 'y'))
+			fail_msg("free %s, parallel %s: '%s', expected %c", free_text, parallel, texts[i], expected[i]);
+	evn_grammar_free(g);
+}
+
+static void tools_are_called_by_their_schemas(void **state)
+{
+	check_tools(*state, "false", "false", "ynnnnnynn");
+	check_tools(*state, "false", "true", "ynnnynynn");
+	check_tools(*state, "true", "true", "yyyyynynn");
+	check_tools(*state, "true", "false", "yyyynnynn");
+}
+
 /* ---- what is refused --------------------------------------------------------------------------------------------
  */
 
@@ -418,6 +451,9 @@ static const struct {
 	{EVN_GRAMMAR_REGEX, "\\bfoo", "an escape that is supported"},
 	{EVN_GRAMMAR_REGEX, "(a)\\1", "an escape that is supported"},
 	{EVN_GRAMMAR_REGEX, "[]", "expected at least one text"},
+	{EVN_GRAMMAR_TOOLS, "{\"tools\": []}", "expected 1 to 128, found 0"},
+	{EVN_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\", \"strict\": true, \"parameters\": {\"not\": {}}}]}",
+	 "tool 'f': schema:"},
 	{EVN_GRAMMAR_JSON_SCHEMA, "{", "line 1, column 1"},
 	{EVN_GRAMMAR_JSON_SCHEMA, "[]", "expected an object, true or false, found []"},
 	{EVN_GRAMMAR_JSON_SCHEMA, "false", "expected at least one text"},
@@ -520,6 +556,7 @@ int main(void)
 		cmocka_unit_test(masks_are_what_the_bytes_say),
 		cmocka_unit_test(dropping_changes_nothing),
 		cmocka_unit_test(schemas_accept_what_they_say),
+		cmocka_unit_test(tools_are_called_by_their_schemas),
 		cmocka_unit_test(wrong_ones_are_refused_in_a_line),
 		cmocka_unit_test(depth_has_limits),
 		cmocka_unit_test(the_same_text_is_the_same_grammar),

@@ -12,6 +12,16 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 GREEDY = {"temperature": 0, "max_tokens": 12}
 
 
+def tool(name, description, strict=False, **properties):
+    parameters = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "function", "function": {"name": name, "description": description, "strict": strict, "parameters": parameters}}
+
+
+TOOLS = [tool("get_weather", "The weather of a city", city={"type": "string", "maxLength": 20}, unit={"enum": ["C", "F"]}),
+         tool("add", "The sum of two numbers", a={"type": "integer", "maximum": 999}, b={"type": "integer", "maximum": 999}),
+         tool("now", "The time")]
+
+
 class Api(server.WithServer):
     flags = ("--served-name", "smol", "-c", "2048")
 
@@ -194,7 +204,10 @@ class Api(server.WithServer):
         self.bad("logit_bias", "'x'", logit_bias={"x": 1})
         self.bad("logit_bias", "found 101", logit_bias={"1": 101})
         self.bad("top_logprobs", "logprobs", top_logprobs=2)
-        self.bad("tool_choice", "required", tool_choice="required", tools=[])
+        self.bad("tool_choice", "expected tools", tool_choice="required", tools=[])
+        self.bad("tool_choice", "found 'g'", tool_choice={"type": "function", "function": {"name": "g"}}, tools=TOOLS)
+        self.bad("tools", "functions with names", tools=[{"type": "function"}])
+        self.bad("tools", "no form", tools=TOOLS, response_format={"type": "json_object"})
         self.bad("response_format.type", "json_schema", response_format={"type": "xml"})
         self.bad("stream", "found the string", extra_body={"stream": "yes"})
         self.bad("messages", "", messages=[{"role": "user"}] * 2 + [{"content": 5}])
@@ -248,6 +261,58 @@ class Api(server.WithServer):
         self.bad("regex", "look-around", extra_body={"regex": "(?=a)"})
         self.bad("regex", "found two", extra_body={"regex": "a", "grammar": "root ::= [a]"})
         self.bad("response_format.json_schema", "found an object", response_format={"type": "json_schema", "json_schema": {"name": "x"}})
+
+    def check_call(self, call):
+        self.assertTrue(call.id.startswith("call_"))
+        self.assertEqual(call.type, "function")
+        arguments = json.loads(call.function.arguments)
+        schema = next(t["function"]["parameters"] for t in TOOLS if t["function"]["name"] == call.function.name)
+        self.assertEqual(set(arguments), set(schema["required"]))
+        return arguments
+
+    def test_tools_round_trip(self):
+        """A call is forced, its result goes back, and the model answers."""
+        named = {"type": "function", "function": {"name": "get_weather"}}
+        messages = [{"role": "user", "content": "What is the weather in Paris, in C?"}]
+        first = self.chat(messages=messages, tools=TOOLS, tool_choice=named, max_tokens=100).choices[0]
+        self.assertEqual((first.finish_reason, first.message.content, len(first.message.tool_calls)), ("tool_calls", None, 1))
+        call = first.message.tool_calls[0]
+        self.assertEqual(call.function.name, "get_weather")
+        self.assertIn(self.check_call(call)["unit"], ("C", "F"))
+        messages += [first.message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "21 degrees, sun"}]
+        last = self.chat(messages=messages, tools=TOOLS, tool_choice="none", max_tokens=40).choices[0]
+        self.assertTrue(last.message.content)
+        self.assertIsNone(last.message.tool_calls)
+        text = self.server.post("/apply-template", {"messages": messages, "tools": TOOLS})[2]["prompt"]
+        self.assertIn("<tools>", text)
+        self.assertIn('<tool_call>\n{"name": "get_weather", "arguments": ' + call.function.arguments + "}\n</tool_call>", text)
+        self.assertIn("<tool_response>\n21 degrees, sun\n</tool_response>", text)
+
+    def test_tools_required_and_auto(self):
+        for seed in range(3):
+            options = dict(tools=TOOLS, tool_choice="required", temperature=1.5, seed=seed, max_tokens=160)
+            choice = self.chat(**options).choices[0]
+            for call in choice.message.tool_calls or []:
+                self.check_call(call)
+            if choice.finish_reason != "length":
+                self.assertGreaterEqual(len(choice.message.tool_calls), 1)
+            one = self.chat(parallel_tool_calls=False, **options).choices[0]
+            if one.finish_reason != "length":
+                self.assertEqual(len(one.message.tool_calls), 1)
+        choice = self.chat(tools=TOOLS, tool_choice="auto", max_tokens=30).choices[0]
+        self.assertTrue(choice.message.content or choice.message.tool_calls)
+
+    def test_tools_as_a_stream(self):
+        options = dict(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "add"}}, max_tokens=100)
+        whole = self.chat(**options).choices[0].message.tool_calls[0]
+        deltas = [c.choices[0] for c in self.chat(stream=True, **options)]
+        calls = [call for d in deltas for call in d.delta.tool_calls or []]
+        self.assertEqual([(c.index, c.function.name, c.function.arguments) for c in calls],
+                         [(0, "add", whole.function.arguments)])
+        self.assertEqual([d.finish_reason for d in deltas if d.finish_reason], ["tool_calls"])
+        self.assertFalse("".join(d.delta.content or "" for d in deltas))
+        text = "".join(c.choices[0].delta.content or "" for c in self.chat(tools=TOOLS, tool_choice="none", stream=True))
+        self.assertEqual(text, self.chat(tools=TOOLS, tool_choice="none").choices[0].message.content)
 
     def test_unknown_model(self):
         with self.assertRaises(openai.NotFoundError) as caught:

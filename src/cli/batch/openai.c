@@ -29,7 +29,11 @@ static bool read_url(openai_request *r, const json_t *line)
 static bool check_batched(openai_request *r)
 {
 	const params *o = &r->params;
-	const char *what = o->stream ? "stream" : o->logprobs ? "logprobs" : o->echo ? "echo" : NULL;
+	const char *what = o->stream                          ? "stream"
+					   : o->logprobs                      ? "logprobs"
+					   : o->echo                          ? "echo"
+					   : o->tool_choice == TOOLS_REQUIRED ? "tool_choice"
+														  : NULL;
 	if (what)
 		return problem_set(&r->problem, 400, "unsupported_value", what, "%s: is not supported in a batch", what);
 	if (json_is_array(o->prompt) && !json_is_integer(json_array_get(o->prompt, 0)))

@@ -1,0 +1,236 @@
+/* tools.c - see tools.h. Calls are written as Hermes does: <tool_call>{"name": ..., "arguments": {...}}</tool_call>.
+ */
+#include "serve/tools.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define OPENING "<tool_call>"
+#define CLOSING "</tool_call>"
+
+static json_t *function_of(json_t *tool)
+{
+	json_t *function = json_object_get(tool, "function");
+	return json_is_string(json_object_get(function, "name")) ? function : NULL;
+}
+
+char *tools_grammar(const params *o, problem *p)
+{
+	json_t *list = json_array(), *tool;
+	size_t i;
+	json_array_foreach(o->tools, i, tool)
+	{
+		json_t *function = function_of(tool);
+		if (!function) {
+			json_decref(list);
+			fields_wrong(p, "tools", "functions with names", tool);
+			return NULL;
+		}
+		if (!o->tool_name || strcmp(o->tool_name, json_string_value(json_object_get(function, "name"))) == 0)
+			json_array_append(list, function);
+	}
+	if (json_array_size(list) == 0) {
+		json_decref(list);
+		problem_set(p, 400, NULL, "tool_choice", "tool_choice: expected one of the tools, found '%.64s'",
+					o->tool_name);
+		return NULL;
+	}
+	json_t *root = json_pack("{s:o, s:b, s:b}", "tools", list, "free", o->tool_choice == TOOLS_AUTO, "parallel",
+							 o->parallel_tools && !o->tool_name);
+	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	json_decref(root);
+	if (!text)
+		problem_set(p, 500, NULL, NULL, "out of memory");
+	return text;
+}
+
+/* ---- for templates that know no tools -------------------------------------------------------------------------- */
+
+static const char
+	introduction[] = "You may call functions to answer the user. These are their signatures:\n<tools>",
+	instructions[] =
+		"\n</tools>\nFor each call return a JSON object with the function's name and arguments:\n" OPENING
+		"\n{\"name\": NAME, \"arguments\": ARGUMENTS}\n" CLOSING;
+
+static void add_json(buffer *b, json_t *value)
+{
+	char *text = json_dumps(value, JSON_ENCODE_ANY);
+	buffer_text(b, text ? text : "null");
+	free(text);
+}
+
+static void describe(buffer *b, json_t *tools)
+{
+	json_t *tool;
+	size_t i;
+	buffer_text(b, introduction);
+	json_array_foreach(tools, i, tool)
+	{
+		buffer_text(b, "\n");
+		add_json(b, tool);
+	}
+	buffer_text(b, instructions);
+}
+
+/* The arguments are text in the API and an object in the model's text. */
+static void add_calls(buffer *b, json_t *calls)
+{
+	json_t *call;
+	size_t i;
+	json_array_foreach(calls, i, call)
+	{
+		json_t *function = json_object_get(call, "function"), *arguments = json_object_get(function, "arguments");
+		buffer_text(b, b->used ? "\n" OPENING "\n{\"name\": " : OPENING "\n{\"name\": ");
+		add_json(b, json_object_get(function, "name"));
+		buffer_text(b, ", \"arguments\": ");
+		if (json_is_string(arguments))
+			buffer_text(b, json_string_value(arguments));
+		else
+			add_json(b, arguments);
+		buffer_text(b, "}\n" CLOSING);
+	}
+}
+
+static void add_content(buffer *b, const json_t *content)
+{
+	if (json_is_string(content))
+		buffer_text(b, json_string_value(content));
+	for (size_t i = 0; i < json_array_size(content); i++) {
+		const char *text = json_string_value(json_object_get(json_array_get(content, i), "text"));
+		buffer_text(b, text ? text : "");
+	}
+}
+
+static json_t *as_text(json_t *message)
+{
+	const char *role = json_string_value(json_object_get(message, "role"));
+	json_t *calls = json_object_get(message, "tool_calls");
+	const bool is_result = role && strcmp(role, "tool") == 0;
+	buffer b = {0};
+	if (!is_result && !json_array_size(calls))
+		return json_incref(message);
+	if (is_result)
+		buffer_text(&b, "<tool_response>\n");
+	add_content(&b, json_object_get(message, "content"));
+	if (is_result)
+		buffer_text(&b, "\n</tool_response>");
+	add_calls(&b, calls);
+	json_t *made = json_pack("{s:s, s:o}", "role",
+							 is_result ? "user"
+							 : role    ? role
+									   : "assistant",
+							 "content", reply_text(b.data ? b.data : "", b.used));
+	buffer_free(&b);
+	return made;
+}
+
+json_t *tools_as_text(json_t *messages, json_t *tools)
+{
+	json_t *list = json_array(), *message = json_array_get(messages, 0);
+	const char *role = json_string_value(json_object_get(message, "role"));
+	const bool has_system = role && strcmp(role, "system") == 0;
+	buffer b = {0};
+	if (has_system)
+		add_content(&b, json_object_get(message, "content"));
+	if (tools) {
+		buffer_text(&b, has_system ? "\n\n" : "");
+		describe(&b, tools);
+	}
+	if (b.used)
+		json_array_append_new(list, json_pack("{s:s, s:o}", "role", "system", "content", reply_text(b.data, b.used)));
+	for (size_t i = has_system && b.used; i < json_array_size(messages); i++)
+		json_array_append_new(list, as_text(json_array_get(messages, i)));
+	const bool failed = b.failed;
+	buffer_free(&b);
+	if (!failed)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+/* ---- calls in an answer ---------------------------------------------------------------------------------------- */
+
+static void add_call(tool_splitter *s, const char *text, size_t n)
+{
+	json_t *call = json_loadb(text, n, 0, NULL), *arguments = json_object_get(call, "arguments");
+	const char *name = json_string_value(json_object_get(call, "name"));
+	char *dumped = arguments ? json_dumps(arguments, JSON_COMPACT) : NULL;
+	unsigned long long random = 0;
+	char id[32];
+	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+		random = evn_now_ns();
+	snprintf(id, sizeof id, "call_%016llx", random);
+	if (name && dumped) {
+		s->calls = s->calls ? s->calls : json_array();
+		json_array_append_new(s->calls,
+							  json_pack("{s:I, s:s, s:s, s:{s:s, s:s}}", "index", (json_int_t)s->n_calls++, "id", id,
+										"type", "function", "function", "name", name, "arguments", dumped));
+	}
+	free(dumped);
+	json_decref(call);
+}
+
+/* How many bytes at the end may be the beginning of the tag. */
+static size_t begun(const buffer *b, const char *tag)
+{
+	size_t n = strlen(tag) - 1 < b->used ? strlen(tag) - 1 : b->used;
+	while (n > 0 && memcmp(b->data + b->used - n, tag, n) != 0)
+		n--;
+	return n;
+}
+
+/* White space before a call is no content, nor is that between calls. */
+static size_t without_space(const buffer *b, size_t n)
+{
+	while (n > 0 && strchr(" \n\r\t", b->data[n - 1]))
+		n--;
+	return n;
+}
+
+void tools_split(tool_splitter *s, const char *text, bool last, buffer *content)
+{
+	buffer *b = &s->held;
+	buffer_text(b, text);
+	while (b->used) {
+		const char *tag = s->in_call ? CLOSING : OPENING, *found = strstr(b->data, tag);
+		size_t end = found ? (size_t)(found - b->data) : b->used;
+		if (!s->in_call) {
+			const size_t sure = found  ? without_space(b, end)
+								: last ? end
+									   : without_space(b, b->used - begun(b, tag));
+			if (s->n_calls == 0 || without_space(b, sure))
+				buffer_add(content, b->data, sure);
+			end = found ? end : sure;
+		}
+		if (!found) {
+			if (!s->in_call)
+				buffer_remove(b, end);
+			break;
+		}
+		if (s->in_call)
+			add_call(s, b->data, end);
+		s->in_call = !s->in_call;
+		buffer_remove(b, end + strlen(tag));
+	}
+	if (last && s->in_call && b->used) { /* cut by a limit: it is no call */
+		buffer_text(content, OPENING);
+		buffer_add(content, b->data, b->used);
+		buffer_remove(b, b->used);
+	}
+}
+
+json_t *tools_take(tool_splitter *s)
+{
+	json_t *calls = s->calls;
+	s->calls = NULL;
+	return calls;
+}
+
+void tools_free(tool_splitter *s)
+{
+	buffer_free(&s->held);
+	json_decref(s->calls);
+	*s = (tool_splitter){0};
+}

@@ -1,0 +1,64 @@
+/* test_tools.c - calls in an answer are told from its text, however it is cut into pieces. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "serve/tools.h"
+
+#define CALL "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"<b>\"}}\n</tool_call>"
+
+static const struct {
+	const char *text, *content;
+	size_t n_calls;
+} cases[] = {{"", "", 0},
+			 {"a < b <tool> c", "a < b <tool> c", 0},
+			 {"a <tool_cal", "a <tool_cal", 0},
+			 {CALL, "", 1},
+			 {"Let me see. \n" CALL, "Let me see.", 1},
+			 {CALL "\n" CALL "\n", "", 2},
+			 {"a" CALL " b", "a b", 1},
+			 {"a <tool_call>{\"name\": \"f\"", "a<tool_call>{\"name\": \"f\"", 0},
+			 {"<tool_call>no JSON</tool_call>", "", 0}};
+
+static void check(size_t i, size_t piece)
+{
+	tool_splitter s = {0};
+	buffer content = {0};
+	const size_t n = strlen(cases[i].text);
+	char part[256];
+	for (size_t at = 0; at < n; at += piece) {
+		const size_t length = n - at < piece ? n - at : piece;
+		memcpy(part, cases[i].text + at, length);
+		part[length] = '\0';
+		tools_split(&s, part, false, &content);
+	}
+	tools_split(&s, "", true, &content);
+	assert_string_equal(content.data ? content.data : "", cases[i].content);
+	json_t *calls = tools_take(&s);
+	assert_int_equal(json_array_size(calls), cases[i].n_calls);
+	for (size_t k = 0; k < cases[i].n_calls; k++) {
+		json_t *function = json_object_get(json_array_get(calls, k), "function");
+		assert_string_equal(json_string_value(json_object_get(function, "name")), "f");
+		assert_string_equal(json_string_value(json_object_get(function, "arguments")), "{\"a\":\"<b>\"}");
+	}
+	json_decref(calls);
+	buffer_free(&content);
+	tools_free(&s);
+}
+
+static void pieces_do_not_matter(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (size_t piece = 1; piece < 100; piece++)
+			check(i, piece);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(pieces_do_not_matter)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
