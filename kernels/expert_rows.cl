@@ -68,3 +68,14 @@ kernel IN_VECTORS void add_experts(global float *y, uint stride, const global fl
 	}
 	store_columns(normed ? sum / all : sum, column, y + row * stride);
 }
+
+// y[row] = x[row] times the logistic function of the row's score, added to y[row] if of.y is not 0. of.x: from one score to the
+// next. Work-item (LANES columns, row).
+kernel IN_VECTORS void add_shared(global float *y, uint stride, const global float *x, const global float *scores, uint2 of)
+{
+	const size_t column = get_global_id(0), row = get_global_id(1);
+	global float *to = y + row * stride;
+	const float share = 1.0f / (1.0f + exp(-scores[row * of.x]));
+	const floats added = load_columns(x + row * stride, column);
+	store_columns(of.y ? fma((floats)share, added, load_columns(to, column)) : share * added, column, to);
+}

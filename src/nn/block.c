@@ -181,10 +181,12 @@ evn_status evn_block_compute(const evn_walker *w, uint32_t block, const evn_micr
 		return evn_experts_compute(w, block, mb, err);
 	const evn_fused fused = {
 		.y = evn_comm_partial(w->comm, w->view->rank, mb->stream), .x = r.normed, .in = &y->in, .out = &y->out};
-	if ((b->kind == EVN_BLOCK_ATTENTION ? !b->attention.qk_norm_all : b->feed_forward.gated) &&
+	if (!b->joins && (b->kind == EVN_BLOCK_ATTENTION ? !b->attention.qk_norm_all : b->feed_forward.gated) &&
 		evn_op_fuses(s->ops, &fused, rows))
 		return kinds[b->kind].fused(w, block, mb, &fused, err);
 	EVN_TRY(kinds[b->kind].inner(w, block, mb, err));
+	if (b->joins)
+		return evn_experts_add_shared(w, block, mb, err);
 	evn_buf *partial =
 		evn_comm_partial(w->comm, w->view->rank, mb->stream); /* another one if ranks met in the block */
 	return evn_op_linear(s->ops, partial, s->dim_stride, r.mid, s->of[b->kind].mid_stride, &y->out, rows, err);

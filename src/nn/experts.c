@@ -47,3 +47,18 @@ evn_status evn_experts_compute(const evn_walker *w, uint32_t block, const evn_mi
 	return evn_op_add_experts(s->ops, &c, evn_comm_partial(w->comm, w->view->rank, mb->stream), s->of_experts,
 							  s->dim_stride, n, err);
 }
+
+evn_status evn_experts_add_shared(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	evn_workspace *s = w->workspace;
+	const evn_inner_rows *of = &s->of[s->graph->blocks[block].kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_router router = router_of(s, &w->view->shard->blocks[block]);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const bool adds = evn_range_len(evn_view_block(w->view, block - 1, mb->rows.phase)->units) > 0;
+	EVN_TRY(evn_op_linear(s->ops, s->of_experts, s->dim_stride, of->mid, of->mid_stride, &y->out, rows, err));
+	return evn_op_add_shared(s->ops, &s->routing, &router, mb->x,
+							 &(evn_shared_rows){evn_comm_partial(w->comm, w->view->rank, mb->stream), s->of_experts,
+												s->dim_stride, rows.n, adds},
+							 err);
+}

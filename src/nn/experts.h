@@ -7,5 +7,8 @@
 
 /* Writes the partial sum of this rank's units. */
 evn_status evn_experts_compute(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
+/* Multiplies the rows before W_out of a shared expert, and adds them to the partial sum of the experts that it joins.
+ */
+evn_status evn_experts_add_shared(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
 
 #endif

@@ -10,8 +10,8 @@
 
 /* One row for each architecture. */
 #define ARCHITECTURES(row)                                                                                           \
-	row(llama) row(qwen2) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3) row(smollm3)    \
-		row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
+	row(llama) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3)   \
+		row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -125,6 +125,13 @@ evn_nonlinearity evn_graph_gate(const evn_graph *g)
 	return EVN_SILU;
 }
 
+uint32_t evn_graph_last_joined(const evn_graph *g, uint32_t block)
+{
+	while (block + 1 < g->n_blocks && g->blocks[block + 1].joins)
+		block++;
+	return block;
+}
+
 double evn_block_read_fraction(const evn_block *b)
 {
 	const evn_experts_spec *e = &b->feed_forward.experts;
@@ -222,8 +229,8 @@ static void find_fused(const evn_graph *g, evn_block *b)
 
 static bool cut_alike(const evn_block *a, const evn_block *b)
 {
-	return a->kind == b->kind && a->n_units == b->n_units && a->unit_width == b->unit_width && a->group == b->group &&
-		   (a->kind != EVN_BLOCK_ATTENTION || a->attention.window == b->attention.window) &&
+	return a->kind == b->kind && a->joins == b->joins && a->n_units == b->n_units && a->unit_width == b->unit_width &&
+		   a->group == b->group && (a->kind != EVN_BLOCK_ATTENTION || a->attention.window == b->attention.window) &&
 		   (a->kind != EVN_BLOCK_EXPERTS || (a->feed_forward.experts.n == b->feed_forward.experts.n &&
 											 a->feed_forward.experts.k == b->feed_forward.experts.k));
 }

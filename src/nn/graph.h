@@ -51,6 +51,7 @@ typedef struct {
 	evn_nonlinearity act;
 	bool gated;
 	evn_experts_spec experts; /* of EVN_BLOCK_EXPERTS, which is gated */
+	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
 } evn_feed_forward_spec;
 
 /* One block: x += residual_scale * post(W_out f(W_in norm(x))), where f is attention or the feed-forward
@@ -63,6 +64,9 @@ typedef struct {
 	uint32_t group;               /* query heads that share a KV head; 1 for a feed-forward block */
 	evn_norm_spec norm;
 	evn_stack in;
+	/* The block reads the same x and norm as the block of experts before it, and they have one all-reduce. What it
+	 * adds is weighed by the logistic function of its vector `share` times the normed row: a shared expert. */
+	bool joins;
 	const char *out;  /* the stem of W_out */
 	const char *post; /* the stem of the norm of the sum over ranks; NULL: none */
 	float residual_scale;
@@ -111,6 +115,8 @@ evn_nonlinearity evn_graph_gate(const evn_graph *g);
 /* True if the matrix of this stem has a bias. If the architecture requires one, loading reports a missing bias. */
 bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem);
 
+/* The last of the blocks from `block` on that have one all-reduce. */
+uint32_t evn_graph_last_joined(const evn_graph *g, uint32_t block);
 /* The part of a block's weights that one row reads. */
 double evn_block_read_fraction(const evn_block *b);
 
@@ -146,6 +152,8 @@ evn_block evn_attention_block(const evn_graph *g, uint32_t layer);
 evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
 /* The same for a mixture of experts whose weights are divided by their sum. Reads the keys of experts. */
 evn_status evn_experts_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err);
+/* The shared expert of a layer. Reads its key. */
+evn_status evn_shared_expert_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err);
 /* The number of experts, "<architecture>.expert_count"; 0 if the file has none. */
 evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err);
 /* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is

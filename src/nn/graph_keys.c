@@ -74,6 +74,23 @@ evn_status evn_experts_block(const evn_graph *g, uint32_t layer, evn_block *out,
 	return EVN_OK;
 }
 
+evn_status evn_shared_expert_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err)
+{
+	const evn_gguf *file = evn_model_gguf(g->model);
+	uint32_t width = g->h->ff_dim;
+	EVN_TRY(evn_gguf_u32(file, key_of(g, "expert_shared_feed_forward_length").text, &width, err));
+	if (!width || width > MOST_UNITS)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: a shared expert of %u units, expected 1 to %u", evn_gguf_name(file),
+						width, MOST_UNITS);
+	*out = evn_feed_forward_block(g, layer);
+	out->joins = true;
+	out->n_units = width;
+	out->in = (evn_stack){{"ffn_gate_shexp", "ffn_up_shexp"}, 2};
+	out->out = "ffn_down_shexp";
+	out->feed_forward.share = "ffn_gate_inp_shexp";
+	return EVN_OK;
+}
+
 /* The period or the array of "attention.sliding_window_pattern". */
 static evn_status read_pattern(const evn_graph *g, evn_windows *w, evn_error *err)
 {

@@ -35,10 +35,10 @@ static evn_status kernel_of(evn_ops *o, evn_kernel **k, const char *file, const 
 	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
-static evn_status route(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *x, uint32_t stride,
-						uint32_t n, evn_error *err)
+static evn_status route(evn_ops *o, const evn_routing *c, uint32_t n_experts, const evn_router *r, const evn_buf *x,
+						uint32_t stride, uint32_t n, evn_error *err)
 {
-	const uint32_t tiles = (c->n_experts + EVN_TILE_ROWS - 1) / EVN_TILE_ROWS;
+	const uint32_t tiles = (n_experts + EVN_TILE_ROWS - 1) / EVN_TILE_ROWS;
 	EVN_TRY(kernel_of(o, &o->experts.route, "router.cl", "route", err));
 	evn_args a = evn_args_begin(o->experts.route);
 	evn_arg_buf(&a, c->scores);
@@ -56,7 +56,7 @@ static evn_status route(evn_ops *o, const evn_routing *c, const evn_router *r, c
 evn_status evn_op_choose(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *x, uint32_t stride,
 						 uint32_t n, evn_error *err)
 {
-	EVN_TRY(route(o, c, r, x, stride, n, err));
+	EVN_TRY(route(o, c, c->n_experts, r, x, stride, n, err));
 	EVN_TRY(kernel_of(o, &o->experts.choose, "router.cl", "choose", err));
 	evn_args a = evn_args_begin(o->experts.choose);
 	evn_arg_buf(&a, c->scores);
@@ -125,6 +125,20 @@ evn_status evn_op_add_experts(evn_ops *o, const evn_routing *c, evn_buf *y, cons
 	evn_arg_buf(&a, c->weights);
 	evn_arg_u32x2(&a, (uint32_t[]){c->k, c->normed});
 	return evn_launch_columns(o, &a, stride, n, err);
+}
+
+evn_status evn_op_add_shared(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *input,
+							 const evn_shared_rows *rows, evn_error *err)
+{
+	EVN_TRY(route(o, c, 1, r, input, rows->stride, rows->n, err));
+	EVN_TRY(kernel_of(o, &o->experts.add_shared, "expert_rows.cl", "add_shared", err));
+	evn_args a = evn_args_begin(o->experts.add_shared);
+	evn_arg_buf(&a, rows->y);
+	evn_arg_u32(&a, rows->stride);
+	evn_arg_buf(&a, rows->x);
+	evn_arg_buf(&a, c->scores);
+	evn_arg_u32x2(&a, (uint32_t[]){EVN_TILE_ROWS, rows->adds});
+	return evn_launch_columns(o, &a, rows->stride, rows->n, err);
 }
 
 /* ---- products -------------------------------------------------------------------------------------------------- */

@@ -50,4 +50,15 @@ evn_status evn_op_experts(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn
 evn_status evn_op_add_experts(evn_ops *ops, const evn_routing *c, evn_buf *y, const evn_buf *x, uint32_t stride,
 							  uint32_t n, evn_error *err);
 
+/* What a shared expert adds. */
+typedef struct {
+	evn_buf *y;       /* (n, stride) */
+	const evn_buf *x; /* the same: the output of the shared expert */
+	uint32_t stride, n;
+	bool adds; /* to y; otherwise y is overwritten */
+} evn_shared_rows;
+/* y (+)= x times the logistic function of r's one row times the normed row of `input` (n, stride). */
+evn_status evn_op_add_shared(evn_ops *ops, const evn_routing *c, const evn_router *r, const evn_buf *input,
+							 const evn_shared_rows *rows, evn_error *err);
+
 #endif

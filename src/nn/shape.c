@@ -41,7 +41,8 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 						.group = b->group,
 						.unit_macs = (double)b->unit_width * g->h->dim, /* columns of W_out */
 						.read_fraction = evn_block_read_fraction(b),
-						.by_phase = !attends};
+						.by_phase = !attends,
+						.joins = b->joins};
 	for (uint32_t i = 0; i < n; i++)
 		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += (double)rows[i].width * g->h->dim;
 	if (b->kind == EVN_BLOCK_EXPERTS)

@@ -62,13 +62,17 @@ static const evn_norm *norms_after(const evn_walker *w, uint32_t block, const ev
 	return out;
 }
 
-/* The sum after a block, with the norms that follow. */
+/* The sum after a block, and those that it joins, with the norms that follow. */
 static evn_sum sum_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
 {
+	const evn_block *blocks = w->workspace->graph->blocks;
+	uint64_t ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks;
+	for (uint32_t i = block; blocks[i].joins; i--)
+		ranks |= evn_view_block(w->view, i - 1, mb->rows.phase)->ranks;
 	return (evn_sum){.x = mb->x,
 					 .n_rows = mb->rows.n_rows,
 					 .stride = w->workspace->dim_stride,
-					 .ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks,
+					 .ranks = ranks,
 					 .stream = mb->stream,
 					 .overlaps = mb->overlaps,
 					 .packs = mb->rows.phase == EVN_PROMPT,
@@ -132,6 +136,22 @@ static evn_status norm_rows(const evn_walker *w, uint32_t block, const evn_micro
 	return norm ? evn_op_norm(s->ops, norm, x, 0, mb->rows.n_rows, s->dim_stride, err) : EVN_OK;
 }
 
+/* Computes blocks that have one all-reduce. The norm before the first one was computed with the last sum; the others
+ * may need its rows in another format. */
+static evn_status compute_joined(const evn_walker *w, uint32_t first, uint32_t last, const evn_micro_batch *mb,
+								 evn_error *err)
+{
+	for (uint32_t block = first; block <= last; block++) {
+		if (block > first)
+			EVN_TRY(norm_rows(w, block, mb, mb->x, err));
+		if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units))
+			EVN_TRY((w->tape ? compute_on_tape : evn_block_compute)(w, block, mb, err));
+		else
+			EVN_TRY(evn_block_skip(w, block, mb, err));
+	}
+	return EVN_OK;
+}
+
 static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, uint32_t n, evn_event **layer,
 							  evn_error *err)
 {
@@ -139,20 +159,18 @@ static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, u
 	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(norm_rows(w, 0, &mbs[i], mbs[i].x, err));
 
-	for (uint32_t block = 0; block < g->n_blocks; block++) {
+	for (uint32_t block = 0, last; block < g->n_blocks; block = last + 1) {
+		last = evn_graph_last_joined(g, block);
 		for (uint32_t i = 0; i < n; i++) {
 			const evn_micro_batch *mb = &mbs[i];
 			if (block && mb->overlaps)
 				EVN_TRY(end_sum(w, block - 1, mb, err));
-			if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units))
-				EVN_TRY((w->tape ? compute_on_tape : evn_block_compute)(w, block, mb, err));
-			else
-				EVN_TRY(evn_block_skip(w, block, mb, err));
-			EVN_TRY(begin_sum(w, block, mb, err));
+			EVN_TRY(compute_joined(w, block, last, mb, err));
+			EVN_TRY(begin_sum(w, last, mb, err));
 			if (!mb->overlaps)
-				EVN_TRY(end_sum(w, block, mb, err));
+				EVN_TRY(end_sum(w, last, mb, err));
 		}
-		EVN_TRY(pause_after(w, block, &mbs[n - 1], layer, err));
+		EVN_TRY(pause_after(w, last, &mbs[n - 1], layer, err));
 	}
 
 	for (uint32_t i = 0; i < n; i++)

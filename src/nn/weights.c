@@ -95,6 +95,8 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	}
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		EVN_TRY(find_router(&f, &out->router));
+	if (b->joins)
+		EVN_TRY(need(&f, b->feed_forward.share, "weight", g->h->dim, 0, &out->router.weight));
 	EVN_TRY(find_in(&f, out));
 	return find_out(&f, &out->out);
 }

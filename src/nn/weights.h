@@ -15,7 +15,7 @@ typedef struct {
 	uint32_t n_in;
 	evn_row_spec rows[EVN_MATRIX_PARTS]; /* the rows of each */
 	evn_affine out;
-	evn_affine router;               /* of experts */
+	evn_affine router;               /* of experts, or the vector of a shared expert */
 	evn_affine post;                 /* NULL if there is no norm of the sum */
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
 } evn_block_weights;

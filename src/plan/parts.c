@@ -17,6 +17,14 @@ uint32_t evn_plan_n_blocks(const evn_plan_shape *s)
 	return n;
 }
 
+uint32_t evn_plan_n_reduces(const evn_plan_shape *s)
+{
+	uint32_t n = evn_plan_n_blocks(s);
+	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < s->n_classes; k++)
+		n -= s->classes[k].joins ? s->classes[k].n_blocks : 0;
+	return n;
+}
+
 evn_range evn_plan_groups(const evn_plan_class *cut, evn_range units)
 {
 	uint32_t begin = units.begin / cut->group;

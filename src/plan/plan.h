@@ -38,11 +38,13 @@ typedef struct {
 	double read_fraction;         /* the part of the units that one row uses: k / n of n experts, otherwise 1 */
 	double most_keys; /* cached positions that a unit attends to: 0 for none, INFINITY for all, or a window */
 	bool by_phase;    /* has one cut for decode and one for prompts */
+	bool joins;       /* its blocks have no all-reduce of their own */
 } evn_plan_class;
 
 #define EVN_PLAN_CLASSES 16u
 
-/* The first class is one block, the vocabulary rows. Every other block ends in one all-reduce. */
+/* The first class is one block, the vocabulary rows. Every other block ends in one all-reduce, unless it joins
+ * another one. */
 #define EVN_PLAN_VOCAB 0u
 
 /* What a plan needs to know about a model. */
@@ -55,8 +57,10 @@ typedef struct {
 
 /* The first class of a kind, or n_classes if there is none. */
 uint32_t evn_plan_find(const evn_plan_shape *s, evn_cut_kind kind);
-/* The number of blocks without the vocabulary, which is the number of all-reduces of a step. */
+/* The number of blocks without the vocabulary. */
 uint32_t evn_plan_n_blocks(const evn_plan_shape *s);
+/* The number of all-reduces of a step. */
+uint32_t evn_plan_n_reduces(const evn_plan_shape *s);
 /* The groups (KV heads) that a range of units needs. If a group's units are on two ranks, both need it. */
 evn_range evn_plan_groups(const evn_plan_class *cut, evn_range units);
 /* What each of n_ranks ranks holds, whatever its share. */

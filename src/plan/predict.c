@@ -148,7 +148,7 @@ static double all_reduce_us(evn_plan_step step, evn_reduce_cost cost)
 double evn_predict_blocks_s(const evn_split *split, const evn_plan_candidate *c, evn_plan_step step,
 							evn_reduce_cost cost)
 {
-	double sum = several_take_part(split) ? evn_plan_n_blocks(&split->shape) * all_reduce_us(step, cost) * 1e-6 : 0;
+	double sum = several_take_part(split) ? evn_plan_n_reduces(&split->shape) * all_reduce_us(step, cost) * 1e-6 : 0;
 	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < split->shape.n_classes; k++) {
 		const demand d = demand_of(&split->shape.classes[k], step);
 		for (uint32_t i = 0; i < d.cut->n_blocks; i++) {

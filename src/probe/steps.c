@@ -410,7 +410,7 @@ static double own_s(const evn_steps *s, evn_plan_step step)
  * each. A rank that is alone has none. */
 static void work_out_reduce_costs(evn_steps *s, evn_plan_step step, const double *step_s, double *us)
 {
-	const double n_reduces = s->n > 1 ? evn_plan_n_blocks(&s->shape) : 0;
+	const double n_reduces = s->n > 1 ? evn_plan_n_reduces(&s->shape) : 0;
 	double fastest_s = INFINITY, own = own_s(s, step);
 	for (evn_reduce method = EVN_REDUCE_AUTO; method <= EVN_REDUCE_FLAGS; method++)
 		fastest_s = step_s[method] > 0 ? fmin(fastest_s, step_s[method]) : fastest_s;

@@ -222,6 +222,24 @@ static evn_status check_rows(evn_cases *c, router_run *r, const evn_expert_set *
 	return evn_case_check(c, &sums, "sum of experts", err);
 }
 
+/* The first expert's score says the share of a shared expert. */
+static evn_status check_shared(evn_cases *c, router_run *r, const evn_router *router, bool adds, evn_error *err)
+{
+	const router_shape *s = r->s;
+	evn_case_array sums;
+	EVN_TRY(evn_case_rows_output(c, &sums, s->n_rows, r->stride, err));
+	for (uint64_t i = 0; i < sums.n; i++) {
+		const double score = r->scores.want[i / r->stride * r->padded], share = 1 / (1 + exp(-score));
+		const double added = share * (double)r->x.values[i], before = adds ? (double)sums.values[i] : 0;
+		sums.want[i] = before + added;
+		sums.bound[i] =
+			(EVN_EXP_ERROR + EVN_DIVIDE_ERROR + evn_roundings(4)) * fabs(added) + EVN_UNIT * fabs(sums.want[i]);
+	}
+	EVN_TRY(evn_op_add_shared(r->ops, &r->routing, router, r->x.buf,
+							  &(evn_shared_rows){sums.buf, r->x.buf, r->stride, s->n_rows, adds}, err));
+	return evn_case_check(c, &sums, "sum with a shared expert", err);
+}
+
 static evn_status run_router(evn_cases *c, router_run *r, evn_error *err)
 {
 	const evn_router router = {
@@ -233,7 +251,11 @@ static evn_status run_router(evn_cases *c, router_run *r, evn_error *err)
 	EVN_TRY(check_choices(c, r, err));
 	EVN_TRY(evn_op_group(r->ops, &r->routing, r->s->n_rows, &set, err));
 	EVN_TRY(check_places(c, r, &set, err));
-	return c->reason[0] ? EVN_OK : check_rows(c, r, &set, err);
+	if (c->reason[0])
+		return EVN_OK;
+	EVN_TRY(check_rows(c, r, &set, err));
+	EVN_TRY(check_shared(c, r, &router, true, err));
+	return check_shared(c, r, &router, false, err);
 }
 
 static evn_status router_case(evn_cases *c, const void *shape, evn_error *err)

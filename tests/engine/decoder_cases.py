@@ -62,6 +62,9 @@ CASES = {
     " --ff 100 --vocab 301",
     "qwen3moe-q5_0": "--arch qwen3moe --experts 18 --experts-used 4 --expert-ff 96 --type Q5_0 --dim 96 --heads 4 --kv-heads 2"
     " --head-dim 64 --untied",
+    "qwen2moe-odd": "--arch qwen2moe --experts 6 --experts-used 3 --expert-ff 50 --dim 72 --heads 4 --kv-heads 2 --head-dim 18"
+    " --ff 100 --vocab 301 --untied",
+    "qwen2moe-q8_0": "--arch qwen2moe --experts 4 --expert-ff 64 --type Q8_0 --dim 96 --heads 6 --kv-heads 2 --ff 160",
     "mixtral-q4_1": "--experts 5 --type Q4_1 --dim 160 --heads 5 --kv-heads 1 --ff 224",
     "olmo2-odd": "--arch olmo2 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
     "olmo2-windows": "--arch olmo2 --window 5 --layers 5 --rope yarn --rope-context 32 --rope-factor 8 --type Q8_0 --dim 96"
@@ -82,7 +85,7 @@ CASES = {
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
-FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "qwen3moe-q5_0",
+FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "qwen3moe-q5_0", "qwen2moe-q8_0",
        "gpt2-q8_0-untied", "simple-lm-q4_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",

@@ -142,7 +142,7 @@ def gelu(u):
 
 
 NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
-ARCHS = (*NEIGHBOURS, "qwen2", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "simple-lm")
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "simple-lm")
 
 
 class Model:
@@ -289,7 +289,7 @@ class Model:
         return self.linear(out.reshape(n, -1), layer + "attn_output")
 
     def experts(self, x, layer):
-        """The sum of the experts with the largest scores, by their softmax among each other."""
+        """The sum of the experts with the largest scores, by their softmax among each other; in qwen2moe among all."""
         used = self._number("expert_used_count")
         scores = self.linear(x, layer + "ffn_gate_inp")
         gates, ups, downs = (self.tensor(f"{layer}ffn_{name}_exps.weight") for name in ("gate", "up", "down"))
@@ -297,10 +297,16 @@ class Model:
         for t, score in enumerate(scores):
             chosen = np.argsort(-score)[:used]
             weights = np.exp(score[chosen] - score.max())
-            for e, weight in zip(chosen, weights / weights.sum()):
+            among = score if self.arch == "qwen2moe" else score[chosen]
+            for e, weight in zip(chosen, weights / np.exp(among - score.max()).sum()):
                 gate = gates[e] @ x[t]
                 out[t] += weight * (downs[e] @ (gate / (1 + np.exp(-gate)) * (ups[e] @ x[t])))
-        return out
+        return out + self.shared_expert(x, layer) if self.arch == "qwen2moe" else out
+
+    def shared_expert(self, x, layer):
+        gate = self.linear(x, layer + "ffn_gate_shexp")
+        y = self.linear(gate / (1 + np.exp(-gate)) * self.linear(x, layer + "ffn_up_shexp"), layer + "ffn_down_shexp")
+        return y / (1 + np.exp(-x @ self.tensor(layer + "ffn_gate_inp_shexp.weight")))[:, None]
 
     def feed_forward(self, x, layer):
         if self.has(layer + "ffn_gate_inp.weight"):

@@ -142,6 +142,10 @@ static void the_plan_counts_what_is_held_and_what_is_read(void **state)
 	const double of_units = 2.0 * (double)held * (double)k->unit_bytes;
 	assert_true(fabs(many.bytes - one.bytes - of_units * 3 / 5) < 1e-3 * of_units);
 	evn_split_free(&split);
+	assert_int_equal(evn_plan_n_reduces(&s), 4);
+	s.classes[evn_plan_find(&s, EVN_CUT_UNITS)].joins = true; /* as shared experts do */
+	assert_int_equal(evn_plan_n_reduces(&s), 2);
+	assert_int_equal(evn_plan_n_blocks(&s), 4);
 	evn_graph_free(g);
 	evn_model_close(m);
 }
