@@ -16,5 +16,7 @@ bool endpoint_detokenize(exchange *x);
 bool endpoint_apply_template(exchange *x);
 bool endpoint_completions(exchange *x);
 bool endpoint_chat(exchange *x);
+bool endpoint_messages(exchange *x);
+bool endpoint_count_tokens(exchange *x);
 
 #endif

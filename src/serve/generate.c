@@ -3,6 +3,7 @@
  * has been computed. */
 #include "serve/generate.h"
 #include "serve/endpoints.h"
+#include "serve/messages.h"
 #include "serve/server.h"
 
 #include <math.h>
@@ -84,6 +85,7 @@ static bool on_token(void *user, const evn_request_token *t)
 	if (g->params.logprobs && !t->ends && !(piece.stopped && !*piece.content))
 		keep_drawn(c, t);
 	add_piece(c, piece, false);
+	c->stopped |= piece.stopped;
 	bool goes_on = !piece.stopped && !x->gone;
 	if (g->params.stream && g->started && (c->content.used || c->reasoning.used || c->n_drawn > 0 || c->tools.calls))
 		exchange_wake(x);
@@ -305,7 +307,10 @@ static void name_answer(generation *g)
 	uint64_t random = 0;
 	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
 		random = evn_now_ns();
-	snprintf(g->id, sizeof g->id, "%s-%016llx", g->use == PARAMS_CHAT ? "chatcmpl" : "cmpl",
+	snprintf(g->id, sizeof g->id, "%s-%016llx",
+			 g->is_message           ? "msg"
+			 : g->use == PARAMS_CHAT ? "chatcmpl"
+									 : "cmpl",
 			 (unsigned long long)random);
 	g->created = (int64_t)time(NULL);
 }
@@ -314,12 +319,17 @@ static void name_answer(generation *g)
 static bool prepare(generation *g, problem *p)
 {
 	exchange *x = g->x;
-	json_t *root = NULL;
+	json_t *root = NULL, *chat = NULL;
 	name_answer(g);
-	bool ok = fields_parse(&root, x->body.data, x->body.used, p) &&
-			  params_read(&g->params, g->use, root, &x->server->model.sampling, p) && check_model(g, p) &&
-			  use_tools(g, p) && make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
+	bool ok = fields_parse(&root, x->body.data, x->body.used, p);
+	if (ok && g->is_message && !json_object_get(root, "max_tokens"))
+		ok = problem_set(p, 400, NULL, "max_tokens", "max_tokens: expected an integer, found nothing");
+	if (ok && g->is_message)
+		ok = (chat = messages_as_chat(root, p)) != NULL;
+	ok = ok && params_read(&g->params, g->use, chat ? chat : root, &x->server->model.sampling, p) &&
+		 check_model(g, p) && use_tools(g, p) && make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
 	params_forget(&g->params);
+	json_decref(chat);
 	json_decref(root);
 	return ok;
 }
@@ -343,13 +353,13 @@ static void start_answer(generation *g)
 	pthread_mutex_unlock(&x->lock);
 }
 
-static bool generate(exchange *x, params_use use)
+static bool generate(exchange *x, params_use use, bool is_message)
 {
 	problem p = {0};
 	generation *g = calloc(1, sizeof *g);
 	bool ok = g != NULL || problem_set(&p, 500, NULL, NULL, "out of memory");
 	if (ok) {
-		*g = (generation){.x = x, .use = use, .n_running = 1};
+		*g = (generation){.x = x, .use = use, .is_message = is_message, .n_running = 1};
 		ok = prepare(g, &p);
 		pthread_mutex_lock(&x->lock);
 		x->generation = g; /* from here on it is cancelled with the exchange */
@@ -361,13 +371,18 @@ static bool generate(exchange *x, params_use use)
 	}
 	if (g)
 		generation_cancel(g);
-	reply_problem(&x->reply, &p);
+	if (is_message)
+		reply_json(&x->reply, p.status, messages_problem(&p));
+	else
+		reply_problem(&x->reply, &p);
 	return true;
 }
 
-bool endpoint_completions(exchange *x) { return generate(x, PARAMS_COMPLETION); }
+bool endpoint_completions(exchange *x) { return generate(x, PARAMS_COMPLETION, false); }
 
-bool endpoint_chat(exchange *x) { return generate(x, PARAMS_CHAT); }
+bool endpoint_chat(exchange *x) { return generate(x, PARAMS_CHAT, false); }
+
+bool endpoint_messages(exchange *x) { return generate(x, PARAMS_CHAT, true); }
 
 void generation_free(generation *g)
 {

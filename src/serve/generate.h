@@ -28,6 +28,7 @@ typedef struct {
 	drawn_token *drawn;        /* not yet taken; empty without logprobs */
 	size_t n_drawn, drawn_size, text_offset;
 	const char *finish;          /* once it has ended */
+	bool stopped;                /* by a stop string */
 	bool began, finished;        /* what the stream's reader has said of it */
 	uint32_t n_tokens, n_cached; /* once it has ended */
 } choice;
@@ -43,6 +44,9 @@ struct generation {
 	params_use use;
 	params params;
 	evn_grammar *grammar; /* of the answers, or NULL */
+	bool is_message;      /* it was asked for and is answered in the shape of Anthropic's API (messages.h) */
+	const char *block;    /* of such a stream: the type of the block that is open, or NULL */
+	size_t n_blocks;      /* and how many are closed */
 	bool has_tools;       /* calls are told from content */
 	prompt *prompts;
 	choice *choices; /* (n_prompts, params.n) */

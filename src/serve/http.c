@@ -31,7 +31,7 @@ static void add_cors(const exchange *x, struct MHD_Response *r)
 	if (strcmp(x->method, "OPTIONS") != 0)
 		return;
 	MHD_add_response_header(r, "Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS");
-	MHD_add_response_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+	MHD_add_response_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type, x-api-key");
 	MHD_add_response_header(r, "Access-Control-Max-Age", "86400");
 }
 
@@ -115,14 +115,23 @@ static bool check_browser(exchange *x, problem *p)
 	return true;
 }
 
+/* Anthropic's clients send the key in a header of its own. */
+static bool has_key(exchange *x, problem *p)
+{
+	const char *key = header(x, "x-api-key"), *authorization = header(x, "Authorization");
+	char *bearer = key && !authorization ? evn_format("Bearer %s", key) : NULL;
+	const bool has = access_has_key(&x->server->access, bearer ? bearer : authorization, p);
+	free(bearer);
+	return has;
+}
+
 /* What can be refused before the body comes. */
 static bool check_head(exchange *x, problem *p)
 {
 	server *s = x->server;
 	if (!check_framing(x, p) || !check_browser(x, p))
 		return false;
-	if (strcmp(x->method, "OPTIONS") != 0 && !(x->route && (x->route->flags & ROUTE_PUBLIC)) &&
-		!access_has_key(&s->access, header(x, "Authorization"), p))
+	if (strcmp(x->method, "OPTIONS") != 0 && !(x->route && (x->route->flags & ROUTE_PUBLIC)) && !has_key(x, p))
 		return false;
 	if (!x->route)
 		return true;

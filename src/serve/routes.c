@@ -17,6 +17,8 @@ static const route routes[] = {
 	{"POST", "/apply-template", ROUTE_WORK, endpoint_apply_template},
 	{"POST", "/v1/completions", ROUTE_WORK, endpoint_completions},
 	{"POST", "/v1/chat/completions", ROUTE_WORK, endpoint_chat},
+	{"POST", "/v1/messages", ROUTE_WORK, endpoint_messages},
+	{"POST", "/v1/messages/count_tokens", ROUTE_WORK, endpoint_count_tokens},
 };
 
 static bool matches(const route *r, const char *path)

@@ -119,6 +119,8 @@ class Keys(unittest.TestCase):
             self.assertEqual(body["error"]["code"], "invalid_api_key")
             self.assertEqual(s.get("/nothing")[0], 401)
             self.assertEqual(s.get("/v1/models", {"Authorization": "Bearer secret-3"})[0], 401)
+            self.assertEqual(s.get("/v1/models", {"x-api-key": "secret-3"})[0], 401)
+            self.assertEqual(s.get("/v1/models", {"x-api-key": "secret-2"})[0], 200)
             status, _, body = s.get("/v1/models", {"Authorization": "Bearer secret-2", "Host": "name.example"})
             self.assertEqual((status, body["data"][0]["id"]), (200, "m"))
             page = {"Origin": "https://chat.example"}
