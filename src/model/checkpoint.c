@@ -10,7 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_VECTOR (1u << 24) /* elements of a norm or bias, which are kept in memory */
+#define MAX_VECTOR (1u << 24) /* elements of a norm, bias or router, which are kept in memory */
+#define MAX_EXPERTS 4096u
 
 bool evn_is_folder(const char *path)
 {
@@ -30,10 +31,16 @@ evn_planned *evn_checkpoint_plan(evn_checkpoint *c, const char *name)
 	return t;
 }
 
+void evn_planned_clear(evn_planned *t)
+{
+	free(t->values);
+	free(t->pieces);
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------
  */
 
-typedef enum { PLAIN, QUERY, KEY, TRANSPOSED, NORM } kind;
+typedef enum { PLAIN, QUERY, KEY, TRANSPOSED, NORM, ROUTER, EXPERT } kind;
 
 typedef struct {
 	const char *hf, *gguf; /* without .weight and .bias; of a layer without its number */
@@ -57,6 +64,8 @@ static const names parts[] = {
 	{"mlp.up_proj", "ffn_up", PLAIN},
 	{"mlp.gate_up_proj", "ffn_up", PLAIN},
 	{"mlp.down_proj", "ffn_down", PLAIN},
+	{"mlp.gate", "ffn_gate_inp", ROUTER},
+	{"block_sparse_moe.gate", "ffn_gate_inp", ROUTER},
 	{"input_layernorm", "attn_norm", NORM},
 	{"pre_feedforward_layernorm", "ffn_norm", NORM},
 	{"post_feedforward_layernorm", "post_ffw_norm", NORM},
@@ -66,6 +75,12 @@ static const names parts[] = {
 	{"attn.c_proj", "attn_output", TRANSPOSED},
 	{"mlp.c_fc", "ffn_up", TRANSPOSED},
 	{"mlp.c_proj", "ffn_down", TRANSPOSED},
+};
+
+static const names expert_parts[] = {
+	{"gate_proj", "ffn_gate_exps", EXPERT}, {"up_proj", "ffn_up_exps", EXPERT},
+	{"down_proj", "ffn_down_exps", EXPERT}, {"w1", "ffn_gate_exps", EXPERT},
+	{"w3", "ffn_up_exps", EXPERT},          {"w2", "ffn_down_exps", EXPERT},
 };
 
 static const names post_attention[] = {{"post_attention_layernorm", "ffn_norm", NORM},
@@ -110,9 +125,20 @@ static const names *find_name(const names *rows, size_t n, const char *name, con
 	return NULL;
 }
 
+/* A tensor of a layer's expert. */
+static const names *find_expert(const char *name, uint32_t *expert, const char **ending)
+{
+	int at = 0;
+	if ((sscanf(name, "mlp.experts.%u.%n", expert, &at) == 1 ||
+		 sscanf(name, "block_sparse_moe.experts.%u.%n", expert, &at) == 1) &&
+		at)
+		return find_name(expert_parts, sizeof expert_parts / sizeof *expert_parts, name + at, ending);
+	return NULL;
+}
+
 /* Finds the GGUF name. *row is NULL for a tensor that is unknown; it then keeps its own name, by which the check of
  * the tensors reports it. */
-static void map_name(const evn_checkpoint *c, const char *name, char out[64], const names **row)
+static void map_name(const evn_checkpoint *c, const char *name, char out[64], const names **row, uint32_t *expert)
 {
 	const char *own = without_prefix(name), *ending = "";
 	unsigned layer = 0;
@@ -124,6 +150,8 @@ static void map_name(const evn_checkpoint *c, const char *name, char out[64], co
 		*row = find_name(&post_attention[c->family->post_norms], 1, own + at, &ending);
 		if (!*row)
 			*row = find_name(parts, sizeof parts / sizeof *parts, own + at, &ending);
+		if (!*row)
+			*row = find_expert(own + at, expert, &ending);
 	}
 	if (*row)
 		snprintf(out, 64, "%s%s%s", number, (*row)->gguf, ending);
@@ -141,11 +169,11 @@ static uint64_t stored_row(uint64_t r, uint64_t rows, uint32_t heads)
 	return r - in_head + in_head % 2 * (width / 2) + in_head / 2;
 }
 
-/* Norms and biases are kept in memory as f32, as they are in GGUF files. */
-static evn_status load_vector(evn_checkpoint *c, evn_planned *t, bool plus_one)
+/* Norms, biases and routers are kept in memory as f32, as they are in GGUF files. */
+static evn_status load_values(evn_checkpoint *c, evn_planned *t, bool plus_one)
 {
 	const evn_safetensor *from = t->from;
-	const uint64_t n = from->shape[0];
+	const uint64_t n = from->size_bytes / from->quant->block_bytes;
 	if (n > MAX_VECTOR)
 		return evn_fail(c->err, EVN_ERR_LIMIT, "%s: tensor \"%.80s\" has %" PRIu64 " elements, at most %u are read",
 						c->folder, from->name, n, MAX_VECTOR);
@@ -182,25 +210,75 @@ static evn_status set_order(const evn_checkpoint *c, evn_planned *t, kind k)
 	return EVN_OK;
 }
 
+/* The tensor that holds this matrix of all experts of the layer; made by the first of them that comes. */
+static evn_planned *stack_of(evn_checkpoint *c, const char *name, const evn_safetensor *from, uint32_t n)
+{
+	for (uint32_t i = c->n_planned; i-- > 0;)
+		if (c->planned[i].pieces && !strcmp(c->planned[i].name, name))
+			return &c->planned[i];
+	evn_planned *t = evn_checkpoint_plan(c, name);
+	if (!t || !(t->pieces = calloc(n, sizeof *t->pieces)))
+		return NULL;
+	memcpy(t->shape, from->shape, sizeof t->shape);
+	t->from = from;
+	t->n_pieces = n;
+	t->n_dims = 3;
+	t->shape[2] = n;
+	return t;
+}
+
+static evn_status plan_expert(evn_checkpoint *c, const char *name, const evn_safetensor *from, uint32_t expert)
+{
+	uint32_t n = 0;
+	EVN_TRY(evn_config_u32(c, "num_local_experts", &n));
+	EVN_TRY(evn_config_u32(c, "num_experts", &n));
+	if (expert >= n || n > MAX_EXPERTS || from->n_dims != 2)
+		return evn_fail(c->err, EVN_ERR_FORMAT,
+						"%s: tensor \"%.80s\" is a matrix of an expert, expected matrices of %" PRIu32
+						" experts, of at most %u",
+						c->folder, from->name, n, MAX_EXPERTS);
+	evn_planned *t = stack_of(c, name, from, n);
+	if (!t)
+		return evn_fail_memory(c->err, c->folder, n * sizeof *t->pieces);
+	if (from->quant != t->from->quant || from->shape[0] != t->shape[0] || from->shape[1] != t->shape[1])
+		return evn_fail(c->err, EVN_ERR_FORMAT, "%s: tensor \"%.80s\" has another shape or type than \"%.80s\"",
+						c->folder, from->name, t->from->name);
+	t->pieces[expert] = (evn_file_part){from->source, from->offset_bytes};
+	return EVN_OK;
+}
+
+static evn_status check_experts(const evn_checkpoint *c)
+{
+	for (uint32_t i = 0; i < c->n_planned; i++)
+		for (uint32_t k = 0; k < c->planned[i].n_pieces; k++)
+			if (!c->planned[i].pieces[k].source)
+				return evn_fail(c->err, EVN_ERR_FORMAT, "%s: expert %" PRIu32 " has no tensor like \"%.80s\"",
+								c->folder, k, c->planned[i].from->name);
+	return EVN_OK;
+}
+
 static evn_status plan_tensor(evn_checkpoint *c, const evn_safetensor *from)
 {
 	char name[64];
 	const names *row;
-	map_name(c, from->name, name, &row);
+	uint32_t expert = 0;
+	map_name(c, from->name, name, &row, &expert);
 	if (!from->quant)
 		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
 						"%s: tensor \"%.80s\" has type %s and %" PRIu32 " dimensions, evener reads F32, F16 and BF16",
 						c->folder, from->name, from->type, from->n_dims);
+	const kind k = row ? row->kind : PLAIN;
+	if (k == EXPERT)
+		return plan_expert(c, name, from, expert);
 	evn_planned *t = evn_checkpoint_plan(c, name);
 	if (!t)
 		return evn_fail_memory(c->err, c->folder, c->n_planned * sizeof *t);
 	t->from = from;
 	t->n_dims = from->n_dims;
 	memcpy(t->shape, from->shape, sizeof t->shape);
-	const kind k = row ? row->kind : PLAIN;
 	EVN_TRY(set_order(c, t, k));
-	if (t->n_dims == 1)
-		return load_vector(c, t, k == NORM && c->family->plus_one);
+	if (t->n_dims == 1 || k == ROUTER)
+		return load_values(c, t, k == NORM && c->family->plus_one);
 	t->transposed = k == TRANSPOSED && t->n_dims == 2;
 	if (t->transposed) {
 		t->shape[0] = from->shape[1];
@@ -220,7 +298,7 @@ static evn_status plan_tensors(evn_checkpoint *c)
 		if (is_left_out(from->name) || (head && tied))
 			continue;
 		EVN_TRY(plan_tensor(c, from));
-		if (!strcmp(c->planned[c->n_planned - 1].name, "token_embd.weight"))
+		if (c->n_planned && !strcmp(c->planned[c->n_planned - 1].name, "token_embd.weight"))
 			c->n_tokens = from->shape[1] < UINT32_MAX ? (uint32_t)from->shape[1] : UINT32_MAX;
 	}
 	uint32_t vocab = c->n_tokens;
@@ -229,7 +307,7 @@ static evn_status plan_tensors(evn_checkpoint *c)
 		return evn_fail(c->err, EVN_ERR_FORMAT,
 						"%s/config.json: \"vocab_size\" is %" PRIu32 ", the token embedding has %" PRIu32 " rows",
 						c->folder, vocab, c->n_tokens);
-	return EVN_OK;
+	return check_experts(c);
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------------
@@ -246,7 +324,7 @@ static void release(void *user)
 {
 	holder *h = user;
 	for (uint32_t i = 0; i < h->n_planned; i++)
-		free(h->planned[i].values);
+		evn_planned_clear(&h->planned[i]);
 	free(h->planned);
 	evn_safetensors_close(h->weights);
 	free(h);
@@ -262,6 +340,8 @@ static void place(evn_tensor *t, const evn_planned *p)
 	t->part = p->from->file;
 	t->pair_heads = p->pair_heads;
 	t->transposed = p->transposed;
+	t->pieces = p->pieces;
+	t->n_pieces = p->n_pieces;
 }
 
 /* Parses the head. On success the result owns it, the weights and the plan. */
@@ -313,7 +393,7 @@ evn_status evn_checkpoint_open(evn_gguf **out, const char *folder, evn_error *er
 	evn_checkpoint c = {.folder = folder, .err = err};
 	const evn_status s = read_folder(&c, out);
 	for (uint32_t i = 0; i < c.n_planned; i++)
-		free(c.planned[i].values);
+		evn_planned_clear(&c.planned[i]);
 	free(c.planned);
 	evn_safetensors_close(c.weights);
 	evn_gguf_writer_free(c.w);

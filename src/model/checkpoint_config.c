@@ -26,6 +26,8 @@ static const evn_family families[] = {
 	{"qwen2_5_vl", "qwen2vl", "silu", false, false, false, "{}"},
 	{"qwen3", "qwen3", "silu", false, false, false, "{\"head_dim\": 128}"},
 	{"qwen3_vl", "qwen3vl", "silu", false, false, false, "{\"head_dim\": 128}"},
+	{"qwen3_moe", "qwen3moe", "silu", false, false, false, "{\"head_dim\": 128, \"norm_topk_prob\": false}"},
+	{"mixtral", "llama", "silu", true, false, false, "{}"},
 	{"phi3", "phi3", "silu", false, false, false, "{}"},
 	{"smollm3", "smollm3", "silu", true, false, false, "{\"rope_theta\": 2e6}"},
 	{"granite", "granite", "silu", true, false, false, "{}"},
@@ -111,6 +113,8 @@ static const struct {
 	{"head_dim", NULL, "attention.key_length"},
 	{"head_dim", NULL, "attention.value_length"},
 	{"num_experts", "num_local_experts", "expert_count"},
+	{"num_experts_per_tok", NULL, "expert_used_count"},
+	{"moe_intermediate_size", NULL, "expert_feed_forward_length"},
 	{"vocab_size", NULL, "vocab_size"},
 };
 
@@ -373,6 +377,11 @@ static evn_status check_rest(const evn_checkpoint *c)
 		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
 						"%s/config.json: \"quantization_config\": evener reads weights in F32, F16 and BF16",
 						c->folder);
+	if (json_is_false(json_object_get(c->config, "norm_topk_prob")))
+		return evn_fail(
+			c->err, EVN_ERR_UNSUPPORTED,
+			"%s/config.json: \"norm_topk_prob\" is false, evener computes weights of experts that add up to 1",
+			c->folder);
 	return c->family->plus_one ? check_score_scale(c) : EVN_OK;
 }
 

@@ -26,7 +26,10 @@ typedef struct {
 	uint32_t n_dims;
 	uint32_t pair_heads; /* the rows are reordered in this many heads; 0: they are not */
 	bool transposed;
+	evn_file_part *pieces; /* (n_pieces), malloc'd: the experts; their shapes are that of `from` */
+	uint32_t n_pieces;
 } evn_planned;
+void evn_planned_clear(evn_planned *t);
 
 typedef struct {
 	const char *folder;

@@ -490,4 +490,5 @@ void evn_gguf_replace(evn_gguf *g, const evn_tensor *t, const float *values)
 	mine->source = NULL;
 	mine->transposed = false;
 	mine->pair_heads = 0;
+	mine->pieces = NULL;
 }

@@ -37,6 +37,12 @@ typedef struct {
 	const evn_str *strings; /* `count` strings, if element is EVN_GGUF_STRING */
 } evn_gguf_value;
 
+/* A part of a file. */
+typedef struct {
+	const evn_source *source;
+	uint64_t offset_bytes;
+} evn_file_part;
+
 typedef struct {
 	evn_str name;
 	const evn_quant *quant;
@@ -51,6 +57,8 @@ typedef struct {
 	 * which the elements alternate here (0: not so). */
 	bool transposed;
 	uint32_t pair_heads;
+	const evn_file_part *pieces; /* (n_pieces) of equal size, in place of the one at offset_bytes; NULL: one */
+	uint32_t n_pieces;
 } evn_tensor;
 
 typedef struct evn_gguf evn_gguf;

@@ -238,7 +238,7 @@ evn_status evn_tensor_bytes(const evn_tensor *t, uint64_t offset, uint64_t n, ui
 	*out = t->data ? t->data + offset : scratch;
 	if (t->data)
 		return EVN_OK;
-	if (t->transposed || t->pair_heads)
+	if (t->transposed || t->pair_heads || t->pieces)
 		return evn_tensor_reorder(t, offset, n, scratch, err);
 	return evn_source_read(t->source, t->offset_bytes + offset, scratch, (size_t)n, err);
 }

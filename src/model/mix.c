@@ -124,8 +124,10 @@ static const char *by_rules(const evn_mix *mix, const evn_hparams *h, const char
 		return mix->most;
 	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
 		const size_t n = strlen(rules[i].stem);
-		if (!strcmp(mix->name, rules[i].mix) && !strncmp(tensor + at, rules[i].stem, n) &&
-			!strcmp(tensor + at + n, ".weight") && holds(rules[i].when, h, layer))
+		if (strcmp(mix->name, rules[i].mix) != 0 || strncmp(tensor + at, rules[i].stem, n) != 0)
+			continue;
+		const char *rest = tensor + at + n;
+		if ((!strcmp(rest, ".weight") || !strcmp(rest, "_exps.weight")) && holds(rules[i].when, h, layer))
 			return rules[i].format;
 	}
 	return mix->most;

@@ -1,5 +1,6 @@
 /* reorder.c - weights of checkpoint folders in the order that GGUF files have. Rows of llama's queries and keys are
- * taken from the two halves of their head in turn; GPT-2's matrices are transposed. */
+ * taken from the two halves of their head in turn; GPT-2's matrices are transposed; a layer's experts, which are
+ * tensors of their own, become one. */
 #include "model/gguf_internal.h"
 
 #include <stdlib.h>
@@ -44,9 +45,25 @@ static evn_status read_columns(const evn_tensor *t, uint64_t offset, uint64_t n,
 	return EVN_OK;
 }
 
+static evn_status read_pieces(const evn_tensor *t, uint64_t offset, uint64_t n, uint8_t *out, evn_error *err)
+{
+	const uint64_t piece_bytes = t->size_bytes / t->n_pieces;
+	while (n) {
+		const evn_file_part *p = &t->pieces[offset / piece_bytes];
+		const uint64_t at = offset % piece_bytes, left = piece_bytes - at, take = n < left ? n : left;
+		EVN_TRY(evn_source_read(p->source, p->offset_bytes + at, out, (size_t)take, err));
+		out += take;
+		offset += take;
+		n -= take;
+	}
+	return EVN_OK;
+}
+
 evn_status evn_tensor_reorder(const evn_tensor *t, uint64_t offset, uint64_t n, uint8_t *out, evn_error *err)
 {
 	const uint64_t row_bytes = t->shape[0] * t->quant->block_bytes;
+	if (t->pieces)
+		return read_pieces(t, offset, n, out, err);
 	if (t->pair_heads)
 		return read_pairs(t, offset, n, out, err);
 	const uint64_t most = (n / row_bytes + 2) * t->quant->block_bytes;

@@ -29,6 +29,10 @@ same olmo3 0 --arch olmo2 --window 32 --pattern wf
 same gemma2 1e-6 --arch gemma2 --window 32
 same gemma3 1e-6 --arch gemma3 --window 32 --pattern wf --kv-heads 2
 same gpt2 0 --arch gpt2
+same mixtral 0 --experts 4 --kv-heads 2
+same qwen3moe 0 --arch qwen3moe --experts 4 --expert-ff 32 --kv-heads 2
+hf qwen3moe.gguf qwen3moe.parts --shards 3 && "$evener" quantize qwen3moe.parts parts.gguf F32 >/dev/null &&
+	hf --compare qwen3moe.gguf parts.gguf || fail 'experts in several files: differs'
 more='{"rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
 	"original_max_position_embeddings": 64}}'
 same llama3 1e-6 --rope llama3 --kv-heads 2
@@ -128,6 +132,11 @@ broken 'evener reads BPE' 'tokenizer["model"]["type"] = "WordPiece"'
 broken 'pre-tokenizer a+ is not known' 'tokenizer["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "a+"}}; tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [tokenizer["pre_tokenizer"], {"type": "ByteLevel", "use_regex": False}]}'
 broken 'a token has no text or an id' 'tokenizer["model"]["vocab"]["x y"] = -1'
 broken 'a merge is no pair of tokens' 'tokenizer["model"]["merges"] = ["ab"]'
+cp -r qwen3moe experts
+sed -i 's/"num_experts": 4/"num_experts": 5/' experts/config.json
+refuse 1 'experts: expert 4 has no tensor like "model.layers.0.mlp.experts.0.gate_proj.weight"' run -p a -m experts
+sed -i 's/"num_experts": 5/"num_experts": 3/' experts/config.json
+refuse 1 'tensor "model.layers.0.mlp.experts.3.gate_proj.weight" is a matrix of an expert' run -p a -m experts
 rm -rf bad && mkdir bad
 refuse 1 'bad: the folder has no config.json' run -p a -m bad
 

@@ -17,7 +17,7 @@ import gguf_file
 
 TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen2vl": "qwen2_vl", "qwen3vl": "qwen3_vl", "mistral3": "ministral3",
          "phi3": "phi3", "smollm3": "smollm3", "granite": "granite", "olmo2": "olmo3", "gemma2": "gemma2", "gemma3": "gemma3_text",
-         "gpt2": "gpt2"}
+         "gpt2": "gpt2", "qwen3moe": "qwen3_moe"}
 PAIRED = ("llama", "mistral3", "smollm3", "granite")
 LAYER = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_qkv": "self_attn.qkv_proj",
          "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
@@ -34,6 +34,7 @@ INTEGERS = {"max_position_embeddings": "context_length", "hidden_size": "embeddi
             "final_logit_softcapping": "final_logit_softcapping", "embedding_multiplier": "embedding_scale",
             "residual_multiplier": "residual_scale", "attention_multiplier": "attention.scale", "logits_scaling": "logit_scale",
             "sliding_window": "attention.sliding_window"}
+INTEGERS_EXPERTS = {"num_experts_per_tok": "expert_used_count", "moe_intermediate_size": "expert_feed_forward_length"}
 INTEGERS_GPT2 = {"n_positions": "context_length", "n_embd": "embedding_length", "n_layer": "block_count",
                  "n_inner": "feed_forward_length", "n_head": "attention.head_count",
                  "layer_norm_epsilon": "attention.layer_norm_epsilon"}
@@ -96,6 +97,15 @@ def tensors_of(m):
             x = x.T
         if m.arch.startswith("gemma") and part.endswith("norm"):
             x = x - np.float32(1)
+        if part.endswith("_exps"):
+            mixtral, which = m.arch == "llama", part[4:-5]
+            stem = ("block_sparse_moe.experts.{}." + {"gate": "w1", "up": "w3", "down": "w2"}[which] if mixtral else
+                    "mlp.experts.{}." + which + "_proj")
+            for i, expert in enumerate(x):
+                out[f"model.layers.{number}.{stem.format(i)}.{ending}"] = np.ascontiguousarray(expert)
+            continue
+        if part == "ffn_gate_inp":
+            layer["ffn_gate_inp"] = "block_sparse_moe.gate" if m.arch == "llama" else "mlp.gate"
         if number is None:
             hf = (ENDS_GPT2 if m.arch == "gpt2" else ENDS)[part]
         else:
@@ -134,6 +144,10 @@ def config_of(m):
             config[key] = m.key(suffix)
     if m.arch == "gpt2":
         return config
+    if m.key("expert_count"):
+        config["num_local_experts" if m.arch == "llama" else "num_experts"] = m.key("expert_count")
+        config |= {key: m.key(suffix) for key, suffix in INTEGERS_EXPERTS.items() if m.key(suffix)} | {"norm_topk_prob": True}
+        config["model_type"] = "mixtral" if m.arch == "llama" else TYPES[m.arch]
     dim = config["hidden_size"] // config["num_attention_heads"]
     config.setdefault("head_dim", dim)
     if m.key("rope.dimension_count", config["head_dim"]) != config["head_dim"]:
