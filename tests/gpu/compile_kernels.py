@@ -38,6 +38,8 @@ LIMITS = {
 MORE = {
     "matvec q6_k q8": {"registers": 72},
     "matvec q6_k f32": {"code": 22 << 10},
+    "matvec_experts q6_k q8": {"registers": 72},  # as matvec
+    "matvec_experts q6_k f32": {"code": 24 << 10},
     "attention_merge q8": {"code": 18 << 10},
     "top": {"local": 8 << 10},
 }
