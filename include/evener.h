@@ -127,8 +127,8 @@ EVN_API evn_status evn_model_apply_adapter(evn_model *m, const char *path, doubl
 EVN_API evn_model_info evn_model_get_info(const evn_model *m);
 
 /* ---- tokenizer --------------------------------------------------------------------------------------------- */
-/* Text to ids. *ids is malloc'd, also for no ids; the caller frees it. add_special: BOS/EOS where the model asks for it;
- * parse_special: control tokens written out in `text` become those tokens. `text` may be any bytes. */
+/* Text to ids. *ids is malloc'd, also for no ids; the caller frees it. add_special: BOS/EOS where the model asks for
+ * it; parse_special: control tokens written out in `text` become those tokens. `text` may be any bytes. */
 EVN_API evn_status evn_tokenize(const evn_model *m, const char *text, size_t text_bytes, bool add_special,
 								bool parse_special, int32_t **ids, size_t *n_ids, evn_error *err);
 /* Ids to the exact bytes, malloc'd and NUL-terminated. unparse_special: control tokens become their text, else
@@ -179,8 +179,9 @@ typedef struct {
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
 	evn_message_type messages;
-	uint32_t deadline_s;      /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
-	bool measure;             /* thoroughly, now; else a trial of what was never measured */
+	uint32_t deadline_s; /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
+	bool rebalance;      /* shares follow the devices' speeds, unless shares are given */
+	bool measure;        /* thoroughly, now; else a trial of what was never measured */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_options; /* zero-initialise, then set what you need */
@@ -225,6 +226,15 @@ EVN_API void evn_engine_close(evn_engine *e);
 EVN_API const evn_plan_info *evn_engine_plan(const evn_engine *e);
 EVN_API uint32_t evn_engine_context(const evn_engine *e);
 
+#define EVN_EVENTS_KEPT 32
+/* What changed while the engine worked: a device failed, shares moved. */
+typedef struct {
+	double at_s; /* since the engine was opened */
+	char text[480];
+} evn_engine_event;
+/* Copies the last n events, of at most EVN_EVENTS_KEPT, oldest first. Returns how many there have been. */
+EVN_API uint64_t evn_engine_events(evn_engine *e, evn_engine_event *out, size_t n);
+
 typedef struct evn_session evn_session;
 EVN_API evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err);
 EVN_API void evn_session_free(evn_session *s);
@@ -238,6 +248,7 @@ EVN_API evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_err
 
 typedef struct {
 	double busy_s, wait_s, gbs; /* since the session was created: computed, waited; 10^9 weight bytes per second */
+	double share;               /* now, of what is computed for a token that is decoded */
 } evn_rank_stats;
 EVN_API evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank);
 

@@ -1,5 +1,6 @@
 /* engine.c - a model loaded on its ranks. */
 #include "engine/engine.h"
+#include "engine/rebalance.h"
 #include "evener/tune.h"
 
 #include <stdlib.h>
@@ -86,6 +87,8 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 	const evn_comm_config config = {.queues = queues,
 									.n_ranks = e->n_ranks,
 									.reduce = e->prepared.reduce,
+									.flags_later = e->options.rebalance && e->options.reduce == EVN_REDUCE_AUTO &&
+												   e->prepared.profile.flags_us > 0,
 									.messages = e->options.messages,
 									.deadline_ms = e->options.deadline_s * 1000,
 									.max_floats = longest_message(e)};
@@ -110,12 +113,14 @@ static evn_status load(evn_engine *e, evn_error *err)
 	EVN_TRY(evn_engine_run(e, load_rank, &l, show_loading, &l, err));
 	show_loading(&l);
 	e->finds_top = false; /* a device that had its own memory may be gone */
-	for (uint32_t i = 0; i < e->n_ranks; i++)
+	for (uint32_t i = 0; i < e->n_ranks; i++) {
 		e->finds_top |= e->ranks[i].workspace->finds_top;
+		e->shares[i] = evn_split_share(&e->prepared.split, i, EVN_DECODE);
+	}
 	if (atomic_load(&l.progress.stop))
 		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
 	atomic_store(&e->shown, e->prepared.plan);
-	return EVN_OK;
+	return evn_rebalance_create(&e->rebalance, e, err);
 }
 
 evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_options *o, evn_error *err)
@@ -144,6 +149,8 @@ evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const 
 	e->prepared = *p;
 	*p = (evn_prepared){0};
 	pthread_mutex_init(&e->lock, NULL);
+	pthread_mutex_init(&e->events.lock, NULL);
+	e->events.began_s = evn_now_s();
 	evn_status s = load(e, err);
 	if (s != EVN_OK) {
 		evn_engine_close(e);
@@ -193,6 +200,8 @@ static void end_ranks(evn_engine *e)
 		for (uint32_t i = 0; i < e->n_ranks; i++)
 			evn_device_close(e->ranks[i].device);
 	}
+	evn_rebalance_free(e->rebalance);
+	e->rebalance = NULL;
 	e->team = NULL;
 	e->comm = NULL;
 	e->n_ranks = 0;
@@ -207,6 +216,7 @@ void evn_engine_close(evn_engine *e)
 	evn_pool_free(&e->pool);
 	evn_prepared_free(&e->prepared);
 	pthread_mutex_destroy(&e->lock);
+	pthread_mutex_destroy(&e->events.lock);
 	free(e);
 }
 
@@ -234,7 +244,7 @@ bool evn_engine_recover(evn_engine *e, evn_error *why)
 		const evn_fault fault = *evn_team_fault(e->team);
 		evn_prepared next;
 		evn_error err = {0};
-		evn_log(EVN_LOG_WARN, "%s; going on without this device", fault.err.text);
+		evn_engine_note(e, EVN_LOG_WARN, "%s; going on without this device", fault.err.text);
 		status = evn_prepare_without(&next, &e->prepared, &e->options, fault.rank, fault.err.text, &err);
 		if (status != EVN_OK) {
 			evn_prepared_free(&next);

@@ -19,6 +19,13 @@ typedef struct {
 	evn_cache *cache;
 } evn_rank;
 
+typedef struct {
+	pthread_mutex_t lock;
+	double began_s;
+	uint64_t n; /* all that there have been; the last ones are kept in list[i % EVN_EVENTS_KEPT] */
+	evn_engine_event list[EVN_EVENTS_KEPT];
+} evn_engine_events_kept;
+
 struct evn_engine {
 	const evn_model *model;
 	evn_options options; /* the pointers in it are not kept */
@@ -29,16 +36,19 @@ struct evn_engine {
 	evn_rank ranks[EVN_MAX_RANKS];
 	evn_comm *comm;
 	evn_team *team;
+	evn_engine_events_kept events;
 	_Atomic(evn_plan *) shown; /* prepared.plan, for other threads: a step may hold the lock for long */
 	/* The lock lets one step run at a time, and none while the cache grows or cache blocks change owners. It guards
 	 * everything below. */
 	pthread_mutex_t lock;
 	evn_block_pool pool;
 	uint32_t n_sessions;
-	uint32_t n_recoveries;  /* after each the KV cache is empty */
-	uint32_t n_abandoned;   /* teams; what the caller gave to the step of one may still be written to */
-	evn_error dead;         /* no device is left: what every step fails with */
-	uint32_t waiting_steps; /* successive steps in which every rank waited longer than it worked */
+	uint32_t n_recoveries;           /* after each the KV cache is empty */
+	uint32_t n_abandoned;            /* teams; what the caller gave to the step of one may still be written to */
+	evn_error dead;                  /* no device is left: what every step fails with */
+	struct evn_rebalance *rebalance; /* NULL: shares stay as they are */
+	double shares[EVN_MAX_RANKS];    /* decoding */
+	uint32_t waiting_steps;          /* successive steps in which every rank waited longer than it worked */
 };
 
 /* Takes ownership of *p, also if it fails. If *p has no plan, evn_engine_plan must not be called. */
@@ -64,6 +74,10 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
  * on the ranks that are left, or on other devices, and the KV cache is empty: n_recoveries tells. False if it was not
  * the fault of a device, or if there is nothing to go on with; `why` then says so. The lock must be held. */
 bool evn_engine_recover(evn_engine *e, evn_error *why);
+
+/* Notes an event, and logs it. */
+void evn_engine_note(evn_engine *e, evn_log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* A hash of the model, the ranks and the way they compute. */
 uint64_t evn_scorer_fingerprint(const evn_scorer *s);

@@ -235,7 +235,8 @@ static void count_rank(evn_scheduler *s, uint32_t i, const bool *has)
 		s->bytes_read[i] += has[p] ? s->e->ranks[i].view->read_bytes[p] : 0;
 	s->stats.ranks[i] = (evn_rank_stats){.busy_s = busy,
 										 .wait_s = (double)(now.wait_ns - s->before[i].wait_ns) * 1e-9,
-										 .gbs = busy > 0 ? (double)s->bytes_read[i] * 1e-9 / busy : 0};
+										 .gbs = busy > 0 ? (double)s->bytes_read[i] * 1e-9 / busy : 0,
+										 .share = s->e->shares[i]};
 }
 
 /* What there is now. Both locks are held. */

@@ -306,6 +306,8 @@ evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank)
 	evn_comm_times now = evn_comm_rank_times(s->e->comm, (uint32_t)rank);
 	double busy = (double)(now.busy_ns - s->before[rank].busy_ns) * 1e-9;
 	double wait = (double)(now.wait_ns - s->before[rank].wait_ns) * 1e-9;
-	return (evn_rank_stats){
-		.busy_s = busy, .wait_s = wait, .gbs = busy > 0 ? (double)s->bytes_read[rank] * 1e-9 / busy : 0};
+	return (evn_rank_stats){.busy_s = busy,
+							.wait_s = wait,
+							.gbs = busy > 0 ? (double)s->bytes_read[rank] * 1e-9 / busy : 0,
+							.share = s->e->shares[rank]};
 }

@@ -1,5 +1,6 @@
 /* step.c - one step on all ranks, with what follows if it is cancelled, if it fails, and if ranks mostly wait. */
 #include "engine/engine.h"
+#include "engine/rebalance.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 	}
 	e->waiting_steps = all_wait ? e->waiting_steps + 1 : 0;
 	if (e->waiting_steps >= PATIENCE_STEPS)
-		evn_comm_fall_back(e->comm);
+		evn_comm_use_flags(e->comm, false);
 }
 
 /* A step can be repeated: the repetition overwrites everything that it left. If the flags failed, the step is
@@ -94,10 +95,12 @@ static evn_status run_step(stepping *s, evn_error *err)
 			evn_comm_reset(e->comm, NULL);
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
 	}
-	if (status == EVN_OK)
+	if (status == EVN_OK) {
 		watch_waiting(e, before);
-	else if (err)
+		evn_rebalance_after_step(e->rebalance, e, &s->batch, before);
+	} else if (err) {
 		*err = why;
+	}
 	return status;
 }
 
@@ -108,6 +111,7 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 		return evn_fail(err, e->dead.code, "%s", e->dead.text);
 	if (watch && !watch->go_on(watch->user))
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
+	EVN_TRY(evn_rebalance_before_step(e->rebalance, e, err));
 	EVN_TRY(make_stepping(&s, e, batch, watch, err));
 	const evn_status status = run_step(s, err);
 	if (!evn_team_abandoned(e->team))

@@ -26,26 +26,27 @@ bool evn_one_context(const evn_comm *c)
 
 /* ---- creation -------------------------------------------------------------------------------------------------- */
 
-static evn_status choose_methods(evn_comm *c, evn_reduce reduce, evn_error *err)
+static evn_status choose_methods(evn_comm *c, const evn_comm_config *config, evn_error *err)
 {
 	const bool one_context = evn_one_context(c);
+	const evn_reduce reduce = config->reduce;
 	if (reduce == EVN_REDUCE_EVENTS && !one_context)
 		return evn_fail(err, EVN_ERR_USAGE,
 						"reduce: events needs all devices on one platform; use host, flags or auto");
 	c->large = c->small = &c->reducers[0];
 	c->large->method = methods[one_context && reduce != EVN_REDUCE_HOST ? EVN_REDUCE_EVENTS : EVN_REDUCE_HOST];
-	if (reduce == EVN_REDUCE_FLAGS && c->n_ranks > 1) {
+	if ((reduce == EVN_REDUCE_FLAGS || config->flags_later) && c->n_ranks > 1)
+		c->reducers[1].method = methods[EVN_REDUCE_FLAGS];
+	if (reduce == EVN_REDUCE_FLAGS && c->n_ranks > 1)
 		c->small = &c->reducers[1];
-		c->small->method = methods[reduce];
-	}
 	return EVN_OK;
 }
 
 static evn_status create(evn_comm *c, const evn_comm_config *config, evn_error *err)
 {
-	EVN_TRY(choose_methods(c, config->reduce, err));
+	EVN_TRY(choose_methods(c, config, err));
 	EVN_TRY(evn_store_create(&c->partials, c, evn_message_format_of(EVN_MESSAGES_F32),
-							 c->small->method->in_host_memory, err));
+							 c->reducers[1].method && c->reducers[1].method->in_host_memory, err));
 	if (config->messages != EVN_MESSAGES_F32 && c->n_ranks > 1) {
 		c->packing = evn_message_format_of(config->messages);
 		EVN_TRY(evn_store_create(&c->packed, c, c->packing, false, err));
@@ -80,14 +81,22 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 evn_reduce evn_comm_reduce(const evn_comm *c) { return c->small->method->reduce; }
 evn_comm_times evn_comm_rank_times(const evn_comm *c, uint32_t rank) { return c->members[rank].times; }
 
+bool evn_comm_uses_flags(const evn_comm *c) { return c->small != c->large; }
+
+bool evn_comm_use_flags(evn_comm *c, bool on)
+{
+	if (on == evn_comm_uses_flags(c) || (on && (c->flags_failed || !c->reducers[1].method)))
+		return false;
+	evn_log(EVN_LOG_INFO, "short partial sums are reduced by %s from now on, no longer by %s",
+			on ? c->reducers[1].method->name : c->large->method->name, c->small->method->name);
+	c->small = on ? &c->reducers[1] : c->large;
+	return true;
+}
+
 bool evn_comm_fall_back(evn_comm *c)
 {
-	bool falls = c->small != c->large;
-	if (falls)
-		evn_log(EVN_LOG_INFO, "partial sums are reduced by %s from now on, no longer by %s", c->large->method->name,
-				c->small->method->name);
-	c->small = c->large;
-	return falls;
+	c->flags_failed = true;
+	return evn_comm_use_flags(c, false);
 }
 
 /* ---- collectives ----------------------------------------------------------------------------------------------- */

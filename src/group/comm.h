@@ -28,6 +28,7 @@ typedef struct {
 	evn_queue *const *queues;  /* (n_ranks), borrowed */
 	uint32_t n_ranks;          /* at most EVN_COMM_RANKS */
 	evn_reduce reduce;         /* AUTO: events if all ranks share a context, otherwise host */
+	bool flags_later;          /* evn_comm_use_flags may be asked for, though reduce says otherwise */
 	evn_message_type messages; /* of packed messages; if it is not f32, all lengths must be multiples of 32 */
 	uint64_t max_floats;       /* the length of the longest message */
 	uint32_t deadline_ms;      /* 0 for EVN_COMM_DEADLINE_MS */
@@ -38,8 +39,8 @@ typedef struct {
  * first launch can take a minute, on a busy machine several. */
 #define EVN_COMM_DEADLINE_MS 300000u
 
-/* EVENTS without a shared context is EVN_ERR_USAGE. FLAGS with a device that has its own memory, or with one that is no
- * CPU and has no fine-grained SVM atomics, is EVN_ERR_UNSUPPORTED. */
+/* EVENTS without a shared context is EVN_ERR_USAGE. FLAGS with a device that has its own memory, or with one that is
+ * no CPU and has no fine-grained SVM atomics, is EVN_ERR_UNSUPPORTED. */
 evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_error *err);
 /* The most bytes that a rank holds for each rank, itself included: two messages and two of half the length, and the
  * same packed. */
@@ -120,9 +121,13 @@ evn_status evn_comm_check(evn_comm *c, evn_error *err);
 /* Cancels the step: the collectives of all ranks end with EVN_ERR_CANCELLED instead of waiting. Called by a rank that
  * failed, or by a caller that wants the step to end. */
 void evn_comm_cancel(evn_comm *c);
-/* From now on short messages use the method of long messages. Called when flags have failed. False if they do
- * already. No thread may be in a collective. */
+/* From now on short messages use the method of long messages. Called when flags have failed; they are not used again.
+ * False if they were not in use. No thread may be in a collective. */
 bool evn_comm_fall_back(evn_comm *c);
+/* Short messages use flags, or the method of long messages. Between steps. False if nothing changes: flags were not
+ * asked for when c was made, or have failed. */
+bool evn_comm_use_flags(evn_comm *c, bool on);
+bool evn_comm_uses_flags(const evn_comm *c);
 /* True if a rank has kept the others waiting beyond the deadline, or a device its rank's thread. For
  * evn_team_config. */
 bool evn_comm_find_fault(evn_comm *c, evn_fault *out);

@@ -86,6 +86,7 @@ struct evn_comm {
 	uint64_t deadline_ms;
 	uint64_t late_since_ns; /* when kernels were first found to have waited in vain; 0: they have not */
 	bool lost;              /* a device did not finish */
+	bool flags_failed;
 	evn_member *members;    /* (n_ranks) */
 };
 

@@ -423,6 +423,7 @@ void evn_split_keep_held(evn_split *split, const evn_split *before, uint32_t ran
 	for (uint32_t k = 0; k < split->shape.n_classes; k++)
 		for (uint32_t i = 0; has_views(&split->shape, k) && i < split->shape.classes[k].n_blocks; i++) {
 			evn_part *p = &split->parts[k][(size_t)i * split->n_ranks + rank];
-			p->held = hull(p->held, evn_split_part(before, k, i, rank)->held);
+			p->held = before ? hull(p->held, evn_split_part(before, k, i, rank)->held)
+							 : hull(p->used[EVN_DECODE], p->used[EVN_PROMPT]);
 		}
 }

@@ -103,12 +103,15 @@ static void print_requests(buffer *b, const evn_scheduler_stats *s)
 static void print_ranks(buffer *b, const server *s, const evn_scheduler_stats *stats)
 {
 	const evn_plan_info *plan = evn_engine_plan(s->model.engine);
-	head(b, "evener:rank_share", "gauge", "Part of the matrices that a device computes, decoding and prompts.");
+	one(b, "evener:engine_events_total", "counter", "Devices that failed, and moves of shares.",
+		(double)evn_engine_events(s->model.engine, NULL, 0));
+	head(b, "evener:rank_share", "gauge",
+		 "Part of the matrices that a device computes, decoding now and prompts as planned.");
 	for (size_t i = 0; i < plan->n_ranks; i++)
 		buffer_print(b,
 					 "evener:rank_share{device=\"%s\",phase=\"decode\"} "
 					 "%.6f\nevener:rank_share{device=\"%s\",phase=\"prompt\"} %.6f\n",
-					 plan->ranks[i].device, plan->ranks[i].share_decode, plan->ranks[i].device,
+					 plan->ranks[i].device, stats->ranks[i].share, plan->ranks[i].device,
 					 plan->ranks[i].share_prefill);
 	head(b, "evener:rank_busy_seconds_total", "counter", "Time in which a device computed.");
 	for (size_t i = 0; i < plan->n_ranks; i++)

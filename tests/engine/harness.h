@@ -66,6 +66,7 @@ typedef struct {
 	evn_kv_cache kv_cache;
 	bool rounds; /* activations may be rounded to 8 bits; else f32, which references and comparisons of splits are
 					held to */
+	bool rebalance;
 	uint64_t memory_bytes;
 	uint32_t deadline_s;
 	evn_progress_fn progress;
@@ -85,6 +86,7 @@ static inline evn_status open_engine(evn_engine **out, const evn_model *m, const
 					 .reduce = w->reduce,
 					 .kv_cache = w->kv_cache,
 					 .activations = w->rounds ? EVN_ACTIVATIONS_AUTO : EVN_ACTIVATIONS_F32,
+					 .rebalance = w->rebalance,
 					 .deadline_s = w->deadline_s,
 					 .progress = w->progress,
 					 .progress_user = w->progress_user};

@@ -5,15 +5,18 @@
  *     build    the compiler refuses everything
  *     launch   no kernel is accepted
  *     hang     kernels are accepted and wait, with all that is behind them, until fault_release
+ *     slow     the device seems to take FAULT_FACTOR times as long for a kernel that waits for nothing
  *
  * FAULT_AFTER: the first so many launches go well. FAULT_QUEUE: only launches in the queue with this number fail;
  * queues are counted as they are created. */
+#define _POSIX_C_SOURCE 200809L
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MOST = 1024 };
 
@@ -87,6 +90,31 @@ void fault_release(void)
 	pthread_mutex_unlock(&lock);
 }
 
+static int waits_for_ranks(cl_kernel kernel)
+{
+	char name[64] = "";
+	below->clGetKernelInfo(kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL);
+	return strstr(name, "flags") != NULL;
+}
+
+static double now_s(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Behind a kernel that was launched: the queue is empty for as long as the kernel would have taken longer. */
+static void slow_down(cl_command_queue queue)
+{
+	const char *given = getenv("FAULT_FACTOR");
+	const double began = now_s();
+	below->clFinish(queue);
+	const double until = began + (now_s() - began) * (given ? strtod(given, NULL) : 1);
+	while (now_s() < until)
+		;
+}
+
 static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_uint dims, const size_t *offset,
 								 const size_t *global, const size_t *local, cl_uint n_wait, const cl_event *wait,
 								 cl_event *event)
@@ -103,7 +131,14 @@ static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_ui
 	}
 	if (fault_is("skip"))
 		return CL_SUCCESS;
-	return below->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n_wait, wait, event);
+	const int slow = fails && fault_is("slow") && !n_wait && !waits_for_ranks(kernel);
+	if (slow)
+		below->clFinish(queue);
+	const cl_int status =
+		below->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n_wait, wait, event);
+	if (slow && status == CL_SUCCESS)
+		slow_down(queue);
+	return status;
 }
 
 static cl_int CL_API_CALL build(cl_program program, cl_uint n, const cl_device_id *devices, const char *options,

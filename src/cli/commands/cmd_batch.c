@@ -135,6 +135,7 @@ static evn_status compute(batch *b, evn_error *err)
 {
 	evn_options o = settings_engine_options(b->settings);
 	o.cache_tokens = (uint32_t)b->settings->cache_tokens;
+	o.rebalance = b->settings->rebalance;
 	workshop shop = {
 		.settings = b->settings,
 		.model = b->model,

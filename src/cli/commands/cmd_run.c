@@ -56,6 +56,7 @@ static void note_stats(const run *r)
 	else
 		console_note("generated %zu token%s (%s)", g->n_ids, g->n_ids == 1 ? "" : "s", g->finish);
 	ranks_note(evn_engine_plan(r->loaded.engine), evn_scheduler_get_stats(r->loaded.scheduler).ranks);
+	events_note(r->loaded.engine);
 }
 
 static json_t *stats_json(const run *r)
@@ -75,9 +76,9 @@ static evn_status print_run(const run *r, evn_error *err)
 		note_stats(r);
 		return EVN_OK;
 	}
-	json_t *root = json_pack("{s:o, s:o, s:o, s:s, s:o, s:[]}", "prompt_ids", json_ids(r->prompt.ids, r->prompt.n),
+	json_t *root = json_pack("{s:o, s:o, s:o, s:s, s:o, s:o}", "prompt_ids", json_ids(r->prompt.ids, r->prompt.n),
 							 "ids", json_ids(g->ids, g->n_ids), "text", json_bytes(g->content, g->n_content),
-							 "finish", g->finish, "stats", stats_json(r), "events");
+							 "finish", g->finish, "stats", stats_json(r), "events", events_json(r->loaded.engine));
 	if (r->settings->chat && root)
 		json_object_set_new(root, "reasoning", json_bytes(g->reasoning, g->n_reasoning));
 	return json_print(root, err);

@@ -64,6 +64,7 @@ static evn_status load(serving *v, const settings *s, evn_error *err)
 	double began = evn_now_s();
 	evn_options o = settings_engine_options(s);
 	o.cache_tokens = (uint32_t)s->cache_tokens;
+	o.rebalance = s->rebalance;
 	o.progress = show_loading;
 	o.progress_user = v;
 	EVN_TRY(settings_open_model(s, &v->model, err));

@@ -17,7 +17,7 @@ typedef struct {
 } config_device;
 
 typedef struct {
-	char *mode, *reduce, *messages;
+	char *mode, *reduce, *messages, *rebalance;
 } config_split;
 
 typedef struct {

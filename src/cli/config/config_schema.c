@@ -34,6 +34,7 @@ static const cyaml_schema_field_t split_fields[] = {
 	TEXT(config_split, mode),
 	TEXT(config_split, reduce),
 	TEXT(config_split, messages),
+	TEXT(config_split, rebalance),
 	CYAML_FIELD_END,
 };
 

@@ -11,8 +11,9 @@
 static const char *const splits[] = {"auto", "tensor", "sequence", NULL};       /* in evn_split_mode's order */
 static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};            /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
-static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL};  /* in evn_message_type's order */
-static const char *const activation_types[] = {"auto", "f32", "q8", NULL};      /* in evn_activation_type's order */
+static const char *const off_on[] = {"off", "on", NULL};
+static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL}; /* in evn_message_type's order */
+static const char *const activation_types[] = {"auto", "f32", "q8", NULL};     /* in evn_activation_type's order */
 
 static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", NULL}; /* in cut_units's order */
 
@@ -52,6 +53,8 @@ const option options[] = {
 	 "METHOD", "reduction method: auto, host, events, flags"},
 	{"messages", 0, OPTION_CHOICE, CMD_ENGINE, "split.messages", FIELD(messages), "f32", 0, 0, message_types,
 	 "TYPE", "format of partial sums that devices exchange for long prompts: f32, f16, bf16, q8"},
+	{"rebalance", 0, OPTION_CHOICE, CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE, "split.rebalance", FIELD(rebalance), "off", 0,
+	 0, off_on, "off|on", "let shares follow the devices' speeds while a text is written, unless shares are given"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "format of activations in products with integer weights: auto, f32, q8"},
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,

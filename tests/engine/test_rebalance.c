@@ -1,0 +1,178 @@
+/* test_rebalance.c - a rank that becomes slower gets a smaller share, and its share back when it is fast again. The
+ * logits are those of one rank. fault_layer.c makes the rank slow. */
+#include "base/base.h"
+#include "engine/harness.h"
+
+#include <dlfcn.h>
+#include <math.h>
+
+#define LAYER EVN_BINARY_DIR "/tests/fault_layer.so"
+#define TOLERANCE 2e-3 /* as in test_moves */
+
+enum { CONTEXT = 1280, PROMPT = 12, QUIET = 40, MOST = 600 };
+
+static const char *model_file;
+static evn_model *model;
+static uint32_t vocab;
+
+static unsigned long queues(void)
+{
+	void *layer = dlopen(LAYER, RTLD_NOW | RTLD_NOLOAD);
+	assert_non_null(layer);
+	const unsigned long *n = dlsym(layer, "fault_queues");
+	assert_non_null(n);
+	dlclose(layer);
+	return *n;
+}
+
+static void slow_down(unsigned long queue, const char *factor)
+{
+	char number[32];
+	snprintf(number, sizeof number, "%lu", queue);
+	setenv("FAULT_QUEUE", number, 1);
+	setenv("FAULT_FACTOR", factor, 1);
+	setenv("FAULT", "slow", 1);
+}
+
+static int32_t likeliest(const float *logits)
+{
+	int32_t best = 0;
+	for (uint32_t i = 1; i < vocab; i++)
+		best = logits[i] > logits[best] ? (int32_t)i : best;
+	return best;
+}
+
+typedef struct {
+	evn_session *alone, *shared;
+	int32_t id;
+	uint32_t n;
+} text;
+
+/* One more token on both engines. */
+static void step(text *t)
+{
+	evn_error err = {0};
+	require_ok(evn_session_eval(t->alone, &t->id, 1, NULL, &err));
+	require_ok(evn_session_eval(t->shared, &t->id, 1, NULL, &err));
+	const float *want = evn_session_logits(t->alone), *got = evn_session_logits(t->shared);
+	double worst = 0, scale = 1 + fabs((double)want[likeliest(want)]);
+	for (uint32_t i = 0; i < vocab; i++) {
+		const double error = fabs((double)got[i] - (double)want[i]);
+		worst = error <= worst ? worst : error; /* keeps a NaN */
+	}
+	if (!(worst <= TOLERANCE * scale))
+		fail_msg("token %u: a logit differs by %g", t->n, worst);
+	t->id = likeliest(want);
+	t->n++;
+}
+
+static double share_of(const text *t, size_t rank) { return evn_session_rank_stats(t->shared, rank).share; }
+
+static void print_events(evn_engine *e)
+{
+	evn_engine_event list[EVN_EVENTS_KEPT];
+	const uint64_t n = evn_engine_events(e, list, EVN_EVENTS_KEPT);
+	for (uint64_t i = 0; i < n && i < EVN_EVENTS_KEPT; i++)
+		print_message("%.1f s: %s\n", list[i].at_s, list[i].text);
+}
+
+/* Steps until the slower rank's share is on the wanted side of the limit, and stays: an event is noted then. */
+static void expect_share(text *t, evn_engine *e, bool below, double limit)
+{
+	uint64_t seen = evn_engine_events(e, NULL, 0);
+	for (uint32_t i = 0; i < MOST; i++) {
+		const uint64_t n = evn_engine_events(e, NULL, 0);
+		if (n > seen && (below ? share_of(t, 1) < limit : share_of(t, 1) > limit))
+			return;
+		seen = n;
+		step(t);
+	}
+	print_events(e);
+	fail_msg("the slow rank has %.1f %% after %u tokens, expected %s %.1f", 100 * share_of(t, 1), t->n,
+			 below ? "below" : "above", 100 * limit);
+}
+
+static void test_slow_rank(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	evn_engine *alone, *shared;
+	int32_t prompt[PROMPT];
+	text t = {.id = 1};
+	require_ok(open_engine(&alone, model, &(engine_setup){.devices = "pocl/1", .context = CONTEXT}, &err));
+	const unsigned long first = queues();
+	require_ok(open_engine(&shared, model,
+						   &(engine_setup){.devices = "pocl/1+1", .context = CONTEXT, .rebalance = true}, &err));
+	require_ok(evn_session_create(&t.alone, alone, &err));
+	require_ok(evn_session_create(&t.shared, shared, &err));
+	evn_random_ids(3, vocab, prompt, PROMPT);
+	require_ok(evn_session_eval(t.alone, prompt, PROMPT, NULL, &err));
+	require_ok(evn_session_eval(t.shared, prompt, PROMPT, NULL, &err));
+	for (int i = 0; i < QUIET; i++)
+		step(&t);
+	slow_down(first + 1, "5");
+	expect_share(&t, shared, true, 0.35);
+	unsetenv("FAULT");
+	expect_share(&t, shared, false, 0.4);
+	print_events(shared);
+	evn_session_free(t.shared);
+	evn_session_free(t.alone);
+	evn_engine_close(shared);
+	evn_engine_close(alone);
+}
+
+/* Shares that were given stay. */
+static void test_given_shares(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	evn_engine *e;
+	evn_session *s;
+	const double shares[] = {1, 1};
+	int32_t id = 1;
+	const unsigned long first = queues();
+	require_ok(open_engine(
+		&e, model,
+		&(engine_setup){
+			.devices = "pocl/1+1", .context = CONTEXT, .rebalance = true, .shares = shares, .n_shares = 2},
+		&err));
+	require_ok(evn_session_create(&s, e, &err));
+	slow_down(first + 1, "5");
+	for (int i = 0; i < 150; i++)
+		require_ok(evn_session_eval(s, &id, 1, NULL, &err));
+	unsetenv("FAULT");
+	assert_true(fabs(evn_session_rank_stats(s, 1).share - 0.5) < 0.02);
+	assert_int_equal(evn_engine_events(e, NULL, 0), 0);
+	evn_session_free(s);
+	evn_engine_close(e);
+}
+
+static int open_model(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	if (evn_model_open(&model, model_file, &err) != EVN_OK)
+		return -1;
+	vocab = evn_model_get_info(model).vocab;
+	return 0;
+}
+
+static int close_model(void **state)
+{
+	(void)state;
+	evn_model_close(model);
+	return 0;
+}
+
+int main(void)
+{
+	const char *given = getenv("EVENER_TEST_MODEL");
+	model_file = given ? given : EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
+	setenv("OPENCL_LAYERS", LAYER, 1);
+	if (!file_exists(model_file))
+		return missing("no model (scripts/fetch-model)");
+	if (!driver_exists("pocl"))
+		return missing("no PoCL");
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_rank), cmocka_unit_test(test_given_shares)};
+	return cmocka_run_group_tests(tests, open_model, close_model);
+}
