@@ -259,6 +259,16 @@ bool evn_engine_recover(evn_engine *e, evn_error *why)
 	return true;
 }
 
+evn_rank_stats evn_engine_rank_stats(const evn_engine *e, uint32_t rank, evn_comm_times before, uint64_t bytes_read)
+{
+	const evn_comm_times now = evn_comm_rank_times(e->comm, rank);
+	const double busy_s = (double)(now.busy_ns - before.busy_ns) * 1e-9;
+	return (evn_rank_stats){.busy_s = busy_s,
+							.wait_s = (double)(now.wait_ns - before.wait_ns) * 1e-9,
+							.gbs = busy_s > 0 ? (double)bytes_read * 1e-9 / busy_s : 0,
+							.share = e->shares[rank]};
+}
+
 const evn_plan_info *evn_engine_plan(const evn_engine *e) { return evn_plan_get(atomic_load(&e->shown)); }
 uint32_t evn_engine_context(const evn_engine *e) { return e->prepared.limits.n_ctx; }
 

@@ -75,6 +75,9 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
  * the fault of a device, or if there is nothing to go on with; `why` then says so. The lock must be held. */
 bool evn_engine_recover(evn_engine *e, evn_error *why);
 
+/* What a rank did since `before`, in which it read so many bytes of weights. */
+evn_rank_stats evn_engine_rank_stats(const evn_engine *e, uint32_t rank, evn_comm_times before, uint64_t bytes_read);
+
 /* Notes an event, and logs it. */
 void evn_engine_note(evn_engine *e, evn_log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

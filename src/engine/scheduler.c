@@ -229,14 +229,9 @@ static evn_status compute(evn_scheduler *s, evn_batch *b, evn_error *err)
 
 static void count_rank(evn_scheduler *s, uint32_t i, const bool *has)
 {
-	const evn_comm_times now = evn_comm_rank_times(s->e->comm, i);
-	const double busy = (double)(now.busy_ns - s->before[i].busy_ns) * 1e-9;
 	for (evn_phase p = 0; p < EVN_PHASES; p++)
 		s->bytes_read[i] += has[p] ? s->e->ranks[i].view->read_bytes[p] : 0;
-	s->stats.ranks[i] = (evn_rank_stats){.busy_s = busy,
-										 .wait_s = (double)(now.wait_ns - s->before[i].wait_ns) * 1e-9,
-										 .gbs = busy > 0 ? (double)s->bytes_read[i] * 1e-9 / busy : 0,
-										 .share = s->e->shares[i]};
+	s->stats.ranks[i] = evn_engine_rank_stats(s->e, i, s->before[i], s->bytes_read[i]);
 }
 
 /* What there is now. Both locks are held. */

@@ -303,11 +303,5 @@ evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err)
 
 evn_rank_stats evn_session_rank_stats(const evn_session *s, size_t rank)
 {
-	evn_comm_times now = evn_comm_rank_times(s->e->comm, (uint32_t)rank);
-	double busy = (double)(now.busy_ns - s->before[rank].busy_ns) * 1e-9;
-	double wait = (double)(now.wait_ns - s->before[rank].wait_ns) * 1e-9;
-	return (evn_rank_stats){.busy_s = busy,
-							.wait_s = wait,
-							.gbs = busy > 0 ? (double)s->bytes_read[rank] * 1e-9 / busy : 0,
-							.share = s->e->shares[rank]};
+	return evn_engine_rank_stats(s->e, (uint32_t)rank, s->before[rank], s->bytes_read[rank]);
 }
