@@ -276,34 +276,6 @@ unsigned evn_schema_type_of(const json_t *v)
 	return 0;
 }
 
-static evn_status add_literal(evn_schema *s, const json_t *value, uint32_t from, uint32_t to)
-{
-	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (!text)
-		return evn_fail_memory(s->err, "schema", 0);
-	evn_net_empty(s->net, evn_net_text(s->net, from, text, strlen(text)), to);
-	free(text);
-	return EVN_OK;
-}
-
-/* const is an enum of one. Values of another type than the schema's are left out. */
-static evn_status add_enum(evn_schema *s, json_t *schema, uint32_t from, uint32_t *to)
-{
-	const json_t *list = json_object_get(schema, "enum"), *one = json_object_get(schema, "const");
-	unsigned types = EVN_JSON_ANY;
-	*to = evn_net_state(s->net);
-	if (json_object_get(schema, "type"))
-		EVN_TRY(evn_schema_types(s, schema, &types));
-	if (list && !json_is_array(list))
-		return evn_schema_fail(s, "enum", "an array", list);
-	for (size_t i = 0; i < (one ? 1 : json_array_size(list)); i++) {
-		const json_t *v = one ? one : json_array_get(list, i);
-		if (evn_schema_type_of(v) & types)
-			EVN_TRY(add_literal(s, v, from, *to));
-	}
-	return EVN_OK;
-}
-
 static evn_status add_types(evn_schema *s, json_t *schema, uint32_t from, uint32_t *to)
 {
 	unsigned types;
@@ -468,7 +440,7 @@ static evn_status add_schema(evn_schema *s, json_t *schema, uint32_t from, uint3
 	if (json_object_get(schema, "oneOf"))
 		return add_branches(s, schema, "oneOf", from, to);
 	if (json_object_get(schema, "enum") || json_object_get(schema, "const"))
-		return add_enum(s, schema, from, to);
+		return evn_schema_enum(s, schema, from, to);
 	return add_types(s, schema, from, to);
 }
 

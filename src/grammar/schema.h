@@ -51,6 +51,7 @@ evn_status evn_schema_string(evn_schema *s, json_t *schema, uint32_t from, uint3
 evn_status evn_schema_number(evn_schema *s, json_t *schema, bool integer, uint32_t from, uint32_t *to);
 evn_status evn_schema_array(evn_schema *s, json_t *schema, uint32_t from, uint32_t *to);
 evn_status evn_schema_object(evn_schema *s, json_t *schema, uint32_t from, uint32_t *to);
+evn_status evn_schema_enum(evn_schema *s, json_t *schema, uint32_t from, uint32_t *to);
 
 /* Bits of types. */
 enum {

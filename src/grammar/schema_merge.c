@@ -197,14 +197,6 @@ static evn_status merge_objects(evn_schema *s, json_t *a, json_t *b, json_t *out
 							"schema: expected one '%s' in what allOf combines, found two", keyword);
 		json_object_set_new(out, keyword, merged);
 	}
-	/* What a value of the enum must also satisfy is not checked. */
-	if (json_object_get(out, "enum"))
-		json_object_foreach(out, keyword,
-							value) if (evn_schema_constrains(keyword) && strcmp(keyword, "enum") != 0 &&
-									   strcmp(keyword, "type") !=
-										   0) return evn_fail(s->err, EVN_ERR_UNSUPPORTED,
-															  "schema: expected an enum without '%s' beside it",
-															  keyword);
 	if (json_object_get(out, "patternProperties") &&
 		!(json_equal(json_object_get(a, "patternProperties"), json_object_get(b, "patternProperties"))))
 		return evn_fail(s->err, EVN_ERR_UNSUPPORTED, "schema: expected no patternProperties in what allOf combines");
