@@ -4,8 +4,8 @@
  * An evn_engine is a model loaded on a set of devices (its ranks), each holding a share of every matrix; it is
  * immutable after open. An evn_session is one token timeline: it owns the KV cache and the last logits.
  * One thread at a time per session; free sessions before their engine, engines before their model.
- * Beside this header: evener/sample.h, requests.h, grammar.h, chat.h, train.h, score.h, tune.h, inspect.h, quantize.h,
- * selftest.h.
+ * Beside this header: evener/sample.h, requests.h, grammar.h, chat.h, train.h, score.h, tune.h, inspect.h,
+ * quantize.h, selftest.h.
  *
  * Every call that can fail returns an evn_status (0 is success) and writes one clear line to `err` (may be NULL).
  * The library prints nothing: messages and progress go through callbacks. Strings are UTF-8. `_free` and `_close`
@@ -109,7 +109,7 @@ typedef struct {
 	/* 0 for a vocabulary-only file and where evener does not understand the architecture's keys */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
 	uint64_t n_params, file_bytes, tensor_bytes;
-	uint32_t gguf_version, /* 0: a folder with safetensors files */
+	uint32_t gguf_version,                    /* 0: a folder with safetensors files */
 		n_tensors, n_metadata, part, n_parts; /* part 1 of 3 of a model; 1 of 1: the whole */
 } evn_model_info;
 
@@ -225,6 +225,9 @@ EVN_API evn_status evn_engine_open(evn_engine **out, const evn_model *m, const e
 EVN_API void evn_engine_close(evn_engine *e);
 EVN_API const evn_plan_info *evn_engine_plan(const evn_engine *e);
 EVN_API uint32_t evn_engine_context(const evn_engine *e);
+
+/* False once the last device has failed: nothing more can be computed. */
+EVN_API bool evn_engine_works(const evn_engine *e);
 
 #define EVN_EVENTS_KEPT 32
 /* What changed while the engine worked: a device failed, shares moved. */

@@ -250,6 +250,8 @@ bool evn_engine_recover(evn_engine *e, evn_error *why)
 			evn_prepared_free(&next);
 			evn_fail(why, EVN_ERR_DEVICE, "%.300s; it cannot be replaced: %.180s", fault.err.text, err.text);
 			e->dead = *why;
+			atomic_store(&e->is_dead, true);
+			evn_engine_note(e, EVN_LOG_ERROR, "no device is left: %s", why->text);
 			return false;
 		}
 		status = replace_ranks(e, &next, &err);
@@ -268,6 +270,8 @@ evn_rank_stats evn_engine_rank_stats(const evn_engine *e, uint32_t rank, evn_com
 							.gbs = busy_s > 0 ? (double)bytes_read * 1e-9 / busy_s : 0,
 							.share = e->shares[rank]};
 }
+
+bool evn_engine_works(const evn_engine *e) { return !atomic_load(&e->is_dead); }
 
 const evn_plan_info *evn_engine_plan(const evn_engine *e) { return evn_plan_get(atomic_load(&e->shown)); }
 uint32_t evn_engine_context(const evn_engine *e) { return e->prepared.limits.n_ctx; }

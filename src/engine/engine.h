@@ -46,6 +46,7 @@ struct evn_engine {
 	uint32_t n_recoveries;           /* after each the KV cache is empty */
 	uint32_t n_abandoned;            /* teams; what the caller gave to the step of one may still be written to */
 	evn_error dead;                  /* no device is left: what every step fails with */
+	atomic_bool is_dead;             /* for other threads */
 	struct evn_rebalance *rebalance; /* NULL: shares stay as they are */
 	double shares[EVN_MAX_RANKS];    /* decoding */
 	uint32_t waiting_steps;          /* successive steps in which every rank waited longer than it worked */

@@ -460,8 +460,9 @@ evn_status evn_machine_create(evn_machine **out, evn_net *n, size_t max_bytes, e
 	m->is_tail = calloc(m->net.n_states + 1, 1);
 	m->work = malloc(2 * (EVN_MACHINE_MAX_ITEMS + 1) * sizeof *m->work);
 	if (!m->is_end || !m->is_tail || !m->work) {
+		const uint64_t n_states = m->net.n_states;
 		evn_machine_free(m);
-		return evn_fail_memory(err, "grammar", m->net.n_states);
+		return evn_fail_memory(err, "grammar", n_states);
 	}
 	make_classes(m);
 	find_tails(m);

@@ -7,12 +7,13 @@
 
 bool endpoint_health(exchange *x)
 {
-	if (atomic_load(&x->server->ready)) {
+	const bool ready = atomic_load(&x->server->ready);
+	if (ready && evn_engine_works(x->server->model.engine)) {
 		reply_json(&x->reply, 200, json_pack("{s:s}", "status", "ok"));
 		return true;
 	}
 	problem p = {0};
-	problem_set(&p, 503, NULL, NULL, "the model is being loaded");
+	problem_set(&p, 503, NULL, NULL, ready ? "every device has failed" : "the model is being loaded");
 	reply_problem(&x->reply, &p);
 	return true;
 }

@@ -141,6 +141,7 @@ static void test_one_after_the_other(void **state)
 	fail_no_more();
 	require_ok(evn_session_create(&session, o.engine, &err));
 	require_ok(evn_session_eval(session, prompt, N_PROMPT, NULL, &err));
+	assert_true(evn_engine_works(o.engine));
 	inject("launch", queues() - 1, 0);
 	for (int i = 0; i < 2; i++) {
 		err = (evn_error){0};
@@ -150,6 +151,7 @@ static void test_one_after_the_other(void **state)
 		fail_no_more();
 	}
 	assert_int_equal(evn_session_position(session), N_PROMPT);
+	assert_false(evn_engine_works(o.engine));
 	evn_session_free(session);
 	evn_engine_close(o.engine);
 }
