@@ -51,7 +51,10 @@ struct evn_machine {
 	uint32_t seen_slots[4 * EVN_MACHINE_MAX_ITEMS]; /* of work: 1 + index */
 	bool accepts;
 	evn_status status;
+	bool is_large; /* the limit that was met is one of memory */
 };
+
+#define MOST_BYTES ((size_t)128 * 1024 * 1024)
 
 /* ---- tables ---------------------------------------------------------------------------------------------------- */
 
@@ -61,6 +64,14 @@ static uint32_t mix(uint32_t h, uint32_t value)
 	return h ^ h >> 15;
 }
 
+static size_t bytes_of(const memory *k)
+{
+	return k->frames_room * sizeof *k->frames + k->items_room * sizeof *k->items +
+		   k->configs_room * sizeof *k->configs +
+		   (k->steps_room + k->frame_index.size + k->config_index.size) * sizeof(uint32_t) + k->kept_bytes;
+}
+
+/* Between two drops the memory grows by what one token needs. Most need little; a hostile grammar would take all. */
 static bool grow(evn_machine *m, void **data, size_t needed, size_t *room, size_t size)
 {
 	if (needed <= *room)
@@ -68,6 +79,11 @@ static bool grow(evn_machine *m, void **data, size_t needed, size_t *room, size_
 	size_t more = *room ? 2 * *room : 64;
 	while (more < needed)
 		more *= 2;
+	if (bytes_of(&m->memory) + (more - *room) * size > MOST_BYTES) {
+		m->status = EVN_ERR_LIMIT;
+		m->is_large = true;
+		return false;
+	}
 	void *grown = realloc(*data, more * size);
 	if (!grown) {
 		m->status = EVN_ERR_MEMORY;
@@ -307,6 +323,8 @@ static uint32_t make_step(evn_machine *m, const config *c, uint8_t byte)
 
 uint32_t evn_machine_step(evn_machine *m, uint32_t from, uint8_t byte)
 {
+	if (m->status != EVN_OK)
+		return EVN_DEAD;
 	const uint8_t class = m->class_of[byte];
 	const size_t row = (size_t)from * m->n_classes;
 	if (m->memory.steps[row + class] != UNKNOWN)
@@ -346,13 +364,6 @@ static void memory_begin(evn_machine *m)
 	find_config(m, NULL, 0, false);
 	for (uint32_t i = 0; i < m->n_classes && k->steps; i++)
 		k->steps[i] = EVN_DEAD;
-}
-
-static size_t bytes_of(const memory *k)
-{
-	return k->frames_room * sizeof *k->frames + k->items_room * sizeof *k->items +
-		   k->configs_room * sizeof *k->configs +
-		   (k->steps_room + k->frame_index.size + k->config_index.size) * sizeof(uint32_t) + k->kept_bytes;
 }
 
 /* A stack of the old memory in the new one, from the bottom up. Depths have a limit. */
@@ -491,6 +502,9 @@ bool evn_machine_accepts(const evn_machine *m, uint32_t c) { return m->memory.co
 
 evn_status evn_machine_status(const evn_machine *m, evn_error *err)
 {
+	if (m->status == EVN_ERR_LIMIT && m->is_large)
+		return evn_fail(err, EVN_ERR_LIMIT, "grammar: the ways to read the next token need more than %zu MiB",
+						MOST_BYTES >> 20);
 	if (m->status == EVN_ERR_LIMIT)
 		return evn_fail(err, EVN_ERR_LIMIT,
 						"grammar: there are more than %u ways to read the text so far, which is the limit",

@@ -525,6 +525,28 @@ static void depth_has_limits(void **state)
 	free(text);
 }
 
+/* Every letter leads to another set of many ways to read the text. */
+static void hostile_grammars_end(void **state)
+{
+	static const char *const texts[] = {"root ::= ([a-z]? | \"e\" \"x\"?){1000} \"!\"",
+										"root ::= ([a-z]? \"e\"? [a-m]?){450} \"!\"",
+										"root ::= ([a-z]? | \"e\" \"x\"?){250} \"!\"",
+										"root ::= [a-z]* \"e\" [a-z]{300} | [a-z]* \"t\" [a-z]{40}"};
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		evn_grammar *g = make(*state, EVN_GRAMMAR_GBNF, texts[i]);
+		evn_error err = {0};
+		const uint64_t *mask;
+		evn_matcher *m = NULL;
+		evn_status s = evn_matcher_create(&m, g, &err);
+		if (s == EVN_OK)
+			s = evn_matcher_mask(m, &mask, &err);
+		assert_true(s == EVN_OK || (s == EVN_ERR_LIMIT && strstr(err.text, "grammar:")));
+		print_message("%s: %s\n", texts[i], s == EVN_OK ? "has a mask" : err.text);
+		evn_matcher_free(m);
+		evn_grammar_free(g);
+	}
+}
+
 static void the_same_text_is_the_same_grammar(void **state)
 {
 	evn_grammar *a = make(*state, EVN_GRAMMAR_REGEX, "a+"), *b = make(*state, EVN_GRAMMAR_REGEX, "a+"), *first = a;
@@ -565,6 +587,7 @@ int main(void)
 		cmocka_unit_test(tools_are_called_by_their_schemas),
 		cmocka_unit_test(wrong_ones_are_refused_in_a_line),
 		cmocka_unit_test(depth_has_limits),
+		cmocka_unit_test(hostile_grammars_end),
 		cmocka_unit_test(the_same_text_is_the_same_grammar),
 	};
 	return cmocka_run_group_tests(tests, begin, end);
