@@ -225,9 +225,7 @@ EVN_API evn_status evn_engine_open(evn_engine **out, const evn_model *m, const e
 EVN_API void evn_engine_close(evn_engine *e);
 EVN_API const evn_plan_info *evn_engine_plan(const evn_engine *e);
 EVN_API uint32_t evn_engine_context(const evn_engine *e);
-
-/* False once the last device has failed: nothing more can be computed. */
-EVN_API bool evn_engine_works(const evn_engine *e);
+EVN_API bool evn_engine_works(const evn_engine *e); /* false once the last device has failed */
 
 #define EVN_EVENTS_KEPT 32
 /* What changed while the engine worked: a device failed, shares moved. */
