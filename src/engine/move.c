@@ -97,7 +97,7 @@ static evn_status make_room_for_heads(moving *m, evn_error *err)
 	if (!attends(m) || !any)
 		return EVN_OK;
 	EVN_TRY(list_cached(m, err));
-	m->n_kv = evn_groups_of(m->b, (evn_range){0, m->e->prepared.shape.classes[m->b->cut_class].n}).end;
+	m->n_kv = evn_groups_of(m->b, (evn_range){0, m->b->n_units}).end;
 	m->head_bytes = evn_cache_head_bytes(m->e->ranks[0].cache, m->block, m->cached.n_blocks * EVN_BLOCK_POSITIONS);
 	m->heads = malloc(m->n_kv * m->head_bytes + 1);
 	return m->heads ? EVN_OK : evn_fail_memory(err, "keys and values that move", m->n_kv * m->head_bytes);

@@ -171,21 +171,6 @@ static void find_ways(evn_rebalance *r, evn_engine *e, evn_phase phase, double s
 /* ---- trials ------------------------------------------------------------------------------------------------------
  */
 
-/* A split with the same parts. */
-static evn_status copy_split(evn_split *out, const evn_split *from, evn_error *err)
-{
-	const double one[EVN_MAX_RANKS] = {1};
-	uint64_t memory[EVN_MAX_RANKS];
-	for (uint32_t i = 0; i < from->n_ranks; i++)
-		memory[i] = UINT64_MAX;
-	evn_split_free(out);
-	EVN_TRY(evn_split_make(out, &from->shape, from->n_ranks, one, NULL, memory, err));
-	for (uint32_t k = 0; k < from->shape.n_classes; k++)
-		memcpy(out->parts[k], from->parts[k],
-			   (size_t)from->shape.classes[k].n_blocks * from->n_ranks * sizeof *from->parts[k]);
-	return EVN_OK;
-}
-
 /* Takes the way. Shares move before the next steps. False if it is no other one. */
 static bool take_way(evn_rebalance *r, evn_engine *e, const way *w)
 {
@@ -236,7 +221,8 @@ static void go_on(evn_rebalance *r, evn_engine *e)
 static void begin_trials(evn_rebalance *r, evn_engine *e, evn_phase phase, double step)
 {
 	r->calls = 0;
-	if (copy_split(&r->splits[0], &e->prepared.split, NULL) != EVN_OK)
+	evn_split_free(&r->splits[0]);
+	if (evn_split_copy(&r->splits[0], &e->prepared.split, NULL) != EVN_OK)
 		return;
 	for (uint32_t i = 0; i < e->n_ranks; i++) /* so that the way back costs nothing */
 		evn_split_keep_held(&r->splits[0], &r->splits[1], i);
@@ -294,9 +280,7 @@ static void end_window(evn_rebalance *r, evn_engine *e, evn_phase phase)
 	r->steps_s[r->calls++ % WINDOWS] = step;
 	if (r->calls < WINDOWS)
 		return;
-	double last[WINDOWS];
-	memcpy(last, r->steps_s, sizeof last);
-	begin_trials(r, e, phase, evn_median(last, WINDOWS));
+	begin_trials(r, e, phase, evn_median(r->steps_s, WINDOWS)); /* which orders them; they are not needed again */
 }
 
 /* ---- steps -------------------------------------------------------------------------------------------------------

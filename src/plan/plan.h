@@ -141,6 +141,7 @@ evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ra
 /* Turns a rank's part into a split of one rank. With divisor > 1 it keeps that fraction of every block, in whole
  * grains and at least one, and no vocabulary. */
 evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, uint32_t divisor, evn_error *err);
+evn_status evn_split_copy(evn_split *out, const evn_split *of, evn_error *err);
 /* Keeps only what rows of this phase use. Each part then holds that range and uses it in both phases. */
 void evn_split_keep_phase(evn_split *split, evn_phase phase);
 /* The rank also goes on holding what it holds in `before`, a split of the same shape over the same ranks, of the

@@ -397,6 +397,16 @@ evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, u
 	return EVN_OK;
 }
 
+evn_status evn_split_copy(evn_split *out, const evn_split *of, evn_error *err)
+{
+	*out = (evn_split){.shape = of->shape, .n_ranks = of->n_ranks, .one_layout = of->one_layout};
+	EVN_TRY(make_parts(out, err));
+	for (uint32_t k = 0; k < of->shape.n_classes; k++)
+		memcpy(out->parts[k], of->parts[k],
+			   (size_t)of->shape.classes[k].n_blocks * of->n_ranks * sizeof *of->parts[k]);
+	return EVN_OK;
+}
+
 void evn_split_keep_phase(evn_split *split, evn_phase phase)
 {
 	const size_t n = ((size_t)evn_plan_n_blocks(&split->shape) + 1) * split->n_ranks;
