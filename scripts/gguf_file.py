@@ -29,6 +29,7 @@ FORMATS = {
     "Q6_K": (14, 256, 210, 18),
     "IQ4_NL": (20, 32, 18, 25),
     "IQ4_XS": (23, 256, 136, 30),
+    "MXFP4": (39, 32, 17, 38),
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
@@ -290,6 +291,16 @@ def _iq4_nl(x):
     return np.concatenate([_half_bytes(d), _nibbles(_iq4_codes(x * _inverse(d)))], axis=1)
 
 
+_MXFP4_VALUES = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
+
+
+def _mxfp4(x):
+    most = np.abs(x).max(-1, keepdims=True)
+    exponent = np.floor(np.log2(np.maximum(most, np.float32(2.0**-100)))) + 125
+    codes = np.searchsorted((_MXFP4_VALUES[1:] + _MXFP4_VALUES[:-1]) / 2, np.abs(x) * np.exp2(128 - exponent))
+    return np.concatenate([exponent.astype(np.uint8), _nibbles((codes | (x < 0) * (codes > 0) * 8).astype(np.uint8))], axis=1)
+
+
 def _iq4_xs(x):
     g = x.reshape(len(x), 8, 32)
     scale = _signed_extreme(g)[..., 0] / -127
@@ -403,6 +414,7 @@ _QUANTIZERS = {
     "Q6_K": _q6_k,
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
+    "MXFP4": _mxfp4,
 }
 
 

@@ -432,3 +432,24 @@ void evn_encode_iq4_xs(const float *x, uint8_t *block)
 	}
 	put_u16(block + 2, (uint16_t)high);
 }
+
+/* The code nearest to x / d; the first of two. */
+static uint8_t mxfp4_code(float x, float d)
+{
+	int best = 0;
+	for (int i = 1; i < 8; i++)
+		if (fabsf((float)evn_mxfp4_values[i] * d - fabsf(x)) < fabsf((float)evn_mxfp4_values[best] * d - fabsf(x)))
+			best = i;
+	return (uint8_t)(best | (best && x < 0 ? 8 : 0));
+}
+
+/* ggml's rule: the largest value lies in the highest of the four octaves, or a little above it. */
+void evn_encode_mxfp4(const float *x, uint8_t *block)
+{
+	const float most = fabsf(extreme_of(x, 32));
+	uint8_t q[32];
+	block[0] = most > 0 ? (uint8_t)clamp(floorf(log2f(most)) + 125, 0, 255) : 0;
+	for (int i = 0; i < 32; i++)
+		q[i] = mxfp4_code(x[i], ldexpf(1, block[0] - 128));
+	put_nibbles(block + 1, q);
+}

@@ -1,6 +1,6 @@
 /* encode.h - one block of each weight format from f32 values, which must be finite. The formats of 32 with a plain
- * scale have ggml's bits. Where a format leaves a choice, the scale and minimum with the least squared error are
- * searched. */
+ * scale, and MXFP4, have ggml's bits. Where a format leaves a choice, the scale and minimum with the least squared
+ * error are searched. */
 #ifndef EVN_ENCODE_H
 #define EVN_ENCODE_H
 
@@ -15,6 +15,7 @@ void evn_encode_q5_0(const float *x, uint8_t *block);
 void evn_encode_q5_1(const float *x, uint8_t *block);
 void evn_encode_q8_0(const float *x, uint8_t *block);
 void evn_encode_iq4_nl(const float *x, uint8_t *block);
+void evn_encode_mxfp4(const float *x, uint8_t *block);
 void evn_encode_q2_k(const float *x, uint8_t *block);
 void evn_encode_q3_k(const float *x, uint8_t *block);
 void evn_encode_q4_k(const float *x, uint8_t *block);

@@ -9,11 +9,12 @@
 #include <strings.h>
 
 static const evn_mix mixes[] = {
-	{"F32", 0, "F32"},      {"F16", 1, "F16"},        {"BF16", 32, "BF16"},     {"Q8_0", 7, "Q8_0"},
-	{"Q6_K", 18, "Q6_K"},   {"Q5_K_M", 17, "Q5_K"},   {"Q5_K_S", 16, "Q5_K"},   {"Q5_1", 9, "Q5_1"},
-	{"Q5_0", 8, "Q5_0"},    {"Q4_K_M", 15, "Q4_K"},   {"Q4_K_S", 14, "Q4_K"},   {"Q4_1", 3, "Q4_1"},
-	{"Q4_0", 2, "Q4_0"},    {"IQ4_NL", 25, "IQ4_NL"}, {"IQ4_XS", 30, "IQ4_XS"}, {"Q3_K_L", 13, "Q3_K"},
-	{"Q3_K_M", 12, "Q3_K"}, {"Q3_K_S", 11, "Q3_K"},   {"Q2_K", 10, "Q2_K"},     {"Q2_K_S", 21, "Q2_K"},
+	{"F32", 0, "F32"},          {"F16", 1, "F16"},        {"BF16", 32, "BF16"},     {"Q8_0", 7, "Q8_0"},
+	{"Q6_K", 18, "Q6_K"},       {"Q5_K_M", 17, "Q5_K"},   {"Q5_K_S", 16, "Q5_K"},   {"Q5_1", 9, "Q5_1"},
+	{"Q5_0", 8, "Q5_0"},        {"Q4_K_M", 15, "Q4_K"},   {"Q4_K_S", 14, "Q4_K"},   {"Q4_1", 3, "Q4_1"},
+	{"Q4_0", 2, "Q4_0"},        {"IQ4_NL", 25, "IQ4_NL"}, {"IQ4_XS", 30, "IQ4_XS"}, {"Q3_K_L", 13, "Q3_K"},
+	{"Q3_K_M", 12, "Q3_K"},     {"Q3_K_S", 11, "Q3_K"},   {"Q2_K", 10, "Q2_K"},     {"Q2_K_S", 21, "Q2_K"},
+	{"MXFP4_MOE", 38, "MXFP4"},
 };
 #define N_MIXES (sizeof mixes / sizeof *mixes)
 
@@ -171,6 +172,8 @@ const evn_quant *evn_mix_format(const evn_mix *mix, const evn_model *m, const ev
 		return t->quant;
 	if (pure || most->block_len == 1)
 		return fitting(most, t->shape[0]);
+	if (!strcmp(mix->most, "MXFP4")) /* experts alone */
+		return fitting(t->shape[2] > 1 ? most : evn_quant_by_name("Q8_0"), t->shape[0]);
 	if (is_output(m, n.text)) {
 		const bool wide = t->shape[0] % most->block_len || !strcmp(mix->most, "Q8_0");
 		return fitting(evn_quant_by_name(wide ? "Q8_0" : "Q6_K"), t->shape[0]);

@@ -3,6 +3,7 @@
 #include "model/quant.h"
 #include "model/encode.h"
 
+#include <math.h>
 #include <string.h>
 
 float evn_half_to_float(uint16_t h)
@@ -132,6 +133,21 @@ static void decode_iq4_nl(const uint8_t *block, float *out)
 	}
 }
 
+/* The values of a float of 4 bits (sign, two bits of exponent, one of mantissa; OCP Microscaling Formats), doubled.
+ */
+const int8_t evn_mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* Exponent of the scale, which is a power of two; nibbles */
+static void decode_mxfp4(const uint8_t *block, float *out)
+{
+	const float d = ldexpf(1, block[0] - 128);
+	const uint8_t *qs = block + 1;
+	for (int i = 0; i < 16; i++) {
+		out[i] = d * (float)evn_mxfp4_values[qs[i] & 15];
+		out[i + 16] = d * (float)evn_mxfp4_values[qs[i] >> 4];
+	}
+}
+
 /* ---- K formats: 256 elements in groups of 16 or 32 whose scales are quantised themselves ----------------------- */
 
 /* scales[16] (low nibble scale, high nibble minimum), qs[64], d, dmin */
@@ -251,6 +267,7 @@ static const evn_quant quants[] = {
 	{"Q5_1", "q5_1", 7, 32, 24, 32, {{2, 2}, {4, 1}, {4, 4}}, decode_q5_1, evn_encode_q5_1},
 	{"Q8_0", "q8_0", 8, 32, 34, 32, {{2, 1}, {4, 8}}, decode_q8_0, evn_encode_q8_0},
 	{"IQ4_NL", "iq4_nl", 20, 32, 18, 32, {{2, 1}, {4, 4}}, decode_iq4_nl, evn_encode_iq4_nl},
+	{"MXFP4", "mxfp4", 39, 32, 17, 32, {{1, 1}, {4, 4}}, decode_mxfp4, evn_encode_mxfp4},
 	{"Q2_K", "q2_k", 10, 256, 84, 256, {{1, 16}, {4, 16}, {2, 2}}, decode_q2_k, evn_encode_q2_k},
 	{"Q3_K", "q3_k", 11, 256, 110, 256, {{4, 8}, {4, 16}, {1, 12}, {2, 1}}, decode_q3_k, evn_encode_q3_k},
 	{"Q4_K", "q4_k", 12, 256, 144, 256, {{2, 2}, {1, 12}, {4, 32}}, decode_q4_k, evn_encode_q4_k},

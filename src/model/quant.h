@@ -42,6 +42,8 @@ void evn_quantize(const evn_quant *q, const float *values, uint8_t *blocks, uint
 
 /* The values that the codes of IQ4_NL and IQ4_XS stand for. */
 extern const int8_t evn_iq4_values[16];
+/* The same of MXFP4, doubled: the scale of its blocks is half of what their exponent says. */
+extern const int8_t evn_mxfp4_values[16];
 
 /* Repacks up to 16 rows into one tile. For each block, and for each unit of the block in file order, the tile holds
  * that unit of row 0, of row 1, ... of row 15. rows[r] points at the first block of row r, or is NULL: a padding row

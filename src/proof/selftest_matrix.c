@@ -51,6 +51,8 @@ static void fill_block(evn_cases *c, const evn_quant *q, uint8_t *block)
 				memcpy(&bits, &value, sizeof bits);
 			if (f->unit_bytes == 2)
 				bits = random_half(c);
+			if (!strcmp(q->name, "MXFP4") && f->unit_bytes == 1)
+				bits = 124 | (bits & 3); /* an exponent: scales of 1 / 16 to 1 / 2 */
 			if (!strcmp(q->name, "BF16"))
 				bits = 0x3f00u | (bits & 0x80ffu); /* 0.5 to 2, with either sign */
 			memcpy(p, &bits, f->unit_bytes);
@@ -504,7 +506,7 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 
 static bool stands_for_its_kind(const evn_quant *q)
 {
-	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0", "iq4_nl"};
+	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0", "mxfp4"};
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (!strcmp(q->kernel, kinds[i]))
 			return true;

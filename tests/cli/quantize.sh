@@ -46,6 +46,12 @@ holds 'd["output"] == "again.gguf" and d["tensor_bytes"] < d["tensor_bytes_befor
 [ "$(formats narrow-q4_k.gguf)" = "F16: $most attn_v ffn_gate ffn_up token_embd; Q5_0: ffn_down" ] ||
 	fail "narrow: $(formats narrow-q4_k.gguf)"
 
+# Experts alone have few bits.
+"$repo/scripts/make-tiny-model" experts.gguf --experts 2 --dim 64 --heads 2 --ff 64 || fail 'no model with experts'
+"$evener" quantize experts.gguf mxfp4.gguf mxfp4_moe >/dev/null || fail 'experts: failed'
+[ "$(formats mxfp4.gguf)" = "MXFP4: ffn_down_exps ffn_gate_exps ffn_up_exps; Q8_0: $most attn_v token_embd" ] ||
+	fail "experts: $(formats mxfp4.gguf)"
+
 # A model in parts becomes one file.
 PYTHONPATH=$repo/scripts python3 -B - <<'END' || fail 'no parts'
 import struct, numpy as np, gguf_file

@@ -100,6 +100,9 @@ def _q6_k(b):
 IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float64)
 
 
+MXFP4_VALUES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float64)
+
+
 def _iq4_xs(b):
     groups = np.arange(8)
     high = b[:, 2:4].copy().view("<u2") >> 2 * groups & 3
@@ -125,6 +128,7 @@ DECODERS = {
     "Q6_K": _q6_k,
     "IQ4_NL": lambda b: _f16(b[:, :2]) * IQ4_VALUES[_nibbles(b[:, 2:]).astype(np.int64)],
     "IQ4_XS": _iq4_xs,
+    "MXFP4": lambda b: np.exp2(b[:, :1].astype(np.float64) - 128) * MXFP4_VALUES[_nibbles(b[:, 1:]).astype(np.int64)],
 }
 
 

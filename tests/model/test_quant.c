@@ -144,6 +144,16 @@ static void ref_iq4_xs(const uint8_t *b, float *y)
 	}
 }
 
+/* By the definition of a float of 4 bits: sign, two bits of exponent, one of mantissa. */
+static void ref_mxfp4(const uint8_t *b, float *y)
+{
+	for (int i = 0; i < 32; i++) {
+		const int code = (b[1 + i % 16] >> (i / 16 * 4)) % 16, exponent = code / 2 % 4, mantissa = code % 2;
+		const double v = exponent ? ldexp(1 + mantissa / 2.0, exponent - 1) : mantissa / 2.0;
+		y[i] = (float)ldexp(code < 8 ? v : -v, b[0] - 127);
+	}
+}
+
 /* The K formats as their author walks them: 128 elements at a time, with a pointer and a shift that move along. */
 
 static void ref_q2_k(const uint8_t *b, float *y)
@@ -235,7 +245,7 @@ static const struct {
 	{"F32", 0, ref_f32},    {"F16", 1, ref_f16},        {"BF16", 30, ref_bf16},     {"Q4_0", 2, ref_q4_0},
 	{"Q4_1", 3, ref_q4_1},  {"Q5_0", 6, ref_q5_0},      {"Q5_1", 7, ref_q5_1},      {"Q8_0", 8, ref_q8_0},
 	{"Q2_K", 10, ref_q2_k}, {"Q3_K", 11, ref_q3_k},     {"Q4_K", 12, ref_q4_k},     {"Q5_K", 13, ref_q5_k},
-	{"Q6_K", 14, ref_q6_k}, {"IQ4_NL", 20, ref_iq4_nl}, {"IQ4_XS", 23, ref_iq4_xs},
+	{"Q6_K", 14, ref_q6_k}, {"IQ4_NL", 20, ref_iq4_nl}, {"IQ4_XS", 23, ref_iq4_xs}, {"MXFP4", 39, ref_mxfp4},
 };
 #define N_FORMATS (sizeof references / sizeof *references)
 
