@@ -1,7 +1,8 @@
 /* checkpoint_tokenizer.c - tokenizer.json, tokenizer_config.json and the chat template as the keys of a GGUF file.
- * Two kinds are read: byte-level BPE, and SentencePiece's BPE with byte fallback. */
+ * Three kinds are read: byte-level BPE, SentencePiece's BPE with byte fallback, and BERT's WordPiece. */
 #include "model/checkpoint_parts.h"
 #include "model/vocab.h"
+#include "model/wordpiece.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,24 +64,31 @@ static evn_status set_token(vocabulary *v, const json_t *id, const char *text, i
 	return EVN_OK;
 }
 
+/* Takes a text that was made, or NULL. */
+static evn_status keep_text(vocabulary *v, char *text, const char **out)
+{
+	char **more = realloc(v->made, (v->n_made + 1u) * sizeof *more);
+	v->made = more ? more : v->made;
+	if (!text || !more) {
+		free(text);
+		return evn_fail_memory(v->c->err, v->c->folder, 0);
+	}
+	v->made[v->n_made++] = text;
+	*out = text;
+	return EVN_OK;
+}
+
 /* Spaces in place of the marks, as the tokenizer expects them in tokens of users. */
 static evn_status plain_text(vocabulary *v, const char *text, const char **out)
 {
 	char *copy = evn_strdup(text), *to = copy;
-	char **more = realloc(v->made, (v->n_made + 1u) * sizeof *more);
-	v->made = more ? more : v->made;
-	if (!copy || !more) {
-		free(copy);
-		return evn_fail_memory(v->c->err, v->c->folder, strlen(text));
-	}
-	v->made[v->n_made++] = copy;
+	EVN_TRY(keep_text(v, copy, out));
 	for (const char *from = text; *from;) {
 		const bool mark = !strncmp(from, MARK, 3);
 		*to++ = mark ? ' ' : *from;
 		from += mark ? 3 : 1;
 	}
 	*to = '\0';
-	*out = copy;
 	return EVN_OK;
 }
 
@@ -113,7 +121,7 @@ static evn_status fill_gaps(vocabulary *v)
 		if (v->texts[id].text)
 			continue;
 		char name[32];
-		const char *copy;
+		const char *copy = NULL;
 		snprintf(name, sizeof name, "[PAD%u]", id);
 		EVN_TRY(plain_text(v, name, &copy));
 		v->texts[id] = (evn_str){copy, strlen(copy)};
@@ -156,17 +164,8 @@ static evn_status merge_at(vocabulary *v, const json_t *merges, size_t i, const 
 	const json_t *m = json_array_get(merges, i);
 	const char *left = json_string_value(json_array_get(m, 0)), *right = json_string_value(json_array_get(m, 1));
 	*out = json_string_value(m);
-	if (!*out && left && right && json_array_size(m) == 2) {
-		char *joined = evn_format("%s %s", left, right);
-		char **more = realloc(v->made, (v->n_made + 1u) * sizeof *more);
-		v->made = more ? more : v->made;
-		if (!joined || !more) {
-			free(joined);
-			return evn_fail_memory(v->c->err, v->c->folder, 0);
-		}
-		v->made[v->n_made++] = joined;
-		*out = joined;
-	}
+	if (!*out && left && right && json_array_size(m) == 2)
+		EVN_TRY(keep_text(v, evn_format("%s %s", left, right), out));
 	return *out && strchr(*out, ' ') ? EVN_OK : wrong(v, "a merge is no pair of tokens");
 }
 
@@ -364,6 +363,74 @@ static void put_special(const vocabulary *v)
 	put_adds(v, ids[0], ids[1]);
 }
 
+/* ---- WordPiece --------------------------------------------------------------------------------------------------
+ */
+
+/* GGUF marks the tokens that begin a word, tokenizer.json those that continue one. */
+static evn_status mark_words(vocabulary *v)
+{
+	for (uint32_t id = 0; id < v->n; id++) {
+		const char *text = v->texts[id].text;
+		if (v->kinds[id] != EVN_TOKEN_NORMAL)
+			continue;
+		if (!strncmp(text, "##", 2))
+			text += 2;
+		else
+			EVN_TRY(keep_text(v, evn_format(MARK "%s", text), &text));
+		v->texts[id] = (evn_str){text, strlen(text)};
+	}
+	return EVN_OK;
+}
+
+/* Other normalizers and pre-tokenizers than BERT's are not computed. */
+static evn_status check_wordpiece(const vocabulary *v)
+{
+	const json_t *n = find_step(json_object_get(v->root, "normalizer"), "normalizers", "BertNormalizer");
+	const json_t *p = find_step(json_object_get(v->root, "pre_tokenizer"), "pretokenizers", "BertPreTokenizer");
+	const json_t *prefix = json_object_get(v->model, "continuing_subword_prefix");
+	const json_t *longest = json_object_get(v->model, "max_input_chars_per_word");
+	const bool usual = n && p && !json_is_false(json_object_get(n, "clean_text")) &&
+					   !json_is_false(json_object_get(n, "handle_chinese_chars")) &&
+					   (!prefix || !strcmp(json_string_value(prefix) ? json_string_value(prefix) : "", "##")) &&
+					   (!longest || json_integer_value(longest) == EVN_WORDPIECE_MAX_CHARS);
+	if (usual)
+		return EVN_OK;
+	return evn_fail(
+		v->c->err, EVN_ERR_UNSUPPORTED,
+		"%s/tokenizer.json: WordPiece other than BERT's, with its normalizer, its pre-tokenizer and words "
+		"of at most %u characters",
+		v->c->folder, EVN_WORDPIECE_MAX_CHARS);
+}
+
+static evn_status put_wordpiece(vocabulary *v)
+{
+	static const char *const names[][4] = {
+		{"cls_token", "cls_token_id", "[CLS]", "tokenizer.ggml.cls_token_id"},
+		{"sep_token", "sep_token_id", "[SEP]", "tokenizer.ggml.seperator_token_id"}, /* GGUF's spelling */
+		{"unk_token", "unk_token_id", "[UNK]", "tokenizer.ggml.unknown_token_id"},
+	};
+	const json_t *n = find_step(json_object_get(v->root, "normalizer"), "normalizers", "BertNormalizer");
+	const json_t *accents = json_object_get(n, "strip_accents");
+	const bool lower = !json_is_false(json_object_get(n, "lowercase"));
+	EVN_TRY(check_wordpiece(v));
+	for (size_t i = 0; i < 3; i++) {
+		json_int_t id = special_id(v, names[i][0], names[i][1]);
+		for (uint32_t t = 0; id < 0 && t < v->n; t++)
+			if (evn_str_is(v->texts[t], names[i][2]))
+				id = t;
+		if (id < 0)
+			return evn_fail(v->c->err, EVN_ERR_FORMAT, "%s/tokenizer.json: no token %s", v->c->folder, names[i][2]);
+		v->kinds[id] = EVN_TOKEN_CONTROL;
+		evn_gguf_put_u32(v->c->w, names[i][3], (uint32_t)id);
+	}
+	EVN_TRY(mark_words(v));
+	put_tokens(v, "bert");
+	evn_gguf_put_bool(v->c->w, "tokenizer.ggml.normalizer.lowercase", lower);
+	evn_gguf_put_bool(v->c->w, "tokenizer.ggml.normalizer.strip_accents",
+					  json_is_boolean(accents) ? json_is_true(accents) : lower);
+	return EVN_OK;
+}
+
 static evn_status put_chat_template(const evn_checkpoint *c, const json_t *config)
 {
 	const json_t *t = json_object_get(config, "chat_template");
@@ -390,12 +457,16 @@ static evn_status read_vocabulary(vocabulary *v)
 	const json_t *vocab = json_object_get(v->model, "vocab"), *merges = json_object_get(v->model, "merges");
 	const char *type = json_string_value(json_object_get(v->model, "type"));
 	const bool bytes = find_step(json_object_get(v->root, "pre_tokenizer"), "pretokenizers", "ByteLevel") != NULL;
-	if ((type && strcmp(type, "BPE") != 0) || !json_is_array(merges))
-		return evn_fail(v->c->err, EVN_ERR_UNSUPPORTED, "%s/tokenizer.json: the model is %.40s, evener reads BPE",
-						v->c->folder, type ? type : "without merges");
+	const bool words = type && !strcmp(type, "WordPiece");
+	if (!words && ((type && strcmp(type, "BPE") != 0) || !json_is_array(merges)))
+		return evn_fail(v->c->err, EVN_ERR_UNSUPPORTED,
+						"%s/tokenizer.json: the model is %.40s, evener reads BPE and WordPiece", v->c->folder,
+						type ? type : "without merges");
 	if (!json_object_size(vocab))
 		return wrong(v, "there is no vocabulary");
 	EVN_TRY(read_tokens(v, vocab));
+	if (words)
+		return put_wordpiece(v);
 	if (!bytes && !json_is_true(json_object_get(v->model, "byte_fallback")))
 		return evn_fail(
 			v->c->err, EVN_ERR_UNSUPPORTED,

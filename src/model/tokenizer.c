@@ -4,6 +4,7 @@
 #include "model/bpe.h"
 #include "model/special.h"
 #include "model/spm.h"
+#include "model/wordpiece.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,25 @@
 struct evn_tokenizer {
 	evn_vocab vocab;
 	evn_special special;
-	evn_bpe *bpe; /* one of the two is set */
+	evn_bpe *bpe; /* one of the three is set */
 	evn_spm *spm;
+	evn_wordpiece *wordpiece;
 	int32_t bos, eos; /* -1: none */
 	bool adds_bos, adds_eos;
 	bool adds_space; /* SPM: add a space before a text at the beginning or after a special token */
 };
+
+/* BERT puts [CLS] before a text and [SEP] behind it, always. Old files name them by other keys, or not at all. */
+static evn_status load_wordpiece(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
+{
+	t->bos = t->vocab.n > 101 ? 101 : -1;
+	t->eos = t->vocab.n > 102 ? 102 : -1;
+	EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.cls_token_id", &t->bos, err));
+	EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.seperator_token_id", &t->eos, err));
+	t->adds_bos = t->adds_eos = true;
+	t->adds_space = true; /* of the first word, which is removed by decode */
+	return evn_wordpiece_create(&t->wordpiece, &t->vocab, g, err);
+}
 
 static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 {
@@ -29,10 +43,12 @@ static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 		t->adds_bos = evn_bpe_adds_bos(t->bpe);
 		return EVN_OK;
 	}
+	if (evn_str_is(kind, "bert"))
+		return load_wordpiece(t, g, err);
 	if (!evn_str_is(kind, "llama"))
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\" or \"llama\"", t->vocab.file,
-						(int)(kind.length < 40 ? kind.length : 40), kind.text);
+						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\", \"llama\" or \"bert\"",
+						t->vocab.file, (int)(kind.length < 40 ? kind.length : 40), kind.text);
 	t->adds_bos = true;
 	t->adds_space = true;
 	t->bos = t->vocab.n > 1 ? 1 : -1; /* SentencePiece's order: <unk>, <s>, </s> */
@@ -61,7 +77,8 @@ static evn_status load(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 	EVN_TRY(load_kind(t, g, err));
 	EVN_TRY(evn_special_load(&t->special, &t->vocab, g, err));
 	EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.bos_token_id", &t->bos, err));
-	EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.eos_token_id", &t->eos, err));
+	if (!t->wordpiece)
+		EVN_TRY(evn_vocab_special(&t->vocab, g, "tokenizer.ggml.eos_token_id", &t->eos, err));
 	if (t->eos >= 0)
 		t->vocab.ends[t->eos] = true;
 	EVN_TRY(
@@ -91,6 +108,7 @@ void evn_tokenizer_free(evn_tokenizer *t)
 		return;
 	evn_bpe_free(t->bpe);
 	evn_spm_free(t->spm);
+	evn_wordpiece_free(t->wordpiece);
 	evn_special_clear(&t->special);
 	evn_vocab_clear(&t->vocab);
 	free(t);
@@ -114,6 +132,8 @@ static evn_status encode_fragments(const evn_tokenizer *t, const char *text, con
 			EVN_TRY(evn_ids_push(out, f.id, err));
 		else if (t->bpe)
 			EVN_TRY(evn_bpe_encode(t->bpe, text + f.begin, n, out, err));
+		else if (t->wordpiece)
+			EVN_TRY(evn_wordpiece_encode(t->wordpiece, text + f.begin, n, out, err));
 		else
 			EVN_TRY(evn_spm_encode(t->spm, text + f.begin, n, t->adds_space && after_special, out, err));
 		after_special = f.id >= 0;

@@ -1,6 +1,7 @@
 /* tokenizer.h - turns text into token ids and back, as GGUF's tokenizer.ggml.* keys define it: byte-level BPE
- * ("gpt2") with one pre-tokenizer pattern for each family, and SentencePiece BPE ("llama") with byte fallback. The
- * ids are those of llama.cpp. */
+ * ("gpt2") with one pre-tokenizer pattern for each family, SentencePiece BPE ("llama") with byte fallback, and
+ * WordPiece ("bert"). The ids are those of llama.cpp; those of WordPiece are those of Hugging Face's tokenizers, from
+ * which llama.cpp differs in rare characters and in words of more than 100 characters. */
 #ifndef EVN_TOKENIZER_H
 #define EVN_TOKENIZER_H
 

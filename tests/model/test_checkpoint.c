@@ -135,6 +135,33 @@ static void text_becomes_tokens(void **state)
 	evn_model_close(m);
 }
 
+#define WORDPIECE                                                                                                    \
+	"{\"added_tokens\":[{\"id\":1,\"content\":\"[CLS]\",\"special\":true}],"                                         \
+	"\"normalizer\":{\"type\":\"BertNormalizer\"},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"                \
+	"\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,\"[CLS]\":1,\"[SEP]\":2,\"a\":3,\"##b\":4"
+
+static void words_become_tokens(void **state)
+{
+	(void)state;
+	static const char whole[] = WORDPIECE "}}}", odd[] = WORDPIECE "},\"max_input_chars_per_word\":50}}";
+	evn_model *m;
+	evn_error err;
+	int32_t *ids;
+	size_t n;
+	write_folder();
+	write_file("tokenizer.json", whole, sizeof whole - 1);
+	assert_int_equal(evn_model_open(&m, folder, &err), EVN_OK);
+	assert_int_equal(evn_tokenize(m, "Abb b", 5, true, false, &ids, &n, &err), EVN_OK);
+	static const int32_t expected[] = {1, 3, 4, 4, 0, 2};
+	assert_int_equal(n, 6);
+	assert_memory_equal(ids, expected, sizeof expected);
+	free(ids);
+	evn_model_close(m);
+	write_file("tokenizer.json", odd, sizeof odd - 1);
+	assert_int_equal(evn_model_open(&m, folder, &err), EVN_ERR_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "words of at most 100 characters"));
+}
+
 /* Opens the folder and reads what it can. What matters is that the sanitizers find nothing. */
 static void try_folder(void)
 {
@@ -182,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_of_queries_alternate),
 		cmocka_unit_test(text_becomes_tokens),
+		cmocka_unit_test(words_become_tokens),
 		cmocka_unit_test(every_change_is_survived),
 	};
 	evn_set_log(NULL, NULL);

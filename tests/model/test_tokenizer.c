@@ -16,6 +16,12 @@
 
 static const char *vocab_dir;
 
+static bool in_ci(void)
+{
+	const char *ci = getenv("CI");
+	return ci && strcmp(ci, "true") == 0;
+}
+
 static evn_model *open_vocab(const char *name)
 {
 	char path[1024];
@@ -94,6 +100,56 @@ static void golden_cases(void **state)
 	evn_model_close(m);
 }
 
+static void check_wordpiece(const evn_model *m, const char *text, size_t n, bool special, char *expected)
+{
+	int32_t *ids;
+	size_t n_ids;
+	evn_error err = {0};
+	if (evn_tokenize(m, text, n, special, special, &ids, &n_ids, &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	check_ids("bert-bge", text, n, ids, n_ids, expected);
+	free(ids);
+}
+
+/* WordPiece: llama.cpp's cases for the vocabulary of BERT, and texts with the ids that Hugging Face's tokenizers
+ * gives. Texts do not come back. */
+static void wordpiece(void **state)
+{
+	(void)state;
+	size_t size, out_size, i;
+	json_t *golden = json_load_file(EVN_TEST_DATA "/wordpiece.json", JSON_ALLOW_NUL, NULL), *c;
+	char path[1024];
+	snprintf(path, sizeof path, "%s/ggml-vocab-bert-bge.gguf", vocab_dir);
+	if (access(path, R_OK) != 0 && !in_ci())
+		skip(); /* the vocabularies were fetched before this one was among them */
+	evn_model *m = open_vocab("bert-bge");
+	char *inp = read_case_file("bert-bge", "inp", &size), *out = read_case_file("bert-bge", "out", &out_size);
+	char *line = out;
+	for (size_t at = 0, n; at < size && *line; at += n + strlen(SEPARATOR)) {
+		char *next = memmem(inp + at, size - at, SEPARATOR, strlen(SEPARATOR));
+		n = next ? (size_t)(next - inp) - at : size - at;
+		char *end = strchr(line, '\n');
+		*end = '\0';
+		check_wordpiece(m, inp + at, n, false, line);
+		line = end + 1;
+	}
+	assert_string_equal(line, "");
+	json_array_foreach(golden, i, c)
+	{
+		const json_t *text = json_array_get(c, 0);
+		char *expected = json_dumps(json_array_get(c, 1), JSON_COMPACT);
+		for (char *p = expected; *p; p++)
+			*p = *p >= '0' && *p <= '9' ? *p : ' ';
+		check_wordpiece(m, json_string_value(text), json_string_length(text), true, expected);
+		free(expected);
+	}
+	assert_true(json_array_size(golden) > 80);
+	json_decref(golden);
+	free(inp);
+	free(out);
+	evn_model_close(m);
+}
+
 static void special_tokens(void **state)
 {
 	static const struct {
@@ -138,12 +194,6 @@ static void empty_text(void **state)
 		free(ids);
 		evn_model_close(m);
 	}
-}
-
-static bool in_ci(void)
-{
-	const char *ci = getenv("CI");
-	return ci && strcmp(ci, "true") == 0;
 }
 
 /* The prompts of the reference generation, with special tokens added and parsed. */
@@ -213,6 +263,7 @@ int main(void)
 		GOLDEN("deepseek-coder"),
 		GOLDEN("refact"),
 		GOLDEN("starcoder"),
+		cmocka_unit_test(wordpiece),
 		cmocka_unit_test(special_tokens),
 		cmocka_unit_test(empty_text),
 		cmocka_unit_test(smollm_prompts),
