@@ -66,7 +66,7 @@ typedef bool (*evn_progress_fn)(void *user, const char *what, uint64_t done, uin
 /* When and how figures were measured. */
 typedef struct {
 	double taken_s, others, spread; /* Unix time, 0: never; cores others kept busy; (most - least) / median */
-	bool thorough;                  /* by steps of a model, else by a trial of a second */
+	bool thorough, doubted;         /* by steps of a model, else by a trial of a second; runs were clearly faster */
 } evn_measured;
 
 typedef struct {

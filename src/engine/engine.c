@@ -87,8 +87,8 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 	const evn_comm_config config = {.queues = queues,
 									.n_ranks = e->n_ranks,
 									.reduce = e->prepared.reduce,
-									.flags_later = e->options.rebalance && e->options.reduce == EVN_REDUCE_AUTO &&
-												   e->prepared.profile.flags_us > 0,
+									.flags_later =
+										e->options.reduce == EVN_REDUCE_AUTO && e->prepared.profile.flags_us > 0,
 									.messages = e->options.messages,
 									.deadline_ms = e->options.deadline_s * 1000,
 									.max_floats = longest_message(e)};

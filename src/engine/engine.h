@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "engine/doubt.h"
 #include "engine/prepare.h"
 #include "evener/score.h"
 #include "group/team.h"
@@ -18,6 +19,13 @@ typedef struct {
 	evn_workspace *workspace;
 	evn_cache *cache;
 } evn_rank;
+
+/* A step that succeeded. */
+typedef struct evn_step_seen {
+	const evn_batch *batch;
+	const evn_comm_times *before; /* of each rank */
+	double wall_s;
+} evn_step_seen;
 
 typedef struct {
 	pthread_mutex_t lock;
@@ -49,7 +57,8 @@ struct evn_engine {
 	atomic_bool is_dead;             /* for other threads */
 	struct evn_rebalance *rebalance; /* NULL: shares stay as they are */
 	double shares[EVN_MAX_RANKS];    /* decoding */
-	uint32_t waiting_steps;          /* successive steps in which every rank waited longer than it worked */
+	evn_doubt doubt;
+	uint32_t waiting_steps; /* successive steps in which every rank waited longer than it worked */
 };
 
 /* Takes ownership of *p, also if it fails. If *p has no plan, evn_engine_plan must not be called. */

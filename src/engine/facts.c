@@ -35,7 +35,8 @@ static const struct {
 	size_t at;
 } set_keys[] = {
 	{"trial/taken", SET(trial.taken_s)}, {"trial/others", SET(trial.others)}, {"trial/spread", SET(trial.spread)},
-	{"steps/taken", SET(steps.taken_s)}, {"steps/others", SET(steps.others)}, {"steps/spread", SET(steps.spread)},
+	{"trial/again", SET(again)},         {"steps/taken", SET(steps.taken_s)}, {"steps/others", SET(steps.others)},
+	{"steps/spread", SET(steps.spread)},
 };
 
 /* The number that "product/Q4_1/3/gbs" (or prompt, or block) or "gemm/Q4_1" sets; NULL: none. */

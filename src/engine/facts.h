@@ -29,10 +29,11 @@ typedef struct {
 typedef struct {
 	evn_rank_facts ranks[EVN_MAX_RANKS];
 	evn_reduce_cost reduce[EVN_REDUCE_FLAGS + 1]; /* token_us 0: not possible or one rank */
-	evn_measured trial, steps;                    /* trial: short, of products; steps: thorough */
-	bool knows_model;                             /* all that the model of `signature` needs is there */
-	char fault[256]; /* not empty: with that model a kernel gave wrong results or a driver failed */
-	uint32_t late;   /* 1: measuring for that model took too long the last time; 2: and the time before */
+	double again;              /* 1: the trial was repeated because runs were faster than the one before (doubt.h) */
+	evn_measured trial, steps; /* trial: short, of products; steps: thorough */
+	bool knows_model;          /* all that the model of `signature` needs is there */
+	char fault[256];           /* not empty: with that model a kernel gave wrong results or a driver failed */
+	uint32_t late;             /* 1: measuring for that model took too long the last time; 2: and the time before */
 } evn_facts;
 
 /* signature: of a model's needs (evn_proof_signature). */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/child.h"
+#include "engine/doubt.h"
 #include "ocl/gemm_params.h"
 #include "proof/proof.h"
 
@@ -123,6 +124,8 @@ static void make_profile(evn_profile *p, const evn_facts *f, uint32_t n, const m
 	for (uint32_t i = 0; i < n; i++)
 		make_rank(&p->ranks[i], f, i, needs, w);
 	p->measured.thorough = f->steps.taken_s > 0;
+	p->measured_again = f->again > 0 && !p->measured.thorough;
+	p->measured.doubted = !p->measured_again && evn_doubt_covers(p->measured.taken_s);
 	p->is_fresh = fabs((double)time(NULL) - f->trial.taken_s) < FRESH_S;
 }
 
@@ -236,6 +239,11 @@ static void find_fault(const measured_set *set, uint32_t limit_s, char *out, siz
 		said(set->child.output, "\tfault\t", out, size);
 }
 
+static bool is_doubted(const evn_facts *f)
+{
+	return !(f->again > 0) && f->steps.taken_s <= 0 && evn_doubt_covers(f->trial.taken_s);
+}
+
 /* The lines for one model: all is known, or why it cannot run on this set. Failures of drivers are kept as rates are.
  * What the helper knew when it said "enough" counts, also if a driver failed later. */
 static char *model_lines(const measured_set *set, const model_needs *needs, double others,
@@ -246,14 +254,15 @@ static char *model_lines(const measured_set *set, const model_needs *needs, doub
 	const bool late = set->child.timed_out, enough = strstr(set->child.output, "\tenough\t") != NULL;
 	const long long now = (long long)time(NULL);
 	char fault[200], when[128] = "";
+	const char *again = thorough ? "0\ttrial/again\t0\n" : is_doubted(&set->facts) ? "0\ttrial/again\t1\n" : "";
 	find_fault(set, limit_of(o), fault, sizeof fault);
 	if (fault[0])
 		evn_log(enough ? EVN_LOG_INFO : EVN_LOG_WARN, "%s%s: %s", set->names[0],
 				set->request->n > 1 ? " and others together" : "", fault);
 	if (thorough)
 		snprintf(when, sizeof when, "0\tsteps/taken\t%lld\n0\tsteps/others\t%.2f\n", now, others);
-	return evn_format("0\tmodel/%llx\t%d\n0\tfault/%llx\t%s\n0\tlate/%llx\t%u\n%s", of, enough, of,
-					  enough || !fault[0] ? "-" : fault, of, late ? (set->facts.late ? 2u : 1u) : 0, when);
+	return evn_format("0\tmodel/%llx\t%d\n0\tfault/%llx\t%s\n0\tlate/%llx\t%u\n%s%s", of, enough, of,
+					  enough || !fault[0] ? "-" : fault, of, late ? (set->facts.late ? 2u : 1u) : 0, when, again);
 }
 
 /* What the helper measured joins what is known. */
@@ -326,8 +335,8 @@ static void read_cache(measured_set *set, const model_needs *needs)
 	evn_facts_parse(&set->facts, set->lines ? set->lines : "", needs->signature);
 }
 
-/* Figures from a busy machine do not count once it is quieter. A device that was late once is tried again, because
- * its driver may keep what it compiled. */
+/* Figures from a busy machine do not count once it is quieter, nor does a trial that runs proved wrong. A device that
+ * was late once is tried again, because its driver may keep what it compiled. */
 static bool suffices(const measured_set *set, const model_needs *needs, const evn_profile_options *o)
 {
 	const evn_facts *f = &set->facts;
@@ -338,7 +347,7 @@ static bool suffices(const measured_set *set, const model_needs *needs, const ev
 	for (uint32_t i = 0; i < set->request->n; i++)
 		if (!evn_facts_rates(&f->ranks[i], &needs->mix, o->workload.activations, &rates))
 			return false;
-	return f->knows_model && (others <= OTHERS || evn_cpu_wanted() > others / 2);
+	return f->knows_model && !is_doubted(f) && (others <= OTHERS || evn_cpu_wanted() > others / 2);
 }
 
 static bool all_suffice(const measured_set *sets, uint32_t n, const model_needs *needs, const evn_profile_options *o)

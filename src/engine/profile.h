@@ -27,7 +27,8 @@ typedef struct {
 	evn_rank_profile ranks[EVN_MAX_RANKS];
 	double host_us, events_us, flags_us; /* an all-reduce for one token; 0: not possible or one rank */
 	double host_prompt_us, events_prompt_us, flags_prompt_us; /* for EVN_PLAN_PROMPT tokens; 0: not measured */
-	bool is_fresh; /* a trial was made just now, and its helpers may still save the programs that they built */
+	bool is_fresh;       /* a trial was made just now, and its helpers may still save the programs that they built */
+	bool measured_again; /* because a first trial was doubted (doubt.h) */
 	evn_measured measured; /* the last thorough measurement, or else the trial */
 } evn_profile;
 

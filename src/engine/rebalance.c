@@ -12,7 +12,7 @@
 #define WINDOWS 3       /* in a row that must call for a change */
 #define LEAST_GAIN 0.07 /* of a step's time: a smaller one may be noise */
 #define CLEAR_GAIN 0.03 /* that a change must bring to stay */
-#define UNEXPLAINED 1.2 /* times a step takes longer than its ranks' speeds explain: the reduction may be slow */
+#define IDLE 0.15       /* of a step, in which even the busiest rank does not work: the reduction may be slow */
 #define HORIZON_S 20.0  /* a move must pay for itself within so much computing */
 #define LOAD_GBS 0.5    /* reading weights from a file */
 #define MOVE_S 0.03     /* of moving before a step; one block may take longer */
@@ -37,11 +37,12 @@ typedef struct {
 #define MOST_WAYS 3u
 
 struct evn_rebalance {
+	bool moves_shares;
 	window windows[EVN_PHASES];
 	double slow[EVN_PHASES][EVN_MAX_RANKS];      /* how many times longer than predicted a rank works */
+	double idle;                                 /* of the last window */
 	uint32_t calls;                              /* windows in a row that called for a change */
 	double steps_s[WINDOWS];                     /* the mean step of the last windows */
-	double began_s;                              /* of the current step */
 	double pause_s, quiet_until_s;               /* of all trials */
 	double method_pause_s, method_quiet_until_s; /* of other methods of reducing */
 	/* While ways are tried, each for a window: the first is how it was. */
@@ -58,14 +59,15 @@ struct evn_rebalance {
 evn_status evn_rebalance_create(evn_rebalance **out, const evn_engine *e, evn_error *err)
 {
 	*out = NULL;
-	if (!e->options.rebalance || e->prepared.n < 2)
-		return EVN_OK;
+	bool moves_shares = e->options.rebalance;
 	for (uint32_t i = 0; i < e->prepared.n; i++)
-		if (e->prepared.ranks[i].share >= 0 || e->prepared.ranks[i].prompt_share >= 0)
-			return EVN_OK;
+		moves_shares &= e->prepared.ranks[i].share < 0 && e->prepared.ranks[i].prompt_share < 0;
+	if (e->prepared.n < 2 || !(moves_shares || evn_comm_has_flags(e->comm)))
+		return EVN_OK;
 	evn_rebalance *r = *out = calloc(1, sizeof *r);
 	if (!r)
 		return evn_fail_memory(err, "balance of shares", sizeof *r);
+	r->moves_shares = moves_shares;
 	r->pause_s = r->method_pause_s = FIRST_PAUSE_S;
 	for (uint32_t i = 0; i < e->prepared.n; i++)
 		r->slow[EVN_DECODE][i] = r->slow[EVN_PROMPT][i] = 1;
@@ -132,7 +134,7 @@ static void explain(const evn_rebalance *r, const evn_engine *e, char *out, size
 		snprintf(out, size, "beside %s, %s was %.2f times slower than measured", evn_device_id(e->ranks[fast].device),
 				 evn_device_id(e->ranks[slow].device), times[slow] / times[fast]);
 	else
-		snprintf(out, size, "steps took longer than the ranks' speeds explain");
+		snprintf(out, size, "even the busiest rank was idle for %.0f %% of a step", 100 * r->idle);
 }
 
 static void add_way(evn_rebalance *r, bool other_shares, bool flags)
@@ -140,29 +142,35 @@ static void add_way(evn_rebalance *r, bool other_shares, bool flags)
 	r->ways[r->n_ways++] = (way){.other_shares = other_shares, .flags = flags};
 }
 
-/* The ways that are worth a trial, behind the present one. If the ranks' speeds do not explain what a step takes,
- * sums are slow: flags may be better, if they were not chosen because the machine was busy. Away from flags leads the
- * step's own watch (step.c). */
-static void find_ways(evn_rebalance *r, evn_engine *e, evn_phase phase, double step)
+/* Makes splits[1] the best split for the speeds as they seem now. True if it is worth a trial. */
+static bool find_shares(evn_rebalance *r, const evn_engine *e, evn_phase phase)
 {
 	evn_plan_candidate ranks[EVN_MAX_RANKS];
 	evn_reduce_cost cost;
-	const bool flags = evn_comm_uses_flags(e->comm);
-	r->n_ways = 0;
 	evn_profile_reduce(&e->prepared.profile, e->options.reduce, &cost);
 	correct(r, e, ranks);
 	evn_split_free(&r->splits[1]);
 	if (best_split(e, ranks, &r->splits[1], NULL) != EVN_OK)
-		return;
+		return false;
 	const double now_s = step_s(&e->prepared.split, ranks, phase, cost),
 				 next_s = step_s(&r->splits[1], ranks, phase, cost);
 	const double move_s = (double)evn_move_bytes(e, &r->splits[1]) * 1e-9 / LOAD_GBS;
 	r->promised = 1 - next_s / now_s;
-	const bool moves = r->promised >= LEAST_GAIN && r->promised * HORIZON_S >= move_s;
-	const bool slow_sum =
-		!flags && phase == EVN_DECODE && step > UNEXPLAINED * now_s && evn_now_s() > r->method_quiet_until_s;
+	return r->promised >= LEAST_GAIN && r->promised * HORIZON_S >= move_s;
+}
+
+/* The ways that are worth a trial, behind the present one. If even the busiest rank is idle for much of a step, sums
+ * are slow. Then flags may be better, and were not chosen because the machine was busy when it was measured. Away
+ * from flags leads the step's own watch (step.c). */
+static void find_ways(evn_rebalance *r, const evn_engine *e, evn_phase phase)
+{
+	const bool flags = evn_comm_uses_flags(e->comm);
+	const bool slow_sum = !flags && evn_comm_has_flags(e->comm) && phase == EVN_DECODE && r->idle > IDLE &&
+						  evn_now_s() > r->method_quiet_until_s;
+	r->n_ways = 0;
+	r->promised = 0;
 	add_way(r, false, flags);
-	if (moves)
+	if (r->moves_shares && find_shares(r, e, phase))
 		add_way(r, true, flags);
 	if (slow_sum)
 		add_way(r, false, true);
@@ -224,7 +232,7 @@ static void begin_trials(evn_rebalance *r, evn_engine *e, evn_phase phase, doubl
 	evn_split_free(&r->splits[0]);
 	if (evn_split_copy(&r->splits[0], &e->prepared.split, NULL) != EVN_OK)
 		return;
-	for (uint32_t i = 0; i < e->n_ranks; i++) /* so that the way back costs nothing */
+	for (uint32_t i = 0; r->ways[1].other_shares && i < e->n_ranks; i++) /* so that the way back costs nothing */
 		evn_split_keep_held(&r->splits[0], &r->splits[1], i);
 	r->tries = true;
 	r->phase = phase;
@@ -259,12 +267,23 @@ static void learn(evn_rebalance *r, const evn_engine *e, evn_phase phase, const 
 	}
 }
 
+/* Of the rank that works most. */
+static double idle_part(const window *w, uint32_t n_ranks)
+{
+	double most = 0;
+	for (uint32_t i = 0; i < n_ranks; i++)
+		most = fmax(most, w->busy_s[i]);
+	return 1 - most / w->wall_s;
+}
+
 static void end_window(evn_rebalance *r, evn_engine *e, evn_phase phase)
 {
 	const window w = r->windows[phase];
 	const double step = w.wall_s / w.n_steps;
 	r->windows[phase] = (window){0};
 	learn(r, e, phase, &w);
+	if (!r->tries)
+		r->idle = idle_part(&w, e->n_ranks);
 	if (r->tries) {
 		if (phase == r->phase)
 			note_trial(r, e, step);
@@ -272,7 +291,7 @@ static void end_window(evn_rebalance *r, evn_engine *e, evn_phase phase)
 	}
 	if (evn_now_s() < r->quiet_until_s)
 		return;
-	find_ways(r, e, phase, step);
+	find_ways(r, e, phase);
 	if (r->n_ways <= 1) {
 		r->calls = 0;
 		return;
@@ -299,18 +318,18 @@ static bool plan_step(const evn_batch *b, evn_plan_step *out)
 	return true;
 }
 
-void evn_rebalance_after_step(evn_rebalance *r, evn_engine *e, const evn_batch *b, const evn_comm_times *before)
+void evn_rebalance_after_step(evn_rebalance *r, evn_engine *e, const evn_step_seen *seen)
 {
 	evn_plan_step step;
-	if (!r || r->target || !plan_step(b, &step))
+	if (!r || r->target || !plan_step(seen->batch, &step))
 		return;
 	window *w = &r->windows[step.phase];
 	w->n_steps++;
-	w->wall_s += evn_now_s() - r->began_s;
+	w->wall_s += seen->wall_s;
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
-		w->busy_s[i] += (double)(evn_comm_rank_times(e->comm, i).busy_ns - before[i].busy_ns) * 1e-9;
+		w->busy_s[i] += (double)(evn_comm_rank_times(e->comm, i).busy_ns - seen->before[i].busy_ns) * 1e-9;
 		w->predicted_s[i] +=
-			evn_predict_rank_s(&e->prepared.split, i, &e->prepared.ranks[i].rates, step, b->n_out > 0);
+			evn_predict_rank_s(&e->prepared.split, i, &e->prepared.ranks[i].rates, step, seen->batch->n_out > 0);
 	}
 	if (w->wall_s >= WINDOW_S && (step.phase == EVN_PROMPT || w->n_steps >= WINDOW_STEPS))
 		end_window(r, e, step.phase);
@@ -350,8 +369,11 @@ static void end_move(evn_rebalance *r, evn_engine *e)
 static void settle(evn_rebalance *r, evn_engine *e)
 {
 	r->settles = false;
-	if (r->tried)
-		tell(r, e);
+	if (!r->tried)
+		return;
+	tell(r, e);
+	if (r->ways[r->tried].flags && !r->ways[0].flags)
+		evn_doubt_plan(e, "flags were not chosen, but are faster");
 }
 
 evn_status evn_rebalance_before_step(evn_rebalance *r, evn_engine *e, evn_error *err)
@@ -368,6 +390,5 @@ evn_status evn_rebalance_before_step(evn_rebalance *r, evn_engine *e, evn_error 
 	}
 	if (!r->target && r->settles)
 		settle(r, e);
-	r->began_s = evn_now_s();
 	return EVN_OK;
 }

@@ -7,14 +7,14 @@
 
 typedef struct evn_rebalance evn_rebalance;
 
-/* *out is NULL if there is nothing to balance: one rank, or shares that the user has given. */
+/* Shares change only if the options say so and the user has given none. Whether flags are better for short sums is
+ * tried in any case, unless the user has named a method. *out is NULL if nothing can change. */
 evn_status evn_rebalance_create(evn_rebalance **out, const evn_engine *e, evn_error *err);
 void evn_rebalance_free(evn_rebalance *r);
 
-/* Before a step, and after one that succeeded; `before` are the ranks' times before it. r may be NULL. A move that
- * was decided goes on before steps, some blocks each time. The lock must be held. An error is one of a device: the
- * step cannot be computed either. */
+/* Before a step, and after one that succeeded. r may be NULL. A move that was decided goes on before steps, some
+ * blocks each time. The lock must be held. An error is one of a device: the step cannot be computed either. */
 evn_status evn_rebalance_before_step(evn_rebalance *r, evn_engine *e, evn_error *err);
-void evn_rebalance_after_step(evn_rebalance *r, evn_engine *e, const evn_batch *b, const evn_comm_times *before);
+void evn_rebalance_after_step(evn_rebalance *r, evn_engine *e, const evn_step_seen *seen);
 
 #endif

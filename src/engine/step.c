@@ -85,6 +85,7 @@ static evn_status run_step(stepping *s, evn_error *err)
 	evn_comm_times before[EVN_MAX_RANKS];
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		before[i] = evn_comm_rank_times(e->comm, i);
+	const double began_s = evn_now_s();
 	evn_status status = evn_engine_run(e, run_rank, s, ask, s, &why);
 	if (status != EVN_OK && !s->stopped && !evn_team_abandoned(e->team) && evn_comm_fall_back(e->comm)) {
 		evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
@@ -96,8 +97,10 @@ static evn_status run_step(stepping *s, evn_error *err)
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
 	}
 	if (status == EVN_OK) {
+		const evn_step_seen seen = {&s->batch, before, evn_now_s() - began_s};
 		watch_waiting(e, before);
-		evn_rebalance_after_step(e->rebalance, e, &s->batch, before);
+		evn_rebalance_after_step(e->rebalance, e, &seen);
+		evn_doubt_after_step(e, &seen);
 	} else if (err) {
 		*err = why;
 	}

@@ -83,9 +83,11 @@ evn_comm_times evn_comm_rank_times(const evn_comm *c, uint32_t rank) { return c-
 
 bool evn_comm_uses_flags(const evn_comm *c) { return c->small != c->large; }
 
+bool evn_comm_has_flags(const evn_comm *c) { return c->reducers[1].method && !c->flags_failed; }
+
 bool evn_comm_use_flags(evn_comm *c, bool on)
 {
-	if (on == evn_comm_uses_flags(c) || (on && (c->flags_failed || !c->reducers[1].method)))
+	if (on == evn_comm_uses_flags(c) || (on && !evn_comm_has_flags(c)))
 		return false;
 	evn_log(EVN_LOG_INFO, "short partial sums are reduced by %s from now on, no longer by %s",
 			on ? c->reducers[1].method->name : c->large->method->name, c->small->method->name);

@@ -128,6 +128,7 @@ bool evn_comm_fall_back(evn_comm *c);
  * asked for when c was made, or have failed. */
 bool evn_comm_use_flags(evn_comm *c, bool on);
 bool evn_comm_uses_flags(const evn_comm *c);
+bool evn_comm_has_flags(const evn_comm *c); /* they may be used */
 /* True if a rank has kept the others waiting beyond the deadline, or a device its rank's thread. For
  * evn_team_config. */
 bool evn_comm_find_fault(evn_comm *c, evn_fault *out);

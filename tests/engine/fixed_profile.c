@@ -23,10 +23,13 @@ static evn_dot dot_of(uint32_t rank)
 	return EVN_DOT_NONE;
 }
 
-/* Rates of a CPU in round numbers. The devices of one platform share a context, so they can use events. */
+/* Rates of a CPU in round numbers. The devices of one platform share a context, so they can use events. Flags are
+ * unknown unless EVENER_TEST_FLAGS_US says what they cost. */
 static evn_profile profile_of(const evn_system *s, const evn_pick *picks, uint32_t n)
 {
+	const char *flags = getenv("EVENER_TEST_FLAGS_US");
 	evn_profile p = {.host_us = n > 1 ? 200 : 0, .events_us = n > 1 ? 100 : 0};
+	p.flags_us = flags && n > 1 ? strtod(flags, NULL) : 0;
 	for (uint32_t i = 0; i < n; i++) {
 		p.ranks[i] = (evn_rank_profile){.gemv_gbs = 10,
 										.prompt_gflops = 40,

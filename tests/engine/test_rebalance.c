@@ -153,6 +153,37 @@ static void test_given_shares(void **state)
 	evn_engine_close(e);
 }
 
+/* Flags seemed slow when they were measured, so sums go by events. Now those are slow, and flags are tried, also if
+ * shares stay. */
+static void test_flags_are_tried(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	evn_engine *e;
+	evn_session *s;
+	int32_t id = 1;
+	setenv("EVENER_TEST_FLAGS_US", "400", 1);
+	require_ok(open_engine(&e, model, &(engine_setup){.devices = "pocl/1+1", .context = CONTEXT}, &err));
+	unsetenv("EVENER_TEST_FLAGS_US");
+	require_ok(evn_session_create(&s, e, &err));
+	assert_string_equal(evn_engine_plan(e)->reduce, "events");
+	setenv("FAULT_DELAY_US", "4000", 1);
+	setenv("FAULT", "delay", 1);
+	const double until = evn_now_s() + MOST_S;
+	while (!evn_engine_events(e, NULL, 0) && evn_now_s() < until) {
+		if (evn_session_position(s) == CONTEXT)
+			require_ok(evn_session_rewind(s, 1, &err));
+		require_ok(evn_session_eval(s, &id, 1, NULL, &err));
+	}
+	unsetenv("FAULT");
+	print_events(e);
+	evn_engine_event event;
+	assert_int_equal(evn_engine_events(e, &event, 1), 1);
+	assert_non_null(strstr(event.text, "short sums by flags"));
+	evn_session_free(s);
+	evn_engine_close(e);
+}
+
 static int open_model(void **state)
 {
 	(void)state;
@@ -179,6 +210,7 @@ int main(void)
 		return missing("no model (scripts/fetch-model)");
 	if (!driver_exists("pocl"))
 		return missing("no PoCL");
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_rank), cmocka_unit_test(test_given_shares)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_rank), cmocka_unit_test(test_given_shares),
+									   cmocka_unit_test(test_flags_are_tried)};
 	return cmocka_run_group_tests(tests, open_model, close_model);
 }

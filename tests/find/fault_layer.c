@@ -5,6 +5,7 @@
  *     build    the compiler refuses everything
  *     launch   no kernel is accepted
  *     hang     kernels are accepted and wait, with all that is behind them, until fault_release
+ *     delay    a queue's wait for the events of others takes FAULT_DELAY_US longer
  *     slow     the device seems to take FAULT_FACTOR times as long for a kernel that waits for nothing
  *
  * FAULT_AFTER: the first so many launches go well. FAULT_QUEUE: only launches in the queue with this number fail;
@@ -141,6 +142,15 @@ static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_ui
 	return status;
 }
 
+static cl_int CL_API_CALL wait_for_events(cl_command_queue queue, cl_uint n, const cl_event *list, cl_event *event)
+{
+	const char *given = getenv("FAULT_DELAY_US");
+	const double until = now_s() + (given ? strtod(given, NULL) * 1e-6 : 0);
+	while (n && fault_is("delay") && now_s() < until)
+		;
+	return below->clEnqueueBarrierWithWaitList(queue, n, list, event);
+}
+
 static cl_int CL_API_CALL build(cl_program program, cl_uint n, const cl_device_id *devices, const char *options,
 								void(CL_CALLBACK *done)(cl_program, void *), void *user)
 {
@@ -169,6 +179,7 @@ CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint n, const struct _cl_icd_disp
 	below = target;
 	ours.clEnqueueNDRangeKernel = launch;
 	ours.clBuildProgram = build;
+	ours.clEnqueueBarrierWithWaitList = wait_for_events;
 	ours.clCreateCommandQueue = create_queue;
 	ours.clCreateCommandQueueWithProperties = create_queue_with;
 	*n_out = sizeof ours / sizeof(void *);

@@ -35,8 +35,9 @@ json_t *json_measured(const evn_measured *m)
 {
 	if (m->taken_s <= 0)
 		return json_null();
-	return json_pack("{s:o, s:b, s:o, s:o}", "taken_s", json_number(m->taken_s), "thorough", m->thorough,
-					 "other_programs_cores", json_number(m->others), "spread", json_number(m->spread));
+	return json_pack("{s:o, s:b, s:b, s:o, s:o}", "taken_s", json_number(m->taken_s), "thorough", m->thorough,
+					 "doubted", m->doubted, "other_programs_cores", json_number(m->others), "spread",
+					 json_number(m->spread));
 }
 
 void json_push(json_t **array, json_t *item)

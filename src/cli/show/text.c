@@ -157,7 +157,8 @@ const char *text_measured(const evn_measured *m, char *buffer, size_t size)
 	text_age((double)time(NULL) - m->taken_s, age, sizeof age);
 	if (m->others > 0.25)
 		snprintf(busy, sizeof busy, ", while other programs kept %.1f cores busy", m->others);
-	snprintf(buffer, size, "measured %s, %s; repetitions differ by %.0f %%%s",
-			 m->thorough ? "thoroughly" : "by a short trial (--measure is thorough)", age, 100 * m->spread, busy);
+	snprintf(buffer, size, "measured %s, %s; repetitions differ by %.0f %%%s%s",
+			 m->thorough ? "thoroughly" : "by a short trial (--measure is thorough)", age, 100 * m->spread, busy,
+			 m->doubted ? "; a later run was clearly faster, so they are doubted" : "");
 	return buffer;
 }
