@@ -504,6 +504,8 @@ static void product_cases(evn_cases *c, const evn_quant *q, evn_dot dot)
 		lane_block_cases(c, q, dot);
 }
 
+static bool is_one_of_two(const evn_quant *q) { return !strcmp(q->kernel, "f16") || !strcmp(q->kernel, "q4_1"); }
+
 static bool stands_for_its_kind(const evn_quant *q)
 {
 	static const char *const kinds[] = {"f16", "q4_1", "q6_k", "q8_0", "mxfp4"};
@@ -552,7 +554,8 @@ void evn_selftest_matrices(evn_cases *c)
 		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second range is empty */
 	};
 	for (size_t i = 0; i < evn_quant_count(); i++)
-		if (!c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))
+		if (c->options.two_formats ? is_one_of_two(evn_quant_at(i))
+								   : !c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))
 			format_cases(c, evn_quant_at(i));
 	for (size_t i = 0; !c->options.tiny && i < sizeof stacks / sizeof *stacks; i++)
 		for (int plain = 0; plain < 2; plain++) {
