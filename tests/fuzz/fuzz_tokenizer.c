@@ -1,47 +1,56 @@
-/* fuzz_tokenizer.c - sends any bytes through the tokenizer and back, for libFuzzer. EVENER_FUZZ_VOCAB names the
- * vocabulary file. The preset "fuzz" builds it; build/fuzz/fuzz_tokenizer -max_total_time=120 runs it. */
+/* fuzz_tokenizer.c - sends any bytes through a tokenizer and back. The first byte selects a vocabulary of the folder
+ * EVENER_VOCAB_DIR, and whether special tokens are meant. */
+#include "fuzz.h"
+
+#include <dirent.h>
+
 #include "model/model.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+enum { MOST = 32, SKIPPED = 77 };
 
-static evn_model *model;
+static evn_model *models[MOST];
+static size_t n_models;
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+static void open_models(void)
 {
-	(void)argc;
-	(void)argv;
-	const char *path = getenv("EVENER_FUZZ_VOCAB");
-	evn_error err = {0};
-	if (!path || evn_model_open(&model, path, &err) != EVN_OK) {
-		fprintf(stderr, "EVENER_FUZZ_VOCAB: %s\n", path ? err.text : "not set");
-		exit(2);
+	const char *folder = getenv("EVENER_VOCAB_DIR");
+	struct dirent **files;
+	const int n = folder ? scandir(folder, &files, NULL, alphasort) : 0;
+	for (int i = 0; i < n; i++) {
+		char path[512];
+		snprintf(path, sizeof path, "%s/%s", folder, files[i]->d_name);
+		if (strstr(path, ".gguf") && n_models < MOST && evn_model_open(&models[n_models], path, NULL) == EVN_OK)
+			n_models++;
+		free(files[i]);
 	}
-	return 0;
+	if (n > 0)
+		free(files);
+	if (!n_models) {
+		printf("skipped: no vocabulary in EVENER_VOCAB_DIR\n");
+		exit(SKIPPED);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	if (!n_models)
+		open_models();
 	if (size == 0)
 		return 0;
+	const evn_model *model = models[data[0] / 2 % n_models];
+	const bool special = data[0] & 1;
 	int32_t *ids;
 	size_t n_ids, n_text;
 	char *text;
-	bool special = data[0] & 1;
-	if (evn_tokenize(model, (const char *)data + 1, size - 1, special, special, &ids, &n_ids, NULL) != EVN_OK)
-		abort();
-	if (evn_detokenize(model, ids, n_ids, special, &text, &n_text, NULL) != EVN_OK)
-		abort();
 	evn_text_stream *stream;
-	if (evn_text_stream_create(&stream, model, NULL) != EVN_OK)
-		abort();
+	MUST(evn_tokenize(model, (const char *)data + 1, size - 1, special, special, &ids, &n_ids, NULL) == EVN_OK);
+	MUST(evn_detokenize(model, ids, n_ids, special, &text, &n_text, NULL) == EVN_OK);
+	MUST(evn_text_stream_create(&stream, model, NULL) == EVN_OK);
 	for (size_t i = 0; i < n_ids; i++)
 		evn_text_stream_push(stream, ids[i]);
 	evn_text_stream_flush(stream);
 	evn_text_stream_free(stream);
+	fuzz_valid++;
 	free(text);
 	free(ids);
 	return 0;

@@ -1,0 +1,30 @@
+# Fuzzers. With EVN_FUZZ they are libFuzzer's programs, which scripts/fuzz runs. Otherwise they are tests that replay the seeds
+# of seeds.py and the inputs of corpus/, which are what fuzzers have found.
+set(FUZZ_SEEDS ${CMAKE_BINARY_DIR}/tests/fuzz-seeds)
+add_test(NAME fuzz/seeds COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/seeds.py ${FUZZ_SEEDS})
+set_tests_properties(fuzz/seeds PROPERTIES FIXTURES_SETUP fuzz_seeds SKIP_RETURN_CODE 77 TIMEOUT 60)
+
+# fuzzer NAME LIBRARIES...
+function(fuzzer name)
+	add_executable(fuzz_${name} fuzz/fuzz_${name}.c)
+	target_link_libraries(fuzz_${name} PRIVATE ${ARGN} m)
+	if(EVN_FUZZ)
+		target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+		return()
+	endif()
+	target_sources(fuzz_${name} PRIVATE fuzz/replay.c)
+	add_test(NAME fuzz/${name} COMMAND fuzz_${name} ${FUZZ_SEEDS}/${name} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/${name})
+	set_tests_properties(fuzz/${name} PROPERTIES FIXTURES_REQUIRED fuzz_seeds TIMEOUT 60)
+endfunction()
+
+fuzzer(gguf evn_model)
+fuzzer(tokenizer evn_model)
+fuzzer(checkpoint evn_model)
+fuzzer(adapter evn_model)
+fuzzer(template evn_chat)
+fuzzer(grammar evn_grammar)
+fuzzer(facts evn_engine)
+if(EVN_CLI)
+	fuzzer(request evn_serve)
+	fuzzer(config evn_cli)
+endif()
