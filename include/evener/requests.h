@@ -42,6 +42,7 @@ typedef struct {
 	evn_request_end end;
 	evn_error error;                       /* EVN_END_FAILED */
 	uint32_t n_prompt, n_cached, n_tokens; /* ids of the prompt, those whose cache blocks were there, ids drawn */
+	uint32_t n_drafted, n_accepted;        /* ids that were guessed and computed, and those of them that were drawn */
 	uint32_t n_put_off;                    /* how often its cache blocks were given to a request with more right */
 	double queue_s, prompt_s, decode_s;    /* waiting, until the first token, from then on */
 } evn_request_result;
@@ -76,11 +77,20 @@ typedef struct {
 #define EVN_MAX_TOP_LOGPROBS 20
 #define EVN_AGEING_S 5
 
+/* Whether ids are guessed from the text so far, so that one step computes several ids of a request. The ids that are
+ * drawn are the same. */
+typedef enum {
+	EVN_SPECULATE_AUTO,   /* where it is faster, by what steps have cost and how often guesses were right */
+	EVN_SPECULATE_LOOKUP, /* wherever the text has a repetition */
+	EVN_SPECULATE_OFF,
+} evn_speculate;
+
 typedef struct {
 	uint32_t
 		max_waiting; /* requests that may wait; 0: 1024. Behind that evn_request_submit fails with EVN_ERR_LIMIT */
 	uint32_t max_running;  /* requests computed at once; 0: as many as a step has rows */
 	uint32_t prompt_chunk; /* most prompt tokens in a step with decoding rows; 0: chosen */
+	evn_speculate speculate;
 } evn_scheduler_options;
 
 typedef struct evn_scheduler evn_scheduler;
@@ -107,6 +117,7 @@ typedef struct {
 	uint32_t n_blocks, n_used, n_cached; /* cache blocks of 64 positions: all, in use, free with known content */
 	uint64_t steps, rows, put_off;       /* since the beginning; rows / steps: how many share a step */
 	uint64_t prompt_tokens, cached_tokens, tokens; /* computed for prompts, found in the cache, drawn */
+	uint64_t drafted, accepted; /* ids that were guessed and computed, and those of them that were drawn */
 	uint64_t ended[EVN_END_FAILED + 1];
 	double prompt_s, decode_s;           /* time of steps with prompt rows, and of the others */
 	evn_rank_stats ranks[EVN_MAX_RANKS]; /* since the scheduler was created */

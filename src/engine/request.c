@@ -71,6 +71,7 @@ void evn_request_destroy(evn_request *r)
 	free(r->job.ids);
 	evn_sampler_free(r->sampler);
 	evn_matcher_free(r->matcher);
+	evn_lookup_free(r->lookup);
 	free(r);
 }
 
@@ -95,7 +96,7 @@ static size_t find_top(const float *logits, uint32_t vocab, double log_of_sum, e
 bool evn_request_wants(const evn_request *r, uint32_t position)
 {
 	const uint32_t next = position + 1;
-	return next == r->job.n_ids || (r->next_score && next >= r->next_score && next < r->job.n_prompt);
+	return next >= r->job.n_ids || (r->next_score && next >= r->next_score && next < r->job.n_prompt);
 }
 
 /* A request that was put off computes rows again whose scores are known. */
@@ -107,6 +108,23 @@ void evn_request_score(evn_request *r, uint32_t index, const float *logits, uint
 	if (r->o.events.on_score)
 		r->o.events.on_score(r->o.events.user, index,
 							 (float)((double)logits[r->job.ids[index]] - evn_log_sum_exp(logits, vocab)));
+}
+
+/* ---- drafts ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+void evn_request_guess(evn_request *r, uint32_t n_ctx, evn_draft *draft)
+{
+	const uint32_t n_ids = r->job.n_ids;
+	uint32_t most = least(EVN_SPECULATE_DRAFT, r->room - n_ids);
+	*draft = (evn_draft){0};
+	if (!r->lookup || n_ids >= n_ctx)
+		return;
+	most = least(most, n_ctx - n_ids);
+	if (r->o.max_tokens)
+		most = least(most, r->o.max_tokens - r->n_tokens - 1);
+	draft->n = evn_lookup_draft(r->lookup, r->job.ids, n_ids, most, draft->chances);
 }
 
 /* ---- the next id ----------------------------------------------------------------------------------------------- */
@@ -141,7 +159,7 @@ static bool tell(const evn_request *r, int32_t id, bool ends, const float *logit
 
 uint32_t evn_request_needs(const evn_request *r, uint32_t position)
 {
-	const bool draws = position + 1 == r->job.n_ids && !r->o.only_score;
+	const bool draws = position + 1 >= r->job.n_ids && !r->o.only_score;
 	return draws && !r->o.logprobs && !r->matcher ? evn_sampler_needs(r->sampler) : 0;
 }
 
@@ -172,6 +190,8 @@ evn_status evn_request_draw(evn_request *r, const evn_model *m, const evn_row_lo
 	evn_sampler_accept(r->sampler, id);
 	if (r->matcher)
 		EVN_TRY(evn_matcher_accept(r->matcher, id, err));
+	if (r->lookup)
+		EVN_TRY(evn_lookup_read(r->lookup, r->job.ids, r->job.n_ids, err));
 	if (r->first_s == 0)
 		r->first_s = evn_now_s();
 	const bool ends = evn_token_ends_generation(m, id), more = tell(r, id, ends, logits->all, vocab_of(m));

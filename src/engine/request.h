@@ -4,7 +4,9 @@
 
 #include <stdatomic.h>
 
+#include "engine/lookup.h"
 #include "engine/schedule.h"
+#include "engine/speculate.h"
 #include "evener/requests.h"
 
 struct evn_request {
@@ -13,6 +15,7 @@ struct evn_request {
 	evn_request_options o; /* the pointers in it are not kept, but those of events */
 	evn_sampler *sampler;
 	evn_matcher *matcher;               /* NULL: any text */
+	evn_lookup *lookup;                 /* NULL: no drafts */
 	uint32_t room;                      /* of job.ids */
 	double arrived_s, began_s, first_s; /* evn_now_s; 0: not yet */
 	uint32_t n_tokens;                  /* drawn */
@@ -27,6 +30,8 @@ struct evn_request {
 evn_status evn_request_create(evn_request **out, const evn_model *m, const evn_request_options *o, evn_error *err);
 void evn_request_destroy(evn_request *r);
 
+/* Writes guesses of the next ids behind those of the job; they may be drawn within n_ctx ids. */
+void evn_request_guess(evn_request *r, uint32_t n_ctx, evn_draft *draft);
 /* Whether the logits behind the id at `position` are wanted. */
 bool evn_request_wants(const evn_request *r, uint32_t position);
 /* Tells on_score the logprob of the prompt's id at `index`, from the logits behind the id before it. */

@@ -24,6 +24,7 @@ static evn_status begin(evn_scheduler *s, const evn_scheduler_options *o, evn_er
 {
 	const uint32_t n_batch = s->e->prepared.limits.n_batch;
 	s->max_waiting = o && o->max_waiting ? o->max_waiting : MAX_WAITING;
+	s->speculate = o ? o->speculate : EVN_SPECULATE_AUTO;
 	s->schedule = (evn_schedule){.pool = &s->e->pool,
 								 .max_rows = n_batch,
 								 .max_running = o && o->max_running < n_batch ? o->max_running : n_batch,
@@ -113,6 +114,13 @@ evn_status evn_request_submit(evn_request **out, evn_scheduler *s, const evn_req
 	if (o->n_prompt > n_ctx)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: the prompt has %zu tokens, at most %u fit", o->n_prompt, n_ctx);
 	EVN_TRY(evn_request_create(&r, s->e->model, o, err));
+	if (s->speculate != EVN_SPECULATE_OFF && !o->only_score) {
+		const evn_status made = evn_lookup_create(&r->lookup, err);
+		if (made != EVN_OK) {
+			evn_request_destroy(r);
+			return made;
+		}
+	}
 	r->scheduler = s;
 	r->arrived_s = evn_now_s();
 	r->job.due_s = r->arrived_s + (double)o->priority * EVN_AGEING_S;

@@ -13,7 +13,7 @@ void evn_schedule_add(evn_schedule *s, evn_job *j)
 static void stop(evn_schedule *s, evn_job *j)
 {
 	evn_slot_free(&j->slot, s->pool);
-	j->n_done = j->n_next = 0;
+	j->n_done = j->n_next = j->n_draft = 0;
 	s->n_running -= j->running;
 	j->running = false;
 }
@@ -151,6 +151,13 @@ static evn_status admit(evn_schedule *s, evn_job *j, bool *admitted, evn_error *
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+/* Drafts get the room that is left: in the step, and in the blocks that the job has anyway. */
+static uint32_t fit_drafts(const evn_job *j, uint32_t n_rows, uint32_t n_free)
+{
+	const uint32_t end = j->n_done + n_rows;
+	return end == j->n_ids ? least(j->n_draft, least(n_free, j->slot.n_blocks * EVN_BLOCK_POSITIONS - end)) : 0;
+}
+
 /* Rows of jobs that decode. A job that was put off has several: those that it had decoded. */
 static evn_status select_decoding(evn_schedule *s, uint32_t *rows, evn_error *err)
 {
@@ -164,8 +171,9 @@ static evn_status select_decoding(evn_schedule *s, uint32_t *rows, evn_error *er
 			put_off(s, j);
 			continue;
 		}
-		j->n_next = n;
-		*rows += n;
+		j->n_draft = fit_drafts(j, n, s->max_rows - *rows - n);
+		j->n_next = n + j->n_draft;
+		*rows += j->n_next;
 	}
 	return EVN_OK;
 }
@@ -209,9 +217,17 @@ void evn_schedule_done(evn_schedule *s)
 		if (!j->n_next)
 			continue;
 		const uint32_t before = j->n_done / EVN_BLOCK_POSITIONS;
-		j->n_done += j->n_next;
+		j->n_done += j->n_next - j->n_draft;
 		j->n_next = 0;
 		if (j->n_done / EVN_BLOCK_POSITIONS > before)
 			evn_prefix_keep(s->prefixes, j->ids, j->n_done, &j->slot);
 	}
+}
+
+void evn_schedule_accept(evn_schedule *s, evn_job *j)
+{
+	j->n_draft--;
+	j->n_done++;
+	if (j->n_done % EVN_BLOCK_POSITIONS == 0)
+		evn_prefix_keep(s->prefixes, j->ids, j->n_done, &j->slot);
 }

@@ -15,15 +15,17 @@
 
 typedef struct evn_job evn_job;
 struct evn_job {
-	int32_t *ids;       /* prompt and drawn ids; the job's owner appends */
-	uint32_t n_prompt;  /* ids of the prompt */
-	uint32_t n_ids;     /* ids in all */
-	uint32_t n_done;    /* ids whose keys and values are in the slot */
-	uint32_t n_fresh;   /* ids at the prompt's end that must not come from the cache, because the logits of their rows
-						 * are wanted; 0: only those of the last id are */
-	uint32_t n_next;    /* rows in the step that is being computed: ids [n_done, n_done + n_next) */
-	double due_s;       /* smaller first */
-	bool running;       /* has cache blocks */
+	int32_t *ids;      /* prompt and drawn ids; the job's owner appends */
+	uint32_t n_prompt; /* ids of the prompt */
+	uint32_t n_ids;    /* ids in all */
+	uint32_t n_done;   /* ids whose keys and values are in the slot */
+	uint32_t n_fresh;  /* ids at the prompt's end that must not come from the cache, because the logits of their rows
+						* are wanted; 0: only those of the last id are */
+	uint32_t n_next;   /* rows in the step that is being computed: ids [n_done, n_done + n_next) */
+	uint32_t n_draft; /* guessed ids behind them, which the next step verifies; the owner sets it before. In the step:
+					   * how many of its rows they are */
+	double due_s;     /* smaller first */
+	bool running;     /* has cache blocks */
 	uint32_t n_cached;  /* ids of the prompt that were found in the cache when it first ran */
 	uint32_t n_put_off; /* how often it was put off */
 	evn_slot slot;
@@ -54,7 +56,10 @@ static inline bool evn_job_in_prompt(const evn_job *j) { return j->n_done < j->n
 /* Decides n_next of every job. *rows: their sum, 0 if there is nothing to compute. Jobs with rows have cache blocks
  * for them. The pool must hold more than any single job needs. */
 evn_status evn_schedule_next(evn_schedule *s, uint32_t *rows, evn_error *err);
-/* The step was computed. A job with n_done == n_ids now waits for its next id. */
+/* The step was computed. A job with n_done == n_ids now waits for its next id. What is in the slot behind n_ids, of
+ * drafts, does not count, and is overwritten. */
 void evn_schedule_done(evn_schedule *s);
+/* The id that the owner has appended is the next draft: its keys and values are there. */
+void evn_schedule_accept(evn_schedule *s, evn_job *j);
 
 #endif

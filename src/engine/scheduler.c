@@ -56,8 +56,6 @@ static void drop_cancelled(evn_scheduler *s)
 	}
 }
 
-/* ---- one step -------------------------------------------------------------------------------------------------- */
-
 /* A step of a long prompt takes a while. It is broken off if nobody wants its rows any more. */
 static bool go_on(void *arg)
 {
@@ -84,11 +82,66 @@ static void note_begun(evn_scheduler *s)
 	}
 }
 
+/* ---- drafts ---------------------------------------------------------------------------------------------------- */
+
+#define LOOKUP_DRAFT 7u /* drafts of a request, if costs do not count */
+
+typedef struct {
+	evn_job *jobs[EVN_SPECULATE_ROWS];
+	evn_draft drafts[EVN_SPECULATE_ROWS];
+	uint32_t n, n_rows; /* jobs with drafts; rows of all jobs without them */
+} proposals;
+
+/* A job that was put off first computes again what it had. */
+static void guess(evn_scheduler *s, proposals *p)
+{
+	for (evn_job *j = s->schedule.jobs; j; j = j->next) {
+		j->n_draft = 0;
+		if (!j->running || evn_job_in_prompt(j))
+			continue;
+		p->n_rows += j->n_ids - j->n_done;
+		if (p->n == EVN_SPECULATE_ROWS || j->n_done + 1 != j->n_ids)
+			continue;
+		evn_request_guess(evn_request_of(j), s->e->prepared.limits.n_ctx, &p->drafts[p->n]);
+		p->jobs[p->n] = j;
+		p->n += p->drafts[p->n].n > 0;
+	}
+}
+
+static void propose_drafts(evn_scheduler *s)
+{
+	proposals p = {.n = 0};
+	const uint32_t max_rows = s->schedule.max_rows;
+	guess(s, &p);
+	if (!p.n || p.n_rows >= max_rows)
+		return;
+	if (s->speculate == EVN_SPECULATE_AUTO)
+		evn_speculator_choose(&s->speculator, p.n_rows, max_rows - p.n_rows, p.drafts, p.n);
+	for (uint32_t i = 0; i < p.n; i++) {
+		if (s->speculate == EVN_SPECULATE_LOOKUP)
+			p.drafts[i].chosen = p.drafts[i].n < LOOKUP_DRAFT ? p.drafts[i].n : LOOKUP_DRAFT;
+		p.jobs[i]->n_draft = p.drafts[i].chosen;
+	}
+}
+
+static uint32_t count_drafts(evn_scheduler *s)
+{
+	uint32_t n = 0;
+	for (evn_job *j = s->schedule.jobs; j; j = j->next) {
+		n += j->n_draft;
+		evn_request_of(j)->result.n_drafted += j->n_draft;
+	}
+	return n;
+}
+
+/* ---- one step -------------------------------------------------------------------------------------------------- */
+
 /* Schedules and computes a step. b->n_rows is 0 if there was nothing to compute. */
 static evn_status compute(evn_scheduler *s, evn_batch *b, evn_error *err)
 {
 	uint32_t n_rows;
 	*b = (evn_batch){0};
+	propose_drafts(s);
 	EVN_TRY(evn_schedule_next(&s->schedule, &n_rows, err));
 	if (!n_rows)
 		return EVN_OK;
@@ -134,21 +187,53 @@ static void count(evn_scheduler *s, const evn_batch *b, double began)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void use_logits(evn_scheduler *s, const evn_output_row *o, const evn_row_logits *logits)
+/* The next id is drawn. True if it is the draft whose row the step has: that row counts, too. A request that has
+ * ended may be freed already. */
+static bool draw(evn_scheduler *s, evn_request *r, const evn_row_logits *logits)
 {
 	bool ended;
-	evn_request *r = o->request;
-	if (o->position + 1 < r->job.n_ids) {
-		evn_request_score(r, o->position + 1, logits->all, vocab_of(s));
-		return;
-	}
+	evn_job *j = &r->job;
+	const int32_t guess = j->n_draft ? j->ids[j->n_ids] : -1;
 	pthread_mutex_lock(&s->lock);
 	s->stats.tokens += !r->o.only_score; /* before the event: who hears of it may ask */
 	pthread_mutex_unlock(&s->lock);
-	if (evn_request_draw(r, s->e->model, logits, s->e->prepared.limits.n_ctx, &ended, &r->result.error) != EVN_OK)
+	if (evn_request_draw(r, s->e->model, logits, s->e->prepared.limits.n_ctx, &ended, &r->result.error) != EVN_OK) {
 		finish(s, r, EVN_END_FAILED); /* with the error that the draw has left */
-	else if (ended)
+		return false;
+	}
+	const bool right = guess >= 0 && j->ids[j->n_ids - 1] == guess;
+	s->n_right += right;
+	r->result.n_accepted += right;
+	if (ended) {
 		finish(s, r, r->result.end);
+		return false;
+	}
+	if (!right)
+		return false;
+	pthread_mutex_lock(&s->e->lock);
+	evn_schedule_accept(&s->schedule, j);
+	pthread_mutex_unlock(&s->e->lock);
+	return true;
+}
+
+/* The logits of a request lie one behind the other. Those behind a wrong draft are left out. */
+static void use_logits(evn_scheduler *s, const evn_batch *b)
+{
+	const evn_request *over = NULL;
+	s->n_right = 0;
+	for (uint32_t i = 0; i < b->n_out; i++) {
+		const evn_output_row *o = &s->rows.outputs[i];
+		const evn_row_logits row = {.all = b->out ? b->out + (uint64_t)i * vocab_of(s) : NULL,
+									.top = b->top ? b->top + (uint64_t)i * b->n_lists * b->n_top : NULL,
+									.n_lists = b->n_lists,
+									.n_top = b->n_top};
+		if (o->request == over)
+			continue;
+		if (o->position + 1 < o->request->job.n_ids)
+			evn_request_score(o->request, o->position + 1, row.all, vocab_of(s));
+		else if (!draw(s, o->request, &row))
+			over = o->request;
+	}
 }
 
 static void fail(evn_scheduler *s, evn_request *r, const evn_error *why)
@@ -187,18 +272,31 @@ static bool recover(evn_scheduler *s, evn_error *why)
 	return evn_step_rows_make(&s->rows, s->e, why) == EVN_OK;
 }
 
+static void note_drafts(evn_scheduler *s, const evn_batch *b, uint32_t n_drafts, double seconds)
+{
+	pthread_mutex_lock(&s->lock);
+	s->stats.drafted += n_drafts;
+	s->stats.accepted += s->n_right;
+	pthread_mutex_unlock(&s->lock);
+	if (b->spans[0].phase == EVN_DECODE)
+		evn_speculator_observe(&s->speculator, b->n_rows, n_drafts, s->n_right, seconds);
+}
+
 /* False if there was nothing to do. */
 static bool step(evn_scheduler *s)
 {
 	evn_error err = {0};
 	evn_batch b;
+	uint32_t n_drafts = 0;
 	const double began = evn_now_s();
 	pthread_mutex_lock(&s->e->lock);
 	const evn_status status = compute(s, &b, &err);
 	if (status == EVN_OK)
 		evn_schedule_done(&s->schedule);
-	if (status == EVN_OK && b.n_rows)
+	if (status == EVN_OK && b.n_rows) {
 		count(s, &b, began);
+		n_drafts = count_drafts(s);
+	}
 	const bool recovered = status != EVN_OK && status != EVN_ERR_CANCELLED && recover(s, &err);
 	pthread_mutex_unlock(&s->e->lock);
 	if (recovered)
@@ -211,13 +309,8 @@ static bool step(evn_scheduler *s)
 	}
 	if (!b.n_rows)
 		return false;
-	for (uint32_t i = 0; i < b.n_out; i++) {
-		const evn_row_logits row = {.all = b.out ? b.out + (uint64_t)i * vocab_of(s) : NULL,
-									.top = b.top ? b.top + (uint64_t)i * b.n_lists * b.n_top : NULL,
-									.n_lists = b.n_lists,
-									.n_top = b.n_top};
-		use_logits(s, &s->rows.outputs[i], &row);
-	}
+	use_logits(s, &b);
+	note_drafts(s, &b, n_drafts, evn_now_s() - began);
 	return true;
 }
 

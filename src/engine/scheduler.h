@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "engine/speculate.h"
 
 /* An output row: the logits behind the request's id at `position`. */
 typedef struct {
@@ -30,6 +31,9 @@ struct evn_scheduler {
 	evn_engine *e;
 	pthread_t thread;
 	evn_schedule schedule;
+	evn_speculate speculate;
+	evn_speculator speculator;
+	uint32_t n_right; /* drafts of the last step that were drawn */
 	evn_step_rows rows;
 	pthread_mutex_t lock; /* guards what follows, and `ended` of requests */
 	pthread_cond_t changed;

@@ -77,6 +77,9 @@ static void print_tokens(buffer *b, const evn_scheduler_stats *s)
 	one(b, "vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up in the cache.",
 		prompts + (double)s->cached_tokens);
 	one(b, "vllm:prefix_cache_hits_total", "counter", "Prompt tokens found in the cache.", (double)s->cached_tokens);
+	one(b, "vllm:spec_decode_num_draft_tokens_total", "counter", "Tokens guessed and verified.", (double)s->drafted);
+	one(b, "vllm:spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were drawn.",
+		(double)s->accepted);
 	one(b, "vllm:num_preemptions_total", "counter", "Requests that were put off and computed again.",
 		(double)s->put_off);
 }

@@ -329,6 +329,42 @@ static void test_ends(void **state)
 	evn_scheduler_free(scheduler);
 }
 
+/* Texts that repeat themselves, with drafts: greedy, drawn, with penalties, with probabilities, ended in a draft. */
+static void test_drafts(void **state)
+{
+	(void)state;
+	enum { N_REPEATING = 5, PERIOD = 7 };
+	static speaker s[N_REPEATING];
+	evn_error err = {0};
+	evn_scheduler *scheduler;
+	for (uint32_t i = 0; i < N_REPEATING; i++) {
+		make_speaker(&s[i], NULL, 8); /* greedy */
+		s[i].n_prompt = 61 + i;
+		evn_random_ids(70 + i, model.vocab, s[i].prompt, PERIOD);
+		for (uint32_t k = PERIOD; k < s[i].n_prompt; k++)
+			s[i].prompt[k] = s[i].prompt[k - PERIOD];
+	}
+	s[1].sampling.temp = s[2].sampling.temp = 0.8f;
+	s[2].sampling.repeat_penalty = 1.02f;
+	for (uint32_t i = 0; i < N_REPEATING; i++)
+		speak_alone(&s[i]);
+	s[3].stops_after = s[3].n_want = s[3].n_want < 11 ? s[3].n_want : 11;
+	const evn_scheduler_options always = {.speculate = EVN_SPECULATE_LOOKUP};
+	require_ok(evn_scheduler_create(&scheduler, model.engine, &always, &err));
+	for (uint32_t i = 0; i < N_REPEATING; i++)
+		submit(scheduler, &s[i], i == 4);
+	for (uint32_t i = 0; i < N_REPEATING; i++) {
+		evn_request_wait(s[i].request);
+		evn_request_free(s[i].request);
+		assert_int_equal(s[i].n_got, s[i].n_want);
+		assert_memory_equal(s[i].got, s[i].want, s[i].n_want * sizeof *s[i].got);
+		assert_true(s[i].result.n_accepted <= s[i].result.n_drafted);
+	}
+	const evn_scheduler_stats stats = evn_scheduler_get_stats(scheduler);
+	assert_true(stats.accepted > N_TOKENS && stats.drafted >= stats.accepted);
+	evn_scheduler_free(scheduler);
+}
+
 static void refuse(evn_scheduler *s, const evn_request_options *o, evn_status status, const char *text)
 {
 	evn_error err = {0};
@@ -485,7 +521,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_together), cmocka_unit_test(test_again),
 									   cmocka_unit_test(test_largest),  cmocka_unit_test(test_scores),
 									   cmocka_unit_test(test_ends),     cmocka_unit_test(test_refused),
-									   cmocka_unit_test(test_saved)};
+									   cmocka_unit_test(test_saved),    cmocka_unit_test(test_drafts)};
 	int failed = cmocka_run_group_tests_name(devices, tests, NULL, NULL);
 	stop(&model);
 	return failed;

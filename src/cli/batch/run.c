@@ -114,8 +114,9 @@ static evn_status compute(batch_run *r, evn_error *err)
 evn_status run_pieces(workshop *shop, evn_engine *engine, journal *j, evn_scheduler_stats *stats, evn_error *err)
 {
 	batch_run r = {.shop = shop, .journal = j};
+	const evn_scheduler_options scheduling = {.speculate = (evn_speculate)shop->settings->speculate};
 	EVN_TRY(workshop_start(shop, err));
-	evn_status status = evn_scheduler_create(&shop->scheduler, engine, NULL, err);
+	evn_status status = evn_scheduler_create(&shop->scheduler, engine, &scheduling, err);
 	if (status == EVN_OK)
 		status = compute(&r, err);
 	console_progress_end();

@@ -63,9 +63,10 @@ static json_t *stats_json(const run *r)
 {
 	const generated *g = &r->text;
 	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:o}", "load_s", json_number(r->loaded.load_s), "first_token_s",
+		"{s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "load_s", json_number(r->loaded.load_s), "first_token_s",
 		json_number(g->n_ids > 0 ? generated_first_s(g) : (double)NAN), "prefill_tok_s",
-		json_number(generated_prompt_rate(g)), "decode_tok_s", json_number(generated_decode_rate(g)), "ranks",
+		json_number(generated_prompt_rate(g)), "decode_tok_s", json_number(generated_decode_rate(g)), "drafted",
+		(json_int_t)g->result.n_drafted, "accepted", (json_int_t)g->result.n_accepted, "ranks",
 		ranks_json(evn_engine_plan(r->loaded.engine), evn_scheduler_get_stats(r->loaded.scheduler).ranks));
 }
 

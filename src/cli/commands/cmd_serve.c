@@ -69,7 +69,8 @@ static evn_status load(serving *v, const settings *s, evn_error *err)
 	o.progress_user = v;
 	EVN_TRY(settings_open_model(s, &v->model, err));
 	EVN_TRY(evn_engine_open(&v->engine, v->model, &o, err));
-	const evn_scheduler_options scheduling = {.max_waiting = (uint32_t)s->max_waiting};
+	const evn_scheduler_options scheduling = {.max_waiting = (uint32_t)s->max_waiting,
+											  .speculate = (evn_speculate)s->speculate};
 	EVN_TRY(evn_scheduler_create(&v->scheduler, v->engine, &scheduling, err));
 	const serve_model m = {
 		.name = served_name(s, v->model),

@@ -43,11 +43,12 @@ static evn_status open_grammar(loaded *l, const settings *s, evn_error *err)
 
 static evn_status open_engine(loaded *l, const settings *s, evn_error *err)
 {
+	const evn_scheduler_options scheduling = {.speculate = (evn_speculate)s->speculate};
 	evn_options o = settings_engine_options(s);
 	o.rebalance = s->rebalance;
 	evn_status status = evn_engine_open(&l->engine, l->model, &o, err);
 	if (status == EVN_OK)
-		status = evn_scheduler_create(&l->scheduler, l->engine, NULL, err);
+		status = evn_scheduler_create(&l->scheduler, l->engine, &scheduling, err);
 	console_progress_end();
 	l->load_s = evn_now_s() - l->began_s;
 	return status;

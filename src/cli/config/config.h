@@ -21,7 +21,7 @@ typedef struct {
 } config_split;
 
 typedef struct {
-	char *activations, *batch, *kv_cache;
+	char *activations, *batch, *kv_cache, *speculate;
 } config_compute;
 
 typedef struct {

@@ -42,6 +42,7 @@ static const cyaml_schema_field_t compute_fields[] = {
 	TEXT(config_compute, activations),
 	TEXT(config_compute, batch),
 	TEXT(config_compute, kv_cache),
+	TEXT(config_compute, speculate),
 	CYAML_FIELD_END,
 };
 

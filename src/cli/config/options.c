@@ -9,6 +9,7 @@
 #include <string.h>
 
 static const char *const splits[] = {"auto", "tensor", "sequence", NULL};       /* in evn_split_mode's order */
+static const char *const speculations[] = {"auto", "lookup", "off", NULL};      /* in evn_speculate's order */
 static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};            /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const off_on[] = {"off", "on", NULL};
@@ -59,6 +60,8 @@ const option options[] = {
 	 activation_types, "TYPE", "format of activations in products with integer weights: auto, f32, q8"},
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
 	 "TYPE", "format of the keys and values of past tokens: f32, f16, q8_0"},
+	{"speculate", 0, OPTION_CHOICE, SAMPLE_COMMANDS, "compute.speculate", FIELD(speculate), "auto", 0, 0, speculations,
+	 "WHEN", "guess tokens from repetitions in the text and verify several in one step; auto: where it is measured to be faster"},
 	{"measure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(measure), NULL, 0, 0, NULL,
 	 NULL, "measure the devices thoroughly now, which takes about a minute; a first plan comes from a short trial"},
 

@@ -22,7 +22,7 @@ typedef struct {
 	size_t n_rules;
 	char *owned_list, *owned_paths[9]; /* strings that the rules and paths may point into */
 
-	int split, reduce, activations, kv_cache, messages, rebalance; /* indices into the choices of the options */
+	int split, reduce, activations, kv_cache, messages, rebalance, speculate; /* indices into the choices of the options */
 	bool measure;
 
 	double temp, top_p, min_p, repeat_penalty;
