@@ -21,7 +21,7 @@ if(EVN_SANITIZE STREQUAL "thread")
 	endif()
 else()
 	list(FILTER sanitized INCLUDE REGEX "^((base|model|chat|grammar|plan|cli|find|group|nn|serve|fuzz)/|ocl/test_(source|kernel_dir|pocl_usecount)$|\
-engine/test_(sampler|sample_top|schedule|scheduler|simple_lm|errors|memory|threads|comm|batch_halves)$|train/test_(tokens|trainer|gradients_cuts)$)")
+engine/test_(sampler|sample_top|schedule|scheduler|speculate|simple_lm|errors|memory|threads|comm|batch_halves)$|train/test_(tokens|trainer|gradients_cuts)$)")
 endif()
 foreach(test IN LISTS sanitized)
 	set_property(TEST ${test} APPEND PROPERTY LABELS sanitized)
