@@ -52,6 +52,19 @@ void gather_rows(global uint *y, const global uint *x, uint n, const global uint
 		to[i] = from[i];
 }
 
+// y[row] columns [at.y, ..) += bias[expert of the row], from entry of.y on. at: y's stride and offset. of: the stride and offset
+// of bias. experts: of each row, or of each `shared` rows. Work-item (LANES columns, row).
+kernel IN_VECTORS void add_expert_bias(global float *y, uint2 at, const global float *bias, uint2 of, const global uint *experts,
+                                       uint shared)
+{
+	const size_t column = get_global_id(0), row = get_global_id(1);
+	const uint expert = experts[row / shared];
+	if (expert == EVN_NO_EXPERT)
+		return;
+	global float *to = y + row * at.x + at.y;
+	store_columns(load_columns(to, column) + load_columns(bias + (size_t)expert * of.x + of.y, column), column, to);
+}
+
 // y[row] = the sum over its pairs of weight times x[place], in the order of the choice, with weights that are divided by their
 // sum if `normed`. Work-item (LANES columns, row).
 kernel IN_VECTORS void add_experts(global float *y, uint stride, const global float *x, const global uint *places,

@@ -27,7 +27,8 @@ typedef struct {
 	float attn_factor;          /* of the rotated queries and keys; 1 if the file gives none */
 	float beta_fast, beta_slow; /* yarn: 32 and 1 if the file gives none */
 	float ext_factor;           /* yarn: how much of the unstretched frequencies is kept; 1 if the file gives none */
-	float log_multiplier;       /* yarn: divides the factor of longer contexts by that of this one; 0: no */
+	bool exact_ramp; /* yarn: the ramp may begin and end between two pairs; otherwise it is widened to whole ones */
+	float log_multiplier; /* yarn: divides the factor of longer contexts by that of this one; 0: no */
 	/* A query at position p is multiplied by 1 + query_growth * ln(1 + floor(p / n_ctx_orig)); 0: it is not. */
 	float query_growth;
 	/* (dim / 2) divisors of the frequencies, or NULL: from rope_freqs.weight (llama3), or of longrope for contexts up

@@ -26,10 +26,13 @@
 #define QWEN35                                                                                                       \
 	CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"  \
 				 "|\\s+(?!\\S)|\\s+"
-#define TEKKEN                                                                                                       \
-	"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"                      \
-	"|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}"              \
-	"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* A word is some capitals and then small letters. It has at least one of the latter, or at least one of the former. */
+#define CAPITALS "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SMALL "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SYMBOLS_WITH_SLASHES "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define TEKKEN CAPITALS "*" SMALL "+|" CAPITALS "+" SMALL "*|\\p{N}" SYMBOLS_WITH_SLASHES
+#define GPT4O                                                                                                        \
+	CAPITALS "*" SMALL "+" CONTRACTIONS "?|" CAPITALS "+" SMALL "*" CONTRACTIONS "?|\\p{N}{1,3}" SYMBOLS_WITH_SLASHES
 /* Cased letters, as the deepseek-llm tokenizer lists them. */
 #define DEEPSEEK_LETTERS                                                                                                                                                                                                \
 	"[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-"                                                                    \
@@ -60,6 +63,7 @@ static const family families[] = {
 	{" qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2 ", {QWEN2}, false, false},
 	{" qwen35 ", {QWEN35}, false, false},
 	{" tekken ", {TEKKEN}, true, true},
+	{" gpt-4o ", {GPT4O}, false, false},
 	{" gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert mpt olmo jais trillion"
 	 " granite-docling exaone4 ",
 	 {GPT2},

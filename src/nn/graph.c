@@ -10,8 +10,9 @@
 
 /* One row for each architecture. */
 #define ARCHITECTURES(row)                                                                                           \
-	row(llama) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl) row(mistral3) row(phi3)   \
-		row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2) row(simple_lm)
+	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
+		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2)               \
+			row(simple_lm)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,

@@ -34,6 +34,7 @@ typedef struct {
 	bool qk_norm_all; /* the same over all heads together, for which the ranks add their squares */
 	float scale;      /* the factor of a query times a key */
 	float soft_cap;   /* scores become soft_cap * tanh(score / soft_cap); 0: they stay */
+	bool sinks;       /* the softmax of each head has one more score, a weight of the model, which has no value */
 	uint32_t window;  /* a query sees this many of the newest keys, its own included; 0: all */
 } evn_attention_spec;
 

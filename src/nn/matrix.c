@@ -263,7 +263,8 @@ void evn_matrix_view_output(evn_matrix *out, const evn_matrix *m, const uint32_t
 		memcpy(view_offsets, y_offsets, n * sizeof *y_offsets);
 		return;
 	}
-	*out = (evn_matrix){.n_experts = m->n_experts, .columns = m->columns, .bias = m->bias};
+	*out = (evn_matrix){
+		.n_experts = m->n_experts, .columns = m->columns, .bias = m->bias, .bias_stride = m->bias_stride};
 	for (uint32_t i = 0; i < n; i++) {
 		view_offsets[i] = out->rows;
 		uint32_t row = y_offsets[i] + rows[i].begin;
@@ -287,7 +288,7 @@ void evn_matrix_view_input(evn_matrix *out, const evn_matrix *m, evn_range colum
 		*out = *m;
 		return;
 	}
-	*out = (evn_matrix){.n_experts = m->n_experts, .bias = m->bias};
+	*out = (evn_matrix){.n_experts = m->n_experts, .bias = m->bias, .bias_stride = m->bias_stride};
 	for (uint32_t i = 0; i < m->n_parts && evn_range_len(columns); i++) {
 		evn_matrix_part p = m->parts[i];
 		const uint32_t step = p.quant->group_len, begin = m->x_shift + columns.begin;

@@ -54,8 +54,9 @@ typedef struct {
 	/* SPLIT_INPUT: the rank's first column is at this place in its first block. The columns of x before it are zeros.
 	 */
 	uint32_t x_shift;
-	uint64_t bytes; /* on the device, with padding; of all experts */
-	evn_buf *bias;  /* one value for each row on the device, padded to EVN_PAD; or NULL */
+	uint64_t bytes;       /* on the device, with padding; of all experts */
+	evn_buf *bias;        /* one value for each row on the device, padded to EVN_PAD, of each expert; or NULL */
+	uint32_t bias_stride; /* the values from one expert to the next */
 } evn_matrix;
 
 /* A part of a tensor to be stacked: rows [begin, end), with all columns. */

@@ -219,6 +219,20 @@ static evn_status by_lanes(evn_ops *o, const product *p, evn_error *err)
 	return evn_launch2(&a, p->part->rows / EVN_TILE_ROWS, p->set->n / tokens, EVN_LANE_ITEMS, err);
 }
 
+/* y += the biases of each row's expert, for the rows of one part of the matrices. */
+static evn_status add_biases(evn_ops *o, const product *p, const evn_matrix *m, evn_error *err)
+{
+	EVN_TRY(kernel_of(o, &o->experts.add_bias, "expert_rows.cl", "add_expert_bias", err));
+	evn_args a = evn_args_begin(o->experts.add_bias);
+	evn_arg_buf(&a, p->y);
+	evn_arg_u32x2(&a, (uint32_t[]){p->y_stride, p->part->y_offset});
+	evn_arg_buf(&a, m->bias);
+	evn_arg_u32x2(&a, (uint32_t[]){m->bias_stride, p->part->first_row});
+	evn_arg_buf(&a, p->set->experts);
+	evn_arg_u32(&a, p->set->grouped ? EVN_BLOCK_TOKENS : 1);
+	return evn_launch_columns(o, &a, p->part->rows, p->set->n, err);
+}
+
 evn_status evn_op_experts(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						  uint32_t shared, const evn_matrix *m, const evn_expert_set *set, evn_phase phase,
 						  evn_error *err)
@@ -227,6 +241,8 @@ evn_status evn_op_experts(evn_ops *o, evn_buf *y, uint32_t y_stride, const evn_b
 	for (uint32_t i = 0; i < m->n_parts; i++) {
 		p.part = &m->parts[i];
 		EVN_TRY((o->lanes == 1 ? by_lanes : set->grouped ? by_blocks : by_rows)(o, &p, err));
+		if (m->bias)
+			EVN_TRY(add_biases(o, &p, m, err));
 	}
 	return EVN_OK;
 }

@@ -41,8 +41,8 @@ evn_status evn_op_group(evn_ops *ops, const evn_routing *c, uint32_t n, evn_expe
 /* y (set->n, stride) = the rows of x (n, stride) of a grouped set. */
 evn_status evn_op_gather(evn_ops *ops, const evn_routing *c, evn_act_format format, evn_buf *y, const evn_buf *x,
 						 uint32_t stride, uint32_t n, evn_error *err);
-/* y (set->n, y_stride) columns [0, m->rows) = x W^T with the matrix of each row's expert. x has a row for `shared`
- * rows of y, 1 if they are grouped. */
+/* y (set->n, y_stride) columns [0, m->rows) = x W^T + bias with the matrix of each row's expert. x has a row for
+ * `shared` rows of y, 1 if they are grouped. */
 evn_status evn_op_experts(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						  uint32_t shared, const evn_matrix *m, const evn_expert_set *set, evn_phase phase,
 						  evn_error *err);

@@ -14,8 +14,9 @@ static double yarn_corrected_dim(const evn_rope *r, double turns)
 
 static double yarn_extrapolate(const evn_rope *r, uint32_t pair)
 {
-	double low = fmax(0.0, floor(yarn_corrected_dim(r, r->beta_fast)));
-	double high = fmin(r->dim - 1.0, ceil(yarn_corrected_dim(r, r->beta_slow)));
+	double low = yarn_corrected_dim(r, r->beta_fast), high = yarn_corrected_dim(r, r->beta_slow);
+	low = fmax(0.0, r->exact_ramp ? low : floor(low));
+	high = fmin(r->dim - 1.0, r->exact_ramp ? high : ceil(high));
 	double ramp = (pair - low) / fmax(0.001, high - low);
 	return 1.0 - fmin(1.0, fmax(0.0, ramp));
 }

@@ -89,20 +89,22 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	const evn_hparams *h = g->h;
 	uint64_t columns =
 		4 * (uint64_t)h->dim + (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
-	uint64_t norms = h->dim, of_experts = 0, routers = 0;
+	uint64_t norms = h->dim, of_experts = 0, routers = 0, biases = 0;
 	for (uint32_t i = 0; i < g->n_blocks; i++) {
 		const evn_block *b = &g->blocks[i];
 		norms += (uint64_t)(b->post ? 2 : 1) * h->dim;
 		if (b->kind != EVN_BLOCK_EXPERTS)
 			continue;
 		routers += (uint64_t)h->dim * b->feed_forward.experts.n;
+		if (evn_block_has_bias(g, b, b->out))
+			biases += (uint64_t)b->feed_forward.experts.n * (h->dim + 2 * (uint64_t)b->n_units);
 		const uint64_t row = 2 * (uint64_t)h->dim + 3 * (uint64_t)b->n_units;
 		of_experts = row > of_experts ? row : of_experts;
 	}
 	of_experts *= evn_graph_expert_rows(g, limits.n_batch);
 	uint64_t rope = (uint64_t)limits.n_ctx * evn_rope_stride(&g->ropes[0]) * g->n_ropes;
 	uint64_t splits = evn_attention_split_bytes(h->head_dim, h->n_heads, DECODED_ROWS, limits.n_ctx);
-	return (columns * evn_rows_room(limits.n_batch) + norms + routers + of_experts + rope +
+	return (columns * evn_rows_room(limits.n_batch) + norms + routers + biases + of_experts + rope +
 			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
 			   sizeof(float) +
 		   splits + ((uint64_t)32 << 20);

@@ -32,13 +32,13 @@ static evn_status upload(const loader *l, const float *values, uint64_t n, evn_b
 	return evn_write(l->q, *out, 0, values, n * sizeof *values, l->err);
 }
 
-/* Copies entries `rows` of a vector tensor. */
-static evn_status copy_entries(const loader *l, const evn_tensor *t, evn_range rows, float *out)
+/* Copies entries `rows` of row `at` of a tensor; a vector has one row. */
+static evn_status copy_entries(const loader *l, const evn_tensor *t, uint64_t at, evn_range rows, float *out)
 {
 	float *whole = malloc(t->shape[0] * sizeof *whole);
 	if (!whole)
 		return evn_fail_memory(l->err, "vector", t->shape[0] * sizeof *whole);
-	const evn_status s = evn_tensor_rows(t, 0, 1, whole, l->err);
+	const evn_status s = evn_tensor_rows(t, at, 1, whole, l->err);
 	if (s == EVN_OK)
 		memcpy(out, whole + rows.begin, evn_range_len(rows) * sizeof *whole);
 	free(whole);
@@ -55,57 +55,72 @@ static evn_status load_norms_of_all(const loader *l, const evn_tensor *const nor
 	float *both = calloc(n, sizeof *both);
 	if (!both)
 		return evn_fail_memory(l->err, "norms of heads", n * sizeof *both);
-	evn_status s = copy_entries(l, norms[0], q, both);
+	evn_status s = copy_entries(l, norms[0], 0, q, both);
 	if (s == EVN_OK)
-		s = copy_entries(l, norms[1], k, both + evn_range_len(q));
+		s = copy_entries(l, norms[1], 0, k, both + evn_range_len(q));
 	if (s == EVN_OK)
 		s = upload(l, both, n, out);
 	free(both);
 	return s;
 }
 
-static evn_status load_head_norms(const loader *l, const evn_tensor *const norms[2], evn_buf **out)
+static evn_status load_head_norms(const loader *l, const evn_block_weights *w, const evn_shard_block *y,
+								  evn_buf **out)
 {
-	const uint32_t dim = l->b->attention.head_dim, pad = (uint32_t)evn_round_up(dim, 16);
-	if (!norms[0])
+	const uint32_t dim = l->b->attention.head_dim, pad = (uint32_t)evn_round_up(dim, 16), group = l->b->group;
+	const evn_range heads = {y->groups.begin * group, y->groups.end * group};
+	const uint64_t n = 2 * (uint64_t)pad + (w->sinks ? evn_range_len(heads) : 0);
+	if (!w->head_norms[0] && !w->sinks)
 		return EVN_OK;
-	float *both = calloc(2 * (size_t)pad, sizeof *both);
-	if (!both)
-		return evn_fail_memory(l->err, "norms of heads", 2 * (size_t)pad * sizeof *both);
-	evn_status s = copy_entries(l, norms[0], (evn_range){0, dim}, both);
+	float *all = calloc(n, sizeof *all);
+	evn_status s = all ? EVN_OK : evn_fail_memory(l->err, "norms of heads", n * sizeof *all);
+	for (uint32_t i = 0; i < 2 && w->head_norms[i] && s == EVN_OK; i++)
+		s = copy_entries(l, w->head_norms[i], 0, (evn_range){0, dim}, all + i * pad);
+	if (w->sinks && s == EVN_OK)
+		s = copy_entries(l, w->sinks, 0, heads, all + 2 * (size_t)pad);
 	if (s == EVN_OK)
-		s = copy_entries(l, norms[1], (evn_range){0, dim}, both + pad);
-	if (s == EVN_OK)
-		s = upload(l, both, 2 * (uint64_t)pad, out);
-	free(both);
+		s = upload(l, all, n, out);
+	free(all);
 	return s;
 }
 
-/* Stacks the biases like their rows. */
-static evn_status load_stacked_bias(const loader *l, const evn_block_weights *w, const evn_row_block *blocks,
-									const uint32_t *offsets, evn_matrix *m)
+/* Rows of the bias of a matrix, and where they are in the stack of the matrix's rows. */
+typedef struct {
+	const evn_tensor *bias; /* (rows), or (experts, rows) */
+	evn_range rows;
+	uint32_t offset;
+} bias_part;
+
+/* Stacks biases like their rows, for one expert after the other. */
+static evn_status load_bias(const loader *l, const bias_part *parts, uint32_t n, evn_matrix *m)
 {
-	const uint64_t n = evn_round_up(m->rows, EVN_PAD);
-	if (!w->in[0].bias)
+	const uint32_t stride = (uint32_t)evn_round_up(m->rows, EVN_PAD);
+	const uint64_t size = (uint64_t)stride * m->n_experts;
+	if (!parts[0].bias)
 		return EVN_OK;
-	float *stacked = calloc(n, sizeof *stacked);
-	evn_status s = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", n * sizeof *stacked);
-	for (uint32_t i = 0; i < w->n_in && s == EVN_OK; i++)
-		s = copy_entries(l, w->in[i].bias, blocks[i].rows, stacked + offsets[i]);
+	float *stacked = calloc(size, sizeof *stacked);
+	evn_status s = stacked ? EVN_OK : evn_fail_memory(l->err, "bias", size * sizeof *stacked);
+	for (uint32_t e = 0; e < m->n_experts; e++)
+		for (uint32_t i = 0; i < n && s == EVN_OK; i++)
+			s = copy_entries(l, parts[i].bias, e, parts[i].rows, stacked + (uint64_t)e * stride + parts[i].offset);
 	if (s == EVN_OK)
-		s = upload(l, stacked, n, &m->bias);
+		s = upload(l, stacked, size, &m->bias);
 	free(stacked);
+	m->bias_stride = stride;
 	return s;
 }
 
 static evn_status load_in(const loader *l, const evn_block_weights *w, evn_shard_block *y)
 {
 	evn_row_block blocks[EVN_MATRIX_PARTS];
+	bias_part biases[EVN_MATRIX_PARTS];
 	for (uint32_t i = 0; i < w->n_in; i++)
 		blocks[i] = (evn_row_block){w->in[i].weight, evn_rows_of(&w->rows[i], l->b, y->units)};
 	EVN_TRY((l->s->plain ? evn_matrix_plain_output : evn_matrix_split_output)(&y->in, l->q, blocks, w->n_in,
 																			  y->offsets, l->err));
-	return load_stacked_bias(l, w, blocks, y->offsets, &y->in);
+	for (uint32_t i = 0; i < w->n_in; i++)
+		biases[i] = (bias_part){w->in[i].bias, blocks[i].rows, y->offsets[i]};
+	return load_bias(l, biases, w->n_in, &y->in);
 }
 
 /* Every rank holds the bias of the sum. The view decides which rank adds it. */
@@ -115,7 +130,7 @@ static evn_status load_out(const loader *l, const evn_affine *out, evn_shard_blo
 	const evn_range columns = {y->units.begin * width, y->units.end * width};
 	EVN_TRY(
 		(l->s->plain ? evn_matrix_plain_input : evn_matrix_split_input)(&y->out, l->q, out->weight, columns, l->err));
-	return load_vector(l, out->bias, &y->out.bias);
+	return load_bias(l, &(bias_part){out->bias, {0, l->s->graph->h->dim}, 0}, 1, &y->out);
 }
 
 /* Every rank holds the router, in tiles of 16 experts with the columns of padded rows. */
@@ -127,7 +142,7 @@ static evn_status load_router(const loader *l, const evn_affine *router, evn_nor
 	if (!tiles)
 		return evn_fail_memory(l->err, "router", (size + dim + padded) * sizeof *tiles);
 	float *row = tiles + size, *bias = row + dim;
-	evn_status s = EVN_OK;
+	evn_status s = router->bias ? copy_entries(l, router->bias, 0, (evn_range){0, (uint32_t)n}, bias) : EVN_OK;
 	for (uint64_t e = 0; e < n && s == EVN_OK; e++) {
 		s = evn_tensor_rows(router->weight, e, 1, row, l->err);
 		for (uint64_t i = 0; i < dim; i++)
@@ -152,7 +167,7 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 	EVN_TRY(load_norm(l, &w.norm, &y->norm));
 	EVN_TRY(l->b->kind == EVN_BLOCK_ATTENTION && l->b->attention.qk_norm_all
 				? load_norms_of_all(l, w.head_norms, y, &y->head_norms)
-				: load_head_norms(l, w.head_norms, &y->head_norms));
+				: load_head_norms(l, &w, y, &y->head_norms));
 	if (w.router.weight)
 		EVN_TRY(load_router(l, &w.router, &y->router));
 	EVN_TRY(load_in(l, &w, y));

@@ -25,8 +25,8 @@ typedef struct {
 	evn_buf *post;                      /* weights of the norm of the sum; or NULL. Ranks without units have it too */
 	evn_matrix in, out;                 /* in: stacked rows of q, k, v, or of gate and up */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* the row at which each stacked matrix begins */
-	/* (2, head_dim padded to 16): of queries, of keys; or those of all held heads of queries, then of keys; or NULL
-	 */
+	/* (2, head_dim padded to 16): of queries, of keys; then the sinks of the groups' query heads. Or the norms of all
+	 * held heads of queries, then of keys. Or NULL */
 	evn_buf *head_norms;
 	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
 } evn_shard_block;

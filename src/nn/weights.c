@@ -54,10 +54,18 @@ static evn_status need_matrix(const finder *f, const char *stem, uint64_t cols, 
 								f->err);
 }
 
+/* The bias of such a matrix. */
+static evn_status need_bias(const finder *f, const char *stem, uint64_t rows, const evn_tensor **out)
+{
+	const bool experts = f->b->kind == EVN_BLOCK_EXPERTS;
+	return need(f, stem, "bias", rows, experts ? f->b->feed_forward.experts.n : 0, out);
+}
+
 static evn_status find_router(const finder *f, evn_affine *out)
 {
 	const evn_experts_spec *e = &f->b->feed_forward.experts;
-	return need(f, e->router, "weight", f->g->h->dim, e->n, &out->weight);
+	EVN_TRY(need(f, e->router, "weight", f->g->h->dim, e->n, &out->weight));
+	return evn_block_has_bias(f->g, f->b, e->router) ? need(f, e->router, "bias", e->n, 0, &out->bias) : EVN_OK;
 }
 
 /* Finds the biases of stacked rows: either all of them exist or none. */
@@ -69,7 +77,7 @@ static evn_status find_in(const finder *f, evn_block_weights *out)
 		const evn_row_spec *r = &out->rows[i];
 		EVN_TRY(need_matrix(f, r->stem, f->g->h->dim, r->tensor_rows, &out->in[i].weight));
 		if (biased)
-			EVN_TRY(need(f, r->stem, "bias", r->tensor_rows, 0, &out->in[i].bias));
+			EVN_TRY(need_bias(f, r->stem, r->tensor_rows, &out->in[i].bias));
 	}
 	return EVN_OK;
 }
@@ -79,7 +87,7 @@ static evn_status find_out(const finder *f, evn_affine *out)
 	const evn_block *b = f->b;
 	const uint32_t dim = f->g->h->dim;
 	EVN_TRY(need_matrix(f, b->out, (uint64_t)b->n_units * b->unit_width, dim, &out->weight));
-	return evn_block_has_bias(f->g, b, b->out) ? need(f, b->out, "bias", dim, 0, &out->bias) : EVN_OK;
+	return evn_block_has_bias(f->g, b, b->out) ? need_bias(f, b->out, dim, &out->bias) : EVN_OK;
 }
 
 evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, const evn_block *b, evn_error *err)
@@ -93,6 +101,8 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 		EVN_TRY(need(&f, "attn_q_norm", "weight", all ? dim * b->n_units : dim, 0, &out->head_norms[0]));
 		EVN_TRY(need(&f, "attn_k_norm", "weight", all ? dim * (b->n_units / b->group) : dim, 0, &out->head_norms[1]));
 	}
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.sinks)
+		EVN_TRY(need(&f, "attn_sinks", "weight", b->n_units, 0, &out->sinks));
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		EVN_TRY(find_router(&f, &out->router));
 	if (b->joins)
@@ -167,6 +177,7 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	mark_affine(c, &w.router);
 	mark(c, w.head_norms[0]);
 	mark(c, w.head_norms[1]);
+	mark(c, w.sinks);
 	return EVN_OK;
 }
 

@@ -18,6 +18,7 @@ typedef struct {
 	evn_affine router;               /* of experts, or the vector of a shared expert */
 	evn_affine post;                 /* NULL if there is no norm of the sum */
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
+	const evn_tensor *sinks;         /* of all query heads; or NULL */
 } evn_block_weights;
 
 typedef struct {

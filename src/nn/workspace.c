@@ -25,6 +25,7 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 								  .qk_norm = b->attention.qk_norm,
 								  .windowed = b->attention.window > 0,
 								  .soft_capped = b->attention.soft_cap > 0,
+								  .sinks = b->attention.sinks,
 								  .query_scales = g->ropes[b->attention.rope].query_growth > 0};
 }
 

@@ -287,12 +287,13 @@ typedef struct {
 static const uint32_t experts_of_rows[] = {2, 0, 1, 1, 0, 2}, experts_of_blocks[] = {1, 2, 2, EVN_NO_EXPERT};
 
 typedef struct {
-	evn_case_array x, y, experts;
+	evn_case_array x, y, experts, biases;
 	uint32_t x_stride, y_stride, shared, n;
 	evn_expert_set set;
 } product_run;
 
-static evn_status make_product(evn_cases *c, product_run *r, const evn_matrix *m, bool grouped, evn_error *err)
+/* m: a view, which gets biases of its experts. */
+static evn_status make_product(evn_cases *c, product_run *r, evn_matrix *m, bool grouped, evn_error *err)
 {
 	const uint32_t *experts = grouped ? experts_of_blocks : experts_of_rows, n = grouped ? 4 : 6;
 	const uint32_t n_rows = grouped ? n * EVN_BLOCK_TOKENS : n;
@@ -309,27 +310,34 @@ static evn_status make_product(evn_cases *c, product_run *r, const evn_matrix *m
 	r->y.n = (uint64_t)r->n * r->y_stride;
 	EVN_TRY(evn_case_array_make(c, &r->experts, n, err));
 	memcpy(r->experts.values, experts, n * sizeof *experts);
+	m->bias_stride = (uint32_t)evn_round_up(ROWS, EVN_PAD);
+	EVN_TRY(evn_case_input(c, &r->biases, (uint64_t)N_EXPERTS * m->bias_stride, err));
+	m->bias = r->biases.buf;
 	r->set = (evn_expert_set){.experts = r->experts.buf, .n = n_rows, .grouped = grouped};
 	return evn_case_upload(c, &r->experts, err);
 }
 
 static void expect_products(product_run *r, const evn_weights *w, evn_range rows, evn_range columns)
 {
+	const uint32_t bias_stride = (uint32_t)(r->biases.n / N_EXPERTS);
 	for (uint32_t t = 0; t < r->n; t++) {
 		const uint32_t expert = r->set.grouped ? experts_of_blocks[t / EVN_BLOCK_TOKENS] : experts_of_rows[t];
 		const evn_row_product p = {.w = w, .columns = columns};
 		for (uint32_t row = rows.begin; row < evn_round_up(rows.end, EVN_TILE_ROWS); row++) {
 			const uint64_t at = (uint64_t)t * r->y_stride + row - rows.begin;
-			r->y.want[at] = r->y.bound[at] = 0;
+			double *want = &r->y.want[at], *bound = &r->y.bound[at];
+			*want = *bound = 0;
 			if (row < rows.end)
-				evn_expect_row(&p, expert * ROWS + row, r->x.values + (uint64_t)(t / r->shared) * r->x_stride,
-							   &r->y.want[at], &r->y.bound[at]);
+				evn_expect_row(&p, expert * ROWS + row, r->x.values + (uint64_t)(t / r->shared) * r->x_stride, want,
+							   bound);
+			*want += (double)r->biases.values[expert * bias_stride + row];
+			*bound += EVN_UNIT * (fabs(*want) + *bound);
 		}
 	}
 }
 
-static evn_status multiply(evn_cases *c, const product_shape *s, const evn_matrix *m, const evn_weights *w,
-						   evn_range rows, evn_range columns, evn_error *err)
+static evn_status multiply(evn_cases *c, const product_shape *s, evn_matrix *m, const evn_weights *w, evn_range rows,
+						   evn_range columns, evn_error *err)
 {
 	const evn_ops_config config = {.dot = s->dot};
 	product_run r;
@@ -349,7 +357,7 @@ static evn_status multiply(evn_cases *c, const product_shape *s, const evn_matri
 	return st;
 }
 
-/* A view of some rows and columns of each expert's matrix. */
+/* A view of some rows and columns of each expert's matrix, with biases. */
 static evn_status product_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const product_shape *s = shape;

@@ -24,6 +24,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "head norms";
 	if (g->ropes[b->attention.rope].query_growth > 0)
 		return "queries that grow with their position";
+	if (b->attention.sinks)
+		return "sinks of heads";
 	if (b->attention.window || b->attention.soft_cap > 0)
 		return "windows and caps of scores";
 	return b->attention.head_dim == first->attention.head_dim && b->attention.rope_neox == first->attention.rope_neox

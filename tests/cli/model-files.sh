@@ -37,6 +37,14 @@ holds '"blk.0.attn_q.scale" in d["problem"] and d["unknown_keys"] == []' inspect
 holds '"sliding_window" in d["problem"]' inspect window.gguf
 "$evener" inspect extra.gguf | grep -q '^cannot be run: extra.gguf: 2 tensors' || fail 'inspect does not tell extra tensors'
 
+# What gpt-oss has beside the usual.
+"$repo/scripts/make-tiny-model" oss.gguf --arch gpt-oss --experts 4 --dim 32 --heads 2 --ff 48 --window 8 || fail 'no gpt-oss'
+holds 'd["problem"] is None and d["unknown_keys"] == []' inspect oss.gguf
+rewrite oss.gguf sinks.gguf 'del tensors["blk.1.attn_sinks.weight"]'
+rewrite oss.gguf bias.gguf 'tensors["blk.0.ffn_up_exps.bias"] = vector'
+refuse 1 'sinks.gguf: tensor "blk.1.attn_sinks.weight" is missing' plan -m sinks.gguf
+refuse 1 'bias.gguf: tensor "blk.0.ffn_up_exps.bias" is [32, 1, 1, 1], expected [48, 4]' plan -m bias.gguf
+
 # Keys that nobody knows are only told.
 rewrite plain.gguf keys.gguf 'keys["llama.wobble"] = f32(2)'
 holds 'd["problem"] is None and d["unknown_keys"] == ["llama.wobble"]' inspect keys.gguf

@@ -34,7 +34,6 @@ CASES = {
     "q8_0-qwen2-yarn-narrow-heads": "--arch qwen2 --rope yarn --type Q8_0 --dim 64 --heads 7 --kv-heads 7 --head-dim 32",
     "iq4_nl-odd-heads": "--type IQ4_NL --dim 96 --heads 3 --ff 224 --vocab 305",
     "iq4_xs": "--type IQ4_XS " + K,
-    "mxfp4-experts": "--experts 6 --experts-used 3 --type MXFP4 --dim 96 --heads 3 --ff 224 --vocab 305",
     "q2_k": "--type Q2_K " + K,
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,
@@ -67,6 +66,10 @@ CASES = {
     " --ff 100 --vocab 301 --untied",
     "qwen2moe-q8_0": "--arch qwen2moe --experts 4 --expert-ff 64 --type Q8_0 --dim 96 --heads 6 --kv-heads 2 --ff 160",
     "mixtral-q4_1": "--experts 5 --type Q4_1 --dim 160 --heads 5 --kv-heads 1 --ff 224",
+    "gpt-oss-odd": "--arch gpt-oss --experts 7 --experts-used 3 --expert-ff 50 --window 5 --layers 3 --dim 72 --heads 6 --kv-heads 2"
+    " --head-dim 18 --rope yarn --rope-context 32 --rope-factor 8 --rope-base 1000 --ff 100 --vocab 301 --untied",
+    "gpt-oss-mxfp4": "--arch gpt-oss --experts 5 --window 17 --type MXFP4 --dim 96 --heads 9 --kv-heads 3 --head-dim 64 --ff 224"
+    " --vocab 305 --untied",
     "olmo2-odd": "--arch olmo2 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
     "olmo2-windows": "--arch olmo2 --window 5 --layers 5 --rope yarn --rope-context 32 --rope-factor 8 --type Q8_0 --dim 96"
     " --heads 6 --kv-heads 6 --head-dim 32 --ff 160 --untied",
@@ -86,7 +89,7 @@ CASES = {
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
-FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "qwen3moe-q5_0", "qwen2moe-q8_0",
+FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4",
        "gpt2-q8_0-untied", "simple-lm-q4_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",

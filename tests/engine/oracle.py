@@ -146,7 +146,7 @@ def gelu(u):
 
 
 NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
-ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "simple-lm")
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "gpt-oss", "simple-lm")
 
 
 class Model:
@@ -183,7 +183,7 @@ class Model:
     def _windows(self):
         """The keys that each layer sees; 0: all."""
         window = self._number("attention.sliding_window", 0)
-        period = {"gemma2": 2, "gemma3": 6, "olmo2": 4}.get(self.arch, self.layers + 1)
+        period = {"gpt-oss": 2, "gemma2": 2, "gemma3": 6, "olmo2": 4}.get(self.arch, self.layers + 1)
         pattern = [(i + 1) % period != 0 for i in range(self.layers)]
         kind, raw = self.file.keys.get(f"{self.arch}.attention.sliding_window_pattern", (None, None))
         if kind is not None:
@@ -224,8 +224,10 @@ class Model:
         # YaRN: pairs that turn beta_fast times and more within the original context stay, those that turn fewer than
         # beta_slow times are stretched, between the two a ramp over the index of the pair
         index = lambda turns: n * np.log(context / (turns * 2 * np.pi)) / (2 * np.log(base))
-        first = max(0, np.floor(index(self._number("rope.scaling.yarn_beta_fast", 32.0))))
-        last = min(n - 1, np.ceil(index(self._number("rope.scaling.yarn_beta_slow", 1.0))))
+        first, last = index(self._number("rope.scaling.yarn_beta_fast", 32.0)), index(self._number("rope.scaling.yarn_beta_slow", 1.0))
+        if self.arch != "gpt-oss":  # whose ramp is not rounded to whole pairs
+            first, last = np.floor(first), np.ceil(last)
+        first, last = max(0, first), min(n - 1, last)
         stretched = np.clip((pair - first) / max(last - first, 1e-3), 0, 1)
         kept = self._number("rope.scaling.yarn_ext_factor", 1.0) * (1 - stretched)
         share = self._number("rope.scaling.yarn_log_multiplier", 0.0)
@@ -288,23 +290,27 @@ class Model:
                     s = self.score_cap * np.tanh(s / self.score_cap)
                 ahead = np.arange(end)[None, :] - np.arange(begin, end)[:, None]
                 s[(ahead > 0) | (self.windows[i] > 0) & (ahead <= -self.windows[i])] = -np.inf
-                p = np.exp(s - s.max(1, keepdims=True))
-                out[begin:end, h] = p @ v[:end, kv] / p.sum(1, keepdims=True)
+                most = s.max(1, keepdims=True)
+                p = np.exp(s - most)
+                sink = np.exp(self.tensor(layer + "attn_sinks.weight")[h] - most) if self.arch == "gpt-oss" else 0
+                out[begin:end, h] = p @ v[:end, kv] / (p.sum(1, keepdims=True) + sink)
         return self.linear(out.reshape(n, -1), layer + "attn_output")
 
     def experts(self, x, layer):
         """The sum of the experts with the largest scores, by their softmax among each other; in qwen2moe among all."""
         used = self._number("expert_used_count")
         scores = self.linear(x, layer + "ffn_gate_inp")
-        gates, ups, downs = (self.tensor(f"{layer}ffn_{name}_exps.weight") for name in ("gate", "up", "down"))
+        names = [f"{layer}ffn_{name}_exps" for name in ("gate", "up", "down")]
+        gates, ups, downs = (self.tensor(name + ".weight") for name in names)
+        biases = [self.tensor(name + ".bias") if self.has(name + ".bias") else np.zeros((len(gates), 1)) for name in names]
         out = np.zeros_like(x)
         for t, score in enumerate(scores):
             chosen = np.argsort(-score)[:used]
             weights = np.exp(score[chosen] - score.max())
             among = score if self.arch == "qwen2moe" else score[chosen]
             for e, weight in zip(chosen, weights / np.exp(among - score.max()).sum()):
-                gate = gates[e] @ x[t]
-                out[t] += weight * (downs[e] @ (gate / (1 + np.exp(-gate)) * (ups[e] @ x[t])))
+                gate, up = gates[e] @ x[t] + biases[0][e], ups[e] @ x[t] + biases[1][e]
+                out[t] += weight * (downs[e] @ self.gated(gate, up) + biases[2][e])
         return out + self.shared_expert(x, layer) if self.arch == "qwen2moe" else out
 
     def shared_expert(self, x, layer):
@@ -312,13 +318,18 @@ class Model:
         y = self.linear(gate / (1 + np.exp(-gate)) * self.linear(x, layer + "ffn_up_shexp"), layer + "ffn_down_shexp")
         return y / (1 + np.exp(-x @ self.tensor(layer + "ffn_gate_inp_shexp.weight")))[:, None]
 
+    def gated(self, gate, up):
+        if self.arch == "gpt-oss":
+            gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
+            return gate / (1 + np.exp(-1.702 * gate)) * (up + 1)
+        return (gelu(gate) if self.gemma else gate / (1 + np.exp(-gate))) * up
+
     def feed_forward(self, x, layer):
         if self.has(layer + "ffn_gate_inp.weight"):
             return self.experts(x, layer)
         ff = self._number("feed_forward_length")
         gate, up = self.stacked(x, layer + "ffn_up", [(layer + "ffn_gate", ff), (layer + "ffn_up", ff)])
-        act = gelu(gate) if self.gemma else gate / (1 + np.exp(-gate))
-        return self.linear(act * up, layer + "ffn_down")
+        return self.linear(self.gated(gate, up), layer + "ffn_down")
 
     def logits(self, ids, positions):
         """The logits after the tokens at these positions: (len(positions), vocab)."""
@@ -329,6 +340,10 @@ class Model:
         for i in range(self.layers):
             layer = f"blk.{i}."
             y = self.attention(self.norm_if_any(x, layer + "attn_norm.weight"), i)
+            if self.arch == "gpt-oss":  # whose norm before the experts has this name
+                x = x + y
+                x = x + self.feed_forward(self.norm(x, layer + "post_attention_norm.weight"), layer)
+                continue
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_attention_norm.weight")
             y = self.feed_forward(self.norm_if_any(x, layer + "ffn_norm.weight"), layer)
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_ffw_norm.weight")

@@ -87,9 +87,10 @@ static void test_architecture(void **at)
 {
 	(void)at;
 	patch_text(llama_file, "llama", "lamma");
-	assert_refused(patched_file, &one, EVN_ERR_UNSUPPORTED, "architecture \"lamma\"",
-				   "llama, qwen2, qwen2moe, qwen3, qwen3moe, qwen2vl, qwen3vl, mistral3, phi3, smollm3, granite, "
-				   "olmo2, gemma2, gemma3, gpt2, simple-lm");
+	assert_refused(
+		patched_file, &one, EVN_ERR_UNSUPPORTED, "architecture \"lamma\"",
+		"llama, gpt-oss, qwen2, qwen2moe, qwen3, qwen3moe, qwen2vl, qwen3vl, mistral3, phi3, smollm3, granite, "
+		"olmo2, gemma2, gemma3, gpt2, simple-lm");
 }
 
 static void test_missing_tensors(void **at)

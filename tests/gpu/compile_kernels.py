@@ -111,7 +111,7 @@ def kernels():
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))
     for kernel in ("route", "choose"):
         out.append((kernel, kernel, "router.cl", "-DLANES=1 -DITEMS=64", "row"))
-    for kernel in ("count_pairs", "place_pairs", "gather_rows", "add_experts", "add_shared"):
+    for kernel in ("count_pairs", "place_pairs", "gather_rows", "add_experts", "add_shared", "add_expert_bias"):
         out.append((kernel, kernel, "expert_rows.cl", "-DLANES=1 -DITEMS=64", "row"))
     out.append(("top", "top", "top.cl", "-DLANES=1", "row"))
     return out

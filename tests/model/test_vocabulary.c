@@ -1,5 +1,6 @@
 /* test_vocabulary.c - the rules of BPE and SentencePiece on vocabularies that are small enough to follow
  * by hand, and files whose tokenizer keys are wrong. */
+#include "model/pretokenizer.h"
 #include "model/tiny_tokenizer.h"
 
 #include <math.h>
@@ -175,6 +176,23 @@ static void bpe_families(void **state)
 	f = open_tiny(&v);
 	encodes(&f, "abc", ADD, "97 256");
 	close_file(&f);
+}
+
+/* Words by the pattern of o200k, found by hand. */
+static void words_of_gpt4o(void **state)
+{
+	(void)state;
+	static const char text[] = "HelloWorld's IT'S 12345 //\n";
+	static const uint32_t ends[] = {5, 12, 17, 18, 21, 23, 27};
+	const evn_str name = {"gpt-4o", 6};
+	evn_pretokenizer *p;
+	evn_words words = {0};
+	assert_int_equal(evn_pretokenizer_create(&p, name, "test", NULL), EVN_OK);
+	assert_int_equal(evn_pretokenizer_split(p, text, sizeof text - 1, &words, NULL), EVN_OK);
+	assert_int_equal(words.n, sizeof ends / sizeof *ends);
+	assert_memory_equal(words.ends, ends, sizeof ends);
+	evn_words_clear(&words);
+	evn_pretokenizer_free(p);
 }
 
 static void bpe_bytes_without_token(void **state)
@@ -485,6 +503,7 @@ int main(void)
 		cmocka_unit_test(spm_decodes),
 		cmocka_unit_test(bpe_merges_by_rank_within_words),
 		cmocka_unit_test(bpe_families),
+		cmocka_unit_test(words_of_gpt4o),
 		cmocka_unit_test(bpe_bytes_without_token),
 		cmocka_unit_test(bpe_merges_without_tokens),
 		cmocka_unit_test(bpe_merges_of_bytes_without_token),
