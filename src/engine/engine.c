@@ -123,43 +123,6 @@ static evn_status load(evn_engine *e, evn_error *err)
 	return evn_rebalance_create(&e->rebalance, e, err);
 }
 
-evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_options *o, evn_error *err)
-{
-	*out = NULL;
-	evn_prepared p;
-	evn_status s = evn_prepare(&p, m, o, EVN_FOR_TEXT, err);
-	if (s != EVN_OK) {
-		evn_prepared_free(&p);
-		return s;
-	}
-	return evn_engine_open_prepared(out, m, o, &p, err);
-}
-
-evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const evn_options *o, evn_prepared *p,
-									evn_error *err)
-{
-	*out = NULL;
-	evn_engine *e = calloc(1, sizeof *e);
-	if (!e) {
-		evn_prepared_free(p);
-		return evn_fail_memory(err, "engine", sizeof *e);
-	}
-	e->model = m;
-	e->options = *o;
-	e->prepared = *p;
-	*p = (evn_prepared){0};
-	pthread_mutex_init(&e->lock, NULL);
-	pthread_mutex_init(&e->events.lock, NULL);
-	e->events.began_s = evn_now_s();
-	evn_status s = load(e, err);
-	if (s != EVN_OK) {
-		evn_engine_close(e);
-		return s;
-	}
-	*out = e;
-	return EVN_OK;
-}
-
 /* ---- the end of ranks --------------------------------------------------------------------------------------------
  */
 
@@ -234,10 +197,10 @@ static evn_status replace_ranks(evn_engine *e, evn_prepared *next, evn_error *er
 	return load(e, err);
 }
 
-bool evn_engine_recover(evn_engine *e, evn_error *why)
+/* Also while the engine is opened: a device that fails, or whose memory is full, when weights are loaded. */
+static bool go_on_without_fault(evn_engine *e, evn_error *why)
 {
 	evn_status status = EVN_ERR_DEVICE;
-	e->options.progress = NULL; /* nobody waits for it in this thread */
 	while (status != EVN_OK) {
 		if (!e->team || !is_of_device(evn_team_fault(e->team)->status))
 			return false;
@@ -259,6 +222,53 @@ bool evn_engine_recover(evn_engine *e, evn_error *why)
 			*why = err;
 	}
 	return true;
+}
+
+bool evn_engine_recover(evn_engine *e, evn_error *why)
+{
+	e->options.progress = NULL; /* nobody waits for it in this thread */
+	return go_on_without_fault(e, why);
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------
+ */
+
+evn_status evn_engine_open(evn_engine **out, const evn_model *m, const evn_options *o, evn_error *err)
+{
+	*out = NULL;
+	evn_prepared p;
+	evn_status s = evn_prepare(&p, m, o, EVN_FOR_TEXT, err);
+	if (s != EVN_OK) {
+		evn_prepared_free(&p);
+		return s;
+	}
+	return evn_engine_open_prepared(out, m, o, &p, err);
+}
+
+evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const evn_options *o, evn_prepared *p,
+									evn_error *err)
+{
+	*out = NULL;
+	evn_engine *e = calloc(1, sizeof *e);
+	if (!e) {
+		evn_prepared_free(p);
+		return evn_fail_memory(err, "engine", sizeof *e);
+	}
+	e->model = m;
+	e->options = *o;
+	e->prepared = *p;
+	*p = (evn_prepared){0};
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_mutex_init(&e->events.lock, NULL);
+	e->events.began_s = evn_now_s();
+	evn_error why = {0};
+	const evn_status s = load(e, &why);
+	if (s != EVN_OK && !go_on_without_fault(e, &why)) {
+		evn_engine_close(e);
+		return evn_fail(err, s, "%s", why.text);
+	}
+	*out = e;
+	return EVN_OK;
 }
 
 evn_rank_stats evn_engine_rank_stats(const evn_engine *e, uint32_t rank, evn_comm_times before, uint64_t bytes_read)

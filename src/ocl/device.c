@@ -12,7 +12,7 @@
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code)
 {
 	const bool full = code == CL_MEM_OBJECT_ALLOCATION_FAILURE; /* of the device's memory */
-	evn_status s = full || code == CL_OUT_OF_HOST_MEMORY ? EVN_ERR_MEMORY : EVN_ERR_DEVICE;
+	evn_status s = full ? EVN_ERR_LIMIT : code == CL_OUT_OF_HOST_MEMORY ? EVN_ERR_MEMORY : EVN_ERR_DEVICE;
 	return evn_fail(err, s, "%s%s%s%s: %s (%d) on %s%s", call, what ? " [" : "", what ? what : "", what ? "]" : "",
 					evn_cl_error_name(code), code, d->name, full ? ", whose memory is full" : "");
 }

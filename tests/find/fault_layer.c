@@ -1,15 +1,18 @@
-/* fault_layer.c - an OpenCL layer that makes calls fail or return wrong results. The variable FAULT says how, at the
- * time of the call:
+/* fault_layer.c - an OpenCL layer between the loader and the drivers, which makes calls fail, wait or return wrong
+ * results (docs/faults.md). The variable FAULT says how, at the time of the call:
  *
- *     skip     kernels are accepted and never run
  *     build    the compiler refuses everything
+ *     alloc    no buffer is made
  *     launch   no kernel is accepted
+ *     read     nothing is read or mapped
+ *     gone     every call in the queue fails, as if the device were no longer there
  *     hang     kernels are accepted and wait, with all that is behind them, until fault_release
+ *     skip     kernels are accepted and never run
  *     delay    a queue's wait for the events of others takes FAULT_DELAY_US longer
  *     slow     the device seems to take FAULT_FACTOR times as long for a kernel that waits for nothing
  *
- * FAULT_AFTER: the first so many launches go well. FAULT_QUEUE: only launches in the queue with this number fail;
- * queues are counted as they are created. */
+ * FAULT_AFTER: the first so many calls go well; of alloc buffers count, of read reads and maps, else launches.
+ * FAULT_QUEUE: only calls in the queue with this number fail; queues are counted as they are created. */
 #define _POSIX_C_SOURCE 200809L
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_icd.h>
@@ -23,8 +26,8 @@ enum { MOST = 1024 };
 
 static const struct _cl_icd_dispatch *below;
 static struct _cl_icd_dispatch ours;
-unsigned long fault_launches; /* for tests that make one launch after another */
-unsigned long fault_queues;   /* that were created */
+unsigned long fault_launches, fault_buffers, fault_reads; /* so far, of all ranks */
+unsigned long fault_queues;                               /* that were created */
 static cl_command_queue queues[MOST];
 static cl_event hung[MOST];
 static unsigned n_hung;
@@ -116,13 +119,101 @@ static void slow_down(cl_command_queue queue)
 		;
 }
 
+static unsigned long after(void)
+{
+	const char *given = getenv("FAULT_AFTER");
+	return strtoul(given ? given : "0", NULL, 10);
+}
+
+static int is_late(const unsigned long *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED) >= after(); }
+
+static int is_gone(cl_command_queue q) { return fault_is("gone") && is_late(&fault_launches) && queue_fails(q); }
+
+static int read_fails(cl_command_queue q)
+{
+	const int late = is_late(&fault_reads);
+	__atomic_add_fetch(&fault_reads, 1, __ATOMIC_RELAXED);
+	return late && fault_is("read") && queue_fails(q);
+}
+
+static cl_int CL_API_CALL read_buffer(cl_command_queue queue, cl_mem buffer, cl_bool blocks, size_t offset,
+									  size_t size, void *out, cl_uint n, const cl_event *wait, cl_event *event)
+{
+	if (is_gone(queue))
+		return CL_DEVICE_NOT_AVAILABLE;
+	if (read_fails(queue))
+		return CL_OUT_OF_RESOURCES;
+	return below->clEnqueueReadBuffer(queue, buffer, blocks, offset, size, out, n, wait, event);
+}
+
+static void *CL_API_CALL map_buffer(cl_command_queue queue, cl_mem buffer, cl_bool blocks, cl_map_flags flags,
+									size_t offset, size_t size, cl_uint n, const cl_event *wait, cl_event *event,
+									cl_int *status)
+{
+	const int gone = is_gone(queue);
+	if (!gone && !read_fails(queue))
+		return below->clEnqueueMapBuffer(queue, buffer, blocks, flags, offset, size, n, wait, event, status);
+	if (status)
+		*status = gone ? CL_DEVICE_NOT_AVAILABLE : CL_MAP_FAILURE;
+	return NULL;
+}
+
+static cl_int CL_API_CALL unmap(cl_command_queue queue, cl_mem memory, void *mapped, cl_uint n, const cl_event *wait,
+								cl_event *event)
+{
+	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE
+						  : below->clEnqueueUnmapMemObject(queue, memory, mapped, n, wait, event);
+}
+
+static cl_int CL_API_CALL write_buffer(cl_command_queue queue, cl_mem buffer, cl_bool blocks, size_t offset,
+									   size_t size, const void *data, cl_uint n, const cl_event *wait,
+									   cl_event *event)
+{
+	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE
+						  : below->clEnqueueWriteBuffer(queue, buffer, blocks, offset, size, data, n, wait, event);
+}
+
+static cl_int CL_API_CALL copy_buffer(cl_command_queue queue, cl_mem from, cl_mem to, size_t from_at, size_t to_at,
+									  size_t size, cl_uint n, const cl_event *wait, cl_event *event)
+{
+	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE
+						  : below->clEnqueueCopyBuffer(queue, from, to, from_at, to_at, size, n, wait, event);
+}
+
+static cl_int CL_API_CALL mark(cl_command_queue queue, cl_uint n, const cl_event *wait, cl_event *event)
+{
+	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE : below->clEnqueueMarkerWithWaitList(queue, n, wait, event);
+}
+
+static cl_int CL_API_CALL flush(cl_command_queue queue)
+{
+	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE : below->clFlush(queue);
+}
+
+static cl_int CL_API_CALL finish(cl_command_queue queue)
+{
+	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE : below->clFinish(queue);
+}
+
+static cl_mem CL_API_CALL create_buffer(cl_context context, cl_mem_flags flags, size_t size, void *host,
+										cl_int *status)
+{
+	const int fails = is_late(&fault_buffers) && fault_is("alloc");
+	__atomic_add_fetch(&fault_buffers, 1, __ATOMIC_RELAXED);
+	if (!fails)
+		return below->clCreateBuffer(context, flags, size, host, status);
+	if (status)
+		*status = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+	return NULL;
+}
+
 static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_uint dims, const size_t *offset,
 								 const size_t *global, const size_t *local, cl_uint n_wait, const cl_event *wait,
 								 cl_event *event)
 {
-	const char *after = getenv("FAULT_AFTER");
-	const int late = __atomic_load_n(&fault_launches, __ATOMIC_RELAXED) >= strtoul(after ? after : "0", NULL, 10);
-	const int fails = late && queue_fails(queue);
+	const int fails = is_late(&fault_launches) && queue_fails(queue);
+	if (fails && fault_is("gone"))
+		return CL_DEVICE_NOT_AVAILABLE;
 	if (fails && fault_is("launch"))
 		return CL_OUT_OF_RESOURCES;
 	__atomic_add_fetch(&fault_launches, 1, __ATOMIC_RELAXED);
@@ -146,6 +237,8 @@ static cl_int CL_API_CALL wait_for_events(cl_command_queue queue, cl_uint n, con
 {
 	const char *given = getenv("FAULT_DELAY_US");
 	const double until = now_s() + (given ? strtod(given, NULL) * 1e-6 : 0);
+	if (is_gone(queue))
+		return CL_DEVICE_NOT_AVAILABLE;
 	while (n && fault_is("delay") && now_s() < until)
 		;
 	return below->clEnqueueBarrierWithWaitList(queue, n, list, event);
@@ -178,6 +271,15 @@ CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint n, const struct _cl_icd_disp
 		return CL_INVALID_VALUE;
 	below = target;
 	ours.clEnqueueNDRangeKernel = launch;
+	ours.clEnqueueReadBuffer = read_buffer;
+	ours.clEnqueueMapBuffer = map_buffer;
+	ours.clEnqueueUnmapMemObject = unmap;
+	ours.clEnqueueWriteBuffer = write_buffer;
+	ours.clEnqueueCopyBuffer = copy_buffer;
+	ours.clEnqueueMarkerWithWaitList = mark;
+	ours.clFlush = flush;
+	ours.clFinish = finish;
+	ours.clCreateBuffer = create_buffer;
 	ours.clBuildProgram = build;
 	ours.clEnqueueBarrierWithWaitList = wait_for_events;
 	ours.clCreateCommandQueue = create_queue;

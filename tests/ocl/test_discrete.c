@@ -93,7 +93,7 @@ static void test_memory_that_is_missing_is_missed_early(void **state)
 	setenv("DISCRETE_MEMORY", "3000000", 1);
 	evn_buf *small = buffer(2000000, EVN_BUF_DEVICE), *large = buffer(2000000, EVN_BUF_DEVICE);
 	ok(evn_buf_touch(queue, small, &err));
-	assert_int_equal(evn_buf_touch(queue, large, &why), EVN_ERR_MEMORY);
+	assert_int_equal(evn_buf_touch(queue, large, &why), EVN_ERR_LIMIT);
 	assert_non_null(strstr(why.text, "CL_MEM_OBJECT_ALLOCATION_FAILURE (-4) on"));
 	assert_non_null(strstr(why.text, ", whose memory is full"));
 	unsetenv("DISCRETE_MEMORY");
