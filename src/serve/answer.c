@@ -1,6 +1,5 @@
 /* answer.c - the answer of a completion or a chat as JSON: whole, or as a stream of server-sent events. */
 #include "serve/generate.h"
-#include "serve/messages.h"
 #include "serve/server.h"
 
 #include <math.h>
@@ -145,9 +144,9 @@ void answer_compose(exchange *x)
 {
 	generation *g = x->generation;
 	pthread_mutex_lock(&x->lock);
-	if (g->is_message) {
+	if (g->shape) {
 		reply_json(&x->reply, g->failure.status ? g->failure.status : 200,
-				   g->failure.status ? messages_problem(&g->failure) : messages_whole(g));
+				   g->failure.status ? g->shape->problem(&g->failure) : g->shape->whole(g));
 	} else if (g->failure.status) {
 		reply_problem(&x->reply, &g->failure);
 	} else {
@@ -226,7 +225,7 @@ ssize_t answer_read(exchange *x, char *to, size_t n)
 	ssize_t given = 0;
 	pthread_mutex_lock(&x->lock);
 	if (g->out.used == 0 && !g->said_all)
-		(g->is_message ? messages_add_news : add_news)(g);
+		(g->shape ? g->shape->add_news : add_news)(g);
 	if (g->out.failed) {
 		given = MHD_CONTENT_READER_END_WITH_ERROR;
 	} else if (g->out.used > 0) {

@@ -17,6 +17,7 @@ bool endpoint_apply_template(exchange *x);
 bool endpoint_completions(exchange *x);
 bool endpoint_chat(exchange *x);
 bool endpoint_messages(exchange *x);
+bool endpoint_responses(exchange *x);
 bool endpoint_count_tokens(exchange *x);
 
 #endif

@@ -3,7 +3,6 @@
  * has been computed. */
 #include "serve/generate.h"
 #include "serve/endpoints.h"
-#include "serve/messages.h"
 #include "serve/server.h"
 
 #include <math.h>
@@ -308,11 +307,23 @@ static void name_answer(generation *g)
 	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
 		random = evn_now_ns();
 	snprintf(g->id, sizeof g->id, "%s-%016llx",
-			 g->is_message           ? "msg"
+			 g->shape                ? g->shape->id
 			 : g->use == PARAMS_CHAT ? "chatcmpl"
 									 : "cmpl",
 			 (unsigned long long)random);
 	g->created = (int64_t)time(NULL);
+}
+
+json_t *shape_as_chat(const answer_shape *shape, json_t *root, problem *p)
+{
+	json_t *chat = json_object();
+	*p = (problem){0};
+	if (chat && shape->fill_chat(chat, root, p))
+		return chat;
+	json_decref(chat);
+	if (!p->status)
+		problem_set(p, 500, NULL, NULL, "out of memory");
+	return NULL;
 }
 
 /* The JSON is freed here: a small body can become a large one, and the answer may take long. */
@@ -322,10 +333,10 @@ static bool prepare(generation *g, problem *p)
 	json_t *root = NULL, *chat = NULL;
 	name_answer(g);
 	bool ok = fields_parse(&root, x->body.data, x->body.used, p);
-	if (ok && g->is_message && !json_object_get(root, "max_tokens"))
-		ok = problem_set(p, 400, NULL, "max_tokens", "max_tokens: expected an integer, found nothing");
-	if (ok && g->is_message)
-		ok = (chat = messages_as_chat(root, p)) != NULL;
+	if (ok && g->shape && g->shape->required && !json_object_get(root, g->shape->required))
+		ok = problem_set(p, 400, NULL, g->shape->required, "%s: expected a value, found nothing", g->shape->required);
+	if (ok && g->shape)
+		ok = (chat = shape_as_chat(g->shape, root, p)) != NULL;
 	ok = ok && params_read(&g->params, g->use, chat ? chat : root, &x->server->model.sampling, p) &&
 		 check_model(g, p) && use_tools(g, p) && make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
 	params_forget(&g->params);
@@ -353,13 +364,13 @@ static void start_answer(generation *g)
 	pthread_mutex_unlock(&x->lock);
 }
 
-static bool generate(exchange *x, params_use use, bool is_message)
+bool generation_begin(exchange *x, params_use use, const answer_shape *shape)
 {
 	problem p = {0};
 	generation *g = calloc(1, sizeof *g);
 	bool ok = g != NULL || problem_set(&p, 500, NULL, NULL, "out of memory");
 	if (ok) {
-		*g = (generation){.x = x, .use = use, .is_message = is_message, .n_running = 1};
+		*g = (generation){.x = x, .use = use, .shape = shape, .n_running = 1};
 		ok = prepare(g, &p);
 		pthread_mutex_lock(&x->lock);
 		x->generation = g; /* from here on it is cancelled with the exchange */
@@ -371,18 +382,16 @@ static bool generate(exchange *x, params_use use, bool is_message)
 	}
 	if (g)
 		generation_cancel(g);
-	if (is_message)
-		reply_json(&x->reply, p.status, messages_problem(&p));
+	if (shape)
+		reply_json(&x->reply, p.status, shape->problem(&p));
 	else
 		reply_problem(&x->reply, &p);
 	return true;
 }
 
-bool endpoint_completions(exchange *x) { return generate(x, PARAMS_COMPLETION, false); }
+bool endpoint_completions(exchange *x) { return generation_begin(x, PARAMS_COMPLETION, NULL); }
 
-bool endpoint_chat(exchange *x) { return generate(x, PARAMS_CHAT, false); }
-
-bool endpoint_messages(exchange *x) { return generate(x, PARAMS_CHAT, true); }
+bool endpoint_chat(exchange *x) { return generation_begin(x, PARAMS_CHAT, NULL); }
 
 void generation_free(generation *g)
 {
@@ -405,6 +414,8 @@ void generation_free(generation *g)
 	free(g->choices);
 	free(g->prompts);
 	buffer_free(&g->out);
+	buffer_free(&g->so_far);
+	json_decref(g->items);
 	params_free(&g->params);
 	free(g);
 }

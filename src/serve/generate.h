@@ -39,15 +39,30 @@ typedef struct {
 	char *text; /* for echo, and of a chat; else NULL */
 } prompt;
 
+/* A chat that is asked for and answered in the shape of another API than OpenAI's chats. */
+typedef struct {
+	const char *id;                                            /* what ids begin with */
+	const char *required;                                      /* a field that a chat may leave out; NULL: none */
+	bool (*fill_chat)(json_t *chat, json_t *root, problem *p); /* the fields of a chat that ask for the same */
+	json_t *(*problem)(const problem *p);
+	/* What the HTTP thread sends; with the exchange's lock held. */
+	json_t *(*whole)(generation *g);
+	void (*add_news)(generation *g);
+} answer_shape;
+
 struct generation {
 	exchange *x;
 	params_use use;
 	params params;
-	evn_grammar *grammar; /* of the answers, or NULL */
-	bool is_message;      /* it was asked for and is answered in the shape of Anthropic's API (messages.h) */
-	const char *block;    /* of such a stream: the type of the block that is open, or NULL */
-	size_t n_blocks;      /* and how many are closed */
-	bool has_tools;       /* calls are told from content */
+	evn_grammar *grammar;      /* of the answers, or NULL */
+	const answer_shape *shape; /* NULL: that of OpenAI's completions and chats */
+	/* Of an answer in another shape: the type of the block that is open, or NULL; how many are closed. */
+	const char *block;
+	size_t n_blocks;
+	json_t *items; /* and of responses: those that are closed, the text of the open one, events */
+	buffer so_far;
+	size_t n_events;
+	bool has_tools; /* calls are told from content */
 	prompt *prompts;
 	choice *choices; /* (n_prompts, params.n) */
 	size_t n_prompts, n_choices;
@@ -63,6 +78,10 @@ struct generation {
 	bool said_all;
 };
 
+/* What an endpoint does. */
+bool generation_begin(exchange *x, params_use use, const answer_shape *shape);
+/* The request as that of a chat. The caller owns it; NULL: p says why. */
+json_t *shape_as_chat(const answer_shape *shape, json_t *root, problem *p);
 /* prompts.c: fills in g->prompts. */
 bool prompts_make(generation *g, problem *p);
 /* answer.c: what the HTTP thread sends. */

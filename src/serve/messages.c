@@ -160,21 +160,9 @@ static bool fill_chat(json_t *chat, json_t *root, problem *p)
 		   (!asked || json_is_null(asked) || add_choice(chat, asked, p));
 }
 
-json_t *messages_as_chat(json_t *root, problem *p)
-{
-	json_t *chat = json_object();
-	*p = (problem){0};
-	if (chat && fill_chat(chat, root, p))
-		return chat;
-	json_decref(chat);
-	if (!p->status)
-		problem_set(p, 500, NULL, NULL, "out of memory");
-	return NULL;
-}
-
 /* ---- the answer ------------------------------------------------------------------------------------------------ */
 
-json_t *messages_problem(const problem *p)
+static json_t *shaped_problem(const problem *p)
 {
 	json_t *root = problem_json(p);
 	if (root)
@@ -219,7 +207,7 @@ static json_t *message(const generation *g, json_t *content, const char *stop, s
 					 (json_int_t)n_tokens);
 }
 
-json_t *messages_whole(generation *g)
+static json_t *whole(generation *g)
 {
 	choice *c = &g->choices[0];
 	json_t *content = json_array(), *calls = tools_take(&c->tools), *call;
@@ -290,7 +278,7 @@ static void add_parts(generation *g, choice *c)
 	json_decref(calls);
 }
 
-void messages_add_news(generation *g)
+static void add_news(generation *g)
 {
 	choice *c = &g->choices[0];
 	if (!c->began && !g->failure.status) {
@@ -303,7 +291,7 @@ void messages_add_news(generation *g)
 		return;
 	if (g->failure.status) {
 		buffer_text(&g->out, "event: error\n");
-		reply_event(&g->out, messages_problem(&g->failure));
+		reply_event(&g->out, shaped_problem(&g->failure));
 	} else {
 		close_block(g);
 		say(g, "message_delta",
@@ -314,6 +302,15 @@ void messages_add_news(generation *g)
 	g->said_all = true;
 }
 
+const answer_shape messages_shape = {.id = "msg",
+									 .required = "max_tokens",
+									 .fill_chat = fill_chat,
+									 .problem = shaped_problem,
+									 .whole = whole,
+									 .add_news = add_news};
+
+bool endpoint_messages(exchange *x) { return generation_begin(x, PARAMS_CHAT, &messages_shape); }
+
 /* ---- how many tokens ------------------------------------------------------------------------------------------- */
 
 bool endpoint_count_tokens(exchange *x)
@@ -322,11 +319,12 @@ bool endpoint_count_tokens(exchange *x)
 	params o = {0};
 	prompt made = {0};
 	json_t *root = NULL, *chat = NULL;
-	bool ok = fields_parse(&root, x->body.data, x->body.used, &p) && (chat = messages_as_chat(root, &p)) != NULL &&
+	bool ok = fields_parse(&root, x->body.data, x->body.used, &p) &&
+			  (chat = shape_as_chat(&messages_shape, root, &p)) != NULL &&
 			  params_read(&o, PARAMS_CHAT, chat, &x->server->model.sampling, &p) &&
 			  chat_make(x->server, &o, &made, &p);
 	reply_json(&x->reply, ok ? 200 : p.status,
-			   ok ? json_pack("{s:I}", "input_tokens", (json_int_t)made.n) : messages_problem(&p));
+			   ok ? json_pack("{s:I}", "input_tokens", (json_int_t)made.n) : shaped_problem(&p));
 	params_free(&o);
 	free(made.ids);
 	free(made.text);

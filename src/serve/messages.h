@@ -5,11 +5,6 @@
 
 #include "serve/generate.h"
 
-/* The fields of a chat that ask for the same. The caller owns it; NULL: p says why. */
-json_t *messages_as_chat(json_t *root, problem *p);
-json_t *messages_problem(const problem *p); /* an error in this shape */
-/* What the HTTP thread sends; with the exchange's lock held. */
-json_t *messages_whole(generation *g);
-void messages_add_news(generation *g);
+extern const answer_shape messages_shape;
 
 #endif

@@ -18,6 +18,7 @@ static const route routes[] = {
 	{"POST", "/v1/completions", ROUTE_WORK, endpoint_completions},
 	{"POST", "/v1/chat/completions", ROUTE_WORK, endpoint_chat},
 	{"POST", "/v1/messages", ROUTE_WORK, endpoint_messages},
+	{"POST", "/v1/responses", ROUTE_WORK, endpoint_responses},
 	{"POST", "/v1/messages/count_tokens", ROUTE_WORK, endpoint_count_tokens},
 };
 
