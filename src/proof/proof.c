@@ -72,7 +72,7 @@ typedef struct {
 	const evn_proof_record *record;
 	uint32_t group;                             /* of proofs that share programs: one process gives all of them */
 	uint64_t hash;                              /* of all keys */
-	bool norms[EVN_NORM_KINDS], gated, ungated; /* what the model has */
+	bool norms[EVN_NORM_KINDS], gated, ungated; /* what the model has; gated blocks that are no experts */
 	evn_nonlinearity gate;                      /* how it combines gate and up */
 	bool biased;                                /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
@@ -141,13 +141,14 @@ static evn_status read_graph(proof *p, evn_error *err)
 		p->norms_all |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 		if (b->kind == EVN_BLOCK_ATTENTION)
 			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
-		else
-			*(b->feed_forward.gated ? &p->gated : &p->ungated) = true;
+		if (b->kind != EVN_BLOCK_FEED_FORWARD)
+			continue;
+		*(b->feed_forward.gated ? &p->gated : &p->ungated) = true;
+		p->fuses |= b->feed_forward.gated && !b->joins && !g->biased;
 	}
-	p->fuses = p->gated && !g->biased;
 	p->gate = evn_graph_gate(g);
 	p->biased = has_biases(p->m);
-	p->separate = p->gated && (p->biased || p->experts || !all_gates_alike(g));
+	p->separate = p->experts || (p->gated && (p->biased || !all_gates_alike(g)));
 	evn_status s = evn_graph_mix(g, &p->mix, err);
 	evn_graph_free(g);
 	return s;
@@ -378,7 +379,7 @@ evn_status evn_prove_gemm(evn_device *d, const evn_proof_subject *s, const evn_p
 	const evn_proof_subject f32 = {s->m, evn_dots_for_floats(s->dots), s->kv_cache}; /* GEMM reads f32 activations */
 	EVN_TRY(begin(&p, d, &f32, r, err));
 	p.dots = f32.dots;
-	p.separate = p.gated;
+	p.separate |= p.gated;
 	EVN_TRY(prove_formats(&p, "gemm", err));
 	EVN_TRY(prove_attention(&p, err));
 	return prove_rows(&p, err);
