@@ -19,6 +19,12 @@ for case in 'q4_0 F32 5, Q4_0 14, Q8_0 1' 'q6_k F32 5, Q6_K 14, Q8_0 1' 'f16 F16
 	[ "$(types "$dir/$type.gguf")" = "${case#* }, 2, 256, 8, 4, 49152" ] || fail "$type: $(types "$dir/$type.gguf")"
 done
 
+# Shapes with experts are complete: nothing is missing, and nothing is unknown.
+for shape in tiny-moe tiny-oss; do
+	"$repo/scripts/make-model" --shape $shape --type mxfp4 --layers 1 --tokenizer "$model" "$dir/$shape.gguf" || fail "$shape: not made"
+	holds 'd["problem"] is None and d["unknown_keys"] == [] and d["n_layers"] == 1' inspect "$dir/$shape.gguf"
+done
+
 "$evener" run -m "$dir/q4_0.gguf" -d pocl -p 'The capital of France is' -n 8 --temp 0 --ignore-eos --json >"$dir/out" ||
 	fail 'run failed'
 python3 -c 'import json, sys
