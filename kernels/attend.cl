@@ -1,4 +1,4 @@
-// attend.cl - causal attention over the KV cache, as one work-item computes it. A work-group has up to QUERIES
+// attend.cl - attention over the KV cache, as one work-item computes it. A work-group has up to QUERIES
 // queries of one KV head, so that a tile of 16 keys and values is read once for all of them. It attends to one of
 // n_splits parts of the keys; attention_merge joins the parts (flash-decoding, Dao et al. 2023). Parameters: those of
 // attention_tile.cl; HEAD_BLOCKS: heads begin and end at blocks of 32 columns and are written in the format of STORE,
@@ -54,7 +54,7 @@ INLINE void attend(running *state, const attention_input *a, const row_span *s, 
 			vstore16(vload16(i, q[r]) * query_scale(a, angles), i, q[r]);
 			state[r].acc[i] = 0.0f;
 		}
-		limits[r] = s->position + t + 1;
+		limits[r] = KEY_LIMIT(s, t);
 		state[r].top = LOWEST;
 		state[r].sum = 0.0f;
 #ifdef SINKS

@@ -1,6 +1,14 @@
-// gelu.cl - the nonlinearity of GPT-2's feed-forward network. Parameter: STORE.
+// gelu.cl - the nonlinearity of GPT-2's and BERT's feed-forward networks. Parameters: STORE; EXACT if GELU is by erf, not
+// by tanh.
 #include "common.cl"
 #include STORE
+
+#ifdef EXACT
+// x / 2 (1 + erf(x / sqrt 2)). The sum would cancel for negative x.
+INLINE floats gelu_of(floats x) { return 0.5f * x * erfc(x * -0.70710678f); }
+#else
+#define gelu_of gelu_tanh
+#endif
 
 // y[t][i] = gelu(x[t][i]) for i < width, and 0 up to y_stride. width is a multiple of 16.
 // Work-item (32 columns, t); with scalars (column, t).
@@ -12,9 +20,9 @@ kernel IN_VECTORS void gelu(global float *y, uint y_stride, const global float *
 	const global float *xt = x + t * x_stride + i;
 	float16 lo = 0.0f, hi = 0.0f;
 	if (i < width)
-		lo = gelu_tanh(vload16(0, xt));
+		lo = gelu_of(vload16(0, xt));
 	if (i + 16 < width)
-		hi = gelu_tanh(vload16(1, xt));
+		hi = gelu_of(vload16(1, xt));
 	store_block(y, t, y_stride, b, lo, hi);
 }
 #else
@@ -24,6 +32,6 @@ void gelu(global float *y, uint y_stride, const global float *x, uint x_stride, 
 	local float4 part[EVN_LANE_ITEMS / 4];
 	uint i = get_global_id(0);
 	size_t t = get_global_id(1);
-	store_lane(y, t, y_stride, i, i < width ? gelu_tanh(x[t * x_stride + i]) : 0.0f, part);
+	store_lane(y, t, y_stride, i, i < width ? gelu_of(x[t * x_stride + i]) : 0.0f, part);
 }
 #endif

@@ -1,6 +1,13 @@
 // norm_layer.cl - LayerNorm: (x - mean) / sqrt(variance + eps) * w + bias, both over the dim true columns (Ba et al.
 // 2016). The mean is subtracted before squaring: the squares of values far from zero would cancel.
+// REPLACES: the row becomes its norm, too.
 #include "norm.cl"
+
+#ifdef REPLACES
+#define REPLACE(x, i, v) store_columns(v, i, (global float *)(x))
+#else
+#define REPLACE(x, i, v)
+#endif
 
 #if LANES == 16
 // 1 for columns below dim, otherwise 0. i is the first of 16 columns.
@@ -26,9 +33,13 @@ INLINE void norm_row(NORMED, size_t t, const global float *x, local float4 *part
 		squares = fma(lo, lo, fma(hi, hi, squares));
 	}
 	float scale = 1.0f / sqrt(sum16(squares) / (float)dim + eps);
-	for (uint b = 0; b < stride / 32; b++)
-		store_block(y, t, stride, b, (vload16(2 * b, x) - mean) * scale * vload16(2 * b, w) + vload16(2 * b, bias),
-		            (vload16(2 * b + 1, x) - mean) * scale * vload16(2 * b + 1, w) + vload16(2 * b + 1, bias));
+	for (uint b = 0; b < stride / 32; b++) {
+		float16 lo = (vload16(2 * b, x) - mean) * scale * vload16(2 * b, w) + vload16(2 * b, bias);
+		float16 hi = (vload16(2 * b + 1, x) - mean) * scale * vload16(2 * b + 1, w) + vload16(2 * b + 1, bias);
+		REPLACE(x, 2 * b, lo);
+		REPLACE(x, 2 * b + 1, hi);
+		store_block(y, t, stride, b, lo, hi);
+	}
 #else
 	for (uint i = get_local_id(0); i < dim; i += NORM_ITEMS)
 		sum += x[i];
@@ -38,7 +49,10 @@ INLINE void norm_row(NORMED, size_t t, const global float *x, local float4 *part
 	float scale = 1.0f / sqrt(sum_items(squares, NORM_ITEMS, (local float *)part) / (float)dim + eps);
 	for (uint first = 0; first < stride; first += NORM_ITEMS) { // every item stores equally often
 		uint i = first + get_local_id(0);
-		store_lane(y, t, stride, i, i < stride ? (x[i] - mean) * scale * w[i] + bias[i] : 0.0f, part);
+		float v = i < stride ? (x[i] - mean) * scale * w[i] + bias[i] : 0.0f;
+		if (i < stride)
+			REPLACE(x, i, v);
+		store_lane(y, t, stride, i, v, part);
 	}
 #endif
 }

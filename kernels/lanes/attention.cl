@@ -94,7 +94,7 @@ INLINE void weigh_keys(local shared *m, const attention_input *a, const row_span
 		multiply_key(score, m, a->k_cache + tile_begin(a, s, b->kv, position / EVN_KV_TILE), position % EVN_KV_TILE);
 #pragma unroll
 	for (uint r = 0; r < QUERIES; r++) {
-		const uint limit = s->position + query_number(b, s, r) / b->n_own + 1;
+		const uint limit = KEY_LIMIT(s, query_number(b, s, r) / b->n_own);
 		const bool sees = has_key && position < limit && position >= first_key(a, limit);
 		((local float *)m->weights[r])[item] = sees ? CAPPED(score[r]) : LOWEST;
 	}
@@ -190,7 +190,7 @@ void attention(ATTENTION_PARAMETERS, global float *out, uint2 at, global float *
 	b.n_own = own_end(&a, b.kv) - b.begin;
 	if (!find_block(&s, &b, spans, get_group_id(0)) || split >= s.n_splits)
 		return;
-	const uint n_keys = s.position + query_number(&b, &s, QUERIES - 1) / b.n_own + 1;
+	const uint n_keys = KEY_LIMIT(&s, query_number(&b, &s, QUERIES - 1) / b.n_own);
 	const uint used = (n_keys + EVN_KV_TILE - 1) / EVN_KV_TILE;
 	// Chunks begin at multiples of their size, so that a row's bits do not depend on the rows beside it.
 	const uint begin = first_key(&a, s.position + b.first / b.n_own + 1) / (CHUNKS * EVN_KV_TILE) * CHUNKS;

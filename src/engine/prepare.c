@@ -11,6 +11,7 @@
 #include "engine/layout.h"
 
 #define DEFAULT_BATCH 512u
+#define POSITIONS_A_ROW 4u /* of an encoder's cache: a text of 16 tokens takes a block of 64 positions */
 #define TRIAL_S 30u        /* for a device that the first plan can do without; its compiler may take minutes */
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
 #define FREE_MEMORY 0.95   /* of what its driver calls free: programs and queues need some, too */
@@ -42,6 +43,8 @@ static evn_status set_limits(decision *d)
 {
 	const evn_hparams *h;
 	EVN_TRY(evn_model_require_hparams(d->m, &h, d->err));
+	EVN_TRY(evn_graph_make(&d->p->graph, d->m, d->err));
+	const bool encodes = d->p->graph->encodes;
 	evn_limits *l = &d->p->limits;
 	l->n_ctx = d->o->context ? d->o->context : h->n_ctx_train;
 	l->n_batch = d->o->batch ? d->o->batch : DEFAULT_BATCH;
@@ -51,11 +54,12 @@ static evn_status set_limits(decision *d)
 						l->n_cache, l->n_ctx);
 	l->kv_cache = d->o->kv_cache;
 	l->messages = d->o->messages;
-	if (l->n_batch > l->n_ctx)
-		l->n_batch = l->n_ctx;
+	if (encodes ? l->n_batch < l->n_ctx : l->n_batch > l->n_ctx)
+		l->n_batch = l->n_ctx; /* an encoder computes a whole text at once */
+	if (encodes && l->n_cache < POSITIONS_A_ROW * l->n_batch)
+		l->n_cache = POSITIONS_A_ROW * l->n_batch;
 	if (l->n_ctx > h->n_ctx_train)
 		evn_log(EVN_LOG_WARN, "context %u is longer than the %u the model was trained for", l->n_ctx, h->n_ctx_train);
-	EVN_TRY(evn_graph_make(&d->p->graph, d->m, d->err));
 	evn_model_warn_unknown_keys(d->m);
 	return evn_graph_shape(d->p->graph, *l, &d->p->shape, d->err);
 }
@@ -376,7 +380,8 @@ static void explain_faults(decision *d)
 
 static evn_phase chosen_by(const decision *d)
 {
-	return d->profile_options.workload.purpose == EVN_FOR_TRAINING ? EVN_PROMPT : EVN_DECODE;
+	const bool decodes = d->profile_options.workload.purpose == EVN_FOR_TEXT && !d->p->graph->encodes;
+	return decodes ? EVN_DECODE : EVN_PROMPT;
 }
 
 static evn_status choose(decision *d, evn_reduce_cost cost)

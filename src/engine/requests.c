@@ -44,6 +44,7 @@ static evn_status begin(evn_scheduler *s, const evn_scheduler_options *o, evn_er
 evn_status evn_scheduler_create(evn_scheduler **out, evn_engine *e, const evn_scheduler_options *o, evn_error *err)
 {
 	*out = NULL;
+	EVN_TRY(evn_engine_check_decoder(e, err));
 	evn_scheduler *s = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "scheduler", sizeof *s);

@@ -94,6 +94,7 @@ static void free_buffers(evn_session *s)
 evn_status evn_session_create(evn_session **out, evn_engine *e, evn_error *err)
 {
 	*out = NULL;
+	EVN_TRY(evn_engine_check_decoder(e, err));
 	evn_session *s = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "session", sizeof *s);

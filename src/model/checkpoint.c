@@ -48,8 +48,16 @@ typedef struct {
 } names;
 
 static const names ends[] = {
-	{"embed_tokens", "token_embd", PLAIN}, {"wte", "token_embd", PLAIN},   {"wpe", "position_embd", PLAIN},
-	{"norm", "output_norm", NORM},         {"ln_f", "output_norm", PLAIN}, {"lm_head", "output", PLAIN},
+	{"embed_tokens", "token_embd", PLAIN},
+	{"wte", "token_embd", PLAIN},
+	{"wpe", "position_embd", PLAIN},
+	{"norm", "output_norm", NORM},
+	{"ln_f", "output_norm", PLAIN},
+	{"lm_head", "output", PLAIN},
+	{"embeddings.word_embeddings", "token_embd", PLAIN},
+	{"embeddings.position_embeddings", "position_embd", PLAIN},
+	{"embeddings.token_type_embeddings", "token_types", PLAIN},
+	{"embeddings.LayerNorm", "token_embd_norm", PLAIN},
 };
 
 static const names parts[] = {
@@ -75,6 +83,14 @@ static const names parts[] = {
 	{"attn.c_proj", "attn_output", TRANSPOSED},
 	{"mlp.c_fc", "ffn_up", TRANSPOSED},
 	{"mlp.c_proj", "ffn_down", TRANSPOSED},
+	{"attention.self.query", "attn_q", PLAIN},
+	{"attention.self.key", "attn_k", PLAIN},
+	{"attention.self.value", "attn_v", PLAIN},
+	{"attention.output.dense", "attn_output", PLAIN},
+	{"attention.output.LayerNorm", "attn_output_norm", PLAIN},
+	{"intermediate.dense", "ffn_up", PLAIN},
+	{"output.dense", "ffn_down", PLAIN},
+	{"output.LayerNorm", "layer_output_norm", PLAIN},
 };
 
 static const names expert_parts[] = {
@@ -89,9 +105,19 @@ static const names post_attention[] = {{"post_attention_layernorm", "ffn_norm", 
 /* What is no part of the text model, or follows from other values. */
 static bool is_left_out(const char *name)
 {
-	static const char *const begins[] = {
-		"visual.",       "model.visual.",       "vision_tower.",          "model.vision_tower.",
-		"vision_model.", "model.vision_model.", "multi_modal_projector.", "model.multi_modal_projector."};
+	static const char *const begins[] = {"visual.",
+										 "model.visual.",
+										 "vision_tower.",
+										 "model.vision_tower.",
+										 "vision_model.",
+										 "model.vision_model.",
+										 "multi_modal_projector.",
+										 "model.multi_modal_projector.",
+										 "pooler.",
+										 "bert.pooler.",
+										 "cls.",
+										 "embeddings.position_ids",
+										 "bert.embeddings.position_ids"};
 	static const char *const ends_with[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
 	const size_t n = strlen(name);
 	for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
@@ -105,8 +131,8 @@ static bool is_left_out(const char *name)
 
 static const char *without_prefix(const char *name)
 {
-	static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "language_model.",
-										   "model.", "transformer."};
+	static const char *const prefixes[] = {
+		"model.language_model.", "language_model.model.", "language_model.", "model.", "transformer.", "bert."};
 	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
 		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
 			return name + strlen(prefixes[i]);
@@ -145,7 +171,10 @@ static void map_name(const evn_checkpoint *c, const char *name, char out[64], co
 	int at = 0;
 	char number[16] = "";
 	*row = find_name(ends, sizeof ends / sizeof *ends, own, &ending);
-	if (!*row && (sscanf(own, "layers.%u.%n", &layer, &at) == 1 || sscanf(own, "h.%u.%n", &layer, &at) == 1) && at) {
+	if (!*row &&
+		(sscanf(own, "layers.%u.%n", &layer, &at) == 1 || sscanf(own, "h.%u.%n", &layer, &at) == 1 ||
+		 sscanf(own, "encoder.layer.%u.%n", &layer, &at) == 1) &&
+		at) {
 		snprintf(number, sizeof number, "blk.%u.", layer);
 		*row = find_name(&post_attention[c->family->post_norms], 1, own + at, &ending);
 		if (!*row)

@@ -36,6 +36,7 @@ static const evn_family families[] = {
 	{"gemma2", "gemma2", "gelu_pytorch_tanh", false, true, true, GEMMA2},
 	{"gemma3", "gemma3", "gelu_pytorch_tanh", false, true, true, GEMMA3},
 	{"gemma3_text", "gemma3", "gelu_pytorch_tanh", false, true, true, GEMMA3},
+	{"bert", "bert", "gelu", false, false, false, "{}"},
 	{"gpt2", "gpt2", "gelu_new", false, false, false, "{\"activation_function\": \"gelu_new\"}"},
 };
 
@@ -121,15 +122,11 @@ static const struct {
 static const struct {
 	const char *key, *suffix;
 } reals[] = {
-	{"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
-	{"layer_norm_epsilon", "attention.layer_norm_epsilon"},
-	{"rope_local_base_freq", "rope.freq_base_swa"},
-	{"attn_logit_softcapping", "attn_logit_softcapping"},
-	{"final_logit_softcapping", "final_logit_softcapping"},
-	{"embedding_multiplier", "embedding_scale"},
-	{"residual_multiplier", "residual_scale"},
-	{"attention_multiplier", "attention.scale"},
-	{"logits_scaling", "logit_scale"},
+	{"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, {"layer_norm_epsilon", "attention.layer_norm_epsilon"},
+	{"layer_norm_eps", "attention.layer_norm_epsilon"},   {"rope_local_base_freq", "rope.freq_base_swa"},
+	{"attn_logit_softcapping", "attn_logit_softcapping"}, {"final_logit_softcapping", "final_logit_softcapping"},
+	{"embedding_multiplier", "embedding_scale"},          {"residual_multiplier", "residual_scale"},
+	{"attention_multiplier", "attention.scale"},          {"logits_scaling", "logit_scale"},
 };
 
 static evn_status put_sizes(evn_checkpoint *c)
@@ -344,6 +341,44 @@ static evn_status put_rotation(evn_checkpoint *c)
 	return strcmp(r.type, "yarn") ? EVN_OK : put_yarn(c, &r);
 }
 
+/* ---- encoders ---------------------------------------------------------------------------------------------------
+ */
+
+/* A folder of sentence-transformers says which rows become the vector of a text. */
+static evn_status put_pooling(const evn_checkpoint *c)
+{
+	static const char *const modes[] = {"pooling_mode_mean_tokens", "pooling_mode_cls_token",
+										"pooling_mode_lasttoken"}; /* in the order of GGUF's types, from 1 on */
+	json_t *pooling;
+	EVN_TRY(evn_json_open(&pooling, c->folder, "1_Pooling/config.json", CONFIG_BYTES, c->err));
+	uint32_t n = 0, type = 0;
+	const char *key;
+	json_t *value;
+	json_object_foreach(pooling, key, value) n += !strncmp(key, "pooling_mode_", 13) && json_is_true(value);
+	for (uint32_t i = 0; i < 3; i++)
+		if (json_is_true(json_object_get(pooling, modes[i])))
+			type = i + 1;
+	const bool known = !pooling || (n == 1 && type > 0);
+	json_decref(pooling);
+	if (!known)
+		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
+						"%s/1_Pooling/config.json: expected one pooling mode, of the mean, the cls or the last token",
+						c->folder);
+	evn_gguf_put_u32(c->w, evn_key_of(c, "pooling_type").text, type);
+	return EVN_OK;
+}
+
+static evn_status put_encoder(const evn_checkpoint *c)
+{
+	const char *positions = json_string_value(value_of(c, "position_embedding_type", NULL));
+	if (positions && strcmp(positions, "absolute") != 0)
+		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
+						"%s/config.json: \"position_embedding_type\" is \"%.40s\", expected \"absolute\"", c->folder,
+						positions);
+	evn_gguf_put_bool(c->w, evn_key_of(c, "attention.causal").text, json_is_true(value_of(c, "is_decoder", NULL)));
+	return put_pooling(c);
+}
+
 /* ---- the file ---------------------------------------------------------------------------------------------------
  */
 
@@ -388,7 +423,7 @@ static evn_status check_rest(const evn_checkpoint *c)
 static evn_status find_family(evn_checkpoint *c)
 {
 	const char *type = json_string_value(json_object_get(c->own, "model_type"));
-	char names[320] = "";
+	char names[330] = "";
 	json_t *text = json_object_get(c->own, "text_config");
 	for (size_t i = 0, n = 0; i < sizeof families / sizeof *families && n < sizeof names; i++) {
 		if (type && !strcmp(type, families[i].model_type))
@@ -424,7 +459,9 @@ evn_status evn_checkpoint_config(evn_checkpoint *c)
 	snprintf(name, sizeof name, "%.*s", (int)(end - begin), c->folder + begin);
 	evn_gguf_put_string(c->w, "general.architecture", c->family->arch);
 	evn_gguf_put_string(c->w, "general.name", name);
-	if (strcmp(c->family->arch, "gpt2") != 0)
+	if (!strcmp(c->family->arch, "bert"))
+		EVN_TRY(put_encoder(c));
+	else if (strcmp(c->family->arch, "gpt2") != 0)
 		EVN_TRY(put_rotation(c));
 	EVN_TRY(put_sizes(c));
 	return put_windows(c);

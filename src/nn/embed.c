@@ -9,6 +9,7 @@ evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error 
 	EVN_TRY(evn_end_weights_find(&w, g, err));
 	*out = (evn_embedding){.tokens = w.tokens,
 						   .positions = w.positions,
+						   .types = w.types,
 						   .dim = g->h->dim,
 						   .n_positions = UINT32_MAX,
 						   .scale = g->embedding_scale};
@@ -17,9 +18,10 @@ evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error 
 	return EVN_OK;
 }
 
-static evn_status add_position(const evn_embedding *e, uint64_t position, float *row, float *scratch, evn_error *err)
+static evn_status add(const evn_embedding *e, const evn_tensor *rows, uint64_t index, float *row, float *scratch,
+					  evn_error *err)
 {
-	EVN_TRY(evn_tensor_rows(e->positions, position, 1, scratch, err));
+	EVN_TRY(evn_tensor_rows(rows, index, 1, scratch, err));
 	for (uint32_t i = 0; i < e->dim; i++)
 		row[i] += scratch[i];
 	return EVN_OK;
@@ -32,7 +34,9 @@ evn_status evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uin
 		float *row = rows + (uint64_t)t * stride;
 		EVN_TRY(evn_tensor_rows(e->tokens, (uint64_t)ids[t], 1, row, err));
 		if (e->positions)
-			EVN_TRY(add_position(e, (uint64_t)position + t, row, scratch, err));
+			EVN_TRY(add(e, e->positions, (uint64_t)position + t, row, scratch, err));
+		if (e->types)
+			EVN_TRY(add(e, e->types, 0, row, scratch, err));
 		for (uint32_t i = 0; i < e->dim && e->scale != 1; i++)
 			row[i] *= e->scale;
 	}

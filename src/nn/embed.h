@@ -1,5 +1,5 @@
 /* embed.h - the input row of a token: its row of the embedding, plus that of its position if positions are
- * learned. */
+ * learned, plus that of the first type of tokens if there are types. */
 #ifndef EVN_EMBED_H
 #define EVN_EMBED_H
 
@@ -7,6 +7,7 @@
 
 typedef struct {
 	const evn_tensor *tokens, *positions; /* positions is NULL if they are not learned */
+	const evn_tensor *types;              /* or NULL */
 	uint32_t dim, n_positions;            /* n_positions: UINT32_MAX if any position is possible */
 	float scale;                          /* of both rows */
 } evn_embedding;

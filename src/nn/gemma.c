@@ -32,7 +32,7 @@ static evn_status add_layers(evn_graph *g, evn_block attention, const evn_window
 
 static void fill_ends(evn_graph *g)
 {
-	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	g->embedding_scale = sqrtf((float)g->h->dim);
 }
 

@@ -5,7 +5,7 @@
 static evn_status fill(evn_graph *g, evn_error *err)
 {
 	float residual_scale = 1, logit_scale = 1;
-	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	EVN_TRY(evn_graph_f32(g, "embedding_scale", &g->embedding_scale, err));
 	EVN_TRY(evn_graph_f32(g, "residual_scale", &residual_scale, err));
 	EVN_TRY(evn_graph_f32(g, "logit_scale", &logit_scale, err));

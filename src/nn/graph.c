@@ -12,7 +12,7 @@
 #define ARCHITECTURES(row)                                                                                           \
 	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
 		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2)               \
-			row(simple_lm)
+			row(simple_lm) row(bert) row(nomic_bert)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -191,7 +191,7 @@ evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
 					   .n_units = h->n_heads,
 					   .unit_width = h->head_dim,
 					   .group = h->n_heads / h->n_kv_heads,
-					   .norm = {EVN_NORM_RMS, "attn_norm"},
+					   .norm = {.kind = EVN_NORM_RMS, .stem = "attn_norm"},
 					   .in = {{"attn_q", "attn_k", "attn_v"}, 3},
 					   .out = "attn_output",
 					   .residual_scale = 1,
@@ -207,7 +207,7 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer)
 					   .n_units = g->h->ff_dim,
 					   .unit_width = 1,
 					   .group = 1,
-					   .norm = {EVN_NORM_RMS, "ffn_norm"},
+					   .norm = {.kind = EVN_NORM_RMS, .stem = "ffn_norm"},
 					   .in = {{"ffn_gate", "ffn_up"}, 2},
 					   .out = "ffn_down",
 					   .residual_scale = 1,
@@ -260,6 +260,7 @@ evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
 	find_fused(g, &more[g->n_blocks]);
 	EVN_TRY(find_class(g, &more[g->n_blocks], err));
 	g->sums_inside |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
+	g->encodes |= b->kind == EVN_BLOCK_ATTENTION && b->attention.whole;
 	g->n_blocks++;
 	return EVN_OK;
 }

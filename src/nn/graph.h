@@ -12,10 +12,15 @@
 
 typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_EXPERTS, EVN_BLOCK_KINDS } evn_block_kind;
 
+/* Where the tensors of a norm are: with those of its block, with those of the layer before (before the end: of the
+ * last layer), or outside of the layers. A norm of the end is outside without saying so. */
+typedef enum { EVN_OF_BLOCK, EVN_OF_LAYER_BEFORE, EVN_OF_MODEL } evn_norm_place;
+
 /* stem: the tensor's name without "blk.<layer>." and ".weight". NULL: there is no norm. */
 typedef struct {
 	evn_norm_kind kind;
 	const char *stem;
+	evn_norm_place place;
 } evn_norm_spec;
 
 /* The stems of tensors whose rows are stacked, because they read the same input. There is one stem if a file holds
@@ -35,6 +40,7 @@ typedef struct {
 	float scale;      /* the factor of a query times a key */
 	float soft_cap;   /* scores become soft_cap * tanh(score / soft_cap); 0: they stay */
 	bool sinks;       /* the softmax of each head has one more score, a weight of the model, which has no value */
+	bool whole;       /* a query sees all keys of its sequence, those behind it too */
 	uint32_t window;  /* a query sees this many of the newest keys, its own included; 0: all */
 } evn_attention_spec;
 
@@ -85,11 +91,13 @@ typedef struct {
 	const evn_hparams *h;
 	uint32_t n_blocks;
 	evn_block *blocks;
-	bool biased; /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
+	bool biased;     /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
+	bool exact_gelu; /* networks without a gate compute GELU by erf, otherwise by tanh */
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
 	float logit_cap;                    /* logits become logit_cap * tanh(logit / logit_cap); 0: they stay */
 	evn_norm_spec out_norm;
 	bool sums_inside; /* ranks also add sums inside blocks */
+	bool encodes;     /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
 	uint32_t n_ropes; /* at least 1; the first is the hyper-parameters' until an architecture changes it */
 	evn_rope ropes[EVN_ROPES];
 	/* Blocks that are cut alike are a class of the plan: its first block, and the number of its blocks. The
@@ -162,6 +170,7 @@ evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err);
 evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, evn_error *err);
 /* The same for a number of which 0 says that there is none. */
 evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, evn_error *err);
+evn_status evn_graph_bool(const evn_graph *g, const char *suffix, bool *value, evn_error *err);
 /* Says that the value of this key does not matter here. */
 void evn_graph_ignore(const evn_graph *g, const char *suffix);
 

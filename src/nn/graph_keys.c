@@ -39,6 +39,11 @@ evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, e
 	return read(g, suffix, true, value, err);
 }
 
+evn_status evn_graph_bool(const evn_graph *g, const char *suffix, bool *value, evn_error *err)
+{
+	return evn_gguf_bool(evn_model_gguf(g->model), key_of(g, suffix).text, value, err);
+}
+
 void evn_graph_ignore(const evn_graph *g, const char *suffix)
 {
 	(void)evn_gguf_find(evn_model_gguf(g->model), key_of(g, suffix).text);

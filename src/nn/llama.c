@@ -10,7 +10,7 @@ static evn_status fill_family(evn_graph *g, bool rope_neox, bool qk_norm, evn_er
 {
 	uint32_t n_experts;
 	EVN_TRY(evn_graph_experts(g, &n_experts, err));
-	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
 		evn_block attention = evn_attention_block(g, layer), feed_forward = evn_feed_forward_block(g, layer);
 		if (n_experts)

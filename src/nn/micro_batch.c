@@ -19,6 +19,9 @@ static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t fi
 	if (s->n_rows > n_ctx || s->position > n_ctx - s->n_rows)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u rows from position %u on do not fit into %u", s->n_rows,
 						s->position, n_ctx);
+	if (w->workspace->graph->encodes && s->position)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a span from position %u on, expected a whole sequence",
+						s->position);
 	if (w->workspace->graph->n_blocks && evn_blocks_for(s->position + s->n_rows) > s->slot->n_blocks)
 		return evn_fail(err, EVN_ERR_USAGE, "batch: the slot has blocks for %u positions, %u are needed",
 						s->slot->n_blocks * EVN_BLOCK_POSITIONS, s->position + s->n_rows);
@@ -52,13 +55,25 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 
 /* ---- cutting the batch ----------------------------------------------------------------------------------------- */
 
+/* The first row of a span at or behind row `at`; n_rows if there is none. Where queries see whole sequences, these
+ * are not cut. */
+static uint32_t next_span(const evn_batch *b, uint32_t at)
+{
+	for (uint32_t i = 0; i < b->n_spans; i++)
+		if (b->spans[i].first_row >= at)
+			return b->spans[i].first_row;
+	return b->n_rows;
+}
+
 /* The first row of the second micro-batch; n_rows if there is only one. */
 static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_prompt, bool *overlaps)
 {
 	*overlaps = false;
 	if (n_prompt < b->n_rows) /* rows of both phases, or only decoded rows */
 		return n_prompt ? n_prompt : b->n_rows;
-	const uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
+	uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
+	if (w->workspace->graph->encodes)
+		first = next_span(b, first);
 	if (first >= b->n_rows)
 		return b->n_rows;
 	*overlaps = !w->workspace->graph->sums_inside &&
@@ -273,38 +288,46 @@ static evn_status hidden_of(const evn_walker *w, const evn_micro_batch *mb, cons
 	uint32_t first;
 	EVN_TRY(pick_rows(w, mb, rows, n, &x, &first, err));
 	EVN_TRY(norm_rows(w, mb, EVN_ACT_F32, x, first, n, err));
-	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(evn_read(s->q, mb->normed, (uint64_t)i * s->dim_stride * sizeof *out, out + (uint64_t)i * dim,
-						 dim * sizeof *out, err));
-	return EVN_OK;
+	const evn_gather all = {
+		.from = mb->normed, .to = out, .from_stride = s->dim_stride, .to_stride = dim, .n_rows = n, .n_columns = dim};
+	return evn_comm_gather(w->comm, w->view->rank, &all, err);
 }
 
-/* Adds the rows of each span to its row of out. After the span's last row it is their mean. */
-static evn_status pool(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, float *rows,
-					   evn_error *err)
+/* Adds the micro-batch's rows (n_rows, dim) to the means of their spans. */
+static void add_to_means(const evn_batch *b, const evn_micro_batch *mb, uint32_t dim, const float *rows)
 {
-	const uint32_t dim = w->workspace->graph->h->dim;
 	for (uint32_t i = 0; i < b->n_spans; i++) {
 		const evn_span *s = &b->spans[i];
 		float *mean = b->out + (uint64_t)i * dim;
 		for (uint32_t r = s->first_row; r < s->first_row + s->n_rows; r++) {
+			const float *row = rows + (uint64_t)(r - mb->first_row) * dim;
 			if (r < mb->first_row || r >= mb->first_row + mb->rows.n_rows)
 				continue;
-			EVN_TRY(hidden_of(w, mb, &r, 1, rows, err));
 			for (uint32_t k = 0; k < dim; k++)
-				mean[k] = (r == s->first_row ? 0 : mean[k]) + rows[k] / (float)s->n_rows;
+				mean[k] = (r == s->first_row ? 0 : mean[k]) + row[k] / (float)s->n_rows;
 		}
 	}
-	return EVN_OK;
 }
 
 static evn_status pooled(const evn_walker *w, const evn_batch *b, const evn_micro_batch *mb, evn_error *err)
 {
-	const uint32_t dim = w->workspace->graph->h->dim;
-	float *row = malloc(dim * sizeof *row);
-	evn_status s = row ? pool(w, b, mb, row, err) : evn_fail_memory(err, "pooled rows", dim * sizeof *row);
-	free(row);
-	return s;
+	const evn_workspace *s = w->workspace;
+	const uint32_t dim = s->graph->h->dim, n = mb->rows.n_rows;
+	float *rows = malloc((uint64_t)n * dim * sizeof *rows);
+	const evn_gather all = {.from = mb->normed,
+							.to = rows,
+							.from_stride = s->dim_stride,
+							.to_stride = dim,
+							.n_rows = n,
+							.n_columns = dim};
+	evn_status status = rows ? norm_rows(w, mb, EVN_ACT_F32, mb->x, 0, n, err)
+							 : evn_fail_memory(err, "pooled rows", (uint64_t)n * dim * sizeof *rows);
+	if (status == EVN_OK)
+		status = evn_comm_gather(w->comm, w->view->rank, &all, err);
+	if (status == EVN_OK)
+		add_to_means(b, mb, dim, rows);
+	free(rows);
+	return status;
 }
 
 /* The output rows [at, at + n) of the batch. */

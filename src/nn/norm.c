@@ -10,10 +10,11 @@ void evn_spec_store(evn_spec *s, evn_act_format format)
 
 void evn_spec_norm(evn_spec *s, evn_norm_kind kind, evn_act_format format, uint32_t items)
 {
-	static const char *const names[EVN_NORM_KINDS] = {"rms", "layer", "none"};
+	static const char *const names[EVN_NORM_KINDS] = {"rms", "layer", "none", "layer"};
 	evn_spec_part(s, "NORM", "norm_%s.cl", names[kind]);
 	evn_spec_store(s, format);
 	evn_spec_define(s, "NORM_ITEMS", items);
+	evn_spec_option(s, kind == EVN_NORM_REPLACE ? "-DREPLACES" : "");
 	evn_spec_lanes(s, items > 1 ? 1 : EVN_TILE_ROWS);
 }
 

@@ -10,7 +10,8 @@ typedef enum { EVN_ACT_F32, EVN_ACT_Q8, EVN_ACT_FORMATS } evn_act_format;
 void evn_spec_store(evn_spec *s, evn_act_format format); /* sets the part STORE: the format that a kernel writes */
 
 /* A norm of rows (n_rows, stride). It writes y (n_rows, stride) in the format that the next product reads. */
-typedef enum { EVN_NORM_RMS, EVN_NORM_LAYER, EVN_NORM_NONE, EVN_NORM_KINDS } evn_norm_kind;
+/* EVN_NORM_REPLACE: a LayerNorm; x becomes the norm as well. */
+typedef enum { EVN_NORM_RMS, EVN_NORM_LAYER, EVN_NORM_NONE, EVN_NORM_REPLACE, EVN_NORM_KINDS } evn_norm_kind;
 typedef struct {
 	evn_norm_kind kind;
 	evn_act_format format;

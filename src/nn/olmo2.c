@@ -5,13 +5,13 @@
 static evn_status fill(evn_graph *g, evn_error *err)
 {
 	evn_windows w;
-	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	EVN_TRY(evn_graph_windows(g, 4, &w, err));
 	g->n_ropes = 2;
 	g->ropes[1] = evn_rope_plain(&g->ropes[0]);
 	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
 		evn_block attention = evn_attention_block(g, layer), feed_forward = evn_feed_forward_block(g, layer);
-		attention.norm = feed_forward.norm = (evn_norm_spec){EVN_NORM_NONE, NULL};
+		attention.norm = feed_forward.norm = (evn_norm_spec){.kind = EVN_NORM_NONE, .stem = NULL};
 		attention.post = "post_attention_norm";
 		feed_forward.post = "post_ffw_norm";
 		attention.attention.rope_neox = true;

@@ -23,6 +23,8 @@ static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, cons
 		evn_spec_lanes(&spec, o->lanes);
 		if (at == o->swiglu)
 			evn_spec_gate(&spec, o);
+		if (at == o->gelu)
+			evn_spec_option(&spec, o->config.exact_gelu ? "-DEXACT" : "");
 		EVN_TRY(evn_kernel_get(&at[format], o->q, &spec, name, err));
 	}
 	*out = at[format];

@@ -15,6 +15,7 @@ typedef enum { EVN_SILU, EVN_GELU, EVN_CLAMPED, EVN_NONLINEARITIES } evn_nonline
 typedef struct {
 	evn_dot dot;           /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
 	evn_nonlinearity gate; /* how gate and up are combined */
+	bool exact_gelu;       /* evn_op_gelu computes it by erf, not by tanh */
 	bool runs; /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
 } evn_ops_config;
 

@@ -161,10 +161,11 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 	evn_block_weights w;
 	EVN_TRY(evn_block_weights_find(&w, l->s->graph, l->b, l->err));
 	EVN_TRY(load_vector(l, w.post.weight, &y->post));
+	if (evn_range_len(y->units) || l->b->norm.kind == EVN_NORM_REPLACE) /* which every rank computes */
+		EVN_TRY(load_norm(l, &w.norm, &y->norm));
 	if (!evn_range_len(y->units))
 		return EVN_OK;
 	y->groups = evn_groups_of(l->b, y->units);
-	EVN_TRY(load_norm(l, &w.norm, &y->norm));
 	EVN_TRY(l->b->kind == EVN_BLOCK_ATTENTION && l->b->attention.qk_norm_all
 				? load_norms_of_all(l, w.head_norms, y, &y->head_norms)
 				: load_head_norms(l, &w, y, &y->head_norms));

@@ -5,7 +5,7 @@
 static evn_status fill(evn_graph *g, evn_error *err)
 {
 	(void)err;
-	g->out_norm = (evn_norm_spec){EVN_NORM_NONE, NULL};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_NONE, .stem = NULL};
 	return EVN_OK;
 }
 

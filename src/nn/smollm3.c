@@ -4,7 +4,7 @@
 
 static evn_status fill(evn_graph *g, evn_error *err)
 {
-	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
 		evn_block attention = evn_attention_block(g, layer), feed_forward = evn_feed_forward_block(g, layer);
 		attention.attention.rotates = (layer + 1) % 4 != 0;

@@ -24,7 +24,7 @@ static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn
 /* ---- norms and sums -------------------------------------------------------------------------------------------- */
 
 /* The norm that block `block` reads, in the format that its product needs. After the last block it is the norm of the
- * logits. NULL if this rank has no such product. */
+ * logits. NULL if this rank has no such product, unless the norm takes the place of the rows. */
 static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
 {
 	const evn_workspace *s = w->workspace;
@@ -32,11 +32,13 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	const bool last = block == s->graph->n_blocks;
 	const evn_block_view *y = last ? NULL : evn_view_block(w->view, block, mb->rows.phase);
 	const evn_norm_weights *weights = last ? &shard->out_norm : &shard->blocks[block].norm;
-	if (last ? !mb->out_is_all || !w->view->head.rows : !y->in.rows)
+	const evn_norm_kind kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind;
+	if (last ? !mb->out_is_all || !w->view->head.rows : !y->in.rows && kind != EVN_NORM_REPLACE)
 		return NULL;
-	*out = (evn_norm){.kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind,
-					  .format = last ? evn_op_act_format(s->ops, &w->view->head, EVN_DECODE)
-									 : evn_op_act_format(s->ops, &y->in, mb->rows.phase),
+	*out = (evn_norm){.kind = kind,
+					  .format = last         ? evn_op_act_format(s->ops, &w->view->head, EVN_DECODE)
+								: y->in.rows ? evn_op_act_format(s->ops, &y->in, mb->rows.phase)
+											 : EVN_ACT_F32,
 					  .y = last ? mb->normed : evn_block_kept(w, block, mb).normed,
 					  .w = weights->weight,
 					  .bias = weights->bias,

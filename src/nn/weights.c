@@ -37,13 +37,17 @@ static evn_status need(const finder *f, const char *stem, const char *ending, ui
 	return evn_model_need(f->g->model, name_of(f, stem, ending).text, cols, rows, out, f->err);
 }
 
-static evn_status find_norm(const finder *f, const char *stem, evn_affine *out)
+static evn_status find_norm(const finder *f, evn_norm_spec norm, evn_affine *out)
 {
 	const uint32_t dim = f->g->h->dim;
-	if (!stem)
+	const evn_block of_layer_before = {.layer = (f->b ? f->b->layer : f->g->h->n_layers) - 1};
+	finder at = *f;
+	if (!norm.stem)
 		return EVN_OK;
-	EVN_TRY(need(f, stem, "weight", dim, 0, &out->weight));
-	return f->g->biased ? need(f, stem, "bias", dim, 0, &out->bias) : EVN_OK;
+	if (norm.place != EVN_OF_BLOCK)
+		at.b = norm.place == EVN_OF_LAYER_BEFORE ? &of_layer_before : NULL;
+	EVN_TRY(need(&at, norm.stem, "weight", dim, 0, &out->weight));
+	return norm.kind != EVN_NORM_RMS ? need(&at, norm.stem, "bias", dim, 0, &out->bias) : EVN_OK;
 }
 
 /* The matrix (rows, columns) of a block, or one for each expert. */
@@ -94,8 +98,8 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 {
 	const finder f = {g, b, err};
 	*out = (evn_block_weights){0};
-	EVN_TRY(find_norm(&f, b->norm.stem, &out->norm));
-	EVN_TRY(find_norm(&f, b->post, &out->post));
+	EVN_TRY(find_norm(&f, b->norm, &out->norm));
+	EVN_TRY(find_norm(&f, (evn_norm_spec){EVN_NORM_RMS, b->post, EVN_OF_BLOCK}, &out->post));
 	if (b->kind == EVN_BLOCK_ATTENTION && (b->attention.qk_norm || b->attention.qk_norm_all)) {
 		const uint32_t dim = b->attention.head_dim, all = b->attention.qk_norm_all;
 		EVN_TRY(need(&f, "attn_q_norm", "weight", all ? dim * b->n_units : dim, 0, &out->head_norms[0]));
@@ -116,11 +120,14 @@ evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_er
 	const evn_hparams *h = g->h;
 	const finder f = {g, NULL, err};
 	const evn_tensor *positions = evn_model_find(g->model, "position_embd.weight");
+	const evn_tensor *types = evn_model_find(g->model, "token_types.weight");
 	*out = (evn_end_weights){0};
+	if (types)
+		EVN_TRY(need(&f, "token_types", "weight", h->dim, types->shape[1], &out->types));
 	EVN_TRY(need(&f, "token_embd", "weight", h->dim, h->vocab, &out->tokens));
 	if (positions)
 		EVN_TRY(need(&f, "position_embd", "weight", h->dim, positions->shape[1], &out->positions));
-	EVN_TRY(find_norm(&f, g->out_norm.stem, &out->out_norm));
+	EVN_TRY(find_norm(&f, g->out_norm, &out->out_norm));
 	EVN_TRY(evn_graph_head(g, &out->head.weight, err));
 	return evn_model_find(g->model, "output.bias") ? need(&f, "output", "bias", h->vocab, 0, &out->head.bias)
 												   : EVN_OK;
@@ -154,6 +161,7 @@ static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
 	EVN_TRY(evn_end_weights_find(&w, g, err));
 	mark(c, w.tokens);
 	mark(c, w.positions);
+	mark(c, w.types);
 	mark_affine(c, &w.out_norm);
 	mark_affine(c, &w.head);
 	if (g->h->rope.long_factors) {

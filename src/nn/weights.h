@@ -23,6 +23,7 @@ typedef struct {
 
 typedef struct {
 	const evn_tensor *tokens, *positions; /* positions is NULL if they are not learned */
+	const evn_tensor *types;              /* a row for each type of token; NULL: there are none */
 	evn_affine out_norm, head;            /* the head's weight is `tokens` if the two are tied */
 } evn_end_weights;
 

@@ -23,6 +23,7 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 								  .kv_cache = kv_cache,
 								  .rope_neox = b->attention.rope_neox,
 								  .qk_norm = b->attention.qk_norm,
+								  .whole = b->attention.whole,
 								  .windowed = b->attention.window > 0,
 								  .soft_capped = b->attention.soft_cap > 0,
 								  .sinks = b->attention.sinks,
@@ -33,8 +34,8 @@ static bool alike(const evn_attention_config *a, const evn_attention_config *b)
 {
 	return a->head_dim == b->head_dim && a->rope_dim == b->rope_dim && a->group == b->group &&
 		   a->kv_cache == b->kv_cache && a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm &&
-		   a->windowed == b->windowed && a->soft_capped == b->soft_capped && a->sinks == b->sinks &&
-		   a->query_scales == b->query_scales;
+		   a->whole == b->whole && a->windowed == b->windowed && a->soft_capped == b->soft_capped &&
+		   a->sinks == b->sinks && a->query_scales == b->query_scales;
 }
 
 evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_block *b)
@@ -260,7 +261,10 @@ evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_sha
 	/* a cap bends the logits on the host, where rounding may make neighbours equal */
 	w->finds_top = evn_top_on_device(evn_queue_device(q)) && !(s->graph->logit_cap > 0);
 	w->dim_stride = (uint32_t)evn_round_up(s->graph->h->dim, EVN_PAD);
-	EVN_TRY(evn_ops_create(&w->ops, q, &(evn_ops_config){.dot = limits.dot, .gate = evn_graph_gate(s->graph)}, err));
+	EVN_TRY(evn_ops_create(
+		&w->ops, q,
+		&(evn_ops_config){.dot = limits.dot, .gate = evn_graph_gate(s->graph), .exact_gelu = s->graph->exact_gelu},
+		err));
 	EVN_TRY(make_attention(w, err));
 	for (uint32_t i = 0; i < s->graph->n_ropes; i++)
 		EVN_TRY(make_rope(w, &s->graph->ropes[i], &w->ropes[i], err));

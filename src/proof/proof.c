@@ -73,6 +73,7 @@ typedef struct {
 	uint32_t group;                             /* of proofs that share programs: one process gives all of them */
 	uint64_t hash;                              /* of all keys */
 	bool norms[EVN_NORM_KINDS], gated, ungated; /* what the model has; gated blocks that are no experts */
+	bool exact;                                 /* GELU by erf */
 	evn_nonlinearity gate;                      /* how it combines gate and up */
 	bool biased;                                /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
@@ -88,8 +89,8 @@ typedef struct {
 static bool same_heads(const evn_attention_config *a, const evn_attention_config *b)
 {
 	return a->head_dim == b->head_dim && a->group == b->group && a->rope_neox == b->rope_neox &&
-		   a->qk_norm == b->qk_norm && a->windowed == b->windowed && a->soft_capped == b->soft_capped &&
-		   a->sinks == b->sinks && a->query_scales == b->query_scales;
+		   a->qk_norm == b->qk_norm && a->whole == b->whole && a->windowed == b->windowed &&
+		   a->soft_capped == b->soft_capped && a->sinks == b->sinks && a->query_scales == b->query_scales;
 }
 
 static void add_heads(proof *p, evn_attention_config config)
@@ -147,6 +148,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 		p->fuses |= b->feed_forward.gated && !b->joins && !g->biased;
 	}
 	p->gate = evn_graph_gate(g);
+	p->exact = g->exact_gelu;
 	p->biased = has_biases(p->m);
 	p->separate = p->experts || (p->gated && (p->biased || !all_gates_alike(g)));
 	evn_status s = evn_graph_mix(g, &p->mix, err);
@@ -196,9 +198,10 @@ static proof_key key_of(const proof *p, bool with_heads)
 	proof_key k;
 	int n = snprintf(k.text, sizeof k.text, "%s/%s/%x", o->subject, o->quant ? o->quant->name : "", o->dots);
 	if (with_heads && n > 0 && (size_t)n < sizeof k.text)
-		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s", h->head_dim, h->rope_dim,
-				 h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->windowed ? ",window" : "",
-				 h->soft_capped ? ",cap" : "", h->sinks ? ",sinks" : "", h->query_scales ? ",scales" : "");
+		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s%s", h->head_dim, h->rope_dim,
+				 h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->whole ? ",whole" : "",
+				 h->windowed ? ",window" : "", h->soft_capped ? ",cap" : "", h->sinks ? ",sinks" : "",
+				 h->query_scales ? ",scales" : "");
 	n = (int)strlen(k.text);
 	snprintf(k.text + n, sizeof k.text - (size_t)n, "%s", evn_gate_name(o->gate));
 	return k;
@@ -311,7 +314,8 @@ static evn_status prove_fused(proof *p, evn_error *err)
 /* Small shapes: these kernels treat all rows and columns alike. */
 static evn_status prove_rows(proof *p, evn_error *err)
 {
-	static const char *const norms[EVN_NORM_KINDS] = {[EVN_NORM_RMS] = "rmsnorm", [EVN_NORM_LAYER] = "layernorm"};
+	static const char *const norms[EVN_NORM_KINDS] = {
+		[EVN_NORM_RMS] = "rmsnorm", [EVN_NORM_LAYER] = "layernorm", [EVN_NORM_REPLACE] = EVN_LAYERNORM_REPLACES};
 	p->options.tiny = true;
 	for (evn_norm_kind kind = 0; kind < EVN_NORM_KINDS; kind++)
 		if (p->norms[kind] && norms[kind])
@@ -323,7 +327,7 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	if (p->biased)
 		EVN_TRY(prove_f32(p, "add_bias", err));
 	if (p->ungated)
-		EVN_TRY(prove(p, "gelu", err));
+		EVN_TRY(prove(p, p->exact ? EVN_EXACT_GELU : "gelu", err));
 	EVN_TRY(prove_f32(p, "add_partials", err));
 	EVN_TRY(prove(p, "add_norm", err));
 	if (p->norms_all)

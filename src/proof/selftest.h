@@ -18,6 +18,9 @@
 /* The choice of experts and of their rows; products with the matrices of experts. */
 #define EVN_ROUTER "router"
 #define EVN_EXPERTS "experts"
+#define EVN_EXACT_GELU "gelu by erf"
+/* A LayerNorm that takes the place of its row. */
+#define EVN_LAYERNORM_REPLACES "layernorm in place"
 /* The sum over ranks with a norm of its own. */
 #define EVN_ADD_POST_NORM "add_norm of a normed sum"
 

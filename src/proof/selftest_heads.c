@@ -181,6 +181,11 @@ static uint32_t first_key(const evn_attention_run *r, uint32_t position)
 	return r->config.windowed && position + 1 > RUN_WINDOW ? position + 1 - RUN_WINDOW : 0;
 }
 
+static uint32_t end_of_keys(const evn_attention_run *r, uint32_t position)
+{
+	return r->config.whole ? r->n_keys : position + 1;
+}
+
 /* Caps a score and the bound of its error. The cap and its slope are at most those of the identity. Its own error is
  * that of an exponential, of a division and of two sums, and of a product in the exponent; the exponential's relative
  * error counts most where it is 1. */
@@ -203,7 +208,7 @@ static void cap_score(double *score, double *error)
 static double softmax(const evn_attention_run *r, const double *q, const double *q_bound, uint32_t head,
 					  uint32_t position)
 {
-	const uint32_t dim = r->config.head_dim, first = first_key(r, position), end = position + 1;
+	const uint32_t dim = r->config.head_dim, first = first_key(r, position), end = end_of_keys(r, position);
 	const uint32_t in_model = r->of.first_head + head, kv = in_model / r->config.group - r->of.first_kv;
 	const double scale = 1 / sqrt(dim), moves = (end + 15) / 16 + 33 + r->config.splits;
 	const double sink = (double)r->weights_qk.values[2 * evn_round_up(dim, 16) + EVN_RUN_UNUSED_KV * r->config.group +
@@ -247,10 +252,11 @@ static void expect_head_output(evn_attention_run *r, uint32_t t, uint32_t h)
 		q_bound[i] *= fabs((double)rotated.rope[r->config.rope_dim]);
 	}
 	const double error = softmax(r, q, q_bound, h, position);
-	const double relative = 1.01 * (2 * (error + evn_roundings(position + 2 + r->config.sinks)) + EVN_DIVIDE_ERROR);
+	const double relative =
+		1.01 * (2 * (error + evn_roundings(end_of_keys(r, position) + 1 + r->config.sinks)) + EVN_DIVIDE_ERROR);
 	for (uint32_t i = 0; i < dim; i++) {
 		double sum = 0, magnitude = 0;
-		for (uint32_t j = first_key(r, position); j <= position; j++) {
+		for (uint32_t j = first_key(r, position); j < end_of_keys(r, position); j++) {
 			double term = r->weights[j] * value(r, kv, j, i);
 			sum += term;
 			magnitude += fabs(term);
@@ -545,6 +551,12 @@ static const head_shape shapes[] = {
 	 {HEAD(64, 64), .group = 3, .soft_capped = true, .splits = 3},
 	 {LOCAL(3, 1), .position = 699},
 	 .n_tok = 1},
+	{"20, whole sequences", true, {HEAD(20, 0), .group = 2, .whole = true}, {LOCAL(2, 1)}, .n_tok = 19},
+	{"64 neox, whole, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, .whole = true},
+	 {LOCAL(4, 2), .position = 33},
+	 .n_tok = 37},
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 

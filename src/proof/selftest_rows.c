@@ -10,6 +10,7 @@ typedef struct {
 	float shift; /* added to the inputs of a norm, so that the mean is far from zero */
 	evn_act_format format;
 	evn_nonlinearity gate;
+	bool other; /* the other form: a LayerNorm in place, GELU by erf */
 } row_shape;
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
@@ -17,7 +18,7 @@ static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width,
 static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops *, const row_shape *, evn_error *),
 						   const row_shape *s, evn_error *err)
 {
-	const evn_ops_config config = {.gate = s->gate};
+	const evn_ops_config config = {.gate = s->gate, .exact_gelu = s->other};
 	evn_ops *ops;
 	evn_status st = evn_ops_create(&ops, c->q, &config, err);
 	if (st == EVN_OK)
@@ -27,14 +28,19 @@ static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops 
 }
 
 /* The columns from the true width to the stride are zeros. */
-static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, float shift,
-							evn_error *err)
+static evn_status fill_rows(evn_cases *c, evn_case_array *a, uint32_t width, float shift, evn_error *err)
 {
 	uint32_t stride = stride_of(width);
-	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_rows * stride, err));
 	for (uint64_t i = 0; i < a->n; i++)
 		a->values[i] = i % stride < width ? a->values[i] + shift : 0;
 	return evn_case_upload(c, a, err);
+}
+
+static evn_status make_rows(evn_cases *c, evn_case_array *a, uint32_t n_rows, uint32_t width, float shift,
+							evn_error *err)
+{
+	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_rows * stride_of(width), err));
+	return fill_rows(c, a, width, shift, err);
 }
 
 /* All squares are positive, so their sum has the relative error roundings(n) in any order. The division by dim and
@@ -128,7 +134,8 @@ static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_
 	const uint32_t first = 2, stride = stride_of(s->width);
 	const float eps = 1e-5f;
 	evn_case_array x, w, b, y;
-	EVN_TRY(make_rows(c, &x, first + s->n_tok, s->width, s->shift, err));
+	EVN_TRY(evn_case_output(c, &x, (uint64_t)(first + s->n_tok) * stride, err));
+	EVN_TRY(fill_rows(c, &x, s->width, s->shift, err));
 	EVN_TRY(make_rows(c, &w, 1, s->width, 0, err));
 	EVN_TRY(make_rows(c, &b, 1, s->width, 0, err));
 	EVN_TRY(evn_case_output(c, &y, (uint64_t)(s->n_tok + (s->format == EVN_ACT_F32)) * stride, err));
@@ -137,13 +144,42 @@ static evn_status layernorm(evn_cases *c, evn_ops *ops, const row_shape *s, evn_
 		expect_layernorm(s, x.values + to + (uint64_t)first * stride, w.values, b.values, (double)eps, y.want + to,
 						 y.bound + to);
 	}
-	const evn_norm norm = {EVN_NORM_LAYER, s->format, y.buf, w.buf, b.buf, s->width, eps, NULL};
+	const evn_norm norm = {
+		s->other ? EVN_NORM_REPLACE : EVN_NORM_LAYER, s->format, y.buf, w.buf, b.buf, s->width, eps, NULL};
 	EVN_TRY(evn_op_norm(ops, &norm, x.buf, first, s->n_tok, stride, err));
+	for (uint64_t i = 0; i < x.n && s->other; i++) {
+		const bool normed = i >= (uint64_t)first * stride;
+		x.want[i] = normed ? y.want[i - (uint64_t)first * stride] : (double)x.values[i];
+		x.bound[i] = normed ? y.bound[i - (uint64_t)first * stride] : 0;
+	}
+	if (s->other)
+		EVN_TRY(evn_case_check(c, &x, "x", err));
 	return evn_case_check_format(c, &y, s->format, "y", err);
 }
 
 /* The exponent has five roundings, which its size multiplies. exp has 3 ulp, the sum one rounding, the division 2.5
  * ulp. If the exponential exceeds f32 the result may be 0; the error is then less than |x| 2^-127. */
+static void expect_gelu(double v, double *want, double *bound)
+{
+	const double exponent = 2 * sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v), e = exp(-exponent),
+				 tail = e / (1 + e);
+	*want = v / (1 + e);
+	*bound = fabs(*want) * (EVN_DIVIDE_ERROR + evn_roundings(2)) + fabs(v) * 0x1p-127;
+	if (tail * fabs(exponent) > 0)
+		*bound += fabs(*want) * tail * (EVN_EXP_ERROR + fabs(exponent) * evn_roundings(6));
+}
+
+/* erfc has 16 ulp. Its argument has two roundings, and where that is large, the logarithm of erfc falls by twice the
+ * argument for each unit. */
+static void expect_exact_gelu(double v, double *want, double *bound)
+{
+	const double z = -v * sqrt(0.5), slope = z > 0 ? 2 * z * z + 2 * z : 1;
+	*want = v / 2 * erfc(z);
+	*bound = fabs(*want) * (32 * EVN_UNIT + evn_roundings(3)) + fabs(v) * 0x1p-126;
+	if (*want != 0)
+		*bound += fabs(*want) * slope * evn_roundings(2);
+}
+
 static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
 {
 	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -8.5f, 1e18f, -1e18f};
@@ -160,12 +196,7 @@ static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error
 			if (i >= s->width)
 				continue;
 			*value = i < n_special ? special[i] : *value * 6;
-			double v = (double)*value, exponent = 2 * sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v);
-			double e = exp(-exponent), tail = e / (1 + e);
-			y.want[at] = v / (1 + e);
-			y.bound[at] = fabs(y.want[at]) * (EVN_DIVIDE_ERROR + evn_roundings(2)) + fabs(v) * 0x1p-127;
-			if (tail * fabs(exponent) > 0)
-				y.bound[at] += fabs(y.want[at]) * tail * (EVN_EXP_ERROR + fabs(exponent) * evn_roundings(6));
+			(s->other ? expect_exact_gelu : expect_gelu)((double)*value, &y.want[at], &y.bound[at]);
 		}
 	EVN_TRY(evn_case_upload(c, &x, err));
 	EVN_TRY(evn_op_gelu(ops, s->format, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
@@ -254,10 +285,14 @@ static const char *const formats[EVN_ACT_FORMATS] = {"f32", "q8"};
 
 void evn_selftest_rows(evn_cases *c)
 {
-	static const row_shape shapes[] = {
-		{64, 2, true, 0, 0, 0}, {48, 1, true, 0, 0, 0}, {576, 3, false, 0, 0, 0}, {1520, 2, false, 0, 0, 0}};
-	static const row_shape norms[] = {
-		{50, 2, true, 0, 0, 0}, {32, 1, true, 0, 0, 0}, {576, 3, false, 0, 0, 0}, {1001, 2, false, 0, 0, 0}};
+	static const row_shape shapes[] = {{64, 2, true, 0, 0, 0, false},
+									   {48, 1, true, 0, 0, 0, false},
+									   {576, 3, false, 0, 0, 0, false},
+									   {1520, 2, false, 0, 0, 0, false}};
+	static const row_shape norms[] = {{50, 2, true, 0, 0, 0, false},
+									  {32, 1, true, 0, 0, 0, false},
+									  {576, 3, false, 0, 0, 0, false},
+									  {1001, 2, false, 0, 0, 0, false}};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		row_shape norm = norms[i], row = shapes[i];
 		if (c->options.tiny && !row.tiny)
@@ -281,25 +316,32 @@ void evn_selftest_rows(evn_cases *c)
 
 void evn_selftest_gpt2(evn_cases *c)
 {
-	static const row_shape norms[] = {
-		{50, 2, true, 0, 0, 0}, {32, 1, true, 3, 0, 0}, {768, 3, false, 0, 0, 0}, {1001, 2, false, -5, 0, 0}};
-	static const row_shape units[] = {{64, 2, true, 0, 0, 0}, {48, 1, true, 0, 0, 0}, {3072, 2, false, 0, 0, 0}};
+	static const row_shape norms[] = {{50, 2, true, 0, 0, 0, false},
+									  {32, 1, true, 3, 0, 0, false},
+									  {768, 3, false, 0, 0, 0, false},
+									  {1001, 2, false, -5, 0, 0, false}};
+	static const row_shape units[] = {
+		{64, 2, true, 0, 0, 0, false}, {48, 1, true, 0, 0, 0, false}, {3072, 2, false, 0, 0, 0, false}};
 	for (evn_act_format format = 0; format < EVN_ACT_FORMATS; format++) {
 		if (!evn_case_has_format(c, format))
 			continue;
 		for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
 			row_shape s = norms[i];
 			s.format = format;
-			if (s.tiny || !c->options.tiny)
-				evn_case_run(c, &(evn_case){layernorm_case, &s, "layernorm", NULL}, "%s %u x%u", formats[format],
-							 s.width, s.n_tok);
+			for (int other = 0; other < 2 && (s.tiny || !c->options.tiny); other++) {
+				s.other = other;
+				evn_case_run(c, &(evn_case){layernorm_case, &s, other ? EVN_LAYERNORM_REPLACES : "layernorm", NULL},
+							 "%s %u x%u", formats[format], s.width, s.n_tok);
+			}
 		}
 		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 			row_shape s = units[i];
 			s.format = format;
-			if (s.tiny || !c->options.tiny)
-				evn_case_run(c, &(evn_case){gelu_case, &s, "gelu", NULL}, "%s %u x%u", formats[format], s.width,
-							 s.n_tok);
+			for (int other = 0; other < 2 && (s.tiny || !c->options.tiny); other++) {
+				s.other = other;
+				evn_case_run(c, &(evn_case){gelu_case, &s, other ? EVN_EXACT_GELU : "gelu", NULL}, "%s %u x%u",
+							 formats[format], s.width, s.n_tok);
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
 # Scripts that run the built program.
-foreach(script refuse results picture train score batch make-model model-files quantize checkpoint interrupt chat)
+foreach(script refuse results picture train score batch make-model model-files quantize checkpoint interrupt chat embed)
 	add_test(NAME cli/${script} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
 	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
@@ -19,6 +19,11 @@ set_tests_properties(cli/share_cores PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME cli/score_long COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/score.sh $<TARGET_FILE:evener_cli>
 	${CMAKE_SOURCE_DIR} long)
 set_tests_properties(cli/score_long PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 LABELS long)
+
+# float64 in numpy for 40 sentences, and measuring three sets of devices
+add_test(NAME cli/embed_model COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/embed.sh $<TARGET_FILE:evener_cli>
+	${CMAKE_SOURCE_DIR} model)
+set_tests_properties(cli/embed_model PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS long)
 
 # This test compares speeds, so nothing else may run at the same time.
 add_test(NAME cli/proposed COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/proposed.sh $<TARGET_FILE:evener_cli>

@@ -61,6 +61,8 @@ static evn_status norm_alone(rows *t, uint32_t rank, evn_error *err)
 	evn_spec spec = evn_spec_of("norm_rows.cl");
 	evn_kernel *k;
 	alone.y = t->y[1][rank];
+	if (alone.kind == EVN_NORM_REPLACE)
+		alone.kind = EVN_NORM_NONE; /* the sum's rows are the norm */
 	evn_spec_norm(&spec, alone.kind, alone.format, items);
 	EVN_TRY(evn_kernel_get(&k, q, &spec, "norm_rows", err));
 	return evn_norm_launch(k, items, &alone, t->r.x[rank], 0, N_ROWS, STRIDE, err);
@@ -97,7 +99,7 @@ static void check_norm(rows *t, evn_norm_kind kind, evn_act_format format)
 								   .format = format,
 								   .y = t->y[0][rank],
 								   .w = kind == EVN_NORM_NONE ? NULL : t->w[rank],
-								   .bias = kind == EVN_NORM_LAYER ? t->bias[rank] : NULL,
+								   .bias = kind == EVN_NORM_LAYER || kind == EVN_NORM_REPLACE ? t->bias[rank] : NULL,
 								   .dim = DIM,
 								   .eps = 1e-5f};
 	require_ok(evn_team_run(t->r.team, sum_and_norm, t, NULL, NULL, &err));

@@ -96,6 +96,9 @@ def kernels():
         for dim, queries in ((64, 3), (128, 4), (128, 8)):
             options = f"-DHEAD_DIM={dim} -DROPE_DIM={dim} -DGROUP=4 -DQUERIES={queries}"
             name = f"{kv} {dim} x{queries}"
+            if queries == 4:
+                out.append((f"attention {name} whole", "attention", f"lanes/attention.cl KV_CACHE=kv/{kv}.cl STORE=store_q8.cl",
+                            options + " -DWHOLE", "attention"))
             out.append((f"attention {name}", "attention", f"lanes/attention.cl KV_CACHE=kv/{kv}.cl STORE=store_q8.cl", options,
                         "attention"))
         out.append((f"attention_append {kv}", "attention_append", f"lanes/attention_append.cl KV_CACHE=kv/{kv}.cl", "-DHEAD_DIM=128",
@@ -106,6 +109,8 @@ def kernels():
         for norm in ("rms", "layer", "none"):
             parts = f"NORM=norm_{norm}.cl STORE=store_{store}.cl"
             out.append((f"add_norm {norm} {store}", "add_norm", f"add_norm.cl {parts}", "-DLANES=1 -DNORM_ITEMS=256", "row"))
+        out.append((f"add_norm in place {store}", "add_norm", f"add_norm.cl NORM=norm_layer.cl STORE=store_{store}.cl",
+                    "-DLANES=1 -DNORM_ITEMS=256 -DREPLACES", "row"))
         out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
         out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))

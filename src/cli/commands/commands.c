@@ -38,6 +38,10 @@ const command commands[] = {
 	 "matrices are split, or each device holds the whole model and takes pieces, whichever is predicted to\n"
 	 "be faster (--split).",
 	 cmd_score},
+	{"embed", CMD_EMBED, "CONFIG | -m MODEL", 1, "print a vector for each line of a text, or how alike the lines are",
+	 "Each line is a text. Its vector has length 1. --similarity pairs ranks all pairs of lines by the cosine\n"
+	 "of their vectors, the most alike first. Special tokens in the lines are plain text.",
+	 cmd_embed},
 	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
 	 "With an architecture and sizes (model.architecture, ...) a new model with random weights learns the\n"
 	 "text byte by byte. With a model, that model learns the text. With --lora-rank the model stays as it\n"
@@ -57,7 +61,8 @@ const command commands[] = {
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
 	{"quantize", CMD_QUANTIZE, "MODEL OUT TYPE", 3, "write a model with its weights in another format",
 	 "TYPE is F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL,\n"
-	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S or MXFP4_MOE. As in llama.cpp, some matrices get more bits than TYPE\n"
+	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S or MXFP4_MOE. As in llama.cpp, some matrices get more bits than "
+	 "TYPE\n"
 	 "says (--pure: none), and where the rows of a matrix do not divide into blocks, a wider format is used.",
 	 cmd_quantize},
 	{"tokenize", CMD_TOKENIZE, "-m MODEL", 0, "turn text into token ids; with --ids back into text",

@@ -16,10 +16,12 @@ static const char *const off_on[] = {"off", "on", NULL};
 static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL}; /* in evn_message_type's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};     /* in evn_activation_type's order */
 
+static const char *const poolings[] = {"auto", "mean", "cls", "last", NULL}; /* in evn_pooling's order */
+static const char *const similarities[] = {"off", "matrix", "pairs", NULL};
 static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", NULL}; /* in cut_units's order */
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
-#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE)
+#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE | CMD_EMBED)
 #define CHAT_COMMANDS (CMD_RUN | CMD_CHAT)
 #define TALK_COMMANDS (CHAT_COMMANDS | CMD_BATCH)
 #define SAMPLE_COMMANDS (CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE)
@@ -82,6 +84,11 @@ const option options[] = {
 	 "N", "score at most the first N windows or pieces; 0 = all"},
 	{"tokens", 0, OPTION_FLAG, CMD_SCORE, NULL, FIELD(tokens), NULL, 0, 0, NULL,
 	 NULL, "also print the log-probability of each token"},
+	{"pooling", 0, OPTION_CHOICE, CMD_EMBED, NULL, FIELD(pooling), "auto", 0, 0, poolings,
+	 "ROWS", "which rows of a text become its vector: mean (of all), cls (the first), last; auto = as the model file says, "
+	 "else mean for an encoder and last for a decoder"},
+	{"similarity", 0, OPTION_CHOICE, CMD_EMBED, NULL, FIELD(similarity), "off", 0, 0, similarities,
+	 "FORM", "print how alike the lines are in place of their vectors: matrix, or pairs, the most alike first"},
 	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
 	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
 	{"chat", 0, OPTION_FLAG, CMD_RUN, "run.chat", FIELD(chat), NULL, 0, 0, NULL,

@@ -38,6 +38,7 @@ typedef struct {
 	const char *schema_file, *grammar_file;
 	bool chat;
 	bool ignore_eos, special, tensors, tokens;
+	int pooling, similarity; /* indices into the choices of the options */
 
 	int cut; /* a cut_units */
 	int64_t piece_tokens, n_answer;

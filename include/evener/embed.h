@@ -1,0 +1,40 @@
+/* embed.h - vectors of texts: one for each text, such that texts of alike meaning have alike vectors. Encoders (BERT)
+ * are made for it; the rows of a decoder can be pooled, too. */
+#ifndef EVENER_EMBED_H
+#define EVENER_EMBED_H
+
+#include "evener.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Which rows of a text become its vector: their mean, the first one ([CLS]), or the last one. AUTO: as the model file
+ * says; else the mean of an encoder's rows, and the last row of a decoder. */
+typedef enum { EVN_POOL_AUTO, EVN_POOL_MEAN, EVN_POOL_FIRST, EVN_POOL_LAST } evn_pooling;
+
+typedef struct {
+	const int32_t *ids; /* with special tokens (evn_tokenize) */
+	uint32_t n_ids;     /* 1 to evn_embed_longest */
+	float *vector;      /* (dim of evn_model_info), written */
+} evn_embed_text;
+
+typedef struct {
+	evn_pooling pooling;
+	bool unscaled;            /* vectors keep their length; otherwise it becomes 1 */
+	evn_progress_fn progress; /* counts tokens; may be NULL */
+	void *user;
+} evn_embed_options; /* zero-initialise, then set what you need */
+
+/* Computes the vectors of n texts, many in one step. A text's vector does not depend on the other texts. Several
+ * threads may call it. */
+EVN_API evn_status evn_embed_texts(evn_engine *e, const evn_embed_options *o, const evn_embed_text *texts, size_t n,
+								   evn_error *err);
+EVN_API uint32_t evn_embed_longest(const evn_engine *e); /* tokens of a text */
+/* True for an encoder: its rows see whole texts, so it has no next token; sessions and requests are refused. */
+EVN_API bool evn_engine_encodes(const evn_engine *e);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
