@@ -5,7 +5,7 @@
 static evn_status fill(evn_graph *g, evn_error *err)
 {
 	evn_windows w;
-	g->out_norm = (evn_norm_spec){EVN_NORM_RMS, "output_norm"};
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	g->ropes[0].exact_ramp = true;
 	EVN_TRY(evn_graph_windows(g, 2, &w, err));
 	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
