@@ -9,7 +9,7 @@ bool evn_op_fuses(const evn_ops *o, const evn_fused *h, evn_rows rows)
 {
 	const evn_device *d = evn_queue_device(o->q);
 	if (rows.n > 1 || rows.phase != EVN_DECODE || o->lanes == 1 || !evn_device_is_cpu(d) || evn_device_units(d) > 1 ||
-		h->in->bias || h->in->n_parts == 0)
+		h->in->bias || h->out->bias || h->in->n_parts == 0)
 		return false;
 	const evn_quant *quant = h->in->parts[0].quant;
 	return evn_in_one_buffer(h->in) && h->out->n_parts == 1 && h->out->parts[0].quant == quant &&

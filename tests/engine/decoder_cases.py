@@ -50,7 +50,7 @@ CASES = {
     "smollm3-odd": "--arch smollm3 --layers 5 --dim 78 --heads 6 --kv-heads 2 --head-dim 22 --ff 106 --vocab 303",
     "smollm3-q5_1": "--arch smollm3 --layers 8 --type Q5_1 --dim 96 --heads 6 --kv-heads 3 --head-dim 32 --ff 160",
     "granite-odd": "--arch granite --dim 78 --heads 6 --kv-heads 3 --head-dim 14 --ff 110 --vocab 307",
-    "granite-q4_0": "--arch granite --untied --type Q4_0 --dim 160 --heads 9 --kv-heads 3 --head-dim 32 --ff 224",
+    "granite-q4_0": "--arch granite --out-biases --untied --type Q4_0 --dim 160 --heads 9 --kv-heads 3 --head-dim 32 --ff 224",
     "mistral3-odd": "--arch mistral3 --rope yarn --rope-context 16 --rope-base 1000 --rope-factor 8 --dim 72 --heads 4"
     " --kv-heads 2 --head-dim 18 --ff 100 --vocab 301 --untied --rope-key yarn_log_multiplier=0.5"
     " --rope-key yarn_beta_fast=4 --rope-key yarn_beta_slow=0.5",
