@@ -31,6 +31,16 @@ static void open_models(void)
 	}
 }
 
+/* libFuzzer calls it before it takes the time of inputs. */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	open_models();
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (!n_models)
