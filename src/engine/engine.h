@@ -70,7 +70,7 @@ evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const 
 evn_status evn_engine_run(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
 						  evn_error *err);
 
-/* EVN_ERR_UNSUPPORTED for an encoder, which has no next token. */
+/* EVN_ERR_USAGE for an encoder, which has no next token. */
 evn_status evn_engine_check_decoder(const evn_engine *e, evn_error *err);
 
 /* Called about ten times a second during a step. False ends the step. */

@@ -44,7 +44,6 @@ static evn_status begin(evn_scheduler *s, const evn_scheduler_options *o, evn_er
 evn_status evn_scheduler_create(evn_scheduler **out, evn_engine *e, const evn_scheduler_options *o, evn_error *err)
 {
 	*out = NULL;
-	EVN_TRY(evn_engine_check_decoder(e, err));
 	evn_scheduler *s = calloc(1, sizeof *s);
 	if (!s)
 		return evn_fail_memory(err, "scheduler", sizeof *s);
@@ -112,6 +111,7 @@ evn_status evn_request_submit(evn_request **out, evn_scheduler *s, const evn_req
 	evn_request *r;
 	const uint32_t n_ctx = s->e->prepared.limits.n_ctx;
 	*out = NULL;
+	EVN_TRY(evn_engine_check_decoder(s->e, err));
 	if (o->n_prompt > n_ctx)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: the prompt has %zu tokens, at most %u fit", o->n_prompt, n_ctx);
 	EVN_TRY(evn_request_create(&r, s->e->model, o, err));

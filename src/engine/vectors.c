@@ -220,7 +220,7 @@ evn_status evn_engine_check_decoder(const evn_engine *e, evn_error *err)
 {
 	if (!evn_engine_encodes(e))
 		return EVN_OK;
-	return evn_fail(err, EVN_ERR_UNSUPPORTED,
+	return evn_fail(err, EVN_ERR_USAGE,
 					"%s: an encoder has no next token; `evener embed` gives vectors of texts",
 					evn_gguf_name(evn_model_gguf(e->model)));
 }

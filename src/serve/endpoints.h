@@ -15,6 +15,7 @@ bool endpoint_tokenize(exchange *x);
 bool endpoint_detokenize(exchange *x);
 bool endpoint_apply_template(exchange *x);
 bool endpoint_completions(exchange *x);
+bool endpoint_embeddings(exchange *x);
 bool endpoint_chat(exchange *x);
 bool endpoint_messages(exchange *x);
 bool endpoint_responses(exchange *x);

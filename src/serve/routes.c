@@ -16,6 +16,7 @@ static const route routes[] = {
 	{"GET", "/metrics", 0, endpoint_metrics},
 	{"POST", "/apply-template", ROUTE_WORK, endpoint_apply_template},
 	{"POST", "/v1/completions", ROUTE_WORK, endpoint_completions},
+	{"POST", "/v1/embeddings", ROUTE_WORK, endpoint_embeddings},
 	{"POST", "/v1/chat/completions", ROUTE_WORK, endpoint_chat},
 	{"POST", "/v1/messages", ROUTE_WORK, endpoint_messages},
 	{"POST", "/v1/responses", ROUTE_WORK, endpoint_responses},

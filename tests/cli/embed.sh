@@ -47,8 +47,8 @@ refuse 2 'gap: line 2 is empty' embed -m e.gguf -f gap
 printf 'a\n%s\n' "$(printf 'cat %.0s' {1..90})" >long
 refuse 1 'long: line 2 has 92 tokens, at most 80 fit into the context' embed -m e.gguf -f long -d pocl
 refuse 2 'rows' embed -m e.gguf -p a --pooling rows
-tells 1 'an encoder has no next token; `evener embed` gives vectors' run -m e.gguf -p a -d pocl -q
-tells 1 'an encoder has no next token' logits -m e.gguf -p a -d pocl -q
+tells 2 'an encoder has no next token; `evener embed` gives vectors' run -m e.gguf -p a -d pocl -q
+tells 2 'an encoder has no next token' logits -m e.gguf -p a -d pocl -q
 broken() { python3 -c "import json; f = 'folder/$1'; d = json.load(open(f)); d.update($2); json.dump(d, open(f, 'w'))"; }
 broken 1_Pooling/config.json '{"pooling_mode_max_tokens": True}'
 refuse 1 'expected one pooling mode' embed -m folder -p a
