@@ -29,6 +29,7 @@ EVN_API evn_status evn_chat_prompt(const evn_model *m, const char *messages_json
 typedef enum {
 	EVN_TOOLS_UNKNOWN, /* it does not know tools */
 	EVN_TOOLS_HERMES,  /* <tool_call>{"name": ..., "arguments": ...}</tool_call>, as Hermes and Qwen */
+	EVN_TOOLS_LLAMA,   /* the answer is {"name": ..., "parameters": ...}, as Llama 3 */
 	EVN_TOOLS_OTHER,
 } evn_tool_style;
 EVN_API evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_options *o);

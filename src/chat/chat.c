@@ -75,6 +75,20 @@ static bool mentions(const conversation *c, const char *word)
 	return memmem(c->template.text, c->template.n, word, strlen(word)) != NULL;
 }
 
+/* What the templates of a family have, the most telling first. */
+static const struct {
+	evn_tool_style style;
+	const char *has[2];
+} families[] = {{EVN_TOOLS_HERMES, {"<tool_call>", ""}}, {EVN_TOOLS_LLAMA, {"{\"name\": \"", "\"parameters\": "}}};
+
+static evn_tool_style family_of(const conversation *c)
+{
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		if (mentions(c, families[i].has[0]) && mentions(c, families[i].has[1]))
+			return families[i].style;
+	return EVN_TOOLS_OTHER;
+}
+
 evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_options *o)
 {
 	evn_chat_options with_tools = o ? *o : (evn_chat_options){0};
@@ -82,7 +96,7 @@ evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_options *o
 	evn_tool_style style = EVN_TOOLS_UNKNOWN;
 	with_tools.tools_json = "[]";
 	if (find_template(&c, &with_tools, NULL) == EVN_OK && mentions(&c, "tools"))
-		style = mentions(&c, "<tool_call>") ? EVN_TOOLS_HERMES : EVN_TOOLS_OTHER;
+		style = family_of(&c);
 	clear(&c);
 	return style;
 }

@@ -244,6 +244,7 @@ static bool make_choices(generation *g, problem *p)
 		evn_error e = {0};
 		c->of = g;
 		c->index = i;
+		c->tools.style = g->tool_style;
 		if (evn_answer_create(&c->answer, g->x->server->model.model, &o, &e) != EVN_OK)
 			return problem_from(p, "stop", &e);
 		if (g->params.echo)
@@ -252,7 +253,7 @@ static bool make_choices(generation *g, problem *p)
 	return true;
 }
 
-/* Makes the form of the answer from the tools. A template that writes calls in another way than Hermes gets the
+/* Makes the form of the answer from the tools. A template that writes calls in a way that is not known gets the
  * tools, and calls stay text. */
 static bool use_tools(generation *g, problem *p)
 {
@@ -260,12 +261,13 @@ static bool use_tools(generation *g, problem *p)
 	params *o = &g->params;
 	if (!params_has_tools(o))
 		return true;
-	if (evn_chat_tool_style(s->model.model, &s->model.chat) == EVN_TOOLS_OTHER)
+	g->tool_style = evn_chat_tool_style(s->model.model, &s->model.chat);
+	if (g->tool_style == EVN_TOOLS_OTHER)
 		return o->tool_choice == TOOLS_AUTO ||
 			   problem_set(
 				   p, 400, "unsupported_value", "tool_choice",
 				   "tool_choice: expected \"none\" or \"auto\": calls of this chat template cannot be forced");
-	o->grammar = tools_grammar(o, p);
+	o->grammar = tools_grammar(o, g->tool_style, p);
 	o->grammar_kind = EVN_GRAMMAR_TOOLS;
 	o->has_grammar = g->has_tools = o->grammar != NULL;
 	return o->grammar != NULL;

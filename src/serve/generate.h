@@ -62,6 +62,7 @@ struct generation {
 	json_t *items; /* and of responses: those that are closed, the text of the open one, events */
 	buffer so_far;
 	size_t n_events;
+	evn_tool_style tool_style;
 	bool has_tools; /* calls are told from content */
 	prompt *prompts;
 	choice *choices; /* (n_prompts, params.n) */

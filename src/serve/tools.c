@@ -1,5 +1,5 @@
-/* tools.c - see tools.h. Calls are written as Hermes does: <tool_call>{"name": ..., "arguments": {...}}</tool_call>.
- */
+/* tools.c - see tools.h. Hermes writes <tool_call>{"name": ..., "arguments": {...}}</tool_call>, Llama 3 answers with
+ * {"name": ..., "parameters": {...}} and nothing else. */
 #include "serve/tools.h"
 
 #include <stdio.h>
@@ -16,7 +16,7 @@ static json_t *function_of(json_t *tool)
 	return json_is_string(json_object_get(function, "name")) ? function : NULL;
 }
 
-char *tools_grammar(const params *o, problem *p)
+char *tools_grammar(const params *o, evn_tool_style style, problem *p)
 {
 	json_t *list = json_array(), *tool;
 	size_t i;
@@ -37,8 +37,9 @@ char *tools_grammar(const params *o, problem *p)
 					o->tool_name);
 		return NULL;
 	}
-	json_t *root = json_pack("{s:o, s:b, s:b}", "tools", list, "free", o->tool_choice == TOOLS_AUTO, "parallel",
-							 o->parallel_tools && !o->tool_name);
+	json_t *root =
+		json_pack("{s:o, s:s, s:b, s:b}", "tools", list, "form", style == EVN_TOOLS_LLAMA ? "llama" : "hermes",
+				  "free", o->tool_choice == TOOLS_AUTO, "parallel", o->parallel_tools && !o->tool_name);
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);
 	if (!text)
@@ -152,9 +153,10 @@ json_t *tools_as_text(json_t *messages, json_t *tools)
 
 /* ---- calls in an answer ---------------------------------------------------------------------------------------- */
 
-static void add_call(tool_splitter *s, const char *text, size_t n)
+/* False if it is no call. */
+static bool add_call(tool_splitter *s, json_t *call)
 {
-	json_t *call = json_loadb(text, n, 0, NULL), *arguments = json_object_get(call, "arguments");
+	json_t *arguments = json_object_get(call, s->style == EVN_TOOLS_LLAMA ? "parameters" : "arguments");
 	const char *name = json_string_value(json_object_get(call, "name"));
 	char *dumped = arguments ? json_dumps(arguments, JSON_COMPACT) : NULL;
 	unsigned long long random = 0;
@@ -169,7 +171,7 @@ static void add_call(tool_splitter *s, const char *text, size_t n)
 										"type", "function", "function", "name", name, "arguments", dumped));
 	}
 	free(dumped);
-	json_decref(call);
+	return name && arguments;
 }
 
 /* How many bytes at the end may be the beginning of the tag. */
@@ -189,10 +191,24 @@ static size_t without_space(const buffer *b, size_t n)
 	return n;
 }
 
-void tools_split(tool_splitter *s, const char *text, bool last, buffer *content)
+/* An answer that begins with a brace is held until it ends: then it is a call, or text. */
+static void split_whole(tool_splitter *s, bool last, buffer *content)
 {
 	buffer *b = &s->held;
-	buffer_text(b, text);
+	const size_t space = b->used ? strspn(b->data, " \n\r\t") : 0;
+	s->is_text = s->is_text || (b->used > space && b->data[space] != '{');
+	if (!s->is_text && !last)
+		return;
+	json_t *call = s->is_text || !b->used ? NULL : json_loadb(b->data, b->used, 0, NULL);
+	if (!call || !add_call(s, call))
+		buffer_add(content, b->data, b->used);
+	json_decref(call);
+	buffer_remove(b, b->used);
+}
+
+static void split_marked(tool_splitter *s, bool last, buffer *content)
+{
+	buffer *b = &s->held;
 	while (b->used) {
 		const char *tag = s->in_call ? CLOSING : OPENING, *found = strstr(b->data, tag);
 		size_t end = found ? (size_t)(found - b->data) : b->used;
@@ -209,8 +225,11 @@ void tools_split(tool_splitter *s, const char *text, bool last, buffer *content)
 				buffer_remove(b, end);
 			break;
 		}
-		if (s->in_call)
-			add_call(s, b->data, end);
+		if (s->in_call) {
+			json_t *call = json_loadb(b->data, end, 0, NULL);
+			add_call(s, call);
+			json_decref(call);
+		}
 		s->in_call = !s->in_call;
 		buffer_remove(b, end + strlen(tag));
 	}
@@ -219,6 +238,15 @@ void tools_split(tool_splitter *s, const char *text, bool last, buffer *content)
 		buffer_add(content, b->data, b->used);
 		buffer_remove(b, b->used);
 	}
+}
+
+void tools_split(tool_splitter *s, const char *text, bool last, buffer *content)
+{
+	buffer_text(&s->held, text);
+	if (s->style == EVN_TOOLS_LLAMA)
+		split_whole(s, last, content);
+	else
+		split_marked(s, last, content);
 }
 
 json_t *tools_take(tool_splitter *s)

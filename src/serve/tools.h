@@ -3,18 +3,21 @@
 #ifndef EVN_SERVE_TOOLS_H
 #define EVN_SERVE_TOOLS_H
 
+#include "evener/chat.h"
 #include "serve/buffer.h"
 #include "serve/params.h"
 
 /* The text of an EVN_GRAMMAR_TOOLS, malloc'd. NULL: p says why. */
-char *tools_grammar(const params *o, problem *p);
+char *tools_grammar(const params *o, evn_tool_style style, problem *p);
 /* The messages for a template that knows no tools: a system message tells of them, calls and their results are text.
  * The caller owns it; NULL: no memory. */
 json_t *tools_as_text(json_t *messages, json_t *tools);
 
 /* Tells calls from text as they come. */
 typedef struct {
-	buffer held; /* what may be the beginning of a tag, or a call that is not complete */
+	evn_tool_style style;
+	bool is_text; /* Llama's: the answer is no call */
+	buffer held;  /* what may be the beginning of a tag, or a call that is not complete */
 	bool in_call;
 	json_t *calls; /* not yet taken: {"index", "id", "type", "function"}; NULL: none */
 	size_t n_calls;

@@ -70,8 +70,7 @@ static bool accepts(evn_grammar *g, const char *text, size_t n)
 
 static bool in(const uint64_t *mask, int id) { return mask[id / 64] >> id % 64 & 1; }
 
-/* ---- regular expressions ----------------------------------------------------------------------------------------
- */
+/* ---- regular expressions ------------------------------------------------------------------------------------- */
 
 static const char *const regexes[] = {"a*b",
 									  "(a|b)*abb",
@@ -126,8 +125,7 @@ static void regexes_are_those_of_pcre2(void **state)
 	}
 }
 
-/* ---- grammars ---------------------------------------------------------------------------------------------------
- */
+/* ---- grammars ------------------------------------------------------------------------------------------------ */
 
 static const char *const grammars[] = {
 	"root ::= \"a\" root \"b\" | \"\"",
@@ -206,8 +204,7 @@ static void grammars_are_those_of_a_plain_recogniser(void **state)
 	}
 }
 
-/* ---- masks ------------------------------------------------------------------------------------------------------
- */
+/* ---- masks --------------------------------------------------------------------------------------------------- */
 
 /* A matcher that has read these ids. */
 static evn_matcher *replay(evn_grammar *g, const int32_t *ids, size_t n)
@@ -396,39 +393,46 @@ static void schemas_accept_what_they_say(void **state)
 
 static const char tools[] = "{\"tools\": [{\"name\": \"f\", \"parameters\": {\"properties\": {\"a\": {\"const\": "
 							"1}}, \"required\": [\"a\"]}},"
-							"{\"name\": \"any\", \"parameters\": {\"not\": {}}}], \"free\": %s, \"parallel\": %s}";
+							"{\"name\": \"any\", \"parameters\": {\"not\": {}}}], %s}";
 #define CALL "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>"
+#define LLAMA "{\"name\": \"f\", \"parameters\": {\"a\": 1}}"
 
-static void check_tools(evn_vocabulary *v, const char *free_text, const char *parallel, const char *expected)
+static const char *const hermes_texts[] = {CALL,
+										   "",
+										   "text <tool",
+										   "text\n" CALL,
+										   CALL "\n" CALL,
+										   CALL "x",
+										   "<tool_call>{\"name\": \"any\", \"arguments\": {\"x\": []}}</tool_call>",
+										   "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+										   "<tool_call>"};
+/* The whole answer is a call or a text. */
+static const char *const llama_texts[] = {LLAMA, "\n" LLAMA, LLAMA LLAMA,  "{\"name\": \"f\", \"parameters\": {}}",
+										  "",    "a {\n}",   " {\"a\": 1}"};
+
+/* expected: 'y' for each text that is accepted. */
+static void check_tools(evn_vocabulary *v, const char *settings, const char *const *texts, const char *expected)
 {
-	static const char *const texts[] = {CALL,
-										"",
-										"text <tool",
-										"text\n" CALL,
-										CALL "\n" CALL,
-										CALL "x",
-										"<tool_call>{\"name\": \"any\", \"arguments\": {\"x\": []}}</tool_call>",
-										"<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
-										"<tool_call>"};
 	char text[512];
-	snprintf(text, sizeof text, tools, free_text, parallel);
+	snprintf(text, sizeof text, tools, settings);
 	evn_grammar *g = make(v, EVN_GRAMMAR_TOOLS, text);
-	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+	for (size_t i = 0; expected[i]; i++)
 		if (accepts(g, texts[i], strlen(texts[i])) != (expected[i] == 'y'))
-			fail_msg("free %s, parallel %s: '%s', expected %c", free_text, parallel, texts[i], expected[i]);
+			fail_msg("%s: '%s', expected %c", settings, texts[i], expected[i]);
 	evn_grammar_free(g);
 }
 
 static void tools_are_called_by_their_schemas(void **state)
 {
-	check_tools(*state, "false", "false", "ynnnnnynn");
-	check_tools(*state, "false", "true", "ynnnynynn");
-	check_tools(*state, "true", "true", "yyyyynynn");
-	check_tools(*state, "true", "false", "yyyynnynn");
+	check_tools(*state, "\"free\": false, \"parallel\": false", hermes_texts, "ynnnnnynn");
+	check_tools(*state, "\"free\": false, \"parallel\": true", hermes_texts, "ynnnynynn");
+	check_tools(*state, "\"free\": true, \"parallel\": true", hermes_texts, "yyyyynynn");
+	check_tools(*state, "\"free\": true, \"parallel\": false", hermes_texts, "yyyynnynn");
+	check_tools(*state, "\"form\": \"llama\", \"parallel\": true", llama_texts, "yynnnnn");
+	check_tools(*state, "\"form\": \"llama\", \"free\": true", llama_texts, "yynnyyn");
 }
 
-/* ---- what is refused --------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ----------------------------------------------------------------------------------------- */
 
 static const struct {
 	evn_grammar_kind kind;
@@ -457,6 +461,7 @@ static const struct {
 	{EVN_GRAMMAR_REGEX, "(a)\\1", "an escape that is supported"},
 	{EVN_GRAMMAR_REGEX, "[]", "expected at least one text"},
 	{EVN_GRAMMAR_TOOLS, "{\"tools\": []}", "expected 1 to 128, found 0"},
+	{EVN_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\"}], \"form\": \"x\"}", "expected the form hermes or llama"},
 	{EVN_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\", \"strict\": true, \"parameters\": {\"not\": {}}}]}",
 	 "tool 'f': schema:"},
 	{EVN_GRAMMAR_JSON_SCHEMA, "{", "line 1, column 1"},
@@ -528,10 +533,9 @@ static void depth_has_limits(void **state)
 /* Every letter leads to another set of many ways to read the text. */
 static void hostile_grammars_end(void **state)
 {
-	static const char *const texts[] = {"root ::= ([a-z]? | \"e\" \"x\"?){1000} \"!\"",
-										"root ::= ([a-z]? \"e\"? [a-m]?){450} \"!\"",
-										"root ::= ([a-z]? | \"e\" \"x\"?){250} \"!\"",
-										"root ::= [a-z]* \"e\" [a-z]{300} | [a-z]* \"t\" [a-z]{40}"};
+	static const char *const texts[] = {
+		"root ::= ([a-z]? | \"e\" \"x\"?){1000} \"!\"", "root ::= ([a-z]? \"e\"? [a-m]?){450} \"!\"",
+		"root ::= ([a-z]? | \"e\" \"x\"?){250} \"!\"", "root ::= [a-z]* \"e\" [a-z]{300} | [a-z]* \"t\" [a-z]{40}"};
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		evn_grammar *g = make(*state, EVN_GRAMMAR_GBNF, texts[i]);
 		evn_error err = {0};

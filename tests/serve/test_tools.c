@@ -10,36 +10,48 @@
 
 #define CALL "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"<b>\"}}\n</tool_call>"
 
-static const struct {
+typedef struct {
 	const char *text, *content;
 	size_t n_calls;
-} cases[] = {{"", "", 0},
-			 {"a < b <tool> c", "a < b <tool> c", 0},
-			 {"a <tool_cal", "a <tool_cal", 0},
-			 {CALL, "", 1},
-			 {"Let me see. \n" CALL, "Let me see.", 1},
-			 {CALL "\n" CALL "\n", "", 2},
-			 {"a" CALL " b", "a b", 1},
-			 {"a <tool_call>{\"name\": \"f\"", "a<tool_call>{\"name\": \"f\"", 0},
-			 {"<tool_call>no JSON</tool_call>", "", 0}};
+} example;
 
-static void check(size_t i, size_t piece)
+static const example cases[] = {{"", "", 0},
+								{"a < b <tool> c", "a < b <tool> c", 0},
+								{"a <tool_cal", "a <tool_cal", 0},
+								{CALL, "", 1},
+								{"Let me see. \n" CALL, "Let me see.", 1},
+								{CALL "\n" CALL "\n", "", 2},
+								{"a" CALL " b", "a b", 1},
+								{"a <tool_call>{\"name\": \"f\"", "a<tool_call>{\"name\": \"f\"", 0},
+								{"<tool_call>no JSON</tool_call>", "", 0}};
+
+#define LLAMA "{\"name\": \"f\", \"parameters\": {\"a\": \"<b>\"}}"
+
+static const example llama[] = {{"", "", 0},
+								{" a {", " a {", 0},
+								{LLAMA, "", 1},
+								{" \n" LLAMA "\n", "", 1},
+								{"{\"name\": \"f\", \"para", "{\"name\": \"f\", \"para", 0},
+								{"{\"a\": 1}", "{\"a\": 1}", 0},
+								{"It is " LLAMA, "It is " LLAMA, 0}};
+
+static void check(const example *e, evn_tool_style style, size_t piece)
 {
-	tool_splitter s = {0};
+	tool_splitter s = {.style = style};
 	buffer content = {0};
-	const size_t n = strlen(cases[i].text);
+	const size_t n = strlen(e->text);
 	char part[256];
 	for (size_t at = 0; at < n; at += piece) {
 		const size_t length = n - at < piece ? n - at : piece;
-		memcpy(part, cases[i].text + at, length);
+		memcpy(part, e->text + at, length);
 		part[length] = '\0';
 		tools_split(&s, part, false, &content);
 	}
 	tools_split(&s, "", true, &content);
-	assert_string_equal(content.data ? content.data : "", cases[i].content);
+	assert_string_equal(content.data ? content.data : "", e->content);
 	json_t *calls = tools_take(&s);
-	assert_int_equal(json_array_size(calls), cases[i].n_calls);
-	for (size_t k = 0; k < cases[i].n_calls; k++) {
+	assert_int_equal(json_array_size(calls), e->n_calls);
+	for (size_t k = 0; k < e->n_calls; k++) {
 		json_t *function = json_object_get(json_array_get(calls, k), "function");
 		assert_string_equal(json_string_value(json_object_get(function, "name")), "f");
 		assert_string_equal(json_string_value(json_object_get(function, "arguments")), "{\"a\":\"<b>\"}");
@@ -54,7 +66,10 @@ static void pieces_do_not_matter(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		for (size_t piece = 1; piece < 100; piece++)
-			check(i, piece);
+			check(&cases[i], EVN_TOOLS_HERMES, piece);
+	for (size_t i = 0; i < sizeof llama / sizeof *llama; i++)
+		for (size_t piece = 1; piece < 100; piece++)
+			check(&llama[i], EVN_TOOLS_LLAMA, piece);
 }
 
 int main(void)
