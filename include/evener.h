@@ -4,7 +4,7 @@
  * An evn_engine is a model loaded on a set of devices (its ranks), each holding a share of every matrix; it is
  * immutable after open. An evn_session is one token timeline: it owns the KV cache and the last logits.
  * One thread at a time per session; free sessions before their engine, engines before their model.
- * Beside this header: evener/sample.h, requests.h, grammar.h, chat.h, train.h, score.h, tune.h, inspect.h,
+ * Beside this header: evener/sample.h, requests.h, grammar.h, chat.h, train.h, score.h, cluster.h, tune.h, inspect.h,
  * quantize.h, embed.h, selftest.h.
  *
  * Every call that can fail returns an evn_status (0 is success) and writes one clear line to `err` (may be NULL).
@@ -181,13 +181,14 @@ typedef struct {
 	evn_message_type messages;
 	uint32_t deadline_s; /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
 	bool rebalance;      /* shares follow the devices' speeds, unless shares are given */
-	bool measure;        /* thoroughly, now; else a trial of what was never measured */
-	evn_progress_fn progress; /* may be NULL */
+	struct evn_cluster *cluster; /* the nodes that share the model (evener/cluster.h); NULL: this process alone */
+	bool measure;                /* thoroughly, now; else a trial of what was never measured */
+	evn_progress_fn progress;    /* may be NULL */
 	void *progress_user;
 } evn_options; /* zero-initialise, then set what you need */
 
 typedef struct {
-	const char *device, *name;          /* id, with "/units@first" for a sub-device */
+	const char *device, *name, *node; /* id, with "/units@first" for a sub-device; node: "1 (host)", NULL: only one */
 	double share_decode, share_prefill; /* fractions of the whole, sum to 1 over ranks */
 	/* Half-open ranges in the first layer; other layers differ by at most one grain, to keep the ratio asked for over
 	 * the whole model. prompt_ff: feed-forward units for prompts; the device holds from the first of both to the

@@ -1,6 +1,7 @@
 /* main.c - picks the command, gathers its settings (defaults, config file, flags), and turns its status into one line
  * on stderr and the exit code. */
 #include "cli/cli.h"
+#include "cli/cluster.h"
 #include "cli/config/config.h"
 #include "cli/config/options.h"
 #include "cli/interrupt.h"
@@ -86,7 +87,9 @@ static evn_status run_with_settings(const command *c, const command_line *line, 
 	if (status != EVN_OK)
 		return status;
 	console_start(in->settings.quiet || in->settings.json);
-	status = c->run(in, err);
+	status = cluster_begin(c, err);
+	if (status == EVN_OK)
+		status = cluster_run(c, in, err);
 	console_progress_end();
 	return status;
 }
@@ -146,10 +149,11 @@ int main(int argc, char **argv)
 	evn_status status = dispatch(argc, argv, &err);
 	if (status == EVN_OK)
 		status = console_check_output(&err);
-	if (interrupted())
-		return EXIT_INTERRUPTED;
-	if (status == EVN_OK)
-		return EXIT_SUCCESS;
-	console_error(err.text);
-	return status == EVN_ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
+	const int code = interrupted()             ? EXIT_INTERRUPTED
+					 : status == EVN_OK        ? EXIT_SUCCESS
+					 : status == EVN_ERR_USAGE ? EXIT_USAGE
+											   : EXIT_FAILED;
+	if (cluster_end(status, &err, code) && status != EVN_OK && code != EXIT_INTERRUPTED)
+		console_error(err.text);
+	return code;
 }

@@ -1,13 +1,6 @@
 #include "engine/device_limits.h"
 
-#include <string.h>
-
 #define LONGEST_LAUNCH_S 0.2 /* systems reset a card after 2 to 10 s */
-
-static const evn_device_info *info_of(const evn_prepared *p, uint32_t rank)
-{
-	return evn_system_info(p->system, p->picks[rank].device);
-}
 
 /* The bytes of the keys of the block of which the rank holds most. */
 static uint64_t largest_cache(const evn_split *s, uint32_t rank)
@@ -28,7 +21,7 @@ bool evn_limit_caches(const evn_prepared *p, uint64_t *memory)
 {
 	bool any = false;
 	for (uint32_t r = 0; r < p->n && p->n > 1; r++) {
-		const uint64_t bytes = largest_cache(&p->split, r), most = info_of(p, r)->max_alloc_bytes;
+		const uint64_t bytes = largest_cache(&p->split, r), most = p->devices[r].max_alloc_bytes;
 		if (bytes <= most)
 			continue;
 		memory[r] = (uint64_t)((double)evn_split_bytes(&p->split, r) * 0.98 * (double)most / (double)bytes);
@@ -57,7 +50,7 @@ void evn_limit_batch(evn_prepared *p)
 {
 	for (uint32_t r = 0; r < p->n; r++) {
 		const double macs = largest_block(&p->split, r), rate = p->ranks[r].rates.gemm_gflops * 1e9;
-		if (!strcmp(info_of(p, r)->type, "cpu") || macs <= 0 || rate <= 0)
+		if (p->devices[r].is_cpu || macs <= 0 || rate <= 0)
 			continue;
 		const double rows = LONGEST_LAUNCH_S * rate / (2 * macs);
 		if (rows >= p->limits.n_batch)
@@ -65,6 +58,6 @@ void evn_limit_batch(evn_prepared *p)
 		p->limits.n_batch = rows < 2 * EVN_PAD ? EVN_PAD : (uint32_t)rows / EVN_PAD * EVN_PAD;
 		evn_log(EVN_LOG_INFO,
 				"%s is slow: prompts are computed %u tokens at a time, so that it is never busy for long",
-				info_of(p, r)->name, p->limits.n_batch);
+				p->devices[r].name, p->limits.n_batch);
 	}
 }

@@ -1,5 +1,5 @@
 /* engine.c - a model loaded on its ranks. */
-#include "engine/engine.h"
+#include "engine/follow.h"
 #include "engine/rebalance.h"
 #include "evener/tune.h"
 
@@ -74,13 +74,16 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 	evn_device *devices[EVN_MAX_RANKS];
 	evn_queue *queues[EVN_MAX_RANKS];
 	e->n_ranks = e->prepared.n;
-	EVN_TRY(evn_devices_open(e->prepared.system, e->prepared.picks, e->n_ranks, devices, err));
-	for (uint32_t i = 0; i < e->n_ranks; i++)
+	e->begin = e->prepared.begin;
+	e->end = e->prepared.end;
+	EVN_TRY(evn_devices_open(e->prepared.system, e->prepared.picks + e->begin, e->end - e->begin, devices + e->begin,
+							 err));
+	for (uint32_t i = e->begin; i < e->end; i++)
 		e->ranks[i].device = devices[i];
-	for (uint32_t i = 0; i < e->n_ranks && e->prepared.profile.is_fresh;
+	for (uint32_t i = e->begin; i < e->end && e->prepared.profile.is_fresh;
 		 i++) /* else at the end the user would wait */
 		evn_device_build_throwaway(devices[i], evn_device_slow_binaries(devices[i]));
-	for (uint32_t i = 0; i < e->n_ranks; i++) {
+	for (uint32_t i = e->begin; i < e->end; i++) {
 		EVN_TRY((e->n_ranks > 1 ? evn_queue_create : evn_queue_create_untimed)(&e->ranks[i].queue, devices[i], err));
 		queues[i] = e->ranks[i].queue;
 	}
@@ -91,15 +94,19 @@ static evn_status open_ranks(evn_engine *e, evn_error *err)
 										e->options.reduce == EVN_REDUCE_AUTO && e->prepared.profile.flags_us > 0,
 									.messages = e->options.messages,
 									.deadline_ms = e->options.deadline_s * 1000,
+									.nodes = &e->prepared.nodes,
 									.max_floats = longest_message(e)};
 	EVN_TRY(evn_comm_create(&e->comm, &config, err));
-	return evn_team_create(
-		&e->team,
-		&(evn_team_config){.n_ranks = e->n_ranks, .on_failure = release_waiting, .find_fault = find_fault, .arg = e},
-		err);
+	return evn_team_create(&e->team,
+						   &(evn_team_config){.n_ranks = e->end - e->begin,
+											  .first_rank = e->begin,
+											  .on_failure = release_waiting,
+											  .find_fault = find_fault,
+											  .arg = e},
+						   err);
 }
 
-static evn_status load(evn_engine *e, evn_error *err)
+static evn_status load_own(evn_engine *e, evn_error *err)
 {
 	uint64_t began = evn_now_ns();
 	EVN_TRY(open_ranks(e, err));
@@ -108,17 +115,21 @@ static evn_status load(evn_engine *e, evn_error *err)
 	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_cache);
 	EVN_TRY(evn_pool_grow(&e->pool, n_blocks > e->pool.n_blocks ? n_blocks : e->pool.n_blocks, err));
 	loading l = {.e = e};
-	for (uint32_t i = 0; i < e->n_ranks; i++)
+	for (uint32_t i = e->begin; i < e->end; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.split, i);
 	EVN_TRY(evn_engine_run(e, load_rank, &l, show_loading, &l, err));
 	show_loading(&l);
-	e->finds_top = false; /* a device that had its own memory may be gone */
+	e->finds_top = e->prepared.cluster; /* false: a device that had its own memory may be gone */
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
-		e->finds_top |= e->ranks[i].workspace->finds_top;
+		e->finds_top |= e->ranks[i].workspace && e->ranks[i].workspace->finds_top;
 		e->shares[i] = evn_split_share(&e->prepared.split, i, EVN_DECODE);
 	}
-	if (atomic_load(&l.progress.stop))
-		return evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped");
+	return atomic_load(&l.progress.stop) ? evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped") : EVN_OK;
+}
+
+static evn_status load(evn_engine *e, evn_error *err)
+{
+	EVN_TRY(evn_follow_loaded(e, load_own(e, err), err));
 	atomic_store(&e->shown, e->prepared.plan);
 	return evn_rebalance_create(&e->rebalance, e, err);
 }
@@ -139,7 +150,7 @@ static void free_weights(evn_rank *r)
  * only looks whether the step was cancelled, so the weights and the cache of its rank can go. */
 static void abandon_ranks(evn_engine *e, bool team_is_there)
 {
-	for (uint32_t i = 0; i < e->n_ranks; i++) {
+	for (uint32_t i = e->begin; i < e->end; i++) {
 		const bool idle = !team_is_there || evn_team_has_returned(e->team, i) || evn_comm_waits(e->comm, i);
 		if (!idle)
 			continue;
@@ -167,7 +178,7 @@ static void end_ranks(evn_engine *e)
 	e->rebalance = NULL;
 	e->team = NULL;
 	e->comm = NULL;
-	e->n_ranks = 0;
+	e->n_ranks = e->begin = e->end = 0;
 	memset(e->ranks, 0, sizeof e->ranks);
 }
 
@@ -175,6 +186,8 @@ void evn_engine_close(evn_engine *e)
 {
 	if (!e)
 		return;
+	evn_lead_end(e);
+	evn_following_free(e->following);
 	end_ranks(e);
 	evn_pool_free(&e->pool);
 	evn_prepared_free(&e->prepared);
@@ -201,6 +214,8 @@ static evn_status replace_ranks(evn_engine *e, evn_prepared *next, evn_error *er
 static bool go_on_without_fault(evn_engine *e, evn_error *why)
 {
 	evn_status status = EVN_ERR_DEVICE;
+	if (e->prepared.cluster) /* other nodes may be in the middle of a step */
+		return false;
 	while (status != EVN_OK) {
 		if (!e->team || !is_of_device(evn_team_fault(e->team)->status))
 			return false;
@@ -299,6 +314,13 @@ static evn_status reduce_often(void *arg, uint32_t rank, evn_error *err)
 	return evn_comm_time_all_reduce(r->e->comm, rank, r->n_floats, r->n, rank == 0 ? r->us : NULL, err);
 }
 
+evn_status evn_engine_run_timing(evn_engine *e, uint64_t n_floats, uint32_t n, double *us, evn_error *err)
+{
+	reducing r = {.e = e, .n_floats = n_floats, .n = n, .us = us};
+	EVN_TRY(evn_lead_timing(e, n_floats, n, err));
+	return evn_engine_run(e, reduce_often, &r, NULL, NULL, err);
+}
+
 evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us, evn_error *err)
 {
 	*us = 0;
@@ -309,15 +331,15 @@ evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t
 	if (n_floats > longest)
 		return evn_fail(err, EVN_ERR_LIMIT, "all_reduce: a message of %llu bytes, the longest here has %llu",
 						(unsigned long long)bytes, (unsigned long long)(longest * sizeof(float)));
-	reducing r = {.e = e, .n_floats = evn_round_up(n_floats, EVN_PAD), .n = n, .us = malloc(n * sizeof(double))};
-	if (!r.us)
-		return evn_fail_memory(err, "times", n * sizeof(double));
+	double *all = malloc(n * sizeof *all);
+	if (!all)
+		return evn_fail_memory(err, "times", n * sizeof *all);
 	pthread_mutex_lock(&e->lock);
-	evn_status s = evn_engine_run(e, reduce_often, &r, NULL, NULL, err);
+	evn_status s = evn_engine_run_timing(e, evn_round_up(n_floats, EVN_PAD), n, all, err);
 	if (s == EVN_OK)
-		*us = evn_median(r.us, n);
+		*us = evn_median(all, n);
 	pthread_mutex_unlock(&e->lock);
-	free(r.us);
+	free(all);
 	return s;
 }
 
@@ -325,7 +347,7 @@ evn_status evn_engine_time_kernels(evn_engine *e, bool on, evn_error *err)
 {
 	evn_status s = EVN_OK;
 	pthread_mutex_lock(&e->lock);
-	for (uint32_t i = 0; i < e->n_ranks && s == EVN_OK; i++)
+	for (uint32_t i = e->begin; i < e->end && s == EVN_OK; i++)
 		s = evn_queue_time_kernels(e->ranks[i].queue, on, err);
 	pthread_mutex_unlock(&e->lock);
 	return s;
@@ -345,6 +367,6 @@ static void tell_kernel(void *user, const evn_kernel_sum *t)
 
 void evn_engine_kernel_times(const evn_engine *e, void (*each)(void *user, const evn_kernel_time *t), void *user)
 {
-	for (uint32_t i = 0; i < e->n_ranks; i++)
+	for (uint32_t i = e->begin; i < e->end; i++)
 		evn_queue_kernel_times(e->ranks[i].queue, tell_kernel, &(kernel_listener){i, each, user});
 }

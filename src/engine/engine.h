@@ -41,7 +41,10 @@ struct evn_engine {
 	evn_embedding embedding;
 	bool finds_top; /* a rank's device finds the largest logits (nn/top.h), so steps should ask for no others */
 	uint32_t n_ranks;
+	uint32_t begin, end; /* the ranks of this process. Of other nodes' ranks, `ranks` has nothing */
 	evn_rank ranks[EVN_MAX_RANKS];
+	uint64_t read_bytes[EVN_MAX_RANKS][EVN_PHASES]; /* of other nodes' ranks: as view->read_bytes */
+	struct evn_following *following; /* what nodes send each other (follow.h); NULL: there is one node */
 	evn_comm *comm;
 	evn_team *team;
 	evn_engine_events_kept events;
@@ -82,6 +85,17 @@ typedef struct {
 /* Computes the batch on all ranks (step.c). The lock must be held. EVN_ERR_CANCELLED if the watch ended the step. The
  * next step can be computed in any case, unless a device is lost. */
 evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err);
+
+/* Makes room in the cache for n_sessions sessions, on all nodes. The lock must be held. */
+evn_status evn_engine_grow_cache(evn_engine *e, evn_error *err);
+/* Times all-reduces of n_floats on all nodes; us (n) may be NULL. The lock must be held. */
+evn_status evn_engine_run_timing(evn_engine *e, uint64_t n_floats, uint32_t n, double *us, evn_error *err);
+
+/* Bytes of the matrices that one row of the phase reads on a rank of any node. */
+static inline uint64_t evn_engine_read_bytes(const evn_engine *e, uint32_t rank, evn_phase phase)
+{
+	return e->ranks[rank].view ? e->ranks[rank].view->read_bytes[phase] : e->read_bytes[rank][phase];
+}
 
 /* After a step failed, with the error of the step: goes on without the rank that failed. The weights are loaded anew
  * on the ranks that are left, or on other devices, and the KV cache is empty: n_recoveries tells. False if it was not

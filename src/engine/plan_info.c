@@ -7,7 +7,7 @@ struct evn_plan {
 	evn_plan_info info;
 	evn_plan_rank ranks[EVN_MAX_RANKS];
 	evn_plan_dropped dropped[EVN_MAX_CANDIDATES];
-	char rank_devices[EVN_MAX_RANKS][96], rank_names[EVN_MAX_RANKS][160];
+	evn_rank_device devices[EVN_MAX_RANKS];
 	char dropped_devices[EVN_MAX_CANDIDATES][96], reasons[EVN_MAX_CANDIDATES][256];
 	char best_single[96];
 	evn_plan *before; /* NULL: none */
@@ -26,10 +26,10 @@ static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 	const evn_part *heads = evn_split_part(s->split, attention, 0, i), *ff = evn_split_part(s->split, units, 0, i);
 	const evn_rank_profile *rates = &s->profile->ranks[i];
 	evn_plan_rank *r = &p->ranks[i];
-	evn_pick_name(s->system, &s->picks[i], p->rank_devices[i], sizeof p->rank_devices[i]);
-	snprintf(p->rank_names[i], sizeof p->rank_names[i], "%s", evn_system_info(s->system, s->picks[i].device)->name);
-	r->device = p->rank_devices[i];
-	r->name = p->rank_names[i];
+	p->devices[i] = s->devices[i];
+	r->device = p->devices[i].id;
+	r->name = p->devices[i].name;
+	r->node = p->devices[i].node[0] ? p->devices[i].node : NULL;
 	r->share_decode = evn_split_share(s->split, i, EVN_DECODE);
 	r->share_prefill = evn_split_share(s->split, i, EVN_PROMPT);
 	put_range(r->heads, heads->held);

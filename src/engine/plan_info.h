@@ -2,13 +2,12 @@
 #ifndef EVN_PLAN_INFO_H
 #define EVN_PLAN_INFO_H
 
-#include "engine/profile.h"
+#include "engine/prepare.h"
 #include "plan/plan.h"
 
 typedef struct {
-	const evn_system *system;
 	const evn_split *split;
-	const evn_pick *picks; /* (n_ranks of split) */
+	const evn_rank_device *devices; /* (n_ranks of split) */
 	const evn_plan_candidate *ranks;
 	const evn_profile *profile;
 	evn_prediction predicted, best_single_predicted;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/cluster.h"
 #include "engine/device_limits.h"
 #include "engine/plan_info.h"
 #include "engine/layout.h"
@@ -15,7 +16,6 @@
 #define TRIAL_S 30u        /* for a device that the first plan can do without; its compiler may take minutes */
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
 #define FREE_MEMORY 0.95   /* of what its driver calls free: programs and queues need some, too */
-#define CACHE_SPLITS 16    /* attempts to make every rank's KV cache fit into its buffers */
 
 /* What the steps of a decision share. */
 typedef struct {
@@ -188,8 +188,10 @@ static evn_status refuse_early(decision *d)
 							"reduce: events needs all devices on one platform, %s and %s are not", d->layouts[0].name,
 							d->layouts[i].name);
 	}
-	if (sum <= 0)
+	if (sum <= 0 && !d->p->cluster)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
+	if (d->p->cluster) /* other nodes have memory, too */
+		return EVN_OK;
 	evn_status s = evn_split_make(&trial, &d->p->shape, d->n_candidates, shares, NULL, memory, d->err);
 	evn_split_free(&trial);
 	return s;
@@ -384,9 +386,14 @@ static evn_phase chosen_by(const decision *d)
 	return decodes ? EVN_DECODE : EVN_PROMPT;
 }
 
+/* A node chooses by speed alone, because other nodes have memory, too. */
 static evn_status choose(decision *d, evn_reduce_cost cost)
 {
-	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, d->candidates, d->n_candidates, chosen_by(d), cost, d->err));
+	evn_plan_candidate candidates[EVN_MAX_CANDIDATES];
+	memcpy(candidates, d->candidates, sizeof candidates);
+	for (uint32_t i = 0; i < d->n_candidates && d->p->cluster; i++)
+		candidates[i].memory_bytes = UINT64_MAX;
+	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, candidates, d->n_candidates, chosen_by(d), cost, d->err));
 	explain_faults(d);
 	collect_picks(d);
 	return EVN_OK;
@@ -412,62 +419,60 @@ static evn_status choose_and_measure(decision *d)
 	return memcmp(before.taken, d->choice.taken, sizeof before.taken) ? measure_together(d) : EVN_OK;
 }
 
-/* ---- who holds what
- * ------------------------------------------------------------------------------------------------- */
-
-evn_status evn_prepare_split(evn_prepared *p, evn_error *err)
+/* Alone, a device holds everything. */
+static void find_best_alone(decision *d)
 {
-	double shares[EVN_MAX_RANKS], prompt_shares[EVN_MAX_RANKS];
-	uint64_t memory[EVN_MAX_RANKS];
-	for (uint32_t i = 0; i < p->n; i++)
-		memory[i] = p->ranks[i].memory_bytes;
-	EVN_TRY(evn_plan_shares(shares, prompt_shares, p->ranks, p->n, err));
-	EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, err));
-	for (uint32_t i = 0; i < CACHE_SPLITS && evn_limit_caches(p, memory); i++) {
-		evn_split_free(&p->split);
-		EVN_TRY(evn_split_make(&p->split, &p->shape, p->n, shares, prompt_shares, memory, err));
+	evn_choice best;
+	for (uint32_t i = 0; i < d->n_candidates; i++) {
+		use_rates(d, &d->candidates[i], d->profiles[i].ranks, d->layouts[i].n);
+		d->candidates[i].share = d->candidates[i].prompt_share = EVN_SHARE_AUTO;
 	}
-	return EVN_OK;
+	if (evn_plan_choose(&best, &d->p->shape, d->candidates, d->n_candidates, chosen_by(d), (evn_reduce_cost){0},
+						NULL) != EVN_OK)
+		best = d->choice;
+	evn_best_alone *alone = &d->p->best_alone;
+	snprintf(alone->name, sizeof alone->name, "%s", d->layouts[best.best_single].name);
+	alone->predicted = best.best_single_predicted;
 }
 
-static evn_status split_shares(decision *d)
+/* The ranks of the layouts that are taken, with their rates. */
+static void collect_ranks(decision *d)
 {
 	evn_prepared *p = d->p;
+	p->end = p->n;
 	for (uint32_t i = 0, k = 0; i < d->n_candidates; i++)
 		for (uint32_t part = 0; d->choice.taken[i] && part < d->layouts[i].n; part++, k++) {
+			const evn_device_info *info = evn_system_info(p->system, p->picks[k].device);
 			p->ranks[k] = d->candidates[i];
+			p->ranks[k].name = p->ranks[k].id = NULL; /* they go with the decision */
 			use_rates(d, &p->ranks[k], &p->profile.ranks[k], 1);
+			evn_rank_device *device = &p->devices[k];
+			device->is_cpu = !strcmp(info->type, "cpu");
+			device->max_alloc_bytes = info->max_alloc_bytes;
+			evn_pick_name(p->system, &p->picks[k], device->id, sizeof device->id);
+			snprintf(device->name, sizeof device->name, "%s", info->name);
 		}
-	EVN_TRY(evn_prepare_split(p, d->err));
-	evn_limit_batch(p);
-	if (p->split.one_layout)
-		evn_log(EVN_LOG_WARN,
-				"memory is too short for prompts to have shares of their own: they have those of decoding");
-	return EVN_OK;
 }
+
+/* ---- the plan ---------------------------------------------------------------------------------------------------
+ */
 
 static evn_status describe(decision *d)
 {
 	evn_prepared *p = d->p;
 	evn_reduce_cost cost = {0};
-	p->reduce = p->n > 1 ? evn_profile_reduce(&p->profile, d->o->reduce, &cost) : EVN_REDUCE_AUTO;
-	evn_choice best;
-	for (uint32_t i = 0; i < d->n_candidates; i++)
-		use_rates(d, &d->candidates[i], d->profiles[i].ranks, d->layouts[i].n);
-	for (uint32_t i = 0; i < d->n_candidates; i++)
-		d->candidates[i].share = d->candidates[i].prompt_share =
-			EVN_SHARE_AUTO; /* alone, a device holds everything */
-	if (evn_plan_choose(&best, &p->shape, d->candidates, d->n_candidates, chosen_by(d), cost, NULL) != EVN_OK)
-		best = d->choice;
-	evn_plan_summary s = {.system = p->system,
-						  .split = &p->split,
-						  .picks = p->picks,
+	const evn_reduce asked = p->cluster ? EVN_REDUCE_HOST : d->o->reduce;
+	p->reduce = p->end - p->begin > 1 ? evn_profile_reduce(&p->profile, asked, &cost) : EVN_REDUCE_AUTO;
+	cost.token_us += p->exchange.token_us;
+	cost.prompt_us += p->exchange.prompt_us;
+	evn_plan_summary s = {.split = &p->split,
+						  .devices = p->devices,
 						  .ranks = p->ranks,
 						  .profile = &p->profile,
 						  .predicted = evn_predict(&p->split, p->ranks, cost),
-						  .best_single = d->layouts[best.best_single].name,
-						  .best_single_predicted = best.best_single_predicted,
-						  .reduce = evn_reduce_name(p->reduce),
+						  .best_single = p->best_alone.name,
+						  .best_single_predicted = p->best_alone.predicted,
+						  .reduce = p->cluster ? "nodes" : evn_reduce_name(p->reduce),
 						  .all_reduce_us = cost.token_us};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
@@ -486,7 +491,8 @@ static void share_cores(const evn_options *o)
 		evn_share_cores(items, o->n_devices);
 }
 
-static evn_status decide(decision *d)
+/* This process's ranks, with their rates. */
+static evn_status choose_ranks(decision *d)
 {
 	EVN_TRY(set_limits(d));
 	uint64_t began = evn_now_ns();
@@ -506,11 +512,28 @@ static evn_status decide(decision *d)
 		EVN_TRY(choose_and_measure(d));
 	}
 	evn_log_took(began, "profiles of %u candidates read or measured", d->n_candidates);
-	EVN_TRY(split_shares(d));
-	EVN_TRY(describe(d));
-	for (uint32_t i = 0; i < d->p->n; i++)
-		d->p->ranks[i].name = d->p->ranks[i].id = NULL; /* they go with the decision */
+	collect_ranks(d);
+	find_best_alone(d);
 	return EVN_OK;
+}
+
+/* Over nodes, each node chooses its ranks, and node 0 splits the model over all of them. */
+static evn_status decide(decision *d)
+{
+	evn_prepared *p = d->p;
+	evn_cluster *cluster = p->cluster = d->o->cluster;
+	evn_options agreed = *d->o;
+	if (cluster)
+		EVN_TRY(evn_cluster_compare(cluster, d->m, &agreed, d->err));
+	d->o = &agreed;
+	evn_status s = choose_ranks(d);
+	if (cluster)
+		s = evn_cluster_collect_ranks(cluster, p, s, d->err);
+	if (s == EVN_OK && (!cluster || evn_cluster_node(cluster) == 0))
+		s = evn_prepare_ranges(p, d->err);
+	if (cluster)
+		s = evn_cluster_share_split(cluster, p, s, d->err);
+	return s == EVN_OK ? describe(d) : s;
 }
 
 evn_status evn_prepare_with(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,
@@ -537,28 +560,6 @@ evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options 
 {
 	*out = (evn_prepared){0};
 	return evn_prepare_with(out, m, o, purpose, err);
-}
-
-evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err)
-{
-	*out = (evn_prepared){.limits = p->limits,
-						  .shape = p->shape,
-						  .n = 1,
-						  .picks = {p->picks[rank]},
-						  .ranks = {p->ranks[rank]},
-						  .profile = {.ranks = {p->profile.ranks[rank]}}};
-	EVN_TRY(evn_graph_make(&out->graph, p->graph->model, err));
-	EVN_TRY(evn_system_open(&out->system, err));
-	return evn_split_make(&out->split, &out->shape, 1, (double[]){1}, NULL, &out->ranks[0].memory_bytes, err);
-}
-
-void evn_prepared_free(evn_prepared *p)
-{
-	evn_plan_free(p->plan);
-	evn_split_free(&p->split);
-	evn_graph_free(p->graph);
-	evn_system_close(p->system);
-	*p = (evn_prepared){0};
 }
 
 evn_status evn_plan_make(evn_plan **out, const evn_model *m, const evn_options *o, evn_error *err)

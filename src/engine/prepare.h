@@ -12,13 +12,33 @@ typedef struct {
 	char device[96], name[96], reason[256]; /* device: its id; name: with the part of it that was used */
 } evn_lost_device;
 
+/* A rank's device, as a plan shows it and must respect it. */
+typedef struct {
+	char id[96], name[160]; /* id: with the part of it that is used */
+	char node[96];          /* "1 (host)"; empty: there is one node */
+	bool is_cpu;
+	uint64_t max_alloc_bytes;
+} evn_rank_device;
+
+/* The best device that holds the whole model. */
+typedef struct {
+	char name[96];
+	evn_prediction predicted; /* 0 tokens/s if there is none */
+} evn_best_alone;
+
 typedef struct {
 	evn_system *system;
 	evn_graph *graph;
 	evn_limits limits;
 	evn_plan_shape shape;
+	struct evn_cluster *cluster; /* NULL: all ranks are in this process */
+	evn_comm_nodes nodes;        /* who has which of the n ranks */
+	uint32_t begin, end;         /* the ranks of this process; picks are known of these only */
+	evn_reduce_cost exchange;    /* between nodes, measured */
 	uint32_t n;
 	evn_pick picks[EVN_MAX_RANKS];
+	evn_rank_device devices[EVN_MAX_RANKS];
+	evn_best_alone best_alone;
 	evn_plan_candidate ranks[EVN_MAX_RANKS]; /* memory, asked share and measured rates of each; no names */
 	evn_profile profile;
 	evn_split split;
@@ -37,6 +57,8 @@ evn_status evn_prepare_with(evn_prepared *out, const evn_model *m, const evn_opt
 							evn_error *err);
 /* Splits the model over the ranks of p, by their rates and memory. */
 evn_status evn_prepare_split(evn_prepared *p, evn_error *err);
+/* The same, and what limits of devices follow from it. */
+evn_status evn_prepare_ranges(evn_prepared *p, evn_error *err);
 /* p without a rank whose device failed. If other ranks are left, they share the model by the figures that p has.
  * Otherwise the planner chooses among the devices that have not failed, if the user has not named devices. *out takes
  * over the plans that p showed; of p evn_prepared_free is left to call (replan.c). */

@@ -21,18 +21,19 @@ static void take_other_ranks(evn_prepared *out, const evn_prepared *p, uint32_t 
 		if (i == without)
 			continue;
 		out->picks[out->n] = p->picks[i];
+		out->devices[out->n] = p->devices[i];
 		out->ranks[out->n] = p->ranks[i];
 		out->profile.ranks[out->n++] = p->profile.ranks[i];
 	}
+	out->end = out->n;
 	out->profile.is_fresh = false;
 }
 
 /* The plan that is shown: what was left out before is, and so is what failed. */
 static evn_status describe_again(evn_prepared *p, const evn_plan_info *before, evn_reduce_cost cost, evn_error *err)
 {
-	evn_plan_summary s = {.system = p->system,
-						  .split = &p->split,
-						  .picks = p->picks,
+	evn_plan_summary s = {.split = &p->split,
+						  .devices = p->devices,
 						  .ranks = p->ranks,
 						  .profile = &p->profile,
 						  .predicted = evn_predict(&p->split, p->ranks, cost),

@@ -153,7 +153,7 @@ static evn_status compute(evn_scheduler *s, evn_batch *b, evn_error *err)
 static void count_rank(evn_scheduler *s, uint32_t i, const bool *has)
 {
 	for (evn_phase p = 0; p < EVN_PHASES; p++)
-		s->bytes_read[i] += has[p] ? s->e->ranks[i].view->read_bytes[p] : 0;
+		s->bytes_read[i] += has[p] ? evn_engine_read_bytes(s->e, i, p) : 0;
 	s->stats.ranks[i] = evn_engine_rank_stats(s->e, i, s->before[i], s->bytes_read[i]);
 }
 

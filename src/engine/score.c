@@ -47,6 +47,10 @@ static evn_status try_sequence(evn_scorer *s, double *tok_s, uint64_t n_windows,
 {
 	evn_prepared *p = &s->prepared;
 	evn_error why = {0};
+	if (p->cluster) {
+		s->info.reason = "there are several nodes, and each has its devices only";
+		return EVN_OK;
+	}
 	for (uint32_t i = 0; i < p->n; i++) {
 		evn_status status = evn_prepare_alone(&s->alone[i], p, i, &why);
 		if (status == EVN_ERR_LIMIT) {
@@ -88,7 +92,9 @@ static evn_status make_fingerprint(evn_scorer *s, evn_error *err)
 	uint64_t h = evn_hash_str(EVN_HASH_START, evn_version()), model;
 	EVN_TRY(evn_model_identity(s->model, &model, err));
 	h = evn_hash(h, &model, sizeof model);
-	for (uint32_t i = 0; i < s->prepared.n; i++) {
+	for (uint32_t i = 0; i < s->prepared.n; i++)
+		h = evn_hash_str(h, s->prepared.devices[i].node);
+	for (uint32_t i = s->prepared.begin; i < s->prepared.end; i++) {
 		uint64_t pick = evn_pick_fingerprint(s->prepared.system, &s->prepared.picks[i], evn_kernels_hash());
 		h = evn_hash(h, &pick, sizeof pick);
 	}

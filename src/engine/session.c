@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "engine/follow.h"
 
 struct evn_session {
 	evn_engine *e;
@@ -32,6 +32,12 @@ static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 	return evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err);
 }
 
+evn_status evn_engine_grow_cache(evn_engine *e, evn_error *err)
+{
+	EVN_TRY(evn_lead_growth(e, err));
+	return evn_engine_run(e, grow_cache, e, NULL, NULL, err);
+}
+
 static void begin_times(evn_session *s)
 {
 	evn_engine *e = s->e;
@@ -48,7 +54,7 @@ static evn_status join(evn_session *s, evn_error *err)
 	uint64_t began = evn_now_ns();
 	pthread_mutex_lock(&e->lock);
 	e->n_sessions++;
-	evn_status status = evn_engine_run(e, grow_cache, e, NULL, NULL, err);
+	evn_status status = evn_engine_grow_cache(e, err);
 	if (status == EVN_OK)
 		status = evn_pool_grow(&e->pool, evn_blocks_for(context_of(s)) * e->n_sessions, err);
 	if (status != EVN_OK)
@@ -193,7 +199,7 @@ static evn_status step(call *c, uint32_t first, uint32_t n, evn_error *err)
 	if (status == EVN_OK)
 		status = evn_engine_step(e, &batch, &(evn_step_watch){go_on, c}, err);
 	for (uint32_t i = 0; i < e->n_ranks && status == EVN_OK; i++)
-		s->bytes_read[i] += e->ranks[i].view->read_bytes[span.phase];
+		s->bytes_read[i] += evn_engine_read_bytes(e, i, span.phase);
 	if (status == EVN_OK && c->all_logits)
 		memcpy(c->all_logits + c->done * vocab_of(s), s->rows, (size_t)n * vocab_of(s) * sizeof *s->rows);
 	free(rows);

@@ -1,5 +1,5 @@
 /* step.c - one step on all ranks, with what follows if it is cancelled, if it fails, and if ranks mostly wait. */
-#include "engine/engine.h"
+#include "engine/follow.h"
 #include "engine/rebalance.h"
 
 #include <stdlib.h>
@@ -66,7 +66,7 @@ static void ask(void *arg)
 static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 {
 	enum { PATIENCE_STEPS = 8 };
-	bool all_wait = e->n_ranks > 1;
+	bool all_wait = e->n_ranks > 1 && !e->following;
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
 		evn_comm_times now = evn_comm_rank_times(e->comm, i);
 		all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
@@ -86,7 +86,9 @@ static evn_status run_step(stepping *s, evn_error *err)
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		before[i] = evn_comm_rank_times(e->comm, i);
 	const double began_s = evn_now_s();
-	evn_status status = evn_engine_run(e, run_rank, s, ask, s, &why);
+	evn_status status = evn_lead_step(e, &s->batch, &why);
+	if (status == EVN_OK)
+		status = evn_engine_run(e, run_rank, s, ask, s, &why);
 	if (status != EVN_OK && !s->stopped && !evn_team_abandoned(e->team) && evn_comm_fall_back(e->comm)) {
 		evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
 		status = evn_engine_run(e, run_rank, s, ask, s, &why);
@@ -96,11 +98,14 @@ static evn_status run_step(stepping *s, evn_error *err)
 			evn_comm_reset(e->comm, NULL);
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
 	}
+	if (status == EVN_OK)
+		status = evn_follow_outputs(e, &s->batch, &why);
 	if (status == EVN_OK) {
 		const evn_step_seen seen = {&s->batch, before, evn_now_s() - began_s};
 		watch_waiting(e, before);
 		evn_rebalance_after_step(e->rebalance, e, &seen);
-		evn_doubt_after_step(e, &seen);
+		if (!e->following) /* what nodes predict depends on their link, too */
+			evn_doubt_after_step(e, &seen);
 	} else if (err) {
 		*err = why;
 	}
@@ -115,8 +120,11 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 	if (watch && !watch->go_on(watch->user))
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
 	EVN_TRY(evn_rebalance_before_step(e->rebalance, e, err));
-	EVN_TRY(make_stepping(&s, e, batch, watch, err));
+	EVN_TRY(make_stepping(&s, e, batch, e->following ? NULL : watch, err)); /* other nodes cannot break off a step */
 	const evn_status status = run_step(s, err);
+	if (status != EVN_OK && e->following)
+		evn_fail(&e->dead, status, "%s",
+				 err ? err->text : "a step failed"); /* other nodes wait, in the middle of it */
 	if (!evn_team_abandoned(e->team))
 		free_stepping(s);
 	return status;

@@ -18,8 +18,9 @@ const char *evn_reduce_name(evn_reduce r) { return methods[r] ? methods[r]->name
 
 bool evn_one_context(const evn_comm *c)
 {
-	for (uint32_t i = 1; i < c->n_ranks; i++)
-		if (!evn_devices_share_context(evn_queue_device(c->members[0].queue), evn_queue_device(c->members[i].queue)))
+	for (uint32_t i = c->begin + 1; i < c->end; i++)
+		if (!evn_devices_share_context(evn_queue_device(c->members[c->begin].queue),
+									   evn_queue_device(c->members[i].queue)))
 			return false;
 	return true;
 }
@@ -34,6 +35,10 @@ static evn_status choose_methods(evn_comm *c, const evn_comm_config *config, evn
 		return evn_fail(err, EVN_ERR_USAGE,
 						"reduce: events needs all devices on one platform; use host, flags or auto");
 	c->large = c->small = &c->reducers[0];
+	if (c->nodes) {
+		c->large->method = &evn_reduce_by_nodes;
+		return EVN_OK;
+	}
 	c->large->method = methods[one_context && reduce != EVN_REDUCE_HOST ? EVN_REDUCE_EVENTS : EVN_REDUCE_HOST];
 	if ((reduce == EVN_REDUCE_FLAGS || config->flags_later) && c->n_ranks > 1)
 		c->reducers[1].method = methods[EVN_REDUCE_FLAGS];
@@ -42,11 +47,20 @@ static evn_status choose_methods(evn_comm *c, const evn_comm_config *config, evn
 	return EVN_OK;
 }
 
+static bool all_cpus(const evn_comm *c)
+{
+	bool all = true;
+	for (uint32_t i = c->begin; i < c->end; i++)
+		all &= evn_device_is_cpu(evn_queue_device(c->members[i].queue));
+	return all;
+}
+
 static evn_status create(evn_comm *c, const evn_comm_config *config, evn_error *err)
 {
 	EVN_TRY(choose_methods(c, config, err));
+	const bool by_flags = c->reducers[1].method && c->reducers[1].method->in_host_memory;
 	EVN_TRY(evn_store_create(&c->partials, c, evn_message_format_of(EVN_MESSAGES_F32),
-							 c->reducers[1].method && c->reducers[1].method->in_host_memory, err));
+							 by_flags || (c->nodes && all_cpus(c)), err));
 	if (config->messages != EVN_MESSAGES_F32 && c->n_ranks > 1) {
 		c->packing = evn_message_format_of(config->messages);
 		EVN_TRY(evn_store_create(&c->packed, c, c->packing, false, err));
@@ -66,20 +80,24 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 	if (n > EVN_COMM_RANKS)
 		return evn_fail(err, EVN_ERR_LIMIT, "a communicator of %u ranks: expected at most %d", n, EVN_COMM_RANKS);
 	c->deadline_ms = config->deadline_ms ? config->deadline_ms : EVN_COMM_DEADLINE_MS;
-	if (!evn_barrier_init(&c->barrier, n, c->deadline_ms))
+	c->nodes = config->nodes && config->nodes->nodes ? config->nodes : NULL;
+	c->begin = c->nodes ? c->nodes->first[evn_nodes_index(c->nodes->nodes)] : 0;
+	c->end = c->nodes ? c->nodes->first[evn_nodes_index(c->nodes->nodes) + 1] : n;
+	if (!evn_barrier_init(&c->barrier, c->end - c->begin, c->deadline_ms))
 		return evn_fail_memory(err, "barrier", 0);
 	c->max_floats = config->max_floats;
 	c->members = calloc(n, sizeof *c->members);
 	if (!c->members)
 		return evn_fail_memory(err, "communicator", n * sizeof *c->members);
 	c->n_ranks = n;
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = c->begin; i < c->end; i++)
 		c->members[i].queue = config->queues[i];
 	return create(c, config, err);
 }
 
 evn_reduce evn_comm_reduce(const evn_comm *c) { return c->small->method->reduce; }
 evn_comm_times evn_comm_rank_times(const evn_comm *c, uint32_t rank) { return c->members[rank].times; }
+void evn_comm_set_rank_times(evn_comm *c, uint32_t rank, evn_comm_times times) { c->members[rank].times = times; }
 
 bool evn_comm_uses_flags(const evn_comm *c) { return c->small != c->large; }
 
@@ -112,8 +130,8 @@ evn_buf *evn_comm_partial(const evn_comm *c, uint32_t rank, uint32_t stream)
  * computes. */
 bool evn_comm_overlaps(const evn_comm *c, uint64_t n_floats)
 {
-	return (c->partials.stages || (c->small->method->in_host_memory && !c->packing)) && n_floats > EVN_SHORT_FLOATS &&
-		   n_floats <= c->max_floats / 2;
+	const bool possible = c->partials.stages || (c->small->method->in_host_memory && !c->packing);
+	return possible && !c->nodes && n_floats > EVN_SHORT_FLOATS && n_floats <= c->max_floats / 2;
 }
 
 /* Long messages use flags only if two of them are in flight at once. */
@@ -216,11 +234,18 @@ evn_status evn_comm_check(evn_comm *c, evn_error *err)
 	return atomic_load(&c->barrier.cancelled) ? evn_fail(err, EVN_ERR_CANCELLED, "the step was cancelled") : EVN_OK;
 }
 
+/* The rank that did not reach a barrier in time, or -1. */
+static int late_at_barrier(const evn_comm *c)
+{
+	const int late = atomic_load(&c->barrier.late);
+	return late < 0 ? late : late + (int)c->begin;
+}
+
 evn_status evn_comm_barrier(evn_comm *c, uint32_t rank, evn_error *err)
 {
-	if (evn_barrier_wait(&c->barrier, rank))
+	if (evn_barrier_wait(&c->barrier, rank - c->begin))
 		return EVN_OK;
-	const int late = atomic_load(&c->barrier.late);
+	const int late = late_at_barrier(c);
 	return late < 0 || (uint32_t)late == rank ? evn_comm_check(c, err) : fail_late(c, (uint32_t)late, err);
 }
 
@@ -279,7 +304,7 @@ static bool report_late(const evn_comm *c, int rank, bool hangs, evn_fault *out)
 bool evn_comm_find_fault(evn_comm *c, evn_fault *out)
 {
 	const uint64_t now = evn_now_ns();
-	int rank = atomic_load(&c->barrier.late);
+	int rank = late_at_barrier(c);
 	if (rank >= 0)
 		return report_late(c, rank, true, out);
 	rank = find_stuck(c);
@@ -328,7 +353,7 @@ static void free_exchanges(evn_member *m)
 static evn_status finish_all(evn_comm *c, uint64_t ms, evn_error *err)
 {
 	const uint64_t until = evn_now_ns() + ms * 1000000;
-	for (uint32_t i = 0; i < c->n_ranks; i++) {
+	for (uint32_t i = c->begin; i < c->end; i++) {
 		const uint64_t now = evn_now_ns();
 		const uint64_t left_ms = now < until ? (until - now) / 1000000 : 0;
 		EVN_TRY(evn_queue_finish_within(c->members[i].queue, left_ms > LEAST_MS ? left_ms : LEAST_MS, err));

@@ -10,6 +10,8 @@
  *   The host only enqueues.
  * - flags: the devices work in the host's memory. A kernel counts and spins (flags.c). Used for short messages, and
  *   for two long messages that are in flight at once. Other messages use events or host.
+ * - nodes: some ranks are in other processes. Each process has its own ranks' messages in the host's memory, the
+ * nodes exchange them (nodes.c), and the devices add all of them.
  *
  * If the caller allows it, messages are packed into a shorter format than f32. A kernel packs each rank's message,
  * and all ranks add the packed messages in f32. The largest errors of a partial sum are:
@@ -20,21 +22,30 @@
 #define EVN_COMM_H
 
 #include "group/team.h"
+#include "node/node.h"
 #include "ocl/ocl.h"
 
 typedef struct evn_comm evn_comm;
 
+#define EVN_COMM_RANKS 64 /* the bits of a rank mask */
+
+/* Ranks in several processes. A rank has the same number in all of them, and only its own process calls for it. */
 typedef struct {
-	evn_queue *const *queues;  /* (n_ranks), borrowed */
-	uint32_t n_ranks;          /* at most EVN_COMM_RANKS */
-	evn_reduce reduce;         /* AUTO: events if all ranks share a context, otherwise host */
-	bool flags_later;          /* evn_comm_use_flags may be asked for, though reduce says otherwise */
-	evn_message_type messages; /* of packed messages; if it is not f32, all lengths must be multiples of 32 */
-	uint64_t max_floats;       /* the length of the longest message */
-	uint32_t deadline_ms;      /* 0 for EVN_COMM_DEADLINE_MS */
+	evn_nodes *nodes;                   /* NULL: all ranks are in this process */
+	uint32_t first[EVN_COMM_RANKS + 1]; /* the ranks of node i are [first[i], first[i + 1]) */
+} evn_comm_nodes;
+
+typedef struct {
+	evn_queue *const *queues;    /* (n_ranks), borrowed; those of other processes are not looked at */
+	uint32_t n_ranks;            /* at most EVN_COMM_RANKS */
+	evn_reduce reduce;           /* AUTO: events if all ranks share a context, otherwise host */
+	bool flags_later;            /* evn_comm_use_flags may be asked for, though reduce says otherwise */
+	evn_message_type messages;   /* of packed messages; if it is not f32, all lengths must be multiples of 32 */
+	uint64_t max_floats;         /* the length of the longest message */
+	uint32_t deadline_ms;        /* 0 for EVN_COMM_DEADLINE_MS */
+	const evn_comm_nodes *nodes; /* borrowed; NULL: all ranks are in this process. reduce must then be AUTO or HOST */
 } evn_comm_config;
 
-#define EVN_COMM_RANKS 64 /* the bits of a rank mask */
 /* How long a rank may keep the others waiting, and a device its host thread. A driver that compiles kernels at their
  * first launch can take a minute, on a busy machine several. */
 #define EVN_COMM_DEADLINE_MS 300000u
@@ -159,5 +170,7 @@ typedef struct {
 	uint64_t busy_ns, wait_ns;
 } evn_comm_times;
 evn_comm_times evn_comm_rank_times(const evn_comm *c, uint32_t rank);
+/* What another process has counted for its rank. */
+void evn_comm_set_rank_times(evn_comm *c, uint32_t rank, evn_comm_times times);
 
 #endif

@@ -77,13 +77,13 @@ static evn_status create_host_memory(evn_store *st, const evn_comm *c, evn_error
 static evn_status create_buffers(evn_store *st, evn_comm *c, evn_error *err)
 {
 	if (st->host) {
-		for (uint32_t rank = 0; rank < c->n_ranks; rank++)
+		for (uint32_t rank = c->begin; rank < c->end; rank++)
 			for (uint32_t i = 0; i < st->n_messages; i++)
 				EVN_TRY(wrap_messages(messages_of(st, rank, i), c, rank, st->apart,
 									  st->host + i * c->n_ranks * st->apart, err));
 		return EVN_OK;
 	}
-	for (uint32_t rank = 0; rank < (st->copies ? c->n_ranks : 1); rank++)
+	for (uint32_t rank = c->begin; rank < (st->copies ? c->end : 1); rank++)
 		for (uint32_t i = 0; i < st->n_messages; i++)
 			EVN_TRY(create_messages(messages_of(st, rank, i), c, rank, evn_store_apart(st, i / EVN_BUFFERS), err));
 	for (uint32_t rank = 1; rank < c->n_ranks && !st->copies; rank++)
@@ -96,12 +96,12 @@ evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format
 							evn_error *err)
 {
 	bool staged = false;
-	for (uint32_t i = 0; i < c->n_ranks && c->n_ranks > 1 && !in_host_memory; i++)
+	for (uint32_t i = c->begin; i < c->end && c->n_ranks > 1 && !in_host_memory; i++)
 		staged |= !evn_device_unified_memory(device_of(c, i));
 	*st = (evn_store){.format = f,
 					  .apart = bytes_apart(f, c->max_floats),
 					  .n_messages = in_host_memory || staged ? EVN_STREAMS * EVN_BUFFERS : EVN_BUFFERS,
-					  .copies = staged || (!in_host_memory && !evn_one_context(c))};
+					  .copies = staged || (!in_host_memory && (c->nodes || !evn_one_context(c)))};
 	if (staged)
 		EVN_TRY(evn_stages_create(st, c, err));
 	const size_t n = (size_t)c->n_ranks * st->n_messages;

@@ -81,13 +81,15 @@ struct evn_comm {
 	evn_reducer *small, *large; /* for short and for long messages; can be the same */
 	evn_reducer reducers[2];
 	const evn_message_format *packing; /* the format of packed messages; NULL: all are f32 */
+	const evn_comm_nodes *nodes;       /* NULL: all ranks are in this process */
+	uint32_t begin, end; /* the ranks of this process; members, buffers and stages of others are empty */
 	evn_store partials, packed;
-	evn_barrier barrier;
+	evn_barrier barrier; /* of this process's ranks */
 	uint64_t deadline_ms;
 	uint64_t late_since_ns; /* when kernels were first found to have waited in vain; 0: they have not */
 	bool lost;              /* a device did not finish */
 	bool flags_failed;
-	evn_member *members;    /* (n_ranks) */
+	evn_member *members; /* (n_ranks) */
 };
 
 struct evn_reduce_method {
@@ -105,9 +107,9 @@ struct evn_reduce_method {
 	int (*late)(const void *own);
 	void (*free)(void *own, evn_comm *c); /* own may be NULL or half made; queues are finished */
 };
-extern const evn_reduce_method evn_reduce_by_host, evn_reduce_by_events, evn_reduce_by_flags;
+extern const evn_reduce_method evn_reduce_by_host, evn_reduce_by_events, evn_reduce_by_flags, evn_reduce_by_nodes;
 
-/* True if all ranks share a context. */
+/* True if all ranks of this process share a context. */
 bool evn_one_context(const evn_comm *c);
 /* Mark the beginning and the end of a driver call that waits for the rank's device. */
 void evn_wait_begins(evn_member *m);
@@ -163,8 +165,15 @@ evn_status evn_stage_wait_sent(evn_comm *c, uint32_t rank, const evn_sum *s, evn
 evn_status evn_stage_enqueue_sent(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
 /* Enqueues the way of the others' messages to rank's device. What its queue computes next waits for them. */
 evn_status evn_stage_receive(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+/* Rank's message in the host's memory, once it was sent. */
+const uint8_t *evn_stage_message(const evn_comm *c, uint32_t rank, const evn_sum *s);
 /* Collects the rows on the host through pinned memory. */
 evn_status evn_stage_gather(evn_member *m, const evn_gather *g, evn_error *err);
+
+/* ---- nodes.c --------------------------------------------------------------------------------------------------- */
+
+/* The message of a rank of another process in rank's next all-reduce, in the host's memory, after the exchange. */
+const uint8_t *evn_nodes_message(const evn_comm *c, uint32_t rank, uint32_t from, const evn_sum *s);
 
 /* ---- sum.c ----------------------------------------------------------------------------------------------------- */
 

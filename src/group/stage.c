@@ -15,13 +15,14 @@ struct evn_stage {
 };
 
 static evn_device *device_of(const evn_comm *c, uint32_t rank) { return evn_queue_device(c->members[rank].queue); }
+static bool is_elsewhere(const evn_comm *c, uint32_t rank) { return rank < c->begin || rank >= c->end; }
 
-/* A driver reads memory that another driver has pinned no faster than any other memory, and waits for it. The host
- * therefore copies such messages first, unless the device works in its memory. */
+/* A driver reads memory that another driver or MPI has pinned no faster than any other memory, and waits for it. The
+ * host therefore copies such messages first, unless the device works in its memory. */
 static bool copies_first(const evn_comm *c, uint32_t rank, uint32_t from)
 {
 	return !evn_device_unified_memory(device_of(c, rank)) &&
-		   !evn_devices_share_context(device_of(c, rank), device_of(c, from));
+		   (is_elsewhere(c, from) || !evn_devices_share_context(device_of(c, rank), device_of(c, from)));
 }
 
 evn_status evn_stages_create(evn_store *st, evn_comm *c, evn_error *err)
@@ -30,7 +31,7 @@ evn_status evn_stages_create(evn_store *st, evn_comm *c, evn_error *err)
 	st->stages = calloc(n, sizeof *st->stages);
 	if (!st->stages)
 		return evn_fail_memory(err, "staging buffers", n * sizeof *st->stages);
-	for (uint32_t rank = 0; rank < c->n_ranks; rank++) {
+	for (uint32_t rank = c->begin; rank < c->end; rank++) {
 		evn_member *m = &c->members[rank];
 		if (!m->transfers)
 			EVN_TRY(evn_queue_create_untimed(&m->transfers, device_of(c, rank), err));
@@ -120,13 +121,20 @@ evn_status evn_stage_enqueue_sent(evn_comm *c, uint32_t rank, const evn_sum *s, 
 	return EVN_OK;
 }
 
+const uint8_t *evn_stage_message(const evn_comm *c, uint32_t rank, const evn_sum *s)
+{
+	const evn_store *st = evn_packs(c, s) ? &c->packed : &c->partials;
+	return stage_of(st, c, rank, rank, s->stream)->memory.host;
+}
+
 /* Writes the message of rank `from` to rank's device. */
 static evn_status receive_one(evn_comm *c, uint32_t rank, uint32_t from, const evn_sum *s, evn_event **done,
 							  evn_error *err)
 {
 	const evn_store *st = evn_store_of(c, s);
 	const uint64_t bytes = bytes_of(st, s);
-	const uint8_t *host = stage_of(st, c, rank, from, s->stream)->memory.host;
+	const uint8_t *host = is_elsewhere(c, from) ? evn_nodes_message(c, rank, from, s)
+												: stage_of(st, c, rank, from, s->stream)->memory.host;
 	if (copies_first(c, rank, from)) {
 		uint8_t *own =
 			stage_of(st, c, rank, rank, s->stream)->memory.host + (from + 1) * evn_store_apart(st, s->stream);

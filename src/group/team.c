@@ -84,9 +84,9 @@ evn_status evn_team_create(evn_team **out, const evn_team_config *config, evn_er
 	for (uint32_t i = 0; i < config->n_ranks; i++) {
 		member *m = &t->members[i];
 		m->team = t;
-		m->rank = i;
+		m->rank = config->first_rank + i;
 		if (pthread_create(&m->thread, NULL, thread_main, m) != 0)
-			return evn_fail(err, EVN_ERR_MEMORY, "could not start a thread for rank %u", i);
+			return evn_fail(err, EVN_ERR_MEMORY, "could not start a thread for rank %u", m->rank);
 		m->started = true;
 	}
 	return EVN_OK;
@@ -120,7 +120,7 @@ bool evn_team_abandoned(const evn_team *t) { return t->abandoned; }
 bool evn_team_has_returned(evn_team *t, uint32_t rank)
 {
 	pthread_mutex_lock(&t->lock);
-	const bool returned = !t->members[rank].working;
+	const bool returned = !t->members[rank - t->config.first_rank].working;
 	pthread_mutex_unlock(&t->lock);
 	return returned;
 }
@@ -196,11 +196,11 @@ static evn_status record_fault(evn_team *t)
 	if (!cause && !t->abandoned)
 		return EVN_OK;
 	evn_fault of_rank;
-	if (find_late_rank(t, &of_rank) && !has_own_error(&t->members[of_rank.rank]))
+	if (find_late_rank(t, &of_rank) && !has_own_error(&t->members[of_rank.rank - t->config.first_rank]))
 		t->fault = of_rank;
 	else if (cause)
 		t->fault = (evn_fault){.rank = cause->rank, .status = cause->status, .err = cause->err};
-	if (t->config.n_ranks > 1 && t->fault.status != EVN_ERR_CANCELLED)
+	if (t->config.first_rank + t->config.n_ranks > 1 && t->fault.status != EVN_ERR_CANCELLED)
 		evn_fail_within(&t->fault.err, "rank %u", t->fault.rank);
 	return t->fault.status;
 }

@@ -21,7 +21,7 @@ typedef struct {
 } evn_fault;
 
 typedef struct {
-	uint32_t n_ranks;
+	uint32_t n_ranks, first_rank; /* the ranks are first_rank, first_rank + 1, ... */
 	/* Called in the thread of a rank whose function failed, before the run ends, and not after the team was
 	 * abandoned. It must release the ranks that wait for this one, and not call the team. May be NULL. */
 	void (*on_failure)(void *arg);

@@ -23,11 +23,18 @@ static json_t *rank_json(size_t i, const evn_plan_rank *r)
 					 json_number(r->launch_us), "map_us", json_number(r->map_us));
 }
 
+static json_t *with_node(json_t *rank, const evn_plan_rank *r)
+{
+	if (rank && r->node)
+		json_object_set_new(rank, "node", json_text(r->node));
+	return rank;
+}
+
 static evn_status print_plan_json(const evn_plan_info *p, evn_error *err)
 {
 	json_t *ranks = json_array(), *dropped = json_array();
 	for (size_t i = 0; i < p->n_ranks; i++)
-		json_push(&ranks, rank_json(i, &p->ranks[i]));
+		json_push(&ranks, with_node(rank_json(i, &p->ranks[i]), &p->ranks[i]));
 	for (size_t i = 0; i < p->n_dropped; i++)
 		json_push(&dropped, json_pack("{s:o, s:o}", "device", json_text(p->dropped[i].device), "reason",
 									  json_text(p->dropped[i].reason)));
@@ -73,7 +80,7 @@ static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 		table_cell(&t, "%u-%u", r->prompt_ff[0], r->prompt_ff[1]);
 		table_cell(&t, "%u-%u", r->vocab[0], r->vocab[1]);
 		table_cell(&t, "%s", text_bytes(r->bytes, bytes, sizeof bytes));
-		table_cell(&t, "%s", r->name);
+		table_cell(&t, "%s%s%s", r->name, r->node ? ", node " : "", r->node ? r->node : "");
 	}
 	return table_print(&t, err);
 }

@@ -27,8 +27,8 @@ static void note_plan(const evn_plan_info *p)
 	for (size_t i = 0; i < p->n_ranks; i++) {
 		const evn_plan_rank *r = &p->ranks[i];
 		size_t used = strlen(line);
-		snprintf(line + used, sizeof line - used, "%s%s (%s) %.0f %%", i ? ", " : "", r->device, r->name,
-				 100 * r->share_decode);
+		snprintf(line + used, sizeof line - used, "%s%s%s%s (%s) %.0f %%", i ? ", " : "", r->device,
+				 r->node ? " on node " : "", r->node ? r->node : "", r->name, 100 * r->share_decode);
 	}
 	console_note("%s%s%s", line, p->n_ranks > 1 ? ", all-reduce by " : "", p->n_ranks > 1 ? p->reduce : "");
 	for (size_t i = 0; i < p->n_dropped; i++)

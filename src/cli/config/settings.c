@@ -1,6 +1,7 @@
 /* settings.c - see settings.h. */
 #include "cli/config/settings.h"
 #include "base/base.h"
+#include "cli/cluster.h"
 #include "cli/config/options.h"
 #include "cli/show/console.h"
 #include "evener/train.h"
@@ -133,6 +134,7 @@ evn_options settings_engine_options(const settings *s)
 		.activations = (evn_activation_type)s->activations,
 		.kv_cache = (evn_kv_cache)s->kv_cache,
 		.messages = (evn_message_type)s->messages,
+		.cluster = cluster_joined(),
 		.measure = s->measure,
 		.progress = console_progress,
 	};

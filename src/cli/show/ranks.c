@@ -5,28 +5,34 @@
 
 #include <math.h>
 
-#define LINE "%s: share %.1f %%, busy %.2f s, waited %.2f s, %.1f GB/s"
+#define LINE "%s%s%s: share %.1f %%, busy %.2f s, waited %.2f s, %.1f GB/s"
+#define NODE_OF(r) (r).node ? " on node " : "", (r).node ? (r).node : ""
 
 void ranks_print(FILE *out, const evn_plan_info *p, const evn_rank_stats *stats)
 {
 	for (size_t i = 0; i < p->n_ranks; i++)
-		fprintf(out, LINE "\n", p->ranks[i].device, 100 * stats[i].share, stats[i].busy_s, stats[i].wait_s,
-				stats[i].gbs);
+		fprintf(out, LINE "\n", p->ranks[i].device, NODE_OF(p->ranks[i]), 100 * stats[i].share, stats[i].busy_s,
+				stats[i].wait_s, stats[i].gbs);
 }
 
 void ranks_note(const evn_plan_info *p, const evn_rank_stats *stats)
 {
 	for (size_t i = 0; i < p->n_ranks; i++)
-		console_note(LINE, p->ranks[i].device, 100 * stats[i].share, stats[i].busy_s, stats[i].wait_s, stats[i].gbs);
+		console_note(LINE, p->ranks[i].device, NODE_OF(p->ranks[i]), 100 * stats[i].share, stats[i].busy_s,
+					 stats[i].wait_s, stats[i].gbs);
 }
 
 json_t *ranks_json(const evn_plan_info *p, const evn_rank_stats *stats)
 {
 	json_t *ranks = json_array();
-	for (size_t i = 0; i < p->n_ranks; i++)
-		json_push(&ranks, json_pack("{s:o, s:o, s:o, s:o, s:o}", "device", json_text(p->ranks[i].device), "share",
-									json_number(stats[i].share), "busy_s", json_number(stats[i].busy_s), "wait_s",
-									json_number(stats[i].wait_s), "gbs", json_number(stats[i].gbs)));
+	for (size_t i = 0; i < p->n_ranks; i++) {
+		json_t *rank = json_pack("{s:o, s:o, s:o, s:o, s:o}", "device", json_text(p->ranks[i].device), "share",
+								 json_number(stats[i].share), "busy_s", json_number(stats[i].busy_s), "wait_s",
+								 json_number(stats[i].wait_s), "gbs", json_number(stats[i].gbs));
+		if (p->ranks[i].node && rank)
+			json_object_set_new(rank, "node", json_text(p->ranks[i].node));
+		json_push(&ranks, rank);
+	}
 	return ranks;
 }
 

@@ -1,0 +1,53 @@
+/* node.h - the processes of one job and the messages between them. Each process is a node; node 0 leads. MPI starts
+ * the processes and carries the messages (transport/mpi.c). A build without MPI has one node (transport/none.c).
+ *
+ * All nodes make the same calls in the same order. One thread of a process calls at a time, not always the same one.
+ * A call that waits polls, and sleeps when it has waited long. */
+#ifndef EVN_NODE_H
+#define EVN_NODE_H
+
+#include "base/base.h"
+
+#define EVN_MAX_NODES 64
+
+typedef struct evn_nodes evn_nodes;
+
+/* The processes that a launcher (mpirun, srun) has started together with this one, itself included. 1: none did. */
+uint32_t evn_nodes_launched(void);
+/* Waits for all nodes. EVN_ERR_UNSUPPORTED in a build without MPI. Once in a process. */
+evn_status evn_nodes_join(evn_nodes **out, evn_error *err);
+/* Waits for all nodes; call it when all of them do. NULL is accepted. */
+void evn_nodes_leave(evn_nodes *n);
+/* Ends the processes of all nodes at once. */
+void evn_nodes_abort(evn_nodes *n, int exit_code) __attribute__((noreturn));
+
+uint32_t evn_nodes_index(const evn_nodes *n); /* this node */
+uint32_t evn_nodes_count(const evn_nodes *n);
+const char *evn_nodes_host(const evn_nodes *n, uint32_t node);
+
+/* What ends a wait before the other nodes have answered; NULL: nothing does. */
+typedef struct {
+	uint64_t deadline_ms;        /* 0: none. EVN_ERR_DEVICE with the name of a node that did not answer */
+	bool (*give_up)(void *user); /* may be NULL; EVN_ERR_CANCELLED. Another thread may set what it reads */
+	void *user;
+} evn_node_wait;
+
+/* Node 0's bytes come to all nodes. */
+evn_status evn_nodes_broadcast(evn_nodes *n, void *data, uint64_t bytes, const evn_node_wait *wait, evn_error *err);
+/* Every node has a part of `all`: bytes [begins[i], begins[i + 1]) of it are those of node i. Afterwards node 0 has
+ * all parts. */
+evn_status evn_nodes_gather(evn_nodes *n, void *all, const uint64_t *begins, const evn_node_wait *wait,
+							evn_error *err);
+/* Slots of `bytes` at multiples of `apart`. Slots [first[i], first[i + 1]) are those of node i, one bit of `used` for
+ * each slot. Afterwards every node has all that are used. */
+typedef struct {
+	uint8_t *base;
+	uint64_t apart, bytes, used;
+	const uint32_t *first; /* (count + 1) */
+} evn_node_slots;
+evn_status evn_nodes_exchange(evn_nodes *n, const evn_node_slots *s, const evn_node_wait *wait, evn_error *err);
+
+/* The mean time of n plain MPI_Allreduce calls of this length among all nodes, to compare with. */
+evn_status evn_nodes_time_all_reduce(evn_nodes *nodes, uint64_t n_floats, uint32_t n, double *us, evn_error *err);
+
+#endif

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# nodes.sh EVENER REPO MPIRUN|none - processes of one job share a model: the ids are those of one process with the same
+# devices and shares, nodes that differ are refused by name, and the job ends if a process is killed. A build without MPI
+# (none) refuses to be one of several processes.
+mpirun=$3
+. "$(dirname "$0")/../cli/lib.sh"
+need_model
+[ -d "${OCL_ICD_VENDORS-}" ] || skip 'OCL_ICD_VENDORS names no folder'
+
+if [ "$mpirun" = none ]; then
+	export PMI_SIZE=2
+	refuse 1 'this build has no MPI' run -m "$model" -p x
+	finish
+fi
+without rusticl intel
+
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none HYDRA_BINDING=none
+common=(-m "$model" -c 256 -n 8 --temp 0 --json)
+
+# job NODE0-ARGS : NODE1-ARGS : ...: one job with a process for each list of arguments of `run`
+job() {
+	local arguments=(-n 1 "$evener" run "${common[@]}") a
+	for a; do
+		if [ "$a" = : ]; then
+			arguments+=(: -n 1 "$evener" run "${common[@]}")
+		else
+			arguments+=("$a")
+		fi
+	done
+	timeout 60 "$mpirun" "${arguments[@]}" >out 2>err </dev/null
+}
+
+# ids FILE: the ids that a run printed
+ids() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["ids"])' "$1"; }
+
+# same DEVICES SHARES: ids of one process and of one for each device
+same() {
+	local devices shares nodes=() i
+	IFS=, read -ra devices <<<"$1"
+	IFS=, read -ra shares <<<"$2"
+	"$evener" run "${common[@]}" -p 'The capital of France is' -d "$1" --shares "$2" >alone 2>err </dev/null ||
+		fail "one process: $(head -c 300 err)"
+	for i in "${!devices[@]}"; do
+		[ "$i" = 0 ] || nodes+=(:)
+		nodes+=(-d "${devices[i]}" --shares "${shares[i]}" -p 'The capital of France is')
+	done
+	job "${nodes[@]}" || fail "$1 as nodes: exit $? ($(head -c 500 err))"
+	[ "$(ids out)" = "$(ids alone)" ] || fail "$1 as nodes: ids $(ids out), expected $(ids alone)"
+	python3 -c "
+import json, sys
+d = json.load(open('out'))
+sys.exit([r['node'][0] for r in d['stats']['ranks']] != list('0123')[:${#devices[@]}])" || fail "$1: nodes are not named in $(head -c 500 out)"
+}
+
+# differs TEXT NODE1-ARGS: the job is refused with this text
+differs() {
+	local text=$1
+	shift
+	job -d pocl/1@0 -p x : -d pocl/1@1 "$@" && fail "$*: not refused"
+	grep -qF "evener: node 1 (" err || fail "$*: node 1 is not named in $(head -c 400 err)"
+	grep -qF "$text" err || fail "$*: '$text' is not in $(head -c 400 err)"
+	[ "$(grep -c '^evener: ' err)" = 1 ] || fail "$*: expected one line, found $(grep '^evener: ' err)"
+}
+
+# processes: those of this test
+processes() { grep -lzxF "EVENER_CACHE_DIR=$EVENER_CACHE_DIR" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 |
+	while read -r p; do [ "$(cat "/proc/$p/comm" 2>/dev/null)" = evener ] && echo "$p"; done; }
+
+# killed: node 1 is killed while it decodes
+killed() {
+	local victim began
+	timeout 60 "$mpirun" -n 1 "$evener" run "${common[@]}" -n 250 --ignore-eos -p x -d pocl/1@0 : \
+		-n 1 "$evener" run "${common[@]}" -d pocl/1@1 --quiet >out 2>err </dev/null &
+	for _ in $(seq 300); do
+		sleep 0.1
+		victim=$(processes | while read -r p; do grep -qz -- '--quiet' "/proc/$p/cmdline" && echo "$p"; done | head -n 1)
+		[ -n "$victim" ] && [ "$(ls "/proc/$victim/task" 2>/dev/null | wc -l)" -gt 5 ] && break
+	done
+	sleep 1
+	kill -9 "$victim"
+	began=$SECONDS
+	wait $! && fail "a killed node: the job did not fail"
+	((SECONDS - began <= 10)) || fail "a killed node: the job took $((SECONDS - began)) s to end"
+	grep -qiE 'rank 1|RUNNING AT' err || fail "a killed node is not named in $(head -c 600 err)"
+	sleep 0.5
+	[ -z "$(processes)" ] || fail "a killed node: processes $(processes) are left"
+}
+
+same pocl/1@0,pocl/1@1 2,1
+same pocl/1@0,pocl/1@1,pocl/1@0 3,2,1
+differs 'context: expected 256 as on node 0, found 128' -c 128
+differs 'model: expected that of node 0' -m "${EVENER_TEST_MODEL_F32-}"
+differs 'matches no device' -d nothing
+killed
+finish
