@@ -85,7 +85,7 @@ killed() {
 	began=$SECONDS
 	wait "$launcher" && fail "a killed node: the job did not fail"
 	((SECONDS - began <= 10)) || fail "a killed node: the job took $((SECONDS - began)) s to end"
-	grep -qiE 'rank 1|RUNNING AT' err || fail "a killed node is not named in $(head -c 600 err)"
+	grep -qiE "rank 1|RUNNING AT" out err || fail "a killed node is not named in $(head -c 600 err)"
 	for _ in $(seq 50); do
 		lives "$(cat pid0)" || return
 		sleep 0.1
