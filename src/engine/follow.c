@@ -81,7 +81,10 @@ evn_status evn_follow_loaded(evn_engine *e, evn_status loaded, evn_error *err)
 								  .first = e->prepared.nodes.first};
 	if (s == EVN_OK)
 		s = evn_nodes_exchange(nodes_of(e), &bytes, NULL, &own);
-	e->following = f;
+	if (s == EVN_OK)
+		e->following = f; /* from now on node 0 tells the others when it ends */
+	else
+		evn_following_free(f);
 	if (err)
 		*err = own;
 	return s;
