@@ -375,6 +375,9 @@ static evn_status put_encoder(const evn_checkpoint *c)
 		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
 						"%s/config.json: \"position_embedding_type\" is \"%.40s\", expected \"absolute\"", c->folder,
 						positions);
+	uint32_t n_types = 2; /* transformers' default */
+	EVN_TRY(read_u32(c, "type_vocab_size", NULL, &n_types));
+	evn_gguf_put_u32(c->w, "tokenizer.ggml.token_type_count", n_types); /* llama.cpp needs it */
 	evn_gguf_put_bool(c->w, evn_key_of(c, "attention.causal").text, json_is_true(value_of(c, "is_decoder", NULL)));
 	return put_pooling(c);
 }

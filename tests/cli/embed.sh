@@ -27,6 +27,9 @@ check folder texts 1e-5 -d pocl --pooling last
 "$evener" embed -m folder -f texts -d pocl >v.folder && "$evener" embed -m e.gguf -d pocl <texts | cmp - v.folder || fail 'GGUF: other vectors'
 sed -n 5p texts | "$evener" embed -m e.gguf -d pocl | cmp - <(sed -n 5p v.folder) || fail 'alone: another vector'
 
+"$evener" quantize folder back.gguf F32 >/dev/null && "$evener" inspect back.gguf --json | grep -q token_type_count ||
+	fail 'quantize: llama.cpp needs the number of types'
+
 head -3 texts >three
 "$evener" embed -m e.gguf -d pocl -f three --similarity matrix >matrix && "$evener" embed -m e.gguf -d pocl -f three --similarity pairs >pairs &&
 	"$evener" embed -m e.gguf -d pocl -f three --similarity pairs --json >pairs.json || fail 'similarity: failed'
