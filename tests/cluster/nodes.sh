@@ -28,7 +28,7 @@ job() {
 			arguments+=("$a")
 		fi
 	done
-	timeout 60 "$mpirun" "${arguments[@]}" >out 2>err </dev/null
+	timeout 200 "$mpirun" "${arguments[@]}" >out 2>err </dev/null
 }
 
 # ids FILE: the ids that a run printed
@@ -74,7 +74,7 @@ killed() {
 	local began launcher
 	# shellcheck disable=SC2016
 	local noted=(bash -c 'echo $$ >"pid$0"; exec "$@"')
-	timeout 60 "$mpirun" -n 1 "${noted[@]}" 0 "$evener" run -m "$model" -c 256 -n 250 --ignore-eos -p x -d pocl/1@0 : \
+	timeout 150 "$mpirun" -n 1 "${noted[@]}" 0 "$evener" run -m "$model" -c 256 -n 250 --ignore-eos -p x -d pocl/1@0 : \
 		-n 1 "${noted[@]}" 1 "$evener" run -m "$model" -c 256 -d pocl/1@1 >out 2>err </dev/null &
 	launcher=$!
 	for _ in $(seq 500); do
