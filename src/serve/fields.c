@@ -136,3 +136,9 @@ bool fields_parse(json_t **out, const char *body, size_t bytes, problem *p)
 	*out = NULL;
 	return false;
 }
+
+bool fields_is_type(const json_t *object, const char *type)
+{
+	const char *word = json_string_value(json_object_get(object, "type"));
+	return word && strcmp(word, type) == 0;
+}

@@ -29,6 +29,8 @@ bool fields_read(const field *fields, unsigned uses, json_t *object, void *targe
 bool fields_parse(json_t **out, const char *body, size_t bytes, problem *p);
 /* An array of token ids, malloc'd; the caller frees it also if this fails. */
 bool fields_ids(int32_t **out, size_t *n, const char *name, json_t *array, problem *p);
+/* The object says {"type": type}. */
+bool fields_is_type(const json_t *object, const char *type);
 /* "name: expected WHAT, found VALUE", as a 400. */
 bool fields_wrong(problem *p, const char *name, const char *expected, const json_t *found);
 

@@ -8,12 +8,6 @@
 
 /* ---- the request ----------------------------------------------------------------------------------------------- */
 
-static bool is_type(const json_t *block, const char *type)
-{
-	const char *word = json_string_value(json_object_get(block, "type"));
-	return word && strcmp(word, type) == 0;
-}
-
 /* The text of a string or of text blocks. NULL: p says why. */
 static json_t *text_of(json_t *content, const char *name, problem *p)
 {
@@ -25,7 +19,7 @@ static json_t *text_of(json_t *content, const char *name, problem *p)
 	json_array_foreach(content, i, block)
 	{
 		const char *words = json_string_value(json_object_get(block, "text"));
-		if (!is_type(block, "text") || !words) {
+		if (!fields_is_type(block, "text") || !words) {
 			fields_wrong(p, name, "text", block);
 			buffer_free(&b);
 			return NULL;
@@ -68,13 +62,13 @@ static bool add_blocks(json_t *to, json_t *role, json_t *blocks, problem *p)
 	bool ok = true;
 	json_array_foreach(blocks, i, block)
 	{
-		if (is_type(block, "text"))
+		if (fields_is_type(block, "text"))
 			json_array_append(texts, block);
-		else if (is_type(block, "tool_use"))
+		else if (fields_is_type(block, "tool_use"))
 			json_array_append_new(calls, call_of(block));
-		else if (is_type(block, "tool_result"))
+		else if (fields_is_type(block, "tool_result"))
 			ok = ok && add_result(to, block, p);
-		else if (!is_type(block, "thinking") && !is_type(block, "redacted_thinking"))
+		else if (!fields_is_type(block, "thinking") && !fields_is_type(block, "redacted_thinking"))
 			ok = ok && fields_wrong(p, "messages", "blocks of text, tool_use, tool_result or thinking", block);
 	}
 	json_t *text = ok && (json_array_size(texts) || json_array_size(calls)) ? text_of(texts, "messages", p) : NULL;
@@ -128,14 +122,14 @@ static bool add_choice(json_t *chat, json_t *asked, problem *p)
 	json_t *name = json_object_get(asked, "name");
 	if (json_is_true(json_object_get(asked, "disable_parallel_tool_use")))
 		json_object_set_new(chat, "parallel_tool_calls", json_false());
-	if (is_type(asked, "tool") && json_is_string(name))
+	if (fields_is_type(asked, "tool") && json_is_string(name))
 		return json_object_set_new(chat, "tool_choice",
 								   json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name", name)) == 0;
-	if (!is_type(asked, "auto") && !is_type(asked, "any") && !is_type(asked, "none"))
+	if (!fields_is_type(asked, "auto") && !fields_is_type(asked, "any") && !fields_is_type(asked, "none"))
 		return fields_wrong(p, "tool_choice", "an object with the type auto, any, tool or none", asked);
 	return json_object_set_new(chat, "tool_choice",
-							   is_type(asked, "any") ? json_string("required")
-													 : json_incref(json_object_get(asked, "type"))) == 0;
+							   fields_is_type(asked, "any") ? json_string("required")
+															: json_incref(json_object_get(asked, "type"))) == 0;
 }
 
 static bool fill_chat(json_t *chat, json_t *root, problem *p)

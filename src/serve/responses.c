@@ -8,12 +8,6 @@
 
 /* ---- the request ----------------------------------------------------------------------------------------------- */
 
-static bool is_type(const json_t *item, const char *type)
-{
-	const char *word = json_string_value(json_object_get(item, "type"));
-	return word && strcmp(word, type) == 0;
-}
-
 /* The text of a string or of parts with text. NULL: p says why. */
 static json_t *text_of(json_t *content, const char *name, problem *p)
 {
@@ -74,16 +68,16 @@ static bool add_call(json_t *to, json_t *item, problem *p)
 
 static bool add_item(json_t *to, json_t *item, problem *p)
 {
-	if (is_type(item, "function_call"))
+	if (fields_is_type(item, "function_call"))
 		return add_call(to, item, p);
-	if (is_type(item, "function_call_output")) {
+	if (fields_is_type(item, "function_call_output")) {
 		json_t *text = text_of(json_object_get(item, "output"), "input", p);
 		return text && json_array_append_new(to, json_pack("{s:s, s:O?, s:o}", "role", "tool", "tool_call_id",
 														   json_object_get(item, "call_id"), "content", text)) == 0;
 	}
-	if (is_type(item, "reasoning")) /* the model does not get it back */
+	if (fields_is_type(item, "reasoning")) /* the model does not get it back */
 		return true;
-	if (is_type(item, "message") || !json_object_get(item, "type"))
+	if (fields_is_type(item, "message") || !json_object_get(item, "type"))
 		return add_message(to, item, p);
 	return fields_wrong(p, "input", "items of the type message, function_call, function_call_output or reasoning",
 						item);
@@ -116,7 +110,7 @@ static bool add_tools(json_t *chat, json_t *tools, problem *p)
 		return fields_wrong(p, "tools", "an array of functions", tools);
 	json_array_foreach(tools, i, tool)
 	{
-		if (!is_type(tool, "function") || !json_is_string(json_object_get(tool, "name")))
+		if (!fields_is_type(tool, "function") || !json_is_string(json_object_get(tool, "name")))
 			return fields_wrong(p, "tools", "functions with a name", tool);
 		json_array_append_new(list, json_pack("{s:s, s:{s:O, s:O*, s:O*, s:O*}}", "type", "function", "function",
 											  "name", json_object_get(tool, "name"), "description",

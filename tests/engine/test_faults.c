@@ -3,11 +3,7 @@
  *   test_faults       some cells
  *   test_faults all   every cell */
 #include "base/base.h"
-#include "engine/harness.h"
-
-#include <dlfcn.h>
-
-#define LAYER EVN_BINARY_DIR "/tests/fault_layer.so"
+#include "engine/faults.h"
 
 enum { N_PROMPT = 20, N_TOKENS = 6, CONTEXT = 128, N_RANKS = 3, DEADLINE_S = 5 };
 
@@ -34,18 +30,6 @@ static evn_model *model;
 static const char *model_file;
 static int32_t prompt[N_PROMPT], expected[N_TOKENS];
 
-static void *symbol(const char *name)
-{
-	void *layer = dlopen(LAYER, RTLD_NOW | RTLD_NOLOAD);
-	assert_non_null(layer);
-	void *found = dlsym(layer, name);
-	assert_non_null(found);
-	dlclose(layer);
-	return found;
-}
-
-static unsigned long count(const char *what) { return *(unsigned long *)symbol(what); }
-
 static void inject(const cell *c, unsigned long first_queue)
 {
 	char number[32];
@@ -55,17 +39,9 @@ static void inject(const cell *c, unsigned long first_queue)
 												  : "fault_launches";
 	snprintf(number, sizeof number, "%lu", first_queue + c->rank);
 	setenv("FAULT_QUEUE", number, 1);
-	snprintf(number, sizeof number, "%lu", count(counter) + (c->moment == LOAD ? 5 : 11) * c->rank);
+	snprintf(number, sizeof number, "%lu", fault_count(counter) + (c->moment == LOAD ? 5 : 11) * c->rank);
 	setenv("FAULT_AFTER", number, 1);
 	setenv("FAULT", kind, 1);
-}
-
-static void fail_no_more(void)
-{
-	void (*release)(void);
-	*(void **)&release = symbol("fault_release");
-	unsetenv("FAULT");
-	release();
 }
 
 static int32_t likeliest(const float *logits)
@@ -106,7 +82,7 @@ static outcome run(const cell *c)
 	evn_error err = {0};
 	evn_engine *e = NULL;
 	int32_t ids[N_TOKENS];
-	const unsigned long first_queue = count("fault_queues");
+	const unsigned long first_queue = fault_count("fault_queues");
 	if (c->moment == LOAD)
 		inject(c, first_queue);
 	const engine_setup setup = {.devices = "pocl,pocl,pocl", .context = CONTEXT, .deadline_s = DEADLINE_S};
@@ -185,7 +161,7 @@ int main(int argc, char **argv)
 {
 	model_file = getenv("EVENER_TEST_MODEL");
 	every_cell = argc > 1 && !strcmp(argv[1], "all");
-	setenv("OPENCL_LAYERS", LAYER, 1);
+	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
 	if (!file_exists(model_file))
 		return missing("EVENER_TEST_MODEL");
 	if (!driver_exists("pocl"))

@@ -1,12 +1,10 @@
 /* test_rebalance.c - a rank that becomes slower gets a smaller share, and its share back when it is fast again. The
  * logits are those of one rank. fault_layer.c makes the rank slow. */
 #include "base/base.h"
-#include "engine/harness.h"
+#include "engine/faults.h"
 
-#include <dlfcn.h>
 #include <math.h>
 
-#define LAYER EVN_BINARY_DIR "/tests/fault_layer.so"
 #define TOLERANCE 2e-3 /* as in test_moves */
 
 enum { CONTEXT = 512, PROMPT = 12, QUIET = 40, MOST_S = 120 };
@@ -14,16 +12,6 @@ enum { CONTEXT = 512, PROMPT = 12, QUIET = 40, MOST_S = 120 };
 static const char *model_file;
 static evn_model *model;
 static uint32_t vocab;
-
-static unsigned long queues(void)
-{
-	void *layer = dlopen(LAYER, RTLD_NOW | RTLD_NOLOAD);
-	assert_non_null(layer);
-	const unsigned long *n = dlsym(layer, "fault_queues");
-	assert_non_null(n);
-	dlclose(layer);
-	return *n;
-}
 
 static void slow_down(unsigned long queue, const char *factor)
 {
@@ -106,7 +94,7 @@ static void test_slow_rank(void **state)
 	int32_t prompt[PROMPT];
 	text t = {.id = 1};
 	require_ok(open_engine(&alone, model, &(engine_setup){.devices = "pocl/1", .context = CONTEXT}, &err));
-	const unsigned long first = queues();
+	const unsigned long first = fault_count("fault_queues");
 	require_ok(open_engine(&shared, model,
 						   &(engine_setup){.devices = "pocl/1+1", .context = CONTEXT, .rebalance = true}, &err));
 	require_ok(evn_session_create(&t.alone, alone, &err));
@@ -136,7 +124,7 @@ static void test_given_shares(void **state)
 	evn_session *s;
 	const double shares[] = {1, 1};
 	int32_t id = 1;
-	const unsigned long first = queues();
+	const unsigned long first = fault_count("fault_queues");
 	require_ok(open_engine(
 		&e, model,
 		&(engine_setup){
@@ -205,7 +193,7 @@ int main(void)
 {
 	const char *given = getenv("EVENER_TEST_MODEL");
 	model_file = given ? given : EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
-	setenv("OPENCL_LAYERS", LAYER, 1);
+	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
 	if (!file_exists(model_file))
 		return missing("no model (scripts/fetch-model)");
 	if (!driver_exists("pocl"))

@@ -1,12 +1,8 @@
 /* test_recover.c - a device that fails while a text is written: the others go on, and the ids are those of a run in
  * which nothing failed. fault_layer.c makes the launches of one rank fail, or hang. */
 #include "base/base.h"
-#include "engine/harness.h"
+#include "engine/faults.h"
 #include "evener/requests.h"
-
-#include <dlfcn.h>
-
-#define LAYER EVN_BINARY_DIR "/tests/fault_layer.so"
 
 enum { N_PROMPT = 20, N_TOKENS = 8, CONTEXT = 256, DEADLINE_S = 5 };
 
@@ -16,17 +12,7 @@ static int32_t prompt[N_PROMPT], expected[N_TOKENS];
 
 /* ---- faults ---------------------------------------------------------------------------------------------------- */
 
-static void *symbol(const char *name)
-{
-	void *layer = dlopen(LAYER, RTLD_NOW | RTLD_NOLOAD);
-	assert_non_null(layer);
-	void *found = dlsym(layer, name);
-	assert_non_null(found);
-	dlclose(layer);
-	return found;
-}
-
-static unsigned long queues(void) { return *(unsigned long *)symbol("fault_queues"); }
+static unsigned long queues(void) { return fault_count("fault_queues"); }
 
 /* From now on, behind `after` more launches of all ranks, the launches in this queue fail. */
 static void inject(const char *kind, unsigned long queue, unsigned long after)
@@ -34,17 +20,9 @@ static void inject(const char *kind, unsigned long queue, unsigned long after)
 	char number[32];
 	snprintf(number, sizeof number, "%lu", queue);
 	setenv("FAULT_QUEUE", number, 1);
-	snprintf(number, sizeof number, "%lu", *(unsigned long *)symbol("fault_launches") + after);
+	snprintf(number, sizeof number, "%lu", fault_count("fault_launches") + after);
 	setenv("FAULT_AFTER", number, 1);
 	setenv("FAULT", kind, 1);
-}
-
-static void fail_no_more(void)
-{
-	void (*release)(void);
-	*(void **)&release = symbol("fault_release");
-	unsetenv("FAULT");
-	release();
 }
 
 /* ---- texts ----------------------------------------------------------------------------------------------------- */
@@ -255,7 +233,7 @@ static int close_model(void **state)
 int main(void)
 {
 	model_file = getenv("EVENER_TEST_MODEL");
-	setenv("OPENCL_LAYERS", LAYER, 1);
+	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
 	if (!file_exists(model_file))
 		return missing("EVENER_TEST_MODEL");
 	if (!driver_exists("pocl"))
