@@ -179,11 +179,11 @@ typedef struct {
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
 	evn_message_type messages;
-	uint32_t deadline_s; /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
-	bool rebalance;      /* shares follow the devices' speeds, unless shares are given */
+	uint32_t deadline_s;   /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
+	uint32_t verify_every; /* in every Nth step a product of each device is computed again, on the host; 0: never */
 	struct evn_cluster *cluster; /* the nodes that share the model (evener/cluster.h); NULL: this process alone */
-	bool measure;                /* thoroughly, now; else a trial of what was never measured */
-	evn_progress_fn progress;    /* may be NULL */
+	bool rebalance, measure;  /* shares follow the devices' speeds, unless given; all is measured thoroughly, now */
+	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
 } evn_options; /* zero-initialise, then set what you need */
 

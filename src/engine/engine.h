@@ -6,6 +6,7 @@
 
 #include "engine/doubt.h"
 #include "engine/prepare.h"
+#include "engine/verify.h"
 #include "evener/score.h"
 #include "group/team.h"
 #include "nn/embed.h"
@@ -61,6 +62,7 @@ struct evn_engine {
 	struct evn_rebalance *rebalance; /* NULL: shares stay as they are */
 	double shares[EVN_MAX_RANKS];    /* decoding */
 	evn_doubt doubt;
+	evn_verify verify;
 	uint32_t waiting_steps; /* successive steps in which every rank waited longer than it worked */
 };
 

@@ -13,10 +13,12 @@ typedef struct {
 	uint32_t *out_rows;
 	const evn_step_watch *watch;
 	bool stopped;
+	evn_step_check check;
 } stepping;
 
 static void free_stepping(stepping *s)
 {
+	evn_verify_end(&s->check);
 	free(s->spans);
 	free(s->out_rows);
 	free(s);
@@ -45,10 +47,15 @@ static evn_status make_stepping(stepping **out, evn_engine *e, const evn_batch *
 
 static evn_status run_rank(void *arg, uint32_t rank, evn_error *err)
 {
-	const stepping *s = arg;
+	stepping *s = arg;
 	const evn_rank *r = &s->e->ranks[rank];
-	const evn_walker w = {.view = r->view, .workspace = r->workspace, .cache = r->cache, .comm = s->e->comm};
-	return evn_walk(&w, &s->batch, err);
+	const evn_walker w = {.view = r->view,
+						  .workspace = r->workspace,
+						  .cache = r->cache,
+						  .comm = s->e->comm,
+						  .tap = evn_verify_tap(&s->check, rank)};
+	EVN_TRY(evn_walk(&w, &s->batch, err));
+	return evn_verify_rank(s->e, &s->check, rank, err);
 }
 
 static void ask(void *arg)
@@ -76,8 +83,23 @@ static void watch_waiting(evn_engine *e, const evn_comm_times *before)
 		evn_comm_use_flags(e->comm, false);
 }
 
-/* A step can be repeated: the repetition overwrites everything that it left. If the flags failed, the step is
- * therefore computed again with another method. */
+/* A step can be repeated: the repetition overwrites everything that it left. So a step is computed again if a result
+ * was wrong, or, with another method, if the flags failed. */
+static bool is_repeated(stepping *s, const evn_error *why)
+{
+	evn_engine *e = s->e;
+	if (s->stopped || evn_team_abandoned(e->team))
+		return false;
+	if (atomic_exchange(&s->check.wrong, false)) {
+		evn_engine_note(e, EVN_LOG_WARN, "%s; the step is computed again", why->text);
+		return true;
+	}
+	if (!evn_comm_fall_back(e->comm))
+		return false;
+	evn_log(EVN_LOG_WARN, "%s; the step is computed again", why->text);
+	return true;
+}
+
 static evn_status run_step(stepping *s, evn_error *err)
 {
 	evn_engine *e = s->e;
@@ -89,10 +111,8 @@ static evn_status run_step(stepping *s, evn_error *err)
 	evn_status status = evn_lead_step(e, &s->batch, &why);
 	if (status == EVN_OK)
 		status = evn_engine_run(e, run_rank, s, ask, s, &why);
-	if (status != EVN_OK && !s->stopped && !evn_team_abandoned(e->team) && evn_comm_fall_back(e->comm)) {
-		evn_log(EVN_LOG_WARN, "%s; the step is computed again", why.text);
+	if (status != EVN_OK && is_repeated(s, &why))
 		status = evn_engine_run(e, run_rank, s, ask, s, &why);
-	}
 	if (s->stopped) {
 		if (!evn_team_abandoned(e->team))
 			evn_comm_reset(e->comm, NULL);
@@ -121,6 +141,7 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 		return evn_fail(err, EVN_ERR_CANCELLED, "the step was stopped");
 	EVN_TRY(evn_rebalance_before_step(e->rebalance, e, err));
 	EVN_TRY(make_stepping(&s, e, batch, e->following ? NULL : watch, err)); /* other nodes cannot break off a step */
+	evn_verify_begin(e, &s->check);
 	const evn_status status = run_step(s, err);
 	if (status != EVN_OK && e->following)
 		evn_fail(&e->dead, status, "%s",

@@ -6,6 +6,7 @@
 #include "nn/walk.h"
 
 #include "nn/block.h"
+#include "nn/tap.h"
 
 /* A block with a tape, which keeps x and the rows computed from it, and with dropout. */
 static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
@@ -146,10 +147,13 @@ static evn_status compute_joined(const evn_walker *w, uint32_t first, uint32_t l
 	for (uint32_t block = first; block <= last; block++) {
 		if (block > first)
 			EVN_TRY(norm_rows(w, block, mb, mb->x, err));
-		if (evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units))
-			EVN_TRY((w->tape ? compute_on_tape : evn_block_compute)(w, block, mb, err));
-		else
+		if (!evn_range_len(evn_view_block(w->view, block, mb->rows.phase)->units)) {
 			EVN_TRY(evn_block_skip(w, block, mb, err));
+			continue;
+		}
+		EVN_TRY((w->tape ? compute_on_tape : evn_block_compute)(w, block, mb, err));
+		if (w->tap && w->tap->block == block && mb->first_row == 0)
+			EVN_TRY(evn_tap_take(w->tap, w, mb, err));
 	}
 	return EVN_OK;
 }

@@ -14,6 +14,7 @@ typedef struct {
 	evn_cache *cache;
 	evn_comm *comm;
 	const evn_tape *tape; /* keeps what a backward walk needs; with a tape there is no cache. NULL: nothing is kept */
+	struct evn_tap *tap;  /* copies what is to be checked (tap.h); NULL: nothing is */
 } evn_walker;
 
 /* Computes the batch. Keys and values are appended to the cache, and the output goes to batch->out. EVN_ERR_USAGE if

@@ -67,6 +67,7 @@ typedef struct {
 	bool rounds; /* activations may be rounded to 8 bits; else f32, which references and comparisons of splits are
 					held to */
 	bool rebalance;
+	uint32_t verify_every;
 	uint64_t memory_bytes;
 	uint32_t deadline_s;
 	evn_progress_fn progress;
@@ -87,6 +88,7 @@ static inline evn_status open_engine(evn_engine **out, const evn_model *m, const
 					 .kv_cache = w->kv_cache,
 					 .activations = w->rounds ? EVN_ACTIVATIONS_AUTO : EVN_ACTIVATIONS_F32,
 					 .rebalance = w->rebalance,
+					 .verify_every = w->verify_every,
 					 .deadline_s = w->deadline_s,
 					 .progress = w->progress,
 					 .progress_user = w->progress_user};

@@ -6,7 +6,7 @@ endforeach()
 
 # Tests that open engines and do not depend on rates. fixed_profile.c supplies fixed rates, and nothing is measured.
 foreach(name test_errors test_faults test_files test_moves test_rebalance test_recover test_reference test_scheduler test_score test_simple_lm test_splits
-	test_threads)
+	test_threads test_verify)
 	target_sources(${name} PRIVATE engine/fixed_profile.c)
 	target_link_options(${name} PRIVATE -Wl,--wrap=evn_profiles_get,--wrap=evn_profile_get)
 endforeach()
@@ -40,6 +40,7 @@ set_tests_properties(engine/test_splits engine/test_scheduler engine/test_recove
 add_dependencies(test_recover fault_layer)
 add_dependencies(test_rebalance fault_layer)
 add_dependencies(test_faults fault_layer)
+add_dependencies(test_verify fault_layer)
 engine_run(test_faults_all long 900 test_faults all)
 set_tests_properties(engine/test_rebalance PROPERTIES TIMEOUT 600 RUN_SERIAL TRUE) # it compares times
 engine_run(test_moves_long long 3000 test_moves pocl/1+1 450)

@@ -9,6 +9,8 @@
  *     hang     kernels are accepted and wait, with all that is behind them, until fault_release
  *     skip     kernels are accepted and never run
  *     delay    a queue's wait for the events of others takes FAULT_DELAY_US longer
+ *     flip     a bit of each of the first FAULT_FLOATS floats is wrong that kernels write whose name begins with
+ *              FAULT_KERNEL, in FAULT_TIMES launches (1)
  *     slow     the device seems to take FAULT_FACTOR times as long for a kernel that waits for nothing
  *
  * FAULT_AFTER: the first so many calls go well; of alloc buffers count, of read reads and maps, else launches.
@@ -26,8 +28,8 @@ enum { MOST = 1024 };
 
 static const struct _cl_icd_dispatch *below;
 static struct _cl_icd_dispatch ours;
-unsigned long fault_launches, fault_buffers, fault_reads; /* so far, of all ranks */
-unsigned long fault_queues;                               /* that were created */
+unsigned long fault_launches, fault_buffers, fault_reads, fault_flips; /* so far, of all ranks */
+unsigned long fault_queues;                                            /* that were created */
 static cl_command_queue queues[MOST];
 static cl_event hung[MOST];
 static unsigned n_hung;
@@ -92,6 +94,66 @@ void fault_release(void)
 	while (n_hung)
 		below->clSetUserEventStatus(hung[--n_hung], CL_COMPLETE);
 	pthread_mutex_unlock(&lock);
+}
+
+/* The buffer that each kernel writes is its first argument. */
+typedef struct {
+	cl_kernel kernel;
+	cl_mem output;
+} known_output;
+static known_output outputs[MOST];
+static unsigned n_outputs;
+
+static cl_int CL_API_CALL set_argument(cl_kernel kernel, cl_uint index, size_t size, const void *value)
+{
+	if (index == 0 && size == sizeof(cl_mem) && value) {
+		pthread_mutex_lock(&lock);
+		unsigned i = 0;
+		while (i < n_outputs && outputs[i].kernel != kernel)
+			i++;
+		if (i < MOST) {
+			outputs[i] = (known_output){kernel, *(const cl_mem *)value};
+			n_outputs += i == n_outputs;
+		}
+		pthread_mutex_unlock(&lock);
+	}
+	return below->clSetKernelArg(kernel, index, size, value);
+}
+
+/* By a kernel whose name begins with FAULT_KERNEL. */
+static int is_meant(cl_kernel kernel)
+{
+	char name[64] = "";
+	const char *wanted = getenv("FAULT_KERNEL");
+	below->clGetKernelInfo(kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL);
+	return wanted && !strncmp(name, wanted, strlen(wanted));
+}
+
+static unsigned long number_of(const char *variable, unsigned long otherwise)
+{
+	const char *given = getenv(variable);
+	return given ? strtoul(given, NULL, 10) : otherwise;
+}
+
+/* Flips a bit of the exponents, which makes 4 times or a quarter, of the first FAULT_FLOATS floats that the kernel
+ * wrote. */
+static void flip(cl_command_queue queue, cl_kernel kernel)
+{
+	enum { MOST_FLOATS = 4096 };
+	static __thread unsigned char bytes[4 * MOST_FLOATS];
+	const unsigned long n = number_of("FAULT_FLOATS", 1);
+	const size_t size = 4 * (n < MOST_FLOATS ? n : MOST_FLOATS);
+	cl_mem output = NULL;
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < n_outputs; i++)
+		output = outputs[i].kernel == kernel ? outputs[i].output : output;
+	const int now = output && fault_flips++ < number_of("FAULT_TIMES", 1);
+	pthread_mutex_unlock(&lock);
+	if (!now || below->clEnqueueReadBuffer(queue, output, CL_TRUE, 0, size, bytes, 0, NULL, NULL) != CL_SUCCESS)
+		return;
+	for (size_t i = 3; i < size; i += 4)
+		bytes[i] ^= 0x01;
+	below->clEnqueueWriteBuffer(queue, output, CL_TRUE, 0, size, bytes, 0, NULL, NULL);
 }
 
 static int waits_for_ranks(cl_kernel kernel)
@@ -228,6 +290,8 @@ static cl_int CL_API_CALL launch(cl_command_queue queue, cl_kernel kernel, cl_ui
 		below->clFinish(queue);
 	const cl_int status =
 		below->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n_wait, wait, event);
+	if (fails && fault_is("flip") && status == CL_SUCCESS && is_meant(kernel))
+		flip(queue, kernel);
 	if (slow && status == CL_SUCCESS)
 		slow_down(queue);
 	return status;
@@ -280,6 +344,7 @@ CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint n, const struct _cl_icd_disp
 	ours.clFlush = flush;
 	ours.clFinish = finish;
 	ours.clCreateBuffer = create_buffer;
+	ours.clSetKernelArg = set_argument;
 	ours.clBuildProgram = build;
 	ours.clEnqueueBarrierWithWaitList = wait_for_events;
 	ours.clCreateCommandQueue = create_queue;

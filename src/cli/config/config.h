@@ -21,7 +21,7 @@ typedef struct {
 } config_split;
 
 typedef struct {
-	char *activations, *batch, *kv_cache, *speculate;
+	char *activations, *batch, *kv_cache, *speculate, *verify_every;
 } config_compute;
 
 typedef struct {

@@ -43,6 +43,7 @@ static const cyaml_schema_field_t compute_fields[] = {
 	TEXT(config_compute, batch),
 	TEXT(config_compute, kv_cache),
 	TEXT(config_compute, speculate),
+	TEXT(config_compute, verify_every),
 	CYAML_FIELD_END,
 };
 

@@ -64,6 +64,9 @@ const option options[] = {
 	 "TYPE", "format of the keys and values of past tokens: f32, f16, q8_0"},
 	{"speculate", 0, OPTION_CHOICE, SAMPLE_COMMANDS, "compute.speculate", FIELD(speculate), "auto", 0, 0, speculations,
 	 "WHEN", "guess tokens from repetitions in the text and verify several in one step; auto: where it is measured to be faster"},
+	{"verify-every", 0, OPTION_INT, SAMPLE_COMMANDS, "compute.verify_every", FIELD(verify_every), "64", 0, 1000000, NULL,
+	 "N", "in every Nth step compute a part of what each device did again on the host, and leave out a device that is wrong "
+	 "twice; 0: never"},
 	{"measure", 0, OPTION_FLAG, CMD_MODEL | CMD_DEVICES, NULL, FIELD(measure), NULL, 0, 0, NULL,
 	 NULL, "measure the devices thoroughly now, which takes about a minute; a first plan comes from a short trial"},
 

@@ -134,6 +134,7 @@ evn_options settings_engine_options(const settings *s)
 		.activations = (evn_activation_type)s->activations,
 		.kv_cache = (evn_kv_cache)s->kv_cache,
 		.messages = (evn_message_type)s->messages,
+		.verify_every = (uint32_t)s->verify_every,
 		.cluster = cluster_joined(),
 		.measure = s->measure,
 		.progress = console_progress,

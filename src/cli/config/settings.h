@@ -12,7 +12,7 @@ typedef struct {
 	const char *lora;         /* FILE[:SCALE] or NULL */
 	const char *architecture; /* of a model to make; NULL: the model is read */
 	int64_t vocab, dim, layers, heads, kv_heads, ff, init_seed;
-	int64_t context, batch;
+	int64_t context, batch, verify_every;
 
 	const char *devices; /* the list after -d, or NULL */
 	share_list shares;   /* one for each rank, from --shares */
