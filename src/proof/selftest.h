@@ -34,7 +34,8 @@ typedef struct {
 	/* small shapes for attention, no fused blocks: the llvmpipe of Mesa 22.3 compiles each variant for 10 s */
 	bool tiny_heads;
 	bool one_gate; /* gate and up with SiLU only: a gate differs by one small file, and compilers may take a minute */
-	bool two_formats;    /* F16, and Q4_1 with the device's own dot kind: where a compiler takes minutes for each */
+	/* F16, Q4_1 with the device's own dot kind, attention in two shapes: where a compiler takes minutes for each */
+	bool few_variants;
 	bool keeps_programs; /* binaries of the programs are kept on disk: they will be used again */
 	/* dot kinds of one width, as bits 1 << evn_dot; the device has that width meanwhile; 0: all kinds that differ */
 	uint32_t dots;

@@ -139,6 +139,7 @@ static evn_status attention_parts(evn_cases *c, const attention_shape *s, fused_
 	d->columns = heads;
 	EVN_TRY(make(c, d, evn_quant_by_name(s->quant), s->dim, (evn_range[]){heads, kv_heads, kv_heads}, s->dot, err));
 	r.out_offset = d->m_out.x_shift;
+	r.out_columns = d->m_out.columns;
 	r.at.k_offset = d->offsets[1];
 	r.at.v_offset = d->offsets[2];
 	r.at.qkv_stride = (uint32_t)evn_round_up(d->m_in.rows, EVN_PAD);
@@ -236,7 +237,7 @@ static const attention_shape attentions[] = {
 	 {LOCAL(12, 1), .position = 40},
 	 .dim = 352},
 	{"64", "F32", false, {HEAD(64, 64), .group = 2}, {LOCAL(3, 2), .first_head = 1, .position = 15}, .dim = 100},
-	{"128", "Q6_K", false, {HEAD(128, 128), .group = 2}, {LOCAL(2, 1), .position = 17}, .dim = 256},
+	{"128, ends in a step", "Q6_K", false, {HEAD(128, 128), .group = 2}, {LOCAL(3, 2), .position = 17}, .dim = 256},
 };
 
 static const ff_shape feed_forwards[] = {

@@ -524,10 +524,10 @@ static bool has_products(const evn_cases *c, const evn_quant *q, evn_dot dot)
 	if ((c->options.dots && !(c->options.dots >> dot & 1)) || !evn_dot_possible(dot, d))
 		return false;
 	if (!evn_dot_reads_bytes(dot))
-		return !c->options.two_formats || q->block_len == 1;
+		return !c->options.few_variants || q->block_len == 1;
 	if (q->block_len == 1)
 		return false;
-	if (c->options.two_formats)
+	if (c->options.few_variants)
 		return dot == evn_dot_best(d);
 	return stands_for_its_kind(q) || c->options.dots || (!evn_dot_is_plain(dot) && dot == evn_dot_best(d));
 }
@@ -556,10 +556,10 @@ void evn_selftest_matrices(evn_cases *c)
 		{{"Q8_0", "F16", "F16"}, {{39, 40}, {7, 7}, {1, 3}}, 0}, /* the second range is empty */
 	};
 	for (size_t i = 0; i < evn_quant_count(); i++)
-		if (c->options.two_formats ? is_one_of_two(evn_quant_at(i))
-								   : !c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))
+		if (c->options.few_variants ? is_one_of_two(evn_quant_at(i))
+									: !c->options.few_formats || stands_for_its_kind(evn_quant_at(i)))
 			format_cases(c, evn_quant_at(i));
-	for (size_t i = 0; !c->options.tiny && !c->options.two_formats && i < sizeof stacks / sizeof *stacks; i++)
+	for (size_t i = 0; !c->options.tiny && !c->options.few_variants && i < sizeof stacks / sizeof *stacks; i++)
 		for (int plain = 0; plain < 2; plain++) {
 			stack_shape s = stacks[i];
 			s.dot = evn_dot_f32(evn_device_lanes(evn_queue_device(c->q))) + (plain ? 1 : 0);

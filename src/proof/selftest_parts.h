@@ -57,6 +57,7 @@ typedef struct {
 	evn_heads_at of;
 	evn_attention at;
 	uint32_t n_tok, n_keys, out_stride, out_offset;
+	uint32_t out_columns; /* out has at least so many; those that no head has are 0 */
 	evn_case_array past, qkv, rope, weights_qk, k_cache, v_cache, out, tables[2];
 	uint32_t n_ctx, n_blocks;         /* positions of the caches, and their cache blocks */
 	evn_slot slot;                    /* its blocks are not in the order of the positions */

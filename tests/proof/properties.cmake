@@ -1,5 +1,6 @@
-# Every kernel with one weight format of each kind, on llvmpipe with two formats; kernels for 1 lane on PoCL. The runs with
-# all formats and both widths compile for minutes on one core, so they have the label long (engine/test_decoder covers every format too).
+# Every kernel with one weight format of each kind; on llvmpipe with two formats and two shapes of attention; kernels for
+# 1 lane on PoCL. The runs with all formats and both widths compile for minutes on one core, so they have the label long
+# (engine/test_decoder covers every format too).
 add_dependencies(test_kernels evener_probe)
 set_tests_properties(proof/test_kernels PROPERTIES TIMEOUT 3000 COST 80)
 foreach(platform intel rusticl)

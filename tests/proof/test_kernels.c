@@ -53,7 +53,7 @@ static void kernels_know_their_answers(void **state)
 	evn_device_close(d);
 	if (s != EVN_OK)
 		fail_msg("%s", err.text);
-	assert_true(t->n_results > (t->options.two_formats ? 2 : t->options.few_formats ? 4 : 13) * 4);
+	assert_true(t->n_results > (t->options.few_variants ? 2 : t->options.few_formats ? 4 : 13) * 4);
 }
 
 /* A proof must not pass because no case ran: if the subject has no case, or if only the beginning of its name is
@@ -157,7 +157,7 @@ static bool has_its_own_run(const char *platform)
 }
 
 /* Compilers take most of the time. Without every format, the kernels for 1 lane are tried on PoCL alone, in small
- * shapes, and llvmpipe gets two formats. */
+ * shapes, and llvmpipe gets two formats and two shapes of attention. */
 static void find_tests(const char *platform, bool every_format)
 {
 	for (size_t i = 0; i < evn_system_count(sys); i++) {
@@ -168,7 +168,7 @@ static void find_tests(const char *platform, bool every_format)
 			continue;
 		add(i, 0, false, !every_format);
 		tests[n_tests - 1].options.tiny_heads = slow;
-		tests[n_tests - 1].options.one_gate = tests[n_tests - 1].options.two_formats = slow && !every_format;
+		tests[n_tests - 1].options.one_gate = tests[n_tests - 1].options.few_variants = slow && !every_format;
 		if (vectors_alone && !every_format)
 			continue;
 		add(i, 1, true, !every_format);
