@@ -16,10 +16,9 @@ typedef struct {
 	bool tiny;
 	evn_attention_config config;
 	evn_heads_at of;
-	uint32_t n_tok;
-	evn_act_format format; /* the format that attention writes */
-	uint32_t first_block;  /* the column of the first head; 0: FIRST_COLUMN */
-	bool first_choice;     /* runs even where few variants do */
+	uint32_t n_tok, first_block; /* first_block: the column of the first head; 0: FIRST_COLUMN */
+	evn_act_format format;       /* the format that attention writes */
+	bool first_choice;           /* runs even where few variants do */
 } head_shape;
 
 /* ---- heads ----------------------------------------------------------------------------------------------------- */
@@ -453,8 +452,8 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 #define Q8_0 .kv_cache = EVN_KV_Q8_0
 
 /* The shapes have keys at the borders of tiles (16), of cache blocks (64) and of splits. One token appends in the
- * kernel that attends; several are appended before it. Some shapes have fewer heads of a KV head than the model, and
- * some more than a work-group takes (8). */
+ * kernel that attends; several are appended before it. Some have fewer heads of a KV head than the model, some more
+ * than a work-group takes (8). */
 static const head_shape shapes[] = {
 	{"20 partly norm, qk_norm",
 	 true,

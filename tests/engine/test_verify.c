@@ -2,11 +2,7 @@
  * is computed again; a device that is wrong again is left out. Devices that are right are never suspected.
  * fault_layer.c makes values wrong. */
 #include "base/base.h"
-#include "engine/harness.h"
-
-#include <dlfcn.h>
-
-#define LAYER EVN_BINARY_DIR "/tests/fault_layer.so"
+#include "engine/faults.h"
 
 enum { N_PROMPT = 20, N_TOKENS = 40, CONTEXT = 128 };
 
@@ -14,22 +10,12 @@ static evn_model *model;
 static const char *model_file;
 static int32_t prompt[N_PROMPT], expected[N_TOKENS];
 
-static unsigned long *count(const char *what)
-{
-	void *layer = dlopen(LAYER, RTLD_NOW | RTLD_NOLOAD);
-	assert_non_null(layer);
-	void *found = dlsym(layer, what);
-	assert_non_null(found);
-	dlclose(layer);
-	return found;
-}
-
 /* In so many launches of this queue products are wrong. */
 static void flip(unsigned long queue, unsigned long times)
 {
 	char number[32];
 	snprintf(number, sizeof number, "%lu", queue);
-	*count("fault_flips") = 0;
+	*(unsigned long *)fault_symbol("fault_flips") = 0;
 	setenv("FAULT_QUEUE", number, 1);
 	snprintf(number, sizeof number, "%lu", times);
 	setenv("FAULT_TIMES", number, 1);
@@ -63,7 +49,7 @@ static evn_engine *open_on(const char *devices, bool rounds, unsigned long *firs
 {
 	evn_error err = {0};
 	evn_engine *e;
-	*first_queue = *count("fault_queues");
+	*first_queue = fault_count("fault_queues");
 	require_ok(open_engine(
 		&e, model, &(engine_setup){.devices = devices, .context = CONTEXT, .rounds = rounds, .verify_every = 1},
 		&err));
@@ -113,7 +99,7 @@ static void test_wrong_once(void **state)
 					 : evn_session_eval(s, prompt, N_PROMPT, NULL, &err));
 		ids[i] = likeliest(evn_session_logits(s));
 		if (i == 2)
-			a_step = *count("fault_flips"); /* that would have been */
+			a_step = fault_count("fault_flips"); /* that would have been */
 		unsetenv("FAULT");
 	}
 	evn_session_free(s);
@@ -162,7 +148,7 @@ static int close_model(void **state)
 int main(void)
 {
 	model_file = getenv("EVENER_TEST_MODEL");
-	setenv("OPENCL_LAYERS", LAYER, 1);
+	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
 	if (!file_exists(model_file))
 		return missing("EVENER_TEST_MODEL");
 	if (!driver_exists("pocl"))
