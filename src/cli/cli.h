@@ -29,7 +29,8 @@ enum {
 		CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE | CMD_EMBED,
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
-	CMD_ALL = (1 << 17) - 1,
+	CMD_TIMELINE = 1 << 17,
+	CMD_ALL = (1 << 18) - 1,
 };
 
 typedef struct {
@@ -60,6 +61,7 @@ evn_status cmd_serve(const invocation *in, evn_error *err);
 evn_status cmd_score(const invocation *in, evn_error *err);
 evn_status cmd_embed(const invocation *in, evn_error *err);
 evn_status cmd_bench(const invocation *in, evn_error *err);
+evn_status cmd_timeline(const invocation *in, evn_error *err);
 evn_status cmd_inspect(const invocation *in, evn_error *err);
 evn_status cmd_tokenize(const invocation *in, evn_error *err);
 evn_status cmd_quantize(const invocation *in, evn_error *err);

@@ -56,7 +56,7 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 /* What cannot be written at the end is said before the work begins. */
 static evn_status check_outputs(const settings *s, evn_error *err)
 {
-	const char *const paths[] = {s->output_path, s->image_path};
+	const char *const paths[] = {s->output_path, s->image_path, s->trace_path};
 	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
 		evn_status status = paths[i] ? text_check_writable(paths[i], err) : EVN_OK;
 		if (status != EVN_OK)

@@ -191,6 +191,7 @@ void evn_engine_close(evn_engine *e)
 	end_ranks(e);
 	evn_pool_free(&e->pool);
 	evn_prepared_free(&e->prepared);
+	free(e->tracing);
 	pthread_mutex_destroy(&e->lock);
 	pthread_mutex_destroy(&e->events.lock);
 	free(e);

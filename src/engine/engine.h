@@ -25,7 +25,7 @@ typedef struct {
 typedef struct evn_step_seen {
 	const evn_batch *batch;
 	const evn_comm_times *before; /* of each rank */
-	double wall_s;
+	double began_s, wall_s;
 } evn_step_seen;
 
 typedef struct {
@@ -59,6 +59,7 @@ struct evn_engine {
 	uint32_t n_abandoned;            /* teams; what the caller gave to the step of one may still be written to */
 	evn_error dead;                  /* no device is left: what every step fails with */
 	atomic_bool is_dead;             /* for other threads */
+	struct evn_tracing *tracing;     /* NULL: nobody wants to hear what happens when */
 	struct evn_rebalance *rebalance; /* NULL: shares stay as they are */
 	double shares[EVN_MAX_RANKS];    /* decoding */
 	evn_doubt doubt;
@@ -110,6 +111,11 @@ evn_rank_stats evn_engine_rank_stats(const evn_engine *e, uint32_t rank, evn_com
 /* Notes an event, and logs it. */
 void evn_engine_note(evn_engine *e, evn_log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* For trace.c: what happened, to the listener of a trace. Without one they do nothing. The lock must be held. */
+evn_status evn_trace_before_step(evn_engine *e, evn_error *err);
+void evn_trace_after_step(evn_engine *e, const evn_step_seen *seen);
+void evn_trace_event(evn_engine *e, const char *text);
 
 /* A hash of the model, the ranks and the way they compute. */
 uint64_t evn_scorer_fingerprint(const evn_scorer *s);

@@ -16,6 +16,7 @@ void evn_engine_note(evn_engine *e, evn_log_level level, const char *format, ...
 	pthread_mutex_lock(&k->lock);
 	k->list[k->n++ % EVN_EVENTS_KEPT] = event;
 	pthread_mutex_unlock(&k->lock);
+	evn_trace_event(e, event.text);
 }
 
 uint64_t evn_engine_events(evn_engine *e, evn_engine_event *out, size_t n)

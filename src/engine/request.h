@@ -18,6 +18,7 @@ struct evn_request {
 	evn_lookup *lookup;                 /* NULL: no drafts */
 	uint32_t room;                      /* of job.ids */
 	double arrived_s, began_s, first_s; /* evn_now_s; 0: not yet */
+	uint64_t number;                    /* in order of arrival, from 1 on */
 	uint32_t n_tokens;                  /* drawn */
 	uint32_t next_score;                /* the index of the next id that on_score hears of; 0: none */
 	atomic_bool cancelled;

@@ -18,6 +18,7 @@ static void take_arrivals(evn_scheduler *s)
 	pthread_mutex_unlock(&s->lock);
 	for (evn_request *next; r; r = next) {
 		next = r->next;
+		r->number = ++s->n_arrived;
 		evn_schedule_add(&s->schedule, &r->job);
 	}
 }
@@ -27,6 +28,7 @@ static void finish(evn_scheduler *s, evn_request *r, evn_request_end end)
 	const double now = evn_now_s();
 	const double began = r->began_s > 0 ? r->began_s : now, first = r->first_s > 0 ? r->first_s : now;
 	pthread_mutex_lock(&s->e->lock);
+	evn_trace_request(s, r);
 	evn_schedule_remove(&s->schedule, &r->job);
 	pthread_mutex_unlock(&s->e->lock);
 	r->result.end = end;

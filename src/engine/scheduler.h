@@ -39,6 +39,7 @@ struct evn_scheduler {
 	pthread_cond_t changed;
 	evn_request *arrivals, **last_arrival;
 	uint32_t n_alive, max_waiting; /* n_alive: submitted, not ended */
+	uint64_t n_arrived;            /* the thread alone uses it */
 	atomic_bool stop;
 	evn_scheduler_stats stats;
 	evn_comm_times before[EVN_MAX_RANKS]; /* the communicator's times when the scheduler began */
@@ -51,6 +52,8 @@ static inline evn_request *evn_request_of(evn_job *j) { return (evn_request *)(v
 
 evn_status evn_step_rows_make(evn_step_rows *r, const evn_engine *e, evn_error *err);
 void evn_step_rows_free(evn_step_rows *r);
+/* Tells the listener of a trace about a request that ends (trace.c). The engine's lock must be held. */
+void evn_trace_request(evn_scheduler *s, const evn_request *r);
 /* The batch of the jobs that have rows in the next step. It points into r. */
 evn_status evn_step_rows_fill(evn_step_rows *r, evn_engine *e, const evn_schedule *s, evn_batch *b, evn_error *err);
 

@@ -108,7 +108,9 @@ static evn_status run_step(stepping *s, evn_error *err)
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		before[i] = evn_comm_rank_times(e->comm, i);
 	const double began_s = evn_now_s();
-	evn_status status = evn_lead_step(e, &s->batch, &why);
+	evn_status status = evn_trace_before_step(e, &why);
+	if (status == EVN_OK)
+		status = evn_lead_step(e, &s->batch, &why);
 	if (status == EVN_OK)
 		status = evn_engine_run(e, run_rank, s, ask, s, &why);
 	if (status != EVN_OK && is_repeated(s, &why))
@@ -121,7 +123,8 @@ static evn_status run_step(stepping *s, evn_error *err)
 	if (status == EVN_OK)
 		status = evn_follow_outputs(e, &s->batch, &why);
 	if (status == EVN_OK) {
-		const evn_step_seen seen = {&s->batch, before, evn_now_s() - began_s};
+		const evn_step_seen seen = {&s->batch, before, began_s, evn_now_s() - began_s};
+		evn_trace_after_step(e, &seen);
 		watch_waiting(e, before);
 		evn_rebalance_after_step(e->rebalance, e, &seen);
 		if (!e->following) /* what nodes predict depends on their link, too */

@@ -157,9 +157,10 @@ evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s,
 {
 	EVN_TRY(evn_comm_check(c, err));
 	const evn_reducer *r = reducer_of(c, s);
+	EVN_TRY(evn_trace_arrives(c, rank, s, err));
 	EVN_TRY(r->method->end(r->own, c, rank, s, err));
 	c->members[rank].index[s->stream] ^= 1;
-	return EVN_OK;
+	return evn_trace_has_added(c, rank, err);
 }
 
 /* The check at the end tells a thread that returns late from the driver that the step is over. */
@@ -345,6 +346,7 @@ static void free_exchanges(evn_member *m)
 	m->n_exchanges = 0;
 	evn_event_free(m->step_begin);
 	m->step_begin = NULL;
+	evn_trace_forget(m);
 }
 
 #define LEAST_MS 100u /* even an idle queue needs some time to finish */
@@ -406,6 +408,7 @@ bool evn_comm_free(evn_comm *c)
 		evn_pinned_free(&c->members[i].output, c->members[i].queue);
 		evn_queue_free(c->members[i].transfers);
 		free(c->members[i].exchanges);
+		evn_trace_free(&c->members[i]);
 	}
 	free(c->members);
 	evn_barrier_destroy(&c->barrier);
@@ -418,6 +421,7 @@ void evn_comm_step_begin(evn_comm *c, uint32_t rank)
 	evn_member *m = &c->members[rank];
 	m->since_ns = evn_now_ns();
 	evn_event_last(&m->step_begin, m->queue, NULL);
+	evn_trace_step_begins(m);
 }
 
 /* The device worked from the end of one wait to the next arrival, and waited from there to the end of the next wait.
@@ -448,6 +452,8 @@ evn_status evn_comm_step_end(evn_comm *c, uint32_t rank, evn_error *err)
 		count_exchanges(m, end);
 	else
 		m->times.busy_ns += evn_now_ns() - m->since_ns;
+	if (s == EVN_OK)
+		evn_trace_step_ended(m, end);
 	evn_event_free(end);
 	const int late = find_late(c);
 	if (s == EVN_OK && late >= 0)

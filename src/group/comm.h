@@ -90,6 +90,7 @@ typedef struct {
 	bool overlaps;     /* two messages may be in flight at once; evn_comm_overlaps must allow it */
 	bool packs;        /* may be packed; false if a row's bits must not depend on the rows beside it */
 	float scale;       /* 1 adds the sum exactly */
+	uint32_t block;    /* that the sum belongs to, for traces */
 	evn_epilogue then; /* may differ between ranks */
 } evn_sum;
 /* The sum of n_floats, a multiple of 16, in stream 0, with scale 1 and no epilogue. */
@@ -172,5 +173,28 @@ typedef struct {
 evn_comm_times evn_comm_rank_times(const evn_comm *c, uint32_t rank);
 /* What another process has counted for its rank. */
 void evn_comm_set_rank_times(evn_comm *c, uint32_t rank, evn_comm_times times);
+
+/* ---- traces (trace.c) ------------------------------------------------------------------------------------------ */
+
+typedef enum { EVN_RANK_COMPUTES, EVN_RANK_WAITS, EVN_RANK_REDUCES, EVN_RANK_KERNEL } evn_rank_act;
+
+/* What a rank did. A rank waits until the last rank has arrived; then the messages come and are added. */
+typedef struct {
+	uint32_t rank;
+	evn_rank_act act;
+	uint32_t block;              /* EVN_BLOCK_NONE: after the last sum of the step; not of a kernel */
+	const char *kernel;          /* its label, as in evn_kernel_sum */
+	uint64_t began_ns, ended_ns; /* on the clock of evn_now_ns */
+} evn_rank_span;
+typedef void (*evn_rank_span_fn)(void *user, const evn_rank_span *s);
+
+#define EVN_BLOCK_NONE UINT32_MAX
+
+/* Keeps the times of steps from now on, or no longer. Each sum costs one event more; with `kernels` each launch has
+ * an event. No step may run. */
+evn_status evn_comm_trace(evn_comm *c, bool on, bool kernels, evn_error *err);
+/* Tells what the ranks of this process did in the last step, if it succeeded. No step may run. The clocks of devices
+ * are fitted to the host's: a device has ended a step before the host knows it, and the shortest delay is small. */
+void evn_comm_trace_take(evn_comm *c, evn_rank_span_fn each, void *user);
 
 #endif

@@ -50,6 +50,7 @@ static evn_status wait_for_ranks(evn_comm *c, uint32_t rank, evn_error *err)
 	evn_status status = evn_comm_barrier(c, rank, err);
 	m->since_ns = evn_now_ns();
 	m->times.wait_ns += m->since_ns - arrived;
+	evn_trace_host_wait(m, arrived, m->since_ns);
 	return status;
 }
 

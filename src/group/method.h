@@ -65,6 +65,7 @@ typedef struct {
 	uint64_t since_ns; /* when the device began to work, with methods in which the host waits for it */
 	atomic_uint_fast64_t waits_since_ns; /* since when the thread waits for its device in a driver call; or 0 */
 	evn_comm_times times;
+	struct evn_trace *trace; /* NULL: no times of steps are kept */
 } evn_member;
 
 typedef struct evn_reduce_method evn_reduce_method;
@@ -185,5 +186,17 @@ void evn_arg_sum(evn_args *a, evn_comm *c, uint32_t rank, const evn_sum *s);
  * then: its epilogue, or NULL. */
 evn_status evn_sum_kernel(evn_kernel **out, evn_queue *q, const evn_message_format *f, const char *name,
 						  const evn_epilogue *then, uint32_t items, evn_error *err);
+
+/* ---- trace.c --------------------------------------------------------------------------------------------------- */
+
+/* Called around each sum, and when a rank's step begins and has ended. Without a trace they do nothing. */
+evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+evn_status evn_trace_has_added(evn_comm *c, uint32_t rank, evn_error *err);
+/* A wait on the host, for methods without exchanges. */
+void evn_trace_host_wait(evn_member *m, uint64_t arrived_ns, uint64_t resumed_ns);
+void evn_trace_step_begins(evn_member *m);
+void evn_trace_step_ended(evn_member *m, const evn_event *end);
+void evn_trace_forget(evn_member *m); /* what the step has noted so far */
+void evn_trace_free(evn_member *m);
 
 #endif

@@ -124,6 +124,7 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 		m->times.busy_ns += arrived - m->since_ns;
 		m->times.wait_ns += resumed - arrived;
 		m->since_ns = resumed;
+		evn_trace_host_wait(m, arrived, resumed);
 	}
 	EVN_TRY(take_messages(c, rank, s, bytes, err));
 	return evn_enqueue_sum(c, rank, s, err);

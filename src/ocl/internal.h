@@ -102,9 +102,6 @@ struct evn_event {
 	cl_event cl;
 };
 
-/* Gives the events of an idle queue times from now on. */
-evn_status evn_queue_profile(evn_queue *q, evn_error *err);
-
 /* Writes "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME". If `what` is not NULL it follows the call in
  * brackets. */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);

@@ -63,16 +63,43 @@ evn_status evn_launch_note(evn_kernel *k, cl_event event, bool owned, evn_error 
 	return EVN_OK;
 }
 
+/* False if the driver tells no times. */
+static bool times_of(const evn_launch_time *t, cl_ulong *began, cl_ulong *ended)
+{
+	return clGetEventProfilingInfo(t->event, CL_PROFILING_COMMAND_START, sizeof *began, began, NULL) == CL_SUCCESS &&
+		   clGetEventProfilingInfo(t->event, CL_PROFILING_COMMAND_END, sizeof *ended, ended, NULL) == CL_SUCCESS &&
+		   *ended > *began;
+}
+
 static void add_times(evn_queue *q)
 {
 	for (evn_launch_time *t = q->times; t; t = t->next) {
 		cl_ulong began = 0, ended = 0;
-		if (clGetEventProfilingInfo(t->event, CL_PROFILING_COMMAND_START, sizeof began, &began, NULL) == CL_SUCCESS &&
-			clGetEventProfilingInfo(t->event, CL_PROFILING_COMMAND_END, sizeof ended, &ended, NULL) == CL_SUCCESS &&
-			ended > began)
+		if (times_of(t, &began, &ended))
 			t->kernel->timed_ns += ended - began;
 		t->kernel->n_timed++;
 	}
+	evn_launches_forget(q);
+}
+
+/* The list has the last launch first. */
+static void reverse(evn_queue *q)
+{
+	evn_launch_time *all = q->times, *next;
+	for (q->times = NULL; all; all = next) {
+		next = all->next;
+		all->next = q->times;
+		q->times = all;
+	}
+}
+
+void evn_queue_take_launches(evn_queue *q, evn_launch_span_fn each, void *user)
+{
+	cl_ulong began, ended;
+	reverse(q);
+	for (const evn_launch_time *t = q->times; t; t = t->next)
+		if (times_of(t, &began, &ended))
+			each(user, &(evn_launch_span){t->kernel->label, began, ended});
 	evn_launches_forget(q);
 }
 

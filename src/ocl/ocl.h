@@ -40,8 +40,8 @@ double evn_device_build_s(evn_device *d); /* seconds spent on programs so far, l
 uint64_t evn_device_local_bytes(const evn_device *d);
 size_t evn_device_max_group(const evn_device *d);
 const char *evn_device_language(const evn_device *d); /* as evn_cl_language: features were tried with this option */
-uint64_t evn_device_max_alloc(const evn_device *d); /* the bytes of the largest buffer */
-uint64_t evn_device_held_bytes(const evn_device *d); /* of its buffers, without wrapped or pinned host memory */
+uint64_t evn_device_max_alloc(const evn_device *d);   /* the bytes of the largest buffer */
+uint64_t evn_device_held_bytes(const evn_device *d);  /* of its buffers, without wrapped or pinned host memory */
 bool evn_devices_share_context(const evn_device *a, const evn_device *b);
 
 /* ---- buffers (buffer.c) ---------------------------------------------------------------------------------------- */
@@ -175,8 +175,8 @@ void evn_arg_u32x4(evn_args *a, const uint32_t v[4]);
 void evn_arg_u64x2(evn_args *a, const uint64_t v[2]);
 void evn_arg_f32x2(evn_args *a, const float v[2]);
 /* groups[i] work-groups of locals[i] items in each of up to 3 dimensions. If locals is NULL, groups[i] counts items
- * and the driver chooses the work-groups. A zero is an error (EVN_ERR_DEVICE, with the kernel's name). More items than
- * the device allows the kernel are EVN_ERR_UNSUPPORTED. */
+ * and the driver chooses the work-groups. A zero is an error (EVN_ERR_DEVICE, with the kernel's name). More items
+ * than the device allows the kernel are EVN_ERR_UNSUPPORTED. */
 evn_status evn_launch(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_error *err);
 
 /* Launches work-items that compute with vectors. On a CPU each is a work-group, because one item fills the core's
@@ -198,6 +198,17 @@ typedef struct {
 typedef void (*evn_kernel_sum_fn)(void *user, const evn_kernel_sum *t);
 void evn_queue_kernel_times(const evn_queue *q, evn_kernel_sum_fn each, void *user);
 
+/* Tells of each launch since it was switched on, or since the last call, and forgets them. The queue is finished. The
+ * times are those of evn_event_begin_ns. */
+typedef struct {
+	const char *kernel; /* as in evn_kernel_sum */
+	uint64_t began_ns, ended_ns;
+} evn_launch_span;
+typedef void (*evn_launch_span_fn)(void *user, const evn_launch_span *s);
+void evn_queue_take_launches(evn_queue *q, evn_launch_span_fn each, void *user);
+/* Gives the events of the queue times, if it has none yet. The queue is finished. */
+evn_status evn_queue_profile(evn_queue *q, evn_error *err);
+
 /* evn_launch, with an event for the kernel's run. */
 evn_status evn_launch_timed(evn_args *a, uint32_t dims, const size_t *groups, const size_t *locals, evn_event **out,
 							evn_error *err);
@@ -212,7 +223,7 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
  * unknown. */
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
-bool evn_event_done(const evn_event *e); /* completed, or failed */
+bool evn_event_done(const evn_event *e);                                     /* completed, or failed */
 evn_status evn_event_wait(evn_event *e, const evn_queue *q, evn_error *err); /* q: the event's queue, flushed */
 void evn_event_free(evn_event *e);
 

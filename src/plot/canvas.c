@@ -2,6 +2,7 @@
  * brightness and remain distinct for colour-blind readers. */
 #include "plot/canvas.h"
 
+#include <cairo-svg.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,31 +36,14 @@ static evn_status check_cairo(cairo_status_t s, evn_error *err)
 	return evn_fail(err, code, "the picture cannot be drawn: %s", cairo_status_to_string(s));
 }
 
-evn_status evn_canvas_create(evn_canvas *out, evn_error *err)
-{
-	out->surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, EVN_PLOT_WIDTH, EVN_PLOT_HEIGHT);
-	out->cr = cairo_create(out->surface);
-	cairo_select_font_face(out->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
-	cairo_set_source_rgb(out->cr, 1, 1, 1);
-	cairo_paint(out->cr);
-	return check_cairo(cairo_status(out->cr), err);
-}
-
-void evn_canvas_free(evn_canvas *c)
-{
-	cairo_destroy(c->cr);
-	cairo_surface_destroy(c->surface);
-	*c = (evn_canvas){0};
-}
-
-typedef struct {
+typedef struct evn_file_bytes {
 	char *data;
 	size_t size, capacity;
-} png_bytes;
+} file_bytes;
 
-static cairo_status_t append_png(void *closure, const unsigned char *data, unsigned n)
+static cairo_status_t append(void *closure, const unsigned char *data, unsigned n)
 {
-	png_bytes *p = closure;
+	file_bytes *p = closure;
 	if (p->size + n > p->capacity) {
 		size_t capacity = 2 * (p->size + n);
 		char *bigger = realloc(p->data, capacity);
@@ -73,16 +57,60 @@ static cairo_status_t append_png(void *closure, const unsigned char *data, unsig
 	return CAIRO_STATUS_SUCCESS;
 }
 
-evn_status evn_canvas_save(const evn_canvas *c, const char *path, evn_error *err)
+static bool is_svg(const char *path)
 {
-	png_bytes png = {0};
-	evn_status s = check_cairo(cairo_status(c->cr), err);
-	if (s == EVN_OK)
-		s = check_cairo(cairo_surface_write_to_png_stream(c->surface, append_png, &png), err);
+	const size_t n = strlen(path);
+	return n >= 4 && strcmp(path + n - 4, ".svg") == 0;
+}
+
+evn_status evn_canvas_create(evn_canvas *out, const char *path, evn_error *err)
+{
+	*out = (evn_canvas){0};
+	if (is_svg(path)) {
+		out->svg = calloc(1, sizeof *out->svg);
+		if (!out->svg)
+			return evn_fail_memory(err, "the picture", sizeof *out->svg);
+	}
+	out->surface = out->svg ? cairo_svg_surface_create_for_stream(append, out->svg, EVN_PLOT_WIDTH, EVN_PLOT_HEIGHT)
+							: cairo_image_surface_create(CAIRO_FORMAT_RGB24, EVN_PLOT_WIDTH, EVN_PLOT_HEIGHT);
+	out->cr = cairo_create(out->surface);
+	cairo_select_font_face(out->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+	cairo_set_source_rgb(out->cr, 1, 1, 1);
+	cairo_paint(out->cr);
+	return check_cairo(cairo_status(out->cr), err);
+}
+
+void evn_canvas_free(evn_canvas *c)
+{
+	cairo_destroy(c->cr);
+	cairo_surface_destroy(c->surface);
+	if (c->svg)
+		free(c->svg->data);
+	free(c->svg);
+	*c = (evn_canvas){0};
+}
+
+static evn_status save_svg(const evn_canvas *c, const char *path, evn_error *err)
+{
+	cairo_surface_finish(c->surface);
+	EVN_TRY(check_cairo(cairo_surface_status(c->surface), err));
+	return evn_write_file(path, c->svg->data, c->svg->size, err);
+}
+
+static evn_status save_png(const evn_canvas *c, const char *path, evn_error *err)
+{
+	file_bytes png = {0};
+	evn_status s = check_cairo(cairo_surface_write_to_png_stream(c->surface, append, &png), err);
 	if (s == EVN_OK)
 		s = evn_write_file(path, png.data, png.size, err);
 	free(png.data);
 	return s;
+}
+
+evn_status evn_canvas_save(const evn_canvas *c, const char *path, evn_error *err)
+{
+	EVN_TRY(check_cairo(cairo_status(c->cr), err));
+	return c->svg ? save_svg(c, path, err) : save_png(c, path, err);
 }
 
 void evn_set_colour(const evn_canvas *c, evn_colour colour)

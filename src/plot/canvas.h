@@ -10,6 +10,7 @@
 typedef struct {
 	cairo_surface_t *surface;
 	cairo_t *cr;
+	struct evn_file_bytes *svg; /* what is drawn, as a file; NULL: the picture becomes a PNG file */
 } evn_canvas;
 
 typedef struct {
@@ -28,9 +29,9 @@ extern const evn_colour evn_ink, evn_grid, evn_no_value;
 extern const evn_colour evn_series_colours[EVN_PLOT_MAX_SERIES];
 evn_colour evn_scale_colour(double place); /* colour of the bar at this place; 0 is the bottom, 1 the top */
 
-/* A white canvas of the size of every picture. Drawing calls need no checks: the first error stays until
- * evn_canvas_save. */
-evn_status evn_canvas_create(evn_canvas *out, evn_error *err);
+/* A white canvas of the size of every picture, for a file at `path`. Drawing calls need no checks: the first error
+ * stays until evn_canvas_save, which ends the drawing. */
+evn_status evn_canvas_create(evn_canvas *out, const char *path, evn_error *err);
 evn_status evn_canvas_save(const evn_canvas *c, const char *path, evn_error *err);
 void evn_canvas_free(evn_canvas *c);
 

@@ -207,7 +207,7 @@ evn_status evn_plot_heat_map(const char *path, const evn_heat_map *m, evn_error 
 	if (m->n_rows == 0 || m->n_columns == 0 || m->n_rows > EVN_PLOT_MAX_CELLS || m->n_columns > EVN_PLOT_MAX_CELLS)
 		return evn_fail(err, EVN_ERR_USAGE, "a heat map of %u rows and %u columns: expected 1 to %d of each",
 						m->n_rows, m->n_columns, EVN_PLOT_MAX_CELLS);
-	evn_status s = evn_canvas_create(&c, err);
+	evn_status s = evn_canvas_create(&c, path, err);
 	if (s == EVN_OK) {
 		evn_draw_heat_map(&c, m, &area);
 		s = evn_canvas_save(&c, path, err);

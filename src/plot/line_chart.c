@@ -145,7 +145,7 @@ evn_status evn_plot_line_chart(const char *path, const evn_line_chart *chart, ev
 						EVN_PLOT_MAX_SERIES);
 	if (!find_ranges(chart, x, y))
 		return evn_fail(err, EVN_ERR_USAGE, "a line chart without a point that can be drawn");
-	evn_status s = evn_canvas_create(&c, err);
+	evn_status s = evn_canvas_create(&c, path, err);
 	if (s == EVN_OK) {
 		drawing d = {.c = &c,
 					 .chart = chart,

@@ -1,5 +1,5 @@
-/* plot.h - draws pictures as PNG files in one style: light background, colours that colour-blind readers can tell
- * apart, axes with ticks at 1, 2 or 5 times a power of ten.
+/* plot.h - draws pictures as PNG files, or as SVG where the path ends in .svg, in one style: light background,
+ * colours that colour-blind readers can tell apart, axes with ticks at 1, 2 or 5 times a power of ten.
  *
  * Texts are UTF-8. An axis label says what is shown and in which unit: "speed (tokens/s)". Any text may be NULL. A
  * file is replaced atomically. If a picture cannot be written, the old file stays. */
@@ -41,5 +41,29 @@ typedef struct {
 
 /* EVN_ERR_USAGE if no point can be drawn. */
 evn_status evn_plot_line_chart(const char *path, const evn_line_chart *chart, evn_error *err);
+
+/* What several rows did in a stretch of time, coloured by kind, with a legend. */
+typedef struct {
+	uint32_t row, kind;
+	double began, ended;
+} evn_timeline_span;
+
+#define EVN_TIMELINE_KINDS 8
+
+typedef struct {
+	const char *title, *x_label;
+	const char *const *row_names;
+	uint32_t n_rows;
+	const char *const *kinds; /* NULL: the kind is not in the legend */
+	uint32_t n_kinds;         /* at most EVN_TIMELINE_KINDS: those of the line chart's colours, then grey */
+	const evn_timeline_span *spans;
+	size_t n_spans;
+	double began, ended;
+	const char *zoom_title; /* NULL: there is no second panel, which shows a part of the time */
+	double zoom_began, zoom_ended;
+} evn_timeline;
+
+/* EVN_ERR_USAGE if there are no rows or no time. */
+evn_status evn_plot_timeline(const char *path, const evn_timeline *t, evn_error *err);
 
 #endif

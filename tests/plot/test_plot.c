@@ -108,7 +108,7 @@ static void test_heat_map_cells_have_their_colours(void **state)
 	evn_heat_map m = {"cells", "column", "row", "value", ROWS, COLUMNS, values, NULL, NULL};
 	evn_canvas c;
 	evn_rect a;
-	assert_int_equal(evn_canvas_create(&c, NULL), EVN_OK);
+	assert_int_equal(evn_canvas_create(&c, "cells.png", NULL), EVN_OK);
 	evn_draw_heat_map(&c, &m, &a);
 	evn_canvas_free(&c);
 	assert_int_equal(evn_plot_heat_map(in_folder("cells.png"), &m, NULL), EVN_OK);

@@ -8,6 +8,7 @@
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/ranks.h"
+#include "cli/show/trace.h"
 #include "evener/inspect.h"
 
 #include <math.h>
@@ -150,10 +151,13 @@ static evn_status compute(batch *b, evn_error *err)
 	if (status != EVN_OK)
 		return status;
 	interrupt_saves();
+	trace tracing;
 	double began = evn_now_s();
-	status = run_pieces(&shop, b->engine, b->journal, &b->stats, err);
+	status = trace_begin(&tracing, b->settings, b->engine, err);
+	if (status == EVN_OK)
+		status = run_pieces(&shop, b->engine, b->journal, &b->stats, err);
 	b->seconds = evn_now_s() - began;
-	return status;
+	return trace_end(&tracing, status, err);
 }
 
 /* ---- what was done --------------------------------------------------------------------------------------------- */

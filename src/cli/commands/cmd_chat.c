@@ -192,6 +192,5 @@ evn_status cmd_chat(const invocation *in, evn_error *err)
 	generated_free(&c.last);
 	editor_close(c.editor);
 	conversation_close(&c.conversation);
-	loaded_close(&c.loaded);
-	return status;
+	return loaded_close(&c.loaded, status, err);
 }

@@ -99,6 +99,5 @@ evn_status cmd_logits(const invocation *in, evn_error *err)
 		status = picture_logits(s->image, l.model, ids, n, logits, err);
 	free(logits);
 	free(ids);
-	loaded_close(&l);
-	return status;
+	return loaded_close(&l, status, err);
 }

@@ -96,6 +96,5 @@ evn_status cmd_run(const invocation *in, evn_error *err)
 		status = print_run(&r, err);
 	generated_free(&r.text);
 	free(r.prompt.ids);
-	loaded_close(&r.loaded);
-	return status;
+	return loaded_close(&r.loaded, status, err);
 }

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
+#include "cli/show/trace.h"
 #include "serve/serve.h"
 
 #include <stdatomic.h>
@@ -17,6 +18,7 @@ typedef struct {
 	evn_model *model;
 	evn_engine *engine;
 	evn_scheduler *scheduler;
+	trace trace;
 	talk talk; /* the chat template */
 	atomic_bool ready;
 } serving;
@@ -69,6 +71,7 @@ static evn_status load(serving *v, const settings *s, evn_error *err)
 	o.progress_user = v;
 	EVN_TRY(settings_open_model(s, &v->model, err));
 	EVN_TRY(evn_engine_open(&v->engine, v->model, &o, err));
+	EVN_TRY(trace_begin(&v->trace, s, v->engine, err));
 	const evn_scheduler_options scheduling = {.max_waiting = (uint32_t)s->max_waiting,
 											  .speculate = (evn_speculate)s->speculate};
 	EVN_TRY(evn_scheduler_create(&v->scheduler, v->engine, &scheduling, err));
@@ -107,11 +110,12 @@ evn_status cmd_serve(const invocation *in, evn_error *err)
 		wait_for_signal();
 	serve_stop(v.server, status == EVN_OK ? GRACE_S : 0);
 	evn_scheduler_free(v.scheduler);
+	const evn_status ended = trace_end(&v.trace, status, err);
 	evn_engine_close(v.engine);
 	evn_model_close(v.model);
 	talk_close(&v.talk);
 	if (!interrupted())
 		return status;
 	interrupt_done();
-	return EVN_OK;
+	return status == EVN_OK ? ended : EVN_OK;
 }

@@ -58,6 +58,9 @@ const command commands[] = {
 	 "that crash or hang a driver are skipped. The best set is kept in the cache. The rates of the devices\n"
 	 "are then measured again when they are next needed.",
 	 cmd_tune},
+	{"timeline", CMD_TIMELINE, "FILE.json", 1, "draw one token of a trace that --trace has written, a row for each rank",
+	 "The picture has the whole step, and below it one layer. What each rank did is printed in milliseconds.",
+	 cmd_timeline},
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
 	{"quantize", CMD_QUANTIZE, "MODEL OUT TYPE", 3, "write a model with its weights in another format",
 	 "TYPE is F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL,\n"

@@ -48,6 +48,8 @@ static evn_status open_engine(loaded *l, const settings *s, evn_error *err)
 	o.rebalance = s->rebalance;
 	evn_status status = evn_engine_open(&l->engine, l->model, &o, err);
 	if (status == EVN_OK)
+		status = trace_begin(&l->trace, s, l->engine, err);
+	if (status == EVN_OK)
 		status = evn_scheduler_create(&l->scheduler, l->engine, &scheduling, err);
 	console_progress_end();
 	l->load_s = evn_now_s() - l->began_s;
@@ -115,14 +117,16 @@ evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *ou
 	return status == EVN_OK ? open_engine(l, s, err) : status;
 }
 
-void loaded_close(loaded *l)
+evn_status loaded_close(loaded *l, evn_status status, evn_error *err)
 {
 	evn_scheduler_free(l->scheduler);
+	status = trace_end(&l->trace, status, err);
 	evn_engine_close(l->engine);
 	evn_grammar_free(l->grammar);
 	evn_vocabulary_free(l->vocabulary);
 	evn_model_close(l->model);
 	*l = (loaded){0};
+	return status;
 }
 
 evn_status loaded_check_fits(const loaded *l, size_t n_ids, evn_error *err)

@@ -3,7 +3,7 @@
 #define EVN_CLI_LOADED_H
 
 #include "cli/chat/talk.h"
-#include "cli/config/settings.h"
+#include "cli/show/trace.h"
 #include "evener/requests.h"
 
 typedef struct {
@@ -11,13 +11,15 @@ typedef struct {
 	evn_model_info info;
 	evn_engine *engine;
 	evn_scheduler *scheduler;
+	trace trace; /* of --trace */
 	evn_vocabulary *vocabulary;
 	evn_grammar *grammar;   /* of --schema or --grammar, or NULL */
 	double began_s, load_s; /* opening it; without the time that the prompt took to come */
 } loaded;
 
 evn_status loaded_open(loaded *l, const settings *s, evn_error *err); /* close it even if this fails */
-void loaded_close(loaded *l);
+/* Returns status, or what went wrong with the trace if that is EVN_OK. */
+evn_status loaded_close(loaded *l, evn_status status, evn_error *err);
 /* Also reads the prompt, and the grammar. What is wrong with them is found before a device is touched. Adds BOS where
  * the model asks for it, and parses special tokens; with --chat the text is a message instead. A prompt without ids
  * is an error. */

@@ -25,7 +25,8 @@ static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", 
 #define CHAT_COMMANDS (CMD_RUN | CMD_CHAT)
 #define TALK_COMMANDS (CHAT_COMMANDS | CMD_BATCH)
 #define SAMPLE_COMMANDS (CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE)
-#define JSON_COMMANDS (CMD_ALL & ~(CMD_CONFIG | CMD_SERVE))
+#define TRACE_COMMANDS (CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE)
+#define JSON_COMMANDS (CMD_ALL & ~(CMD_CONFIG | CMD_SERVE | CMD_TIMELINE))
 #define CONTEXT_MAX 16777216
 #define SEED_MAX 9007199254740991.0 /* 2^53 - 1: the end of the range is kept as a double */
 
@@ -79,7 +80,7 @@ const option options[] = {
 	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "without ids or a prompt: N random ids of the vocabulary, drawn by --init-seed"},
 	{"image", 0, OPTION_TEXT, CMD_LOGITS | CMD_SCORE, NULL, FIELD(image), NULL, 0, 0, NULL,
-	 "FILE.png", "also draw a picture: the logits as a heat map, or the surprise of each token along the text"},
+	 "FILE.png", "also draw a picture (PNG, or .svg): the logits as a heat map, or the surprise of each token along the text"},
 	{"ctx", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(window), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "windows of N tokens; the second half of each is scored, as llama-perplexity does; 0 = pieces of the context's "
 	 "length; all tokens are scored except the first"},
@@ -262,6 +263,16 @@ const option options[] = {
 	 "N", "feed-forward units of a model to make; 0 = 4 times its width"},
 	{"init-seed", 0, OPTION_INT, CMD_MODEL, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
 	 "N", "seed of the random weights, and of --random-ids"},
+
+	{"trace", 0, OPTION_TEXT, TRACE_COMMANDS, NULL, FIELD(trace_path), NULL, 0, 0, NULL,
+	 "FILE.json", "write what each rank and request does when, for Perfetto (ui.perfetto.dev) and `evener timeline`; costs an "
+	 "event for each all-reduce"},
+	{"trace-kernels", 0, OPTION_FLAG, TRACE_COMMANDS, NULL, FIELD(trace_kernels), NULL, 0, 0, NULL,
+	 NULL, "with --trace: also each kernel, which costs an event for each launch"},
+	{"output", 'o', OPTION_TEXT, CMD_TIMELINE, NULL, FIELD(output_path), NULL, 0, 0, NULL,
+	 "OUT", "the picture: .svg, else PNG"},
+	{"token", 0, OPTION_INT, CMD_TIMELINE, NULL, FIELD(timeline_token), "0", 0, INT32_MAX, NULL,
+	 "N", "draw the N-th step that decodes; 0 = the one of median time"},
 
 	{"json", 0, OPTION_FLAG, JSON_COMMANDS, NULL, FIELD(json), NULL, 0, 0, NULL,
 	 NULL, "print one JSON object (train: a line for each step)"},

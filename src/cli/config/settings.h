@@ -63,6 +63,9 @@ typedef struct {
 	bool pure;
 	int64_t threads;
 	double budget_s;
+	const char *trace_path;
+	bool trace_kernels;
+	int64_t timeline_token; /* 0: the one of median time */
 	bool json, quiet;
 } settings;
 
