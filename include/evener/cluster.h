@@ -27,6 +27,10 @@ EVN_API evn_status evn_cluster_join(evn_cluster **out, evn_error *err);
 EVN_API uint32_t evn_cluster_node(const evn_cluster *c);  /* the number of this node */
 EVN_API uint32_t evn_cluster_nodes(const evn_cluster *c); /* how many there are */
 EVN_API const char *evn_cluster_host(const evn_cluster *c, uint32_t node);
+/* Nothing is heard for seven seconds of a node that is killed, or whose machine or network stops. What waits for that
+ * node then fails by itself, with EVN_ERR_DEVICE. `lost` is called once, with the same line, for a process that waits
+ * for something else: by a thread of its own, or by this call if it has happened already. */
+EVN_API void evn_cluster_on_lost(evn_cluster *c, void (*lost)(void *user, const evn_error *why), void *user);
 /* On every node but node 0: holds this node's part of the model and computes what node 0 asks for, until node 0
  * closes its engine. A context, batch or cache_tokens of 0 is node 0's. */
 EVN_API evn_status evn_cluster_follow(evn_cluster *c, const evn_model *m, const evn_options *o, evn_error *err);

@@ -2,13 +2,30 @@
 #include "base/base.h"
 #include "cli/show/console.h"
 
-#include <stddef.h>
+#include <stdlib.h>
 
 #define COMMANDS (CMD_PLAN | CMD_RUN | CMD_BATCH | CMD_LOGITS | CMD_SCORE)
 
 static evn_cluster *joined;
 
 evn_cluster *cluster_joined(void) { return joined; }
+
+/* In the words of this node, and the end of all. */
+static void fail_everywhere(const evn_error *err, int exit_code)
+{
+	evn_error named = *err;
+	const uint32_t node = evn_cluster_node(joined);
+	evn_fail_within(&named, "node %u (%s)", node, evn_cluster_host(joined, node));
+	console_error(named.text);
+	evn_cluster_abort(joined, exit_code);
+}
+
+static void on_lost(void *user, const evn_error *why)
+{
+	(void)user;
+	console_progress_end();
+	fail_everywhere(why, EXIT_FAILURE);
+}
 
 evn_status cluster_begin(const command *c, evn_error *err)
 {
@@ -20,6 +37,8 @@ evn_status cluster_begin(const command *c, evn_error *err)
 	evn_status status = evn_cluster_join(&joined, err);
 	if (status != EVN_OK)
 		joined = NULL;
+	else
+		evn_cluster_on_lost(joined, on_lost, NULL);
 	return status;
 }
 
@@ -52,12 +71,8 @@ bool cluster_end(evn_status status, const evn_error *err, int exit_code)
 	if (!joined)
 		return true;
 	const uint32_t node = evn_cluster_node(joined);
-	if (status != EVN_OK && !evn_cluster_knows(joined)) {
-		evn_error named = *err;
-		evn_fail_within(&named, "node %u (%s)", node, evn_cluster_host(joined, node));
-		console_error(named.text);
-		evn_cluster_abort(joined, exit_code);
-	}
+	if (status != EVN_OK && !evn_cluster_knows(joined))
+		fail_everywhere(err, exit_code);
 	evn_cluster_leave(joined);
 	joined = NULL;
 	return node == 0;

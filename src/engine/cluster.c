@@ -23,6 +23,11 @@ const char *evn_cluster_host(const evn_cluster *c, uint32_t node) { return evn_n
 bool evn_cluster_knows(const evn_cluster *c) { return c->knows; }
 void evn_cluster_abort(evn_cluster *c, int exit_code) { evn_nodes_abort(c->nodes, exit_code); }
 
+void evn_cluster_on_lost(evn_cluster *c, void (*lost)(void *user, const evn_error *why), void *user)
+{
+	evn_nodes_on_lost(c->nodes, lost, user);
+}
+
 void evn_cluster_leave(evn_cluster *c)
 {
 	if (!c)

@@ -2,7 +2,10 @@
  * the processes and carries the messages (transport/mpi.c). A build without MPI has one node (transport/none.c).
  *
  * All nodes make the same calls in the same order. One thread of a process calls at a time, not always the same one.
- * A call that waits polls, and sleeps when it has waited long. */
+ * A call that waits polls, and sleeps when it has waited long.
+ *
+ * A node of which nothing is heard for some seconds is lost, and with it the job: every wait ends with
+ * EVN_ERR_DEVICE, which names the node. */
 #ifndef EVN_NODE_H
 #define EVN_NODE_H
 
@@ -16,9 +19,13 @@ typedef struct evn_nodes evn_nodes;
 uint32_t evn_nodes_launched(void);
 /* Waits for all nodes. EVN_ERR_UNSUPPORTED in a build without MPI. Once in a process. */
 evn_status evn_nodes_join(evn_nodes **out, evn_error *err);
+/* Called once when a node is lost, also if no thread waits for it: by a thread of its own, or by evn_nodes_on_lost.
+ */
+typedef void (*evn_node_lost)(void *user, const evn_error *why);
+void evn_nodes_on_lost(evn_nodes *n, evn_node_lost tell, void *user);
 /* Waits for all nodes; call it when all of them do. NULL is accepted. */
 void evn_nodes_leave(evn_nodes *n);
-/* Ends the processes of all nodes at once. */
+/* Ends the processes of all nodes at once, this one within two seconds even if the launcher cannot be reached. */
 void evn_nodes_abort(evn_nodes *n, int exit_code) __attribute__((noreturn));
 
 uint32_t evn_nodes_index(const evn_nodes *n); /* this node */

@@ -12,6 +12,8 @@ evn_status evn_nodes_join(evn_nodes **out, evn_error *err)
 					evn_nodes_launched());
 }
 
+void evn_nodes_on_lost(evn_nodes *n, evn_node_lost tell, void *user) { (void)n, (void)tell, (void)user; }
+
 void evn_nodes_leave(evn_nodes *n) { (void)n; }
 
 void evn_nodes_abort(evn_nodes *n, int exit_code)
