@@ -5,7 +5,7 @@
  * evn_engine_open and evn_plan_make find the devices of all nodes, and its requests are computed by all of them. The
  * other nodes call evn_cluster_follow (or evn_plan_make for a plan). A failure while nodes open the engine is known
  * to all of them. After that the loss of a device or of a node cannot be repaired: who sees it calls
- * evn_cluster_abort.
+ * evn_cluster_abort (evn_cluster_on_failure).
  *
  * Devices, shares and memory limits are each node's own; shares are weights over the ranks of all nodes. The model,
  * the version and everything else must be the same, or the nodes refuse to begin. */
@@ -27,10 +27,10 @@ EVN_API evn_status evn_cluster_join(evn_cluster **out, evn_error *err);
 EVN_API uint32_t evn_cluster_node(const evn_cluster *c);  /* the number of this node */
 EVN_API uint32_t evn_cluster_nodes(const evn_cluster *c); /* how many there are */
 EVN_API const char *evn_cluster_host(const evn_cluster *c, uint32_t node);
-/* Nothing is heard for seven seconds of a node that is killed, or whose machine or network stops. What waits for that
- * node then fails by itself, with EVN_ERR_DEVICE. `lost` is called once, with the same line, for a process that waits
- * for something else: by a thread of its own, or by this call if it has happened already. */
-EVN_API void evn_cluster_on_lost(evn_cluster *c, void (*lost)(void *user, const evn_error *why), void *user);
+/* `failed` is called once if the job can only end: a step failed on this node, or nothing has been heard of another
+ * node for some seconds. What waits for that node fails with the same error; this is for a process that waits for
+ * something else, or goes on after errors. Some thread calls it, maybe the caller's. */
+EVN_API void evn_cluster_on_failure(evn_cluster *c, void (*failed)(void *user, const evn_error *why), void *user);
 /* On every node but node 0: holds this node's part of the model and computes what node 0 asks for, until node 0
  * closes its engine. A context, batch or cache_tokens of 0 is node 0's. */
 EVN_API evn_status evn_cluster_follow(evn_cluster *c, const evn_model *m, const evn_options *o, evn_error *err);

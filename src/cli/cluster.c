@@ -1,10 +1,11 @@
 #include "cli/cluster.h"
 #include "base/base.h"
+#include "cli/interrupt.h"
 #include "cli/show/console.h"
 
 #include <stdlib.h>
 
-#define COMMANDS (CMD_PLAN | CMD_RUN | CMD_BATCH | CMD_LOGITS | CMD_SCORE)
+#define COMMANDS (CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_SERVE | CMD_BATCH | CMD_LOGITS | CMD_SCORE | CMD_EMBED)
 
 static evn_cluster *joined;
 
@@ -20,7 +21,7 @@ static void fail_everywhere(const evn_error *err, int exit_code)
 	evn_cluster_abort(joined, exit_code);
 }
 
-static void on_lost(void *user, const evn_error *why)
+static void on_failure(void *user, const evn_error *why)
 {
 	(void)user;
 	console_progress_end();
@@ -38,7 +39,7 @@ evn_status cluster_begin(const command *c, evn_error *err)
 	if (status != EVN_OK)
 		joined = NULL;
 	else
-		evn_cluster_on_lost(joined, on_lost, NULL);
+		evn_cluster_on_failure(joined, on_failure, NULL);
 	return status;
 }
 
@@ -51,6 +52,7 @@ static evn_status follow(const command *c, const invocation *in, evn_error *err)
 	if (c->bit == CMD_SCORE)
 		o.context = 0;
 	o.progress = NULL;
+	interrupt_follows();
 	evn_status status = settings_open_model(&in->settings, &model, err);
 	if (status == EVN_OK && c->bit == CMD_PLAN)
 		status = evn_plan_make(&plan, model, &o, err);
@@ -58,6 +60,8 @@ static evn_status follow(const command *c, const invocation *in, evn_error *err)
 		status = evn_cluster_follow(joined, model, &o, err);
 	evn_plan_free(plan);
 	evn_model_close(model);
+	if (status == EVN_OK)
+		interrupt_done(); /* node 0 has ended in time */
 	return status;
 }
 

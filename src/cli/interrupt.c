@@ -58,6 +58,8 @@ void interrupt_start(void)
 
 void interrupt_saves(void) { grace_ms = 1500; }
 
+void interrupt_follows(void) { grace_ms = 10000; }
+
 static void *take_signals(void *unused)
 {
 	(void)unused;

@@ -15,6 +15,8 @@ void interrupt_saves(void);
  * and all others block them. Else handlers of LLVM would run in front of ours, which remove the files of the kernel
  * that is being compiled, and so fail requests that have time to end. */
 void interrupt_serves(void);
+/* Node 0 decides when this node ends, and has ten seconds. */
+void interrupt_follows(void);
 /* From now on SIGINT ends an answer and not the program, as long as interrupt_done follows. A signal ends a read of the
  * terminal. */
 void interrupt_answers(void);

@@ -23,9 +23,19 @@ const char *evn_cluster_host(const evn_cluster *c, uint32_t node) { return evn_n
 bool evn_cluster_knows(const evn_cluster *c) { return c->knows; }
 void evn_cluster_abort(evn_cluster *c, int exit_code) { evn_nodes_abort(c->nodes, exit_code); }
 
-void evn_cluster_on_lost(evn_cluster *c, void (*lost)(void *user, const evn_error *why), void *user)
+void evn_cluster_fail(evn_cluster *c, const evn_error *why)
 {
-	evn_nodes_on_lost(c->nodes, lost, user);
+	if (c->failed && !atomic_exchange(&c->told, true))
+		c->failed(c->user, why);
+}
+
+static void on_lost(void *cluster, const evn_error *why) { evn_cluster_fail(cluster, why); }
+
+void evn_cluster_on_failure(evn_cluster *c, void (*failed)(void *user, const evn_error *why), void *user)
+{
+	c->user = user;
+	c->failed = failed;
+	evn_nodes_on_lost(c->nodes, on_lost, c);
 }
 
 void evn_cluster_leave(evn_cluster *c)

@@ -3,13 +3,21 @@
 #ifndef EVN_ENGINE_CLUSTER_H
 #define EVN_ENGINE_CLUSTER_H
 
+#include <stdatomic.h>
+
 #include "engine/prepare.h"
 #include "evener/cluster.h"
 
 struct evn_cluster {
 	evn_nodes *nodes;
 	bool knows; /* the last failure is known to all nodes */
+	void (*failed)(void *user, const evn_error *why);
+	void *user;
+	atomic_bool told; /* `failed` was called */
 };
+
+/* The job can only end; tells the listener. */
+void evn_cluster_fail(evn_cluster *c, const evn_error *why);
 
 /* Every node says whether it has failed, with the error in *err. If any has, all fail with the error of the first,
  * which names the node. */

@@ -179,11 +179,20 @@ static evn_status save(evn_scheduler *s, const int32_t *ids, uint32_t n, const c
 	return status;
 }
 
+static evn_status check_one_process(const evn_scheduler *s, evn_error *err)
+{
+	return s->e->prepared.cluster
+			   ? evn_fail(err, EVN_ERR_UNSUPPORTED, "keys and values of several nodes cannot be kept in a file")
+			   : EVN_OK;
+}
+
 evn_status evn_scheduler_save(evn_scheduler *s, const int32_t *ids, size_t n, const char *path, size_t *n_saved,
 							  evn_error *err)
 {
 	uint32_t known = 0;
 	const uint32_t most = (uint32_t)(n < UINT32_MAX ? n : UINT32_MAX);
+	*n_saved = 0;
+	EVN_TRY(check_one_process(s, err));
 	pthread_mutex_lock(&s->e->lock);
 	const evn_status status = save(s, ids, most, path, &known, err);
 	pthread_mutex_unlock(&s->e->lock);
@@ -212,6 +221,7 @@ evn_status evn_scheduler_load(evn_scheduler *s, const char *path, size_t *n_load
 	evn_cache_file *f;
 	uint32_t n;
 	*n_loaded = 0;
+	EVN_TRY(check_one_process(s, err));
 	EVN_TRY(evn_cache_file_open(&f, s->e, path, err));
 	evn_cache_file_ids(f, &n);
 	pthread_mutex_lock(&s->e->lock);

@@ -1,4 +1,5 @@
 /* step.c - one step on all ranks, with what follows if it is cancelled, if it fails, and if ranks mostly wait. */
+#include "engine/cluster.h"
 #include "engine/follow.h"
 #include "engine/rebalance.h"
 
@@ -135,6 +136,14 @@ static evn_status run_step(stepping *s, evn_error *err)
 	return status;
 }
 
+/* Other nodes wait, in the middle of the step. */
+static void end_everywhere(evn_engine *e, evn_status status, const char *why)
+{
+	evn_fail(&e->dead, status, "%s", why);
+	atomic_store(&e->is_dead, true);
+	evn_cluster_fail(e->prepared.cluster, &e->dead);
+}
+
 evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err)
 {
 	stepping *s;
@@ -147,8 +156,7 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 	evn_verify_begin(e, &s->check);
 	const evn_status status = run_step(s, err);
 	if (status != EVN_OK && e->following)
-		evn_fail(&e->dead, status, "%s",
-				 err ? err->text : "a step failed"); /* other nodes wait, in the middle of it */
+		end_everywhere(e, status, err ? err->text : "a step failed");
 	if (!evn_team_abandoned(e->team))
 		free_stepping(s);
 	return status;

@@ -18,10 +18,13 @@ static json_t *ranks_json(const server *s, const evn_scheduler_stats *stats)
 	json_t *ranks = json_array();
 	for (size_t i = 0; i < plan->n_ranks; i++) {
 		const evn_plan_rank *r = &plan->ranks[i];
-		json_array_append_new(ranks, json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:f}", "device", r->device, "name",
-											   reply_text(r->name, strlen(r->name)), "share_decode", r->share_decode,
-											   "share_prefill", r->share_prefill, "busy_s", stats->ranks[i].busy_s,
-											   "wait_s", stats->ranks[i].wait_s, "gbs", stats->ranks[i].gbs));
+		json_t *rank = json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:f}", "device", r->device, "name",
+								 reply_text(r->name, strlen(r->name)), "share_decode", r->share_decode,
+								 "share_prefill", r->share_prefill, "busy_s", stats->ranks[i].busy_s, "wait_s",
+								 stats->ranks[i].wait_s, "gbs", stats->ranks[i].gbs);
+		if (rank && r->node)
+			json_object_set_new(rank, "node", reply_text(r->node, strlen(r->node)));
+		json_array_append_new(ranks, rank);
 	}
 	return ranks;
 }

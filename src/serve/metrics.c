@@ -5,6 +5,7 @@
 #include "serve/server.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const double bounds[N_BOUNDS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600};
@@ -103,6 +104,20 @@ static void print_requests(buffer *b, const evn_scheduler_stats *s)
 				 s->n_used, s->n_cached, s->n_blocks - s->n_used - s->n_cached);
 }
 
+typedef struct {
+	char text[256];
+} labels;
+
+static labels labels_of(const evn_plan_rank *r)
+{
+	labels l;
+	if (r->node)
+		snprintf(l.text, sizeof l.text, "device=\"%.80s\",node=\"%.100s\"", r->device, r->node);
+	else
+		snprintf(l.text, sizeof l.text, "device=\"%.80s\"", r->device);
+	return l;
+}
+
 static void print_ranks(buffer *b, const server *s, const evn_scheduler_stats *stats)
 {
 	const evn_plan_info *plan = evn_engine_plan(s->model.engine);
@@ -110,23 +125,22 @@ static void print_ranks(buffer *b, const server *s, const evn_scheduler_stats *s
 		(double)evn_engine_events(s->model.engine, NULL, 0));
 	head(b, "evener:rank_share", "gauge",
 		 "Part of the matrices that a device computes, decoding now and prompts as planned.");
-	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b,
-					 "evener:rank_share{device=\"%s\",phase=\"decode\"} "
-					 "%.6f\nevener:rank_share{device=\"%s\",phase=\"prompt\"} %.6f\n",
-					 plan->ranks[i].device, stats->ranks[i].share, plan->ranks[i].device,
-					 plan->ranks[i].share_prefill);
+	for (size_t i = 0; i < plan->n_ranks; i++) {
+		const labels l = labels_of(&plan->ranks[i]);
+		buffer_print(b, "evener:rank_share{%s,phase=\"decode\"} %.6f\nevener:rank_share{%s,phase=\"prompt\"} %.6f\n",
+					 l.text, stats->ranks[i].share, l.text, plan->ranks[i].share_prefill);
+	}
 	head(b, "evener:rank_busy_seconds_total", "counter", "Time in which a device computed.");
 	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b, "evener:rank_busy_seconds_total{device=\"%s\"} %.6f\n", plan->ranks[i].device,
+		buffer_print(b, "evener:rank_busy_seconds_total{%s} %.6f\n", labels_of(&plan->ranks[i]).text,
 					 stats->ranks[i].busy_s);
 	head(b, "evener:rank_wait_seconds_total", "counter", "Time in which a device waited for others.");
 	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b, "evener:rank_wait_seconds_total{device=\"%s\"} %.6f\n", plan->ranks[i].device,
+		buffer_print(b, "evener:rank_wait_seconds_total{%s} %.6f\n", labels_of(&plan->ranks[i]).text,
 					 stats->ranks[i].wait_s);
 	head(b, "evener:rank_gigabytes_per_second", "gauge", "Weights that a device read, per second of computing.");
 	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b, "evener:rank_gigabytes_per_second{device=\"%s\"} %.6f\n", plan->ranks[i].device,
+		buffer_print(b, "evener:rank_gigabytes_per_second{%s} %.6f\n", labels_of(&plan->ranks[i]).text,
 					 stats->ranks[i].gbs);
 }
 

@@ -43,7 +43,7 @@ static evn_status write_object(const json_t *object, const char *path, evn_error
 
 static char *keys_path(const char *path) { return evn_format("%s.keys", path); }
 
-/* Without ids, or if the cache has forgotten them all, there is no such file. */
+/* Without ids, if the cache has forgotten them all, or if several nodes have them, there is no such file. */
 static evn_status save_keys(const conversation *c, const char *path, evn_error *err)
 {
 	size_t n = 0;
@@ -51,6 +51,8 @@ static evn_status save_keys(const conversation *c, const char *path, evn_error *
 	evn_status status = keys ? EVN_OK : evn_fail_memory(err, "the conversation", 0);
 	if (status == EVN_OK)
 		status = evn_scheduler_save(c->loaded->scheduler, c->ids, c->n_ids, keys, &n, err);
+	if (status == EVN_ERR_UNSUPPORTED)
+		status = EVN_OK;
 	if (status == EVN_OK && n == 0)
 		remove(keys);
 	free(keys);
