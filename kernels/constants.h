@@ -34,6 +34,9 @@
 #define EVN_FLAG_LATE 0                               /* 1 + the rank that others waited for in vain; 0: none */
 #define EVN_FLAG_OF(rank) (EVN_FLAG_WORDS * ((rank) + 1)) /* the number of all-reduces that the rank has reached */
 
+/* A run of a sequence with a state (nn/ops_delta.h). */
+#define EVN_RUN_WORDS 4
+
 #define EVN_NO_EXPERT 0xffffffffu /* a block of rows that nobody needs */
 
 #define EVN_TOP_SLICE 1024 /* logits that a work-group sorts, a power of two */

@@ -27,6 +27,7 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_view_make(&r->view, r->shard, &e->prepared.split, rank, err));
 	EVN_TRY(evn_workspace_create(&r->workspace, r->queue, r->shard, limits, err));
 	EVN_TRY(evn_cache_create(&r->cache, r->queue, r->shard, limits.kv_cache, e->pool.n_blocks, err));
+	EVN_TRY(evn_cache_grow_states(r->cache, r->queue, e->pool.n_states, err));
 	evn_ops_set_gemm(r->workspace->ops, profile->gemm);
 	evn_ops_set_block_cost(r->workspace->ops, profile->block_cost);
 	evn_log_took(began, "%s: weights and programs (those %.3f s)", evn_device_id(r->device),
@@ -114,6 +115,9 @@ static evn_status load_own(evn_engine *e, evn_error *err)
 	EVN_TRY(evn_embedding_find(&e->embedding, e->prepared.graph, err));
 	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_cache);
 	EVN_TRY(evn_pool_grow(&e->pool, n_blocks > e->pool.n_blocks ? n_blocks : e->pool.n_blocks, err));
+	if (e->prepared.graph->has_states)
+		EVN_TRY(evn_pool_grow_states(&e->pool, evn_states_for(e->prepared.limits.n_cache, e->prepared.limits.n_ctx),
+									 err));
 	loading l = {.e = e};
 	for (uint32_t i = e->begin; i < e->end; i++)
 		l.total_bytes += evn_split_bytes(&e->prepared.split, i);

@@ -18,6 +18,8 @@ typedef struct {
 
 typedef struct {
 	uint32_t first_row, n_rows, position, phase, n_blocks;
+	uint32_t state, n_state, second; /* of the slot */
+	uint32_t goes_on;                /* the slot is that of the span before */
 } sent_span;
 
 /* The message: header, spans, block tables, output rows, rows of x. */
@@ -176,7 +178,9 @@ evn_status evn_lead_step(evn_engine *e, const evn_batch *batch, evn_error *err)
 	uint8_t *at = put(f->message, &h, sizeof h);
 	for (uint32_t i = 0; i < batch->n_spans; i++) {
 		const evn_span *s = &batch->spans[i];
-		at = put(at, &(sent_span){s->first_row, s->n_rows, s->position, s->phase, s->slot->n_blocks},
+		at = put(at,
+				 &(sent_span){s->first_row, s->n_rows, s->position, s->phase, s->slot->n_blocks, s->slot->state,
+							  s->slot->n_state, s->slot->second, i > 0 && s->slot == s[-1].slot},
 				 sizeof(sent_span));
 	}
 	for (uint32_t i = 0; i < batch->n_spans; i++)
@@ -294,8 +298,13 @@ static void read_spans(struct evn_following *f, const header *h, evn_batch *b)
 	for (uint32_t i = 0; i < h->n_spans; i++, at += sizeof(sent_span)) {
 		sent_span s;
 		memcpy(&s, at, sizeof s);
-		f->slots[i] = (evn_slot){.n_blocks = s.n_blocks, .room = s.n_blocks, .table = (uint32_t *)(void *)table};
-		f->spans[i] = (evn_span){.slot = &f->slots[i],
+		f->slots[i] = (evn_slot){.n_blocks = s.n_blocks,
+								 .room = s.n_blocks,
+								 .table = (uint32_t *)(void *)table,
+								 .state = s.state,
+								 .n_state = s.n_state,
+								 .second = s.second != 0};
+		f->spans[i] = (evn_span){.slot = s.goes_on && i ? f->spans[i - 1].slot : &f->slots[i],
 								 .first_row = s.first_row,
 								 .n_rows = s.n_rows,
 								 .position = s.position,

@@ -184,6 +184,8 @@ static bool may_enter(const evn_prefixes *c, uint32_t block) { return block < c-
 void evn_prefix_keep(evn_prefixes *c, const int32_t *ids, uint32_t n, const evn_slot *slot)
 {
 	uint32_t before = NONE;
+	if (c->pool->n_states)
+		return;
 	c->now++;
 	for (uint32_t i = 0; i < n / EVN_BLOCK_POSITIONS; i++) {
 		const int32_t *own = ids + i * EVN_BLOCK_POSITIONS;
@@ -215,7 +217,8 @@ void evn_prefix_keep_tail(evn_prefixes *c, const int32_t *ids, uint32_t n, const
 {
 	const uint32_t n_tail = n % EVN_BLOCK_POSITIONS;
 	uint32_t before, other;
-	if (!n_tail || !find_last(c, ids, n, &before) || !may_enter(c, slot->table[n / EVN_BLOCK_POSITIONS]))
+	if (c->pool->n_states || !n_tail || !find_last(c, ids, n, &before) ||
+		!may_enter(c, slot->table[n / EVN_BLOCK_POSITIONS]))
 		return;
 	const int32_t *own = ids + n - n_tail;
 	c->now++;

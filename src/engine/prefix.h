@@ -6,8 +6,9 @@
  * blocks. The ids themselves are compared, not only their hash.
  *
  * When a sequence ends, its last block stays too, though it is not full: the tail. The next turn of a conversation
- * takes it, and writes its own ids behind those that are there. So a tail goes to one sequence only. Not
- * thread-safe. */
+ * takes it, and writes its own ids behind those that are there. So a tail goes to one sequence only.
+ *
+ * Where a model has states, nothing is known: blocks without the state behind them are of no use. Not thread-safe. */
 #ifndef EVN_PREFIX_H
 #define EVN_PREFIX_H
 

@@ -31,6 +31,8 @@ static evn_status begin(evn_scheduler *s, const evn_scheduler_options *o, evn_er
 								 .chunk = o && o->prompt_chunk ? o->prompt_chunk : CHUNK};
 	if (!s->schedule.max_running)
 		s->schedule.max_running = n_batch;
+	if (s->e->pool.n_states && s->e->pool.n_states < s->schedule.max_running)
+		s->schedule.max_running = s->e->pool.n_states;
 	EVN_TRY(evn_step_rows_make(&s->rows, s->e, err));
 	EVN_TRY(evn_prefixes_create(&s->schedule.prefixes, &s->e->pool, err));
 	s->stats.n_blocks = s->e->pool.n_blocks;
@@ -115,7 +117,8 @@ evn_status evn_request_submit(evn_request **out, evn_scheduler *s, const evn_req
 	if (o->n_prompt > n_ctx)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: the prompt has %zu tokens, at most %u fit", o->n_prompt, n_ctx);
 	EVN_TRY(evn_request_create(&r, s->e->model, o, err));
-	if (s->speculate != EVN_SPECULATE_OFF && !o->only_score) {
+	/* where there are states, rows of wrong guesses could not be taken back */
+	if (s->speculate != EVN_SPECULATE_OFF && !o->only_score && !s->e->pool.n_states) {
 		const evn_status made = evn_lookup_create(&r->lookup, err);
 		if (made != EVN_OK) {
 			evn_request_destroy(r);
@@ -179,11 +182,15 @@ static evn_status save(evn_scheduler *s, const int32_t *ids, uint32_t n, const c
 	return status;
 }
 
-static evn_status check_one_process(const evn_scheduler *s, evn_error *err)
+static evn_status check_kept(const evn_scheduler *s, evn_error *err)
 {
-	return s->e->prepared.cluster
-			   ? evn_fail(err, EVN_ERR_UNSUPPORTED, "keys and values of several nodes cannot be kept in a file")
-			   : EVN_OK;
+	if (s->e->prepared.cluster)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "keys and values of several nodes cannot be kept in a file");
+	if (s->e->pool.n_states)
+		return evn_fail(
+			err, EVN_ERR_UNSUPPORTED,
+			"keys and values of a model with states cannot be kept in a file: the states would be missing");
+	return EVN_OK;
 }
 
 evn_status evn_scheduler_save(evn_scheduler *s, const int32_t *ids, size_t n, const char *path, size_t *n_saved,
@@ -192,7 +199,7 @@ evn_status evn_scheduler_save(evn_scheduler *s, const int32_t *ids, size_t n, co
 	uint32_t known = 0;
 	const uint32_t most = (uint32_t)(n < UINT32_MAX ? n : UINT32_MAX);
 	*n_saved = 0;
-	EVN_TRY(check_one_process(s, err));
+	EVN_TRY(check_kept(s, err));
 	pthread_mutex_lock(&s->e->lock);
 	const evn_status status = save(s, ids, most, path, &known, err);
 	pthread_mutex_unlock(&s->e->lock);
@@ -221,7 +228,7 @@ evn_status evn_scheduler_load(evn_scheduler *s, const char *path, size_t *n_load
 	evn_cache_file *f;
 	uint32_t n;
 	*n_loaded = 0;
-	EVN_TRY(check_one_process(s, err));
+	EVN_TRY(check_kept(s, err));
 	EVN_TRY(evn_cache_file_open(&f, s->e, path, err));
 	evn_cache_file_ids(f, &n);
 	pthread_mutex_lock(&s->e->lock);

@@ -102,7 +102,7 @@ static uint32_t reusable(const evn_job *j) { return j->n_fresh ? j->n_prompt - j
 static uint32_t in_progress(const evn_schedule *s, const evn_job *j)
 {
 	uint32_t most = 0;
-	for (const evn_job *r = s->jobs; r; r = r->next) {
+	for (const evn_job *r = s->jobs; r && !s->pool->n_states; r = r->next) {
 		if (!r->running || !evn_job_in_prompt(r))
 			continue;
 		uint32_t alike = common(j, r);
@@ -130,6 +130,10 @@ static evn_status admit(evn_schedule *s, evn_job *j, bool *admitted, evn_error *
 		if (!*admitted)
 			return EVN_OK;
 		put_off(s, last);
+	}
+	if (s->pool->n_states && !s->pool->n_free_states) { /* sessions have them */
+		*admitted = false;
+		return EVN_OK;
 	}
 	evn_status status = evn_prefix_take(s->prefixes, j->ids, reusable(j), &j->slot, &n_shared, err);
 	*admitted = false;

@@ -9,6 +9,7 @@ struct evn_session {
 	evn_slot slot;
 	int32_t *ids; /* (n_ctx) the ids of the first `position` tokens; with them a lost cache can be computed again */
 	uint32_t position;
+	uint32_t n_held; /* of them are in the cache; the others are computed again when there is more to compute */
 	bool has_logits, begun;      /* begun: its first tokens have been computed */
 	float *logits, *next_logits; /* (vocab) of the last id, and of the current call */
 	float *embeddings;           /* (n_batch, stride); scratch for one row */
@@ -29,7 +30,8 @@ static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_engine *e = arg;
 	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_ctx) * e->n_sessions;
-	return evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err);
+	EVN_TRY(evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err));
+	return evn_cache_grow_states(e->ranks[rank].cache, e->ranks[rank].queue, e->n_sessions, err);
 }
 
 evn_status evn_engine_grow_cache(evn_engine *e, evn_error *err)
@@ -57,6 +59,8 @@ static evn_status join(evn_session *s, evn_error *err)
 	evn_status status = evn_engine_grow_cache(e, err);
 	if (status == EVN_OK)
 		status = evn_pool_grow(&e->pool, evn_blocks_for(context_of(s)) * e->n_sessions, err);
+	if (status == EVN_OK && e->prepared.graph->has_states)
+		status = evn_pool_grow_states(&e->pool, e->n_sessions, err);
 	if (status != EVN_OK)
 		e->n_sessions--;
 	begin_times(s);
@@ -246,14 +250,15 @@ static evn_status steps(call *c, evn_error *err)
 {
 	evn_engine *e = c->s->e;
 	evn_status status = EVN_OK;
-	uint32_t restored = c->s->position;
+	uint32_t restored = c->s->n_held;
 	while (c->done < c->total && status == EVN_OK) {
 		pthread_mutex_lock(&e->lock);
 		status = advance(c, &restored, err);
 		if (status != EVN_OK && status != EVN_ERR_CANCELLED)
 			status = recover(c->s, status, err);
 		if (status != EVN_OK)
-			evn_slot_truncate(&c->s->slot, &e->pool, c->s->position);
+			restored = evn_slot_truncate(&c->s->slot, &e->pool, restored);
+		c->s->n_held = restored;
 		pthread_mutex_unlock(&e->lock);
 	}
 	return status == EVN_ERR_CANCELLED
@@ -284,6 +289,7 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 	keep_logits(s, &c);
 	memcpy(s->ids + s->position, ids, n * sizeof *ids);
 	s->position += (uint32_t)n;
+	s->n_held = s->position;
 	s->has_logits = true;
 	if (!s->begun)
 		evn_log_took(began, "first %zu tokens computed", n);
@@ -301,7 +307,8 @@ evn_status evn_session_rewind(evn_session *s, uint32_t position, evn_error *err)
 	if (position > s->position)
 		return evn_fail(err, EVN_ERR_USAGE, "rewind to %u: the session holds %u tokens", position, s->position);
 	pthread_mutex_lock(&s->e->lock);
-	evn_slot_truncate(&s->slot, &s->e->pool, position);
+	if (position < s->n_held)
+		s->n_held = evn_slot_truncate(&s->slot, &s->e->pool, position);
 	pthread_mutex_unlock(&s->e->lock);
 	s->position = position;
 	s->has_logits = false;

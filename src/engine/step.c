@@ -155,6 +155,8 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 	EVN_TRY(make_stepping(&s, e, batch, e->following ? NULL : watch, err)); /* other nodes cannot break off a step */
 	evn_verify_begin(e, &s->check);
 	const evn_status status = run_step(s, err);
+	if (status == EVN_OK)
+		evn_spans_done(batch->spans, batch->n_spans);
 	if (status != EVN_OK && e->following)
 		end_everywhere(e, status, err ? err->text : "a step failed");
 	if (!evn_team_abandoned(e->team))

@@ -45,15 +45,16 @@ static evn_trace_kind kind_of(const evn_engine *e, const evn_rank_span *s)
 		return EVN_TRACE_REDUCE;
 	if (s->block == EVN_BLOCK_NONE)
 		return EVN_TRACE_OUTPUT;
-	return e->prepared.graph->blocks[s->block].kind == EVN_BLOCK_ATTENTION ? EVN_TRACE_ATTENTION
-																		   : EVN_TRACE_FEED_FORWARD;
+	const evn_block_kind kind = e->prepared.graph->blocks[s->block].kind;
+	return kind == EVN_BLOCK_ATTENTION || kind == EVN_BLOCK_DELTA ? EVN_TRACE_ATTENTION : EVN_TRACE_FEED_FORWARD;
 }
 
 static void name_span(char *out, size_t size, const evn_engine *e, const evn_rank_span *s)
 {
 	static const char *const kinds[] = {[EVN_BLOCK_ATTENTION] = "attention",
 										[EVN_BLOCK_FEED_FORWARD] = "feed-forward",
-										[EVN_BLOCK_EXPERTS] = "experts"};
+										[EVN_BLOCK_EXPERTS] = "experts",
+										[EVN_BLOCK_DELTA] = "delta net"};
 	static const char *const acts[] = {
 		[EVN_RANK_COMPUTES] = "", [EVN_RANK_WAITS] = "waits after ", [EVN_RANK_REDUCES] = "all-reduce after "};
 	if (s->block == EVN_BLOCK_NONE) {

@@ -71,6 +71,18 @@ static void read_arch(reader *r)
 							 evn_gguf_name(r->g));
 }
 
+/* The last layers of a file may be there to predict several tokens at once. A plain run leaves them out. */
+static void read_prediction_layers(reader *r, evn_hparams *h)
+{
+	if (r->status != EVN_OK || !(evn_str_is(r->arch, "qwen35") || evn_str_is(r->arch, "qwen35moe")))
+		return;
+	r->status = evn_gguf_u32(r->g, set_key(r, "nextn_predict_layers"), &h->n_prediction_layers, r->err);
+	if (r->status == EVN_OK && h->n_prediction_layers && h->n_prediction_layers >= h->n_layers)
+		fail(r, EVN_ERR_FORMAT, "fewer than there are layers", h->n_prediction_layers);
+	else
+		h->n_layers -= h->n_prediction_layers;
+}
+
 /* Zero layers are valid: a model that has only an embedding and an output matrix. */
 static void read_n_layers(reader *r, evn_hparams *h)
 {
@@ -82,6 +94,7 @@ static void read_n_layers(reader *r, evn_hparams *h)
 		r->status = evn_gguf_u32(r->g, r->key, &h->n_layers, r->err);
 	if (h->n_layers > evn_gguf_n_tensors(r->g))
 		fail(r, EVN_ERR_FORMAT, "at most one layer per tensor of the file", h->n_layers);
+	read_prediction_layers(r, h);
 }
 
 static void read_sizes(reader *r, evn_hparams *h)
@@ -93,7 +106,9 @@ static void read_sizes(reader *r, evn_hparams *h)
 
 static void read_layer_sizes(reader *r, evn_hparams *h)
 {
-	read_size(r, "feed_forward_length", &h->ff_dim);
+	/* a file in which every network is one of experts may give their length alone */
+	const bool of_experts = !has(r, "feed_forward_length") && has(r, "expert_feed_forward_length");
+	read_size(r, of_experts ? "expert_feed_forward_length" : "feed_forward_length", &h->ff_dim);
 	read_size(r, "attention.head_count", &h->n_heads);
 	h->n_kv_heads = h->n_heads;
 	read_size(r, "attention.head_count_kv", &h->n_kv_heads);

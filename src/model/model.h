@@ -48,6 +48,7 @@ static inline evn_rope evn_rope_plain(const evn_rope *r)
 typedef struct {
 	evn_str arch; /* general.architecture */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;
+	uint32_t n_prediction_layers; /* of the file, behind the n_layers that are run */
 	float norm_eps;
 	evn_rope rope;
 } evn_hparams;

@@ -13,7 +13,7 @@
  * step, nor on how a prompt is cut into steps. A decoded span has one row. A sequence can have several decoded spans
  * in a step; they are adjacent and in the order of positions. */
 typedef struct {
-	const evn_slot *slot;
+	evn_slot *slot;
 	uint32_t first_row, n_rows, position;
 	evn_phase phase;
 } evn_span;
@@ -24,6 +24,9 @@ typedef enum {
 	EVN_OUT_HIDDEN, /* (n_out, dim): the rows after the output norm */
 	EVN_OUT_POOLED, /* (n_spans, dim): the mean of each span's rows after the output norm */
 } evn_output;
+
+/* After a step has succeeded: notes which states the sequences have now. */
+void evn_spans_done(const evn_span *spans, uint32_t n);
 
 /* The spans cover the rows in order: first all spans of prompts, then all decoded ones. */
 typedef struct {

@@ -2,6 +2,7 @@
 #include "nn/block.h"
 
 #include "nn/experts.h"
+#include "nn/ops_delta.h"
 #include "nn/ops_fused.h"
 #include "nn/rope.h"
 
@@ -110,6 +111,37 @@ static evn_status norm_heads(const evn_walker *w, uint32_t block, const evn_micr
 	return evn_op_head_norms(s->ops, &n, s->squares, mb->rows.n_rows, err);
 }
 
+/* Outputs of heads that are changed before they are stored: the buffer for their f32 rows. */
+static evn_buf *unstored_rows(const evn_workspace *s, evn_act_format format, evn_buf *mid)
+{
+	return format == EVN_ACT_F32 ? mid : s->unstored;
+}
+
+static evn_status store_rows(const evn_workspace *s, evn_act_format format, evn_buf *mid, uint32_t stride,
+							 uint32_t n_rows, evn_error *err)
+{
+	return format == EVN_ACT_F32 ? EVN_OK : evn_op_store(s->ops, format, mid, s->unstored, stride, n_rows, err);
+}
+
+/* Attention whose heads have gates. */
+static evn_status attend_gated(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_inner_rows *of = &s->of[b->kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_act_format format = evn_op_act_format(s->ops, &y->out, mb->rows.phase);
+	const uint32_t n = mb->rows.n_rows;
+	const evn_gated_heads heads = {evn_range_len(y->units), b->unit_width, s->gates};
+	const evn_attention a = attention_of(w, block, mb);
+	evn_buf *out = unstored_rows(s, format, of->mid);
+	EVN_TRY(evn_op_split_gates(s->ops, &heads, of->in, of->in_stride, n, err));
+	EVN_TRY(evn_op_attention(evn_workspace_attention(s, b), EVN_ACT_F32, out, of->mid_stride, y->out.x_shift, &a,
+							 &mb->rows, err));
+	EVN_TRY(evn_op_apply_gates(s->ops, &heads, out, of->mid_stride, y->out.x_shift, n, err));
+	return store_rows(s, format, of->mid, of->mid_stride, n, err);
+}
+
 static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_workspace *s = w->workspace;
@@ -123,6 +155,8 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 		EVN_TRY(norm_heads(w, block, mb, err));
 	if (w->tape)
 		return attend_whole(w, block, mb, err);
+	if (b->attention.gated)
+		return attend_gated(w, block, mb, err);
 	const evn_attention a = attention_of(w, block, mb);
 	return evn_op_attention(evn_workspace_attention(s, b), evn_op_act_format(s->ops, &y->out, rows.phase), r.mid,
 							of->mid_stride, y->out.x_shift, &a, &mb->rows, err);
@@ -136,6 +170,50 @@ static evn_status attend_fused(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_attention a = attention_of(w, block, mb);
 	return evn_op_attention_block(w->workspace->ops, evn_workspace_attention(w->workspace, b), f, &a, &mb->rows,
 								  of->mid, of->mid_stride, err);
+}
+
+static evn_delta delta_of(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_shard_block *held = &w->view->shard->blocks[block];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	return (evn_delta){.state = b->delta.state,
+					   .taps = b->delta.taps,
+					   .n_heads = evn_range_len(y->units),
+					   .first_head = y->units.begin,
+					   .n_keys = y->n_groups,
+					   .first_key = evn_groups_of(b, y->units).begin,
+					   .all_keys = b->delta.n_keys,
+					   .rows = s->of[b->kind].in,
+					   .stride = s->of[b->kind].in_stride,
+					   .v_offset = y->offsets[2],
+					   .z_offset = y->offsets[3],
+					   .rates = s->alpha_beta,
+					   .conv = held->delta.conv,
+					   .decay = held->delta.decay,
+					   .norm = held->delta.norm,
+					   .eps = s->graph->h->norm_eps,
+					   .states = w->cache->parts[block].k,
+					   .inputs = w->cache->parts[block].v};
+}
+
+/* A gated DeltaNet. What it has of its heads is for all heads that the rank holds: it computes all of them. */
+static evn_status delta_net(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_inner_rows *of = &s->of[b->kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const evn_act_format format = evn_op_act_format(s->ops, &y->out, rows.phase);
+	const evn_router router = evn_block_router(s, &w->view->shard->blocks[block]);
+	const evn_delta d = delta_of(w, block, mb);
+	EVN_TRY(evn_op_linear(s->ops, of->in, of->in_stride, mb->normed, s->dim_stride, &y->in, rows, err));
+	EVN_TRY(evn_op_rates(s->ops, s->alpha_beta, 2 * d.n_heads, &router, mb->x, s->dim_stride, rows.n, err));
+	EVN_TRY(evn_op_delta(s->ops, &d, unstored_rows(s, format, of->mid), of->mid_stride, y->out.x_shift, &mb->runs,
+						 rows.n, err));
+	return store_rows(s, format, of->mid, of->mid_stride, rows.n, err);
 }
 
 static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
@@ -168,8 +246,16 @@ static const struct {
 	/* The same with the product by W_out, if one launch can compute it. */
 	evn_status (*fused)(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
 						evn_error *err);
-} kinds[EVN_BLOCK_KINDS] = {
-	[EVN_BLOCK_ATTENTION] = {attend, attend_fused}, [EVN_BLOCK_FEED_FORWARD] = {feed_forward, feed_forward_fused}};
+} kinds[EVN_BLOCK_KINDS] = {[EVN_BLOCK_ATTENTION] = {attend, attend_fused},
+							[EVN_BLOCK_FEED_FORWARD] = {feed_forward, feed_forward_fused},
+							[EVN_BLOCK_DELTA] = {delta_net, NULL}};
+
+static bool can_fuse(const evn_block *b)
+{
+	if (b->kind == EVN_BLOCK_ATTENTION)
+		return !b->attention.qk_norm_all && !b->attention.gated;
+	return b->kind == EVN_BLOCK_FEED_FORWARD && b->feed_forward.gated && !b->joins;
+}
 
 evn_status evn_block_compute(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
@@ -182,8 +268,7 @@ evn_status evn_block_compute(const evn_walker *w, uint32_t block, const evn_micr
 		return evn_experts_compute(w, block, mb, err);
 	const evn_fused fused = {
 		.y = evn_comm_partial(w->comm, w->view->rank, mb->stream), .x = r.normed, .in = &y->in, .out = &y->out};
-	if (!b->joins && (b->kind == EVN_BLOCK_ATTENTION ? !b->attention.qk_norm_all : b->feed_forward.gated) &&
-		evn_op_fuses(s->ops, &fused, rows))
+	if (can_fuse(b) && evn_op_fuses(s->ops, &fused, rows))
 		return kinds[b->kind].fused(w, block, mb, &fused, err);
 	EVN_TRY(kinds[b->kind].inner(w, block, mb, err));
 	if (b->joins)

@@ -23,7 +23,23 @@ evn_status evn_pool_grow(evn_block_pool *p, uint32_t n_blocks, evn_error *err)
 		n_users[i] = p->n_users[i];
 	free(p->free_list);
 	free(p->n_users);
-	*p = (evn_block_pool){.n_blocks = n_blocks, .n_free = n_free, .free_list = free_list, .n_users = n_users};
+	p->n_blocks = n_blocks;
+	p->n_free = n_free;
+	p->free_list = free_list;
+	p->n_users = n_users;
+	return EVN_OK;
+}
+
+evn_status evn_pool_grow_states(evn_block_pool *p, uint32_t n_states, evn_error *err)
+{
+	if (n_states <= p->n_states)
+		return EVN_OK;
+	uint32_t *more = realloc(p->free_states, n_states * sizeof *more);
+	if (!more)
+		return evn_fail_memory(err, "states", n_states * sizeof *more);
+	p->free_states = more;
+	for (; p->n_states < n_states; p->n_states++)
+		more[p->n_free_states++] = p->n_states;
 	return EVN_OK;
 }
 
@@ -31,6 +47,7 @@ void evn_pool_free(evn_block_pool *p)
 {
 	free(p->free_list);
 	free(p->n_users);
+	free(p->free_states);
 	*p = (evn_block_pool){0};
 }
 
@@ -52,7 +69,11 @@ evn_status evn_slot_extend(evn_slot *s, evn_block_pool *p, uint32_t n_positions,
 	if (more > p->n_free)
 		return evn_fail(err, EVN_ERR_LIMIT, "KV cache: %u more blocks of %u positions are needed, %u of %u are free",
 						more, EVN_BLOCK_POSITIONS, p->n_free, p->n_blocks);
+	if (p->n_states && !s->state && !p->n_free_states)
+		return evn_fail(err, EVN_ERR_LIMIT, "states: all %u sequences that can have one have it", p->n_states);
 	EVN_TRY(make_room(s, wanted, err));
+	if (p->n_states && !s->state)
+		s->state = 1 + p->free_states[--p->n_free_states];
 	for (; s->n_blocks < wanted; s->n_blocks++) {
 		const uint32_t block = p->free_list[--p->n_free];
 		p->n_users[block] = 1;
@@ -73,6 +94,8 @@ static void give_back_last(evn_slot *s, evn_block_pool *p) { evn_pool_release(p,
 
 uint32_t evn_slot_truncate(evn_slot *s, evn_block_pool *p, uint32_t n_positions)
 {
+	if (n_positions < s->n_state)
+		n_positions = s->n_state = 0;
 	while (s->n_blocks > evn_blocks_for(n_positions))
 		give_back_last(s, p);
 	const bool whole = n_positions % EVN_BLOCK_POSITIONS == 0;
@@ -93,6 +116,8 @@ evn_status evn_slot_append(evn_slot *s, evn_block_pool *p, uint32_t block, evn_e
 void evn_slot_free(evn_slot *s, evn_block_pool *p)
 {
 	evn_slot_truncate(s, p, 0);
+	if (s->state)
+		p->free_states[p->n_free_states++] = s->state - 1;
 	free(s->table);
 	*s = (evn_slot){0};
 }

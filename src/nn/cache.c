@@ -60,7 +60,11 @@ static evn_status make_all(evn_cache *c, evn_queue *q, const evn_shard *s, evn_e
 {
 	EVN_TRY(alloc_parts(c, &c->parts, err));
 	for (uint32_t i = 0; i < c->graph->n_blocks; i++) {
-		if (c->graph->blocks[i].kind != EVN_BLOCK_ATTENTION)
+		const evn_block_kind kind = c->graph->blocks[i].kind;
+		if (kind == EVN_BLOCK_DELTA)
+			c->parts[i] = (evn_cache_part){.n_heads = evn_range_len(s->blocks[i].units),
+										   .n_keys = evn_range_len(s->blocks[i].groups)};
+		if (kind != EVN_BLOCK_ATTENTION)
 			continue;
 		c->parts[i].n_heads = evn_range_len(s->blocks[i].groups);
 		EVN_TRY(make_part(&c->parts[i], c, q, i, c->n_blocks, err));
@@ -91,15 +95,30 @@ static evn_status make_larger(const evn_cache *c, evn_queue *q, uint32_t n_block
 {
 	for (uint32_t i = 0; i < c->graph->n_blocks; i++) {
 		const evn_cache_part *from = &c->parts[i];
-		const uint64_t bytes = from->n_heads ? (uint64_t)c->n_blocks * from->n_heads * head_bytes(c, i) : 0;
-		if (!from->n_heads)
+		if (c->graph->blocks[i].kind != EVN_BLOCK_ATTENTION || !from->n_heads)
 			continue;
+		const uint64_t bytes = (uint64_t)c->n_blocks * from->n_heads * head_bytes(c, i);
 		parts[i].n_heads = from->n_heads;
 		EVN_TRY(make_part(&parts[i], c, q, i, n_blocks, err));
 		EVN_TRY(evn_copy(q, parts[i].k, 0, from->k, 0, bytes, err));
 		EVN_TRY(evn_copy(q, parts[i].v, 0, from->v, 0, bytes, err));
 	}
 	return evn_queue_finish(q, err);
+}
+
+/* Parts that were made take the place of those of the cache; the others of `parts` are empty. If making them failed,
+ * all are freed. */
+static evn_status take_place(evn_cache *c, evn_cache_part *parts, evn_status made)
+{
+	for (uint32_t i = 0; i < c->graph->n_blocks && made == EVN_OK; i++) {
+		if (!parts[i].n_heads)
+			continue;
+		const evn_cache_part before = c->parts[i];
+		c->parts[i] = parts[i];
+		parts[i] = before;
+	}
+	free_parts(parts, c->graph->n_blocks);
+	return made;
 }
 
 evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_error *err)
@@ -109,12 +128,68 @@ evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_err
 		return EVN_OK;
 	EVN_TRY(alloc_parts(c, &parts, err));
 	const evn_status s = make_larger(c, q, n_blocks, parts, err);
-	free_parts(s == EVN_OK ? c->parts : parts, c->graph->n_blocks);
-	if (s != EVN_OK)
-		return s;
-	c->parts = parts;
-	c->n_blocks = n_blocks;
-	return EVN_OK;
+	if (s == EVN_OK)
+		c->n_blocks = n_blocks;
+	return take_place(c, parts, s);
+}
+
+/* ---- states ---------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+	uint64_t states, inputs; /* bytes of one place */
+} place_bytes;
+
+static place_bytes place_of(const evn_block *b, uint64_t n_heads, uint64_t n_keys)
+{
+	const uint64_t width = b->unit_width, before = b->delta.taps - 1;
+	return (place_bytes){n_heads * width * width * sizeof(float),
+						 before * (2 * n_keys + n_heads) * width * sizeof(float)};
+}
+
+uint64_t evn_state_bytes(const evn_block *b)
+{
+	const place_bytes one = place_of(b, 1, 1);
+	return 2 * (one.states + one.inputs);
+}
+
+static evn_status make_state_buf(evn_queue *q, uint64_t bytes, uint32_t n_states, evn_buf **out, evn_error *err)
+{
+	evn_error why = {0};
+	EVN_TRY(evn_buf_create(out, evn_queue_device(q), bytes, EVN_BUF_DEVICE, "states", err));
+	evn_status s = evn_buf_touch(q, *out, &why);
+	return s == EVN_OK ? s : evn_fail(err, s, "states of %u sequences: %s", n_states, why.text);
+}
+
+static evn_status make_more_states(const evn_cache *c, evn_queue *q, uint32_t n_states, evn_cache_part *parts,
+								   evn_error *err)
+{
+	for (uint32_t i = 0; i < c->graph->n_blocks; i++) {
+		const evn_cache_part *from = &c->parts[i];
+		if (c->graph->blocks[i].kind != EVN_BLOCK_DELTA || !from->n_heads)
+			continue;
+		const place_bytes b = place_of(&c->graph->blocks[i], from->n_heads, from->n_keys);
+		EVN_TRY(make_state_buf(q, 2 * n_states * b.states, n_states, &parts[i].k, err));
+		EVN_TRY(make_state_buf(q, 2 * n_states * b.inputs, n_states, &parts[i].v, err));
+		parts[i].n_heads = from->n_heads;
+		parts[i].n_keys = from->n_keys;
+		if (!from->k)
+			continue;
+		EVN_TRY(evn_copy(q, parts[i].k, 0, from->k, 0, 2 * c->n_states * b.states, err));
+		EVN_TRY(evn_copy(q, parts[i].v, 0, from->v, 0, 2 * c->n_states * b.inputs, err));
+	}
+	return evn_queue_finish(q, err);
+}
+
+evn_status evn_cache_grow_states(evn_cache *c, evn_queue *q, uint32_t n_states, evn_error *err)
+{
+	evn_cache_part *parts;
+	if (!c->graph->has_states || n_states <= c->n_states)
+		return EVN_OK;
+	EVN_TRY(alloc_parts(c, &parts, err));
+	const evn_status s = make_more_states(c, q, n_states, parts, err);
+	if (s == EVN_OK)
+		c->n_states = n_states;
+	return take_place(c, parts, s);
 }
 
 /* ---- a head's keys and values ---------------------------------------------------------------------------------- */

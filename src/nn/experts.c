@@ -10,7 +10,7 @@ static evn_routing routing_of(const evn_workspace *s, const evn_block *b)
 	return c;
 }
 
-static evn_router router_of(const evn_workspace *s, const evn_shard_block *held)
+evn_router evn_block_router(const evn_workspace *s, const evn_shard_block *held)
 {
 	return (evn_router){.w = held->router.weight,
 						.bias = held->router.bias,
@@ -26,7 +26,7 @@ evn_status evn_experts_compute(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_inner_rows *of = &s->of[b->kind];
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
 	const evn_routing c = routing_of(s, b);
-	const evn_router router = router_of(s, &w->view->shard->blocks[block]);
+	const evn_router router = evn_block_router(s, &w->view->shard->blocks[block]);
 	const evn_phase phase = mb->rows.phase;
 	const uint32_t n = mb->rows.n_rows;
 	const evn_buf *x = mb->normed;
@@ -53,7 +53,7 @@ evn_status evn_experts_add_shared(const evn_walker *w, uint32_t block, const evn
 	evn_workspace *s = w->workspace;
 	const evn_inner_rows *of = &s->of[s->graph->blocks[block].kind];
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const evn_router router = router_of(s, &w->view->shard->blocks[block]);
+	const evn_router router = evn_block_router(s, &w->view->shard->blocks[block]);
 	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
 	const bool adds = evn_range_len(evn_view_block(w->view, block - 1, mb->rows.phase)->units) > 0;
 	EVN_TRY(evn_op_linear(s->ops, s->of_experts, s->dim_stride, of->mid, of->mid_stride, &y->out, rows, err));

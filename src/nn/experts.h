@@ -5,6 +5,8 @@
 
 #include "nn/block.h"
 
+/* The rows of a block that are multiplied with the normed row, for evn_op_choose and evn_op_rates. */
+evn_router evn_block_router(const evn_workspace *s, const evn_shard_block *held);
 /* Writes the partial sum of this rank's units. */
 evn_status evn_experts_compute(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err);
 /* Multiplies the rows before W_out of a shared expert, and adds them to the partial sum of the experts that it joins.

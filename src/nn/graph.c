@@ -12,7 +12,7 @@
 #define ARCHITECTURES(row)                                                                                           \
 	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
 		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2)               \
-			row(simple_lm) row(bert) row(nomic_bert)
+			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -22,7 +22,7 @@ static const evn_arch *const archs[] = {ARCHITECTURES(LISTED)};
 
 static evn_status unknown(const evn_model *m, const evn_hparams *h, evn_error *err)
 {
-	char names[256] = "";
+	char names[320] = "";
 	for (size_t i = 0, n = 0; i < N_ARCHS && n < sizeof names; i++)
 		n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", archs[i]->name);
 	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: architecture \"%.*s\" is not one evener runs (%s)",
@@ -121,7 +121,8 @@ bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem
 evn_nonlinearity evn_graph_gate(const evn_graph *g)
 {
 	for (uint32_t i = 0; i < g->n_blocks; i++)
-		if (g->blocks[i].kind != EVN_BLOCK_ATTENTION && g->blocks[i].feed_forward.gated)
+		if ((g->blocks[i].kind == EVN_BLOCK_FEED_FORWARD || g->blocks[i].kind == EVN_BLOCK_EXPERTS) &&
+			g->blocks[i].feed_forward.gated)
 			return g->blocks[i].feed_forward.act;
 	return EVN_SILU;
 }
@@ -144,14 +145,34 @@ static uint32_t parts_of(const evn_block *b)
 	return b->kind == EVN_BLOCK_ATTENTION ? 3 : b->feed_forward.gated ? 2 : 1;
 }
 
+static uint32_t width_of_part(const evn_block *b, uint32_t i)
+{
+	return b->kind == EVN_BLOCK_ATTENTION && b->attention.gated && i == 0 ? 2 * b->unit_width : b->unit_width;
+}
+
+/* Queries, keys and values are in one tensor, gates in another. */
+static uint32_t rows_of_delta(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
+{
+	const uint32_t width = b->unit_width, keys = b->delta.n_keys * width, values = b->n_units * width;
+	const evn_row_spec of_keys = {b->in.stems[0], 2 * keys + values, 0, width, true};
+	out[0] = out[1] = out[2] = of_keys;
+	out[1].first = keys;
+	out[2].first = 2 * keys;
+	out[2].by_group = false;
+	out[3] = (evn_row_spec){b->in.stems[1], values, 0, width, false};
+	return 4;
+}
+
 static uint32_t rows_of_part(const evn_block *b, uint32_t i)
 {
 	const bool by_group = b->kind == EVN_BLOCK_ATTENTION && i > 0;
-	return (by_group ? b->n_units / b->group : b->n_units) * b->unit_width;
+	return (by_group ? b->n_units / b->group : b->n_units) * width_of_part(b, i);
 }
 
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
 {
+	if (b->kind == EVN_BLOCK_DELTA)
+		return rows_of_delta(b, out);
 	const uint32_t n = parts_of(b);
 	const bool fused = b->in.n < n;
 	uint32_t first = 0, all = 0;
@@ -162,15 +183,24 @@ uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
 		out[i] = (evn_row_spec){.stem = b->in.stems[fused ? 0 : i],
 								.tensor_rows = fused ? all : rows,
 								.first = first,
-								.width = b->unit_width,
+								.width = width_of_part(b, i),
 								.by_group = b->kind == EVN_BLOCK_ATTENTION && i > 0};
 		first += fused ? rows : 0;
 	}
 	return n;
 }
 
+/* Units side by side use key heads side by side, but those before the last and behind the first. */
+static evn_range key_heads(const evn_block *b, evn_range units)
+{
+	const uint32_t n = b->delta.n_keys, begin = units.begin % n, end = begin + evn_range_len(units);
+	return end > n ? (evn_range){0, n} : (evn_range){begin, end};
+}
+
 evn_range evn_groups_of(const evn_block *b, evn_range units)
 {
+	if (b->kind == EVN_BLOCK_DELTA)
+		return key_heads(b, units);
 	const uint32_t begin = units.begin / b->group;
 	return (evn_range){begin, evn_range_len(units) ? (units.end - 1) / b->group + 1 : begin};
 }
@@ -221,7 +251,8 @@ static void find_fused(const evn_graph *g, evn_block *b)
 	const bool attends = b->kind == EVN_BLOCK_ATTENTION;
 	const char *fused = attends ? "attn_qkv" : "ffn_up";
 	const evn_tensor *t;
-	if (b->kind == EVN_BLOCK_EXPERTS || b->in.n < 2 || evn_block_tensor(g, b, b->in.stems[0], &t, NULL) == EVN_OK ||
+	if (b->kind == EVN_BLOCK_EXPERTS || b->kind == EVN_BLOCK_DELTA || b->in.n < 2 ||
+		evn_block_tensor(g, b, b->in.stems[0], &t, NULL) == EVN_OK ||
 		evn_block_tensor(g, b, fused, &t, NULL) != EVN_OK)
 		return;
 	if (attends || t->shape[1] == 2 * (uint64_t)b->n_units)
@@ -261,6 +292,7 @@ evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
 	EVN_TRY(find_class(g, &more[g->n_blocks], err));
 	g->sums_inside |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 	g->encodes |= b->kind == EVN_BLOCK_ATTENTION && b->attention.whole;
+	g->has_states |= b->kind == EVN_BLOCK_DELTA;
 	g->n_blocks++;
 	return EVN_OK;
 }

@@ -10,7 +10,13 @@
 #include "nn/ops.h"
 #include "plan/plan.h"
 
-typedef enum { EVN_BLOCK_ATTENTION, EVN_BLOCK_FEED_FORWARD, EVN_BLOCK_EXPERTS, EVN_BLOCK_KINDS } evn_block_kind;
+typedef enum {
+	EVN_BLOCK_ATTENTION,
+	EVN_BLOCK_FEED_FORWARD,
+	EVN_BLOCK_EXPERTS,
+	EVN_BLOCK_DELTA,
+	EVN_BLOCK_KINDS
+} evn_block_kind;
 
 /* Where the tensors of a norm are: with those of its block, with those of the layer before (before the end: of the
  * last layer), or outside of the layers. A norm of the end is outside without saying so. */
@@ -42,7 +48,17 @@ typedef struct {
 	bool sinks;       /* the softmax of each head has one more score, a weight of the model, which has no value */
 	bool whole;       /* a query sees all keys of its sequence, those behind it too */
 	uint32_t window;  /* a query sees this many of the newest keys, its own included; 0: all */
+	bool gated;       /* the rows of a query head are followed by those of its gate, which multiplies its output */
 } evn_attention_spec;
+
+/* A gated DeltaNet (Yang et al. 2024): linear attention whose memory is a matrix for each value head, the state. In
+ * place of keys and values of all positions a sequence keeps its last state (nn/cache.h). Value head h uses query and
+ * key head h mod n_keys. A unit of the block is a value head. */
+typedef struct {
+	uint32_t n_keys; /* query heads, and as many key heads */
+	uint32_t state;  /* the size of every head: a state is (state, state) */
+	uint32_t taps;   /* of the causal convolution over positions */
+} evn_delta_spec;
 
 /* The experts of a block: n feed-forward networks of one shape, of which a row goes through the k with the largest
  * scores, router times row. Each is weighed by its probability among all n, a softmax of the scores. */
@@ -61,9 +77,10 @@ typedef struct {
 	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
 } evn_feed_forward_spec;
 
-/* One block: x += residual_scale * post(W_out f(W_in norm(x))), where f is attention or the feed-forward
- * nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads, or feed-forward
- * units. A unit of a block of experts is a unit of each expert, so all ranks have a part of every expert. */
+/* One block: x += residual_scale * post(W_out f(W_in norm(x))), where f is attention, a DeltaNet or the feed-forward
+ * nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads, value heads, or
+ * feed-forward units. A unit of a block of experts is a unit of each expert, so all ranks have a part of every
+ * expert. */
 typedef struct {
 	evn_block_kind kind;
 	uint32_t layer;
@@ -80,6 +97,7 @@ typedef struct {
 	union {
 		evn_attention_spec attention;
 		evn_feed_forward_spec feed_forward; /* of EVN_BLOCK_FEED_FORWARD and EVN_BLOCK_EXPERTS */
+		evn_delta_spec delta;
 	};
 	uint32_t cut_class, cut_index; /* the block's class in the plan, and its index in that class */
 } evn_block;
@@ -97,6 +115,7 @@ typedef struct {
 	float logit_cap;                    /* logits become logit_cap * tanh(logit / logit_cap); 0: they stay */
 	evn_norm_spec out_norm;
 	bool sums_inside; /* ranks also add sums inside blocks */
+	bool has_states;  /* a sequence has a state beside its keys and values */
 	bool encodes;     /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
 	uint32_t n_ropes; /* at least 1; the first is the hyper-parameters' until an architecture changes it */
 	evn_rope ropes[EVN_ROPES];
@@ -139,7 +158,8 @@ typedef struct {
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS]);
 /* The rows that units [u.begin, u.end) need. */
 evn_range evn_rows_of(const evn_row_spec *r, const evn_block *b, evn_range units);
-/* The groups of units [begin, end). If a group's units are on two ranks, both hold it. */
+/* The groups of units [begin, end): KV heads; key heads of a DeltaNet, all of them if the units' own ones are not
+ * side by side. If a group's units are on two ranks, both hold it. */
 evn_range evn_groups_of(const evn_block *b, evn_range units);
 
 /* ---- for the architectures' files ------------------------------------------------------------------------------ */
@@ -171,6 +191,10 @@ evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, e
 /* The same for a number of which 0 says that there is none. */
 evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, evn_error *err);
 evn_status evn_graph_bool(const evn_graph *g, const char *suffix, bool *value, evn_error *err);
+/* Reads the size "<architecture>.<suffix>", which must be 1 to 2^24. If there is none, *value is unchanged. */
+evn_status evn_graph_u32(const evn_graph *g, const char *suffix, uint32_t *value, evn_error *err);
+/* The bools of "<architecture>.<suffix>", one for each layer; NULL: there are none. */
+evn_status evn_graph_flags(const evn_graph *g, const char *suffix, const uint8_t **out, evn_error *err);
 /* Says that the value of this key does not matter here. */
 void evn_graph_ignore(const evn_graph *g, const char *suffix);
 

@@ -44,6 +44,32 @@ evn_status evn_graph_bool(const evn_graph *g, const char *suffix, bool *value, e
 	return evn_gguf_bool(evn_model_gguf(g->model), key_of(g, suffix).text, value, err);
 }
 
+evn_status evn_graph_u32(const evn_graph *g, const char *suffix, uint32_t *value, evn_error *err)
+{
+	const key k = key_of(g, suffix);
+	const evn_gguf *file = evn_model_gguf(g->model);
+	EVN_TRY(evn_gguf_u32(file, k.text, value, err));
+	if (*value && *value <= MOST_UNITS)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %u, expected 1 to 2^24", evn_gguf_name(file), k.text, *value);
+}
+
+evn_status evn_graph_flags(const evn_graph *g, const char *suffix, const uint8_t **out, evn_error *err)
+{
+	const key k = key_of(g, suffix);
+	const evn_gguf *file = evn_model_gguf(g->model);
+	const evn_gguf_value *v = evn_gguf_find(file, k.text);
+	*out = NULL;
+	if (!v)
+		return EVN_OK;
+	if (v->type != EVN_GGUF_ARRAY || v->element != EVN_GGUF_BOOL || v->count < g->h->n_layers)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %s with %llu elements, expected bools for %u layers",
+						evn_gguf_name(file), k.text, evn_gguf_value_type(v), (unsigned long long)v->count,
+						g->h->n_layers);
+	*out = v->data;
+	return EVN_OK;
+}
+
 void evn_graph_ignore(const evn_graph *g, const char *suffix)
 {
 	(void)evn_gguf_find(evn_model_gguf(g->model), key_of(g, suffix).text);
@@ -104,14 +130,8 @@ static evn_status read_pattern(const evn_graph *g, evn_windows *w, evn_error *er
 	const evn_gguf_value *v = evn_gguf_find(file, k.text);
 	if (!v)
 		return EVN_OK;
-	if (v->type != EVN_GGUF_ARRAY)
-		return evn_gguf_u32(file, k.text, &w->period, err);
-	if (v->element != EVN_GGUF_BOOL || v->count < g->h->n_layers)
-		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %s with %llu elements, expected bools for %u layers",
-						evn_gguf_name(file), k.text, evn_gguf_value_type(v), (unsigned long long)v->count,
-						g->h->n_layers);
-	w->of_layers = v->data;
-	return EVN_OK;
+	return v->type == EVN_GGUF_ARRAY ? evn_graph_flags(g, "attention.sliding_window_pattern", &w->of_layers, err)
+									 : evn_gguf_u32(file, k.text, &w->period, err);
 }
 
 evn_status evn_graph_windows(const evn_graph *g, uint32_t period, evn_windows *out, evn_error *err)

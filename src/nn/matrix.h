@@ -10,7 +10,7 @@
 #include "ocl/ocl.h"
 #include "plan/plan.h"
 
-#define EVN_MATRIX_PARTS 3   /* the most matrices that are stacked */
+#define EVN_MATRIX_PARTS 4   /* the most matrices that are stacked */
 #define EVN_MATRIX_BUFFERS 8 /* the most buffers that a device may need for one, if its buffers are small */
 
 /* Rows of one format. Output row r of the part is column y_offset + r of y. The steps of a tile follow each other. A

@@ -28,6 +28,23 @@ static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t fi
 	return EVN_OK;
 }
 
+/* Rows of a model with states go on where the state is, or begin anew. */
+static evn_status check_state(const evn_walker *w, const evn_span *s, const evn_span *before, evn_error *err)
+{
+	const evn_slot *slot = s->slot;
+	if (!w->workspace->graph->has_states)
+		return EVN_OK;
+	if (!slot->state || slot->state > w->cache->n_states)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a sequence with state %u, expected 1 to %u", slot->state,
+						w->cache->n_states);
+	const bool follows = before && before->slot == slot;
+	const uint32_t at = follows ? before->position + before->n_rows : slot->n_state;
+	if (s->position == at || (!follows && !s->position))
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_USAGE, "batch: a sequence goes on at position %u, and its state is that of %u",
+					s->position, at);
+}
+
 /* Checks the batch. *n_prompt = the rows of prompts, which come first. */
 static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_prompt, evn_error *err)
 {
@@ -39,6 +56,7 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 	for (uint32_t i = 0; i < b->n_spans; i++) {
 		const evn_span *s = &b->spans[i];
 		EVN_TRY(check_span(w, s, at, err));
+		EVN_TRY(check_state(w, s, i ? s - 1 : NULL, err));
 		if (s->phase == EVN_PROMPT && *n_prompt < at)
 			return evn_fail(err, EVN_ERR_USAGE, "batch: a prompt follows a decoded row, expected all prompts first");
 		at += s->n_rows;
@@ -51,6 +69,27 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 			return evn_fail(err, EVN_ERR_USAGE, "batch: output row %u, expected ascending rows below %u",
 							b->out_rows[i], b->n_rows);
 	return EVN_OK;
+}
+
+/* The position at which a sequence's rows of the batch begin. */
+static uint32_t first_position(const evn_batch *b, const evn_slot *slot)
+{
+	uint32_t i = 0;
+	while (b->spans[i].slot != slot)
+		i++;
+	return b->spans[i].position;
+}
+
+void evn_spans_done(const evn_span *spans, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		evn_slot *slot = spans[i].slot;
+		const bool last = i + 1 == n || spans[i + 1].slot != slot;
+		if (!last || !slot->state)
+			continue;
+		slot->n_state = spans[i].position + spans[i].n_rows;
+		slot->second = !slot->second;
+	}
 }
 
 /* ---- cutting the batch ----------------------------------------------------------------------------------------- */
@@ -112,6 +151,35 @@ static void find_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batc
 					 w->workspace->graph->n_blocks > 0;
 }
 
+/* Spans of one sequence that follow each other are one run. The second part of a cut span goes on from the state that
+ * the first part has written. */
+static evn_status send_runs(const evn_walker *w, const evn_batch *b, evn_micro_batch *mb, const evn_row_buffers *bufs,
+							evn_error *err)
+{
+	const evn_slot *last = NULL;
+	uint32_t *words = bufs->run_words;
+	uint32_t n = 0;
+	if (!w->workspace->graph->has_states)
+		return EVN_OK;
+	for (uint32_t i = 0; i < mb->rows.n_spans; i++) {
+		const evn_span *s = &mb->rows.spans[i];
+		if (s->slot == last) {
+			words[(n - 1) * EVN_RUN_WORDS + 1] += s->n_rows;
+			continue;
+		}
+		last = s->slot;
+		const bool goes_on = s->position != first_position(b, last);
+		uint32_t *run = words + n++ * EVN_RUN_WORDS;
+		run[0] = s->first_row - mb->first_row;
+		run[1] = s->n_rows;
+		run[2] = s->position ? evn_slot_state(last, goes_on) : EVN_NO_STATE;
+		run[3] = evn_slot_state(last, true);
+	}
+	mb->runs = (evn_runs){bufs->runs, n};
+	return evn_write_later(w->workspace->q, bufs->runs, 0, words, (uint64_t)n * EVN_RUN_WORDS * sizeof *words, NULL,
+						   err);
+}
+
 static evn_status send_table(const evn_walker *w, evn_micro_batch *mb, evn_row_buffers *bufs, evn_error *err)
 {
 	uint64_t n_blocks = 0;
@@ -149,6 +217,7 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 		mb->rows.phase = spans[0].phase;
 		find_outputs(w, batch, mb);
 		EVN_TRY(send_table(w, mb, bufs, err));
+		EVN_TRY(send_runs(w, batch, mb, bufs, err));
 		spans += mb->rows.n_spans;
 		begin = end;
 	}

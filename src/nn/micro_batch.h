@@ -4,6 +4,7 @@
 #ifndef EVN_MICRO_BATCH_H
 #define EVN_MICRO_BATCH_H
 
+#include "nn/ops_delta.h"
 #include "nn/walk.h"
 
 typedef struct {
@@ -14,6 +15,7 @@ typedef struct {
 	bool overlaps;             /* another micro-batch is in flight at the same time */
 	uint32_t stream;           /* the communicator's stream of its messages */
 	evn_buf *x, *normed;
+	evn_runs runs; /* of its sequences, if they have states */
 } evn_micro_batch;
 
 /* Checks the batch and cuts it into *n micro-batches. Their row tables are written to the device. */

@@ -35,13 +35,13 @@ static evn_status kernel_of(evn_ops *o, evn_kernel **k, const char *file, const 
 	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
-static evn_status route(evn_ops *o, const evn_routing *c, uint32_t n_experts, const evn_router *r, const evn_buf *x,
+evn_status evn_op_rates(evn_ops *o, evn_buf *rates, uint32_t n_rates, const evn_router *r, const evn_buf *x,
 						uint32_t stride, uint32_t n, evn_error *err)
 {
-	const uint32_t tiles = (n_experts + EVN_TILE_ROWS - 1) / EVN_TILE_ROWS;
+	const uint32_t tiles = (n_rates + EVN_TILE_ROWS - 1) / EVN_TILE_ROWS;
 	EVN_TRY(kernel_of(o, &o->experts.route, "router.cl", "route", err));
 	evn_args a = evn_args_begin(o->experts.route);
-	evn_arg_buf(&a, c->scores);
+	evn_arg_buf(&a, rates);
 	evn_arg_u32(&a, tiles * EVN_TILE_ROWS);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, stride);
@@ -56,7 +56,7 @@ static evn_status route(evn_ops *o, const evn_routing *c, uint32_t n_experts, co
 evn_status evn_op_choose(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *x, uint32_t stride,
 						 uint32_t n, evn_error *err)
 {
-	EVN_TRY(route(o, c, c->n_experts, r, x, stride, n, err));
+	EVN_TRY(evn_op_rates(o, c->scores, c->n_experts, r, x, stride, n, err));
 	EVN_TRY(kernel_of(o, &o->experts.choose, "router.cl", "choose", err));
 	evn_args a = evn_args_begin(o->experts.choose);
 	evn_arg_buf(&a, c->scores);
@@ -130,7 +130,7 @@ evn_status evn_op_add_experts(evn_ops *o, const evn_routing *c, evn_buf *y, cons
 evn_status evn_op_add_shared(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *input,
 							 const evn_shared_rows *rows, evn_error *err)
 {
-	EVN_TRY(route(o, c, 1, r, input, rows->stride, rows->n, err));
+	EVN_TRY(evn_op_rates(o, c->scores, 1, r, input, rows->stride, rows->n, err));
 	EVN_TRY(kernel_of(o, &o->experts.add_shared, "expert_rows.cl", "add_shared", err));
 	evn_args a = evn_args_begin(o->experts.add_shared);
 	evn_arg_buf(&a, rows->y);

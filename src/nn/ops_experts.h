@@ -33,6 +33,9 @@ typedef struct {
 /* The most rows for n rows of activations, grouped or not. */
 uint32_t evn_expert_rows(uint32_t n_experts, uint32_t k, uint32_t n);
 
+/* rates (n, n_rates padded to 16) = n_rates rows of r times the normed rows of x (n, stride), and r's bias. */
+evn_status evn_op_rates(evn_ops *ops, evn_buf *rates, uint32_t n_rates, const evn_router *r, const evn_buf *x,
+						uint32_t stride, uint32_t n, evn_error *err);
 /* Chooses for n rows of x (.., stride), which are not normed yet. All ranks choose alike. */
 evn_status evn_op_choose(evn_ops *ops, const evn_routing *c, const evn_router *r, const evn_buf *x, uint32_t stride,
 						 uint32_t n, evn_error *err);

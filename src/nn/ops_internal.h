@@ -26,6 +26,11 @@ typedef struct {
 	evn_kernel *route, *choose, *count, *place, *gather, *add, *add_shared, *add_bias;
 } evn_expert_kernels;
 
+/* Those of DeltaNets and gated heads (ops_delta.c). */
+typedef struct {
+	evn_kernel *conv, *unit, *rule, *gate, *split_gates, *apply_gates;
+} evn_delta_kernels;
+
 struct evn_ops {
 	evn_queue *q;
 	evn_ops_config config;
@@ -37,6 +42,7 @@ struct evn_ops {
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias, *dropout, *top, *head_squares, *head_norms;
 	evn_expert_kernels experts;
+	evn_delta_kernels delta;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* for dequantised weights */
 	evn_product_times *times;

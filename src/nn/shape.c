@@ -5,16 +5,22 @@
 #include <math.h>
 
 #include "group/comm.h"
+#include "nn/cache.h"
 #include "nn/embed.h"
 #include "nn/rope.h"
 
 static uint64_t mean(uint64_t sum, uint64_t n) { return n ? (sum + n - 1) / n : 0; }
 
+static bool has_heads(const evn_block *b) { return b->kind == EVN_BLOCK_ATTENTION || b->kind == EVN_BLOCK_DELTA; }
+
+/* KV heads, or key heads. */
+static uint32_t groups_of_all(const evn_block *b) { return evn_groups_of(b, (evn_range){0, b->n_units}).end; }
+
 /* Adds a block's bytes to the sums of its class. Enlarges the grain to that of the block's weight formats. */
 static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_class *sum, evn_error *err)
 {
 	evn_row_spec rows[EVN_MATRIX_PARTS];
-	const uint32_t n = evn_block_rows(b, rows), n_groups = b->n_units / b->group;
+	const uint32_t n = evn_block_rows(b, rows), n_groups = groups_of_all(b);
 	const evn_tensor *t;
 	for (uint32_t i = 0; i < n; i++) {
 		EVN_TRY(evn_block_tensor(g, b, rows[i].stem, &t, err));
@@ -23,7 +29,7 @@ static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_cla
 	}
 	EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
 	sum->unit_bytes += t->size_bytes;
-	if (b->kind != EVN_BLOCK_ATTENTION && t->quant->group_len > sum->grain)
+	if (!has_heads(b) && t->quant->group_len > sum->grain)
 		sum->grain = t->quant->group_len;
 	return EVN_OK;
 }
@@ -31,7 +37,7 @@ static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_cla
 /* Sets everything except bytes and grain, from the first block of the class. */
 static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t n_blocks, evn_limits limits)
 {
-	const bool attends = b->kind == EVN_BLOCK_ATTENTION;
+	const bool attends = has_heads(b);
 	evn_row_spec rows[EVN_MATRIX_PARTS];
 	const uint32_t n = evn_block_rows(b, rows);
 	evn_plan_class k = {.kind = attends ? EVN_CUT_HEADS : EVN_CUT_UNITS,
@@ -43,11 +49,15 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 						.read_fraction = evn_block_read_fraction(b),
 						.by_phase = !attends,
 						.joins = b->joins};
-	for (uint32_t i = 0; i < n; i++)
-		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += (double)rows[i].width * g->h->dim;
+	for (uint32_t i = 0; i < n; i++) {
+		const double share = rows[i].by_group ? (double)groups_of_all(b) * b->group / b->n_units : 1;
+		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += share * rows[i].width * g->h->dim;
+	}
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		k.unit_macs *= b->feed_forward.experts.n;
-	if (attends) {
+	if (b->kind == EVN_BLOCK_DELTA)
+		k.cache_bytes = evn_states_for(limits.n_cache, limits.n_ctx) * evn_state_bytes(b);
+	if (b->kind == EVN_BLOCK_ATTENTION) {
 		k.most_keys = b->attention.window ? b->attention.window : (double)INFINITY;
 		const uint32_t cached = evn_blocks_for(limits.n_cache ? limits.n_cache : limits.n_ctx);
 		k.cache_bytes = 2 * (uint64_t)cached * evn_kv_block_bytes(limits.kv_cache, b->attention.head_dim);
@@ -82,13 +92,29 @@ static uint32_t vocab_grain(uint32_t vocab)
 /* The most decoded rows of one step for which memory is planned. Each sequence has one. */
 #define DECODED_ROWS 16u
 
+/* The widest rows of a DeltaNet: queries, keys, values and gates, outputs before and after they are stored, alpha and
+ * beta. Queries of gated attention are twice as wide, and have a copy. */
+static uint64_t delta_columns(const evn_graph *g)
+{
+	uint64_t most = 0;
+	for (uint32_t i = 0; i < g->n_blocks && g->has_states; i++) {
+		const evn_block *b = &g->blocks[i];
+		const uint64_t columns =
+			b->kind == EVN_BLOCK_DELTA
+				? (2 * (uint64_t)b->delta.n_keys + 4 * (uint64_t)b->n_units) * b->unit_width + 2 * b->n_units
+				: 0;
+		most = columns > most ? columns : most;
+	}
+	return most + (g->has_states ? 3 * (uint64_t)g->h->n_heads * g->h->head_dim : 0);
+}
+
 /* What a rank holds besides weights, cache and messages, whatever its share: scratch at full width. Attention output
  * can be held twice, before and after its conversion to another format. GEMM dequantises weights into 32 MiB. */
 static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 {
 	const evn_hparams *h = g->h;
-	uint64_t columns =
-		4 * (uint64_t)h->dim + (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
+	uint64_t columns = delta_columns(g) + 4 * (uint64_t)h->dim +
+					   (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
 	uint64_t norms = h->dim, of_experts = 0, routers = 0, biases = 0;
 	for (uint32_t i = 0; i < g->n_blocks; i++) {
 		const evn_block *b = &g->blocks[i];

@@ -133,20 +133,32 @@ static evn_status load_out(const loader *l, const evn_affine *out, evn_shard_blo
 	return load_bias(l, &(bias_part){out->bias, {0, l->s->graph->h->dim}, 0}, 1, &y->out);
 }
 
-/* Every rank holds the router, in tiles of 16 experts with the columns of padded rows. */
-static evn_status load_router(const loader *l, const evn_affine *router, evn_norm_weights *out)
+typedef struct {
+	const evn_tensor *weight, *bias; /* the bias may be NULL */
+	evn_range rows;
+} router_rows;
+
+/* Rows that one kernel multiplies with the normed row (nn/ops_experts.h), in tiles of 16 rows with padded columns. */
+static evn_status load_router_rows(const loader *l, const router_rows *parts, uint32_t n_parts, evn_norm_weights *out)
 {
-	const uint64_t dim = router->weight->shape[0], stride = evn_round_up(dim, EVN_PAD);
-	const uint64_t n = router->weight->shape[1], padded = evn_round_up(n, EVN_TILE_ROWS), size = stride * padded;
+	const uint64_t dim = parts[0].weight->shape[0], stride = evn_round_up(dim, EVN_PAD);
+	uint64_t n = 0, e = 0;
+	for (uint32_t k = 0; k < n_parts; k++)
+		n += evn_range_len(parts[k].rows);
+	const uint64_t padded = evn_round_up(n, EVN_TILE_ROWS), size = stride * padded;
 	float *tiles = calloc(size + dim + padded, sizeof *tiles);
 	if (!tiles)
 		return evn_fail_memory(l->err, "router", (size + dim + padded) * sizeof *tiles);
 	float *row = tiles + size, *bias = row + dim;
-	evn_status s = router->bias ? copy_entries(l, router->bias, 0, (evn_range){0, (uint32_t)n}, bias) : EVN_OK;
-	for (uint64_t e = 0; e < n && s == EVN_OK; e++) {
-		s = evn_tensor_rows(router->weight, e, 1, row, l->err);
-		for (uint64_t i = 0; i < dim; i++)
-			tiles[(e / EVN_TILE_ROWS * stride + i) * EVN_TILE_ROWS + e % EVN_TILE_ROWS] = row[i];
+	evn_status s = EVN_OK;
+	for (uint32_t k = 0; k < n_parts && s == EVN_OK; k++) {
+		if (parts[k].bias)
+			s = copy_entries(l, parts[k].bias, 0, parts[k].rows, bias + e);
+		for (uint32_t r = parts[k].rows.begin; r < parts[k].rows.end && s == EVN_OK; r++, e++) {
+			s = evn_tensor_rows(parts[k].weight, r, 1, row, l->err);
+			for (uint64_t i = 0; i < dim; i++)
+				tiles[(e / EVN_TILE_ROWS * stride + i) * EVN_TILE_ROWS + e % EVN_TILE_ROWS] = row[i];
+		}
 	}
 	if (s == EVN_OK)
 		s = upload(l, tiles, size, &out->weight);
@@ -154,6 +166,59 @@ static evn_status load_router(const loader *l, const evn_affine *router, evn_nor
 		s = upload(l, bias, padded, &out->bias);
 	free(tiles);
 	return s;
+}
+
+/* Every rank holds the whole router. */
+static evn_status load_router(const loader *l, const evn_affine *router, evn_norm_weights *out)
+{
+	const evn_tensor *w = router->weight;
+	const uint32_t n = w->n_dims > 1 ? (uint32_t)w->shape[1] : 1;
+	return load_router_rows(l, &(router_rows){w, router->bias, {0, n}}, 1, out);
+}
+
+/* The taps of channels `rows` of the tensor, to channels from *at on. */
+static evn_status copy_taps(const loader *l, const evn_tensor *conv, evn_range rows, uint32_t channels, uint32_t *at,
+							float *out)
+{
+	float row[64];
+	for (uint32_t i = rows.begin; i < rows.end; i++, ++*at) {
+		EVN_TRY(evn_tensor_rows(conv, i, 1, row, l->err));
+		for (uint32_t k = 0; k < l->b->delta.taps; k++)
+			out[(size_t)k * channels + *at] = row[k];
+	}
+	return EVN_OK;
+}
+
+static evn_status load_conv(const loader *l, const evn_block_weights *w, const evn_shard_block *y, evn_buf **out)
+{
+	const uint32_t width = l->b->unit_width;
+	const uint32_t channels = (2 * evn_range_len(y->groups) + evn_range_len(y->units)) * width;
+	const uint64_t n = (uint64_t)l->b->delta.taps * channels;
+	uint32_t at = 0;
+	float *all = calloc(n, sizeof *all);
+	evn_status s = all ? EVN_OK : evn_fail_memory(l->err, "convolution", n * sizeof *all);
+	for (uint32_t i = 0; i < 3 && s == EVN_OK; i++)
+		s = copy_taps(l, w->delta.conv, evn_rows_of(&w->rows[i], l->b, y->units), channels, &at, all);
+	if (s == EVN_OK)
+		s = upload(l, all, n, out);
+	free(all);
+	return s;
+}
+
+/* The rows of alpha of the held heads, then those of beta. */
+static evn_status load_alpha_beta(const loader *l, const evn_delta_weights *d, const evn_shard_block *y,
+								  evn_norm_weights *out)
+{
+	const router_rows rows[] = {{d->alpha, d->alpha_bias, y->units}, {d->beta, NULL, y->units}};
+	return load_router_rows(l, rows, 2, out);
+}
+
+static evn_status load_delta(const loader *l, const evn_block_weights *w, evn_shard_block *y)
+{
+	EVN_TRY(load_conv(l, w, y, &y->delta.conv));
+	EVN_TRY(load_alpha_beta(l, &w->delta, y, &y->router));
+	EVN_TRY(evn_vector_load(&y->delta.decay, l->q, w->delta.decay, y->units, l->err));
+	return load_vector(l, w->delta.norm, &y->delta.norm);
 }
 
 static evn_status load_block(const loader *l, evn_shard_block *y)
@@ -171,6 +236,8 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 				: load_head_norms(l, &w, y, &y->head_norms));
 	if (w.router.weight)
 		EVN_TRY(load_router(l, &w.router, &y->router));
+	if (w.delta.conv)
+		EVN_TRY(load_delta(l, &w, y));
 	EVN_TRY(load_in(l, &w, y));
 	return load_out(l, &w.out, y);
 }
@@ -252,6 +319,9 @@ void evn_shard_block_free(evn_shard_block *b)
 {
 	free_norm(&b->norm);
 	free_norm(&b->router);
+	evn_buf_free(b->delta.conv);
+	evn_buf_free(b->delta.decay);
+	evn_buf_free(b->delta.norm);
 	evn_matrix_free(&b->in);
 	evn_matrix_free(&b->out);
 	evn_buf_free(b->head_norms);

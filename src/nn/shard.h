@@ -18,6 +18,14 @@ typedef struct {
 	evn_buf *weight, *bias; /* the bias may be NULL */
 } evn_norm_weights;
 
+/* Of the held heads of a DeltaNet. The channels of the convolution are those of the held query heads, key heads and
+ * value heads, one after the other. */
+typedef struct {
+	evn_buf *conv;  /* (taps, channels), the newest position last */
+	evn_buf *decay; /* (heads) */
+	evn_buf *norm;  /* (state) */
+} evn_delta_parts;
+
 /* The weights of one block. Empty but for `post` if the rank has no units of it. */
 typedef struct {
 	evn_range units, groups; /* the held range */
@@ -29,6 +37,7 @@ typedef struct {
 	 * held heads of queries, then of keys. Or NULL */
 	evn_buf *head_norms;
 	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
+	evn_delta_parts delta;   /* of a DeltaNet, which has the rows of alpha and beta of the held heads as its router */
 } evn_shard_block;
 
 typedef struct {

@@ -4,11 +4,11 @@
 
 static evn_range from(evn_range r, uint32_t first) { return (evn_range){r.begin - first, r.end - first}; }
 
-/* A view of plain rows must use all of them. */
-static evn_status check(const evn_block *b, evn_range used, evn_range held, bool plain, evn_error *err)
+/* A view of plain rows must use all of them, and so must that of heads with states. */
+static evn_status check(const evn_block *b, evn_range used, evn_range held, bool whole, evn_error *err)
 {
 	const bool within = !evn_range_len(used) || (used.begin >= held.begin && used.end <= held.end);
-	if (within && (!plain || evn_range_len(used) == evn_range_len(held)))
+	if (within && (!whole || evn_range_len(used) == evn_range_len(held)))
 		return EVN_OK;
 	return evn_fail(err, EVN_ERR_USAGE, "layer %u: the plan uses units %u to %u, the shard holds %u to %u", b->layer,
 					used.begin, used.end, held.begin, held.end);
@@ -45,7 +45,7 @@ static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *e
 			evn_block_view *w = &v->windows[(size_t)i * EVN_PHASES + phase];
 			w->units = evn_split_part(split, b->cut_class, b->cut_index, v->rank)->used[phase];
 			w->ranks = evn_split_ranks(split, b->cut_class, b->cut_index, phase);
-			EVN_TRY(check(b, w->units, held->units, v->shard->plain, err));
+			EVN_TRY(check(b, w->units, held->units, v->shard->plain || b->kind == EVN_BLOCK_DELTA, err));
 			if (evn_range_len(w->units))
 				make_window(w, b, held, v->rank);
 			if (b->kind == EVN_BLOCK_ATTENTION && w->n_groups > v->most_groups)

@@ -94,6 +94,20 @@ static evn_status find_out(const finder *f, evn_affine *out)
 	return evn_block_has_bias(f->g, b, b->out) ? need_bias(f, b->out, dim, &out->bias) : EVN_OK;
 }
 
+static evn_status find_delta(const finder *f, evn_delta_weights *out)
+{
+	const evn_block *b = f->b;
+	const uint32_t channels = (2 * b->delta.n_keys + b->n_units) * b->unit_width, dim = f->g->h->dim;
+	char decay[64];
+	snprintf(decay, sizeof decay, "blk.%u.ssm_a", b->layer);
+	EVN_TRY(need(f, "ssm_conv1d", "weight", b->delta.taps, channels, &out->conv));
+	EVN_TRY(need(f, "ssm_alpha", "weight", dim, b->n_units, &out->alpha));
+	EVN_TRY(need(f, "ssm_beta", "weight", dim, b->n_units, &out->beta));
+	EVN_TRY(need(f, "ssm_dt", "bias", b->n_units, 0, &out->alpha_bias));
+	EVN_TRY(evn_model_need(f->g->model, decay, b->n_units, 0, &out->decay, f->err));
+	return need(f, "ssm_norm", "weight", b->unit_width, 0, &out->norm);
+}
+
 evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, const evn_block *b, evn_error *err)
 {
 	const finder f = {g, b, err};
@@ -107,6 +121,8 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	}
 	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.sinks)
 		EVN_TRY(need(&f, "attn_sinks", "weight", b->n_units, 0, &out->sinks));
+	if (b->kind == EVN_BLOCK_DELTA)
+		EVN_TRY(find_delta(&f, &out->delta));
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		EVN_TRY(find_router(&f, &out->router));
 	if (b->joins)
@@ -173,6 +189,26 @@ static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
 	return EVN_OK;
 }
 
+static void mark_delta(census *c, const evn_delta_weights *d)
+{
+	const evn_tensor *const all[] = {d->conv, d->alpha, d->beta, d->alpha_bias, d->decay, d->norm};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		mark(c, all[i]);
+}
+
+/* The layers behind those that are run. */
+static void mark_prediction(census *c, const evn_hparams *h)
+{
+	for (uint32_t layer = h->n_layers; layer < h->n_layers + h->n_prediction_layers; layer++) {
+		char prefix[32];
+		const int n = snprintf(prefix, sizeof prefix, "blk.%u.", layer);
+		for (uint32_t i = 0; i < evn_gguf_n_tensors(c->file); i++) {
+			const evn_str name = evn_gguf_tensor_at(c->file, i)->name;
+			c->is_read[i] |= name.length > (size_t)n && !memcmp(name.text, prefix, (size_t)n);
+		}
+	}
+}
+
 static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, evn_error *err)
 {
 	evn_block_weights w;
@@ -186,6 +222,7 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	mark(c, w.head_norms[0]);
 	mark(c, w.head_norms[1]);
 	mark(c, w.sinks);
+	mark_delta(c, &w.delta);
 	return EVN_OK;
 }
 
@@ -239,6 +276,7 @@ evn_status evn_graph_check_tensors(const evn_graph *g, evn_error *err)
 	evn_status s = mark_ends(&c, g, err);
 	for (uint32_t i = 0; i < g->n_blocks && s == EVN_OK; i++)
 		s = mark_block(&c, g, &g->blocks[i], err);
+	mark_prediction(&c, g->h);
 	if (s == EVN_OK)
 		s = judge(&c, err);
 	free(c.is_read);

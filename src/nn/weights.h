@@ -9,6 +9,12 @@ typedef struct {
 	const evn_tensor *weight, *bias; /* the bias may be NULL */
 } evn_affine;
 
+/* What a DeltaNet has besides matrices; for each value head: two rows that multiply the normed row, a number that
+ * is added to the first product, and the rate of decay. */
+typedef struct {
+	const evn_tensor *conv, *alpha, *beta, *alpha_bias, *decay, *norm; /* norm: of each head's output */
+} evn_delta_weights;
+
 typedef struct {
 	evn_affine norm;                 /* NULL if there is no norm */
 	evn_affine in[EVN_MATRIX_PARTS]; /* in the order of evn_block_rows; several of them may be one tensor */
@@ -19,6 +25,7 @@ typedef struct {
 	evn_affine post;                 /* NULL if there is no norm of the sum */
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
 	const evn_tensor *sinks;         /* of all query heads; or NULL */
+	evn_delta_weights delta;         /* of EVN_BLOCK_DELTA */
 } evn_block_weights;
 
 typedef struct {

@@ -225,6 +225,35 @@ static evn_status make_experts(evn_workspace *w, evn_error *err)
 	return evn_workspace_rows(w, &w->of_experts, n_rows, w->dim_stride, "sums of experts", err);
 }
 
+/* Rows of blocks with heads that are computed in several steps. */
+static evn_status make_gated(evn_workspace *w, const evn_shard *s, evn_error *err)
+{
+	const uint32_t n = w->limits.n_batch;
+	uint32_t unstored = 0, gates = 0, alpha_beta = 0;
+	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
+		const evn_block *b = &w->graph->blocks[i];
+		const uint32_t heads = evn_range_len(s->blocks[i].units);
+		if (b->kind == EVN_BLOCK_DELTA)
+			grow(&alpha_beta, 2 * heads);
+		if (b->kind == EVN_BLOCK_ATTENTION && b->attention.gated)
+			grow(&gates, heads * b->unit_width);
+		if (b->kind == EVN_BLOCK_DELTA || (b->kind == EVN_BLOCK_ATTENTION && b->attention.gated))
+			grow(&unstored, w->of[b->kind].mid_stride);
+	}
+	EVN_TRY(evn_workspace_rows(w, &w->unstored, n, unstored, "outputs of heads", err));
+	EVN_TRY(evn_workspace_rows(w, &w->gates, n, gates, "gates of heads", err));
+	EVN_TRY(evn_workspace_rows(w, &w->alpha_beta, n, alpha_beta, "rates of states", err));
+	for (uint32_t i = 0; i < EVN_MICRO_BATCHES && w->graph->has_states; i++) {
+		const uint64_t words = (uint64_t)n * EVN_RUN_WORDS;
+		w->rows[i].run_words = malloc(words * sizeof(uint32_t));
+		if (!w->rows[i].run_words)
+			return evn_fail_memory(err, "runs", words * sizeof(uint32_t));
+		EVN_TRY(evn_buf_create(&w->rows[i].runs, evn_queue_device(w->q), words * sizeof(uint32_t), EVN_BUF_DEVICE,
+							   "runs", err));
+	}
+	return EVN_OK;
+}
+
 static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch;
@@ -241,6 +270,7 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 		EVN_TRY(evn_workspace_rows(w, &of->mid, n_rows, of->mid_stride, "rows before W_out", err));
 	}
 	EVN_TRY(make_experts(w, err));
+	EVN_TRY(make_gated(w, s, err));
 	EVN_TRY(evn_workspace_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
 	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
 	EVN_TRY(
@@ -281,12 +311,15 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->rows[i].normed);
 		evn_buf_free(w->rows[i].table);
 		free(w->rows[i].words);
+		evn_buf_free(w->rows[i].runs);
+		free(w->rows[i].run_words);
 	}
 	for (evn_block_kind kind = 0; kind < EVN_BLOCK_KINDS; kind++) {
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {w->ropes[0],       w->ropes[1],        w->still,
+	evn_buf *const buffers[] = {w->unstored,       w->gates,           w->alpha_beta,
+								w->ropes[0],       w->ropes[1],        w->still,
 								w->picked,         w->logits,          w->top,
 								w->squares,        w->gathered,        w->of_experts,
 								w->routing.scores, w->routing.experts, w->routing.weights,

@@ -29,6 +29,8 @@ typedef struct {
 	evn_buf *table;      /* the row table of its spans on the device (ops_attention.h) */
 	uint32_t *words;     /* the same on the host */
 	uint64_t n_words;    /* the room of both, in words */
+	evn_buf *runs;       /* of its sequences with states (ops_delta.h); NULL if there are none */
+	uint32_t *run_words;
 } evn_row_buffers;
 
 /* The rows between the two matrices of a block. All blocks of one kind share them. */
@@ -52,6 +54,9 @@ typedef struct {
 	evn_routing routing;            /* the buffers of any block's choice of experts */
 	evn_buf *gathered, *of_experts; /* (evn_expert_rows, dim_stride): what experts read and write; or NULL */
 	evn_buf *picked, *logits;
+	/* Of models with DeltaNets: f32 outputs of heads before they are stored; the gates of attention; alpha and beta.
+	 */
+	evn_buf *unstored, *gates, *alpha_beta;
 	evn_buf *squares; /* (rows, EVN_HEAD_SUMS): sums inside blocks; NULL if there are none */
 	uint32_t logits_stride;
 	bool finds_top;     /* on the device (top.h) */

@@ -120,6 +120,8 @@ static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 	EVN_TRY(evn_graph_shape(s->graph, s->limits, &s->shape, err));
 	EVN_TRY(cut_layers(s, h->n_layers, err));
 	EVN_TRY(evn_pool_grow(&s->pool, evn_blocks_for(s->limits.n_ctx), err));
+	if (s->graph->has_states)
+		EVN_TRY(evn_pool_grow_states(&s->pool, 1, err));
 	EVN_TRY(evn_slot_extend(&s->slot, &s->pool, s->limits.n_ctx, err));
 	uint64_t n_floats = evn_round_up(h->dim, EVN_PAD) * s->limits.n_batch;
 	s->embeddings = calloc(n_floats, sizeof *s->embeddings);
@@ -195,7 +197,8 @@ static evn_status load(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_workspace_create(&w->workspace, q, w->shard, limits, err));
 	evn_ops_set_gemm(w->workspace->ops, s->as[rank].gemm);
 	evn_ops_set_block_cost(w->workspace->ops, s->as[rank].block_cost);
-	return evn_cache_create(&w->cache, q, w->shard, limits.kv_cache, s->pool.n_blocks, err);
+	EVN_TRY(evn_cache_create(&w->cache, q, w->shard, limits.kv_cache, s->pool.n_blocks, err));
+	return evn_cache_grow_states(w->cache, q, s->pool.n_states, err);
 }
 
 static evn_status create_comm(const evn_steps *s, evn_comm **out, evn_queue *const *queues, uint32_t n,
@@ -235,6 +238,7 @@ static evn_status run_step(void *arg, uint32_t rank, evn_error *err)
 static evn_status time_step(evn_steps *s, const timing *t, double *sums, evn_error *err)
 {
 	const uint32_t n = t->of.n_rows, last = n - 1;
+	s->slot.n_state = t->of.position; /* any state takes as long */
 	s->span = (evn_span){.slot = &s->slot, .n_rows = n, .position = t->of.position, .phase = t->of.phase};
 	s->batch = (evn_batch){.n_rows = n,
 						   .n_spans = 1,

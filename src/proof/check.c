@@ -136,7 +136,7 @@ static bool is_possible(const check *c)
 	const evn_block *b = c->b;
 	if (c->t->product == EVN_TAP_OUT)
 		return true;
-	if (b->kind == EVN_BLOCK_ATTENTION || !b->feed_forward.gated)
+	if (b->kind != EVN_BLOCK_FEED_FORWARD || !b->feed_forward.gated)
 		return true;
 	return b->feed_forward.act != EVN_CLAMPED && c->y->out.x_shift == 0;
 }

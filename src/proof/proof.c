@@ -78,6 +78,8 @@ typedef struct {
 	bool biased;                                /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
 	bool experts;  /* it has experts */
+	uint32_t state, taps;                                /* of DeltaNets; 0: there are none */
+	bool gates;                                          /* of heads */
 	bool norms_all;                                      /* queries and keys are normed over all heads */
 	bool posts;                                          /* sums over ranks are normed before they are added */
 	bool fuses;                                          /* its feed-forward blocks may be fused */
@@ -139,6 +141,11 @@ static evn_status read_graph(proof *p, evn_error *err)
 		p->norms[b->norm.kind] = true;
 		p->posts |= b->post != NULL;
 		p->experts |= b->kind == EVN_BLOCK_EXPERTS;
+		p->gates |= b->kind == EVN_BLOCK_ATTENTION && b->attention.gated;
+		if (b->kind == EVN_BLOCK_DELTA) {
+			p->state = b->delta.state;
+			p->taps = b->delta.taps;
+		}
 		p->norms_all |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 		if (b->kind == EVN_BLOCK_ATTENTION)
 			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
@@ -203,6 +210,8 @@ static proof_key key_of(const proof *p, bool with_heads)
 				 h->windowed ? ",window" : "", h->soft_capped ? ",cap" : "", h->sinks ? ",sinks" : "",
 				 h->query_scales ? ",scales" : "");
 	n = (int)strlen(k.text);
+	if (o->state)
+		n += snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u", o->state, o->taps);
 	snprintf(k.text + n, sizeof k.text - (size_t)n, "%s", evn_gate_name(o->gate));
 	return k;
 }
@@ -311,6 +320,17 @@ static evn_status prove_fused(proof *p, evn_error *err)
 	return EVN_OK;
 }
 
+static evn_status prove_heads_with_state(proof *p, evn_error *err)
+{
+	if (p->gates)
+		EVN_TRY(prove_f32(p, EVN_HEAD_GATES, err));
+	p->options.state = p->state;
+	p->options.taps = p->taps;
+	const evn_status s = p->state ? prove_f32(p, EVN_DELTA, err) : EVN_OK;
+	p->options.state = p->options.taps = 0;
+	return s;
+}
+
 /* Small shapes: these kernels treat all rows and columns alike. */
 static evn_status prove_rows(proof *p, evn_error *err)
 {
@@ -332,8 +352,9 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	EVN_TRY(prove(p, "add_norm", err));
 	if (p->norms_all)
 		EVN_TRY(prove_f32(p, EVN_NORMS_OF_ALL, err));
-	if (p->experts)
+	if (p->experts || p->state)
 		EVN_TRY(prove_f32(p, EVN_ROUTER, err));
+	EVN_TRY(prove_heads_with_state(p, err));
 	if (p->posts)
 		EVN_TRY(prove_f32(p, EVN_ADD_POST_NORM, err));
 	if (!p->device || evn_top_on_device(p->device))

@@ -18,6 +18,9 @@
 /* The choice of experts and of their rows; products with the matrices of experts. */
 #define EVN_ROUTER "router"
 #define EVN_EXPERTS "experts"
+/* A gated DeltaNet; gates of heads. */
+#define EVN_DELTA "delta net"
+#define EVN_HEAD_GATES "head gates"
 #define EVN_EXACT_GELU "gelu by erf"
 /* A LayerNorm that takes the place of its row. */
 #define EVN_LAYERNORM_REPLACES "layernorm in place"
@@ -40,6 +43,7 @@ typedef struct {
 	/* dot kinds of one width, as bits 1 << evn_dot; the device has that width meanwhile; 0: all kinds that differ */
 	uint32_t dots;
 	const evn_attention_config *heads; /* attention with these heads only */
+	uint32_t state, taps;              /* a DeltaNet with states of this size, with so many taps; 0: built-in sizes */
 	evn_nonlinearity gate;             /* how gate and up are combined */
 } evn_selftest_options;
 

@@ -300,9 +300,11 @@ static evn_status split_input_case(evn_cases *c, const void *shape, evn_error *e
 	return st;
 }
 
+#define STACKED 3u
+
 typedef struct {
-	const char *quants[EVN_MATRIX_PARTS];
-	evn_range rows[EVN_MATRIX_PARTS];
+	const char *quants[STACKED];
+	evn_range rows[STACKED];
 	evn_dot dot;
 } stack_shape;
 
@@ -311,20 +313,20 @@ static evn_status stacked_case(evn_cases *c, const void *shape, evn_error *err)
 {
 	const stack_shape *s = shape;
 	const uint32_t columns = 512, rows = 40;
-	evn_weights w[EVN_MATRIX_PARTS];
-	evn_row_block blocks[EVN_MATRIX_PARTS];
-	evn_row_product products[EVN_MATRIX_PARTS];
-	uint32_t y_offsets[EVN_MATRIX_PARTS];
+	evn_weights w[STACKED];
+	evn_row_block blocks[STACKED];
+	evn_row_product products[STACKED];
+	uint32_t y_offsets[STACKED];
 	evn_matrix m = {0};
-	for (uint32_t i = 0; i < EVN_MATRIX_PARTS; i++) {
+	for (uint32_t i = 0; i < STACKED; i++) {
 		EVN_TRY(evn_case_weights(c, &w[i], evn_quant_by_name(s->quants[i]), rows, columns, err));
 		blocks[i] = (evn_row_block){&w[i].tensor, s->rows[i]};
 	}
-	evn_status st = evn_matrix_split_output(&m, c->q, blocks, EVN_MATRIX_PARTS, y_offsets, err);
-	for (uint32_t i = 0; st == EVN_OK && i < EVN_MATRIX_PARTS; i++)
+	evn_status st = evn_matrix_split_output(&m, c->q, blocks, STACKED, y_offsets, err);
+	for (uint32_t i = 0; st == EVN_OK && i < STACKED; i++)
 		products[i] = (evn_row_product){&w[i], s->rows[i], {0, columns}, 0, y_offsets[i]};
 	if (st == EVN_OK)
-		st = multiply(c, &m, products, EVN_MATRIX_PARTS, 2, (multiplier){.dot = s->dot}, err);
+		st = multiply(c, &m, products, STACKED, 2, (multiplier){.dot = s->dot}, err);
 	evn_matrix_free(&m);
 	return st;
 }

@@ -18,6 +18,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "queries that see later tokens";
 	if (b->post)
 		return "norms of sums";
+	if (b->kind == EVN_BLOCK_DELTA)
+		return "layers with states";
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		return "experts";
 	if (b->kind == EVN_BLOCK_FEED_FORWARD)
@@ -26,6 +28,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "head norms";
 	if (g->ropes[b->attention.rope].query_growth > 0)
 		return "queries that grow with their position";
+	if (b->attention.gated)
+		return "gates of heads";
 	if (b->attention.sinks)
 		return "sinks of heads";
 	if (b->attention.window || b->attention.soft_cap > 0)

@@ -66,6 +66,13 @@ CASES = {
     " --ff 100 --vocab 301 --untied",
     "qwen2moe-q8_0": "--arch qwen2moe --experts 4 --expert-ff 64 --type Q8_0 --dim 96 --heads 6 --kv-heads 2 --ff 160",
     "mixtral-q4_1": "--experts 5 --type Q4_1 --dim 160 --heads 5 --kv-heads 1 --ff 224",
+    # value heads of other numbers than key heads, cut so that key heads are on two ranks, or go round
+    "qwen35-odd": "--arch qwen35 --layers 3 --interval 3 --prediction-layers 1 --state 16 --state-keys 3 --state-values 9 --taps 3"
+    " --dim 72 --heads 4 --kv-heads 2 --head-dim 18 --ff 100 --vocab 301",
+    "qwen35-q4_k": "--arch qwen35 --interval 2 --state 64 --state-keys 4 --state-values 8 --type Q4_K --dim 256 --heads 4 --kv-heads 2"
+    " --head-dim 64 --ff 512",
+    "qwen35moe-q8_0": "--arch qwen35moe --interval 2 --experts 6 --experts-used 3 --expert-ff 64 --type Q8_0 --dim 96 --heads 4"
+    " --kv-heads 2 --head-dim 64 --ff 96 --untied",
     "gpt-oss-odd": "--arch gpt-oss --experts 7 --experts-used 3 --expert-ff 50 --window 5 --layers 3 --dim 72 --heads 6 --kv-heads 2"
     " --head-dim 18 --rope yarn --rope-context 32 --rope-factor 8 --rope-base 1000 --ff 100 --vocab 301 --untied",
     "gpt-oss-mxfp4": "--arch gpt-oss --experts 5 --window 17 --type MXFP4 --dim 96 --heads 9 --kv-heads 3 --head-dim 64 --ff 224"
@@ -89,7 +96,7 @@ CASES = {
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
-FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4",
+FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
        "gpt2-q8_0-untied", "simple-lm-q4_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",

@@ -6,6 +6,7 @@ It shares no line with the program under test; only the file's directory is read
   LongRoPE: Ding et al. 2024. Grouped queries: Ainslie et
   al. 2023. SwiGLU: Shazeer 2020.
   Experts: Shazeer et al. 2017, Jiang et al. 2024 (Mixtral), Qwen Team 2025.
+  Gated DeltaNet: Yang et al. 2024, Qwen Team 2025.
   Windows, caps, norms of sums: Gemma Team 2024 and 2025 (Gemma 2, Gemma 3).
   GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
@@ -146,7 +147,8 @@ def gelu(u):
 
 
 NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
-ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "gpt-oss", "simple-lm")
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "gpt-oss", "qwen35",
+         "qwen35moe", "simple-lm")
 
 
 class Model:
@@ -155,7 +157,7 @@ class Model:
         self.arch = self._text("general.architecture")
         assert self.arch in ARCHS
         self.gemma = self.arch in ("gemma2", "gemma3")
-        self.layers = self._number("block_count")
+        self.layers = self._number("block_count") - self._number("nextn_predict_layers", 0)
         self.dim = self._number("embedding_length")
         if self.arch == "simple-lm":
             return
@@ -268,8 +270,11 @@ class Model:
     def attention(self, x, i):
         n, layer = len(x), f"blk.{i}."
         q_dim, kv_dim = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        parts = [(layer + "attn_q", q_dim), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
+        gates = self.arch in ("qwen35", "qwen35moe")  # each head of queries is followed by its gate
+        parts = [(layer + "attn_q", q_dim * (1 + gates)), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
         q, k, v = self.stacked(x, layer + "attn_qkv", parts)
+        if gates:
+            q, gate = np.split(q.reshape(n, self.heads, 2 * self.head_dim), 2, axis=-1)
         if self.arch == "olmo2":  # over all heads
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
         q, k, v = (y.reshape(n, -1, self.head_dim) for y in (q, k, v))
@@ -294,7 +299,33 @@ class Model:
                 p = np.exp(s - most)
                 sink = np.exp(self.tensor(layer + "attn_sinks.weight")[h] - most) if self.arch == "gpt-oss" else 0
                 out[begin:end, h] = p @ v[:end, kv] / (p.sum(1, keepdims=True) + sink)
+        if gates:
+            out = out / (1 + np.exp(-gate))
         return self.linear(out.reshape(n, -1), layer + "attn_output")
+
+    def delta_net(self, x, layer):
+        """Linear attention whose memory of each value head is a matrix with a row for each entry of a key."""
+        n, size, taps = len(x), self._number("ssm.state_size"), self._number("ssm.conv_kernel")
+        n_keys, n_values = self._number("ssm.group_count"), self._number("ssm.time_step_rank")
+        rows = np.concatenate([np.zeros((taps - 1, (2 * n_keys + n_values) * size)), self.linear(x, layer + "attn_qkv")])
+        w = self.tensor(layer + "ssm_conv1d.weight")
+        rows = sum(rows[i : i + n] * w[:, i] for i in range(taps))
+        heads = (rows / (1 + np.exp(-rows))).reshape(n, -1, size)
+        q, k, v = heads[:, :n_keys], heads[:, n_keys : 2 * n_keys], heads[:, 2 * n_keys :]
+        q, k = (y / np.sqrt((y * y).sum(-1, keepdims=True) + 1e-6) for y in (q, k))
+        alpha = np.log1p(np.exp(self.linear(x, layer + "ssm_alpha") + self.tensor(layer + "ssm_dt.bias")))
+        kept = np.exp(self.tensor(layer + "ssm_a") * alpha)
+        added = 1 / (1 + np.exp(-self.linear(x, layer + "ssm_beta")))
+        out, memory = np.empty((n, n_values, size)), np.zeros((n_values, size, size))
+        for t in range(n):
+            for h in range(n_values):
+                key = h % n_keys
+                memory[h] *= kept[t, h]
+                memory[h] += np.outer(k[t, key], added[t, h] * (v[t, h] - k[t, key] @ memory[h]))
+                out[t, h] = q[t, key] @ memory[h] / np.sqrt(size)
+        gate = self.linear(x, layer + "attn_gate").reshape(n, n_values, size)
+        out = self.norm(out, layer + "ssm_norm.weight") * gate / (1 + np.exp(-gate))
+        return self.linear(out.reshape(n, -1), layer + "ssm_out")
 
     def experts(self, x, layer):
         """The sum of the experts with the largest scores, by their softmax among each other; in qwen2moe among all."""
@@ -311,7 +342,7 @@ class Model:
             for e, weight in zip(chosen, weights / np.exp(among - score.max()).sum()):
                 gate, up = gates[e] @ x[t] + biases[0][e], ups[e] @ x[t] + biases[1][e]
                 out[t] += weight * (downs[e] @ self.gated(gate, up) + biases[2][e])
-        return out + self.shared_expert(x, layer) if self.arch == "qwen2moe" else out
+        return out + self.shared_expert(x, layer) if self.arch in ("qwen2moe", "qwen35moe") else out
 
     def shared_expert(self, x, layer):
         gate = self.linear(x, layer + "ffn_gate_shexp")
@@ -339,8 +370,9 @@ class Model:
         x = self.tensor("token_embd.weight")[np.asarray(ids)] * self.embedding_scale
         for i in range(self.layers):
             layer = f"blk.{i}."
-            y = self.attention(self.norm_if_any(x, layer + "attn_norm.weight"), i)
-            if self.arch == "gpt-oss":  # whose norm before the experts has this name
+            y = self.norm_if_any(x, layer + "attn_norm.weight")
+            y = self.delta_net(y, layer) if self.has(layer + "ssm_a") else self.attention(y, i)
+            if self.arch in ("gpt-oss", "qwen35", "qwen35moe"):  # whose norm before the network has this name
                 x = x + y
                 x = x + self.feed_forward(self.norm(x, layer + "post_attention_norm.weight"), layer)
                 continue

@@ -6,7 +6,7 @@ endforeach()
 
 # Tests that open engines and do not depend on rates. fixed_profile.c supplies fixed rates, and nothing is measured.
 foreach(name test_errors test_faults test_files test_moves test_rebalance test_recover test_reference test_scheduler test_score test_simple_lm test_splits
-	test_threads test_verify)
+	test_states test_threads test_verify)
 	target_sources(${name} PRIVATE engine/fixed_profile.c)
 	target_link_options(${name} PRIVATE -Wl,--wrap=evn_profiles_get,--wrap=evn_profile_get)
 endforeach()
@@ -57,6 +57,8 @@ set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
 set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 1800 FIXTURES_REQUIRED decoder_cases
 	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
+set_tests_properties(engine/test_states PROPERTIES TIMEOUT 300 FIXTURES_REQUIRED decoder_few
+	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${CMAKE_BINARY_DIR}/tests/decoder-few")
 engine_run(test_decoder_context long 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-long pocl,pocl 512)
 set_tests_properties(engine/test_decoder_context PROPERTIES FIXTURES_REQUIRED decoder_long)
 

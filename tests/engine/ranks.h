@@ -41,7 +41,8 @@ static inline evn_status ranks_load(void *arg, uint32_t rank, evn_error *err)
 	EVN_TRY(evn_view_make(&r->views[rank], r->shards[rank], &r->split, rank, err));
 	EVN_TRY(evn_workspace_create(&r->workspaces[rank], q, r->shards[rank], r->limits, err));
 	evn_ops_set_gemm(r->workspaces[rank]->ops, r->gemm);
-	return evn_cache_create(&r->caches[rank], q, r->shards[rank], r->limits.kv_cache, r->pool.n_blocks, err);
+	EVN_TRY(evn_cache_create(&r->caches[rank], q, r->shards[rank], r->limits.kv_cache, r->pool.n_blocks, err));
+	return evn_cache_grow_states(r->caches[rank], q, r->pool.n_states, err);
 }
 
 static inline evn_status ranks_walk(void *arg, uint32_t rank, evn_error *err)
@@ -81,6 +82,8 @@ static inline void ranks_start(ranks *r, const evn_model *m, const double *share
 		memory[i] = UINT64_MAX;
 	require_ok(evn_graph_make(&r->graph, m, &err));
 	require_ok(evn_pool_grow(&r->pool, n_blocks, &err));
+	if (r->graph->has_states)
+		require_ok(evn_pool_grow_states(&r->pool, evn_states_for(n_blocks, n_blocks), &err));
 	require_ok(evn_graph_shape(r->graph, r->limits, &r->shape, &err));
 	if (r->n_layers)
 		evn_graph_keep_layers(r->graph, r->n_layers);
@@ -101,6 +104,7 @@ static inline void ranks_step(ranks *r, const evn_batch *batch)
 	evn_error err = {0};
 	r->batch = batch;
 	require_ok(evn_team_run(r->team, ranks_walk, r, NULL, NULL, &err));
+	evn_spans_done(batch->spans, batch->n_spans);
 }
 
 static inline void ranks_close(ranks *r)

@@ -243,7 +243,7 @@ static void copy_cache(rig *g, const evn_slot *from, const evn_slot *to, uint32_
 		}
 }
 
-static void decode_one(rig *g, const evn_slot *slot, const sequence *s, float *logits)
+static void decode_one(rig *g, evn_slot *slot, const sequence *s, float *logits)
 {
 	const evn_span span = {.slot = slot, .n_rows = 1, .position = s->n_prompt, .phase = EVN_DECODE};
 	evn_error err = {0};
