@@ -48,6 +48,11 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 		return evn_fail(err, EVN_ERR_USAGE, "train: no file for the result; give -o FILE");
 	if (c->bit == CMD_BATCH && !in->settings.output_path)
 		return evn_fail(err, EVN_ERR_USAGE, "batch: no file for the answers; give -o OUT.jsonl or -o OUT.txt");
+	if (c->bit == CMD_PLAN && in->settings.image && !in->settings.simulate)
+		return evn_fail(err, EVN_ERR_USAGE, "plan: --image draws a simulation; give --simulate CLUSTER");
+	if (made && in->settings.format && !in->settings.simulate)
+		return evn_fail(err, EVN_ERR_USAGE,
+						"%s: format: weights that are made are F32; only plan --simulate takes others", c->name);
 	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence works only with score", c->name);
 	return EVN_OK;

@@ -39,29 +39,29 @@ static const char *why_lost(const evn_prepared *p, const char *device)
 	return NULL;
 }
 
-static evn_status set_limits(decision *d)
+evn_status evn_prepare_shape(evn_prepared *p, const evn_model *m, const evn_options *o, evn_error *err)
 {
 	const evn_hparams *h;
-	EVN_TRY(evn_model_require_hparams(d->m, &h, d->err));
-	EVN_TRY(evn_graph_make(&d->p->graph, d->m, d->err));
-	const bool encodes = d->p->graph->encodes;
-	evn_limits *l = &d->p->limits;
-	l->n_ctx = d->o->context ? d->o->context : h->n_ctx_train;
-	l->n_batch = d->o->batch ? d->o->batch : DEFAULT_BATCH;
-	l->n_cache = d->o->cache_tokens ? d->o->cache_tokens : l->n_ctx;
+	EVN_TRY(evn_model_require_hparams(m, &h, err));
+	EVN_TRY(evn_graph_make(&p->graph, m, err));
+	const bool encodes = p->graph->encodes;
+	evn_limits *l = &p->limits;
+	l->n_ctx = o->context ? o->context : h->n_ctx_train;
+	l->n_batch = o->batch ? o->batch : DEFAULT_BATCH;
+	l->n_cache = o->cache_tokens ? o->cache_tokens : l->n_ctx;
 	if (l->n_cache < l->n_ctx)
-		return evn_fail(d->err, EVN_ERR_USAGE, "cache_tokens: %u, and a single request may have %u (the context)",
+		return evn_fail(err, EVN_ERR_USAGE, "cache_tokens: %u, and a single request may have %u (the context)",
 						l->n_cache, l->n_ctx);
-	l->kv_cache = d->o->kv_cache;
-	l->messages = d->o->messages;
+	l->kv_cache = o->kv_cache;
+	l->messages = o->messages;
 	if (encodes ? l->n_batch < l->n_ctx : l->n_batch > l->n_ctx)
 		l->n_batch = l->n_ctx; /* an encoder computes a whole text at once */
 	if (encodes && l->n_cache < POSITIONS_A_ROW * l->n_batch)
 		l->n_cache = POSITIONS_A_ROW * l->n_batch;
 	if (l->n_ctx > h->n_ctx_train)
 		evn_log(EVN_LOG_WARN, "context %u is longer than the %u the model was trained for", l->n_ctx, h->n_ctx_train);
-	evn_model_warn_unknown_keys(d->m);
-	return evn_graph_shape(d->p->graph, *l, &d->p->shape, d->err);
+	evn_model_warn_unknown_keys(m);
+	return evn_graph_shape(p->graph, *l, &p->shape, err);
 }
 
 /* ---- candidates -------------------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ static void share_cores(const evn_options *o)
 /* This process's ranks, with their rates. */
 static evn_status choose_ranks(decision *d)
 {
-	EVN_TRY(set_limits(d));
+	EVN_TRY(evn_prepare_shape(d->p, d->m, d->o, d->err));
 	uint64_t began = evn_now_ns();
 	share_cores(d->o);
 	EVN_TRY(evn_system_open(&d->p->system, d->err));

@@ -48,6 +48,8 @@ typedef struct {
 	evn_lost_device lost[EVN_MAX_CANDIDATES];
 } evn_prepared;
 
+/* The graph, the limits and the shape: what a plan needs to know about the model. */
+evn_status evn_prepare_shape(evn_prepared *p, const evn_model *m, const evn_options *o, evn_error *err);
 /* For training, devices are chosen by what training's products reach, and what is predicted for prompts is training's
  * own speed. */
 evn_status evn_prepare(evn_prepared *out, const evn_model *m, const evn_options *o, evn_purpose purpose,

@@ -56,6 +56,8 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 /* The most bytes that a rank holds for each rank, itself included: two messages and two of half the length, and the
  * same packed. */
 uint64_t evn_comm_peer_bytes(evn_message_type messages, uint64_t max_floats);
+/* The bytes of one message in this format. */
+uint64_t evn_comm_message_bytes(evn_message_type messages, uint64_t n_floats);
 /* False if a device did not finish, now or in an earlier reset. Then nothing is freed, and the caller must also keep
  * the queue and the buffers of that device. */
 bool evn_comm_free(evn_comm *c);

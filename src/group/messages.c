@@ -21,6 +21,11 @@ uint64_t evn_message_bytes(const evn_message_format *f, uint64_t n_floats)
 	return evn_round_up(n_floats, 32) / 32 * f->block_bytes;
 }
 
+uint64_t evn_comm_message_bytes(evn_message_type messages, uint64_t n_floats)
+{
+	return evn_message_bytes(&formats[messages], n_floats);
+}
+
 static uint64_t bytes_apart(const evn_message_format *f, uint64_t n_floats)
 {
 	return evn_round_up(evn_message_bytes(f, n_floats), EVN_PART_ALIGN);

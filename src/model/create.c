@@ -1,11 +1,14 @@
 /* create.c - makes a model from a description: a GGUF file in memory with random weights. The same seed gives the
  * same weights on every machine. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include "evener/train.h"
+#include "evener/simulate.h"
 #include "model/gguf_write.h"
 #include "model/model.h"
 
@@ -85,6 +88,7 @@ typedef struct {
 	evn_gguf_writer *w;
 	evn_random random;
 	float *values;
+	const evn_quant *outline; /* matrices have this format and no data; NULL: they are f32 and random */
 	evn_error *err;
 } creation;
 
@@ -234,18 +238,29 @@ static float draw(creation *c, filling f)
 	return 0;
 }
 
+/* Vectors are f32, and so are matrices whose rows are no whole blocks. */
+static void declare_tensor(const creation *c, const char *name, bool is_vector, const uint64_t *shape)
+{
+	const bool quantised = !is_vector && shape[0] % c->outline->block_len == 0;
+	evn_gguf_declare_tensor(c->w, name, quantised ? c->outline : evn_quant_by_name("F32"), is_vector ? 1 : 2, shape);
+}
+
 static evn_status put_tensors(creation *c, const tensor_row *rows, const char *prefix)
 {
 	for (const tensor_row *t = rows; t->name; t++) {
 		const uint64_t shape[2] = {size_of(c, t->columns), size_of(c, t->rows)}, n = shape[0] * shape[1];
 		char name[96];
+		snprintf(name, sizeof name, "%s%s", prefix, t->name);
+		if (c->outline) {
+			declare_tensor(c, name, t->rows == NONE, shape);
+			continue;
+		}
 		float *values = realloc(c->values, n * sizeof *values);
 		if (!values)
 			return evn_fail_memory(c->err, t->name, n * sizeof *values);
 		c->values = values;
 		for (uint64_t i = 0; i < n; i++)
 			values[i] = draw(c, t->filling);
-		snprintf(name, sizeof name, "%s%s", prefix, t->name);
 		evn_gguf_put_tensor(c->w, name, evn_quant_by_name("F32"), t->rows == NONE ? 1 : 2, shape, values);
 	}
 	return EVN_OK;
@@ -277,5 +292,40 @@ evn_status evn_model_create(evn_model **out, const evn_model_spec *spec, evn_err
 		s = evn_model_from_memory(out, c.arch->name, file, size, err);
 	evn_gguf_writer_free(c.w);
 	free(c.values);
+	return s;
+}
+
+/* A file in memory that is as long as one with weights. The system gives memory only to what was written. */
+static evn_status open_outline(evn_model **out, const creation *c, const uint8_t *header, size_t size)
+{
+	char path[32];
+	const int file = memfd_create(c->arch->name, MFD_CLOEXEC);
+	if (file < 0)
+		return evn_fail(c->err, EVN_ERR_FILE, "a file in memory: %s", strerror(errno));
+	snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+	const uint64_t bytes = size + evn_gguf_declared_bytes(c->w);
+	evn_status s = EVN_OK;
+	if (ftruncate(file, (off_t)bytes) != 0 || pwrite(file, header, size, 0) != (ssize_t)size)
+		s = evn_fail(c->err, EVN_ERR_FILE, "a file in memory of %llu bytes: %s", (unsigned long long)bytes,
+					 strerror(errno));
+	if (s == EVN_OK)
+		s = evn_model_open(out, path, c->err);
+	close(file);
+	return s;
+}
+
+evn_status evn_model_outline(evn_model **out, const evn_model_spec *spec, const char *format, evn_error *err)
+{
+	uint8_t *header = NULL;
+	size_t size = 0;
+	creation c = {.spec = *spec, .outline = evn_quant_by_name(format), .err = err};
+	*out = NULL;
+	if (!c.outline)
+		return evn_fail(err, EVN_ERR_USAGE, "format: expected one of weights, such as Q4_0, found '%.60s'", format);
+	evn_status s = build(&c, &header, &size);
+	if (s == EVN_OK)
+		s = open_outline(out, &c, header, size);
+	free(header);
+	evn_gguf_writer_free(c.w);
 	return s;
 }

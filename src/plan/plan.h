@@ -9,7 +9,8 @@
 
 #include "base/base.h"
 
-#define EVN_MAX_CANDIDATES 16 /* device layouts that the planner chooses from; it tries every subset */
+#define EVN_PLAN_MAX_RANKS 16384u /* of a split: more than devices can share (EVN_MAX_RANKS), for simulations */
+#define EVN_MAX_CANDIDATES 16     /* device layouts that the planner chooses from; it tries every subset */
 
 typedef struct {
 	uint32_t begin, end; /* half-open; empty if both are equal */
@@ -98,7 +99,8 @@ evn_rates evn_rates_scaled(evn_rates r, double by);
 /* Divides the times of one phase's steps by `by`. */
 void evn_rates_speed_up(evn_rates *r, evn_phase phase, double by);
 
-#define EVN_PLAN_PROMPT 512u /* tokens of the prompt for which predictions are made */
+#define EVN_PLAN_PROMPT 512u  /* tokens of the prompt for which predictions are made */
+#define EVN_PLAN_POSITION 32u /* those of decoding are near the beginning of a text */
 
 /* The time that an all-reduce adds to a step of one row, and of a prompt of EVN_PLAN_PROMPT tokens. */
 typedef struct {
@@ -126,7 +128,7 @@ static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_c
 	return a->device > 0 && a->device == b->device;
 }
 
-/* Splits the shape over n_ranks ranks (1..EVN_MAX_RANKS).
+/* Splits the shape over n_ranks ranks (1..EVN_PLAN_MAX_RANKS).
  * - shares are >= 0 with a sum > 0. memory[rank] is the most bytes (UINT64_MAX: any).
  * - prompt_shares are for prompts and for the classes with a cut for each phase; NULL: like shares.
  * - Over all blocks of a class, a rank's part differs from its share by at most one grain in each phase. The

@@ -5,8 +5,6 @@
 
 #include <math.h>
 
-#define DECODE_POSITION 32u /* predictions are for decode near the beginning of a text */
-
 void evn_rates_add(evn_rates *sum, const evn_rates *r)
 {
 	sum->gemv_gbs += r->gemv_gbs;
@@ -185,7 +183,7 @@ double evn_predict_vocab_s(const evn_split *split, const evn_plan_candidate *c)
 
 evn_prediction evn_predict(const evn_split *split, const evn_plan_candidate *c, evn_reduce_cost cost)
 {
-	const evn_plan_step token = {EVN_DECODE, 1, DECODE_POSITION}, prompt = {EVN_PROMPT, EVN_PLAN_PROMPT, 0};
+	const evn_plan_step token = {EVN_DECODE, 1, EVN_PLAN_POSITION}, prompt = {EVN_PROMPT, EVN_PLAN_PROMPT, 0};
 	double vocab_s = evn_predict_vocab_s(split, c);
 	double decode_s = vocab_s + evn_predict_blocks_s(split, c, token, cost);
 	double prompt_s = vocab_s + evn_predict_blocks_s(split, c, prompt, cost);

@@ -65,15 +65,26 @@ typedef struct {
 	uint64_t begin, end;
 } stretch;
 
-/* The sum of the shares need not be 1. A share of 0 gives an empty stretch, and no unit of any block. */
-static stretch stretch_of(const line *l, const double *shares, uint32_t n, uint32_t rank)
+/* Cuts a line for one rank after the other. */
+typedef struct {
+	const double *shares;
+	double sum, upto; /* of all shares; of those before the next rank */
+} cutter;
+
+static cutter cutter_of(const double *shares, uint32_t n)
 {
-	double sum = 0, upto = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		sum += shares[i];
-		upto += i < rank ? shares[i] : 0;
-	}
-	return (stretch){line_cut(l, upto / sum), line_cut(l, (upto + shares[rank]) / sum)};
+	cutter c = {.shares = shares};
+	for (uint32_t i = 0; i < n; i++)
+		c.sum += shares[i];
+	return c;
+}
+
+/* The sum of the shares need not be 1. A share of 0 gives an empty stretch, and no unit of any block. */
+static stretch next_stretch(cutter *c, const line *l)
+{
+	const double begin = c->upto;
+	c->upto += *c->shares++;
+	return (stretch){line_cut(l, begin / c->sum), line_cut(l, c->upto / c->sum)};
 }
 
 static evn_range range_in_block(const line *l, stretch s, uint32_t block)
@@ -99,9 +110,10 @@ static void cut_ranges(evn_split *split, const line *lines, const double *shares
 	const uint32_t n = split->n_ranks;
 	for (uint32_t k = 0; k < split->shape.n_classes; k++) {
 		const line *l = &lines[k];
+		cutter decodes = cutter_of(shares, n), prompts = cutter_of(prompt_shares, n);
 		for (uint32_t r = 0; r < n; r++) {
-			const stretch decode = stretch_of(l, shares, n, r);
-			const stretch prompt = l->by_phase ? stretch_of(l, prompt_shares, n, r) : decode;
+			const stretch decode = next_stretch(&decodes, l);
+			const stretch prompt = l->by_phase ? next_stretch(&prompts, l) : decode;
 			for (uint32_t i = 0; i < l->n_blocks; i++)
 				split->parts[k][(size_t)i * n + r] =
 					part_of(range_in_block(l, decode, i), range_in_block(l, prompt, i));
@@ -135,9 +147,9 @@ typedef struct {
 	const uint64_t *memory;
 	const double *weights;
 	uint32_t n_ranks;
-	bool capped[EVN_MAX_RANKS]; /* the rank's memory is full; from here on its share can only shrink */
-	double shares[EVN_MAX_RANKS];
-	double step; /* the smallest change of a share that moves a unit, in the class with the most units */
+	bool *capped;   /* (n_ranks) the rank's memory is full; from here on its share can only shrink */
+	double *shares; /* (n_ranks) */
+	double step;    /* the smallest change of a share that moves a unit, in the class with the most units */
 } fitting;
 
 static uint64_t fixed_bytes(const fitting *f) { return evn_plan_fixed_bytes(f->shape, f->n_ranks); }
@@ -257,8 +269,6 @@ static evn_status check_shape(const evn_plan_shape *s, evn_error *err)
 static evn_status check_shares(double *weights, uint32_t n, const double *shares, evn_error *err)
 {
 	double most = 0;
-	if (n < 1 || n > EVN_MAX_RANKS)
-		return evn_fail(err, EVN_ERR_USAGE, "cannot split over %u ranks: expected 1 to %d", n, EVN_MAX_RANKS);
 	for (uint32_t r = 0; r < n; r++) {
 		if (!isfinite(shares[r]) || shares[r] < 0)
 			return evn_fail(err, EVN_ERR_USAGE, "share of rank %u is %g: expected a number of at least 0", r,
@@ -347,27 +357,57 @@ static evn_status make_ranges(evn_split *split, line *lines, fitting *f, const d
 	return status;
 }
 
+/* What is allocated while a split is made, n_ranks long each. */
+typedef struct {
+	double *weights, *prompt_weights, *shares;
+	bool *capped;
+} per_rank;
+
+static evn_status make_split(evn_split *split, per_rank *r, const evn_plan_shape *s, const uint64_t *memory,
+							 evn_error *err)
+{
+	line lines[EVN_PLAN_CLASSES];
+	uint32_t *orders = NULL;
+	fitting f = {.shape = s,
+				 .memory = memory,
+				 .weights = r->weights,
+				 .n_ranks = split->n_ranks,
+				 .capped = r->capped,
+				 .shares = r->shares,
+				 .step = 1 / most_units(s)};
+	evn_status status = make_lines(lines, &orders, s, err);
+	if (status == EVN_OK)
+		status = make_parts(split, err);
+	if (status == EVN_OK)
+		status = make_ranges(split, lines, &f, r->prompt_weights, err);
+	free(orders);
+	if (status != EVN_OK)
+		evn_split_free(split);
+	return status;
+}
+
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
 						  const double *prompt_shares, const uint64_t *memory, evn_error *err)
 {
-	double weights[EVN_MAX_RANKS], prompt_weights[EVN_MAX_RANKS];
-	line lines[EVN_PLAN_CLASSES];
-	uint32_t *orders = NULL;
 	*out = (evn_split){0};
 	EVN_TRY(check_shape(s, err));
-	EVN_TRY(check_shares(weights, n_ranks, shares, err));
-	EVN_TRY(check_shares(prompt_weights, n_ranks, prompt_shares ? prompt_shares : shares, err));
-	evn_split split = {.shape = *s, .n_ranks = n_ranks};
-	fitting f = {.shape = s, .memory = memory, .weights = weights, .n_ranks = n_ranks, .step = 1 / most_units(s)};
-	evn_status status = make_lines(lines, &orders, s, err);
+	if (n_ranks < 1 || n_ranks > EVN_PLAN_MAX_RANKS)
+		return evn_fail(err, EVN_ERR_USAGE, "cannot split over %u ranks: expected 1 to %u", n_ranks,
+						EVN_PLAN_MAX_RANKS);
+	double *numbers = calloc(3 * (size_t)n_ranks, sizeof *numbers);
+	per_rank r = {numbers, numbers + n_ranks, numbers + 2 * (size_t)n_ranks, calloc(n_ranks, sizeof *r.capped)};
+	evn_status status = numbers && r.capped ? EVN_OK : evn_fail_memory(err, "plan", 0);
 	if (status == EVN_OK)
-		status = make_parts(&split, err);
+		status = check_shares(r.weights, n_ranks, shares, err);
 	if (status == EVN_OK)
-		status = make_ranges(&split, lines, &f, prompt_weights, err);
-	free(orders);
-	if (status != EVN_OK)
-		evn_split_free(&split);
-	*out = split;
+		status = check_shares(r.prompt_weights, n_ranks, prompt_shares ? prompt_shares : shares, err);
+	if (status == EVN_OK) {
+		evn_split split = {.shape = *s, .n_ranks = n_ranks};
+		status = make_split(&split, &r, s, memory, err);
+		*out = split;
+	}
+	free(numbers);
+	free(r.capped);
 	return status;
 }
 

@@ -2,7 +2,7 @@
  * the same seed. And the GGUF writer: what it writes can be read back, and a copy of a file's metadata is equal to
  * it. */
 #include "evener/inspect.h"
-#include "evener/train.h"
+#include "evener/simulate.h"
 #include "model/gguf_write.h"
 #include "model/gguf_writer.h"
 #include "model/model.h"
@@ -232,6 +232,34 @@ static void what_cannot_be_made_is_refused(void **state)
 	}
 }
 
+/* The tensors of a made model in another format; 30 GB of them take no memory. */
+static void an_outline_has_shapes_and_no_weights(void **state)
+{
+	(void)state;
+	evn_model *m = NULL;
+	evn_error err = {0};
+	evn_model_spec large = {.architecture = "llama",
+							.vocab = 128256,
+							.dim = 8192,
+							.n_layers = 60,
+							.n_heads = 64,
+							.n_kv_heads = 8,
+							.ff_dim = 28672};
+	if (evn_model_outline(&m, &large, "Q4_0", &err) != EVN_OK)
+		fail_msg("%s", err.text);
+	assert_int_equal(evn_model_hparams(m)->n_layers, 60);
+	assert_int_equal(evn_model_find(m, "blk.59.ffn_down.weight")->shape[0], 28672);
+	assert_string_equal(evn_model_find(m, "blk.59.ffn_down.weight")->quant->name, "Q4_0");
+	assert_string_equal(evn_model_find(m, "blk.59.ffn_norm.weight")->quant->name, "F32");
+	assert_true(evn_gguf_size(evn_model_gguf(m)) > UINT64_C(29000000000));
+	evn_model_close(m);
+	assert_int_equal(evn_model_outline(&m, &large, "Q4", &err), EVN_ERR_USAGE);
+	assert_non_null(strstr(err.text, "found 'Q4'"));
+	large.vocab = 3;
+	assert_int_equal(evn_model_outline(&m, &large, "Q4_0", &err), EVN_ERR_USAGE);
+	assert_null(m);
+}
+
 static void metadata_copied_is_the_same(void **state)
 {
 	(void)state;
@@ -337,6 +365,7 @@ int main(void)
 		cmocka_unit_test(transformers_have_their_tensors),
 		cmocka_unit_test(every_byte_is_a_token),
 		cmocka_unit_test(what_cannot_be_made_is_refused),
+		cmocka_unit_test(an_outline_has_shapes_and_no_weights),
 		cmocka_unit_test(metadata_copied_is_the_same),
 		cmocka_unit_test(tensors_written_are_read_back),
 		cmocka_unit_test(ids_are_drawn_by_seed),

@@ -504,9 +504,10 @@ static void wrong_use_is_refused(void **state)
 		assert_int_equal(evn_split_make(&split, &s, 2, bad[k], NULL, any_memory, &err), EVN_ERR_USAGE);
 		assert_non_null(strstr(err.text, says[k]));
 	}
-	double shares[EVN_MAX_RANKS + 1] = {1};
+	static double shares[EVN_PLAN_MAX_RANKS + 1] = {1};
 	assert_int_equal(evn_split_make(&split, &s, 0, shares, NULL, any_memory, NULL), EVN_ERR_USAGE);
-	assert_int_equal(evn_split_make(&split, &s, EVN_MAX_RANKS + 1, shares, NULL, any_memory, NULL), EVN_ERR_USAGE);
+	assert_int_equal(evn_split_make(&split, &s, EVN_PLAN_MAX_RANKS + 1, shares, NULL, any_memory, NULL),
+					 EVN_ERR_USAGE);
 	struct {
 		evn_plan_shape shape;
 		const char *says;

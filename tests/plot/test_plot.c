@@ -177,6 +177,21 @@ static void test_gaps_are_not_drawn_over(void **state)
 	cairo_surface_destroy(s);
 }
 
+static void test_svg_by_its_name(void **state)
+{
+	(void)state;
+	const double x[] = {1, 2}, y[] = {3, 4};
+	const evn_plot_series series = {.n = 2, .x = x, .y = y};
+	const evn_line_chart chart = {.series = &series, .n_series = 1};
+	char begin[64] = "";
+	assert_int_equal(evn_plot_line_chart(in_folder("lines.svg"), &chart, NULL), EVN_OK);
+	FILE *f = fopen(in_folder("lines.svg"), "r");
+	assert_non_null(f);
+	assert_true(fread(begin, 1, sizeof begin - 1, f) > 0);
+	fclose(f);
+	assert_non_null(strstr(begin, "<svg") ? begin : strstr(begin, "<?xml"));
+}
+
 static void test_wrong_use_is_told(void **state)
 {
 	(void)state;
@@ -223,13 +238,14 @@ int main(void)
 		cmocka_unit_test(test_heat_map_with_more_cells_than_pixels),
 		cmocka_unit_test(test_line_chart_draws_its_series),
 		cmocka_unit_test(test_gaps_are_not_drawn_over),
+		cmocka_unit_test(test_svg_by_its_name),
 		cmocka_unit_test(test_wrong_use_is_told),
 		cmocka_unit_test(test_unwritable_files_are_told),
 	};
 	if (!mkdtemp(folder))
 		return 1;
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	static const char *const files[] = {"cells.png", "many.png", "lines.png", "gap.png"};
+	static const char *const files[] = {"cells.png", "many.png", "lines.png", "gap.png", "lines.svg"};
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		unlink(in_folder(files[i]));
 	rmdir(folder);

@@ -1,5 +1,6 @@
 /* cmd_plan.c - evener plan: the ranks, what each would hold, and the predicted speed. Loads no weights. */
 #include "cli/cli.h"
+#include "cli/commands/simulated.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/table.h"
@@ -106,6 +107,8 @@ evn_status cmd_plan(const invocation *in, evn_error *err)
 	evn_options o = settings_engine_options(&in->settings);
 	evn_model *model = NULL;
 	evn_plan *plan = NULL;
+	if (in->settings.simulate)
+		return simulated_print(&in->settings, err);
 	evn_status status = settings_open_model(&in->settings, &model, err);
 	if (status == EVN_OK)
 		status = evn_plan_make(&plan, model, &o, err);

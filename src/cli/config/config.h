@@ -5,11 +5,9 @@
 #include "cli/config/settings.h"
 #include <cyaml/cyaml.h>
 
-#define CONFIG_VERSION "1"
-
 /* Every value is kept as the text of the file. The option table reads it as it reads flags. */
 typedef struct {
-	char *path, *lora, *context, *architecture, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
+	char *path, *lora, *context, *architecture, *format, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
 } config_model;
 
 typedef struct {

@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "cli/config/config.h"
 #include "cli/config/options.h"
+#include "cli/config/yaml_load.h"
 #include "cli/show/json.h"
 
 #include <stdio.h>
@@ -75,7 +76,7 @@ static json_t *field_schema(const cyaml_schema_field_t *f, const char *section)
 						   mapping_schema(f->value.sequence.entry->mapping.fields, f->key), "minItems",
 						   (int)f->value.sequence.min, "maxItems", (int)f->value.sequence.max);
 	else
-		schema = json_pack("{s:i}", "const", atoi(CONFIG_VERSION));
+		schema = json_pack("{s:i}", "const", atoi(YAML_VERSION));
 	return described(schema, config_section_help(f->key));
 }
 
@@ -151,6 +152,6 @@ void config_write_starter(void)
 		else if (f->value.type == CYAML_SEQUENCE)
 			write_devices(f);
 		else
-			printf("%s: " CONFIG_VERSION "  # %s\n", f->key, config_section_help(f->key));
+			printf("%s: " YAML_VERSION "  # %s\n", f->key, config_section_help(f->key));
 	}
 }

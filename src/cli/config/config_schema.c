@@ -13,6 +13,7 @@ static const cyaml_schema_field_t model_fields[] = {
 	TEXT(config_model, lora),
 	TEXT(config_model, context),
 	TEXT(config_model, architecture),
+	TEXT(config_model, format),
 	TEXT(config_model, vocab),
 	TEXT(config_model, dim),
 	TEXT(config_model, layers),

@@ -79,8 +79,11 @@ const option options[] = {
 	 "1,2,3", "token ids instead of a text"},
 	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "without ids or a prompt: N random ids of the vocabulary, drawn by --init-seed"},
-	{"image", 0, OPTION_TEXT, CMD_LOGITS | CMD_SCORE, NULL, FIELD(image), NULL, 0, 0, NULL,
-	 "FILE.png", "also draw a picture (PNG, or .svg): the logits as a heat map, or the surprise of each token along the text"},
+	{"simulate", 0, OPTION_TEXT, CMD_PLAN, NULL, FIELD(simulate), NULL, 0, 0, NULL,
+	 "CLUSTER", "predict the speed over the machines of a YAML file, which need not exist, and the best cut"},
+	{"image", 0, OPTION_TEXT, CMD_LOGITS | CMD_SCORE | CMD_PLAN, NULL, FIELD(image), NULL, 0, 0, NULL,
+	 "FILE", "also draw a picture (.svg, else PNG): the logits as a heat map, the surprise of each token along the text, "
+	 "or with --simulate the speed by the number of nodes"},
 	{"ctx", 0, OPTION_INT, CMD_SCORE, NULL, FIELD(window), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "windows of N tokens; the second half of each is scored, as llama-perplexity does; 0 = pieces of the context's "
 	 "length; all tokens are scored except the first"},
@@ -261,6 +264,8 @@ const option options[] = {
 	 "N", "key and value heads of a model to make; 0 = as many as query heads"},
 	{"ff", 0, OPTION_INT, CMD_MODEL, "model.ff", FIELD(ff), "0", 0, CONTEXT_MAX, NULL,
 	 "N", "feed-forward units of a model to make; 0 = 4 times its width"},
+	{"format", 0, OPTION_TEXT, CMD_PLAN, "model.format", FIELD(format), NULL, 0, 0, NULL,
+	 "TYPE", "format of the weights of a model to make, such as Q4_0; only for --simulate, else they are F32"},
 	{"init-seed", 0, OPTION_INT, CMD_MODEL, "model.seed", FIELD(init_seed), "0", 0, SEED_MAX, NULL,
 	 "N", "seed of the random weights, and of --random-ids"},
 

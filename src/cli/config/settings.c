@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "cli/cluster.h"
 #include "cli/config/options.h"
+#include "evener/simulate.h"
 #include "cli/show/console.h"
 #include "evener/train.h"
 
@@ -182,6 +183,8 @@ evn_status settings_open_model(const settings *s, evn_model **out, evn_error *er
 		.ff_dim = (uint32_t)s->ff,
 		.seed = (uint64_t)s->init_seed,
 	};
+	if (s->simulate)
+		return evn_model_outline(out, &spec, s->format ? s->format : "F32", err);
 	return evn_model_create(out, &spec, err);
 }
 

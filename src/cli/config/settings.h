@@ -11,6 +11,8 @@ typedef struct {
 	const char *model_path;
 	const char *lora;         /* FILE[:SCALE] or NULL */
 	const char *architecture; /* of a model to make; NULL: the model is read */
+	const char *format;       /* of its weights in a simulation; NULL: F32 */
+	const char *simulate;     /* the file of a cluster; NULL: nothing is simulated */
 	int64_t vocab, dim, layers, heads, kv_heads, ff, init_seed;
 	int64_t context, batch, verify_every;
 
@@ -22,7 +24,8 @@ typedef struct {
 	size_t n_rules;
 	char *owned_list, *owned_paths[9]; /* strings that the rules and paths may point into */
 
-	int split, reduce, activations, kv_cache, messages, rebalance, speculate; /* indices into the choices of the options */
+	int split, reduce, activations, kv_cache, messages, rebalance,
+		speculate; /* indices into the choices of the options */
 	bool measure;
 
 	double temp, top_p, min_p, repeat_penalty;
