@@ -23,6 +23,7 @@ struct evn_prefixes {
 	uint32_t *buckets; /* (n_buckets), a power of two */
 	uint32_t n, n_buckets;
 	uint64_t now; /* counts uses */
+	evn_parked *parked;
 };
 
 evn_status evn_prefixes_create(evn_prefixes **out, evn_block_pool *p, evn_error *err)
@@ -47,6 +48,8 @@ evn_status evn_prefixes_create(evn_prefixes **out, evn_block_pool *p, evn_error 
 
 void evn_prefixes_forget(evn_prefixes *c)
 {
+	while (evn_parked_drop(&c->parked, c->pool))
+		continue;
 	for (uint32_t i = 0; i < c->n; i++)
 		if (c->entries[i].known)
 			evn_pool_release(c->pool, i);
@@ -146,7 +149,9 @@ evn_status evn_prefix_take(evn_prefixes *c, const int32_t *ids, uint32_t n, evn_
 						   evn_error *err)
 {
 	uint32_t before = NONE, n_taken;
-	*n_shared = 0;
+	*n_shared = c->pool->n_states ? evn_unpark(&c->parked, ids, n, slot) : 0;
+	if (c->pool->n_states)
+		return EVN_OK;
 	c->now++;
 	while (*n_shared + EVN_BLOCK_POSITIONS <= n) {
 		const uint32_t at = find(c, before, ids + *n_shared);
@@ -213,10 +218,12 @@ static bool find_last(const evn_prefixes *c, const int32_t *ids, uint32_t n, uin
 	return true;
 }
 
-void evn_prefix_keep_tail(evn_prefixes *c, const int32_t *ids, uint32_t n, const evn_slot *slot)
+void evn_prefix_keep_tail(evn_prefixes *c, const int32_t *ids, uint32_t n, evn_slot *slot)
 {
 	const uint32_t n_tail = n % EVN_BLOCK_POSITIONS;
 	uint32_t before, other;
+	if (n && slot->n_state == n)
+		evn_park(&c->parked, ids, n, slot);
 	if (c->pool->n_states || !n_tail || !find_last(c, ids, n, &before) ||
 		!may_enter(c, slot->table[n / EVN_BLOCK_POSITIONS]))
 		return;
@@ -239,6 +246,8 @@ bool evn_prefixes_make_room(evn_prefixes *c, uint32_t n_free)
 {
 	while (c->pool->n_free < n_free) {
 		uint32_t oldest = NONE;
+		if (evn_parked_drop(&c->parked, c->pool))
+			continue;
 		for (uint32_t i = 0; i < c->n; i++)
 			if (is_unused(c, i) && !c->entries[i].n_behind &&
 				(oldest == NONE || c->entries[i].used < c->entries[oldest].used))
@@ -250,9 +259,17 @@ bool evn_prefixes_make_room(evn_prefixes *c, uint32_t n_free)
 	return true;
 }
 
+bool evn_prefixes_make_state(evn_prefixes *c)
+{
+	while (!c->pool->n_free_states)
+		if (!evn_parked_drop(&c->parked, c->pool))
+			return false;
+	return true;
+}
+
 uint32_t evn_prefixes_unused(const evn_prefixes *c)
 {
-	uint32_t n = 0;
+	uint32_t n = evn_parked_blocks(c->parked);
 	for (uint32_t i = 0; i < c->n; i++)
 		n += is_unused(c, i);
 	return n;

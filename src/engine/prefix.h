@@ -8,11 +8,12 @@
  * When a sequence ends, its last block stays too, though it is not full: the tail. The next turn of a conversation
  * takes it, and writes its own ids behind those that are there. So a tail goes to one sequence only.
  *
- * Where a model has states, nothing is known: blocks without the state behind them are of no use. Not thread-safe. */
+ * Where a model has states, blocks without the state behind them are of no use. There whole sequences that have ended
+ * stay (parked.h), and no blocks are shared. Not thread-safe. */
 #ifndef EVN_PREFIX_H
 #define EVN_PREFIX_H
 
-#include "nn/blocks.h"
+#include "engine/parked.h"
 
 typedef struct evn_prefixes evn_prefixes;
 
@@ -28,12 +29,14 @@ evn_status evn_prefix_take(evn_prefixes *c, const int32_t *ids, uint32_t n, evn_
 						   evn_error *err);
 /* Enters the slot's whole blocks among its first n ids. Those that are known already keep their block. */
 void evn_prefix_keep(evn_prefixes *c, const int32_t *ids, uint32_t n, const evn_slot *slot);
-/* Enters what is behind them, when the sequence ends. */
-void evn_prefix_keep_tail(evn_prefixes *c, const int32_t *ids, uint32_t n, const evn_slot *slot);
+/* Enters what is behind them, when the sequence ends. Where there are states, the slot becomes empty. */
+void evn_prefix_keep_tail(evn_prefixes *c, const int32_t *ids, uint32_t n, evn_slot *slot);
 
 /* Frees blocks that no sequence uses until the pool has n_free; the least recently used go first, and the last block
  * of a sequence before the ones in front of it. False if there are too few. */
 bool evn_prefixes_make_room(evn_prefixes *c, uint32_t n_free);
+/* Where there are states: makes sure that one is free. False if running sequences have all. */
+bool evn_prefixes_make_state(evn_prefixes *c);
 /* What the blocks hold is lost. Gives them back to the pool. */
 void evn_prefixes_forget(evn_prefixes *c);
 /* Blocks that are known and that no sequence uses. */

@@ -131,12 +131,10 @@ static evn_status admit(evn_schedule *s, evn_job *j, bool *admitted, evn_error *
 			return EVN_OK;
 		put_off(s, last);
 	}
-	if (s->pool->n_states && !s->pool->n_free_states) { /* sessions have them */
-		*admitted = false;
-		return EVN_OK;
-	}
 	evn_status status = evn_prefix_take(s->prefixes, j->ids, reusable(j), &j->slot, &n_shared, err);
 	*admitted = false;
+	if (s->pool->n_states && !j->slot.state && !evn_prefixes_make_state(s->prefixes))
+		return status; /* sessions of the engine have them */
 	if (status == EVN_OK)
 		status = reserve(s, j, j->n_ids, admitted, err);
 	if (status != EVN_OK || !*admitted) {

@@ -1,5 +1,5 @@
-/* test_states.c - sequences of a model with states (a DeltaNet), which cannot go back to an earlier position: rewound and
- * broken-off sessions, several sequences at once, and what is refused. Each gives what a fresh session gives.
+/* test_states.c - sequences of a model with states (a DeltaNet), which cannot go back to an earlier position: rewound
+ * and broken-off sessions, several sequences at once, and what is refused. Each gives what a fresh session gives.
  *   test_states [DEVICES] */
 #include "engine/harness.h"
 
@@ -100,18 +100,44 @@ static bool on_token(void *user, const evn_request_token *t)
 	return true;
 }
 
-static void speak_alone(speaker *s)
+static void speak_alone(speaker *s, const int32_t *prompt)
 {
+	evn_error err = {0};
 	evn_session *session = fresh();
-	eval(session, 0, s->n_prompt);
+	require_ok(evn_session_eval(session, prompt, s->n_prompt, NULL, &err));
 	for (uint32_t i = 0; i < N_TOKENS; i++) {
-		evn_error err = {0};
+		s->want[i] = 0;
 		const float *logits = evn_session_logits(session);
 		for (uint32_t v = 0; v < model.vocab; v++)
 			s->want[i] = logits[v] > logits[s->want[i]] ? (int32_t)v : s->want[i];
 		require_ok(evn_session_eval(session, &s->want[i], 1, NULL, &err));
 	}
 	evn_session_free(session);
+}
+
+static void submit(evn_scheduler *scheduler, speaker *s, const int32_t *prompt)
+{
+	evn_error err = {0};
+	evn_sample_options sampling = evn_sample_defaults();
+	sampling.temp = 0;
+	sampling.repeat_penalty = 1;
+	const evn_request_options o = {.prompt = prompt,
+								   .n_prompt = s->n_prompt,
+								   .max_tokens = N_TOKENS,
+								   .sampling = sampling,
+								   .ignore_end = true,
+								   .events = {.on_token = on_token, .user = s}};
+	require_ok(evn_request_submit(&s->request, scheduler, &o, &err));
+}
+
+static void wait_for(speaker *s, uint32_t n_cached)
+{
+	const evn_request_result r = evn_request_wait(s->request);
+	if (r.end == EVN_END_FAILED)
+		fail_msg("%s", r.error.text);
+	assert_int_equal(r.n_cached, n_cached);
+	assert_int_equal(s->n_got, N_TOKENS);
+	evn_request_free(s->request);
 }
 
 /* More requests than states, of which some begin alike. */
@@ -122,34 +148,43 @@ static void test_requests(void **state)
 	evn_error err = {0};
 	evn_scheduler *scheduler;
 	size_t n;
-	evn_sample_options sampling = evn_sample_defaults();
-	sampling.temp = 0;
-	sampling.repeat_penalty = 1;
 	for (uint32_t i = 0; i < N_REQUESTS; i++) {
 		s[i] = (speaker){.n_prompt = 40 - 6 * i};
-		speak_alone(&s[i]);
+		speak_alone(&s[i], ids);
 	}
 	require_ok(evn_scheduler_create(&scheduler, model.engine, &(evn_scheduler_options){.prompt_chunk = 5}, &err));
+	for (uint32_t i = 0; i < N_REQUESTS; i++)
+		submit(scheduler, &s[i], ids);
 	for (uint32_t i = 0; i < N_REQUESTS; i++) {
-		const evn_request_options o = {.prompt = ids,
-									   .n_prompt = s[i].n_prompt,
-									   .max_tokens = N_TOKENS,
-									   .sampling = sampling,
-									   .ignore_end = true,
-									   .events = {.on_token = on_token, .user = &s[i]}};
-		require_ok(evn_request_submit(&s[i].request, scheduler, &o, &err));
-	}
-	for (uint32_t i = 0; i < N_REQUESTS; i++) {
-		const evn_request_result r = evn_request_wait(s[i].request);
-		if (r.end == EVN_END_FAILED)
-			fail_msg("request %u: %s", i, r.error.text);
-		assert_int_equal(r.n_cached, 0);
-		assert_int_equal(s[i].n_got, N_TOKENS);
+		wait_for(&s[i], 0);
 		assert_memory_equal(s[i].got, s[i].want, sizeof s[i].want);
-		evn_request_free(s[i].request);
 	}
 	assert_int_equal(evn_scheduler_save(scheduler, ids, N_IDS, "states.keys", &n, &err), EVN_ERR_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "states"));
+	evn_scheduler_free(scheduler);
+}
+
+/* The next turn of a conversation goes on behind what has been computed. A turn with another answer does not. */
+static void test_turns(void **state)
+{
+	(void)state;
+	evn_error err = {0};
+	evn_scheduler *scheduler;
+	speaker first = {.n_prompt = 20}, next = {.n_prompt = 38};
+	require_ok(evn_scheduler_create(&scheduler, model.engine, NULL, &err));
+	submit(scheduler, &first, ids);
+	wait_for(&first, 0);
+	for (uint32_t turn = 0; turn < 2; turn++) {
+		int32_t prompt[N_IDS];
+		next.n_got = 0;
+		memcpy(prompt, ids, sizeof prompt);
+		memcpy(prompt + first.n_prompt, first.got, sizeof first.got);
+		prompt[22] = turn ? (prompt[22] + 1) % (int32_t)model.vocab : prompt[22];
+		speak_alone(&next, prompt);
+		submit(scheduler, &next, prompt);
+		wait_for(&next, turn ? 0 : first.n_prompt + N_TOKENS - 1);
+		assert_memory_equal(next.got, next.want, sizeof next.want);
+	}
 	evn_scheduler_free(scheduler);
 }
 
@@ -166,11 +201,9 @@ static void test_refused(void **state)
 static int open_model(void **state)
 {
 	(void)state;
-	model = start(model_file, &(engine_setup){.devices = devices,
-											  .context = 64,
-											  .batch = 6,
-											  .verify_every = 3,
-											  .progress = on_progress});
+	model = start(
+		model_file,
+		&(engine_setup){.devices = devices, .context = 64, .batch = 6, .verify_every = 3, .progress = on_progress});
 	evn_session_free(model.session);
 	model.session = NULL;
 	evn_random_ids(5, model.vocab, ids, N_IDS);
@@ -189,7 +222,8 @@ int main(int argc, char **argv)
 	const char *folder = getenv("EVENER_TEST_CASES");
 	char path[512];
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewind), cmocka_unit_test(test_stopped),
-									   cmocka_unit_test(test_requests), cmocka_unit_test(test_refused)};
+									   cmocka_unit_test(test_requests), cmocka_unit_test(test_turns),
+									   cmocka_unit_test(test_refused)};
 	devices = argc > 1 ? argv[1] : devices;
 	if (!folder)
 		return missing("EVENER_TEST_CASES names no folder");
