@@ -27,9 +27,12 @@ EVN_API evn_status evn_chat_prompt(const evn_model *m, const char *messages_json
 
 /* How a chat template writes tools and their calls. */
 typedef enum {
-	EVN_TOOLS_UNKNOWN, /* it does not know tools */
-	EVN_TOOLS_HERMES,  /* <tool_call>{"name": ..., "arguments": ...}</tool_call>, as Hermes and Qwen */
-	EVN_TOOLS_LLAMA,   /* the answer is {"name": ..., "parameters": ...}, as Llama 3 */
+	EVN_TOOLS_UNKNOWN,      /* it does not know tools */
+	EVN_TOOLS_HERMES,       /* <tool_call>{"name": ..., "arguments": ...}</tool_call>, as Hermes and Qwen */
+	EVN_TOOLS_LLAMA,        /* the answer is {"name": ..., "parameters": ...}, as Llama 3 */
+	EVN_TOOLS_MISTRAL,      /* [TOOL_CALLS] [{"name": ..., "arguments": ...}, ...] */
+	EVN_TOOLS_MISTRAL_ARGS, /* [TOOL_CALLS]NAME[ARGS]{...}, as Mistral since version 11 of its tokenizer */
+	EVN_TOOLS_HARMONY, /* <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{...}, as gpt-oss */
 	EVN_TOOLS_OTHER,
 } evn_tool_style;
 EVN_API evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_options *o);
@@ -38,12 +41,16 @@ EVN_API evn_tool_style evn_chat_tool_style(const evn_model *m, const evn_chat_op
 EVN_API bool evn_chat_opens_reasoning(const char *text);
 
 /* An answer as it comes: ids in, text out, always whole characters. Text in which a stop string may begin is held
- * back. Reasoning between <think> and </think> at the beginning is told apart from content. */
+ * back. Reasoning between <think> and </think> at the beginning is told apart from content. So are the channels of
+ * gpt-oss, where the vocabulary has their marks: "analysis" is reasoning, a call of a function becomes content in the
+ * form of EVN_TOOLS_HERMES, all else is content. */
 typedef struct {
 	const char *const *stops; /* at most 16 strings of at most 4096 bytes; copied */
 	size_t n_stops;
 	bool reasoning_apart;  /* else all is content, and the tags stay */
 	bool starts_reasoning; /* the prompt has already opened <think> */
+	bool marks;            /* control tokens that mark calls become text, and channels are told apart */
+	bool channels;         /* marks of channels count, though they are no control tokens of the vocabulary */
 } evn_answer_options;      /* zero-initialise; NULL is the same */
 
 typedef struct {

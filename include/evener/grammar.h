@@ -18,7 +18,8 @@ typedef enum {
 	EVN_GRAMMAR_GBNF,
 	EVN_GRAMMAR_REGEX, /* of the whole text */
 	/* Calls of tools. The text is {"tools": [{"name", "parameters", "strict"}, ...], "free": bool, "parallel": bool,
-	 * "form": "hermes" (the default) or "llama", see evener/chat.h; llama has one call at a time}. parameters: a
+	 * "form": "hermes" (the default), "llama", "mistral", "mistral-args" or "harmony", see evn_tool_style; llama and
+	 * harmony have one call at a time}. parameters: a
 	 * schema. One that evener cannot guarantee stands for any object, unless strict. free: text may come before
 	 * calls, or no call at all; parallel: one call or more. */
 	EVN_GRAMMAR_TOOLS,

@@ -15,6 +15,7 @@
 #define OPENING "<think>"
 #define CLOSING "</think>"
 #define TAG_BYTES 8
+#define HEADER_MOST 512 /* bytes of a channel's header */
 
 /* With a fixed size: a token has a longest text, and so has what is held back. */
 typedef struct {
@@ -22,7 +23,17 @@ typedef struct {
 	size_t n;
 } buffer;
 
-typedef enum { AT_BEGIN, BEFORE_REASONING, IN_REASONING, BEFORE_CONTENT, IN_CONTENT } place;
+typedef enum {
+	AT_BEGIN,
+	BEFORE_REASONING,
+	IN_REASONING,
+	BEFORE_CONTENT,
+	IN_CONTENT,
+	IN_FIRST_HEADER, /* of channels */
+	IN_HEADER,
+	IN_MESSAGE
+} place;
+typedef enum { TO_CONTENT, TO_REASONING, TO_CALL } target;
 
 struct evn_answer {
 	evn_text_stream *stream;
@@ -32,6 +43,9 @@ struct evn_answer {
 	buffer unstopped, untagged;
 	buffer content, reasoning;
 	place place;
+	target target; /* of a message */
+	const evn_tokenizer *tokenizer;
+	char *mark; /* room for the text of a control token; NULL: they have none */
 	bool stopped;
 };
 
@@ -63,6 +77,12 @@ static evn_status copy_stops(evn_answer *a, const evn_answer_options *o, size_t 
 	return EVN_OK;
 }
 
+static bool has_channels(const evn_tokenizer *t)
+{
+	return evn_tokenizer_find(t, "<|channel|>") >= 0 && evn_tokenizer_find(t, "<|message|>") >= 0 &&
+		   evn_tokenizer_find(t, "<|start|>") >= 0;
+}
+
 static evn_status prepare(evn_answer *a, const evn_model *m, const evn_answer_options *o, evn_error *err)
 {
 	size_t longest = 0;
@@ -75,8 +95,13 @@ static evn_status prepare(evn_answer *a, const evn_model *m, const evn_answer_op
 		a->place = IN_CONTENT;
 	else if (o->starts_reasoning)
 		a->place = BEFORE_REASONING;
+	if (o->channels || ((o->reasoning_apart || o->marks) && has_channels(t)))
+		a->place = IN_FIRST_HEADER;
+	a->tokenizer = t;
+	if ((o->marks || a->place == IN_FIRST_HEADER) && !(a->mark = malloc(evn_tokenizer_max_bytes(t) + 1)))
+		return evn_fail_memory(err, "answer", 0);
 	/* A token with the rest of a character before it; each broken byte becomes a U+FFFD of 3 bytes. */
-	size_t room = 3 * (evn_tokenizer_max_bytes(t) + 3) + longest + MAX_SPACE + 2 * TAG_BYTES;
+	size_t room = 3 * (evn_tokenizer_max_bytes(t) + 3) + longest + MAX_SPACE + 2 * TAG_BYTES + 2 * HEADER_MOST;
 	buffer *const buffers[] = {&a->unstopped, &a->untagged, &a->content, &a->reasoning};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		if (!(buffers[i]->data = calloc(1, room)))
@@ -106,6 +131,7 @@ void evn_answer_free(evn_answer *a)
 	evn_text_stream_free(a->stream);
 	for (size_t i = 0; i < a->n_stops; i++)
 		free(a->stops[i]);
+	free(a->mark);
 	free(a->unstopped.data);
 	free(a->untagged.data);
 	free(a->content.data);
@@ -194,6 +220,101 @@ static bool take_reasoning(evn_answer *a, bool all)
 	return true;
 }
 
+/* ---- channels --------------------------------------------------------------------------------------------------
+ * A message is <|channel|>NAME<|message|>TEXT<|end|>, and the next one begins with <|start|>assistant. A call has
+ * to=functions.NAME in its header, before or behind the channel. */
+
+static const char *const message_ends[] = {"<|end|>", "<|start|>", "<|channel|>"};
+
+/* Whether the answer may begin with a header. */
+static bool may_be_header(const buffer *b)
+{
+	static const char *const begins[] = {"<|channel|>", "<|start|>", " to="};
+	bool may = false;
+	for (size_t i = 0; i < 3; i++) {
+		const size_t n = strlen(begins[i]) < b->n ? strlen(begins[i]) : b->n;
+		may |= memcmp(b->data, begins[i], n) == 0;
+	}
+	return may;
+}
+
+/* The name of the function in a header of n bytes, with its length. NULL: it is no call. */
+static const char *called(const char *header, size_t n, size_t *length)
+{
+	static const char to[] = "to=functions.";
+	const char *name = memmem(header, n, to, strlen(to));
+	if (!name)
+		return NULL;
+	name += strlen(to);
+	*length = 0;
+	while (name + *length < header + n && !strchr(" <\"\\\n\r\t", name[*length]))
+		++*length;
+	return name;
+}
+
+static bool take_header(evn_answer *a)
+{
+	static const char tag[] = "<|message|>", begin[] = "<tool_call>{\"name\": \"", middle[] = "\", \"arguments\": ";
+	buffer *b = &a->untagged;
+	const char *found = strstr(b->data, tag);
+	size_t length;
+	if (!found && (b->n > HEADER_MOST || (a->place == IN_FIRST_HEADER && !may_be_header(b)))) {
+		a->place = IN_CONTENT;
+		return true;
+	}
+	if (!found)
+		return false;
+	const size_t n = (size_t)(found - b->data);
+	const char *name = called(b->data, n, &length);
+	a->target = name ? TO_CALL : memmem(b->data, n, "analysis", 8) ? TO_REASONING : TO_CONTENT;
+	if (name) {
+		append(&a->content, begin, strlen(begin));
+		append(&a->content, name, length);
+		append(&a->content, middle, strlen(middle));
+	}
+	drop(b, n + strlen(tag));
+	a->place = IN_MESSAGE;
+	return true;
+}
+
+static const char closing_call[] = "}</tool_call>";
+
+/* False: the message goes on. */
+static bool take_message(evn_answer *a, bool all)
+{
+	buffer *b = &a->untagged;
+	const char *end = NULL;
+	size_t held = 0;
+	for (size_t i = 0; i < sizeof message_ends / sizeof *message_ends; i++) {
+		const char *at = strstr(b->data, message_ends[i]);
+		const size_t n = begun(b, message_ends[i]);
+		end = at && (!end || at < end) ? at : end;
+		held = n > held ? n : held;
+	}
+	move(a->target == TO_REASONING ? &a->reasoning : &a->content, b,
+		 end    ? (size_t)(end - b->data)
+		 : !all ? b->n - held
+				: b->n);
+	if (!end)
+		return false;
+	if (a->target == TO_CALL)
+		append(&a->content, closing_call, strlen(closing_call));
+	if (strncmp(b->data, message_ends[0], strlen(message_ends[0])) == 0)
+		drop(b, strlen(message_ends[0]));
+	a->place = IN_HEADER;
+	return true;
+}
+
+/* The token that ends a call ends the answer, too. */
+static void end_channels(evn_answer *a)
+{
+	if (a->place == IN_MESSAGE && a->target == TO_CALL)
+		append(&a->content, closing_call, strlen(closing_call));
+	if (a->place == IN_FIRST_HEADER && a->untagged.data[0] != '<')
+		move(&a->content, &a->untagged, a->untagged.n);
+	drop(&a->untagged, a->untagged.n);
+}
+
 /* all: no more text will come. */
 static void tell_apart(evn_answer *a, bool all)
 {
@@ -216,8 +337,17 @@ static void tell_apart(evn_answer *a, bool all)
 		case IN_CONTENT:
 			move(&a->content, b, b->n);
 			break;
+		case IN_FIRST_HEADER:
+		case IN_HEADER:
+			more = take_header(a);
+			break;
+		case IN_MESSAGE:
+			more = take_message(a, all);
+			break;
 		}
 	}
+	if (all)
+		end_channels(a);
 }
 
 /* The place of the stop string that ends first; of two that end together, the longer one. b->n: none. */
@@ -257,6 +387,12 @@ static evn_answer_piece begin_piece(evn_answer *a)
 	return (evn_answer_piece){a->content.data, a->reasoning.data, a->stopped};
 }
 
+static const char *mark_of(const evn_answer *a, int32_t id)
+{
+	a->mark[evn_tokenizer_spell_mark(a->tokenizer, id, a->mark)] = '\0';
+	return a->mark;
+}
+
 evn_answer_piece evn_answer_push(evn_answer *a, int32_t id)
 {
 	evn_answer_piece piece = begin_piece(a);
@@ -267,6 +403,8 @@ evn_answer_piece evn_answer_push(evn_answer *a, int32_t id)
 		text = OPENING;
 	else if (!*text && id >= 0 && id == a->closing)
 		text = CLOSING;
+	else if (!*text && a->mark)
+		text = mark_of(a, id);
 	take_text(a, text, false);
 	piece.stopped = a->stopped;
 	return piece;

@@ -79,7 +79,11 @@ static bool mentions(const conversation *c, const char *word)
 static const struct {
 	evn_tool_style style;
 	const char *has[2];
-} families[] = {{EVN_TOOLS_HERMES, {"<tool_call>", ""}}, {EVN_TOOLS_LLAMA, {"{\"name\": \"", "\"parameters\": "}}};
+} families[] = {{EVN_TOOLS_HERMES, {"<tool_call>", ""}},
+				{EVN_TOOLS_MISTRAL_ARGS, {"[TOOL_CALLS]", "[ARGS]"}},
+				{EVN_TOOLS_MISTRAL, {"[TOOL_CALLS]", ""}},
+				{EVN_TOOLS_HARMONY, {"<|channel|>commentary", "functions."}},
+				{EVN_TOOLS_LLAMA, {"{\"name\": \"", "\"parameters\": "}}};
 
 static evn_tool_style family_of(const conversation *c)
 {

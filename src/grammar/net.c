@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "grammar/words.h"
 
 /* Room for one more element. */
 static bool grow(evn_net *n, void **data, size_t used, size_t *room, size_t size, size_t most)
@@ -87,6 +88,15 @@ uint32_t evn_net_text(evn_net *n, uint32_t from, const char *text, size_t length
 		from = to;
 	}
 	return from;
+}
+
+uint32_t evn_net_mark(evn_net *n, uint32_t from, const char *text)
+{
+	const uint32_t to = evn_net_state(n), token = evn_net_state(n);
+	evn_net_empty(n, evn_net_text(n, from, text, strlen(text)), to);
+	evn_net_bytes(n, from, EVN_MARK_BYTE, EVN_MARK_BYTE, token);
+	evn_net_empty(n, evn_net_text(n, token, text, strlen(text)), to);
+	return to;
 }
 
 /* ---- characters ------------------------------------------------------------------------------------------------ */

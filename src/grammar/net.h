@@ -41,6 +41,8 @@ void evn_net_empty(evn_net *n, uint32_t from, uint32_t to);
 void evn_net_bytes(evn_net *n, uint32_t from, uint8_t lo, uint8_t hi, uint32_t to);
 uint32_t evn_net_call(evn_net *n, uint32_t from, uint32_t rule);
 uint32_t evn_net_text(evn_net *n, uint32_t from, const char *text, size_t length);
+/* Reads the control token with this text, or the text. */
+uint32_t evn_net_mark(evn_net *n, uint32_t from, const char *text);
 
 /* Code points, in ranges that are sorted and apart after evn_class_sort. */
 #define EVN_CLASS_MOST 256

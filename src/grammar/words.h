@@ -7,6 +7,7 @@
 #include "base/base.h"
 
 #define EVN_PLAIN_CHARACTERS 16
+#define EVN_MARK_BYTE 0xff /* a control token that a grammar may ask for begins with it (evn_net_mark) */
 
 typedef struct {
 	const char *bytes; /* none: the token has no text and is never allowed */

@@ -31,6 +31,8 @@ evn_status evn_tokenizer_decode(const evn_tokenizer *t, const int32_t *ids, size
 /* The bytes of one token, with all spaces. An id outside the vocabulary has none. out has room for
  * evn_tokenizer_max_bytes. */
 size_t evn_tokenizer_spell(const evn_tokenizer *t, int32_t id, bool unparse_special, char *out);
+/* The text of a control token with which models mark calls and channels, such as "[TOOL_CALLS]"; 0 for other tokens. */
+size_t evn_tokenizer_spell_mark(const evn_tokenizer *t, int32_t id, char *out);
 size_t evn_tokenizer_max_bytes(const evn_tokenizer *t);
 int32_t evn_tokenizer_find(const evn_tokenizer *t, const char *text); /* the lowest id with this text; -1: none */
 int32_t evn_tokenizer_bos(const evn_tokenizer *t);                    /* -1: none */

@@ -240,6 +240,8 @@ static bool make_choices(generation *g, problem *p)
 			.n_stops = g->params.n_stops,
 			.reasoning_apart = chat,
 			.starts_reasoning = chat && text && evn_chat_opens_reasoning(text),
+			.marks = g->has_tools,
+			.channels = g->has_tools && g->tool_style == EVN_TOOLS_HARMONY,
 		};
 		evn_error e = {0};
 		c->of = g;

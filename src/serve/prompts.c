@@ -77,13 +77,20 @@ static bool has_calls(json_t *messages)
 	return false;
 }
 
-/* The messages as JSON; as_text: for a template that knows no tools. */
-static char *dump_messages(const params *o, bool as_text)
+/* How a template gets the messages: as they are, or with tools as text. */
+typedef enum { AS_THEY_ARE, TOOLS_IN_SYSTEM, TOOLS_IN_USER } wording;
+
+static evn_status render(const server *s, const params *o, wording how, evn_chat_options *options, prompt *to,
+						 evn_error *err)
 {
-	json_t *messages = as_text ? tools_as_text(o->messages, o->tools) : json_incref(o->messages);
+	json_t *messages =
+		how == AS_THEY_ARE ? json_incref(o->messages) : tools_as_text(o->messages, o->tools, how == TOOLS_IN_USER);
 	char *text = messages ? json_dumps(messages, JSON_COMPACT) : NULL;
+	const evn_status status = text ? evn_chat_prompt(s->model.model, text, options, &to->ids, &to->n, &to->text, err)
+								   : evn_fail_memory(err, "messages", 0);
 	json_decref(messages);
-	return text;
+	free(text);
+	return status;
 }
 
 bool chat_make(const server *s, const params *o, prompt *to, problem *p)
@@ -91,24 +98,22 @@ bool chat_make(const server *s, const params *o, prompt *to, problem *p)
 	evn_error e = {0};
 	const bool as_text = (o->tools || has_calls(o->messages)) &&
 						 evn_chat_tool_style(s->model.model, &s->model.chat) == EVN_TOOLS_UNKNOWN;
-	char *messages = dump_messages(o, as_text), *variables;
-	char *tools = o->tools && !as_text ? json_dumps(o->tools, JSON_COMPACT) : NULL;
-	bool ok = merge_variables(&variables, s->chat_variables, o->template_values) && messages &&
-			  (tools || as_text || !o->tools);
-	const evn_chat_options options = {
+	char *variables, *tools = o->tools && !as_text ? json_dumps(o->tools, JSON_COMPACT) : NULL;
+	const bool ok =
+		merge_variables(&variables, s->chat_variables, o->template_values) && (tools || as_text || !o->tools);
+	evn_chat_options options = {
 		.template_text = s->model.chat.template_text,
 		.tools_json = tools,
 		.variables_json = variables,
 		.no_generation_prompt = !o->generation_prompt,
 	};
-	if (!ok)
-		problem_set(p, 500, NULL, NULL, "out of memory");
-	else if (evn_chat_prompt(s->model.model, messages, &options, &to->ids, &to->n, &to->text, &e) != EVN_OK)
-		ok = problem_from(p, "messages", &e);
-	free(messages);
+	evn_status status = ok ? render(s, o, as_text ? TOOLS_IN_SYSTEM : AS_THEY_ARE, &options, to, &e)
+						   : evn_fail_memory(&e, "messages", 0);
+	if (status == EVN_ERR_USAGE && as_text && render(s, o, TOOLS_IN_USER, &options, to, NULL) == EVN_OK)
+		status = EVN_OK;
 	free(tools);
 	free(variables);
-	return ok;
+	return status == EVN_OK || problem_from(p, "messages", &e);
 }
 
 static bool make_chat(generation *g, problem *p)

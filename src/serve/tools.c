@@ -1,5 +1,6 @@
-/* tools.c - see tools.h. Hermes writes <tool_call>{"name": ..., "arguments": {...}}</tool_call>, Llama 3 answers with
- * {"name": ..., "parameters": {...}} and nothing else. */
+/* tools.c - see tools.h. Hermes writes <tool_call>{"name": ..., "arguments": {...}}</tool_call>, and so come the
+ * calls of gpt-oss here. Llama 3 answers with {"name": ..., "parameters": {...}} and nothing else. Mistral's calls
+ * follow [TOOL_CALLS] at the end. */
 #include "serve/tools.h"
 
 #include <stdio.h>
@@ -9,6 +10,10 @@
 
 #define OPENING "<tool_call>"
 #define CLOSING "</tool_call>"
+#define LIST "[TOOL_CALLS]"
+#define ARGUMENTS "[ARGS]"
+#define PYTHON "<|python_tag|>"
+#define ID_CHARACTERS 9 /* of Mistral's ids; its templates refuse others */
 
 static json_t *function_of(json_t *tool)
 {
@@ -37,9 +42,11 @@ char *tools_grammar(const params *o, evn_tool_style style, problem *p)
 					o->tool_name);
 		return NULL;
 	}
-	json_t *root =
-		json_pack("{s:o, s:s, s:b, s:b}", "tools", list, "form", style == EVN_TOOLS_LLAMA ? "llama" : "hermes",
-				  "free", o->tool_choice == TOOLS_AUTO, "parallel", o->parallel_tools && !o->tool_name);
+	static const char *const forms[] = {
+		[EVN_TOOLS_UNKNOWN] = "hermes",  [EVN_TOOLS_HERMES] = "hermes",   [EVN_TOOLS_LLAMA] = "llama",
+		[EVN_TOOLS_MISTRAL] = "mistral", [EVN_TOOLS_HARMONY] = "harmony", [EVN_TOOLS_MISTRAL_ARGS] = "mistral-args"};
+	json_t *root = json_pack("{s:o, s:s, s:b, s:b}", "tools", list, "form", forms[style], "free",
+							 o->tool_choice == TOOLS_AUTO, "parallel", o->parallel_tools && !o->tool_name);
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);
 	if (!text)
@@ -127,7 +134,7 @@ static json_t *as_text(json_t *message)
 	return made;
 }
 
-json_t *tools_as_text(json_t *messages, json_t *tools)
+json_t *tools_as_text(json_t *messages, json_t *tools, bool no_system)
 {
 	json_t *list = json_array(), *message = json_array_get(messages, 0);
 	const char *role = json_string_value(json_object_get(message, "role"));
@@ -139,9 +146,18 @@ json_t *tools_as_text(json_t *messages, json_t *tools)
 		buffer_text(&b, has_system ? "\n\n" : "");
 		describe(&b, tools);
 	}
+	size_t next = has_system && b.used;
+	const char *role_of_first = "system";
+	if (no_system && b.used) {
+		json_t *first = json_array_get(messages, next++);
+		buffer_text(&b, "\n\n");
+		add_content(&b, json_object_get(first, "content"));
+		role_of_first = "user";
+	}
 	if (b.used)
-		json_array_append_new(list, json_pack("{s:s, s:o}", "role", "system", "content", reply_text(b.data, b.used)));
-	for (size_t i = has_system && b.used; i < json_array_size(messages); i++)
+		json_array_append_new(list,
+							  json_pack("{s:s, s:o}", "role", role_of_first, "content", reply_text(b.data, b.used)));
+	for (size_t i = next; i < json_array_size(messages); i++)
 		json_array_append_new(list, as_text(json_array_get(messages, i)));
 	const bool failed = b.failed;
 	buffer_free(&b);
@@ -153,17 +169,37 @@ json_t *tools_as_text(json_t *messages, json_t *tools)
 
 /* ---- calls in an answer ---------------------------------------------------------------------------------------- */
 
+/* An id that was not there before. Mistral's own counts if it is one. */
+static void make_id(const tool_splitter *s, const char *own, char *out, size_t size)
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+	const bool is_mistral = s->style == EVN_TOOLS_MISTRAL || s->style == EVN_TOOLS_MISTRAL_ARGS;
+	unsigned long long random = 0;
+	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+		random = evn_now_ns();
+	if (!is_mistral) {
+		snprintf(out, size, "call_%016llx", random);
+		return;
+	}
+	if (own && strlen(own) == ID_CHARACTERS &&
+		strspn(own, "0123456789abcdefghijklmnopqrstuvwxyz"
+					"ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ID_CHARACTERS) {
+		snprintf(out, size, "%s", own);
+		return;
+	}
+	for (size_t i = 0; i < ID_CHARACTERS; i++, random /= sizeof digits - 1)
+		out[i] = digits[random % (sizeof digits - 1)];
+	out[ID_CHARACTERS] = '\0';
+}
+
 /* False if it is no call. */
 static bool add_call(tool_splitter *s, json_t *call)
 {
 	json_t *arguments = json_object_get(call, s->style == EVN_TOOLS_LLAMA ? "parameters" : "arguments");
 	const char *name = json_string_value(json_object_get(call, "name"));
 	char *dumped = arguments ? json_dumps(arguments, JSON_COMPACT) : NULL;
-	unsigned long long random = 0;
 	char id[32];
-	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-		random = evn_now_ns();
-	snprintf(id, sizeof id, "call_%016llx", random);
+	make_id(s, json_string_value(json_object_get(call, "id")), id, sizeof id);
 	if (name && dumped) {
 		s->calls = s->calls ? s->calls : json_array();
 		json_array_append_new(s->calls,
@@ -195,14 +231,79 @@ static size_t without_space(const buffer *b, size_t n)
 static void split_whole(tool_splitter *s, bool last, buffer *content)
 {
 	buffer *b = &s->held;
-	const size_t space = b->used ? strspn(b->data, " \n\r\t") : 0;
-	s->is_text = s->is_text || (b->used > space && b->data[space] != '{');
+	const size_t space = b->used ? strspn(b->data, " \n\r\t") : 0, n = b->used - space, tag = strlen(PYTHON);
+	const bool is_tagged = n && memcmp(b->data + space, PYTHON, n < tag ? n : tag) == 0;
+	s->is_text = s->is_text || (n && b->data[space] != '{' && !is_tagged);
 	if (!s->is_text && !last)
 		return;
-	json_t *call = s->is_text || !b->used ? NULL : json_loadb(b->data, b->used, 0, NULL);
+	const size_t at = is_tagged && n > tag ? space + tag : space;
+	json_t *call = s->is_text || !b->used ? NULL : json_loadb(b->data + at, b->used - at, 0, NULL);
 	if (!call || !add_call(s, call))
 		buffer_add(content, b->data, b->used);
 	json_decref(call);
+	buffer_remove(b, b->used);
+}
+
+/* One call or an array of them. The number of bytes; 0 if they are none. */
+static size_t add_list(tool_splitter *s, const char *text, size_t n)
+{
+	json_error_t end;
+	json_t *list = json_loadb(text, n, JSON_DISABLE_EOF_CHECK, &end), *call;
+	const size_t before = s->n_calls;
+	size_t i;
+	if (json_is_array(list))
+		json_array_foreach(list, i, call) add_call(s, call);
+	else if (list)
+		add_call(s, list);
+	json_decref(list);
+	return s->n_calls > before ? (size_t)end.position : 0;
+}
+
+/* NAME[ARGS]{...}, or NAME[CALL_ID]...[ARGS]{...}. */
+static size_t add_named(tool_splitter *s, const char *text, size_t n)
+{
+	json_error_t end;
+	const char *arguments = memmem(text, n, ARGUMENTS, strlen(ARGUMENTS)), *id = NULL;
+	if (!arguments)
+		return 0;
+	id = memmem(text, (size_t)(arguments - text), "[CALL_ID]", 9);
+	const size_t begin = (size_t)(arguments - text) + strlen(ARGUMENTS),
+				 name = (size_t)((id ? id : arguments) - text);
+	json_t *value = json_loadb(text + begin, n - begin, JSON_DISABLE_EOF_CHECK, &end);
+	json_t *call = value ? json_pack("{s:o, s:o, s:o*}", "name", json_stringn(text, name), "arguments", value, "id",
+									 id ? json_stringn(id + 9, (size_t)(arguments - id) - 9) : NULL)
+						 : NULL;
+	const bool added = call && add_call(s, call);
+	json_decref(call);
+	return added ? begin + (size_t)end.position : 0;
+}
+
+/* Calls are at the end of the answer. What is none stays text. */
+static void split_listed(tool_splitter *s, bool last, buffer *content)
+{
+	buffer *b = &s->held;
+	const char *found = s->in_call || !b->used ? NULL : strstr(b->data, LIST);
+	if (!s->in_call) {
+		const size_t end = found  ? without_space(b, (size_t)(found - b->data))
+						   : last ? b->used
+								  : without_space(b, b->used - begun(b, LIST));
+		buffer_add(content, b->data, end);
+		buffer_remove(b, found ? (size_t)(found - b->data) : end);
+		s->in_call = found != NULL;
+	}
+	if (!s->in_call || !last)
+		return;
+	while (b->used && strncmp(b->data, LIST, strlen(LIST)) == 0) {
+		const size_t at = strlen(LIST) + strspn(b->data + strlen(LIST), " \n\r\t");
+		const bool is_list = at < b->used && strchr("[{", b->data[at]);
+		const size_t n = (is_list ? add_list : add_named)(s, b->data + at, b->used - at);
+		if (!n)
+			break;
+		buffer_remove(b, at + n);
+		buffer_remove(b, b->used ? strspn(b->data, " \n\r\t") : 0);
+	}
+	const size_t rest = without_space(b, b->used);
+	buffer_add(content, b->data, rest);
 	buffer_remove(b, b->used);
 }
 
@@ -245,6 +346,8 @@ void tools_split(tool_splitter *s, const char *text, bool last, buffer *content)
 	buffer_text(&s->held, text);
 	if (s->style == EVN_TOOLS_LLAMA)
 		split_whole(s, last, content);
+	else if (s->style == EVN_TOOLS_MISTRAL || s->style == EVN_TOOLS_MISTRAL_ARGS)
+		split_listed(s, last, content);
 	else
 		split_marked(s, last, content);
 }

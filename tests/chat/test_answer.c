@@ -215,6 +215,55 @@ static void test_much_white_space_is_not_held_for_ever(void **state)
 	expect(text, &(evn_answer_options){.reasoning_apart = true}, text, "", false);
 }
 
+/* ---- channels -------------------------------------------------------------------------------------------------- */
+
+#define ANALYSIS "<|channel|>analysis<|message|>I think.<|end|><|start|>assistant"
+#define CALL "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1}}</tool_call>"
+
+static void test_channels(void **state)
+{
+	(void)state;
+	static const evn_answer_options o = {.marks = true, .channels = true};
+	expect(ANALYSIS "<|channel|>final<|message|>Yes.", &o, "Yes.", "I think.", false);
+	expect(ANALYSIS "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{\"a\": 1}", &o, CALL,
+		   "I think.", false);
+	expect(" to=functions.add<|channel|>commentary json<|message|>{\"a\": 1}", &o, CALL, "", false);
+	expect(
+		"<|channel|>commentary<|message|>First this.<|end|><|start|>assistant to=functions.add<|channel|>commentary "
+		"<|constrain|>json<|message|>{\"a\": 1}<|end|>",
+		&o, "First this." CALL, "", false);
+	expect("<|channel|>final<|message|>a <|en b <|end", &o, "a <|en b <|end", "", false);
+	expect("<|channel|>anal", &o, "", "", false);
+	expect("No channels <|message|>", &o, "No channels <|message|>", "", false);
+	expect(" t", &o, " t", "", false);
+}
+
+/* As gpt-oss has them: the marks are control tokens, which have no text. */
+static void test_channels_of_control_tokens(void **state)
+{
+	static const tiny_token own[] = {{"<unk>", 2, 0},       {"<s>", 3, 0},         {"</s>", 3, 0},
+									 {"<|channel|>", 3, 0}, {"<|message|>", 3, 0}, {"<|start|>", 3, 0},
+									 {"<|end|>", 3, 0},     {"analysis", 1, 0},    {"final", 1, 0},
+									 {"assistant", 1, 0},   {"hm", 1, 0},          {NULL, 0, 0}};
+	static const tiny_vocab of_channels = {.model = "llama", .tokens = own, .all_bytes = true};
+	static const int ids[] = {3, 7, 4, 10, 6, 5, 9, 3, 8, 4, 10};
+	static const evn_answer_options apart = {.reasoning_apart = true};
+	collected c = {0};
+	evn_model *m;
+	evn_answer *a;
+	(void)state;
+	gguf_writer w = tiny_file(&of_channels);
+	assert_int_equal(evn_model_from_memory(&m, "tiny", w.data, w.size, NULL), EVN_OK);
+	assert_int_equal(evn_answer_create(&a, m, &apart, NULL), EVN_OK);
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+		collect(&c, evn_answer_push(a, N_BYTES + ids[i]));
+	collect(&c, evn_answer_end(a));
+	assert_string_equal(c.content, "hm");
+	assert_string_equal(c.reasoning, "hm");
+	evn_answer_free(a);
+	evn_model_close(m);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -225,6 +274,8 @@ int main(void)
 		cmocka_unit_test(test_text_comes_as_soon_as_it_can),
 		cmocka_unit_test(test_wrong_stop_strings_are_refused),
 		cmocka_unit_test(test_much_white_space_is_not_held_for_ever),
+		cmocka_unit_test(test_channels),
+		cmocka_unit_test(test_channels_of_control_tokens),
 	};
 	return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -12,61 +12,7 @@
 #include "grammar/gbnf.h"
 #include "grammar/grammar.h"
 #include "grammar/machine.h"
-
-/* ---- a vocabulary ---------------------------------------------------------------------------------------------- */
-
-static const char *const more_words[] = {"ab",  "abc",      "ba",    "bab",  "\":",
-										 "{\"", "\"}",      "\",\"", "}}",   "]]",
-										 "[[",  "12",       "true",  "fal",  "se",
-										 "  ",  "\n ",      "ä",     "\xc3", "\xa4",
-										 "äö",  "\xa4\xc3", "aaaa",  "name", "the quick brown fox jumps over",
-										 "a\"", "\\\"",     "\\n",   "0.5",  "-1"};
-enum {
-	N_MORE = sizeof more_words / sizeof *more_words,
-	N_WORDS = 256 + N_MORE + 2,
-	END = N_WORDS - 2,
-	CONTROL = N_WORDS - 1
-};
-
-static evn_word words[N_WORDS];
-static char bytes[256];
-
-static evn_vocabulary *make_vocabulary(void)
-{
-	evn_vocabulary *v;
-	for (int i = 0; i < 256; i++) {
-		bytes[i] = (char)i;
-		words[i] = (evn_word){&bytes[i], 1, false};
-	}
-	for (int i = 0; i < N_MORE; i++)
-		words[256 + i] = (evn_word){more_words[i], (uint32_t)strlen(more_words[i]), false};
-	words[END] = (evn_word){"<end>", 5, true};
-	words[CONTROL] = (evn_word){"", 0, false};
-	assert_int_equal(evn_vocabulary_of_words(&v, words, N_WORDS, NULL), EVN_OK);
-	return v;
-}
-
-static evn_grammar *make(evn_vocabulary *v, evn_grammar_kind kind, const char *text)
-{
-	evn_grammar *g;
-	evn_error err = {0};
-	if (evn_grammar_create(&g, v, kind, text, strlen(text), &err) != EVN_OK)
-		fail_msg("%s: %s", text, err.text);
-	return g;
-}
-
-/* Whether the grammar accepts the whole text, read byte by byte. */
-static bool accepts(evn_grammar *g, const char *text, size_t n)
-{
-	evn_matcher *m;
-	bool ok = true;
-	assert_int_equal(evn_matcher_create(&m, g, NULL), EVN_OK);
-	for (size_t i = 0; i < n && ok; i++)
-		ok = evn_matcher_accept(m, (uint8_t)text[i], NULL) == EVN_OK;
-	ok = ok && evn_matcher_may_end(m) && evn_matcher_accept(m, END, NULL) == EVN_OK;
-	evn_matcher_free(m);
-	return ok;
-}
+#include "grammar/vocabulary.h"
 
 static bool in(const uint64_t *mask, int id) { return mask[id / 64] >> id % 64 & 1; }
 
@@ -391,47 +337,6 @@ static void schemas_accept_what_they_say(void **state)
 	}
 }
 
-static const char tools[] = "{\"tools\": [{\"name\": \"f\", \"parameters\": {\"properties\": {\"a\": {\"const\": "
-							"1}}, \"required\": [\"a\"]}},"
-							"{\"name\": \"any\", \"parameters\": {\"not\": {}}}], %s}";
-#define CALL "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>"
-#define LLAMA "{\"name\": \"f\", \"parameters\": {\"a\": 1}}"
-
-static const char *const hermes_texts[] = {CALL,
-										   "",
-										   "text <tool",
-										   "text\n" CALL,
-										   CALL "\n" CALL,
-										   CALL "x",
-										   "<tool_call>{\"name\": \"any\", \"arguments\": {\"x\": []}}</tool_call>",
-										   "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
-										   "<tool_call>"};
-/* The whole answer is a call or a text. */
-static const char *const llama_texts[] = {LLAMA, "\n" LLAMA, LLAMA LLAMA,  "{\"name\": \"f\", \"parameters\": {}}",
-										  "",    "a {\n}",   " {\"a\": 1}"};
-
-/* expected: 'y' for each text that is accepted. */
-static void check_tools(evn_vocabulary *v, const char *settings, const char *const *texts, const char *expected)
-{
-	char text[512];
-	snprintf(text, sizeof text, tools, settings);
-	evn_grammar *g = make(v, EVN_GRAMMAR_TOOLS, text);
-	for (size_t i = 0; expected[i]; i++)
-		if (accepts(g, texts[i], strlen(texts[i])) != (expected[i] == 'y'))
-			fail_msg("%s: '%s', expected %c", settings, texts[i], expected[i]);
-	evn_grammar_free(g);
-}
-
-static void tools_are_called_by_their_schemas(void **state)
-{
-	check_tools(*state, "\"free\": false, \"parallel\": false", hermes_texts, "ynnnnnynn");
-	check_tools(*state, "\"free\": false, \"parallel\": true", hermes_texts, "ynnnynynn");
-	check_tools(*state, "\"free\": true, \"parallel\": true", hermes_texts, "yyyyynynn");
-	check_tools(*state, "\"free\": true, \"parallel\": false", hermes_texts, "yyyynnynn");
-	check_tools(*state, "\"form\": \"llama\", \"parallel\": true", llama_texts, "yynnnnn");
-	check_tools(*state, "\"form\": \"llama\", \"free\": true", llama_texts, "yynnyyn");
-}
-
 /* ---- what is refused ----------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -461,7 +366,8 @@ static const struct {
 	{EVN_GRAMMAR_REGEX, "(a)\\1", "an escape that is supported"},
 	{EVN_GRAMMAR_REGEX, "[]", "expected at least one text"},
 	{EVN_GRAMMAR_TOOLS, "{\"tools\": []}", "expected 1 to 128, found 0"},
-	{EVN_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\"}], \"form\": \"x\"}", "expected the form hermes or llama"},
+	{EVN_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\"}], \"form\": \"x\"}",
+	 "expected the form hermes, llama, mistral"},
 	{EVN_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\", \"strict\": true, \"parameters\": {\"not\": {}}}]}",
 	 "tool 'f': schema:"},
 	{EVN_GRAMMAR_JSON_SCHEMA, "{", "line 1, column 1"},
@@ -588,7 +494,6 @@ int main(void)
 		cmocka_unit_test(masks_are_what_the_bytes_say),
 		cmocka_unit_test(dropping_changes_nothing),
 		cmocka_unit_test(schemas_accept_what_they_say),
-		cmocka_unit_test(tools_are_called_by_their_schemas),
 		cmocka_unit_test(wrong_ones_are_refused_in_a_line),
 		cmocka_unit_test(depth_has_limits),
 		cmocka_unit_test(hostile_grammars_end),

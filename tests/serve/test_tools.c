@@ -33,7 +33,23 @@ static const example llama[] = {{"", "", 0},
 								{" \n" LLAMA "\n", "", 1},
 								{"{\"name\": \"f\", \"para", "{\"name\": \"f\", \"para", 0},
 								{"{\"a\": 1}", "{\"a\": 1}", 0},
+								{"<|python_tag|>" LLAMA, "", 1},
+								{"<|python", "<|python", 0},
 								{"It is " LLAMA, "It is " LLAMA, 0}};
+
+#define ARGUMENTS "{\"a\": \"<b>\"}"
+#define LISTED "{\"name\": \"f\", \"arguments\": " ARGUMENTS "}"
+
+static const example mistral[] = {
+	{"", "", 0},
+	{" a [TOOL", " a [TOOL", 0},
+	{"[TOOL_CALLS] [" LISTED "]", "", 1},
+	{"Let me see. \n[TOOL_CALLS][" LISTED ", " LISTED "]\n", "Let me see.", 2},
+	{"[TOOL_CALLS]f[ARGS]" ARGUMENTS, "", 1},
+	{"[TOOL_CALLS]f[CALL_ID]123456789[ARGS]" ARGUMENTS "\n[TOOL_CALLS]f[ARGS]" ARGUMENTS, "", 2},
+	{"a [TOOL_CALLS] [{\"name\": \"f\"", "a[TOOL_CALLS] [{\"name\": \"f\"", 0},
+	{"[TOOL_CALLS]f[ARGS]{\"a\"", "[TOOL_CALLS]f[ARGS]{\"a\"", 0},
+	{"[TOOL_CALLS]", "[TOOL_CALLS]", 0}};
 
 static void check(const example *e, evn_tool_style style, size_t piece)
 {
@@ -70,10 +86,36 @@ static void pieces_do_not_matter(void **state)
 	for (size_t i = 0; i < sizeof llama / sizeof *llama; i++)
 		for (size_t piece = 1; piece < 100; piece++)
 			check(&llama[i], EVN_TOOLS_LLAMA, piece);
+	for (size_t i = 0; i < sizeof mistral / sizeof *mistral; i++)
+		for (size_t piece = 1; piece < 100; piece++) {
+			check(&mistral[i], EVN_TOOLS_MISTRAL, piece);
+			check(&mistral[i], EVN_TOOLS_MISTRAL_ARGS, piece);
+		}
+}
+
+/* The templates of Mistral refuse other ids than those of nine characters. */
+static void ids_are_as_templates_want_them(void **state)
+{
+	static const char *const texts[] = {"[TOOL_CALLS]f[CALL_ID]aB3456789[ARGS]{}", "[TOOL_CALLS]f[CALL_ID]x[ARGS]{}"};
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		tool_splitter s = {.style = EVN_TOOLS_MISTRAL_ARGS};
+		buffer content = {0};
+		tools_split(&s, texts[i], true, &content);
+		json_t *calls = tools_take(&s);
+		const char *id = json_string_value(json_object_get(json_array_get(calls, 0), "id"));
+		assert_non_null(id);
+		assert_int_equal(strlen(id), 9);
+		assert_int_equal(strcmp(id, "aB3456789") == 0, i == 0);
+		json_decref(calls);
+		buffer_free(&content);
+		tools_free(&s);
+	}
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(pieces_do_not_matter)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(pieces_do_not_matter),
+									   cmocka_unit_test(ids_are_as_templates_want_them)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
