@@ -12,6 +12,13 @@
 #define UNROLL_UNIT _Pragma("unroll")
 #endif
 
+// Several rows, or units of many groups: a loop costs little then. Unrolled, code would be longer than instruction caches.
+#if TOKENS > 1 || UNIT_GROUPS > 2
+#define UNROLL_COLUMNS _Pragma("unroll 2")
+#else
+#define UNROLL_COLUMNS _Pragma("unroll")
+#endif
+
 // acc[i][t] += groups [first, first + UNIT_GROUPS) of step s of the tile at blocks[i] times row t of x, column by column.
 INLINE void multiply_unit(float acc[TILES][TOKENS], const global uchar *const *blocks, const global uchar *x, size_t row_bytes,
                           uint s, uint first)
@@ -24,7 +31,7 @@ INLINE void multiply_unit(float acc[TILES][TOKENS], const global uchar *const *b
 			offset[i] = 0.0f;
 			tile_scale(STEP(blocks[i], s), g, &scale[i], &offset[i]);
 		}
-#pragma unroll
+		UNROLL_COLUMNS
 		for (uint k = 0; k < GROUP_LEN; k += 4) {
 			float4 xs[TOKENS];
 #pragma unroll

@@ -37,12 +37,7 @@ LIMITS = {
 # times; each item of `top` keeps its largest logits. A limit of registers here is for both vendors.
 MORE = {
     "matvec q6_k q8": {"registers": 72},
-    "matvec q6_k f32": {"code": 22 << 10},
     "matvec_experts q6_k q8": {"registers": 72},  # as matvec
-    "matvec_experts q6_k f32": {"code": 24 << 10},
-    # the division that finds an expert's row of x
-    "matvec_experts q2_k f32": {"code": 17 << 10},
-    "matvec_experts iq4_xs f32 x8": {"code": 17 << 10},
     "matvec_experts q4_k q8 x8": {"registers": 108},
     "matvec_experts q5_k q8 x8": {"registers": 112},
     "attention_merge q8": {"code": 18 << 10},
