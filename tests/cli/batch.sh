@@ -157,6 +157,17 @@ printf '{"a": 1}\nnonsense\n' >bad.jsonl
 printf '{"a": 1}\n[]\n' >list.jsonl
 printf ' \n' >empty.txt
 printf 'my notes\n' >kept.txt.part
+# Answers of a form, which is a part of what a run must have in common with the one that it continues.
+echo '{"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}, "stars": {"type": "integer", "minimum": 1, "maximum": 5}},
+	"required": ["mood", "stars"], "additionalProperties": false}' >mood.json
+echo '{' >broken.json
+printf 'A fine place.\nA bad one.\n' >reviews.txt
+"${evener}" "${batch[@]}" -c 384 -f reviews.txt --cut lines --piece-tokens 0 --template 'Mood and stars: {text}' -n 60 --schema mood.json \
+	-o moods.jsonl -q 2>err || fail "--schema: $(cat err)"
+records 'len(r) == 2 and all(set(json.loads(x["answer"])) == {"mood", "stars"} and x["finish"] == "stop" for x in r)' moods.jsonl
+refuse 2 'name their own form' "${batch[@]}" -f openai.jsonl -o answers.jsonl --schema mood.json
+refuse 2 'broken.json: schema' "${batch[@]}" -f in.txt -o o.txt --schema broken.json
+
 refuse 2 'give -o OUT.jsonl' batch -m "$model" -f in.txt
 refuse 1 'missing.txt' "${batch[@]}" -f missing.txt -o o.txt
 refuse 2 'empty.txt: has no text' "${batch[@]}" -f empty.txt -o o.txt
@@ -166,6 +177,7 @@ refuse 2 'bad.jsonl:2:' "${batch[@]}" -f bad.jsonl -o o.txt
 refuse 2 'list.jsonl:2:1: expected an object' "${batch[@]}" -f list.jsonl -o o.txt
 refuse 2 '--raw and --system exclude each other' "${batch[@]}" -f in.txt -o o.txt --raw --system x
 refuse 2 'in.txt is the input' "${batch[@]}" -f in.txt -o ./in.txt
+refuse 2 'labels have no form' "${batch[@]}" -f in.txt -o o.txt --label a --label b --schema mood.json
 refuse 2 'two or more are needed' "${batch[@]}" -f in.txt -o o.txt --label a
 refuse 2 "'a' is there twice" "${batch[@]}" -f in.txt -o o.txt --label a --label b --label a
 refuse 1 'kept.txt.part: is not the journal' "${batch[@]}" -f in.txt -o kept.txt

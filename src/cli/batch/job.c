@@ -116,13 +116,14 @@ static evn_status submit_answer(job *j, evn_error *err)
 	const settings *s = j->shop->settings;
 	evn_answer_options answer = {.stops = s->stops.items,
 								 .n_stops = s->stops.n,
-								 .reasoning_apart = !s->raw,
-								 .starts_reasoning = j->question.prompt.starts_reasoning};
+								 .reasoning_apart = !s->raw && !j->shop->grammar,
+								 .starts_reasoning = !j->shop->grammar && j->question.prompt.starts_reasoning};
 	evn_request_options request = {
 		.prompt = j->question.prompt.ids,
 		.n_prompt = j->question.prompt.n,
 		.max_tokens = s->n_answer < 0 ? 0 : (uint32_t)s->n_answer,
 		.sampling = settings_sample_options(s),
+		.grammar = j->shop->grammar,
 		.priority = input_priority(j->fields),
 	};
 	request.sampling.seed = job_seed(j);

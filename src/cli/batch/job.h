@@ -20,6 +20,7 @@ typedef struct {
 	const batch_input *input;
 	const asking *asking;
 	evn_scheduler *scheduler;
+	evn_grammar *grammar;       /* of all answers; NULL: any text */
 	evn_vocabulary *vocabulary; /* NULL until a request has a grammar */
 	int64_t seed, began;        /* of the journal */
 	uint64_t input_hash;

@@ -3,6 +3,7 @@
 #include "cli/batch/output.h"
 #include "cli/batch/run.h"
 #include "base/base.h"
+#include "cli/commands/form.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
@@ -21,6 +22,7 @@
 typedef struct {
 	const settings *settings;
 	evn_model *model;
+	answer_form form;
 	asking asking;
 	batch_input input;
 	char *journal_path;
@@ -71,6 +73,11 @@ static evn_status read_work(batch *b, evn_error *err)
 	if (b->input.format == INPUT_OPENAI && (s->labels.n > 0 || !writes_records(s->output_path)))
 		return evn_fail(err, EVN_ERR_USAGE, "%s: requests in OpenAI's format have %s", b->input.name,
 						s->labels.n > 0 ? "no labels" : "an output in it: give -o OUT.jsonl");
+	if ((s->schema_file || s->grammar_file) && (b->input.format == INPUT_OPENAI || s->labels.n > 0))
+		return evn_fail(err, EVN_ERR_USAGE, "--schema, --grammar: %s",
+						s->labels.n > 0 ? "labels have no form; leave out one of them"
+										: "requests in OpenAI's format name their own form (response_format)");
+	EVN_TRY(form_open(&b->form, b->model, s, err));
 	const char *other = template_other_field(&b->asking.template, "text");
 	if (b->input.format == INPUT_TEXT && other)
 		return evn_fail(err, EVN_ERR_USAGE,
@@ -109,7 +116,7 @@ static evn_status open_journal(batch *b, evn_error *err)
 	const settings *s = b->settings;
 	evn_random clock = {evn_now_ns() ^ (uint64_t)time(NULL) << 32};
 	journal_head head = {
-		.settings = hash_settings(s, &b->asking.talk),
+		.settings = hash_settings(s, &b->asking.talk) ^ b->form.hash,
 		.input = evn_hash(EVN_HASH_START, b->input.data, b->input.bytes),
 		.n_pieces = b->input.n,
 		.seed = s->seed,
@@ -140,6 +147,7 @@ static evn_status compute(batch *b, evn_error *err)
 	workshop shop = {
 		.settings = b->settings,
 		.model = b->model,
+		.grammar = b->form.grammar,
 		.input = &b->input,
 		.asking = &b->asking,
 		.seed = journal_get_head(b->journal)->seed,
@@ -223,6 +231,7 @@ evn_status cmd_batch(const invocation *in, evn_error *err)
 		print_summary(&b, false, NULL);
 	journal_close(b.journal);
 	evn_engine_close(b.engine);
+	form_close(&b.form);
 	input_free(&b.input);
 	template_free(&b.asking.template);
 	talk_close(&b.asking.talk);

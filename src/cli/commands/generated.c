@@ -101,7 +101,7 @@ static evn_status open_writing(writing *w, const generate_options *o, evn_error 
 	const settings *s = w->settings;
 	const evn_answer_options answer = {.stops = s->stops.items,
 									   .n_stops = s->stops.n,
-									   .reasoning_apart = o->reasoning_apart && !w->loaded->grammar,
+									   .reasoning_apart = o->reasoning_apart && !w->loaded->form.grammar,
 									   .starts_reasoning = o->prompt->starts_reasoning};
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
@@ -138,7 +138,7 @@ static evn_status compute(writing *w, const generate_options *o, evn_error *err)
 		.max_tokens = s->n_predict > 0 ? (uint32_t)s->n_predict : s->n_predict == 0,
 		.sampling = settings_sample_options(s),
 		.n_bias = s->logit_bias.n,
-		.grammar = w->loaded->grammar,
+		.grammar = w->loaded->form.grammar,
 		.ignore_end = s->ignore_eos,
 		.events = {.on_token = take_token, .on_end = take_end, .user = w},
 	};

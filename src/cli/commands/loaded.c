@@ -17,30 +17,6 @@ static evn_status open_model(loaded *l, const settings *s, evn_error *err)
 	return status;
 }
 
-#define GRAMMAR_MAX_BYTES (4u << 20)
-
-static evn_status open_grammar(loaded *l, const settings *s, evn_error *err)
-{
-	const char *path = s->schema_file ? s->schema_file : s->grammar_file;
-	char *text = NULL;
-	size_t bytes;
-	if (!path)
-		return EVN_OK;
-	if (s->schema_file && s->grammar_file)
-		return evn_fail(err, EVN_ERR_USAGE, "--schema and --grammar: expected one of them, found both");
-	evn_status status = text_read(&text, &bytes, path, GRAMMAR_MAX_BYTES, err);
-	if (status == EVN_OK)
-		status = evn_vocabulary_create(&l->vocabulary, l->model, err);
-	if (status == EVN_OK) {
-		status = evn_grammar_create(&l->grammar, l->vocabulary,
-									s->schema_file ? EVN_GRAMMAR_JSON_SCHEMA : EVN_GRAMMAR_GBNF, text, bytes, err);
-		if (status != EVN_OK)
-			evn_fail_within(err, "%s", path);
-	}
-	free(text);
-	return status;
-}
-
 static evn_status open_engine(loaded *l, const settings *s, evn_error *err)
 {
 	const evn_scheduler_options scheduling = {.speculate = (evn_speculate)s->speculate};
@@ -112,7 +88,7 @@ evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *ou
 	if (status == EVN_OK)
 		status = make_ids(l, s, text, bytes, out, err);
 	if (status == EVN_OK)
-		status = open_grammar(l, s, err);
+		status = form_open(&l->form, l->model, s, err);
 	free(text);
 	return status == EVN_OK ? open_engine(l, s, err) : status;
 }
@@ -122,8 +98,7 @@ evn_status loaded_close(loaded *l, evn_status status, evn_error *err)
 	evn_scheduler_free(l->scheduler);
 	status = trace_end(&l->trace, status, err);
 	evn_engine_close(l->engine);
-	evn_grammar_free(l->grammar);
-	evn_vocabulary_free(l->vocabulary);
+	form_close(&l->form);
 	evn_model_close(l->model);
 	*l = (loaded){0};
 	return status;

@@ -3,6 +3,7 @@
 #define EVN_CLI_LOADED_H
 
 #include "cli/chat/talk.h"
+#include "cli/commands/form.h"
 #include "cli/show/trace.h"
 #include "evener/requests.h"
 
@@ -12,8 +13,7 @@ typedef struct {
 	evn_engine *engine;
 	evn_scheduler *scheduler;
 	trace trace; /* of --trace */
-	evn_vocabulary *vocabulary;
-	evn_grammar *grammar;   /* of --schema or --grammar, or NULL */
+	answer_form form;
 	double began_s, load_s; /* opening it; without the time that the prompt took to come */
 } loaded;
 

@@ -42,7 +42,7 @@ typedef struct {
 } config_serve;
 
 typedef struct {
-	char *cut, *piece_tokens, *template, *system, *raw, *n, *cache_tokens;
+	char *cut, *piece_tokens, *template, *system, *raw, *n, *cache_tokens, *schema, *grammar;
 	char **labels;
 	uint32_t n_labels;
 } config_batch;

@@ -102,6 +102,8 @@ static const cyaml_schema_field_t batch_fields[] = {
 	TEXT(config_batch, system),
 	TEXT(config_batch, raw),
 	TEXTS(config_batch, labels, MAX_REPEATED),
+	TEXT(config_batch, schema),
+	TEXT(config_batch, grammar),
 	TEXT(config_batch, cache_tokens),
 	TEXT(config_batch, n),
 	CYAML_FIELD_END,
