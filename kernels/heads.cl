@@ -4,7 +4,7 @@
 // The cache is a pool of blocks of 64 positions. A block has four tiles of 16 positions for each KV head. The format
 // of a tile is in kv/. A sequence has a table with the numbers of its blocks, so its blocks can be anywhere in the
 // pool. Parameters: those of head_dims.cl; KV_CACHE; GROUP, the query heads of a KV head; ROPE_NEOX for pairs (i, i +
-// ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM if queries and keys have their own norm; QUERY_SCALES if a row of angles
+// ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM if queries and keys have their own norm; V_NORM if values have one without weights; QUERY_SCALES if a row of angles
 // ends with one more factor of the query. LIMITED adds the arguments of WINDOW, with which a query sees only the newest
 // keys, and of SOFT_CAP, which keeps scores between two bounds. SINKS: the softmax has one more score, without a value.
 #include "common.cl"
@@ -57,16 +57,22 @@ INLINE void load_head(float *x, const global float *from)
 		x[i] = i < HEAD_DIM ? from[i] : 0.0f;
 }
 
+// What an RMS norm multiplies a head by, besides weights.
+INLINE float head_factor(const float *x, float eps)
+{
+	float16 squares = 0.0f;
+	for (uint i = 0; i < HEAD_VECS; i++)
+		squares = fma(vload16(i, x), vload16(i, x), squares);
+	return 1.0f / sqrt(sum16(squares) / (float)HEAD_DIM + eps);
+}
+
 // Loads a head, norms and rotates it. weight: of the heads' norm; read only with QK_NORM.
 INLINE void load_rotated(float *x, const global float *from, const global float *angles, const global float *weight,
                          float eps)
 {
 	load_head(x, from);
 #ifdef QK_NORM
-	float16 squares = 0.0f;
-	for (uint i = 0; i < HEAD_VECS; i++)
-		squares = fma(vload16(i, x), vload16(i, x), squares);
-	float scale = 1.0f / sqrt(sum16(squares) / (float)HEAD_DIM + eps);
+	float scale = head_factor(x, eps);
 	for (uint i = 0; i < HEAD_DIM; i++)
 		x[i] *= scale * weight[i];
 #endif
@@ -190,6 +196,11 @@ INLINE void append(const attention_input *a, const row_span *s, uint kv, uint ro
 	load_rotated(x, from + a->k_offset, a->rope + (size_t)position * a->rope_stride, a->norms + HEAD_PAD, a->eps);
 	k_store(a->k_cache + tile, position % EVN_KV_TILE, x);
 	load_head(x, from + a->v_offset);
+#ifdef V_NORM
+	float scale = head_factor(x, a->eps);
+	for (uint i = 0; i < HEAD_VECS; i++)
+		vstore16(vload16(i, x) * scale, i, x);
+#endif
 	v_store(a->v_cache + tile, position % EVN_KV_TILE, x);
 }
 #endif

@@ -2,9 +2,9 @@
 #include "common.cl"
 #include MESSAGE
 
-// x += scale times the sum of the messages of the ranks in the mask of.y (one bit for each). All messages are in one
-// buffer. The message of rank r begins at byte r * of.x.
-#define SUM global float *x, const global uchar *messages, ulong2 of, float scale
+// x = scale.x times x + scale.y times the sum of the messages of the ranks in the mask of.y (one bit for each). All messages
+// are in one buffer. The message of rank r begins at byte r * of.x.
+#define SUM global float *x, const global uchar *messages, ulong2 of, float2 scale
 #define SUM_ARGS x, messages, of, scale
 
 // The i-th LANES columns of the sum of messages, in rank order. It begins at -0, because adding -0 changes no number, not
@@ -21,5 +21,5 @@ INLINE floats sum_columns(const global uchar *messages, ulong2 of, size_t i)
 // The i-th LANES columns of x. The messages are added first.
 INLINE void add_columns(SUM, size_t i)
 {
-	store_columns(fma((floats)scale, sum_columns(messages, of, i), load_columns(x, i)), i, x);
+	store_columns(fma((floats)scale.y, sum_columns(messages, of, i), scale.x * load_columns(x, i)), i, x);
 }

@@ -7,7 +7,7 @@
 #define POST , const global float *post // (stride) its weights
 #define POST_ARG , post
 
-// x += scale times the norm of the sum of messages, in row t. The sums are computed twice, which gives the same bits.
+// x = scale.x times x + scale.y times the norm of the sum of messages, in row t. The sums are computed twice, which gives the same bits.
 INLINE void add_row(SUM, uint2 row, float eps, const global float *post, size_t t, local float4 *part)
 {
 	uint stride = row.x;
@@ -17,20 +17,20 @@ INLINE void add_row(SUM, uint2 row, float eps, const global float *post, size_t 
 		float16 v = sum_columns(messages, of, t * (stride / 16) + b);
 		squares = fma(v, v, squares);
 	}
-	float factor = scale / sqrt(sum16(squares) / (float)row.y + eps);
+	float factor = scale.y / sqrt(sum16(squares) / (float)row.y + eps);
 	for (uint b = 0; b < stride / 16; b++) {
 		size_t i = t * (stride / 16) + b;
-		vstore16(fma(sum_columns(messages, of, i) * factor, vload16(b, post), vload16(i, x)), i, x);
+		vstore16(fma(sum_columns(messages, of, i) * factor, vload16(b, post), scale.x * vload16(i, x)), i, x);
 	}
 #else
 	for (uint i = get_local_id(0); i < stride; i += NORM_ITEMS) {
 		float v = sum_columns(messages, of, t * stride + i);
 		squares = fma(v, v, squares);
 	}
-	float factor = scale / sqrt(sum_items(squares, NORM_ITEMS, (local float *)part) / (float)row.y + eps);
+	float factor = scale.y / sqrt(sum_items(squares, NORM_ITEMS, (local float *)part) / (float)row.y + eps);
 	for (uint i = get_local_id(0); i < stride; i += NORM_ITEMS) {
 		size_t at = t * stride + i;
-		x[at] = fma(sum_columns(messages, of, at) * factor, post[i], x[at]);
+		x[at] = fma(sum_columns(messages, of, at) * factor, post[i], scale.x * x[at]);
 	}
 #endif
 }

@@ -4,14 +4,20 @@
 #include "heads.cl"
 #include "lanes/sum_items.cl"
 
-// What a head's norm multiplies its elements by, besides the weights. All items of the group call it.
-INLINE float head_scale(const global float *head, float eps, local float *part)
+// What an RMS norm multiplies a head by, besides weights. All items of the group call it.
+INLINE float head_factor(const global float *head, float eps, local float *part)
 {
-#ifdef QK_NORM
 	float squares = 0.0f;
 	for (uint d = get_local_id(0); d < HEAD_DIM; d += EVN_LANE_ITEMS)
 		squares = fma(head[d], head[d], squares);
 	return 1.0f / sqrt(sum_items(squares, EVN_LANE_ITEMS, part) / (float)HEAD_DIM + eps);
+}
+
+// The same for a query or a key, which may have no norm.
+INLINE float head_scale(const global float *head, float eps, local float *part)
+{
+#ifdef QK_NORM
+	return head_factor(head, eps, part);
 #else
 	return 1.0f;
 #endif
@@ -52,9 +58,14 @@ INLINE void append(const attention_input *a, const row_span *s, uint kv, uint ro
 	const global float *angles = a->rope + (size_t)position * a->rope_stride;
 	const size_t tile = tile_begin(a, s, kv, position / EVN_KV_TILE);
 	const float scale = head_scale(k, a->eps, part);
+#ifdef V_NORM
+	const float v_scale = head_factor(v, a->eps, part);
+#else
+	const float v_scale = 1.0f;
+#endif
 	for (uint d = get_local_id(0); d < HEAD_PAD; d += EVN_LANE_ITEMS) {
 		x[d] = rotated(k, d, angles, a->norms + HEAD_PAD, scale);
-		x[HEAD_PAD + d] = d < HEAD_DIM ? v[d] : 0.0f;
+		x[HEAD_PAD + d] = d < HEAD_DIM ? v[d] * v_scale : 0.0f;
 	}
 	barrier(CLK_LOCAL_MEM_FENCE);
 	for (uint d = get_local_id(0); d < HEAD_PAD; d += EVN_LANE_ITEMS) {

@@ -83,7 +83,7 @@ typedef struct {
 
 #define EVN_EPILOGUE_KEYS 32
 
-/* The sum of one all-reduce: x += scale * (the sum of the partial sums of `ranks`). */
+/* The sum of one all-reduce: x = kept * x + scale * (the sum of the partial sums of `ranks`). */
 typedef struct {
 	evn_buf *x; /* (n_rows, stride). stride is a multiple of 32; if n_rows is 1, a multiple of 16 */
 	uint32_t n_rows, stride;
@@ -91,14 +91,14 @@ typedef struct {
 	uint32_t stream;   /* 0 or 1 */
 	bool overlaps;     /* two messages may be in flight at once; evn_comm_overlaps must allow it */
 	bool packs;        /* may be packed; false if a row's bits must not depend on the rows beside it */
-	float scale;       /* 1 adds the sum exactly */
+	float kept, scale; /* 1 and 1 add the sum exactly */
 	uint32_t block;    /* that the sum belongs to, for traces */
 	evn_epilogue then; /* may differ between ranks */
 } evn_sum;
-/* The sum of n_floats, a multiple of 16, in stream 0, with scale 1 and no epilogue. */
+/* The sum of n_floats, a multiple of 16, in stream 0, with kept and scale 1 and no epilogue. */
 static inline evn_sum evn_sum_of(evn_buf *x, uint64_t n_floats, uint64_t ranks)
 {
-	return (evn_sum){.x = x, .n_rows = 1, .stride = (uint32_t)n_floats, .ranks = ranks, .scale = 1};
+	return (evn_sum){.x = x, .n_rows = 1, .stride = (uint32_t)n_floats, .ranks = ranks, .kept = 1, .scale = 1};
 }
 
 evn_status evn_comm_all_reduce(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);

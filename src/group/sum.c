@@ -23,7 +23,7 @@ void evn_arg_sum(evn_args *a, evn_comm *c, uint32_t rank, const evn_sum *s)
 	evn_arg_buf(a, s->x);
 	evn_arg_buf(a, evn_store_next(st, c, rank, s->stream)->all);
 	evn_arg_u64x2(a, (uint64_t[]){evn_store_apart(st, s->stream), s->ranks});
-	evn_arg_f32(a, s->scale);
+	evn_arg_f32x2(a, (float[]){s->kept, s->scale});
 }
 
 static evn_status add_then(evn_comm *c, uint32_t rank, const evn_sum *s, evn_kernel **kernels, evn_error *err)

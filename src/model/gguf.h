@@ -114,6 +114,9 @@ evn_status evn_gguf_array(const evn_gguf *g, const char *key, evn_gguf_type elem
 /* As evn_gguf_u32, or an array with one entry for each layer, all equal. EVN_ERR_UNSUPPORTED if they differ. */
 evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *out, evn_error *err);
 
+/* As evn_gguf_u32, or the entry of this layer in an array. */
+evn_status evn_gguf_layer_u32(const evn_gguf *g, const char *key, uint32_t layer, uint32_t *out, evn_error *err);
+
 /* The value of a number or a bool that is no array. */
 bool evn_gguf_number(const evn_gguf_value *v, double *out);
 

@@ -144,6 +144,18 @@ evn_status evn_gguf_uniform_u32(const evn_gguf *g, const char *key, uint32_t *ou
 	return EVN_OK;
 }
 
+evn_status evn_gguf_layer_u32(const evn_gguf *g, const char *key, uint32_t layer, uint32_t *out, evn_error *err)
+{
+	const evn_gguf_value *v = evn_gguf_find(g, key);
+	if (!v || v->type != EVN_GGUF_ARRAY)
+		return evn_gguf_u32(g, key, out, err);
+	if (layer >= v->count)
+		return evn_fail(err, EVN_ERR_FORMAT,
+						"%s: \"%s\" has %" PRIu64 " entries, expected one for layer %" PRIu32 " too",
+						evn_gguf_name(g), key, v->count, layer);
+	return read_u32(g, v, layer, key, out, err);
+}
+
 evn_status evn_gguf_f32(const evn_gguf *g, const char *key, float *out, evn_error *err)
 {
 	const evn_gguf_value *v = evn_gguf_find(g, key);

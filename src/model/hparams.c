@@ -33,9 +33,12 @@ static void fail(reader *r, evn_status code, const char *expected, uint32_t foun
 							 found, expected);
 }
 
-/* Reads a size of 1..MAX_SIZE. *out keeps its default if the key is absent. With a default of 0 the key is
- * required. */
-static void read_size(reader *r, const char *suffix, uint32_t *out)
+/* The architectures whose layers may have KV heads and feed-forward units of different numbers. */
+static bool layers_differ(const reader *r) { return evn_str_is(r->arch, "gemma4"); }
+
+/* Reads a size of 1..MAX_SIZE, of one layer. *out keeps its default if the key is absent. With a default of 0 the key
+ * is required. */
+static void read_layer_size(reader *r, const char *suffix, uint32_t layer, uint32_t *out)
 {
 	if (r->status != EVN_OK)
 		return;
@@ -43,10 +46,13 @@ static void read_size(reader *r, const char *suffix, uint32_t *out)
 		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: \"%s\" is missing", evn_gguf_name(r->g), r->key);
 		return;
 	}
-	r->status = evn_gguf_uniform_u32(r->g, r->key, out, r->err);
+	r->status = layers_differ(r) ? evn_gguf_layer_u32(r->g, r->key, layer, out, r->err)
+								 : evn_gguf_uniform_u32(r->g, r->key, out, r->err);
 	if (*out < 1 || *out > MAX_SIZE)
 		fail(r, EVN_ERR_FORMAT, "1 to 2^24", *out);
 }
+
+static void read_size(reader *r, const char *suffix, uint32_t *out) { read_layer_size(r, suffix, 0, out); }
 
 /* Reads a finite number >= min. *out keeps its default if the key is absent. */
 static void read_f32(reader *r, const char *suffix, float min, float *out)
@@ -108,12 +114,17 @@ static void read_layer_sizes(reader *r, evn_hparams *h)
 {
 	/* a file in which every network is one of experts may give their length alone */
 	const bool of_experts = !has(r, "feed_forward_length") && has(r, "expert_feed_forward_length");
-	read_size(r, of_experts ? "expert_feed_forward_length" : "feed_forward_length", &h->ff_dim);
+	const uint32_t n_layers = layers_differ(r) ? h->n_layers : 1;
 	read_size(r, "attention.head_count", &h->n_heads);
-	h->n_kv_heads = h->n_heads;
-	read_size(r, "attention.head_count_kv", &h->n_kv_heads);
-	if (r->status == EVN_OK && h->n_heads % h->n_kv_heads)
-		fail(r, EVN_ERR_FORMAT, "a divisor of attention.head_count", h->n_kv_heads);
+	for (uint32_t layer = 0; layer < n_layers; layer++) {
+		uint32_t ff_dim = 0, n_kv_heads = h->n_heads;
+		read_layer_size(r, of_experts ? "expert_feed_forward_length" : "feed_forward_length", layer, &ff_dim);
+		read_layer_size(r, "attention.head_count_kv", layer, &n_kv_heads);
+		if (r->status == EVN_OK && h->n_heads % n_kv_heads)
+			fail(r, EVN_ERR_FORMAT, "a divisor of attention.head_count", n_kv_heads);
+		h->ff_dim = ff_dim > h->ff_dim ? ff_dim : h->ff_dim;
+		h->n_kv_heads = n_kv_heads > h->n_kv_heads ? n_kv_heads : h->n_kv_heads;
+	}
 }
 
 static void read_head_dim(reader *r, evn_hparams *h)

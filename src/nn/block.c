@@ -79,6 +79,7 @@ static evn_status sum_squares(const evn_walker *w, uint32_t block, const evn_mic
 						 .stride = EVN_HEAD_SUMS,
 						 .ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks,
 						 .stream = mb->stream,
+						 .kept = 1,
 						 .scale = 1,
 						 .block = block};
 	EVN_TRY(evn_fill_zero(w->workspace->q, sum.x, err));

@@ -11,7 +11,7 @@
 /* One row for each architecture. */
 #define ARCHITECTURES(row)                                                                                           \
 	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
-		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gpt2)               \
+		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gemma4) row(gpt2)   \
 			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
@@ -142,7 +142,7 @@ double evn_block_read_fraction(const evn_block *b)
 
 static uint32_t parts_of(const evn_block *b)
 {
-	return b->kind == EVN_BLOCK_ATTENTION ? 3 : b->feed_forward.gated ? 2 : 1;
+	return b->kind == EVN_BLOCK_ATTENTION ? b->attention.v_is_k ? 2 : 3 : b->feed_forward.gated ? 2 : 1;
 }
 
 static uint32_t width_of_part(const evn_block *b, uint32_t i)
@@ -225,6 +225,7 @@ evn_block evn_attention_block(const evn_graph *g, uint32_t layer)
 					   .in = {{"attn_q", "attn_k", "attn_v"}, 3},
 					   .out = "attn_output",
 					   .residual_scale = 1,
+					   .kept = 1,
 					   .attention = {.head_dim = h->head_dim,
 									 .rotates = h->rope.dim > 0,
 									 .scale = 1.0f / sqrtf((float)h->head_dim)}};
@@ -241,7 +242,22 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer)
 					   .in = {{"ffn_gate", "ffn_up"}, 2},
 					   .out = "ffn_down",
 					   .residual_scale = 1,
+					   .kept = 1,
 					   .feed_forward = {.act = EVN_SILU, .gated = true}};
+}
+
+evn_status evn_block_scale_layer(const evn_graph *g, evn_block *b, const char *stem, evn_error *err)
+{
+	const evn_tensor *t;
+	float scale;
+	if (evn_block_tensor(g, b, stem, &t, NULL) != EVN_OK)
+		return EVN_OK;
+	EVN_TRY(evn_model_check_shape(g->model, t, 1, 0, err));
+	EVN_TRY(evn_tensor_rows(t, 0, 1, &scale, err));
+	b->scale = stem;
+	b->kept *= scale;
+	b->residual_scale *= scale;
+	return EVN_OK;
 }
 
 /* Some files hold the rows of a stack in one tensor, one matrix after the other: q, k and v, or gate and up. The
@@ -262,7 +278,9 @@ static void find_fused(const evn_graph *g, evn_block *b)
 static bool cut_alike(const evn_block *a, const evn_block *b)
 {
 	return a->kind == b->kind && a->joins == b->joins && a->n_units == b->n_units && a->unit_width == b->unit_width &&
-		   a->group == b->group && (a->kind != EVN_BLOCK_ATTENTION || a->attention.window == b->attention.window) &&
+		   a->group == b->group &&
+		   (a->kind != EVN_BLOCK_ATTENTION ||
+			(a->attention.window == b->attention.window && a->attention.v_is_k == b->attention.v_is_k)) &&
 		   (a->kind != EVN_BLOCK_EXPERTS || (a->feed_forward.experts.n == b->feed_forward.experts.n &&
 											 a->feed_forward.experts.k == b->feed_forward.experts.k));
 }

@@ -43,6 +43,8 @@ typedef struct {
 	bool rope_neox;   /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
 	bool qk_norm;     /* RMS norm of each query and key head before the rotation */
 	bool qk_norm_all; /* the same over all heads together, for which the ranks add their squares */
+	bool v_norm;      /* RMS norm of each value head, without weights */
+	bool v_is_k;      /* values are the keys before their norm and rotation, so that there is no matrix of values */
 	float scale;      /* the factor of a query times a key */
 	float soft_cap;   /* scores become soft_cap * tanh(score / soft_cap); 0: they stay */
 	bool sinks;       /* the softmax of each head has one more score, a weight of the model, which has no value */
@@ -77,7 +79,7 @@ typedef struct {
 	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
 } evn_feed_forward_spec;
 
-/* One block: x += residual_scale * post(W_out f(W_in norm(x))), where f is attention, a DeltaNet or the feed-forward
+/* One block: x = kept * x + residual_scale * post(W_out f(W_in norm(x))), where f is attention, a DeltaNet or the feed-forward
  * nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads, value heads, or
  * feed-forward units. A unit of a block of experts is a unit of each expert, so all ranks have a part of every
  * expert. */
@@ -93,7 +95,8 @@ typedef struct {
 	bool joins;
 	const char *out;  /* the stem of W_out */
 	const char *post; /* the stem of the norm of the sum over ranks; NULL: none */
-	float residual_scale;
+	float residual_scale, kept;
+	const char *scale; /* the stem of a number by which the layer's result is multiplied; NULL: there is none */
 	union {
 		evn_attention_spec attention;
 		evn_feed_forward_spec feed_forward; /* of EVN_BLOCK_FEED_FORWARD and EVN_BLOCK_EXPERTS */
@@ -183,6 +186,8 @@ evn_block evn_feed_forward_block(const evn_graph *g, uint32_t layer);
 evn_status evn_experts_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err);
 /* The shared expert of a layer. Reads its key. */
 evn_status evn_shared_expert_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err);
+/* Reads a number that may be 0; *n is unchanged if the file has none. */
+evn_status evn_graph_count(const evn_graph *g, const char *suffix, uint32_t *n, evn_error *err);
 /* The number of experts, "<architecture>.expert_count"; 0 if the file has none. */
 evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err);
 /* Reads the number "<architecture>.<suffix>" of the file, which must be above 0. If there is none, *value is
@@ -197,6 +202,13 @@ evn_status evn_graph_u32(const evn_graph *g, const char *suffix, uint32_t *value
 evn_status evn_graph_flags(const evn_graph *g, const char *suffix, const uint8_t **out, evn_error *err);
 /* Says that the value of this key does not matter here. */
 void evn_graph_ignore(const evn_graph *g, const char *suffix);
+
+/* The same for a size above 0 that may differ between layers. */
+evn_status evn_graph_layer_u32(const evn_graph *g, const char *suffix, uint32_t layer, uint32_t *value,
+							   evn_error *err);
+/* The block is the last of its layer, whose result is multiplied by the number in the tensor of this stem, if there
+ * is one. */
+evn_status evn_block_scale_layer(const evn_graph *g, evn_block *b, const char *stem, evn_error *err);
 
 /* Which layers have a window, and its size; 0: it covers the context, or the file has none. */
 typedef struct {

@@ -70,15 +70,32 @@ evn_status evn_graph_flags(const evn_graph *g, const char *suffix, const uint8_t
 	return EVN_OK;
 }
 
+evn_status evn_graph_layer_u32(const evn_graph *g, const char *suffix, uint32_t layer, uint32_t *value,
+							   evn_error *err)
+{
+	const key k = key_of(g, suffix);
+	const evn_gguf *file = evn_model_gguf(g->model);
+	EVN_TRY(evn_gguf_layer_u32(file, k.text, layer, value, err));
+	if (*value && *value <= MOST_UNITS)
+		return EVN_OK;
+	return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" is %u in layer %u, expected 1 to %u", evn_gguf_name(file),
+					k.text, *value, layer, MOST_UNITS);
+}
+
 void evn_graph_ignore(const evn_graph *g, const char *suffix)
 {
 	(void)evn_gguf_find(evn_model_gguf(g->model), key_of(g, suffix).text);
 }
 
+evn_status evn_graph_count(const evn_graph *g, const char *suffix, uint32_t *n, evn_error *err)
+{
+	return evn_gguf_u32(evn_model_gguf(g->model), key_of(g, suffix).text, n, err);
+}
+
 evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err)
 {
 	*n = 0;
-	return evn_gguf_u32(evn_model_gguf(g->model), key_of(g, "expert_count").text, n, err);
+	return evn_graph_count(g, "expert_count", n, err);
 }
 
 /* Files without a length for experts give it as that of the network. */

@@ -104,6 +104,7 @@ void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t querie
 	evn_spec_define(s, "QUERIES", queries);
 	evn_spec_option(s, c->rope_neox ? "-DROPE_NEOX" : "");
 	evn_spec_option(s, c->qk_norm ? "-DQK_NORM" : "");
+	evn_spec_option(s, c->v_norm ? "-DV_NORM" : "");
 	evn_spec_option(s, c->whole ? "-DWHOLE" : "");
 	evn_spec_option(s, is_limited(c) ? "-DLIMITED" : "");
 	evn_spec_option(s, c->windowed ? "-DWINDOW" : "");

@@ -15,6 +15,7 @@ typedef struct {
 	uint32_t group; /* query heads of one KV head */
 	bool rope_neox; /* pairs (i, i + rope_dim/2) instead of (2i, 2i+1) */
 	bool qk_norm;
+	bool v_norm;       /* of each value head, without weights */
 	bool whole;        /* a query sees all keys of its span, which is a whole sequence */
 	bool windowed;     /* a query sees only evn_attention.window keys */
 	bool soft_capped;  /* scores are capped by evn_attention.soft_cap */

@@ -38,7 +38,8 @@ static evn_status read_layers(const evn_graph *g, layers *l, evn_error *err)
 							.norm = {.kind = EVN_NORM_RMS, .stem = "attn_norm"},
 							.in = {{"attn_qkv", "attn_gate"}, 2},
 							.out = "ssm_out",
-							.residual_scale = 1}};
+							.residual_scale = 1,
+							.kept = 1}};
 	EVN_TRY(evn_graph_u32(g, "ssm.time_step_rank", &b->n_units, err));
 	EVN_TRY(evn_graph_u32(g, "ssm.group_count", &b->delta.n_keys, err));
 	EVN_TRY(evn_graph_u32(g, "ssm.state_size", &b->delta.state, err));

@@ -26,6 +26,8 @@ static void make_window(evn_block_view *w, const evn_block *b, const evn_shard_b
 	for (uint32_t i = 0; i < n; i++)
 		rows[i] = from(evn_rows_of(&specs[i], b, w->units), evn_rows_of(&specs[i], b, held->units).begin);
 	evn_matrix_view_output(&w->in, &held->in, held->offsets, n, rows, w->offsets);
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.v_is_k)
+		w->offsets[2] = w->offsets[1];
 	evn_matrix_view_input(&w->out, &held->out,
 						  (evn_range){columns.begin * b->unit_width, columns.end * b->unit_width});
 	w->n_groups = evn_range_len(groups);

@@ -79,7 +79,8 @@ static evn_sum sum_after(const evn_walker *w, uint32_t block, const evn_micro_ba
 					 .stream = mb->stream,
 					 .overlaps = mb->overlaps,
 					 .packs = mb->rows.phase == EVN_PROMPT,
-					 .scale = w->workspace->graph->blocks[block].residual_scale,
+					 .kept = blocks[block].kept,
+					 .scale = blocks[block].residual_scale,
 					 .block = block,
 					 .then = evn_norm_epilogue(norms_after(w, block, mb, norm))};
 }

@@ -123,6 +123,8 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 		EVN_TRY(need(&f, "attn_sinks", "weight", b->n_units, 0, &out->sinks));
 	if (b->kind == EVN_BLOCK_DELTA)
 		EVN_TRY(find_delta(&f, &out->delta));
+	if (b->scale)
+		EVN_TRY(need(&f, b->scale, "weight", 1, 0, &out->scale));
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		EVN_TRY(find_router(&f, &out->router));
 	if (b->joins)
@@ -223,6 +225,7 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	mark(c, w.head_norms[1]);
 	mark(c, w.sinks);
 	mark_delta(c, &w.delta);
+	mark(c, w.scale);
 	return EVN_OK;
 }
 

@@ -26,6 +26,7 @@ typedef struct {
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
 	const evn_tensor *sinks;         /* of all query heads; or NULL */
 	evn_delta_weights delta;         /* of EVN_BLOCK_DELTA */
+	const evn_tensor *scale;         /* of the layer; or NULL. Its value is in the block */
 } evn_block_weights;
 
 typedef struct {

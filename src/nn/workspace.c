@@ -18,11 +18,12 @@ uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch)
 evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block *b, evn_kv_cache kv_cache)
 {
 	return (evn_attention_config){.head_dim = b->attention.head_dim,
-								  .rope_dim = g->h->rope.dim,
+								  .rope_dim = g->ropes[b->attention.rope].dim,
 								  .group = b->group,
 								  .kv_cache = kv_cache,
 								  .rope_neox = b->attention.rope_neox,
 								  .qk_norm = b->attention.qk_norm,
+								  .v_norm = b->attention.v_norm,
 								  .whole = b->attention.whole,
 								  .windowed = b->attention.window > 0,
 								  .soft_capped = b->attention.soft_cap > 0,
@@ -34,8 +35,8 @@ static bool alike(const evn_attention_config *a, const evn_attention_config *b)
 {
 	return a->head_dim == b->head_dim && a->rope_dim == b->rope_dim && a->group == b->group &&
 		   a->kv_cache == b->kv_cache && a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm &&
-		   a->whole == b->whole && a->windowed == b->windowed && a->soft_capped == b->soft_capped &&
-		   a->sinks == b->sinks && a->query_scales == b->query_scales;
+		   a->v_norm == b->v_norm && a->whole == b->whole && a->windowed == b->windowed &&
+		   a->soft_capped == b->soft_capped && a->sinks == b->sinks && a->query_scales == b->query_scales;
 }
 
 evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_block *b)

@@ -90,9 +90,10 @@ typedef struct {
 
 static bool same_heads(const evn_attention_config *a, const evn_attention_config *b)
 {
-	return a->head_dim == b->head_dim && a->group == b->group && a->rope_neox == b->rope_neox &&
-		   a->qk_norm == b->qk_norm && a->whole == b->whole && a->windowed == b->windowed &&
-		   a->soft_capped == b->soft_capped && a->sinks == b->sinks && a->query_scales == b->query_scales;
+	return a->head_dim == b->head_dim && a->rope_dim == b->rope_dim && a->group == b->group &&
+		   a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm && a->v_norm == b->v_norm &&
+		   a->whole == b->whole && a->windowed == b->windowed && a->soft_capped == b->soft_capped &&
+		   a->sinks == b->sinks && a->query_scales == b->query_scales;
 }
 
 static void add_heads(proof *p, evn_attention_config config)
@@ -205,10 +206,10 @@ static proof_key key_of(const proof *p, bool with_heads)
 	proof_key k;
 	int n = snprintf(k.text, sizeof k.text, "%s/%s/%x", o->subject, o->quant ? o->quant->name : "", o->dots);
 	if (with_heads && n > 0 && (size_t)n < sizeof k.text)
-		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s%s", h->head_dim, h->rope_dim,
-				 h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->whole ? ",whole" : "",
-				 h->windowed ? ",window" : "", h->soft_capped ? ",cap" : "", h->sinks ? ",sinks" : "",
-				 h->query_scales ? ",scales" : "");
+		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s%s%s", h->head_dim, h->rope_dim,
+				 h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->v_norm ? ",values" : "",
+				 h->whole ? ",whole" : "", h->windowed ? ",window" : "", h->soft_capped ? ",cap" : "",
+				 h->sinks ? ",sinks" : "", h->query_scales ? ",scales" : "");
 	n = (int)strlen(k.text);
 	if (o->state)
 		n += snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u", o->state, o->taps);

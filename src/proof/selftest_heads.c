@@ -146,6 +146,22 @@ static void add_storage_error(const evn_attention_run *r, const double *want, do
 	}
 }
 
+/* The norm of a value head, with the error of one of a key (normed), but for the weights. */
+static void norm_value(const evn_attention_run *r, double *want, double *bound)
+{
+	const uint32_t dim = r->config.head_dim;
+	double squares = 0;
+	for (uint32_t i = 0; i < dim; i++)
+		squares += want[i] * want[i];
+	const double scale = 1 / sqrt(squares / dim + (double)EVN_RUN_EPS);
+	const double relative =
+		(evn_roundings(dim) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(2);
+	for (uint32_t i = 0; i < dim; i++) {
+		want[i] *= scale;
+		bound[i] = relative * fabs(want[i]);
+	}
+}
+
 void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 {
 	const uint32_t dim = r->config.head_dim;
@@ -158,6 +174,8 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 			expect_head(&rotated, k, want[0], bound[0]);
 			for (uint32_t i = 0; i < dim; i++)
 				want[1][i] = (double)v[i];
+			if (r->config.v_norm)
+				norm_value(r, want[1], bound[1]);
 			for (int which = 0; which < 2; which++) {
 				add_storage_error(r, want[which], bound[which]);
 				for (uint32_t i = 0; i < dim; i++)
@@ -554,6 +572,11 @@ static const head_shape shapes[] = {
 	 false,
 	 {HEAD(64, 64), .group = 3, .soft_capped = true, .splits = 3},
 	 {LOCAL(3, 1), .position = 699},
+	 .n_tok = 1},
+	{"20, norms of queries, keys and values",
+	 true,
+	 {HEAD(20, 20), .group = 2, .rope_neox = true, .qk_norm = true, .v_norm = true},
+	 {LOCAL(2, 1), .position = 17},
 	 .n_tok = 1},
 	{"20, whole sequences", true, {HEAD(20, 0), .group = 2, .whole = true}, {LOCAL(2, 1)}, .n_tok = 19},
 	{"64 neox, whole, prompt of 37 on 33",

@@ -48,7 +48,7 @@ typedef struct {
 	uint64_t ranks;          /* one bit for each rank with a partial sum */
 	bool waits, norms, post; /* post: the sum of messages has a norm of its own */
 	evn_act_format format;   /* the format that the norm writes */
-	float scale;
+	float kept, scale;
 } sum_shape;
 
 enum { N_TOK = 2, DIM = 3 * EVN_PAD - 5, STRIDE = 3 * EVN_PAD };
@@ -57,10 +57,12 @@ enum { N_TOK = 2, DIM = 3 * EVN_PAD - 5, STRIDE = 3 * EVN_PAD };
 static evn_status make_partials(evn_cases *c, const sum_shape *s, evn_case_array *partials, evn_case_array *x,
 								evn_error *err)
 {
-	uint32_t n = 0;
+	uint32_t n = s->kept != 1; /* a product that rounds */
 	EVN_TRY(evn_case_array_make(c, partials, MOST_RANKS * x->n, err));
-	for (uint64_t i = 0; i < x->n; i++)
+	for (uint64_t i = 0; i < x->n; i++) {
+		x->want[i] *= (double)s->kept;
 		x->bound[i] = fabs(x->want[i]);
+	}
 	for (uint32_t p = 0; p < MOST_RANKS; p++) {
 		const bool has_one = s->ranks >> p & 1;
 		n += has_one;
@@ -102,8 +104,8 @@ static void expect_norm(const evn_case_array *x, const evn_case_array *w, float 
 	}
 }
 
-/* x's values plus scale times the norm of the partial sums, with the weights w. The sum's error is inherited by its
- * norm; the product with the weight is added with one more rounding. */
+/* What is kept of x's values plus scale times the norm of the partial sums, with the weights w. The sum's error is
+ * inherited by its norm; the product with the weight is added with one more rounding. */
 static evn_status expect_post_norm(evn_cases *c, const sum_shape *s, const evn_case_array *partials,
 								   const evn_case_array *w, float eps, evn_case_array *x, evn_error *err)
 {
@@ -121,9 +123,10 @@ static evn_status expect_post_norm(evn_cases *c, const sum_shape *s, const evn_c
 	}
 	expect_norm(&sum, w, eps, &y);
 	for (uint64_t i = 0; i < x->n; i++) {
-		x->want[i] = (double)x->values[i] + (double)s->scale * y.want[i];
+		const double kept = (double)s->kept * (double)x->values[i];
+		x->want[i] = kept + (double)s->scale * y.want[i];
 		x->bound[i] = fabs((double)s->scale) * y.bound[i] * 1.01 +
-					  2 * EVN_UNIT * (fabs((double)x->values[i]) + fabs((double)s->scale * y.want[i]));
+					  3 * EVN_UNIT * (fabs(kept) + fabs((double)s->scale * y.want[i]));
 	}
 	return EVN_OK;
 }
@@ -158,12 +161,12 @@ static evn_status sum_kernel(evn_cases *c, const sum_shape *s, evn_kernel **k, e
 }
 
 static void arg_sum(evn_args *a, const evn_case_array *x, const evn_buf *messages, uint64_t apart, uint64_t ranks,
-					float scale)
+					const float scale[2])
 {
 	evn_arg_buf(a, x->buf);
 	evn_arg_buf(a, messages);
 	evn_arg_u64x2(a, (uint64_t[]){apart, ranks});
-	evn_arg_f32(a, scale);
+	evn_arg_f32x2(a, scale);
 }
 
 static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
@@ -185,7 +188,7 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	evn_args a = evn_args_begin(k);
 	if (s->waits)
 		arg_flags(&a, &flags, s->n_ranks);
-	arg_sum(&a, &x, partials.buf, x.n * sizeof(float), s->ranks, s->scale);
+	arg_sum(&a, &x, partials.buf, x.n * sizeof(float), s->ranks, (float[]){s->kept, s->scale});
 	if (s->waits)
 		evn_arg_u32(&a, s->norms ? N_TOK : N_TOK * STRIDE / 16);
 	if (s->norms)
@@ -282,7 +285,7 @@ static evn_status pack_and_add(evn_cases *c, const message_shape *m, evn_case_ar
 		EVN_TRY(s);
 	}
 	evn_args a = evn_args_begin(add);
-	arg_sum(&a, x, packed, EVN_PART_ALIGN, 5, 1);
+	arg_sum(&a, x, packed, EVN_PART_ALIGN, 5, (float[]){1, 1});
 	return evn_launch_items(&a, (uint32_t)x->n / evn_device_lanes(evn_queue_device(c->q)), err);
 }
 
@@ -323,14 +326,16 @@ void evn_selftest_sums(evn_cases *c)
 	static const struct {
 		uint32_t n;
 		uint64_t ranks;
-		float scale;
-	} groups[] = {{1, 1, 1}, {2, 3, 1}, {3, 5, -0.375f}, {8, 255, 1}, {MOST_RANKS, 0xdb6, 1}};
+		float kept, scale;
+	} groups[] = {{1, 1, 1, 1}, {2, 3, 1, 1}, {3, 5, 0.6f, -0.375f}, {8, 255, 1, 1}, {MOST_RANKS, 0xdb6, 1, 1}};
 	static const uint32_t present[] = {1, 2, 3};
 	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
 		for (int waits = 0; waits < 2; waits++)
-			sums_of(c,
-					(sum_shape){
-						.n_ranks = groups[i].n, .ranks = groups[i].ranks, .scale = groups[i].scale, .waits = waits});
+			sums_of(c, (sum_shape){.n_ranks = groups[i].n,
+								   .ranks = groups[i].ranks,
+								   .waits = waits,
+								   .kept = groups[i].kept,
+								   .scale = groups[i].scale});
 	for (size_t i = 0; i < sizeof present / sizeof *present; i++)
 		evn_case_run(c, &(evn_case){flags_case, &present[i], "flags", NULL}, "%u of 3", present[i]);
 	for (size_t i = 0; i < sizeof message_shapes / sizeof *message_shapes; i++)

@@ -20,6 +20,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "norms of sums";
 	if (b->kind == EVN_BLOCK_DELTA)
 		return "layers with states";
+	if (b->kept != 1)
+		return "scales of layers";
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		return "experts";
 	if (b->kind == EVN_BLOCK_FEED_FORWARD)

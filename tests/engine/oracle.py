@@ -7,7 +7,7 @@ It shares no line with the program under test; only the file's directory is read
   al. 2023. SwiGLU: Shazeer 2020.
   Experts: Shazeer et al. 2017, Jiang et al. 2024 (Mixtral), Qwen Team 2025.
   Gated DeltaNet: Yang et al. 2024, Qwen Team 2025.
-  Windows, caps, norms of sums: Gemma Team 2024 and 2025 (Gemma 2, Gemma 3).
+  Windows, caps, norms of sums: Gemma Team 2024 and 2025 (Gemma 2, Gemma 3); layers of two shapes: Gemma 4.
   GPT-2: Radford et al. 2019; LayerNorm: Ba et al. 2016; GELU: Hendrycks and Gimpel 2016.
 """
 
@@ -147,7 +147,7 @@ def gelu(u):
 
 
 NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
-ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "gpt-oss", "qwen35",
+ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "gemma4", "gpt-oss", "qwen35",
          "qwen35moe", "simple-lm")
 
 
@@ -156,20 +156,18 @@ class Model:
         self.file = gguf_file.Reader(path)
         self.arch = self._text("general.architecture")
         assert self.arch in ARCHS
-        self.gemma = self.arch in ("gemma2", "gemma3")
+        self.gemma = self.arch in ("gemma2", "gemma3", "gemma4")
         self.layers = self._number("block_count") - self._number("nextn_predict_layers", 0)
         self.dim = self._number("embedding_length")
         if self.arch == "simple-lm":
             return
         self.heads = self._number("attention.head_count")
-        self.kv_heads = self._number("attention.head_count_kv", self.heads)
         self.head_dim = self._number("attention.key_length", self.dim // self.heads)
-        self.rope_dim = self._number("rope.dimension_count", self.head_dim)
         self.eps = self._number("attention.layer_norm_rms_epsilon")
         # keys that only Granite's files have
         self.embedding_scale = self._number("embedding_scale", np.sqrt(self.dim) if self.gemma else 1.0)
         self.residual_scale = self._number("residual_scale", 1.0)
-        self.attention_scale = self._number("attention.scale", 1 / np.sqrt(self.head_dim))
+        self.attention_scale = 1.0 if self.arch == "gemma4" else self._number("attention.scale", 1 / np.sqrt(self.head_dim))
         self.logit_scale = self._number("logit_scale", 1.0)
         self.score_cap = self._number("attn_logit_softcapping", 0.0)
         self.logit_cap = self._number("final_logit_softcapping", 0.0)
@@ -181,6 +179,20 @@ class Model:
     def _number(self, suffix, default=None):
         kind, raw = self.file.keys.get(f"{self.arch}.{suffix}", (None, None))
         return default if kind is None else struct.unpack("<f" if kind == gguf_file.F32 else "<I", raw)[0]
+
+    def head_dim_of(self, i):
+        swa = self.arch == "gemma4" and self.windows[i]
+        return self._number("attention.key_length_swa", self.head_dim) if swa else self.head_dim
+
+    def kv_heads_of(self, i):
+        key = f"{self.arch}.attention.head_count_kv"
+        if self.file.keys.get(key, (None,))[0] == gguf_file.ARRAY:
+            return int(np.frombuffer(self.file.keys[key][1][12:], "<i4")[i])
+        return self._number("attention.head_count_kv", self.heads)
+
+    def rope_dim_of(self, i):
+        swa = self.arch == "gemma4" and self.windows[i]
+        return self._number("rope.dimension_count_swa" if swa else "rope.dimension_count", self.head_dim_of(i))
 
     def _windows(self):
         """The keys that each layer sees; 0: all."""
@@ -202,11 +214,11 @@ class Model:
 
     def frequencies(self, i):
         """The radians per position of each pair, and the factor of cos and sin, in layer i."""
-        n, base = self.rope_dim, self._number("rope.freq_base", 10000.0)
+        n, base = self.rope_dim_of(i), self._number("rope.freq_base", 10000.0)
         pair = np.arange(n // 2, dtype=np.float64)
         if self.arch == "olmo2" and self.windows[i]:
             return base ** (-2 * pair / n), 1
-        if self.arch == "gemma3" and self.windows[i]:  # a base of its own, and never stretched
+        if self.arch in ("gemma3", "gemma4") and self.windows[i]:  # a base of its own, and never stretched
             return self._number("rope.freq_base_swa", 10000.0) ** (-2 * pair / n), 1
         f = base ** (-2 * pair / n)
         kind, s = self._text(f"{self.arch}.rope.scaling.type"), self._number("rope.scaling.factor", 1.0)
@@ -241,7 +253,7 @@ class Model:
         f, magnitude = self.frequencies(i)
         angle = np.arange(len(x))[:, None, None] * f
         turn = magnitude * np.exp(1j * angle)
-        n, out = self.rope_dim, x.copy()
+        n, out = self.rope_dim_of(i), x.copy()
         if self.arch in NEIGHBOURS:
             first, second = slice(0, n, 2), slice(1, n, 2)
         else:
@@ -250,8 +262,11 @@ class Model:
         out[..., first], out[..., second] = z.real, z.imag
         return out
 
+    def unit(self, x):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps)
+
     def norm(self, x, name):
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.tensor(name)
+        return self.unit(x) * self.tensor(name)
 
     def norm_if_any(self, x, name):
         """The norm of what a block reads or adds, where the file has one."""
@@ -268,16 +283,20 @@ class Model:
         return np.split(self.linear(x, fused), np.cumsum([rows for _, rows in parts])[:-1], axis=-1)
 
     def attention(self, x, i):
-        n, layer = len(x), f"blk.{i}."
-        q_dim, kv_dim = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        n, layer, head_dim, kv_heads = len(x), f"blk.{i}.", self.head_dim_of(i), self.kv_heads_of(i)
+        q_dim, kv_dim = self.heads * head_dim, kv_heads * head_dim
         gates = self.arch in ("qwen35", "qwen35moe")  # each head of queries is followed by its gate
         parts = [(layer + "attn_q", q_dim * (1 + gates)), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
+        if self.arch == "gemma4" and not self.has(layer + "attn_v.weight"):
+            parts[2] = parts[1]
         q, k, v = self.stacked(x, layer + "attn_qkv", parts)
         if gates:
             q, gate = np.split(q.reshape(n, self.heads, 2 * self.head_dim), 2, axis=-1)
         if self.arch == "olmo2":  # over all heads
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
-        q, k, v = (y.reshape(n, -1, self.head_dim) for y in (q, k, v))
+        q, k, v = (y.reshape(n, -1, head_dim) for y in (q, k, v))
+        if self.arch == "gemma4":
+            v = self.unit(v)
         if self.arch != "olmo2" and self.has(layer + "attn_q_norm.weight"):
             q, k = self.norm(q, layer + "attn_q_norm.weight"), self.norm(k, layer + "attn_k_norm.weight")
         if self.arch != "smollm3" or i % 4 != 3:
@@ -287,7 +306,7 @@ class Model:
         q = q * (1 + growth * np.log1p(np.arange(n) // original))[:, None, None]
         out = np.empty_like(q)
         for h in range(self.heads):
-            kv = h // (self.heads // self.kv_heads)
+            kv = h // (self.heads // kv_heads)
             for begin in range(0, n, 256):
                 end = min(n, begin + 256)
                 s = q[begin:end, h] @ k[:end, kv].T * self.attention_scale
@@ -379,6 +398,8 @@ class Model:
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_attention_norm.weight")
             y = self.feed_forward(self.norm_if_any(x, layer + "ffn_norm.weight"), layer)
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_ffw_norm.weight")
+            if self.has(layer + "layer_output_scale.weight"):
+                x = x * self.tensor(layer + "layer_output_scale.weight")
         head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")
         y = self.norm(x[list(positions)], "output_norm.weight") @ head.T / self.logit_scale
         return self.logit_cap * np.tanh(y / self.logit_cap) if self.logit_cap else y

@@ -139,6 +139,7 @@ static evn_sum stream_sum(const streams *l, uint32_t rank, uint32_t stream, uint
 					 .ranks = mask_of(round * STREAMS + stream, l->r.n),
 					 .stream = stream,
 					 .overlaps = true,
+					 .kept = 1,
 					 .scale = 1};
 }
 

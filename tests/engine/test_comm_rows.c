@@ -81,6 +81,7 @@ static evn_status sum_and_norm(void *arg, uint32_t rank, evn_error *err)
 						 .n_rows = N_ROWS,
 						 .stride = STRIDE,
 						 .ranks = UINT64_MAX >> (64 - t->r.n),
+						 .kept = 0.75f,
 						 .scale = 0.5f,
 						 .then = evn_norm_epilogue(&t->norm[rank])};
 	EVN_TRY(evn_comm_all_reduce(t->r.comm, rank, &sum, err));

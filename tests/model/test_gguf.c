@@ -255,7 +255,11 @@ static void arrays_are_read_as_what_they_are(void **state)
 	assert_int_equal(evn_gguf_u32(g, "test.ids", &u, &err), EVN_ERR_FORMAT);
 	assert_int_equal(evn_gguf_uniform_u32(g, "test.ids", &u, &err), EVN_ERR_FORMAT); /* -1 is no u32 */
 	assert_int_equal(evn_gguf_uniform_u32(g, "test.words", &u, &err), EVN_ERR_FORMAT);
+	assert_int_equal(evn_gguf_layer_u32(g, "test.words", 0, &u, &err), EVN_ERR_FORMAT);
+	assert_int_equal(evn_gguf_layer_u32(g, "test.ids", 1000, &u, &err), EVN_ERR_FORMAT);
+	assert_non_null(strstr(err.text, "expected one for layer 1000 too"));
 	assert_int_equal(evn_gguf_u32(g, "absent", &u, &err), EVN_OK);
+	assert_int_equal(evn_gguf_layer_u32(g, "absent", 3, &u, &err), EVN_OK);
 	assert_int_equal(u, 9);
 	evn_gguf_free(g);
 	gguf_writer_free(&w);

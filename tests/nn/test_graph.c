@@ -273,6 +273,31 @@ static void windows_are_checked(void **state)
 	evn_model_close(m);
 }
 
+/* The variants of Gemma 4 that are refused, each in one line. */
+static void variants_of_gemma4_are_told_apart(void **state)
+{
+	static const struct {
+		addition a;
+		const char *says;
+	} cases[] = {
+		{{.key = "gemma4.expert_count", .number = 8}, "with experts (8), expected a dense one"},
+		{{.key = "gemma4.embedding_length_per_layer_input", .number = 24}, "with embeddings of each layer"},
+		{{.key = "gemma4.attention.shared_kv_layers", .number = 1}, "that share keys and values (1)"},
+		{{.key = "gemma4.attention.key_length_swa", .number = 1024}, "heads of layers with a window have 1024"},
+		{{.key = "gemma4.attention.value_length_swa", .number = 2}, "of values 2"},
+		{{.key = "gemma4.rope.dimension_count_swa", .number = 3}, "of which 3 rotate"},
+		{{.key = "gemma4.expert_count", .number = 0}, "\"blk.0.attn_q_norm.weight\" is missing"},
+	};
+	evn_error err = {0};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		evn_model *m = renamed("gemma4", &cases[i].a, 1);
+		if (evn_model_check(m, &err) == EVN_OK || !strstr(err.text, cases[i].says))
+			fail_msg("\"%s\" expected in: %s", cases[i].says, err.text);
+		evn_model_close(m);
+	}
+}
+
 static bool is_unknown(const evn_model *m, const char *wanted)
 {
 	const evn_gguf *g = evn_model_gguf(m);
@@ -456,6 +481,7 @@ int main(void)
 		cmocka_unit_test(what_is_read_now_and_then_is_no_stranger),
 		cmocka_unit_test(keys_that_change_the_result_are_refused),
 		cmocka_unit_test(windows_are_checked),
+		cmocka_unit_test(variants_of_gemma4_are_told_apart),
 		cmocka_unit_test(unknown_keys_are_named),
 		cmocka_unit_test(rows_of_a_fused_tensor_are_those_of_its_matrices),
 		cmocka_unit_test(angles_follow_the_way_of_stretching),

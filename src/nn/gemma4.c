@@ -1,0 +1,104 @@
+/* gemma4.c - Gemma 4 (Google 2026): Gemma 3's norms and gates. Layers with a window have heads of another size, and
+ * another number of KV heads, than layers that see everything. Scores are not scaled, because the norms of queries
+ * and keys do it; values have a norm without weights. Layers without a matrix of values take the keys before their
+ * norm. The result of each layer is multiplied by a number. */
+#include <math.h>
+
+#include "nn/graph.h"
+
+/* The shape of a layer's heads, and how they rotate. */
+typedef struct {
+	uint32_t head_dim, rope;
+} heads;
+
+/* Heads of layers with a window have sizes and a base of their own, and do not stretch their context. */
+static evn_status find_heads(evn_graph *g, heads *windowed, evn_error *err)
+{
+	uint32_t dim = g->h->head_dim, value_dim, rope_dim;
+	EVN_TRY(evn_graph_layer_u32(g, "attention.key_length_swa", 0, &dim, err));
+	value_dim = rope_dim = dim;
+	EVN_TRY(evn_graph_layer_u32(g, "attention.value_length_swa", 0, &value_dim, err));
+	EVN_TRY(evn_graph_layer_u32(g, "rope.dimension_count_swa", 0, &rope_dim, err));
+	if (value_dim != dim || rope_dim > dim || rope_dim % 2 || dim > g->h->head_dim)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"%s: heads of layers with a window have %u dimensions, of values %u, of which %u rotate; "
+						"expected equal ones, at most %u, of which an even number rotates",
+						evn_gguf_name(evn_model_gguf(g->model)), dim, value_dim, rope_dim, g->h->head_dim);
+	g->n_ropes = 2;
+	g->ropes[1] = evn_rope_plain(&g->ropes[0]);
+	g->ropes[1].dim = rope_dim;
+	g->ropes[1].base = 10000;
+	*windowed = (heads){dim, 1};
+	return evn_graph_f32(g, "rope.freq_base_swa", &g->ropes[1].base, err);
+}
+
+static evn_status add_attention(evn_graph *g, uint32_t layer, heads of, uint32_t window, evn_error *err)
+{
+	evn_block b = evn_attention_block(g, layer);
+	const evn_tensor *t;
+	uint32_t n_kv = g->h->n_heads;
+	EVN_TRY(evn_graph_layer_u32(g, "attention.head_count_kv", layer, &n_kv, err));
+	b.group = b.n_units / n_kv;
+	b.unit_width = of.head_dim;
+	b.post = "post_attention_norm";
+	b.attention.head_dim = of.head_dim;
+	b.attention.rope = of.rope;
+	b.attention.rope_neox = true;
+	b.attention.qk_norm = b.attention.v_norm = true;
+	b.attention.scale = 1;
+	b.attention.window = window;
+	b.attention.v_is_k = evn_block_tensor(g, &b, "attn_k", &t, NULL) == EVN_OK &&
+						 evn_block_tensor(g, &b, "attn_v", &t, NULL) != EVN_OK;
+	if (b.attention.v_is_k)
+		b.in.n = 2;
+	return evn_graph_add(g, &b, err);
+}
+
+static evn_status add_feed_forward(evn_graph *g, uint32_t layer, evn_error *err)
+{
+	evn_block b = evn_feed_forward_block(g, layer);
+	EVN_TRY(evn_graph_layer_u32(g, "feed_forward_length", layer, &b.n_units, err));
+	b.post = "post_ffw_norm";
+	b.feed_forward.act = EVN_GELU;
+	EVN_TRY(evn_block_scale_layer(g, &b, "layer_output_scale", err));
+	return evn_graph_add(g, &b, err);
+}
+
+/* Variants with more than a network behind each attention. */
+static evn_status check_variant(const evn_graph *g, evn_error *err)
+{
+	const struct {
+		const char *suffix, *what;
+	} variants[] = {{"expert_count", "with experts"},
+					{"embedding_length_per_layer_input", "with embeddings of each layer (E2B, E4B)"},
+					{"attention.shared_kv_layers", "with layers that share keys and values"}};
+	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+		uint32_t n = 0;
+		EVN_TRY(evn_graph_count(g, variants[i].suffix, &n, err));
+		if (n)
+			return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a gemma4 model %s (%u), expected a dense one",
+							evn_gguf_name(evn_model_gguf(g->model)), variants[i].what, n);
+	}
+	return EVN_OK;
+}
+
+static evn_status fill_gemma4(evn_graph *g, evn_error *err)
+{
+	const heads full = {g->h->head_dim, 0};
+	heads windowed = full;
+	evn_windows w;
+	EVN_TRY(check_variant(g, err));
+	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
+	g->embedding_scale = sqrtf((float)g->h->dim);
+	EVN_TRY(evn_graph_cap(g, "final_logit_softcapping", &g->logit_cap, err));
+	EVN_TRY(evn_graph_windows(g, 6, &w, err));
+	EVN_TRY(find_heads(g, &windowed, err));
+	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
+		const bool sees_window = evn_windowed(&w, layer);
+		EVN_TRY(add_attention(g, layer, sees_window ? windowed : full, sees_window ? w.window : 0, err));
+		EVN_TRY(add_feed_forward(g, layer, err));
+	}
+	return EVN_OK;
+}
+
+EVN_ARCH(gemma4) = {"gemma4", true, fill_gemma4};
