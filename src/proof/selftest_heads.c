@@ -8,8 +8,6 @@
 #define FIRST_COLUMN 7 /* the heads begin at this column of attention's output, which tests the offset */
 #define FIRST_BLOCK 32 /* the same for output in 8-bit blocks */
 #define MAX_HEAD 1024
-#define RUN_WINDOW 21u /* less than two tiles */
-#define RUN_SOFT_CAP 3.0f
 
 typedef struct {
 	const char *name;
@@ -31,21 +29,27 @@ typedef struct {
 	float eps;
 } rotation;
 
-/* Computes the head's elements before the rotation and returns their relative error. With a norm, the error is that
- * of rmsnorm (selftest_rows.c) and two more products, with the scale and with the weight. */
-static double normed(const rotation *r, const float *head, double *out)
+/* What an RMS norm multiplies a head by, but for weights. *error: of the elements, that of rmsnorm (selftest_rows.c)
+ * and two more products, with the factor and with the weight. */
+static double norm_factor(const float *head, uint32_t dim, double eps, double *error)
 {
-	const uint32_t dim = r->config->head_dim;
 	double squares = 0;
 	for (uint32_t i = 0; i < dim; i++)
 		squares += (double)head[i] * (double)head[i];
-	double scale = 1 / sqrt(squares / dim + (double)r->eps);
+	*error =
+		(evn_roundings(dim) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(3);
+	return 1 / sqrt(squares / dim + eps);
+}
+
+/* Computes the head's elements before the rotation and returns their relative error. */
+static double normed(const rotation *r, const float *head, double *out)
+{
+	const uint32_t dim = r->config->head_dim;
+	double error;
+	const double scale = norm_factor(head, dim, (double)r->eps, &error);
 	for (uint32_t i = 0; i < dim; i++)
 		out[i] = (double)head[i] * (r->config->qk_norm ? scale * (double)r->weight[i] : 1);
-	if (!r->config->qk_norm)
-		return 0;
-	return (evn_roundings(dim) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR +
-		   evn_roundings(3);
+	return r->config->qk_norm ? error : 0;
 }
 
 /* The rotation is two products and their difference: two more roundings. */
@@ -146,19 +150,13 @@ static void add_storage_error(const evn_attention_run *r, const double *want, do
 	}
 }
 
-/* The norm of a value head, with the error of one of a key (normed), but for the weights. */
-static void norm_value(const evn_attention_run *r, double *want, double *bound)
+static void expect_value(const evn_attention_run *r, const float *head, double *want, double *bound)
 {
-	const uint32_t dim = r->config.head_dim;
-	double squares = 0;
-	for (uint32_t i = 0; i < dim; i++)
-		squares += want[i] * want[i];
-	const double scale = 1 / sqrt(squares / dim + (double)EVN_RUN_EPS);
-	const double relative =
-		(evn_roundings(dim) + EVN_DIVIDE_ERROR + EVN_UNIT) / 2 + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR + evn_roundings(2);
-	for (uint32_t i = 0; i < dim; i++) {
-		want[i] *= scale;
-		bound[i] = relative * fabs(want[i]);
+	double error = 0;
+	const double factor = r->config.v_norm ? norm_factor(head, r->config.head_dim, (double)EVN_RUN_EPS, &error) : 1;
+	for (uint32_t i = 0; i < r->config.head_dim; i++) {
+		want[i] = (double)head[i] * factor;
+		bound[i] = error * fabs(want[i]);
 	}
 }
 
@@ -172,10 +170,7 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 						*v = qkv_row(r, t) + r->at.v_offset + kv * dim;
 			double want[2][MAX_HEAD], bound[2][MAX_HEAD] = {{0}};
 			expect_head(&rotated, k, want[0], bound[0]);
-			for (uint32_t i = 0; i < dim; i++)
-				want[1][i] = (double)v[i];
-			if (r->config.v_norm)
-				norm_value(r, want[1], bound[1]);
+			expect_value(r, v, want[1], bound[1]);
 			for (int which = 0; which < 2; which++) {
 				add_storage_error(r, want[which], bound[which]);
 				for (uint32_t i = 0; i < dim; i++)
@@ -196,7 +191,7 @@ void evn_check_cache(evn_cases *c, const evn_attention_run *r)
 /* The first key that a query at this position sees. */
 static uint32_t first_key(const evn_attention_run *r, uint32_t position)
 {
-	return r->config.windowed && position + 1 > RUN_WINDOW ? position + 1 - RUN_WINDOW : 0;
+	return r->config.windowed && position + 1 > EVN_RUN_WINDOW ? position + 1 - EVN_RUN_WINDOW : 0;
 }
 
 static uint32_t end_of_keys(const evn_attention_run *r, uint32_t position)
@@ -209,7 +204,7 @@ static uint32_t end_of_keys(const evn_attention_run *r, uint32_t position)
  * error counts most where it is 1. */
 static void cap_score(double *score, double *error)
 {
-	const double cap = (double)RUN_SOFT_CAP, exponent = 2 * *score / cap;
+	const double cap = (double)EVN_RUN_SOFT_CAP, exponent = 2 * *score / cap;
 	*error += 1.01 * cap * (EVN_EXP_ERROR + EVN_DIVIDE_ERROR + 4 * EVN_UNIT + 3 * EVN_UNIT * fmin(fabs(exponent), 2));
 	*score = cap * tanh(*score / cap);
 }
@@ -294,138 +289,7 @@ void evn_expect_attended(evn_attention_run *r)
 			expect_head_output(r, t, h);
 }
 
-/* ---- a run ----------------------------------------------------------------------------------------------------- */
-
-/* Makes n_tok rows of qkv. Their queries are so large that the scores change the maximum. */
-static evn_status make_qkv(evn_cases *c, evn_case_array *a, const evn_attention_run *r, uint32_t n_tok,
-						   evn_error *err)
-{
-	EVN_TRY(evn_case_array_make(c, a, (uint64_t)n_tok * r->at.qkv_stride, err));
-	for (uint64_t i = 0; i < a->n; i++)
-		if (i % r->at.qkv_stride < r->of.n_heads * r->config.head_dim)
-			a->values[i] *= 4;
-	return evn_case_upload(c, a, err);
-}
-
-/* All bytes are 0xff, which is a NaN in every format. */
-static evn_status make_cache(evn_cases *c, evn_case_array *a, const evn_attention_run *r, evn_error *err)
-{
-	uint64_t bytes =
-		(uint64_t)r->n_blocks * r->at.n_kv_held * evn_kv_block_bytes(r->config.kv_cache, r->config.head_dim);
-	EVN_TRY(evn_case_array_make(c, a, bytes / sizeof *a->values, err));
-	memset(a->values, 0xff, bytes);
-	return evn_case_upload(c, a, err);
-}
-
-/* The blocks are in reverse order, so that a kernel that ignores the table fails. */
-static evn_status make_slot(evn_cases *c, evn_attention_run *r, evn_error *err)
-{
-	void *table;
-	r->n_blocks = evn_blocks_for(r->n_ctx);
-	EVN_TRY(evn_case_memory(c, &table, r->n_blocks * sizeof *r->slot.table, err));
-	r->slot = (evn_slot){.n_blocks = r->n_blocks, .room = r->n_blocks, .table = table};
-	for (uint32_t i = 0; i < r->n_blocks; i++)
-		r->slot.table[i] = r->n_blocks - 1 - i;
-	for (int i = 0; i < 2; i++)
-		EVN_TRY(evn_case_array_make(c, &r->tables[i], evn_row_table_words(1, r->n_blocks), err));
-	return EVN_OK;
-}
-
-static evn_status make_weights(evn_cases *c, evn_attention_run *r, evn_error *err)
-{
-	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16), n_sinks = r->at.n_kv_held * r->config.group;
-	EVN_TRY(evn_case_array_make(c, &r->weights_qk, 2 * (uint64_t)pad + n_sinks, err));
-	for (uint32_t i = 0; i < pad; i++)
-		r->weights_qk.values[i] *= 4;
-	return evn_case_upload(c, &r->weights_qk, err);
-}
-
-evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error *err)
-{
-	const uint32_t dim = r->config.head_dim;
-	void *weights;
-	r->n_keys = r->of.position + r->n_tok;
-	r->n_ctx = r->n_keys + 3;
-	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->of.n_heads * dim, EVN_PAD);
-	if (r->out_stride < r->out_columns)
-		r->out_stride = r->out_columns;
-	r->at.n_heads = r->of.n_heads;
-	r->at.n_kv = r->of.n_kv;
-	r->at.n_kv_held = EVN_RUN_UNUSED_KV + r->of.n_kv;
-	r->at.first_held = EVN_RUN_UNUSED_KV;
-	r->at.skip = r->of.first_head - r->of.first_kv * r->config.group;
-	r->at.scale = (float)(1 / sqrt(dim));
-	EVN_TRY(make_slot(c, r, err));
-	EVN_TRY(evn_case_memory(c, &weights, r->n_keys * sizeof(double), err));
-	r->weights = weights;
-	EVN_TRY(make_qkv(c, &r->past, r, r->of.position ? r->of.position : 1, err));
-	EVN_TRY(make_qkv(c, &r->qkv, r, r->n_tok, err));
-	r->at.rope_stride = r->config.rope_dim + (r->config.query_scales ? 16 : 0);
-	EVN_TRY(evn_case_input(c, &r->rope, (uint64_t)r->n_ctx * r->at.rope_stride + 1, err));
-	EVN_TRY(make_weights(c, r, err));
-	EVN_TRY(make_cache(c, &r->k_cache, r, err));
-	EVN_TRY(make_cache(c, &r->v_cache, r, err));
-	r->at.qkv = r->qkv.buf;
-	r->at.rope = r->rope.buf;
-	r->at.norms = r->config.qk_norm || r->config.sinks ? r->weights_qk.buf : NULL;
-	r->at.window = RUN_WINDOW;
-	r->at.soft_cap = RUN_SOFT_CAP;
-	r->at.norm_eps = EVN_RUN_EPS;
-	r->at.k_cache = r->k_cache.buf;
-	r->at.v_cache = r->v_cache.buf;
-	return evn_case_output(c, &r->out, (uint64_t)r->n_tok * r->out_stride, err);
-}
-
-/* which: 0 for the span that fills the cache, 1 for the tested tokens. */
-static evn_status make_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, int which,
-							evn_row_set *out, evn_error *err)
-{
-	const uint32_t n = which ? r->n_tok : r->of.position;
-	evn_case_array *table = &r->tables[which];
-	r->spans[which] = (evn_span){.slot = &r->slot,
-								 .n_rows = n,
-								 .position = which ? r->of.position : 0,
-								 .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
-	*out = (evn_row_set){
-		.n_rows = n, .n_spans = 1, .spans = &r->spans[which], .phase = r->spans[which].phase, .table = table->buf};
-	evn_row_table_fill(ops, out, r->of.n_kv, (uint32_t *)(void *)table->values);
-	return evn_case_upload(c, table, err);
-}
-
-evn_status evn_attention_run_rows(evn_cases *c, const evn_attention_ops *ops, evn_attention_run *r, evn_row_set *out,
-								  evn_error *err)
-{
-	return make_rows(c, ops, r, 1, out, err);
-}
-
-evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format format,
-								  evn_error *err)
-{
-	evn_attention fill = r->at;
-	evn_row_set rows;
-	evn_case_array out;
-	if (!r->of.position)
-		return EVN_OK;
-	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->of.position * r->out_stride, err));
-	EVN_TRY(make_rows(c, ops, r, 0, &rows, err));
-	fill.qkv = r->past.buf;
-	return evn_op_attention(ops, format, out.buf, r->out_stride, r->out_offset, &fill, &rows, err);
-}
-
-static evn_status read_cache(evn_cases *c, const evn_case_array *cache, const uint8_t **tiles, evn_error *err)
-{
-	void *memory;
-	uint64_t bytes = cache->n * sizeof *cache->values;
-	EVN_TRY(evn_case_memory(c, &memory, bytes, err));
-	*tiles = memory;
-	return evn_read(c->q, cache->buf, 0, memory, bytes, err);
-}
-
-evn_status evn_attention_run_read(evn_cases *c, evn_attention_run *r, evn_error *err)
-{
-	EVN_TRY(read_cache(c, &r->k_cache, &r->k_tiles, err));
-	return read_cache(c, &r->v_cache, &r->v_tiles, err);
-}
+/* ---- a case ---------------------------------------------------------------------------------------------------- */
 
 static evn_status launch(evn_cases *c, evn_attention_ops *ops, evn_attention_run *r, evn_act_format format,
 						 evn_error *err)

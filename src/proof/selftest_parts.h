@@ -42,6 +42,8 @@ evn_status evn_case_round(evn_cases *c, evn_ops *ops, evn_case_array *x, uint32_
 /* ---- attention ------------------------------------------------------------------------------------------------- */
 
 #define EVN_RUN_EPS 1e-6f
+#define EVN_RUN_WINDOW 21u /* less than two tiles */
+#define EVN_RUN_SOFT_CAP 3.0f
 
 /* The heads of a model that are computed, and the position of the first token. */
 typedef struct {

@@ -24,7 +24,7 @@ typedef struct {
 	const char *tensor; /* a vector of DIM ones */
 	const char *key, *text;
 	double number;
-	bool is_bool;
+	bool is_bool, is_count;
 } addition;
 
 static void put_addition(evn_gguf_writer *w, const addition *a)
@@ -36,6 +36,8 @@ static void put_addition(evn_gguf_writer *w, const addition *a)
 		evn_gguf_put_tensor(w, a->tensor, evn_quant_by_name("F32"), 1, (uint64_t[]){DIM}, ones);
 	else if (a->text)
 		evn_gguf_put_string(w, a->key, a->text);
+	else if (a->is_count)
+		evn_gguf_put_u32(w, a->key, (uint32_t)a->number);
 	else if (a->is_bool)
 		evn_gguf_put_bool(w, a->key, a->number != 0);
 	else
@@ -280,13 +282,16 @@ static void variants_of_gemma4_are_told_apart(void **state)
 		addition a;
 		const char *says;
 	} cases[] = {
-		{{.key = "gemma4.expert_count", .number = 8}, "with experts (8), expected a dense one"},
-		{{.key = "gemma4.embedding_length_per_layer_input", .number = 24}, "with embeddings of each layer"},
-		{{.key = "gemma4.attention.shared_kv_layers", .number = 1}, "that share keys and values (1)"},
-		{{.key = "gemma4.attention.key_length_swa", .number = 1024}, "heads of layers with a window have 1024"},
-		{{.key = "gemma4.attention.value_length_swa", .number = 2}, "of values 2"},
-		{{.key = "gemma4.rope.dimension_count_swa", .number = 3}, "of which 3 rotate"},
-		{{.key = "gemma4.expert_count", .number = 0}, "\"blk.0.attn_q_norm.weight\" is missing"},
+		{{.key = "gemma4.expert_count", .is_count = true, .number = 8}, "with experts (8), expected a dense one"},
+		{{.key = "gemma4.embedding_length_per_layer_input", .is_count = true, .number = 24},
+		 "with embeddings of each layer"},
+		{{.key = "gemma4.attention.shared_kv_layers", .is_count = true, .number = 1},
+		 "that share keys and values (1)"},
+		{{.key = "gemma4.attention.key_length_swa", .is_count = true, .number = 1024},
+		 "heads of layers with a window have 1024"},
+		{{.key = "gemma4.attention.value_length_swa", .is_count = true, .number = 2}, "of values 2"},
+		{{.key = "gemma4.rope.dimension_count_swa", .is_count = true, .number = 3}, "of which 3 rotate"},
+		{{.key = "gemma4.expert_count", .is_count = true, .number = 0}, "\"blk.0.attn_q_norm.weight\" is missing"},
 	};
 	evn_error err = {0};
 	(void)state;
