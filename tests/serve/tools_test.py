@@ -1,14 +1,17 @@
 """Tools of templates that write calls in their own form: the template renders them, a forced call parses, whole and streamed."""
 import json
 import pathlib
+import subprocess
 import sys
+import tempfile
 import unittest
 
 import server
 
 server.need_model()
 
-TEMPLATES = pathlib.Path(sys.argv[2], "tests/chat/templates")
+REPO = pathlib.Path(sys.argv[2])
+TEMPLATES = REPO / "tests/chat/templates"
 ADD = {"type": "function", "function": {"name": "add", "description": "The sum of two numbers", "parameters": {
     "type": "object", "properties": {"a": {"type": "integer", "maximum": 999}, "b": {"type": "integer", "maximum": 999}},
     "required": ["a", "b"], "additionalProperties": False}}}
@@ -83,6 +86,31 @@ class GptOss(Family):
         calls = [call for c in self.stream(tool_choice="required", logit_bias=bias) for call in c["delta"].get("tool_calls", [])]
         self.assertEqual([c["function"] for c in calls], [call["function"]])
         self.assertIn("to=functions.add<|channel|>commentary", self.prompt_with_result(choice["message"]))
+
+
+class ControlTokens(Family):
+    """As with gpt-oss the marks are control tokens: a model of random weights is made to draw them."""
+    folder = tempfile.TemporaryDirectory()
+    marks = ("<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>")
+    flags = ("-m", folder.name + "/tiny.gguf", "--chat-template", str(TEMPLATES / "gpt_oss.jinja"))
+
+    @classmethod
+    def setUpClass(cls):
+        subprocess.run([sys.executable, str(REPO / "scripts/make-tiny-model"), cls.folder.name + "/tiny.gguf", "--context", "4096",
+                        *(f"--control={mark}" for mark in cls.marks)], check=True, stdout=subprocess.DEVNULL)
+        super().setUpClass()
+
+    def test_forced_call(self):
+        """First a space, as in " to=functions.add", then marks rather than their letters; brackets and commas end the integers."""
+        ids = {text: self.server.post("/tokenize", {"content": text, "parse_special": True})[2]["tokens"] for text in (*self.marks, " ", "}", ",")}
+        self.assertEqual({len(ids[mark]) for mark in self.marks}, {1}, ids)
+        bias = {str(ids[mark][0]): 50 for mark in self.marks} | {str(ids[" "][0]): 90, str(ids["}"][0]): 70, str(ids[","][0]): 60}
+        choice = self.chat(QUESTION, tool_choice="required", logit_bias=bias, logprobs=True, max_tokens=300)["choices"][0]
+        drawn = [token["token"] for token in choice["logprobs"]["content"]]
+        (call,) = choice["message"]["tool_calls"]
+        self.assertEqual((choice["finish_reason"], choice["message"]["content"], call["function"]["name"]), ("tool_calls", None, "add"), drawn)
+        self.assertEqual(set(json.loads(call["function"]["arguments"])), {"a", "b"})
+        self.assertEqual([token for token in drawn if token in self.marks], ["<|channel|>", "<|constrain|>", "<|message|>"], drawn)
 
 
 class Llama(Family):
