@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "evener/requests.h"
+#include "nn/blocks.h"
 
 #define N_IDS 40u
 #define N_REQUESTS 6u
@@ -70,6 +71,24 @@ static void test_rewind(void **state)
 	eval(s, 10, 25);
 	assert_as_fresh(s, 10, 25);
 	evn_session_free(s);
+}
+
+/* The cache gets room for more states while some are in use. */
+static void test_many_sessions(void **state)
+{
+	(void)state;
+	evn_session *s[EVN_LEAST_STATES + 2];
+	const uint32_t n = sizeof s / sizeof *s;
+	for (uint32_t i = 0; i < n; i++) {
+		s[i] = fresh();
+		eval(s[i], 0, 5 + i);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		eval(s[i], 5 + i, 30);
+		assert_as_fresh(s[i], 5 + i, 30);
+	}
+	for (uint32_t i = 0; i < n; i++)
+		evn_session_free(s[i]);
 }
 
 static void test_stopped(void **state)
@@ -221,9 +240,9 @@ int main(int argc, char **argv)
 {
 	const char *folder = getenv("EVENER_TEST_CASES");
 	char path[512];
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewind), cmocka_unit_test(test_stopped),
-									   cmocka_unit_test(test_requests), cmocka_unit_test(test_turns),
-									   cmocka_unit_test(test_refused)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewind),  cmocka_unit_test(test_many_sessions),
+									   cmocka_unit_test(test_stopped), cmocka_unit_test(test_requests),
+									   cmocka_unit_test(test_turns),   cmocka_unit_test(test_refused)};
 	devices = argc > 1 ? argv[1] : devices;
 	if (!folder)
 		return missing("EVENER_TEST_CASES names no folder");
