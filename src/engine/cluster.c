@@ -260,7 +260,7 @@ static evn_status time_exchange(const evn_prepared *p, uint64_t n_floats, uint32
 
 static evn_status measure(evn_cluster *c, evn_prepared *p, evn_error *err)
 {
-	const uint64_t row = evn_message_floats(p->graph->h, 1);
+	const uint64_t row = evn_round_up(p->graph->h->dim, EVN_PAD); /* buffers have room for more rows than one */
 	EVN_TRY(time_exchange(p, row, TOKEN_TIMES, &p->exchange.token_us, err));
 	EVN_TRY(time_exchange(p, row * EVN_PLAN_PROMPT, PROMPT_TIMES, &p->exchange.prompt_us, err));
 	evn_log(EVN_LOG_INFO, "%u nodes exchange the messages of a token in %.0f us, those of %u tokens in %.0f us",
