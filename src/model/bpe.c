@@ -1,16 +1,18 @@
-/* bpe.c - byte-level BPE on ids. The merges are a hash table from pairs of ids to rank and id. The 256 characters
- * that spell bytes are used only to build the table and to look up a whole word. Merges work on texts: a text that
- * merges name but that is no token has an id of its own, above those of the vocabulary. */
+/* bpe.c - BPE on ids, byte-level or of characters. The merges are a hash table from pairs of ids to rank and id. The
+ * 256 characters that spell bytes are used only to build the table and to look up a whole word. Merges work on texts:
+ * a text that merges name but that is no token has an id of its own, above those of the vocabulary. */
 #include "model/bpe.h"
 #include "model/merge.h"
 #include "model/pretokenizer.h"
 #include "base/utf8.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_MERGES (1u << 28)
+#define MARK "\xe2\x96\x81"        /* U+2581, stands for a space */
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, stands for a broken byte that the vocabulary lacks */
 
 typedef struct {
@@ -20,6 +22,7 @@ typedef struct {
 
 struct evn_bpe {
 	const evn_vocab *vocab;
+	bool of_characters;
 	evn_pretokenizer *pretokenizer;
 	merge_rule *rules;
 	evn_table rules_by_pair;
@@ -204,15 +207,25 @@ static evn_status load_rules(evn_bpe *b, const evn_gguf *g, evn_error *err)
 	return EVN_OK;
 }
 
+/* The text of the token of a byte; returns its length. */
+static size_t name_byte(const evn_bpe *b, uint8_t byte, char out[8])
+{
+	return b->of_characters ? (size_t)snprintf(out, 8, "<0x%02X>", byte) : spell_byte(byte, out);
+}
+
 static evn_status load(evn_bpe *b, const evn_gguf *g, evn_error *err)
 {
-	evn_str family = {"", 0};
+	evn_str family = {"", 0}, kind = {"", 0};
+	EVN_TRY(evn_gguf_string(g, "tokenizer.ggml.model", &kind, err));
+	b->of_characters = evn_str_is(kind, "gemma4");
 	EVN_TRY(evn_gguf_string(g, "tokenizer.ggml.pre", &family, err));
+	if (b->of_characters)
+		family = kind;
 	EVN_TRY(evn_pretokenizer_create(&b->pretokenizer, family, b->vocab->file, err));
 	EVN_TRY(load_rules(b, g, err));
 	for (unsigned byte = 0; byte < 256; byte++) {
-		char spelled[2];
-		int32_t id = find_text(b, (evn_str){spelled, spell_byte((uint8_t)byte, spelled)});
+		char spelled[8];
+		int32_t id = find_text(b, (evn_str){spelled, name_byte(b, (uint8_t)byte, spelled)});
 		if (is_token(b, id) && b->vocab->types[id] == EVN_TOKEN_USER_DEFINED)
 			id = -1; /* the code point spells itself, not a byte */
 		b->byte_ids[byte] = id;
@@ -247,6 +260,8 @@ void evn_bpe_free(evn_bpe *b)
 	free(b);
 }
 
+bool evn_bpe_of_characters(const evn_bpe *b) { return b->of_characters; }
+
 bool evn_bpe_adds_bos(const evn_bpe *b) { return evn_pretokenizer_adds_bos(b->pretokenizer); }
 
 static void find_rule(const void *user, uint32_t begin, evn_symbol *left, const evn_symbol *right)
@@ -266,6 +281,8 @@ static int32_t find_word(const evn_bpe *b, const char *word, size_t n)
 	size_t length = 0;
 	if (n > b->vocab->max_bytes)
 		return -1;
+	if (b->of_characters)
+		return evn_vocab_find(b->vocab, word, n);
 	for (size_t i = 0; i < n && length + 2 <= sizeof spelled; i++)
 		length += spell_byte((uint8_t)word[i], spelled + length);
 	return evn_vocab_find(b->vocab, spelled, length);
@@ -285,17 +302,38 @@ static evn_status push_bytes(const evn_bpe *b, const char *text, uint32_t n, evn
 	return EVN_OK;
 }
 
+/* The initial symbols: bytes, or characters and bytes that belong to no character. */
+static void first_symbols(const evn_bpe *b, evn_symbol *symbols, const char *word, uint32_t n)
+{
+	for (uint32_t at = 0, length = 1; at < n; at += length) {
+		size_t whole;
+		if (!b->of_characters) {
+			symbols[at] = (evn_symbol){.id = b->byte_ids[(uint8_t)word[at]], .length = 1};
+			continue;
+		}
+		length = (uint32_t)evn_utf8_prefix(word + at, n - at, &whole);
+		if (length == 0 || length < whole)
+			length = 1;
+		symbols[at] = (evn_symbol){.id = find_text(b, (evn_str){word + at, length}), .length = length};
+	}
+}
+
+/* Gemma 4 takes a run of newlines as a whole. */
+static bool is_whole(const evn_bpe *b, const char *word)
+{
+	return evn_pretokenizer_ignores_merges(b->pretokenizer) || (b->of_characters && word[0] == '\n');
+}
+
 static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word, uint32_t n, evn_ids *out,
 							  evn_error *err)
 {
-	if (evn_pretokenizer_ignores_merges(b->pretokenizer)) {
+	if (is_whole(b, word)) {
 		int32_t id = find_word(b, word, n);
 		if (id >= 0)
 			return evn_ids_push(out, id, err);
 	}
 	EVN_TRY(evn_merger_reserve(m, n, err));
-	for (uint32_t i = 0; i < n; i++)
-		m->symbols[i] = (evn_symbol){.id = b->byte_ids[(uint8_t)word[i]], .length = 1};
+	first_symbols(b, m->symbols, word, n);
 	evn_merge(m, n, find_rule, b);
 	for (uint32_t i = 0; i < n; i += m->symbols[i].length) {
 		const evn_symbol *s = &m->symbols[i];
@@ -304,7 +342,7 @@ static evn_status encode_word(const evn_bpe *b, evn_merger *m, const char *word,
 	return EVN_OK;
 }
 
-evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids *out, evn_error *err)
+static evn_status encode_text(const evn_bpe *b, const char *text, size_t n, evn_ids *out, evn_error *err)
 {
 	evn_words words = {0};
 	evn_merger merger = {0};
@@ -320,5 +358,23 @@ evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids 
 	}
 	evn_words_clear(&words);
 	evn_merger_clear(&merger);
+	return status;
+}
+
+evn_status evn_bpe_encode(const evn_bpe *b, const char *text, size_t n, evn_ids *out, evn_error *err)
+{
+	if (!b->of_characters)
+		return encode_text(b, text, n, out, err);
+	char *marked = malloc(strlen(MARK) * n + 1);
+	if (!marked)
+		return evn_fail_memory(err, "tokenizer", strlen(MARK) * n + 1);
+	size_t length = 0;
+	for (size_t i = 0; i < n; i++) {
+		const bool space = text[i] == ' ';
+		memcpy(marked + length, space ? MARK : text + i, space ? strlen(MARK) : 1);
+		length += space ? strlen(MARK) : 1;
+	}
+	const evn_status status = encode_text(b, marked, length, out, err);
+	free(marked);
 	return status;
 }

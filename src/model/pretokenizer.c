@@ -78,6 +78,7 @@ static const family families[] = {
 	 false,
 	 false},
 	{" deepseek-coder ", {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK, "\\p{N}"}, false, false},
+	{" gemma4 ", {"[^\\n]+|\\n+"}, false, true},
 	{" default ", {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false},
 };
 

@@ -38,7 +38,7 @@ static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 	EVN_TRY(evn_gguf_string(g, "tokenizer.ggml.model", &kind, err));
 	if (kind.length == 0)
 		return evn_fail(err, EVN_ERR_FORMAT, "%s: no tokenizer (tokenizer.ggml.model)", t->vocab.file);
-	if (evn_str_is(kind, "gpt2")) {
+	if (evn_str_is(kind, "gpt2") || evn_str_is(kind, "gemma4")) {
 		EVN_TRY(evn_bpe_create(&t->bpe, &t->vocab, g, err));
 		t->adds_bos = evn_bpe_adds_bos(t->bpe);
 		return EVN_OK;
@@ -47,7 +47,7 @@ static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 		return load_wordpiece(t, g, err);
 	if (!evn_str_is(kind, "llama"))
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\", \"llama\" or \"bert\"",
+						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\", \"gemma4\", \"llama\" or \"bert\"",
 						t->vocab.file, (int)(kind.length < 40 ? kind.length : 40), kind.text);
 	t->adds_bos = true;
 	t->adds_space = true;
@@ -243,7 +243,7 @@ size_t evn_tokenizer_spell(const evn_tokenizer *t, int32_t id, bool unparse_spec
 		out[0] = (char)evn_token_byte(text);
 		return 1;
 	default:
-		return t->bpe ? evn_bpe_spell(text, out) : evn_spm_spell(text, out);
+		return t->bpe && !evn_bpe_of_characters(t->bpe) ? evn_bpe_spell(text, out) : evn_spm_spell(text, out);
 	}
 	memcpy(out, text.text, (size_t)text.length);
 	return (size_t)text.length;

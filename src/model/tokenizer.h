@@ -1,7 +1,7 @@
 /* tokenizer.h - turns text into token ids and back, as GGUF's tokenizer.ggml.* keys define it: byte-level BPE
- * ("gpt2") with one pre-tokenizer pattern for each family, SentencePiece BPE ("llama") with byte fallback, and
- * WordPiece ("bert"). The ids are those of llama.cpp; those of WordPiece are those of Hugging Face's tokenizers, from
- * which llama.cpp differs in rare characters and in words of more than 100 characters. */
+ * ("gpt2") with one pre-tokenizer pattern for each family, BPE of characters ("gemma4"), SentencePiece BPE ("llama")
+ * with byte fallback, and WordPiece ("bert"). The ids are those of llama.cpp; those of WordPiece are those of Hugging
+ * Face's tokenizers, from which llama.cpp differs in rare characters and in words of more than 100 characters. */
 #ifndef EVN_TOKENIZER_H
 #define EVN_TOKENIZER_H
 
@@ -31,7 +31,8 @@ evn_status evn_tokenizer_decode(const evn_tokenizer *t, const int32_t *ids, size
 /* The bytes of one token, with all spaces. An id outside the vocabulary has none. out has room for
  * evn_tokenizer_max_bytes. */
 size_t evn_tokenizer_spell(const evn_tokenizer *t, int32_t id, bool unparse_special, char *out);
-/* The text of a control token with which models mark calls and channels, such as "[TOOL_CALLS]"; 0 for other tokens. */
+/* The text of a control token with which models mark calls and channels, such as "[TOOL_CALLS]"; 0 for other tokens.
+ */
 size_t evn_tokenizer_spell_mark(const evn_tokenizer *t, int32_t id, char *out);
 size_t evn_tokenizer_max_bytes(const evn_tokenizer *t);
 int32_t evn_tokenizer_find(const evn_tokenizer *t, const char *text); /* the lowest id with this text; -1: none */

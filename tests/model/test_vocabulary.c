@@ -142,6 +142,34 @@ static const char *const bpe_merges[] = {"b c", "a b", "\xc4\xa0 a", "1 2", "a a
 static const tiny_vocab bpe = {
 	.model = "gpt2", .pre = "gpt-2", .tokens = bpe_tokens, .all_bytes = true, .merges = bpe_merges};
 
+/* Gemma 4's: spaces are marks and do not end words, runs of newlines are words. */
+static void bpe_of_characters(void **state)
+{
+	static const tiny_token tokens[] = {
+		{"a", NORMAL, 0},      {"b", NORMAL, 0},        {MARK, NORMAL, 0},   {"ab", NORMAL, 0},
+		{MARK "a", NORMAL, 0}, {"\n", NORMAL, 0},       {"\n\n", NORMAL, 0}, {"b" MARK, NORMAL, 0},
+		{"<bos>", CONTROL, 0}, {"<turn|>", CONTROL, 0}, {NULL, 0, 0},
+	};
+	static const char *const merges[] = {MARK " a", "a b", "b " MARK, NULL};
+	fixture f = open_tiny(&(tiny_vocab){.model = "gemma4",
+										.tokens = tokens,
+										.all_bytes = true,
+										.merges = merges,
+										.keys = {"tokenizer.ggml.bos_token_id=264"}});
+	(void)state;
+	encodes(&f, "ab", 0, "259");
+	encodes(&f, " ab", 0, "260 257"); /* the mark merges first */
+	encodes(&f, "ab a", 0, "259 260");
+	encodes(&f, "bb ", 0, "257 263"); /* a space does not end a word */
+	encodes(&f, "a\n\nb", 0, "256 262 257");
+	encodes(&f, "\n\n\n", 0, "261 261 261"); /* no token, and no merge makes two of them */
+	encodes(&f, "a\xc3\xa9\xff", 0, "256 195 169 255");
+	encodes(&f, "a<turn|>", ADD | PARSE, "264 256 265"); /* BOS by habit */
+	assert_true(evn_tokenizer_ends_generation(f.tokenizer, 265));
+	any_bytes_come_back(&f);
+	close_file(&f);
+}
+
 static void bpe_merges_by_rank_within_words(void **state)
 {
 	(void)state;
@@ -502,6 +530,7 @@ int main(void)
 		cmocka_unit_test(spm_flags),
 		cmocka_unit_test(spm_decodes),
 		cmocka_unit_test(bpe_merges_by_rank_within_words),
+		cmocka_unit_test(bpe_of_characters),
 		cmocka_unit_test(bpe_families),
 		cmocka_unit_test(words_of_gpt4o),
 		cmocka_unit_test(bpe_bytes_without_token),

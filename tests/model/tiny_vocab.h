@@ -54,7 +54,7 @@ static inline void put_tiny_key(gguf_writer *w, const char *key)
 static inline gguf_writer tiny_file(const tiny_vocab *v)
 {
 	gguf_writer w = {0};
-	bool spm = v->model && strcmp(v->model, "llama") == 0;
+	bool spm = v->model && (!strcmp(v->model, "llama") || !strcmp(v->model, "gemma4"));
 	uint64_t n_tokens = 0, n_merges = 0, n_keys = 0, n_bytes = v->all_bytes ? 256 : 0;
 	while (v->tokens[n_tokens].text)
 		n_tokens++;
