@@ -48,7 +48,7 @@ typedef struct {
 	double loss, val_loss; /* mean -log p of a token; val_loss is NAN when this step has no validation */
 	double worst_loss;     /* the largest of a token in this step; below log 2 every token was the likeliest */
 	double gradient_norm, rate, tok_s;
-	double product_gflops; /* speed of the matrix products of all ranks in this run; 0: not known yet */
+	double product_gflops; /* speed of the matrix products of this process in this run; 0: not known yet */
 } evn_train_step;
 
 typedef struct evn_trainer evn_trainer;
@@ -56,8 +56,8 @@ typedef struct evn_trainer evn_trainer;
 /* Shares that o leaves open follow the devices' GEMM rates; o->context and o->batch are ignored. */
 EVN_API evn_status evn_trainer_open(evn_trainer **out, const evn_train_options *t, const evn_options *o,
 									evn_error *err);
-/* One step. A loss or gradient that is not finite is EVN_ERR_LIMIT, which names the step; the parameters do not change.
- * If only the held-out loss cannot be computed, the step is done all the same and counted. */
+/* One step. A loss or gradient that is not finite is EVN_ERR_LIMIT, which names the step; the parameters do not
+ * change. If only the held-out loss cannot be computed, the step is done all the same and counted. */
 EVN_API evn_status evn_trainer_step(evn_trainer *t, evn_train_step *out, evn_error *err);
 EVN_API evn_status evn_trainer_save(evn_trainer *t, evn_error *err);   /* writes the checkpoint */
 EVN_API evn_status evn_trainer_finish(evn_trainer *t, evn_error *err); /* writes output_path */
@@ -68,6 +68,11 @@ EVN_API uint64_t evn_trainer_tokens(const evn_trainer *t, uint64_t *held_out); /
 /* Returns how many steps are done, including earlier runs, and their losses; valid until the next step. */
 EVN_API uint32_t evn_trainer_losses(const evn_trainer *t, const float **loss, const float **val_loss);
 EVN_API void evn_trainer_close(evn_trainer *t);
+
+/* Over nodes (evener/cluster.h), node 0 opens a trainer with o->cluster, and every other node calls this. It computes
+ * its part until node 0 closes the trainer. Data, options and files are node 0's; model_path is looked at only for an
+ * adapter: the model it is for. */
+EVN_API evn_status evn_trainer_follow(const char *model_path, const evn_options *o, evn_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,11 +1,13 @@
 #include "cli/cluster.h"
 #include "base/base.h"
 #include "cli/interrupt.h"
+#include "evener/train.h"
 #include "cli/show/console.h"
 
 #include <stdlib.h>
 
-#define COMMANDS (CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_SERVE | CMD_BATCH | CMD_LOGITS | CMD_SCORE | CMD_EMBED)
+#define COMMANDS                                                                                                     \
+	(CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_SERVE | CMD_BATCH | CMD_LOGITS | CMD_SCORE | CMD_EMBED | CMD_TRAIN)
 
 static evn_cluster *joined;
 
@@ -53,10 +55,11 @@ static evn_status follow(const command *c, const invocation *in, evn_error *err)
 		o.context = 0;
 	o.progress = NULL;
 	interrupt_follows();
-	evn_status status = settings_open_model(&in->settings, &model, err);
+	evn_status status = c->bit == CMD_TRAIN ? evn_trainer_follow(in->settings.model_path, &o, err)
+											: settings_open_model(&in->settings, &model, err);
 	if (status == EVN_OK && c->bit == CMD_PLAN)
 		status = evn_plan_make(&plan, model, &o, err);
-	else if (status == EVN_OK)
+	else if (status == EVN_OK && c->bit != CMD_TRAIN)
 		status = evn_cluster_follow(joined, model, &o, err);
 	evn_plan_free(plan);
 	evn_model_close(model);

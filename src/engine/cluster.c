@@ -48,8 +48,7 @@ void evn_cluster_leave(evn_cluster *c)
 
 /* ---- agreeing -------------------------------------------------------------------------------------------------- */
 
-/* A record of each node, `bytes` long; all (n_nodes) has this node's. */
-static evn_status exchange(const evn_cluster *c, void *all, uint64_t bytes, evn_error *err)
+evn_status evn_cluster_exchange(const evn_cluster *c, void *all, uint64_t bytes, evn_error *err)
 {
 	uint32_t first[EVN_MAX_NODES + 1];
 	for (uint32_t i = 0; i <= EVN_MAX_NODES; i++)
@@ -67,7 +66,7 @@ evn_status evn_cluster_agree(evn_cluster *c, evn_status mine, evn_error *err)
 	if (mine != EVN_OK)
 		words[own] = *err;
 	words[own].code = mine;
-	evn_status s = exchange(c, words, sizeof *words, err);
+	evn_status s = evn_cluster_exchange(c, words, sizeof *words, err);
 	for (uint32_t i = 0; i < n && s == EVN_OK; i++)
 		if (words[i].code != EVN_OK) {
 			c->knows = true;
@@ -279,7 +278,7 @@ evn_status evn_cluster_collect_ranks(evn_cluster *c, evn_prepared *p, evn_status
 		s = evn_fail_memory(&own, "ranks", sizeof *all);
 	if (s == EVN_OK) {
 		pack(&all[evn_cluster_node(c)], p);
-		s = exchange(c, all, sizeof *all, &own);
+		s = evn_cluster_exchange(c, all, sizeof *all, &own);
 	}
 	if (s == EVN_OK)
 		s = evn_cluster_agree(c, join(c, p, all, &own), &own);
@@ -296,17 +295,6 @@ evn_status evn_cluster_collect_ranks(evn_cluster *c, evn_prepared *p, evn_status
 static uint64_t parts_of(const evn_split *s, uint32_t k)
 {
 	return (uint64_t)s->shape.classes[k].n_blocks * s->n_ranks;
-}
-
-static evn_status make_parts(evn_split *s, const evn_prepared *p, evn_error *err)
-{
-	*s = (evn_split){.shape = p->shape, .n_ranks = p->n};
-	for (uint32_t k = 0; k < s->shape.n_classes; k++) {
-		s->parts[k] = calloc(parts_of(s, k) + 1, sizeof *s->parts[k]);
-		if (!s->parts[k])
-			return evn_fail_memory(err, "split", parts_of(s, k) * sizeof *s->parts[k]);
-	}
-	return EVN_OK;
 }
 
 typedef struct {
@@ -334,7 +322,7 @@ evn_status evn_cluster_share_split(evn_cluster *c, evn_prepared *p, evn_status s
 	if (err)
 		own = *err;
 	if (split == EVN_OK && evn_cluster_node(c))
-		split = make_parts(&p->split, p, &own);
+		split = evn_split_make_empty(&p->split, &p->shape, p->n, &own);
 	evn_status s = evn_cluster_agree(c, split, &own);
 	if (s == EVN_OK)
 		s = share(c, p, &own);

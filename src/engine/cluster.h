@@ -19,6 +19,8 @@ struct evn_cluster {
 /* The job can only end; tells the listener. */
 void evn_cluster_fail(evn_cluster *c, const evn_error *why);
 
+/* A record of each node, `bytes` long; all (n_nodes) has this node's, and afterwards everybody's. */
+evn_status evn_cluster_exchange(const evn_cluster *c, void *all, uint64_t bytes, evn_error *err);
 /* Every node says whether it has failed, with the error in *err. If any has, all fail with the error of the first,
  * which names the node. */
 evn_status evn_cluster_agree(evn_cluster *c, evn_status mine, evn_error *err);

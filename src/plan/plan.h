@@ -140,6 +140,8 @@ static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_c
  * - EVN_ERR_LIMIT if all ranks together cannot hold the model; the message says how much is missing. */
 evn_status evn_split_make(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, const double *shares,
 						  const double *prompt_shares, const uint64_t *memory, evn_error *err);
+/* Nobody holds anything yet. */
+evn_status evn_split_make_empty(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, evn_error *err);
 /* Turns a rank's part into a split of one rank. With divisor > 1 it keeps that fraction of every block, in whole
  * grains and at least one, and no vocabulary. */
 evn_status evn_split_alone(evn_split *out, const evn_split *of, uint32_t rank, uint32_t divisor, evn_error *err);

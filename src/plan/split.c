@@ -290,7 +290,6 @@ static double most_units(const evn_plan_shape *s)
 	return most;
 }
 
-/* Makes empty parts of all blocks. */
 static evn_status make_parts(evn_split *split, evn_error *err)
 {
 	const evn_plan_shape *s = &split->shape;
@@ -303,6 +302,12 @@ static evn_status make_parts(evn_split *split, evn_error *err)
 		next += (size_t)s->classes[k].n_blocks * split->n_ranks;
 	}
 	return EVN_OK;
+}
+
+evn_status evn_split_make_empty(evn_split *out, const evn_plan_shape *s, uint32_t n_ranks, evn_error *err)
+{
+	*out = (evn_split){.shape = *s, .n_ranks = n_ranks};
+	return make_parts(out, err);
 }
 
 /* lines has EVN_PLAN_CLASSES elements. *orders is the memory that they point to. */

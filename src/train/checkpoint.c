@@ -15,6 +15,7 @@
 #define CHECKSUM_KEY "train.checksum"
 #define LOSS_TENSOR "train.loss"
 #define VAL_LOSS_TENSOR "train.val_loss"
+#define JOINED_BYTES ((uint64_t)8 << 20) /* of a tensor whose parts several nodes have, at once */
 
 static const char *const prefixes[EVN_PARAM__COUNT] = {
 	[EVN_PARAM_VALUE] = "", [EVN_PARAM_M] = "adam_m.", [EVN_PARAM_V] = "adam_v."};
@@ -121,11 +122,67 @@ evn_status evn_state_progress(const evn_state *s, evn_progress *out, float **los
 
 typedef struct {
 	evn_gguf_writer *w;
-	evn_network *const *networks;
-	uint32_t n_ranks;
+	const evn_networks *networks;
 	uint64_t checksum;
 	evn_error *err;
 } writing;
+
+static const evn_network *first_of(const evn_networks *n) { return n->of[n->begin]; }
+
+/* Of nodes: each has zeros where it has nothing, and what they have does not overlap, so node 0 joins the bits. */
+static evn_status join_nodes(evn_nodes *nodes, uint8_t *whole, uint64_t bytes, evn_error *err)
+{
+	const uint32_t n = evn_nodes_count(nodes), own = evn_nodes_index(nodes);
+	uint64_t begins[EVN_MAX_NODES + 1];
+	uint8_t *parts = calloc(n, JOINED_BYTES);
+	evn_status s = parts ? EVN_OK : evn_fail_memory(err, "parameters of nodes", (uint64_t)n * JOINED_BYTES);
+	for (uint64_t at = 0, length; at < bytes && s == EVN_OK; at += length) {
+		length = bytes - at < JOINED_BYTES ? bytes - at : JOINED_BYTES;
+		for (uint32_t i = 0; i <= n; i++)
+			begins[i] = i * length;
+		memcpy(parts + begins[own], whole + at, length);
+		s = evn_nodes_gather(nodes, parts, begins, NULL, err);
+		for (uint64_t i = length; i < n * length && own == 0; i++)
+			whole[at + i % length] |= parts[i];
+	}
+	free(parts);
+	return s;
+}
+
+/* Tensors of a parameter: that of pieces [begin, end). */
+typedef struct {
+	uint32_t param, begin, end;
+	evn_param_part part;
+} collected;
+
+static evn_status collect(const evn_networks *n, const collected *c, float **whole, evn_error *err)
+{
+	const evn_piece *piece = &first_of(n)->params[c->param]->pieces[c->begin];
+	const uint64_t bytes = (uint64_t)piece->rows * piece->cols * sizeof(float);
+	*whole = calloc(1, bytes);
+	if (!*whole)
+		return evn_fail_memory(err, piece->name, bytes);
+	for (uint32_t r = n->begin; r < n->end; r++)
+		for (uint32_t at = c->begin; at < c->end; at++) {
+			const evn_param *p = n->of[r]->params[c->param];
+			EVN_TRY(evn_piece_download(p, &p->pieces[at], n->of[r]->q, c->part, *whole, err));
+		}
+	return n->nodes ? join_nodes(n->nodes, (uint8_t *)*whole, bytes, err) : EVN_OK;
+}
+
+/* Calls `each` with every tensor of every parameter. */
+static evn_status for_tensors(const evn_networks *networks, evn_param_part part,
+							  evn_status (*each)(void *user, const collected *c), void *user)
+{
+	const evn_network *n = first_of(networks);
+	for (uint32_t i = 0; i < n->n_params; i++)
+		for (uint32_t k = 0, end; k < n->params[i]->n_pieces; k = end) {
+			for (end = k + 1; end < n->params[i]->n_pieces && evn_piece_continues(n->params[i], end);)
+				end++;
+			EVN_TRY(each(user, &(collected){i, k, end, part}));
+		}
+	return EVN_OK;
+}
 
 static void put_tensor(writing *w, const char *name, const evn_quant *quant, uint32_t n_dims, const uint64_t *shape,
 					   const void *data, uint64_t size_bytes)
@@ -135,40 +192,27 @@ static void put_tensor(writing *w, const char *name, const evn_quant *quant, uin
 	evn_gguf_put_tensor(w->w, name, quant, n_dims, shape, data);
 }
 
-/* Writes the tensor that begins with piece k of parameter i. It is joined from its pieces and their owners. */
-static evn_status put_pieces(writing *w, uint32_t i, uint32_t k, evn_param_part part)
+/* Writes a tensor, joined from its pieces and their owners. */
+static evn_status put_pieces(void *user, const collected *c)
 {
-	const evn_param *first = w->networks[0]->params[i];
-	const evn_piece *piece = &first->pieces[k];
-	const uint64_t bytes = (uint64_t)piece->rows * piece->cols * sizeof(float);
+	writing *w = user;
+	const evn_param *first = first_of(w->networks)->params[c->param];
+	const evn_piece *piece = &first->pieces[c->begin];
 	const uint64_t matrix[2] = {piece->cols, piece->rows}, vector[1] = {piece->rows};
-	uint32_t end = k + 1;
-	while (end < first->n_pieces && evn_piece_continues(first, end))
-		end++;
 	char name[96];
-	snprintf(name, sizeof name, "%s%s", prefixes[part], piece->name);
-	float *whole = malloc(bytes);
-	evn_status s = whole ? EVN_OK : evn_fail_memory(w->err, name, bytes);
-	for (uint32_t r = 0; r < w->n_ranks; r++)
-		for (uint32_t at = k; at < end && s == EVN_OK; at++) {
-			const evn_param *p = w->networks[r]->params[i];
-			s = evn_piece_download(p, &p->pieces[at], w->networks[r]->q, part, whole, w->err);
-		}
+	float *whole = NULL;
+	snprintf(name, sizeof name, "%s%s", prefixes[c->part], piece->name);
+	const evn_status s = collect(w->networks, c, &whole, w->err);
 	if (s == EVN_OK)
 		put_tensor(w, name, evn_quant_by_name("F32"), first->vector ? 1 : 2, first->vector ? vector : matrix, whole,
-				   bytes);
+				   (uint64_t)piece->rows * piece->cols * sizeof(float));
 	free(whole);
 	return s;
 }
 
 static evn_status put_params(writing *w, evn_param_part part)
 {
-	const evn_network *n = w->networks[0];
-	for (uint32_t i = 0; i < n->n_params; i++)
-		for (uint32_t k = 0; k < n->params[i]->n_pieces; k++)
-			if (!evn_piece_continues(n->params[i], k))
-				EVN_TRY(put_pieces(w, i, k, part));
-	return EVN_OK;
+	return for_tensors(w->networks, part, put_pieces, w);
 }
 
 static bool is_trained(const evn_network *n, evn_str name)
@@ -203,7 +247,7 @@ static evn_status put_source(writing *w, const evn_gguf *source)
 			evn_gguf_put_value(w->w, evn_gguf_value_at(source, i));
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(source); i++) {
 		const evn_tensor *t = evn_gguf_tensor_at(source, i);
-		if (!is_ours(t->name) && !is_trained(w->networks[0], t->name))
+		if (!is_ours(t->name) && !is_trained(first_of(w->networks), t->name))
 			EVN_TRY(put_copy(w, t));
 	}
 	return put_params(w, EVN_PARAM_VALUE);
@@ -242,10 +286,10 @@ static evn_status save(evn_gguf_writer *w, const char *path, evn_error *err)
 	return s;
 }
 
-evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, evn_network *const *networks,
-								uint32_t n_ranks, const evn_progress *progress, evn_error *err)
+evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, const evn_networks *networks,
+								const evn_progress *progress, evn_error *err)
 {
-	writing w = {.networks = networks, .n_ranks = n_ranks, .checksum = EVN_HASH_START, .err = err};
+	writing w = {.networks = networks, .checksum = EVN_HASH_START, .err = err};
 	EVN_TRY(evn_gguf_writer_create(&w.w, err));
 	evn_status s = put_source(&w, source);
 	if (s == EVN_OK && progress)
@@ -254,6 +298,29 @@ evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, evn_ne
 		s = save(w.w, path, err);
 	evn_gguf_writer_free(w.w);
 	return s;
+}
+
+typedef struct {
+	const evn_networks *networks;
+	evn_error *err;
+} giving;
+
+static evn_status give_pieces(void *user, const collected *c)
+{
+	const giving *g = user;
+	float *whole = NULL;
+	const evn_status s = collect(g->networks, c, &whole, g->err);
+	free(whole);
+	return s;
+}
+
+evn_status evn_checkpoint_give(const evn_networks *networks, bool with_state, evn_error *err)
+{
+	giving g = {networks, err};
+	EVN_TRY(for_tensors(networks, EVN_PARAM_VALUE, give_pieces, &g));
+	if (with_state)
+		EVN_TRY(for_tensors(networks, EVN_PARAM_M, give_pieces, &g));
+	return with_state ? for_tensors(networks, EVN_PARAM_V, give_pieces, &g) : EVN_OK;
 }
 
 /* ---- adapters -------------------------------------------------------------------------------------------------- */

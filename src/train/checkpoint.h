@@ -23,11 +23,20 @@ void evn_state_close(evn_state *s);
 /* Step 0 and no losses if training did not write the file. The losses are malloc'd copies. */
 evn_status evn_state_progress(const evn_state *s, evn_progress *out, float **loss, float **val_loss, evn_error *err);
 
+/* The networks of this process's ranks, [begin, end) of `of`. Other nodes have the others. */
+typedef struct {
+	evn_network *const *of;
+	uint32_t begin, end;
+	evn_nodes *nodes; /* NULL: there are no others */
+} evn_networks;
+
 /* Writes the entries of `source`, with the networks' parameters in place of its own. With progress, the state of
  * training is written too; otherwise the file is a finished model. The file is replaced atomically. No rank may be
- * working. */
-evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, evn_network *const *networks,
-								uint32_t n_ranks, const evn_progress *progress, evn_error *err);
+ * working. Over nodes, node 0 calls it, and the others evn_checkpoint_give. */
+evn_status evn_checkpoint_write(const char *path, const evn_gguf *source, const evn_networks *networks,
+								const evn_progress *progress, evn_error *err);
+/* Sends this node's parameters to node 0, with the optimizer's state if that is written. */
+evn_status evn_checkpoint_give(const evn_networks *networks, bool with_state, evn_error *err);
 
 /* A new adapter for base: A is random by seed. B is zero, so the adapter changes nothing at first. */
 evn_status evn_adapter_create(const char *path, const evn_model *base, const evn_trained *trained, uint64_t seed,

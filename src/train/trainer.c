@@ -6,49 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/prepare.h"
-#include "evener/train.h"
-#include "group/team.h"
-#include "nn/embed.h"
-#include "train/checkpoint.h"
-#include "train/dataset.h"
-#include "train/tokens.h"
+#include "train/follow.h"
+#include "train/schedule.h"
 
-#define BETA1 0.9
-#define BETA2 0.95
-#define EPS 1e-8
 #define PASS_DEADLINE_MS 3600000 /* one pass of a batch is one wait */
 #define KEPT_FRACTION 0.25 /* of a device's memory for activations; if they need more, they are computed again */
-
-struct evn_trainer {
-	evn_train_options o;
-	char *checkpoint_path;
-	evn_model *model; /* the base model of an adapter, otherwise the state file itself */
-	evn_state state;
-	evn_trained trained;
-	evn_pass_shape shape;
-	evn_dataset data;
-	evn_prepared prepared;
-	uint32_t n_ranks;
-	evn_device *devices[EVN_MAX_RANKS];
-	evn_queue *queues[EVN_MAX_RANKS];
-	evn_network *networks[EVN_MAX_RANKS];
-	evn_comm *comm;
-	evn_team *team;
-	evn_progress progress;
-	float *loss, *val_loss; /* (o.steps) */
-	evn_token_counts n_tok;
-	/* of the current passes */
-	uint32_t n_passes;
-	uint32_t *ids, *targets;               /* (n_tok.of_step) */
-	float *losses, *embeddings, *position; /* losses and embeddings of the passes; scratch for one position */
-	evn_embedding embedding;
-	float gradient_scale;
-	evn_adamw adamw;
-	double norm;
-	bool warm;    /* a step is done, so all kernels are compiled */
-	bool created; /* this run has written the checkpoint of step 0 */
-};
 
 /* ---- what is trained ------------------------------------------------------------------------------------------- */
 
@@ -234,7 +196,7 @@ static evn_status split_by_products(evn_trainer *t, const evn_options *o, evn_er
 	for (uint32_t i = 0; i < p->n; i++) {
 		shares[i] = p->profile.ranks[i].training_gflops;
 		memory[i] = UINT64_MAX;
-		measured = measured && shares[i] > 0;
+		measured = measured && shares[i] > 0 && (!p->cluster || p->ranks[i].share < 0);
 	}
 	if (!measured)
 		return EVN_OK;
@@ -244,17 +206,18 @@ static evn_status split_by_products(evn_trainer *t, const evn_options *o, evn_er
 
 static evn_status prepare(evn_trainer *t, const evn_options *o, evn_error *err)
 {
+	evn_prepared *p = &t->prepared;
 	evn_options with = *o;
 	with.context = t->shape.n_ctx;
 	with.batch = t->n_tok.of_pass;
-	EVN_TRY(evn_prepare(&t->prepared, t->model, &with, EVN_FOR_TRAINING, err));
-	uint64_t bytes = evn_network_activation_bytes(t->prepared.graph, &t->shape);
-	for (uint32_t i = 0; i < t->prepared.n; i++) {
-		const evn_device_info *info = evn_system_info(t->prepared.system, t->prepared.picks[i].device);
+	EVN_TRY(evn_prepare(p, t->model, &with, EVN_FOR_TRAINING, err));
+	uint64_t bytes = evn_network_activation_bytes(p->graph, &t->shape);
+	for (uint32_t i = p->begin; i < p->end; i++) {
+		const evn_device_info *info = evn_system_info(p->system, p->picks[i].device);
 		t->shape.recompute |= (double)bytes > KEPT_FRACTION * (double)info->memory_bytes;
 	}
-	EVN_TRY(split_by_products(t, o, err));
-	evn_split_keep_phase(&t->prepared.split, EVN_PROMPT); /* a pass is a prompt */
+	EVN_TRY(evn_follow_split(t, split_by_products(t, o, err), err));
+	evn_split_keep_phase(&p->split, EVN_PROMPT); /* a pass is a prompt */
 	return EVN_OK;
 }
 
@@ -274,9 +237,11 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	const evn_prepared *p = &t->prepared;
 	/* Flags suit messages of one token, not passes of thousands of tokens. */
 	evn_reduce reduce = p->reduce == EVN_REDUCE_FLAGS ? EVN_REDUCE_AUTO : p->reduce;
-	EVN_TRY(evn_devices_open(p->system, p->picks, p->n, t->devices, err));
 	t->n_ranks = p->n;
-	for (uint32_t i = 0; i < t->n_ranks; i++) {
+	t->begin = p->begin;
+	t->end = p->end;
+	EVN_TRY(evn_devices_open(p->system, p->picks + p->begin, p->end - p->begin, t->devices + p->begin, err));
+	for (uint32_t i = t->begin; i < t->end; i++) {
 		/* Saving a binary at the end would cost as much as it can save at the next start. */
 		evn_device_build_throwaway(t->devices[i], evn_device_slow_binaries(t->devices[i]));
 		EVN_TRY(evn_queue_create(&t->queues[i], t->devices[i], err));
@@ -284,16 +249,20 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 	const evn_comm_config config = {.queues = t->queues,
 									.n_ranks = t->n_ranks,
 									.reduce = reduce,
+									.nodes = &p->nodes,
 									.max_floats = evn_network_message(p->graph, &t->trained, &t->shape, t->n_ranks),
 									.deadline_ms = PASS_DEADLINE_MS};
 	EVN_TRY(evn_comm_create(&t->comm, &config, err));
-	const evn_team_config team = {
-		.n_ranks = t->n_ranks, .on_failure = release_waiting, .find_fault = find_fault, .arg = t};
+	const evn_team_config team = {.n_ranks = t->end - t->begin,
+								  .first_rank = t->begin,
+								  .on_failure = release_waiting,
+								  .find_fault = find_fault,
+								  .arg = t};
 	EVN_TRY(evn_team_create(&t->team, &team, err));
 	return evn_team_run(t->team, load_rank, t, NULL, NULL, err);
 }
 
-static uint32_t row_stride(const evn_trainer *t) { return t->networks[0]->workspace->dim_stride; }
+static uint32_t row_stride(const evn_trainer *t) { return t->networks[t->begin]->workspace->dim_stride; }
 
 static evn_status make_batches(evn_trainer *t, evn_error *err)
 {
@@ -312,7 +281,19 @@ static evn_status make_batches(evn_trainer *t, evn_error *err)
 	return evn_embedding_find(&t->embedding, t->prepared.graph, err);
 }
 
-static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
+static evn_status load_own(evn_trainer *t, evn_error *err)
+{
+	EVN_TRY(open_ranks(t, err));
+	return make_batches(t, err);
+}
+
+evn_status evn_trainer_load(evn_trainer *t, const evn_options *o, evn_error *err)
+{
+	EVN_TRY(prepare(t, o, err));
+	return evn_follow_trainer_loaded(t, load_own(t, err), err);
+}
+
+static evn_status open_data(evn_trainer *t, evn_error *err)
 {
 	EVN_TRY(check_options(t, err));
 	if (t->o.model_path && !t->o.lora_rank && t->o.resume)
@@ -320,10 +301,13 @@ static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
 	EVN_TRY(open_files(t, err));
 	EVN_TRY(t->o.ids ? evn_dataset_of_ids(&t->data, t->o.ids, t->o.n_ids, evn_model_hparams(t->model)->vocab, err)
 					 : evn_dataset_open(&t->data, t->model, t->o.data_path, t->o.context, t->o.held_out, err));
-	EVN_TRY(take_progress(t, err));
-	EVN_TRY(prepare(t, o, err));
-	EVN_TRY(open_ranks(t, err));
-	EVN_TRY(make_batches(t, err));
+	return take_progress(t, err);
+}
+
+static evn_status open_all(evn_trainer *t, const evn_options *o, evn_error *err)
+{
+	EVN_TRY(evn_lead_state(t, o->cluster, open_data(t, err), err));
+	EVN_TRY(evn_trainer_load(t, o, err));
 	return t->o.resume ? EVN_OK : evn_trainer_save(t, err); /* finds out now if the disk is full */
 }
 
@@ -349,6 +333,7 @@ void evn_trainer_close(evn_trainer *t)
 {
 	if (!t)
 		return;
+	evn_lead_training_end(t);
 	if (!evn_team_free(t->team) || !evn_comm_free(t->comm))
 		return; /* a device hangs: the memory that it or a waiting thread may use must stay */
 	for (uint32_t i = 0; i < t->n_ranks; i++)
@@ -427,7 +412,23 @@ static evn_status run(evn_trainer *t, evn_rank_fn fn, evn_error *err)
 	evn_status s = evn_team_run(t->team, fn, t, NULL, NULL, err);
 	if (s != EVN_OK && !evn_team_abandoned(t->team))
 		evn_comm_reset(t->comm, NULL);
+	t->has_followers = t->has_followers && s == EVN_OK; /* else they are in the middle of it */
 	return s;
+}
+
+evn_status evn_trainer_passes(evn_trainer *t, evn_error *err)
+{
+	EVN_TRY(evn_lead_passes(t, err));
+	EVN_TRY(look_up(t, err));
+	return run(t, run_passes, err);
+}
+
+evn_status evn_trainer_update(evn_trainer *t, evn_error *err)
+{
+	EVN_TRY(evn_lead_update(t, err));
+	EVN_TRY(run(t, run_update, err));
+	t->warm = true;
+	return EVN_OK;
 }
 
 static double mean_loss(const evn_trainer *t, uint64_t n)
@@ -438,33 +439,12 @@ static double mean_loss(const evn_trainer *t, uint64_t n)
 	return sum / (double)n;
 }
 
-/* A linear warm-up, then half a cosine down to the lowest rate. */
-static double rate_at(const evn_train_options *o, uint32_t step)
-{
-	if (step < o->warmup)
-		return o->rate * (step + 1) / o->warmup;
-	double done = o->steps > o->warmup ? (double)(step - o->warmup) / (o->steps - o->warmup) : 1;
-	return o->min_rate + (o->rate - o->min_rate) * 0.5 * (1 + cos(3.14159265358979323846 * done));
-}
-
-static void set_adamw(evn_trainer *t)
-{
-	const uint32_t step = t->progress.step;
-	t->adamw = (evn_adamw){.rate = (float)rate_at(&t->o, step),
-						   .beta1 = (float)BETA1,
-						   .beta2 = (float)BETA2,
-						   .eps = (float)EPS,
-						   .decay = (float)t->o.decay,
-						   .unbias1 = (float)(1 / (1 - pow(BETA1, step + 1.0))),
-						   .unbias2 = (float)(1 / (1 - pow(BETA2, step + 1.0)))};
-}
-
 static double gflops(const evn_product_sum *s) { return s->ns > 0 ? s->flops / s->ns : 0; }
 
 static double product_gflops(const evn_trainer *t)
 {
 	double rate = 0;
-	for (uint32_t i = 0; i < t->n_ranks; i++) {
+	for (uint32_t i = t->begin; i < t->end; i++) {
 		evn_product_sum all = {0};
 		for (int kind = 0; kind < EVN_PRODUCT_KINDS; kind++) {
 			all.flops += t->networks[i]->times.sums[kind].flops;
@@ -492,21 +472,19 @@ static evn_status learn(evn_trainer *t, evn_train_step *out, evn_error *err)
 	for (uint32_t i = 0; i < t->n_tok.sequences; i++)
 		evn_dataset_draw(&t->data, o->seed, t->progress.step, i, t->ids + (uint64_t)i * o->context,
 						 t->targets + (uint64_t)i * o->context);
-	EVN_TRY(look_up(t, err));
-	EVN_TRY(run(t, run_passes, err));
+	EVN_TRY(evn_trainer_passes(t, err));
 	out->loss = mean_loss(t, n);
 	for (uint64_t i = 0; i < n; i++)
 		out->worst_loss = fmax(out->worst_loss, (double)t->losses[i]);
 	if (!isfinite(out->loss))
 		return not_finite(t, "loss", out->loss, err);
-	set_adamw(t);
-	EVN_TRY(run(t, run_update, err));
+	t->adamw = evn_adamw_at(o, t->progress.step);
+	EVN_TRY(evn_trainer_update(t, err));
 	if (!isfinite(t->norm))
 		return not_finite(t, "gradient's norm", t->norm, err);
 	out->rate = (double)t->adamw.rate;
 	out->gradient_norm = t->norm;
 	out->product_gflops = product_gflops(t);
-	t->warm = true;
 	return EVN_OK;
 }
 
@@ -522,8 +500,7 @@ static evn_status evaluate(evn_trainer *t, double *out, evn_error *err)
 		for (uint32_t i = 0; i < t->o.batch; i++)
 			evn_dataset_held_out_window(&t->data, (first + i) % n, t->ids + (uint64_t)i * t->o.context,
 										t->targets + (uint64_t)i * t->o.context);
-		EVN_TRY(look_up(t, err));
-		EVN_TRY(run(t, run_passes, err));
+		EVN_TRY(evn_trainer_passes(t, err));
 		sum += mean_loss(t, counted * t->o.context) * (double)counted;
 	}
 	*out = sum / (double)n;
@@ -575,14 +552,22 @@ uint32_t evn_trainer_losses(const evn_trainer *t, const float **loss, const floa
 	return t->progress.step;
 }
 
+/* progress: NULL for a finished model */
+static evn_status write_state(evn_trainer *t, const char *path, const evn_progress *progress, evn_error *err)
+{
+	const evn_networks n = evn_trainer_networks(t);
+	EVN_TRY(evn_lead_collection(t, progress, err));
+	return evn_checkpoint_write(path, t->state.gguf, &n, progress, err);
+}
+
 evn_status evn_trainer_save(evn_trainer *t, evn_error *err)
 {
-	return evn_checkpoint_write(t->checkpoint_path, t->state.gguf, t->networks, t->n_ranks, &t->progress, err);
+	return write_state(t, t->checkpoint_path, &t->progress, err);
 }
 
 static void tell_products(const evn_trainer *t)
 {
-	for (uint32_t i = 0; i < t->n_ranks && t->warm; i++) {
+	for (uint32_t i = t->begin; i < t->end && t->warm; i++) {
 		const evn_product_sum *s = t->networks[i]->times.sums;
 		evn_log(EVN_LOG_INFO,
 				"%s: products: forward %.0f GFLOP/s, gradients of inputs %.0f, gradients of weights %.0f",
@@ -594,7 +579,7 @@ static void tell_products(const evn_trainer *t)
 evn_status evn_trainer_finish(evn_trainer *t, evn_error *err)
 {
 	tell_products(t);
-	EVN_TRY(evn_checkpoint_write(t->o.output_path, t->state.gguf, t->networks, t->n_ranks, NULL, err));
+	EVN_TRY(write_state(t, t->o.output_path, NULL, err));
 	unlink(t->checkpoint_path);
 	return EVN_OK;
 }

@@ -1,15 +1,19 @@
 # networks.sh - network namespaces as the machines of nodes, for scripts that have sourced lib.sh. Each has an address, a
-# host name and a cable to a bridge. It needs root, and namespaces in the kernel.
+# host name and a cable to a switch. It needs root, and namespaces in the kernel.
 # shellcheck shell=bash
 
 networks=0
+wire=
 remove_networks() {
 	local i
+	[ -z "$wire" ] || kill "$wire"
+	wire=
 	for ((i = 0; i < networks; i++)); do ip netns del "evn$$-$i" 2>/dev/null; done
 	ip netns del "evn$$-bridge" 2>/dev/null
 }
 
 # networks N: makes the namespaces, and `launcher`, which starts mpirun in the first of them
+# networks N PROGRAM DELAY_US MBIT: the same, with cables that have a delay and a rate (wire.c)
 networks() {
 	local i
 	if [ "$(id -u)" != 0 ] || ! command -v ip >/dev/null || ! ip netns add "evn$$-bridge" 2>/dev/null; then
@@ -17,17 +21,36 @@ networks() {
 	fi
 	networks=$1
 	trap 'remove_networks; rm -rf "$dir"' EXIT
-	ip -n "evn$$-bridge" link add bridge type bridge || skip 'no bridge between network namespaces'
-	ip -n "evn$$-bridge" link set bridge up
 	for ((i = 0; i < $1; i++)); do
 		ip netns add "evn$$-$i"
-		ip link add "to$i" netns "evn$$-bridge" type veth peer name eth0 netns "evn$$-$i" || skip 'no veth here'
-		ip -n "evn$$-bridge" link set "to$i" master bridge up
 		ip -n "evn$$-$i" link set lo up
+	done
+	if [ $# = 1 ]; then connect "$1"; else connect_by_wire "$@"; fi
+	for ((i = 0; i < $1; i++)); do
 		ip -n "evn$$-$i" addr add "10.77.0.$((i + 1))/24" dev eth0
 		ip -n "evn$$-$i" link set eth0 up
 	done
 	make_launcher "$1"
+}
+
+connect() {
+	local i
+	ip -n "evn$$-bridge" link add bridge type bridge || skip 'no bridge between network namespaces'
+	ip -n "evn$$-bridge" link set bridge up
+	for ((i = 0; i < $1; i++)); do
+		ip link add "to$i" netns "evn$$-bridge" type veth peer name eth0 netns "evn$$-$i" || skip 'no veth here'
+		ip -n "evn$$-bridge" link set "to$i" master bridge up
+	done
+}
+
+connect_by_wire() {
+	local i names=()
+	for ((i = 0; i < $1; i++)); do names+=("evn$$-$i"); done
+	"$2" "$3" "$4" "${names[@]}" >wire 2>&1 &
+	wire=$!
+	within 5 grep -q . wire
+	grep -q ready wire || skip "no cables between network namespaces: $(cat wire)"
+	for ((i = 0; i < $1; i++)); do ip -n "evn$$-$i" link set eth0 mtu 9000; done
 }
 
 # What ssh does between machines: agent HOST COMMAND

@@ -423,7 +423,8 @@ static void compare_additions(const char *architecture, uint32_t targets_of_lora
 	}
 	for (int i = 0; i < 2; i++)
 		ranks_update(&r[i], 0);
-	require_ok(evn_checkpoint_write(path, adapter.gguf, r[0].networks, 1, NULL, &err));
+	const evn_networks first = {r[0].networks, 0, 1, NULL};
+	require_ok(evn_checkpoint_write(path, adapter.gguf, &first, NULL, &err));
 	compare_with_merged(&r[0], architecture, path, ids, targets);
 	for (uint32_t i = 0; i < r[0].networks[0]->n_params; i++)
 		compare_piece(&r[0], &r[1], i, 0, EVN_PARAM_GRADIENT, 1e-4);
