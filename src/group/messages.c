@@ -114,6 +114,8 @@ evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format
 	evn_buf **parts = calloc(n * c->n_ranks, sizeof *parts);
 	if (!st->messages || !parts) {
 		free(parts);
+		free(st->messages);
+		st->messages = NULL; /* there is nothing that they name */
 		return evn_fail_memory(err, "messages", n * (sizeof *st->messages + c->n_ranks * sizeof *parts));
 	}
 	for (size_t i = 0; i < n; i++)

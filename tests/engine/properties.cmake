@@ -55,6 +55,18 @@ foreach(kind cases few long)
 endforeach()
 set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
+
+# A layer that refuses one call; and one allocation of this project's own files fails.
+add_library(call_layer MODULE engine/call_layer.c)
+set_target_properties(call_layer PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
+	LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_dependencies(test_torture call_layer evener_probe)
+target_link_options(test_torture PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+set(ENGINE_ENV EVENER_TEST_CASES=${cases})
+engine_run(test_torture_all long 3000 test_torture all)
+unset(ENGINE_ENV)
+set_tests_properties(engine/test_torture PROPERTIES ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}" TIMEOUT 300)
+set_tests_properties(engine/test_torture engine/test_torture_all PROPERTIES FIXTURES_REQUIRED decoder_cases)
 set_tests_properties(engine/test_decoder engine/test_errors PROPERTIES TIMEOUT 1800 FIXTURES_REQUIRED decoder_cases
 	ENVIRONMENT "${LEAKS};EVENER_TEST_CASES=${cases}")
 set_tests_properties(engine/test_states PROPERTIES TIMEOUT 300 FIXTURES_REQUIRED decoder_few
