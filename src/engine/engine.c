@@ -215,6 +215,20 @@ static evn_status replace_ranks(evn_engine *e, evn_prepared *next, evn_error *er
 	return load(e, err);
 }
 
+/* The next plan after a fault: a device whose memory is full gets a smaller share, another one is left out. */
+static evn_status plan_after(evn_prepared *next, evn_engine *e, const evn_fault *fault, evn_error *err)
+{
+	if (fault->status == EVN_ERR_LIMIT &&
+		evn_prepare_smaller(next, &e->prepared, &e->options, fault->rank, err) == EVN_OK) {
+		evn_engine_note(e, EVN_LOG_WARN, "%s; this device gets a smaller share", fault->err.text);
+		return EVN_OK;
+	}
+	if (fault->status == EVN_ERR_LIMIT)
+		evn_prepared_free(next);
+	evn_engine_note(e, EVN_LOG_WARN, "%s; going on without this device", fault->err.text);
+	return evn_prepare_without(next, &e->prepared, &e->options, fault->rank, fault->err.text, err);
+}
+
 /* Also while the engine is opened: a device that fails, or whose memory is full, when weights are loaded. */
 static bool go_on_without_fault(evn_engine *e, evn_error *why)
 {
@@ -227,8 +241,7 @@ static bool go_on_without_fault(evn_engine *e, evn_error *why)
 		const evn_fault fault = *evn_team_fault(e->team);
 		evn_prepared next;
 		evn_error err = {0};
-		evn_engine_note(e, EVN_LOG_WARN, "%s; going on without this device", fault.err.text);
-		status = evn_prepare_without(&next, &e->prepared, &e->options, fault.rank, fault.err.text, &err);
+		status = plan_after(&next, e, &fault, &err);
 		if (status != EVN_OK) {
 			evn_prepared_free(&next);
 			evn_fail(why, EVN_ERR_DEVICE, "%.300s; it cannot be replaced: %.180s", fault.err.text, err.text);

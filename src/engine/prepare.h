@@ -44,6 +44,7 @@ typedef struct {
 	evn_split split;
 	evn_reduce reduce;
 	evn_plan *plan; /* what the user is shown */
+	uint32_t n_smaller; /* how often a rank got less because its memory was full */
 	uint32_t n_lost;
 	evn_lost_device lost[EVN_MAX_CANDIDATES];
 } evn_prepared;
@@ -66,6 +67,9 @@ evn_status evn_prepare_ranges(evn_prepared *p, evn_error *err);
  * over the plans that p showed; of p evn_prepared_free is left to call (replan.c). */
 evn_status evn_prepare_without(evn_prepared *out, evn_prepared *p, const evn_options *o, uint32_t rank,
 							   const char *reason, evn_error *err);
+/* The ranks of p, of which this one gets less because its memory was full. On an error p stays as it was. */
+evn_status evn_prepare_smaller(evn_prepared *out, evn_prepared *p, const evn_options *o, uint32_t rank,
+							   evn_error *err);
 /* The same for one rank of `p` that holds the whole model; nothing to show. */
 evn_status evn_prepare_alone(evn_prepared *out, const evn_prepared *p, uint32_t rank, evn_error *err);
 void evn_prepared_free(evn_prepared *p);

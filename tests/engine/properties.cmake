@@ -57,7 +57,7 @@ set_tests_properties(engine/decoder_long PROPERTIES LABELS long)
 set(cases ${CMAKE_BINARY_DIR}/tests/decoder-cases)
 
 # A layer that refuses one call; and one allocation of this project's own files fails.
-add_library(call_layer MODULE engine/call_layer.c)
+add_library(call_layer MODULE find/call_layer.c)
 set_target_properties(call_layer PROPERTIES PREFIX "" C_VISIBILITY_PRESET default
 	LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 add_dependencies(test_torture call_layer evener_probe)

@@ -206,6 +206,29 @@ static void test_requests(void **state)
 	evn_engine_close(o.engine);
 }
 
+/* The memory of one device is full while weights are loaded. It gets a smaller share, until that fits. */
+static void test_full(void **state)
+{
+	(void)state;
+	evn_engine_event events[EVN_EVENTS_KEPT];
+	int32_t ids[N_TOKENS];
+	if (!driver_exists("intel"))
+		skip();
+	setenv("FAULT_DEVICE", "pthread", 1); /* so PoCL names its device */
+	setenv("FAULT_BYTES", "40000000", 1);
+	setenv("FAULT", "full", 1);
+	const opened o = open_on("pocl,intel", 0);
+	const uint64_t n = evn_engine_events(o.engine, events, EVN_EVENTS_KEPT);
+	for (uint64_t i = 0; i < n; i++)
+		print_message("%s\n", events[i].text);
+	assert_int_equal(evn_engine_plan(o.engine)->n_ranks, 2);
+	assert_true(n > 0 && strstr(events[0].text, "smaller share"));
+	write_text(&o, ids, NULL, 0, 0, 0);
+	expect_text(ids, "memory is full");
+	fail_no_more();
+	evn_engine_close(o.engine);
+}
+
 static int find_expected(void **state)
 {
 	(void)state;
@@ -239,6 +262,7 @@ int main(void)
 	if (!driver_exists("pocl"))
 		return missing("PoCL is not installed");
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_hang), cmocka_unit_test(test_errors),
-									   cmocka_unit_test(test_one_after_the_other), cmocka_unit_test(test_requests)};
+									   cmocka_unit_test(test_one_after_the_other), cmocka_unit_test(test_requests),
+									   cmocka_unit_test(test_full)};
 	return cmocka_run_group_tests(tests, find_expected, close_model);
 }

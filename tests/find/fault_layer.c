@@ -3,6 +3,8 @@
  *
  *     build    the compiler refuses everything
  *     alloc    no buffer is made
+ *     full     the device whose name contains FAULT_DEVICE has memory for FAULT_BYTES bytes of buffers; those that
+ *              were released count, until its context is made anew
  *     launch   no kernel is accepted
  *     read     nothing is read or mapped
  *     gone     every call in the queue fails, as if the device were no longer there
@@ -257,10 +259,36 @@ static cl_int CL_API_CALL finish(cl_command_queue queue)
 	return is_gone(queue) ? CL_DEVICE_NOT_AVAILABLE : below->clFinish(queue);
 }
 
+/* The context of which the buffers count: the last one of FAULT_DEVICE. */
+static cl_context full_context;
+static unsigned long full_bytes;
+
+static cl_context CL_API_CALL create_context(const cl_context_properties *properties, cl_uint n,
+											 const cl_device_id *devices,
+											 void(CL_CALLBACK *tell)(const char *, const void *, size_t, void *),
+											 void *user, cl_int *status)
+{
+	char name[256] = "";
+	const char *wanted = getenv("FAULT_DEVICE");
+	cl_context c = below->clCreateContext(properties, n, devices, tell, user, status);
+	below->clGetDeviceInfo(devices[0], CL_DEVICE_NAME, sizeof name, name, NULL);
+	if (c && wanted && strstr(name, wanted)) {
+		full_context = c;
+		full_bytes = 0;
+	}
+	return c;
+}
+
+static int is_full(cl_context context, size_t size)
+{
+	return fault_is("full") && context == full_context &&
+		   __atomic_add_fetch(&full_bytes, size, __ATOMIC_RELAXED) > number_of("FAULT_BYTES", 0);
+}
+
 static cl_mem CL_API_CALL create_buffer(cl_context context, cl_mem_flags flags, size_t size, void *host,
 										cl_int *status)
 {
-	const int fails = is_late(&fault_buffers) && fault_is("alloc");
+	const int fails = (is_late(&fault_buffers) && fault_is("alloc")) || is_full(context, size);
 	__atomic_add_fetch(&fault_buffers, 1, __ATOMIC_RELAXED);
 	if (!fails)
 		return below->clCreateBuffer(context, flags, size, host, status);
@@ -343,6 +371,7 @@ CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint n, const struct _cl_icd_disp
 	ours.clEnqueueMarkerWithWaitList = mark;
 	ours.clFlush = flush;
 	ours.clFinish = finish;
+	ours.clCreateContext = create_context;
 	ours.clCreateBuffer = create_buffer;
 	ours.clSetKernelArg = set_argument;
 	ours.clBuildProgram = build;
