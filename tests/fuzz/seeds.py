@@ -41,6 +41,13 @@ REQUESTS = [
     {"messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": None, "tool_calls": [
         {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "1", "content": "r"}],
      "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}], "tool_choice": "required"},
+    {"system": [{"type": "text", "text": "s"}], "max_tokens": 5, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [
+        {"type": "tool_use", "id": "1", "name": "f", "input": {}}]}, {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "1", "content": "r"}]}],
+     "tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "any"}, "stop_sequences": ["x"]},
+    {"instructions": "s", "max_output_tokens": 5, "input": [{"role": "user", "content": [{"type": "input_text", "text": "q"}]},
+        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}, {"type": "function_call_output", "call_id": "1", "output": "r"}],
+     "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]},
 ]
 TOKENIZER = {
     "added_tokens": [{"id": 3, "content": "<x>", "special": True}],
