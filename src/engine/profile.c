@@ -209,6 +209,14 @@ static evn_status run_helpers(measured_set *sets, uint32_t n_sets, const char *h
 	return started ? EVN_OK : evn_fail(err, EVN_ERR_FILE, "%s: could not be started", helper);
 }
 
+/* The text behind `key` in the helper's lines, up to the end of its line; "": none. */
+static const char *said(const char *lines, const char *key, char *out, size_t size)
+{
+	const char *at = strstr(lines, key);
+	snprintf(out, size, "%.*s", at ? (int)strcspn(at + strlen(key), "\n") : 0, at ? at + strlen(key) : "");
+	return out;
+}
+
 /* A helper that hangs keeps the time-slice lock from the others. Then each set is measured by itself. */
 static evn_status run_all(measured_set *sets, uint32_t n_sets, const char *helper, const evn_model *m,
 						  const evn_profile_options *o, evn_error *err)
@@ -217,15 +225,13 @@ static evn_status run_all(measured_set *sets, uint32_t n_sets, const char *helpe
 	for (uint32_t i = 0; i < n_sets && n_sets > 1; i++)
 		if (sets[i].child.timed_out)
 			EVN_TRY(run_helpers(&sets[i], 1, helper, m, o, err));
+	/* A file that the helper cannot read says nothing about devices, and is not kept as if it did. */
+	for (uint32_t i = 0; i < n_sets; i++) {
+		char error[512];
+		if (said(sets[i].child.output, "\terror\t", error, sizeof error)[0])
+			return evn_fail(err, EVN_ERR_FILE, "%s: %s", helper, error);
+	}
 	return EVN_OK;
-}
-
-/* The text behind `key` in the helper's lines, up to the end of its line; "": none. */
-static const char *said(const char *lines, const char *key, char *out, size_t size)
-{
-	const char *at = strstr(lines, key);
-	snprintf(out, size, "%.*s", at ? (int)strcspn(at + strlen(key), "\n") : 0, at ? at + strlen(key) : "");
-	return out;
 }
 
 /* Why the helper did not come to its end; "": it did. */

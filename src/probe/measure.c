@@ -213,13 +213,17 @@ static evn_status read_known(bench *b, const char *path, evn_error *err)
 	return EVN_OK;
 }
 
-static evn_status run(bench *b, const evn_measure_request *r, evn_error *err)
+static evn_status read_files(bench *b, const evn_measure_request *r, evn_error *err)
 {
-	evn_queue *queues[EVN_MAX_RANKS];
 	EVN_TRY(read_known(b, r->known, err));
 	if (r->model.path)
 		EVN_TRY(evn_model_open_adapted(&b->model, &r->model, err));
-	EVN_TRY(evn_facts_mix(&b->mix, b->model, err));
+	return evn_facts_mix(&b->mix, b->model, err);
+}
+
+static evn_status run(bench *b, const evn_measure_request *r, evn_error *err)
+{
+	evn_queue *queues[EVN_MAX_RANKS];
 	if (r->n == 1)
 		bench_prove_in_parallel(b, r->picks[0]);
 	EVN_TRY(bench_open(b, r->picks, r->n, queues, err));
@@ -236,9 +240,12 @@ evn_status evn_profile_measure(int fd, const evn_measure_request *r, evn_error *
 	b->workload = &r->workload;
 	b->mode = r->mode;
 	b->record = bench_record(b);
-	evn_status s = run(b, r, &why);
+	evn_status s = read_files(b, r, &why);
+	const bool read = s == EVN_OK; /* else it is no fault of a device */
+	if (read)
+		s = run(b, r, &why);
 	if (s != EVN_OK)
-		dprintf(fd, "0\tfault\t%s\n", why.text);
+		dprintf(fd, "0\t%s\t%s\n", read ? "fault" : "error", why.text);
 	bench_free(b);
 	return s == EVN_OK ? EVN_OK : evn_fail(err, s, "%s", why.text);
 }

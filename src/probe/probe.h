@@ -14,7 +14,8 @@ typedef struct {
 } evn_measure_request;
 
 /* Measures and writes lines of facts to fd, each as soon as it is known,
- * so that what was measured before a crash counts. "0 enough 1" says that the trial is complete. */
+ * so that what was measured before a crash counts. "0 enough 1" says that the trial is complete,
+ * "0 fault WHY" that a device failed, "0 error WHY" that a file cannot be read. */
 evn_status evn_profile_measure(int fd, const evn_measure_request *r, evn_error *err);
 
 /* One set of GEMM parameters (a text, or "-" for CLBlast's own choice) on one device, over shapes "512x1536x576";
