@@ -52,8 +52,8 @@ static const char *const harmony_texts[] = {
 	"to=functions.f\xff<|channel|>commentary json"
 	"\xff<|message|>{\"a\": 1}",
 	"<|channel|>commentary to=functions.f<|message|>{\"a\": 1}",
-	"\xff<|channel|>analysis\xff<|message|>hm\xff<|end|>\xff<|start|>assistant\xff<|channel|>final\xff<|message|>"
-	"Yes.",
+	("\xff<|channel|>analysis\xff<|message|>hm\xff<|end|>\xff<|start|>assistant\xff<|channel|>final\xff<|message|>"
+	 "Yes."),
 	"<|channel|>final<|message|>Yes.",
 	"<|channel|>analysis<|message|>hm",
 	"<|channel|>commentary to=functions.g<|message|>{}",
