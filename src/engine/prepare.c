@@ -4,18 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/cluster.h"
 #include "engine/device_limits.h"
 #include "engine/plan_info.h"
 #include "engine/layout.h"
+#include "engine/memory.h"
 
 #define DEFAULT_BATCH 512u
 #define POSITIONS_A_ROW 4u /* of an encoder's cache: a text of 16 tokens takes a block of 64 positions */
 #define TRIAL_S 30u        /* for a device that the first plan can do without; its compiler may take minutes */
-#define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
-#define FREE_MEMORY 0.95   /* of what its driver calls free: programs and queues need some, too */
 
 /* What the steps of a decision share. */
 typedef struct {
@@ -91,42 +89,9 @@ static evn_status list_asked(decision *d)
 	return EVN_OK;
 }
 
-/* Host memory serves every device that has none of its own: together they get what is free, not each. */
-static uint64_t host_memory_free(void)
-{
-	uint64_t kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "MemAvailable: %llu kB", (unsigned long long *)&kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib ? kib * 1024 : UINT64_MAX;
-}
-
 static const evn_device_rule *rule_of(const decision *d, uint32_t i)
 {
 	return d->o->n_devices ? &d->o->devices[d->layouts[i].picks[0].rule] : NULL;
-}
-
-/* Of each rank of candidate i. */
-static uint64_t memory_limit(const decision *d, uint32_t i, uint32_t n_sharing_host)
-{
-	const evn_layout *l = &d->layouts[i];
-	const evn_device_info *info = evn_system_info(d->p->system, l->picks[0].device);
-	const evn_device_rule *rule = rule_of(d, i);
-	double fraction = rule && rule->memory_fraction > 0 ? rule->memory_fraction : DEFAULT_MEMORY;
-	uint64_t limit = (uint64_t)((double)info->memory_bytes * fraction) / l->n;
-	if (info->free_bytes) {
-		const uint64_t part = (uint64_t)((double)info->free_bytes * FREE_MEMORY) / l->n;
-		limit = part < limit ? part : limit;
-	}
-	if (info->unified_memory && n_sharing_host) {
-		uint64_t part = host_memory_free() / n_sharing_host;
-		limit = part < limit ? part : limit;
-	}
-	return rule && rule->memory_bytes && rule->memory_bytes < limit ? rule->memory_bytes : limit;
 }
 
 /* A rule's share is divided over its ranks by their compute units. */
@@ -153,22 +118,23 @@ static double rule_share(const decision *d, uint32_t i, evn_phase phase)
 
 static evn_status make_candidates(decision *d)
 {
-	uint32_t sharing = 0;
+	const uint64_t host_bytes = evn_host_bytes();
 	if (d->o->n_shares && d->o->n_shares != d->n_candidates)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: %zu given for %u devices", d->o->n_shares, d->n_candidates);
-	for (uint32_t i = 0; i < d->n_candidates && d->o->n_devices; i++)
-		sharing += evn_system_info(d->p->system, d->layouts[i].picks[0].device)->unified_memory;
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
 		size_t device = d->layouts[i].picks[0].device;
-		d->candidates[i] = (evn_plan_candidate){.name = d->layouts[i].name,
-												.id = d->layouts[i].name,
-												.memory_bytes = memory_limit(d, i, sharing),
-												.share = rule_share(d, i, EVN_DECODE),
-												.prompt_share = rule_share(d, i, EVN_PROMPT),
-												.chip = evn_system_chip(d->p->system, device),
-												.driver = evn_system_platform(d->p->system, device),
-												.device = d->o->n_devices ? 0 : (int)device + 1,
-												.parts = d->layouts[i].n};
+		const evn_device_info *info = evn_system_info(d->p->system, device);
+		d->candidates[i] =
+			(evn_plan_candidate){.name = d->layouts[i].name,
+								 .id = d->layouts[i].name,
+								 .memory_bytes = evn_memory_limit(info, rule_of(d, i), d->layouts[i].n),
+								 .host_bytes = info->unified_memory ? host_bytes : 0,
+								 .share = rule_share(d, i, EVN_DECODE),
+								 .prompt_share = rule_share(d, i, EVN_PROMPT),
+								 .chip = evn_system_chip(d->p->system, device),
+								 .driver = evn_system_platform(d->p->system, device),
+								 .device = d->o->n_devices ? 0 : (int)device + 1,
+								 .parts = d->layouts[i].n};
 	}
 	return EVN_OK;
 }
@@ -181,7 +147,6 @@ static evn_status refuse_early(decision *d)
 	evn_split trial = {0};
 	for (uint32_t i = 0; i < d->n_candidates; i++) {
 		shares[i] = d->candidates[i].share < 0 ? 1 : d->candidates[i].share;
-		memory[i] = d->candidates[i].memory_bytes;
 		sum += shares[i];
 		if (d->o->reduce == EVN_REDUCE_EVENTS && d->candidates[i].driver != d->candidates[0].driver)
 			return evn_fail(d->err, EVN_ERR_USAGE,
@@ -192,6 +157,7 @@ static evn_status refuse_early(decision *d)
 		return evn_fail(d->err, EVN_ERR_USAGE, "shares: every device has share 0, one at least must be above it");
 	if (d->p->cluster) /* other nodes have memory, too */
 		return EVN_OK;
+	evn_plan_memory(memory, &d->p->shape, d->candidates, shares, d->n_candidates);
 	evn_status s = evn_split_make(&trial, &d->p->shape, d->n_candidates, shares, NULL, memory, d->err);
 	evn_split_free(&trial);
 	return s;
@@ -386,13 +352,20 @@ static evn_phase chosen_by(const decision *d)
 	return decodes ? EVN_DECODE : EVN_PROMPT;
 }
 
+static evn_plan_candidate any_memory(evn_plan_candidate c)
+{
+	c.memory_bytes = UINT64_MAX;
+	c.host_bytes = 0;
+	return c;
+}
+
 /* A node chooses by speed alone, because other nodes have memory, too. */
 static evn_status choose(decision *d, evn_reduce_cost cost)
 {
 	evn_plan_candidate candidates[EVN_MAX_CANDIDATES];
 	memcpy(candidates, d->candidates, sizeof candidates);
 	for (uint32_t i = 0; i < d->n_candidates && d->p->cluster; i++)
-		candidates[i].memory_bytes = UINT64_MAX;
+		candidates[i] = any_memory(candidates[i]);
 	EVN_TRY(evn_plan_choose(&d->choice, &d->p->shape, candidates, d->n_candidates, chosen_by(d), cost, d->err));
 	explain_faults(d);
 	collect_picks(d);
@@ -452,6 +425,8 @@ static void collect_ranks(decision *d)
 			evn_pick_name(p->system, &p->picks[k], device->id, sizeof device->id);
 			snprintf(device->name, sizeof device->name, "%s", info->name);
 		}
+	if (p->cluster) /* node 0 makes the plan, and does not know which ranks share a host */
+		evn_divide_host_evenly(p->ranks, p->n);
 }
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------
@@ -491,6 +466,17 @@ static void share_cores(const evn_options *o)
 		evn_share_cores(items, o->n_devices);
 }
 
+/* Devices that turned out to be faulty hold nothing. */
+static evn_status fit_sound_devices(decision *d)
+{
+	evn_plan_candidate sound[EVN_MAX_CANDIDATES];
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < d->n_candidates; i++)
+		if (!fault_of(d, i))
+			sound[n++] = d->candidates[i];
+	return n == d->n_candidates || !n || d->p->cluster ? EVN_OK : evn_fit_context(d->p, d->o, sound, n, d->err);
+}
+
 /* This process's ranks, with their rates. */
 static evn_status choose_ranks(decision *d)
 {
@@ -502,9 +488,12 @@ static evn_status choose_ranks(decision *d)
 	began = evn_now_ns();
 	EVN_TRY(d->o->n_devices ? list_asked(d) : list_all(d));
 	EVN_TRY(make_candidates(d));
+	if (!d->p->cluster)
+		EVN_TRY(evn_fit_context(d->p, d->o, d->candidates, d->n_candidates, d->err));
 	if (d->o->n_devices)
 		EVN_TRY(refuse_early(d));
 	EVN_TRY(measure_apart(d));
+	EVN_TRY(fit_sound_devices(d));
 	if (d->o->n_devices) {
 		choose_all(d);
 		EVN_TRY(measure_together(d));

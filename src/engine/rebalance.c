@@ -116,6 +116,8 @@ static evn_status best_split(const evn_engine *e, const evn_plan_candidate *rank
 		if (evn_split_bytes(out, i) > ranks[i].memory_bytes)
 			evn_split_keep_held(out, NULL, i);
 	}
+	for (uint32_t i = 0; s == EVN_OK && i < e->n_ranks && evn_plan_host_is_full(out, ranks); i++)
+		evn_split_keep_held(out, NULL, i);
 	return s;
 }
 

@@ -112,8 +112,7 @@ static uint32_t count_ranks(const choosing *ch, uint32_t mask)
 	return n;
 }
 
-/* True for two drivers of one chip, and for two layouts of one device. */
-static bool excludes(const evn_plan_candidate *a, const evn_plan_candidate *b)
+bool evn_plan_excludes(const evn_plan_candidate *a, const evn_plan_candidate *b)
 {
 	return evn_same_device(a, b) || (a->chip >= 0 && a->chip == b->chip && a->driver != b->driver);
 }
@@ -124,7 +123,7 @@ static bool is_allowed(const choosing *ch, uint32_t mask)
 		return false;
 	for (uint32_t i = 0; i < ch->n; i++)
 		for (uint32_t j = i + 1; j < ch->n; j++)
-			if ((mask >> i & 1) && (mask >> j & 1) && excludes(&ch->c[i], &ch->c[j]))
+			if ((mask >> i & 1) && (mask >> j & 1) && evn_plan_excludes(&ch->c[i], &ch->c[j]))
 				return false;
 	return true;
 }
@@ -153,11 +152,10 @@ static evn_status evaluate(const choosing *ch, uint32_t mask, evn_prediction *ou
 	evn_split split;
 	*out = (evn_prediction){0};
 	for (uint32_t i = 0; i < ch->n; i++)
-		for (uint32_t part = 0; (mask >> i & 1) && part < parts_of(&ch->c[i]); part++) {
-			members[n] = ch->c[i];
-			memory[n++] = ch->c[i].memory_bytes;
-		}
+		for (uint32_t part = 0; (mask >> i & 1) && part < parts_of(&ch->c[i]); part++)
+			members[n++] = ch->c[i];
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, members, n, err));
+	evn_plan_memory(memory, ch->shape, members, shares, n);
 	EVN_TRY(evn_split_make(&split, ch->shape, n, shares, prompt_shares, memory, err));
 	for (uint32_t r = 0; r < n; r++)
 		all_work &= evn_split_bytes(&split, r) > evn_plan_fixed_bytes(ch->shape, n);
@@ -243,7 +241,7 @@ static uint32_t swap(const choosing *ch, uint32_t taken, uint32_t i)
 {
 	uint32_t swapped = taken | 1u << i;
 	for (uint32_t j = 0; j < ch->n; j++)
-		if (j != i && excludes(&ch->c[i], &ch->c[j]))
+		if (j != i && evn_plan_excludes(&ch->c[i], &ch->c[j]))
 			swapped &= ~(1u << j);
 	return swapped;
 }
@@ -331,7 +329,7 @@ static void explain(reason_text out, const choosing *ch, uint32_t taken, uint32_
 		return;
 	}
 	for (uint32_t j = 0; j < ch->n; j++)
-		if ((taken >> j & 1) && excludes(&ch->c[i], &ch->c[j])) {
+		if ((taken >> j & 1) && evn_plan_excludes(&ch->c[i], &ch->c[j])) {
 			explain_excluded(out, ch, taken, i, j);
 			return;
 		}

@@ -114,6 +114,7 @@ typedef struct {
 	const char *id;   /* for messages: "0:0" */
 	evn_rates rates;
 	uint64_t memory_bytes;       /* the most that it may hold */
+	uint64_t host_bytes;         /* without memory of its own: what all such ranks may hold together; otherwise 0 */
 	double share;                /* EVN_SHARE_AUTO, or a weight >= 0 */
 	double prompt_share;         /* the share for prompts; EVN_SHARE_AUTO: equal to share if that is given */
 	int chip;                    /* equal if >= 0: the same chip with different drivers */
@@ -127,6 +128,18 @@ static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_c
 {
 	return a->device > 0 && a->device == b->device;
 }
+
+/* True for two layouts of one device, and for two drivers of one chip. */
+bool evn_plan_excludes(const evn_plan_candidate *a, const evn_plan_candidate *b);
+
+/* memory[rank]: the most that each of n ranks may hold. Those without memory of their own divide the host's: each
+ * gets what every rank holds, and a part of the rest in proportion to its share. */
+void evn_plan_memory(uint64_t *memory, const evn_plan_shape *s, const evn_plan_candidate *c, const double *shares,
+					 uint32_t n);
+/* The ranks without memory of their own hold more than they may together. */
+bool evn_plan_host_is_full(const evn_split *split, const evn_plan_candidate *c);
+/* The candidates that can work together have enough memory for the model. */
+bool evn_plan_fits(const evn_plan_shape *s, const evn_plan_candidate *c, uint32_t n);
 
 /* Splits the shape over n_ranks ranks (1..EVN_PLAN_MAX_RANKS).
  * - shares are >= 0 with a sum > 0. memory[rank] is the most bytes (UINT64_MAX: any).

@@ -23,6 +23,10 @@ holds 'd["prompt_ids"] == [504, 3575, 282, 4649, 314] and d["ids"] == [7042, 30,
 holds 'd["finish"] == "length" and d["ids"] == [] and d["text"] == ""' "${run[@]}" -p a -n 0
 holds 'd["finish"] == "context" and len(d["prompt_ids"]) + len(d["ids"]) == 17' \
 	run -m "$model" -d pocl -c 16 -p "$text" --temp 0 --ignore-eos
+# The trained context of 8192 tokens does not fit into 400 MiB: the longest one that fits is used, and is enough here.
+"$evener" run -m "$model" -d pocl --memory 400MiB -p "$text" -n 4 --temp 0 >out 2>err || fail "400 MiB: $(head -c 300 err)"
+grep -q 'memory is too short for the context of 8192 tokens.* it is [1-7][0-9]* ' err || fail "400 MiB: no warning: $(cat err)"
+[[ $(cat out) == *' Paris.'* ]] || fail "400 MiB: the text is '$(cat out)'"
 holds 'd["ids"] == [504, 3575] and len(d["logits"]) == 2 and len(d["logits"][1]) == 49152' \
 	logits -m "$model" -d pocl -c 16 --ids 504,3575
 holds 'len(d["alone"]) == 1 and 0 < d["efficiency"]["decode"] and 0 < d["fraction_of_bandwidth"] < 2

@@ -38,8 +38,8 @@ const option options[] = {
 	{"lora", 0, OPTION_TEXT, CMD_ENGINE, "model.lora", FIELD(lora), NULL, 0, 0, NULL,
 	 "FILE[:SCALE]", "add a LoRA adapter (GGUF) to the model's matrices, which become f32"},
 	{"ctx-size", 'c', OPTION_INT, CMD_MODEL, "model.context", FIELD(context), "0", 0, CONTEXT_MAX, NULL,
-	 "N", "most tokens of a text with its answer, or of a sequence in training; 0 = as many as the model was trained for "
-	 "(training: 128)"},
+	 "N", "most tokens of a text with its answer, or of a sequence in training; 0 = as many as the model was trained for, "
+	 "or fewer that fit into memory (training: 128)"},
 	{"batch-size", 'b', OPTION_INT, CMD_ENGINE, "compute.batch", FIELD(batch), "512", 1, 65536, NULL,
 	 "N", "most prompt tokens computed at once"},
 
