@@ -77,11 +77,12 @@ typedef struct {
 #define EVN_MAX_TOP_LOGPROBS 20
 #define EVN_AGEING_S 5
 
-/* Whether ids are guessed from the text so far, so that one step computes several ids of a request. The ids that are
- * drawn are the same. */
+/* Whether ids are guessed, from the text so far or by a draft model, so that one step computes several ids of a
+ * request. The ids that are drawn are the same. */
 typedef enum {
 	EVN_SPECULATE_AUTO,   /* where it is faster, by what steps have cost and how often guesses were right */
-	EVN_SPECULATE_LOOKUP, /* wherever the text has a repetition */
+	EVN_SPECULATE_LOOKUP, /* from the text, wherever it has a repetition */
+	EVN_SPECULATE_DRAFT,  /* by the draft model, always */
 	EVN_SPECULATE_OFF,
 } evn_speculate;
 
@@ -91,6 +92,7 @@ typedef struct {
 	uint32_t max_running;  /* requests computed at once; 0: as many as a step has rows */
 	uint32_t prompt_chunk; /* most prompt tokens in a step with decoding rows; 0: chosen */
 	evn_speculate speculate;
+	evn_engine *draft; /* from evn_engine_open_draft; NULL: no draft model. It outlives the scheduler */
 } evn_scheduler_options;
 
 typedef struct evn_scheduler evn_scheduler;
@@ -123,6 +125,17 @@ typedef struct {
 	evn_rank_stats ranks[EVN_MAX_RANKS]; /* since the scheduler was created */
 } evn_scheduler_stats;
 EVN_API evn_scheduler_stats evn_scheduler_get_stats(evn_scheduler *s);
+
+/* ---- a draft model ------------------------------------------------------------------------------------------- */
+/* EVN_ERR_UNSUPPORTED if the two have different vocabularies. */
+EVN_API evn_status evn_model_check_draft(const evn_model *draft, const evn_model *m, evn_error *err);
+/* Where a draft model would be computed beside a model with these options: on the device, or the set of devices, that
+ * is predicted to compute it fastest. The steps of both alternate, so it may be a device that the model uses, too. */
+EVN_API evn_status evn_plan_draft(evn_plan **out, const evn_model *draft, const evn_options *o, evn_error *err);
+/* Opens it there; an event of e says where and why. o: the options of e. For evn_scheduler_options of e.
+ * EVN_ERR_UNSUPPORTED also for a model that cannot go back behind a wrong guess. */
+EVN_API evn_status evn_engine_open_draft(evn_engine **out, const evn_model *draft, evn_engine *e,
+										 const evn_options *o, evn_error *err);
 
 /* ---- keys and values in a file ------------------------------------------------------------------------------ */
 /* Writes the keys and values of the first ids that the scheduler still knows, so that another process need not

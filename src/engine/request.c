@@ -114,17 +114,20 @@ void evn_request_score(evn_request *r, uint32_t index, const float *logits, uint
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+uint32_t evn_request_most_drafts(const evn_request *r, uint32_t n_ctx)
+{
+	const uint32_t n_ids = r->job.n_ids, most = least(EVN_MOST_DRAFTS, r->room - n_ids);
+	if (n_ids >= n_ctx || r->o.only_score)
+		return 0;
+	return least(most, least(n_ctx - n_ids, r->o.max_tokens ? r->o.max_tokens - r->n_tokens - 1 : UINT32_MAX));
+}
+
 void evn_request_guess(evn_request *r, uint32_t n_ctx, evn_draft *draft)
 {
-	const uint32_t n_ids = r->job.n_ids;
-	uint32_t most = least(EVN_SPECULATE_DRAFT, r->room - n_ids);
 	*draft = (evn_draft){0};
-	if (!r->lookup || n_ids >= n_ctx)
-		return;
-	most = least(most, n_ctx - n_ids);
-	if (r->o.max_tokens)
-		most = least(most, r->o.max_tokens - r->n_tokens - 1);
-	draft->n = evn_lookup_draft(r->lookup, r->job.ids, n_ids, most, draft->chances);
+	if (r->lookup)
+		draft->n =
+			evn_lookup_draft(r->lookup, r->job.ids, r->job.n_ids, evn_request_most_drafts(r, n_ctx), draft->chances);
 }
 
 /* ---- the next id ----------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/draft_model.h"
 #include "engine/lookup.h"
 #include "engine/schedule.h"
 #include "engine/speculate.h"
@@ -14,8 +15,12 @@ struct evn_request {
 	evn_scheduler *scheduler;
 	evn_request_options o; /* the pointers in it are not kept, but those of events */
 	evn_sampler *sampler;
-	evn_matcher *matcher;               /* NULL: any text */
-	evn_lookup *lookup;                 /* NULL: no drafts */
+	evn_matcher *matcher;             /* NULL: any text */
+	evn_lookup *lookup;               /* NULL: no drafts */
+	evn_draft_text draft_text;        /* in the cache of the draft model */
+	uint8_t classes[EVN_MOST_DRAFTS]; /* of its guesses */
+	bool guessed_by_model;            /* the step's drafts are from the draft model; n_verified were looked at */
+	uint32_t n_verified;
 	uint32_t room;                      /* of job.ids */
 	double arrived_s, began_s, first_s; /* evn_now_s; 0: not yet */
 	uint64_t number;                    /* in order of arrival, from 1 on */
@@ -31,7 +36,9 @@ struct evn_request {
 evn_status evn_request_create(evn_request **out, const evn_model *m, const evn_request_options *o, evn_error *err);
 void evn_request_destroy(evn_request *r);
 
-/* Writes guesses of the next ids behind those of the job; they may be drawn within n_ctx ids. */
+/* The most drafts for which there is a place: they may be drawn within n_ctx ids. */
+uint32_t evn_request_most_drafts(const evn_request *r, uint32_t n_ctx);
+/* Writes guesses of the next ids behind those of the job, from the text so far. */
 void evn_request_guess(evn_request *r, uint32_t n_ctx, evn_draft *draft);
 /* Whether the logits behind the id at `position` are wanted. */
 bool evn_request_wants(const evn_request *r, uint32_t position);

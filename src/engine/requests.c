@@ -15,6 +15,7 @@ static void free_parts(evn_scheduler *s)
 	evn_prefixes_free(s->schedule.prefixes);
 	pthread_mutex_unlock(&s->e->lock);
 	evn_step_rows_free(&s->rows);
+	evn_draft_model_free(s->draft);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -35,6 +36,10 @@ static evn_status begin(evn_scheduler *s, const evn_scheduler_options *o, evn_er
 		s->schedule.max_running = s->e->pool.n_states;
 	EVN_TRY(evn_step_rows_make(&s->rows, s->e, err));
 	EVN_TRY(evn_prefixes_create(&s->schedule.prefixes, &s->e->pool, err));
+	if (o && o->draft && s->e->pool.n_states) /* rows of wrong guesses could not be taken back */
+		evn_engine_note(s->e, EVN_LOG_WARN, "the draft model is not used: this model has states");
+	else if (o && o->draft && s->speculate != EVN_SPECULATE_OFF)
+		EVN_TRY(evn_draft_model_create(&s->draft, o->draft, s->e, err));
 	s->stats.n_blocks = s->e->pool.n_blocks;
 	for (uint32_t i = 0; i < s->e->n_ranks; i++)
 		s->before[i] = evn_comm_rank_times(s->e->comm, i);

@@ -31,6 +31,8 @@ static void finish(evn_scheduler *s, evn_request *r, evn_request_end end)
 	evn_trace_request(s, r);
 	evn_schedule_remove(&s->schedule, &r->job);
 	pthread_mutex_unlock(&s->e->lock);
+	if (s->draft)
+		evn_draft_text_free(s->draft, &r->draft_text);
 	r->result.end = end;
 	r->result.n_prompt = r->job.n_prompt;
 	r->result.n_cached = r->job.n_cached;
@@ -84,58 +86,6 @@ static void note_begun(evn_scheduler *s)
 	}
 }
 
-/* ---- drafts ---------------------------------------------------------------------------------------------------- */
-
-#define LOOKUP_DRAFT 7u /* drafts of a request, if costs do not count */
-
-typedef struct {
-	evn_job *jobs[EVN_SPECULATE_ROWS];
-	evn_draft drafts[EVN_SPECULATE_ROWS];
-	uint32_t n, n_rows; /* jobs with drafts; rows of all jobs without them */
-} proposals;
-
-/* A job that was put off first computes again what it had. */
-static void guess(evn_scheduler *s, proposals *p)
-{
-	for (evn_job *j = s->schedule.jobs; j; j = j->next) {
-		j->n_draft = 0;
-		if (!j->running || evn_job_in_prompt(j))
-			continue;
-		p->n_rows += j->n_ids - j->n_done;
-		if (p->n == EVN_SPECULATE_ROWS || j->n_done + 1 != j->n_ids)
-			continue;
-		evn_request_guess(evn_request_of(j), s->e->prepared.limits.n_ctx, &p->drafts[p->n]);
-		p->jobs[p->n] = j;
-		p->n += p->drafts[p->n].n > 0;
-	}
-}
-
-static void propose_drafts(evn_scheduler *s)
-{
-	proposals p = {.n = 0};
-	const uint32_t max_rows = s->schedule.max_rows;
-	guess(s, &p);
-	if (!p.n || p.n_rows >= max_rows)
-		return;
-	if (s->speculate == EVN_SPECULATE_AUTO)
-		evn_speculator_choose(&s->speculator, p.n_rows, max_rows - p.n_rows, p.drafts, p.n);
-	for (uint32_t i = 0; i < p.n; i++) {
-		if (s->speculate == EVN_SPECULATE_LOOKUP)
-			p.drafts[i].chosen = p.drafts[i].n < LOOKUP_DRAFT ? p.drafts[i].n : LOOKUP_DRAFT;
-		p.jobs[i]->n_draft = p.drafts[i].chosen;
-	}
-}
-
-static uint32_t count_drafts(evn_scheduler *s)
-{
-	uint32_t n = 0;
-	for (evn_job *j = s->schedule.jobs; j; j = j->next) {
-		n += j->n_draft;
-		evn_request_of(j)->result.n_drafted += j->n_draft;
-	}
-	return n;
-}
-
 /* ---- one step -------------------------------------------------------------------------------------------------- */
 
 /* Schedules and computes a step. b->n_rows is 0 if there was nothing to compute. */
@@ -143,7 +93,7 @@ static evn_status compute(evn_scheduler *s, evn_batch *b, evn_error *err)
 {
 	uint32_t n_rows;
 	*b = (evn_batch){0};
-	propose_drafts(s);
+	evn_drafts_propose(s);
 	EVN_TRY(evn_schedule_next(&s->schedule, &n_rows, err));
 	if (!n_rows)
 		return EVN_OK;
@@ -196,6 +146,7 @@ static bool draw(evn_scheduler *s, evn_request *r, const evn_row_logits *logits)
 	bool ended;
 	evn_job *j = &r->job;
 	const int32_t guess = j->n_draft ? j->ids[j->n_ids] : -1;
+	const uint8_t class = r->guessed_by_model && guess >= 0 ? r->classes[r->n_verified++] : 0;
 	pthread_mutex_lock(&s->lock);
 	s->stats.tokens += !r->o.only_score; /* before the event: who hears of it may ask */
 	pthread_mutex_unlock(&s->lock);
@@ -206,6 +157,8 @@ static bool draw(evn_scheduler *s, evn_request *r, const evn_row_logits *logits)
 	const bool right = guess >= 0 && j->ids[j->n_ids - 1] == guess;
 	s->n_right += right;
 	r->result.n_accepted += right;
+	if (r->guessed_by_model && guess >= 0)
+		evn_draft_model_learn(s->draft, class, right);
 	if (ended) {
 		finish(s, r, r->result.end);
 		return false;
@@ -274,16 +227,6 @@ static bool recover(evn_scheduler *s, evn_error *why)
 	return evn_step_rows_make(&s->rows, s->e, why) == EVN_OK;
 }
 
-static void note_drafts(evn_scheduler *s, const evn_batch *b, uint32_t n_drafts, double seconds)
-{
-	pthread_mutex_lock(&s->lock);
-	s->stats.drafted += n_drafts;
-	s->stats.accepted += s->n_right;
-	pthread_mutex_unlock(&s->lock);
-	if (b->spans[0].phase == EVN_DECODE)
-		evn_speculator_observe(&s->speculator, b->n_rows, n_drafts, s->n_right, seconds);
-}
-
 /* False if there was nothing to do. */
 static bool step(evn_scheduler *s)
 {
@@ -297,7 +240,7 @@ static bool step(evn_scheduler *s)
 		evn_schedule_done(&s->schedule);
 	if (status == EVN_OK && b.n_rows) {
 		count(s, &b, began);
-		n_drafts = count_drafts(s);
+		n_drafts = evn_drafts_count(s);
 	}
 	const bool recovered = status != EVN_OK && status != EVN_ERR_CANCELLED && recover(s, &err);
 	pthread_mutex_unlock(&s->e->lock);
@@ -312,7 +255,7 @@ static bool step(evn_scheduler *s)
 	if (!b.n_rows)
 		return false;
 	use_logits(s, &b);
-	note_drafts(s, &b, n_drafts, evn_now_s() - began);
+	evn_drafts_note(s, &b, n_drafts, evn_now_s() - began);
 	return true;
 }
 

@@ -1,12 +1,12 @@
-/* scheduler.h - the parts of a scheduler: its thread (scheduler.c), the rows of a step (step_rows.c), and what other
- * threads call (requests.c).
+/* scheduler.h - the parts of a scheduler: its thread (scheduler.c), the rows of a step (step_rows.c), guesses
+ * (drafts.c), and what other threads call (requests.c).
  *
  * The thread alone touches the schedule and the running requests. Other threads leave a request among the arrivals,
  * set its `cancelled`, and wait for its `ended`. */
 #ifndef EVN_SCHEDULER_H
 #define EVN_SCHEDULER_H
 
-#include "engine/engine.h"
+#include "engine/draft_model.h"
 #include "engine/request.h"
 #include "engine/speculate.h"
 
@@ -33,7 +33,9 @@ struct evn_scheduler {
 	evn_schedule schedule;
 	evn_speculate speculate;
 	evn_speculator speculator;
-	uint32_t n_right; /* drafts of the last step that were drawn */
+	evn_draft_model *draft; /* NULL: there is none */
+	double draft_s;         /* that it took before the last step */
+	uint32_t n_right;       /* drafts of the last step that were drawn */
 	evn_step_rows rows;
 	pthread_mutex_t lock; /* guards what follows, and `ended` of requests */
 	pthread_cond_t changed;
@@ -54,6 +56,12 @@ evn_status evn_step_rows_make(evn_step_rows *r, const evn_engine *e, evn_error *
 void evn_step_rows_free(evn_step_rows *r);
 /* Tells the listener of a trace about a request that ends (trace.c). The engine's lock must be held. */
 void evn_trace_request(evn_scheduler *s, const evn_request *r);
+/* Decides n_draft of every job, and writes the guesses behind its ids. The engine's lock must be held. */
+void evn_drafts_propose(evn_scheduler *s);
+/* The drafts that the step has verified. */
+uint32_t evn_drafts_count(evn_scheduler *s);
+/* The step took so long, with what made its drafts. */
+void evn_drafts_note(evn_scheduler *s, const evn_batch *b, uint32_t n_drafts, double seconds);
 /* The batch of the jobs that have rows in the next step. It points into r. */
 evn_status evn_step_rows_fill(evn_step_rows *r, evn_engine *e, const evn_schedule *s, evn_batch *b, evn_error *err);
 

@@ -20,6 +20,11 @@ holds 'd["prompt_ids"] == [504, 3575, 282, 4649, 314] and d["ids"] == [7042, 30,
 	and d["text"] == " Paris.\n\nThe answer is:" and d["finish"] == "length" and d["events"] == []
 	and d["stats"]["decode_tok_s"] > 0 and abs(sum(r["share"] for r in d["stats"]["ranks"]) - 1) < 1e-6' \
 	"${run[@]}" -p "$text" -n 8 --temp 0
+# A draft model guesses, and the text is the same.
+holds 'd["draft"]["predicted"]["decode_tok_s"] > 0 and len(d["draft"]["ranks"]) == 1' plan -m "$model" --draft "$model" -d pocl -c 256
+holds 'd["ids"] == [7042, 30, 198, 198, 504, 2988, 314, 42] and d["stats"]["drafted"] >= d["stats"]["accepted"] > 3
+	and "draft model is on" in d["events"][0]["text"]' "${run[@]}" -p "$text" -n 8 --temp 0 --draft "$model" --speculate draft
+refuse 2 'speculate draft needs a draft model' "${run[@]}" -p a --speculate draft
 holds 'd["finish"] == "length" and d["ids"] == [] and d["text"] == ""' "${run[@]}" -p a -n 0
 holds 'd["finish"] == "context" and len(d["prompt_ids"]) + len(d["ids"]) == 17' \
 	run -m "$model" -d pocl -c 16 -p "$text" --temp 0 --ignore-eos

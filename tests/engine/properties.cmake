@@ -5,7 +5,7 @@ foreach(source IN LISTS sources)
 endforeach()
 
 # Tests that open engines and do not depend on rates. fixed_profile.c supplies fixed rates, and nothing is measured.
-foreach(name test_errors test_faults test_files test_moves test_rebalance test_recover test_reference test_scheduler test_score test_simple_lm test_splits
+foreach(name test_draft test_errors test_faults test_files test_moves test_rebalance test_recover test_reference test_scheduler test_score test_simple_lm test_splits
 	test_states test_threads test_verify)
 	target_sources(${name} PRIVATE engine/fixed_profile.c)
 	target_link_options(${name} PRIVATE -Wl,--wrap=evn_profiles_get,--wrap=evn_profile_get)
@@ -36,7 +36,8 @@ engine_run(test_reference_f32 "" 300 test_reference pocl f32 2 16)
 engine_run(test_reference_f32_long long 1200 test_reference pocl f32)
 engine_run(test_reference_f32_halves_long long 1200 test_reference pocl/1+1 f32)
 
-set_tests_properties(engine/test_splits engine/test_scheduler engine/test_recover PROPERTIES TIMEOUT 900)
+set_tests_properties(engine/test_draft engine/test_splits engine/test_scheduler engine/test_recover PROPERTIES TIMEOUT 900)
+engine_run(test_draft_long long 3000 test_draft 50)
 add_dependencies(test_recover fault_layer)
 add_dependencies(test_rebalance fault_layer)
 add_dependencies(test_faults fault_layer)

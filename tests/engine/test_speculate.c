@@ -81,7 +81,7 @@ static double cost_of(const machine *m, uint32_t n_rows)
 /* The time in which the text behind its first n_prompt ids is written. Steps take up to 30 % longer by chance. */
 static double write_text(const machine *m, const int32_t *text, uint32_t n_prompt, uint32_t n, uint64_t seed)
 {
-	static int32_t ids[MOST + EVN_SPECULATE_DRAFT];
+	static int32_t ids[MOST + EVN_MOST_DRAFTS];
 	evn_error err = {0};
 	evn_random r = {seed};
 	evn_speculator s = {0};
@@ -91,13 +91,13 @@ static double write_text(const machine *m, const int32_t *text, uint32_t n_promp
 	memcpy(ids, text, n_prompt * sizeof *ids);
 	for (uint32_t at = n_prompt; at < n;) {
 		evn_draft d = {.n = 0};
-		draft_of(l, ids, at, EVN_SPECULATE_DRAFT, &d.n, d.chances);
-		evn_speculator_choose(&s, 1, 100, &d, 1);
+		draft_of(l, ids, at, EVN_MOST_DRAFTS, &d.n, d.chances);
+		evn_speculator_choose(&s, 1, 100, &d, 1, false);
 		uint32_t n_right = 0;
 		while (n_right < d.chosen && at + n_right < n && ids[at + n_right] == text[at + n_right])
 			n_right++;
 		const double cost = cost_of(m, 1 + d.chosen), step = cost * (1 + 0.3 * evn_random_uniform(&r));
-		evn_speculator_observe(&s, 1 + d.chosen, d.chosen, n_right, step);
+		evn_speculator_observe(&s, &(evn_step_outcome){1 + d.chosen, d.chosen, n_right, step, 0});
 		for (uint32_t i = 0; i <= n_right && at < n; i++, at++) {
 			ids[at] = text[at];
 			assert_int_equal(evn_lookup_read(l, ids, at + 1, &err), EVN_OK);
@@ -185,32 +185,95 @@ static void test_several(void **state)
 	(void)state;
 	evn_speculator s = {.warm = true};
 	evn_draft d[3] = {{.chances = {0.2f, 0.04f}, .n = 2}, {.chances = {0.9f, 0.8f, 0.7f, 0.6f}, .n = 4}, {.n = 0}};
-	evn_speculator_choose(&s, 3, 100, d, 3); /* nothing is known of costs */
+	evn_speculator_choose(&s, 3, 100, d, 3, false); /* nothing is known of costs */
 	assert_int_equal(d[0].chosen + d[1].chosen + d[2].chosen, 0);
 	for (int i = 0; i < 3; i++) {
-		evn_speculator_observe(&s, 3, 0, 0, 1);
-		evn_speculator_observe(&s, 8, 4, 4, 1.3);
+		evn_speculator_observe(&s, &(evn_step_outcome){3, 0, 0, 1, 0});
+		evn_speculator_observe(&s, &(evn_step_outcome){8, 4, 4, 1.3, 0});
 	}
-	evn_speculator_choose(&s, 3, 100, d, 3);
+	evn_speculator_choose(&s, 3, 100, d, 3, false);
 	assert_int_equal(d[1].chosen, 4);
-	evn_speculator_choose(&s, 3, 5, d, 3);
+	evn_speculator_choose(&s, 3, 5, d, 3, false);
 	assert_int_equal(d[1].chosen, 4);
 	assert_int_equal(d[0].chosen, 1);
-	evn_speculator_choose(&s, 3, 2, d, 3); /* a fifth row costs more than it gives */
+	evn_speculator_choose(&s, 3, 2, d, 3, false); /* a fifth row costs more than it gives */
 	assert_int_equal(d[1].chosen, 1);
 	assert_int_equal(d[0].chosen, 0);
-	evn_speculator_choose(&s, EVN_SPECULATE_ROWS, 100, d, 3);
+	evn_speculator_choose(&s, EVN_SPECULATE_ROWS, 100, d, 3, false);
 	assert_int_equal(d[1].chosen, 0);
 	for (int i = 0; i < 200; i++) /* costs are forgotten */
-		evn_speculator_observe(&s, 40, 0, 0, 1);
-	evn_speculator_choose(&s, 3, 100, d, 3);
+		evn_speculator_observe(&s, &(evn_step_outcome){40, 0, 0, 1, 0});
+	evn_speculator_choose(&s, 3, 100, d, 3, false);
 	assert_int_equal(d[1].chosen, 0);
+}
+
+/* ---- a draft model --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+	const char *name;
+	double right;           /* the part of its guesses that are right */
+	double step, predicted; /* what a guess costs in steps of the model, and what the planner says */
+	double least, most;     /* the speed beside that without it */
+} drafting;
+
+/* How many ids per second come of 2000, if a step of the model without drafts takes a second. */
+static double write_with_model(const machine *m, const drafting *d)
+{
+	evn_random r = {7};
+	evn_speculator s = {0};
+	evn_draft_cost cost = {.predicted = d->predicted, .predicted_read = d->predicted / 10};
+	double right = 0, seen = 0, seconds = 0;
+	uint32_t unread = 100;
+	for (uint32_t at = 0; at < 2000; at++) {
+		float at_least;
+		const uint32_t window = evn_speculator_window(&s, &cost, 1), new = unread < window ? unread : window;
+		const evn_draft_chance c = {
+			.n_rows = 1, .n_free = 100, .n_texts = 1, .n_unread = new, .chance = (right + 2.8) / (seen + 4)};
+		const uint32_t n = window ? evn_speculator_ask(&s, &cost, &c, &at_least) : 0;
+		evn_step_outcome o = {.n_rows = 1 + n, .n_drafts = n, .draft_s = n * d->step};
+		for (uint32_t i = 0; i < n; i++)
+			evn_draft_cost_step(&cost, 1, d->step);
+		if (n && unread) {
+			evn_draft_cost_read(&cost, new, new * d->step / 10);
+			o.draft_s += new * d->step / 10;
+			unread = 0;
+		}
+		right *= 0.995;
+		seen *= 0.995;
+		for (uint32_t i = 0; i < n && o.n_right == i; i++) {
+			o.n_right += evn_random_uniform(&r) < d->right;
+			right = 0.97 * right + (o.n_right > i);
+			seen = 0.97 * seen + 1;
+		}
+		o.seconds = cost_of(m, o.n_rows) * (1 + 0.3 * evn_random_uniform(&r));
+		evn_speculator_observe(&s, &o);
+		seconds += cost_of(m, o.n_rows) + o.draft_s;
+		at += o.n_right;
+	}
+	return 2000 / seconds;
+}
+
+static void test_draft_model(void **state)
+{
+	(void)state;
+	static const drafting cases[] = {
+		{"cheap and good", 0.9, 0.1, 0.1, 1.5, 3},           {"cheap and bad", 0.2, 0.1, 0.1, 0.97, 1.02},
+		{"as slow as the model", 0.9, 1, 1, 0.97, 1.02},     {"slower than predicted", 0.9, 1, 0.1, 0.97, 1.02},
+		{"slow, and predicted to be slow", 0.9, 3, 3, 1, 1},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const double speed = write_with_model(&machines[0], &cases[i]);
+		print_message("%s: %.3f\n", cases[i].name, speed);
+		assert_true(speed >= cases[i].least && speed <= cases[i].most);
+	}
+	assert_true(write_with_model(&machines[1], &cases[0]) > 2.5);
+	assert_true(write_with_model(&machines[2], &cases[0]) >= 0.97);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lookup), cmocka_unit_test(test_new_text),
-									   cmocka_unit_test(test_pieces), cmocka_unit_test(test_repetition),
-									   cmocka_unit_test(test_several)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lookup),  cmocka_unit_test(test_new_text),
+									   cmocka_unit_test(test_pieces),  cmocka_unit_test(test_repetition),
+									   cmocka_unit_test(test_several), cmocka_unit_test(test_draft_model)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

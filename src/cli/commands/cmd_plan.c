@@ -5,6 +5,7 @@
 #include "cli/show/json.h"
 #include "cli/show/table.h"
 #include "cli/show/text.h"
+#include "evener/requests.h"
 
 #include <stdio.h>
 
@@ -31,23 +32,36 @@ static json_t *with_node(json_t *rank, const evn_plan_rank *r)
 	return rank;
 }
 
-static evn_status print_plan_json(const evn_plan_info *p, evn_error *err)
+static json_t *predicted_json(const evn_plan_info *p)
 {
-	json_t *ranks = json_array(), *dropped = json_array();
-	for (size_t i = 0; i < p->n_ranks; i++)
-		json_push(&ranks, with_node(rank_json(i, &p->ranks[i]), &p->ranks[i]));
-	for (size_t i = 0; i < p->n_dropped; i++)
-		json_push(&dropped, json_pack("{s:o, s:o}", "device", json_text(p->dropped[i].device), "reason",
-									  json_text(p->dropped[i].reason)));
 	json_t *single = json_pack("{s:o, s:o, s:o}", "device", json_text(p->best_single_device), "decode_tok_s",
 							   json_number(p->best_single_decode_tok_s), "prefill_tok_s",
 							   json_number(p->best_single_prefill_tok_s));
-	json_t *predicted = json_pack("{s:o, s:o, s:o}", "decode_tok_s", json_number(p->decode_tok_s), "prefill_tok_s",
-								  json_number(p->prefill_tok_s), "best_single", single);
-	return json_print(json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ranks", ranks, "dropped", dropped, "predicted",
-								predicted, "reduce", json_text(p->reduce), "all_reduce_us",
-								json_number(p->all_reduce_us), "measured", json_measured(&p->measured)),
-					  err);
+	return json_pack("{s:o, s:o, s:o}", "decode_tok_s", json_number(p->decode_tok_s), "prefill_tok_s",
+					 json_number(p->prefill_tok_s), "best_single", single);
+}
+
+static json_t *ranks_of(const evn_plan_info *p)
+{
+	json_t *ranks = json_array();
+	for (size_t i = 0; i < p->n_ranks; i++)
+		json_push(&ranks, with_node(rank_json(i, &p->ranks[i]), &p->ranks[i]));
+	return ranks;
+}
+
+static evn_status print_plan_json(const evn_plan_info *p, const evn_plan_info *draft, evn_error *err)
+{
+	json_t *dropped = json_array();
+	for (size_t i = 0; i < p->n_dropped; i++)
+		json_push(&dropped, json_pack("{s:o, s:o}", "device", json_text(p->dropped[i].device), "reason",
+									  json_text(p->dropped[i].reason)));
+	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ranks", ranks_of(p), "dropped", dropped, "predicted",
+							 predicted_json(p), "reduce", json_text(p->reduce), "all_reduce_us",
+							 json_number(p->all_reduce_us), "measured", json_measured(&p->measured));
+	if (root && draft)
+		json_object_set_new(root, "draft",
+							json_pack("{s:o, s:o}", "ranks", ranks_of(draft), "predicted", predicted_json(draft)));
+	return json_print(root, err);
 }
 
 static const char *share_bar(double share, char *buffer)
@@ -102,19 +116,56 @@ static evn_status print_plan(const evn_plan_info *p, evn_error *err)
 	return status;
 }
 
+/* Where a draft model would be. */
+static evn_status print_draft(const evn_plan_info *p)
+{
+	printf("draft model    decode %.1f tokens/s, prefill %.1f, on ", p->decode_tok_s, p->prefill_tok_s);
+	for (size_t i = 0; i < p->n_ranks; i++)
+		printf("%s%s (%s)", i ? ", " : "", p->ranks[i].device, p->ranks[i].name);
+	printf(": predicted to be fastest there; its steps and the model's alternate\n");
+	return EVN_OK;
+}
+
+static evn_status print_both(const settings *s, const evn_plan *plan, const evn_plan *draft, evn_error *err)
+{
+	const evn_plan_info *d = draft ? evn_plan_get(draft) : NULL;
+	if (s->json)
+		return print_plan_json(evn_plan_get(plan), d, err);
+	const evn_status status = print_plan(evn_plan_get(plan), err);
+	return status == EVN_OK && d ? print_draft(d) : status;
+}
+
+static evn_status plan_draft(const settings *s, const evn_model *m, const evn_options *o, evn_plan **out,
+							 evn_error *err)
+{
+	evn_model *draft = NULL;
+	if (!s->draft_path)
+		return EVN_OK;
+	evn_status status = evn_model_open(&draft, s->draft_path, err);
+	if (status == EVN_OK)
+		status = evn_model_check_draft(draft, m, err);
+	if (status == EVN_OK)
+		status = evn_plan_draft(out, draft, o, err);
+	evn_model_close(draft);
+	return status;
+}
+
 evn_status cmd_plan(const invocation *in, evn_error *err)
 {
 	evn_options o = settings_engine_options(&in->settings);
 	evn_model *model = NULL;
-	evn_plan *plan = NULL;
+	evn_plan *plan = NULL, *draft = NULL;
 	if (in->settings.simulate)
 		return simulated_print(&in->settings, err);
 	evn_status status = settings_open_model(&in->settings, &model, err);
 	if (status == EVN_OK)
 		status = evn_plan_make(&plan, model, &o, err);
+	if (status == EVN_OK)
+		status = plan_draft(&in->settings, model, &o, &draft, err);
 	console_progress_end();
 	if (status == EVN_OK)
-		status = in->settings.json ? print_plan_json(evn_plan_get(plan), err) : print_plan(evn_plan_get(plan), err);
+		status = print_both(&in->settings, plan, draft, err);
+	evn_plan_free(draft);
 	evn_plan_free(plan);
 	evn_model_close(model);
 	return status;

@@ -1,6 +1,7 @@
 /* cmd_serve.c - evener serve: listens, loads the model, serves until a signal comes. */
 #include "cli/chat/talk.h"
 #include "cli/cli.h"
+#include "cli/commands/drafter.h"
 #include "cli/interrupt.h"
 #include "cli/show/console.h"
 #include "cli/show/trace.h"
@@ -17,6 +18,7 @@ typedef struct {
 	server *server;
 	evn_model *model;
 	evn_engine *engine;
+	drafter drafter;
 	evn_scheduler *scheduler;
 	trace trace;
 	talk talk; /* the chat template */
@@ -70,10 +72,13 @@ static evn_status load(serving *v, const settings *s, evn_error *err)
 	o.progress = show_loading;
 	o.progress_user = v;
 	EVN_TRY(settings_open_model(s, &v->model, err));
+	EVN_TRY(drafter_open(&v->drafter, s, v->model, err));
 	EVN_TRY(evn_engine_open(&v->engine, v->model, &o, err));
+	EVN_TRY(drafter_load(&v->drafter, v->engine, &o, err));
 	EVN_TRY(trace_begin(&v->trace, s, v->engine, err));
 	const evn_scheduler_options scheduling = {.max_waiting = (uint32_t)s->max_waiting,
-											  .speculate = (evn_speculate)s->speculate};
+											  .speculate = (evn_speculate)s->speculate,
+											  .draft = v->drafter.engine};
 	EVN_TRY(evn_scheduler_create(&v->scheduler, v->engine, &scheduling, err));
 	const serve_model m = {
 		.name = served_name(s, v->model),
@@ -110,6 +115,7 @@ evn_status cmd_serve(const invocation *in, evn_error *err)
 		wait_for_signal();
 	serve_stop(v.server, status == EVN_OK ? GRACE_S : 0);
 	evn_scheduler_free(v.scheduler);
+	drafter_close(&v.drafter);
 	const evn_status ended = trace_end(&v.trace, status, err);
 	evn_engine_close(v.engine);
 	evn_model_close(v.model);

@@ -14,17 +14,20 @@ static evn_status open_model(loaded *l, const settings *s, evn_error *err)
 	evn_status status = settings_open_model(s, &l->model, err);
 	if (status == EVN_OK)
 		l->info = evn_model_get_info(l->model);
-	return status;
+	return status == EVN_OK ? drafter_open(&l->drafter, s, l->model, err) : status;
 }
 
 static evn_status open_engine(loaded *l, const settings *s, evn_error *err)
 {
-	const evn_scheduler_options scheduling = {.speculate = (evn_speculate)s->speculate};
+	evn_scheduler_options scheduling = {.speculate = (evn_speculate)s->speculate};
 	evn_options o = settings_engine_options(s);
 	o.rebalance = s->rebalance;
 	evn_status status = evn_engine_open(&l->engine, l->model, &o, err);
 	if (status == EVN_OK)
 		status = trace_begin(&l->trace, s, l->engine, err);
+	if (status == EVN_OK)
+		status = drafter_load(&l->drafter, l->engine, &o, err);
+	scheduling.draft = l->drafter.engine;
 	if (status == EVN_OK)
 		status = evn_scheduler_create(&l->scheduler, l->engine, &scheduling, err);
 	console_progress_end();
@@ -96,6 +99,7 @@ evn_status loaded_open_with_prompt(loaded *l, const settings *s, talk_prompt *ou
 evn_status loaded_close(loaded *l, evn_status status, evn_error *err)
 {
 	evn_scheduler_free(l->scheduler);
+	drafter_close(&l->drafter);
 	status = trace_end(&l->trace, status, err);
 	evn_engine_close(l->engine);
 	form_close(&l->form);

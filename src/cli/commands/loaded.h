@@ -3,6 +3,7 @@
 #define EVN_CLI_LOADED_H
 
 #include "cli/chat/talk.h"
+#include "cli/commands/drafter.h"
 #include "cli/commands/form.h"
 #include "cli/show/trace.h"
 #include "evener/requests.h"
@@ -11,6 +12,7 @@ typedef struct {
 	evn_model *model;
 	evn_model_info info;
 	evn_engine *engine;
+	drafter drafter;
 	evn_scheduler *scheduler;
 	trace trace; /* of --trace */
 	answer_form form;

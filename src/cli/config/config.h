@@ -7,7 +7,7 @@
 
 /* Every value is kept as the text of the file. The option table reads it as it reads flags. */
 typedef struct {
-	char *path, *lora, *context, *architecture, *format, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
+	char *path, *draft, *lora, *context, *architecture, *format, *vocab, *dim, *layers, *heads, *kv_heads, *ff, *seed;
 } config_model;
 
 typedef struct {

@@ -10,6 +10,7 @@
 
 static const cyaml_schema_field_t model_fields[] = {
 	TEXT(config_model, path),
+	TEXT(config_model, draft),
 	TEXT(config_model, lora),
 	TEXT(config_model, context),
 	TEXT(config_model, architecture),

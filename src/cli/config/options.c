@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char *const splits[] = {"auto", "tensor", "sequence", NULL};       /* in evn_split_mode's order */
-static const char *const speculations[] = {"auto", "lookup", "off", NULL};      /* in evn_speculate's order */
+static const char *const speculations[] = {"auto", "lookup", "draft", "off", NULL}; /* in evn_speculate's order */
 static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};            /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
 static const char *const off_on[] = {"off", "on", NULL};
@@ -64,7 +64,10 @@ const option options[] = {
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
 	 "TYPE", "format of the keys and values of past tokens: f32, f16, q8_0"},
 	{"speculate", 0, OPTION_CHOICE, SAMPLE_COMMANDS, "compute.speculate", FIELD(speculate), "auto", 0, 0, speculations,
-	 "WHEN", "guess tokens from repetitions in the text and verify several in one step; auto: where it is measured to be faster"},
+	 "WHEN", "guess tokens and verify several in one step; auto: from repetitions in the text, or by the draft model, where "
+	 "it is measured to be faster; lookup, draft: always by one of them; off: never"},
+	{"draft", 0, OPTION_TEXT, CMD_RUN | CMD_CHAT | CMD_SERVE | CMD_PLAN, "model.draft", FIELD(draft_path), NULL, 0, 0, NULL,
+	 "FILE", "a smaller model of the same vocabulary that guesses tokens; the text stays the same"},
 	{"verify-every", 0, OPTION_INT, SAMPLE_COMMANDS, "compute.verify_every", FIELD(verify_every), "64", 0, 1000000, NULL,
 	 "N", "in every Nth step compute a part of what each device did again on the host, and leave out a device that is wrong "
 	 "twice; 0: never"},

@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "cli/cluster.h"
 #include "cli/config/options.h"
+#include "evener/requests.h"
 #include "evener/simulate.h"
 #include "cli/show/console.h"
 #include "evener/train.h"
@@ -103,6 +104,8 @@ evn_status settings_resolve(settings *s, evn_error *err)
 	evn_status status = EVN_OK;
 	if (s->model_path && s->architecture)
 		return evn_fail(err, EVN_ERR_USAGE, "a model is read (model.path) or made (model.architecture), not both");
+	if (s->speculate == EVN_SPECULATE_DRAFT && !s->draft_path)
+		return evn_fail(err, EVN_ERR_USAGE, "--speculate draft needs a draft model (--draft FILE)");
 	if (s->devices)
 		status = split_list(s, s->devices, "--devices", err);
 	else if (s->n_rules == 0 && variable && *variable)

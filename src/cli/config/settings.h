@@ -9,6 +9,7 @@
 
 typedef struct {
 	const char *model_path;
+	const char *draft_path;   /* of the draft model, or NULL */
 	const char *lora;         /* FILE[:SCALE] or NULL */
 	const char *architecture; /* of a model to make; NULL: the model is read */
 	const char *format;       /* of its weights in a simulation; NULL: F32 */
@@ -22,7 +23,7 @@ typedef struct {
 	evn_device_rule rules[EVN_MAX_RANKS];
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
-	char *owned_list, *owned_paths[9]; /* strings that the rules and paths may point into */
+	char *owned_list, *owned_paths[10]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages, rebalance,
 		speculate; /* indices into the choices of the options */
