@@ -54,6 +54,10 @@ INLINE void attend(running *state, const attention_input *a, const row_span *s, 
 			vstore16(vload16(i, q[r]) * query_scale(a, angles), i, q[r]);
 			state[r].acc[i] = 0.0f;
 		}
+#ifdef BIASED
+		state[r].biases = biases_of(a, b.begin + id % b.n_own);
+		state[r].position = (int)(s->position + t);
+#endif
 		limits[r] = KEY_LIMIT(s, t);
 		state[r].top = LOWEST;
 		state[r].sum = 0.0f;

@@ -21,6 +21,10 @@ typedef struct {
 	float top;   // the highest score
 	float16 sum; // the sum of exp(score - top), by lane
 	float16 acc[HEAD_VECS];
+#ifdef BIASED
+	const global float *biases; // of the query's head
+	int position;               // of the query
+#endif
 } running;
 
 // acc += weights * values of the tile, in the vectors from `first` on.
@@ -65,6 +69,9 @@ INLINE void add_tile(running *state, const float (*q)[HEAD_PAD], const attention
 #pragma unroll
 	for (uint r = 0; r < QUERIES; r++) {
 		const uint first = first_key(a, limits[r]);
+#ifdef BIASED
+		scores[r] += vload16(0, state[r].biases + bias_place((int)base - state[r].position));
+#endif
 		scores[r] = CAPPED(scores[r]);
 		if (base + EVN_KV_TILE > limits[r] || base < first) {
 			int16 at = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) + (int16)((int)base);

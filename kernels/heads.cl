@@ -7,6 +7,7 @@
 // ROPE_DIM/2) instead of (2i, 2i + 1); QK_NORM if queries and keys have their own norm; V_NORM if values have one without weights; QUERY_SCALES if a row of angles
 // ends with one more factor of the query. LIMITED adds the arguments of WINDOW, with which a query sees only the newest
 // keys, and of SOFT_CAP, which keeps scores between two bounds. SINKS: the softmax has one more score, without a value.
+// BIASED: a score has a bias by the distance of key and query. MEMORY: queries see all keys of another sequence.
 #include "common.cl"
 #include "head_dims.cl"
 #include KV_CACHE
@@ -89,7 +90,7 @@ typedef struct {
 
 // Reads the row table. Its first word is the number of spans. Each span has EVN_SPAN_WORDS words, from word
 // EVN_SPAN_WORDS on: its first row, rows, position, splits, and the word of `spans` at which its table begins. The
-// tables follow.
+// tables follow. With MEMORY the table is that of the memory, and the position is the number of its keys.
 INLINE uint count_spans(const global uint *spans) { return spans[0]; }
 INLINE row_span load_span(const global uint *spans, uint i)
 {
@@ -115,7 +116,8 @@ INLINE row_span span_of_row(const global uint *spans, uint row)
 //   caches (n_blocks, KV heads, EVN_KV_BLOCK_TILES, tile)
 //   rope (n_ctx, 2, ROPE_DIM / 2)  cosines and sines
 //   norms (2, HEAD_PAD)  weights of the norms of queries and of keys; read only with QK_NORM. Then a sink for each
-//                        query head of the cache's KV heads; read only with SINKS
+//                        query head of the cache's KV heads; read only with SINKS. Or EVN_BIASES for each of them; read
+//                        only with BIASED
 //   scale_eps            the factor of a query times a key; the eps of the norms
 //   seen_keys            the keys that a query sees, its own included; read only with WINDOW
 //   soft_cap             scores become soft_cap * tanh(score / soft_cap); read only with SOFT_CAP
@@ -166,6 +168,18 @@ INLINE float query_scale(const attention_input *a, const global float *angles)
 
 // The sink of a query head of this rank.
 INLINE float sink(const attention_input *a, uint head) { return a->norms[2 * HEAD_PAD + a->first_held * GROUP + a->skip + head]; }
+
+#ifdef BIASED
+// The biases of a query head of this rank; the place among them of that of a distance, from which on those of a tile follow.
+INLINE const global float *biases_of(const attention_input *a, uint head)
+{
+	return a->norms + 2 * HEAD_PAD + (size_t)(a->first_held * GROUP + a->skip + head) * EVN_BIASES;
+}
+INLINE uint bias_place(int distance)
+{
+	return clamp(distance, -EVN_BIAS_FARTHEST - EVN_KV_TILE, EVN_BIAS_FARTHEST) + EVN_BIAS_FARTHEST + EVN_KV_TILE;
+}
+#endif
 
 // tanh(x) = 1 - 2 / (exp(2x) + 1); an exponential beyond f32 gives 1.
 #ifdef SOFT_CAP

@@ -16,9 +16,11 @@ typedef struct {
 // The r-th query of a block. Beyond the last query of the span it is that one again.
 INLINE uint query_number(const query_block *b, const row_span *s, uint r) { return min(b->first + r, b->n_own * s->n_rows - 1); }
 
-// The end of the keys that row t of a span sees: those up to its own, or those of the whole span. WHOLE: a span is a whole
-// sequence, and its keys are appended before they are read.
-#ifdef WHOLE
+// The end of the keys that row t of a span sees: those up to its own, or those of the whole span, or of its memory. WHOLE: a
+// span is a whole sequence, and its keys are appended before they are read.
+#ifdef MEMORY
+#define KEY_LIMIT(s, t) ((s)->position)
+#elif defined(WHOLE)
 #define KEY_LIMIT(s, t) ((s)->position + (s)->n_rows)
 #else
 #define KEY_LIMIT(s, t) ((s)->position + (t) + 1)

@@ -94,7 +94,10 @@ INLINE void weigh_keys(local shared *m, const attention_input *a, const row_span
 		multiply_key(score, m, a->k_cache + tile_begin(a, s, b->kv, position / EVN_KV_TILE), position % EVN_KV_TILE);
 #pragma unroll
 	for (uint r = 0; r < QUERIES; r++) {
-		const uint limit = KEY_LIMIT(s, query_number(b, s, r) / b->n_own);
+		const uint id = query_number(b, s, r), limit = KEY_LIMIT(s, id / b->n_own);
+#ifdef BIASED
+		score[r] += biases_of(a, b->begin + id % b->n_own)[bias_place((int)position - (int)(s->position + id / b->n_own))];
+#endif
 		const bool sees = has_key && position < limit && position >= first_key(a, limit);
 		((local float *)m->weights[r])[item] = sees ? CAPPED(score[r]) : LOWEST;
 	}

@@ -48,7 +48,7 @@ kernel IN_VECTORS void layernorm_weight_gradient(global float *dw, const global 
 	vstore16(vload16(0, dw + i) + sum, 0, dw + i);
 }
 
-// The gradient of x from that of y = gelu(x) = x / (1 + exp(-2 s)), 2 s = c (x + 0.044715 x^3), as in gelu.cl. With
+// The gradient of x from that of y = gelu(x) = x / (1 + exp(-2 s)), 2 s = c (x + 0.044715 x^3), as in activate.cl. With
 // the sigmoid p of 2 s it is dy times p + x p (1 - p) c (1 + 3 0.044715 x^2). Work-item (16 columns, t).
 kernel IN_VECTORS void gelu_backward(global float *dx, const global float *x, uint x_stride, const global float *dy,
                                      uint y_stride)

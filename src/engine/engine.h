@@ -89,6 +89,11 @@ typedef struct {
  * next step can be computed in any case, unless a device is lost. */
 evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step_watch *watch, evn_error *err);
 
+/* The cache blocks of a session that fills its context; with an encoder, its memory too. */
+static inline uint32_t evn_session_blocks(const evn_engine *e)
+{
+	return (e->prepared.graph->n_encoder ? 2 : 1) * evn_blocks_for(e->prepared.limits.n_ctx);
+}
 /* Makes room in the cache for n_sessions sessions, on all nodes. The lock must be held. */
 evn_status evn_engine_grow_cache(evn_engine *e, evn_error *err);
 /* Times all-reduces of n_floats on all nodes; us (n) may be NULL. The lock must be held. */

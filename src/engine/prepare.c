@@ -46,7 +46,14 @@ evn_status evn_prepare_shape(evn_prepared *p, const evn_model *m, const evn_opti
 	evn_limits *l = &p->limits;
 	l->n_ctx = o->context ? o->context : h->n_ctx_train;
 	l->n_batch = o->batch ? o->batch : DEFAULT_BATCH;
+	if (p->graph->n_encoder && p->cluster)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a model with an encoder and a decoder runs on one node",
+						evn_gguf_name(evn_model_gguf(m)));
+	if (p->graph->n_encoder && !o->batch && l->n_batch < l->n_ctx)
+		l->n_batch = l->n_ctx;
 	l->n_cache = o->cache_tokens ? o->cache_tokens : l->n_ctx;
+	if (p->graph->n_encoder && l->n_cache < 2 * (uint64_t)l->n_ctx)
+		l->n_cache = 2 * l->n_ctx; /* of the text, and of its translation */
 	if (l->n_cache < l->n_ctx)
 		return evn_fail(err, EVN_ERR_USAGE, "cache_tokens: %u, and a single request may have %u (the context)",
 						l->n_cache, l->n_ctx);

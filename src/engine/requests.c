@@ -119,6 +119,10 @@ evn_status evn_request_submit(evn_request **out, evn_scheduler *s, const evn_req
 	const uint32_t n_ctx = s->e->prepared.limits.n_ctx;
 	*out = NULL;
 	EVN_TRY(evn_engine_check_decoder(s->e, err));
+	if (s->e->prepared.graph->n_encoder)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"%s: a model with an encoder and a decoder takes no requests; `evener run` runs it",
+						evn_gguf_name(evn_model_gguf(s->e->model)));
 	if (o->n_prompt > n_ctx)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: the prompt has %zu tokens, at most %u fit", o->n_prompt, n_ctx);
 	EVN_TRY(evn_request_create(&r, s->e->model, o, err));

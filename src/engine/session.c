@@ -3,12 +3,18 @@
 #include <string.h>
 
 #include "engine/follow.h"
+#include "evener/translate.h"
 
 struct evn_session {
 	evn_engine *e;
 	evn_slot slot;
 	int32_t *ids; /* (n_ctx) the ids of the first `position` tokens; with them a lost cache can be computed again */
 	uint32_t position;
+	/* Of a model with an encoder: the text that it has read, and the cache blocks of what it says. n_remembered: the
+	 * positions that are in the cache; 0 after a loss, the text is then read again. */
+	int32_t *text; /* (n_ctx) */
+	uint32_t n_text, n_remembered;
+	evn_slot memory;
 	uint32_t n_held; /* of them are in the cache; the others are computed again when there is more to compute */
 	bool has_logits, begun;      /* begun: its first tokens have been computed */
 	float *logits, *next_logits; /* (vocab) of the last id, and of the current call */
@@ -29,7 +35,7 @@ static uint32_t context_of(const evn_session *s) { return s->e->prepared.limits.
 static evn_status grow_cache(void *arg, uint32_t rank, evn_error *err)
 {
 	evn_engine *e = arg;
-	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_ctx) * e->n_sessions;
+	const uint32_t n_blocks = evn_session_blocks(e) * e->n_sessions;
 	EVN_TRY(evn_cache_grow(e->ranks[rank].cache, e->ranks[rank].queue, n_blocks, err));
 	return evn_cache_grow_states(e->ranks[rank].cache, e->ranks[rank].queue, e->n_sessions, err);
 }
@@ -58,7 +64,7 @@ static evn_status join(evn_session *s, evn_error *err)
 	e->n_sessions++;
 	evn_status status = evn_engine_grow_cache(e, err);
 	if (status == EVN_OK)
-		status = evn_pool_grow(&e->pool, evn_blocks_for(context_of(s)) * e->n_sessions, err);
+		status = evn_pool_grow(&e->pool, evn_session_blocks(e) * e->n_sessions, err);
 	if (status == EVN_OK && e->prepared.graph->has_states)
 		status = evn_pool_grow_states(&e->pool, e->n_sessions, err);
 	if (status != EVN_OK)
@@ -85,8 +91,9 @@ static evn_status make(evn_session *s, evn_error *err)
 {
 	s->stride = (uint32_t)evn_round_up(evn_model_hparams(s->e->model)->dim, EVN_PAD);
 	s->ids = malloc(context_of(s) * sizeof *s->ids);
+	s->text = malloc(context_of(s) * sizeof *s->text);
 	s->logits = malloc(vocab_of(s) * sizeof *s->logits);
-	if (!s->ids || !s->logits)
+	if (!s->ids || !s->text || !s->logits)
 		return evn_fail_memory(err, "session", (vocab_of(s) + context_of(s)) * sizeof(float));
 	return make_step_buffers(s, err);
 }
@@ -94,6 +101,7 @@ static evn_status make(evn_session *s, evn_error *err)
 static void free_buffers(evn_session *s)
 {
 	free(s->ids);
+	free(s->text);
 	free(s->logits);
 	free(s->next_logits);
 	free(s->embeddings);
@@ -126,6 +134,7 @@ void evn_session_free(evn_session *s)
 		return;
 	pthread_mutex_lock(&s->e->lock);
 	evn_slot_free(&s->slot, &s->e->pool);
+	evn_slot_free(&s->memory, &s->e->pool);
 	s->e->n_sessions--;
 	pthread_mutex_unlock(&s->e->lock);
 	free_buffers(s);
@@ -146,19 +155,27 @@ static bool go_on(void *arg)
 {
 	const call *c = arg;
 	const evn_options *o = &c->s->e->options;
-	return c->total == 1 || !o->progress || o->progress(o->progress_user, "prompt", c->done, c->total);
+	return c->total <= 1 || !o->progress || o->progress(o->progress_user, "prompt", c->done, c->total);
+}
+
+static evn_status check_ids(const evn_session *s, const int32_t *ids, size_t n, evn_error *err)
+{
+	if (n == 0)
+		return evn_fail(err, EVN_ERR_USAGE, "no tokens to compute");
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab_of(s))
+			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab_of(s) - 1);
+	return EVN_OK;
 }
 
 static evn_status check_call(const evn_session *s, const int32_t *ids, size_t n, evn_error *err)
 {
-	if (n == 0)
-		return evn_fail(err, EVN_ERR_USAGE, "no tokens to compute");
+	EVN_TRY(check_ids(s, ids, n, err));
+	if (s->e->prepared.graph->n_encoder && !s->n_text)
+		return evn_fail(err, EVN_ERR_USAGE, "the model has an encoder, which has read no text yet");
 	if (n > context_of(s) - s->position)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u tokens are held and %zu more do not fit into %u",
 						s->position, n, context_of(s));
-	for (size_t i = 0; i < n; i++)
-		if (ids[i] < 0 || (uint32_t)ids[i] >= vocab_of(s))
-			return evn_fail(err, EVN_ERR_USAGE, "token id %d: the vocabulary has 0 to %u", ids[i], vocab_of(s) - 1);
 	return EVN_OK;
 }
 
@@ -189,8 +206,12 @@ static evn_status step(call *c, uint32_t first, uint32_t n, evn_error *err)
 								  s->embeddings + (uint64_t)s->stride * e->prepared.limits.n_batch, err);
 	if (status == EVN_OK && c->all_logits)
 		status = make_room_for_rows(s, n, err);
-	const evn_span span = {
-		.slot = &s->slot, .n_rows = n, .position = position, .phase = c->total > 1 ? EVN_PROMPT : EVN_DECODE};
+	const evn_span span = {.slot = &s->slot,
+						   .n_rows = n,
+						   .position = position,
+						   .phase = c->total > 1 ? EVN_PROMPT : EVN_DECODE,
+						   .memory = &s->memory,
+						   .n_memory = s->n_remembered};
 	const evn_batch batch = {.n_rows = n,
 							 .n_spans = 1,
 							 .spans = &span,
@@ -210,6 +231,23 @@ static evn_status step(call *c, uint32_t first, uint32_t n, evn_error *err)
 	return status;
 }
 
+/* The encoder reads the text. The lock is held. */
+static evn_status read_text(call *c, evn_error *err)
+{
+	evn_session *s = c->s;
+	evn_engine *e = s->e;
+	EVN_TRY(evn_embed(&e->embedding, s->text, s->n_text, 0, s->embeddings, s->stride,
+					  s->embeddings + (uint64_t)s->stride * e->prepared.limits.n_batch, err));
+	const evn_span span = {.slot = &s->memory, .n_rows = s->n_text, .phase = EVN_PROMPT};
+	const evn_batch batch = {.n_rows = s->n_text, .n_spans = 1, .spans = &span, .encodes = true, .x = s->embeddings};
+	EVN_TRY(evn_slot_extend(&s->memory, &e->pool, s->n_text, err));
+	EVN_TRY(evn_engine_step(e, &batch, &(evn_step_watch){go_on, c}, err));
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		s->bytes_read[i] += evn_engine_read_bytes(e, i, EVN_PROMPT);
+	s->n_remembered = s->n_text;
+	return EVN_OK;
+}
+
 /* Computes the call's next n tokens. After a recovery of the engine first what the session has computed before:
  * `restored` of its tokens are there again. The lock is held. */
 static evn_status advance(call *c, uint32_t *restored, evn_error *err)
@@ -218,11 +256,14 @@ static evn_status advance(call *c, uint32_t *restored, evn_error *err)
 	const uint32_t most = s->e->prepared.limits.n_batch, left = s->position - *restored;
 	if (s->n_recoveries != s->e->n_recoveries) {
 		evn_slot_truncate(&s->slot, &s->e->pool, 0);
+		s->n_remembered = 0;
 		begin_times(s);
 		c->done = 0;
 		*restored = 0;
 		return EVN_OK;
 	}
+	if (s->n_remembered < s->n_text)
+		return read_text(c, err);
 	if (!left) {
 		const uint32_t n = (uint32_t)(c->total - c->done < most ? c->total - c->done : most);
 		EVN_TRY(step(c, s->position, n, err));
@@ -251,7 +292,7 @@ static evn_status steps(call *c, evn_error *err)
 	evn_engine *e = c->s->e;
 	evn_status status = EVN_OK;
 	uint32_t restored = c->s->n_held;
-	while (c->done < c->total && status == EVN_OK) {
+	while ((c->done < c->total || c->s->n_remembered < c->s->n_text) && status == EVN_OK) {
 		pthread_mutex_lock(&e->lock);
 		status = advance(c, &restored, err);
 		if (status != EVN_OK && status != EVN_ERR_CANCELLED)
@@ -295,6 +336,33 @@ evn_status evn_session_eval(evn_session *s, const int32_t *ids, size_t n, float 
 		evn_log_took(began, "first %zu tokens computed", n);
 	s->begun = true;
 	return EVN_OK;
+}
+
+evn_status evn_session_encode(evn_session *s, const int32_t *ids, size_t n, evn_error *err)
+{
+	const evn_limits *l = &s->e->prepared.limits;
+	const uint32_t most = l->n_batch < l->n_ctx ? l->n_batch : l->n_ctx;
+	call c = {.s = s};
+	if (!s->e->prepared.graph->n_encoder)
+		return evn_fail(err, EVN_ERR_USAGE, "%s: the model has no encoder",
+						evn_gguf_name(evn_model_gguf(s->e->model)));
+	EVN_TRY(check_ids(s, ids, n, err));
+	if (n > most)
+		return evn_fail(err, EVN_ERR_LIMIT, "a text of %zu tokens for the encoder, which reads at most %u at once", n,
+						most);
+	EVN_TRY(evn_session_rewind(s, 0, err));
+	memcpy(s->text, ids, n * sizeof *ids);
+	s->n_text = (uint32_t)n;
+	s->n_remembered = 0;
+	const evn_status status = steps(&c, err);
+	if (status != EVN_OK)
+		s->n_text = 0;
+	return status;
+}
+
+int32_t evn_engine_decoder_start(const evn_engine *e)
+{
+	return e->prepared.graph->n_encoder ? e->prepared.graph->decoder_start : -1;
 }
 
 /* ---- state ----------------------------------------------------------------------------------------------------- */

@@ -234,8 +234,8 @@ static void read_freq_factors(reader *r, evn_hparams *h)
 
 static void read_rope(reader *r, evn_hparams *h)
 {
-	if (evn_gguf_find_tensor(r->g, "position_embd.weight"))
-		return; /* positions are learned, so nothing rotates */
+	if (evn_gguf_find_tensor(r->g, "position_embd.weight") || evn_str_is(r->arch, "t5"))
+		return; /* positions are learned, or scores have biases by distance, so nothing rotates */
 	h->rope.dim = h->head_dim;
 	read_size(r, "rope.dimension_count", &h->rope.dim);
 	if (h->rope.dim % 2 || h->rope.dim > h->head_dim)

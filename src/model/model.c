@@ -277,11 +277,8 @@ static evn_status fail_missing(const evn_model *m, const char *name, evn_error *
 	return evn_fail(err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(m->gguf), name);
 }
 
-evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
-								  evn_error *err)
+evn_status evn_model_get(const evn_model *m, const char *name, const evn_tensor **out, evn_error *err)
 {
-	char name[96];
-	snprintf(name, sizeof name, "blk.%u.%s", layer, part);
 	*out = evn_model_find(m, name);
 	return *out ? EVN_OK : fail_missing(m, name, err);
 }

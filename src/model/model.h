@@ -92,9 +92,8 @@ typedef struct {
 /* For measuring: every adapter is applied with scale 1. What counts is that the adapted matrices become f32. */
 evn_status evn_model_open_adapted(evn_model **out, const evn_model_files *files, evn_error *err);
 const evn_tensor *evn_model_find(const evn_model *m, const char *name);
-/* The tensor "blk.<layer>.<part>", of any shape. *out is NULL if it is missing. */
-evn_status evn_model_get_in_layer(const evn_model *m, uint32_t layer, const char *part, const evn_tensor **out,
-								  evn_error *err);
+/* The tensor of this name, of any shape. *out is NULL if it is missing. */
+evn_status evn_model_get(const evn_model *m, const char *name, const evn_tensor **out, evn_error *err);
 /* Like evn_model_need. */
 evn_status evn_model_check_shape(const evn_model *m, const evn_tensor *t, uint64_t cols, uint64_t rows,
 								 evn_error *err);

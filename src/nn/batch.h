@@ -16,6 +16,10 @@ typedef struct {
 	evn_slot *slot;
 	uint32_t first_row, n_rows, position;
 	evn_phase phase;
+	/* Where the model has an encoder of its own: what rows of other blocks attend to, n_memory positions of a slot
+	 * that a batch of the encoder has filled. */
+	const evn_slot *memory;
+	uint32_t n_memory;
 } evn_span;
 
 typedef enum {
@@ -32,6 +36,8 @@ void evn_spans_done(const evn_span *spans, uint32_t n);
 typedef struct {
 	uint32_t n_rows, n_spans;
 	const evn_span *spans;
+	bool encodes;   /* the rows are whole sequences and go through the graph's encoder. The slots get memories; no
+					   output */
 	const float *x; /* (n_rows, stride): rows of the embedding, padded with zeros to a multiple of EVN_PAD */
 	evn_output output;
 	uint32_t n_out;           /* 0: none */

@@ -12,7 +12,8 @@ static evn_status fill(evn_graph *g, bool gated, evn_error *err)
 	if (causal)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: \"attention.causal\" is not false, expected an encoder",
 						evn_gguf_name(evn_model_gguf(g->model)));
-	g->biased = g->exact_gelu = !gated;
+	g->biased = !gated;
+	g->activation = EVN_BY_ERF;
 	g->out_norm = (evn_norm_spec){EVN_NORM_LAYER, "layer_output_norm", EVN_OF_LAYER_BEFORE};
 	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
 		evn_block attention = evn_attention_block(g, layer), feed_forward = evn_feed_forward_block(g, layer);

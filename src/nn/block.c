@@ -143,6 +143,18 @@ static evn_status attend_gated(const evn_walker *w, uint32_t block, const evn_mi
 	return store_rows(s, format, of->mid, of->mid_stride, n, err);
 }
 
+evn_status evn_block_remember(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_inner_rows *of = &s->of[b->kind];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_attention a = attention_of(w, block, mb);
+	EVN_TRY(evn_op_linear(s->ops, of->in, of->in_stride, mb->normed, s->dim_stride, &y->memory,
+						  (evn_rows){mb->rows.n_rows, mb->rows.phase}, err));
+	return evn_op_append(evn_workspace_attention(s, b), &a, &mb->rows, err);
+}
+
 static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_workspace *s = w->workspace;
@@ -160,7 +172,7 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 		return attend_gated(w, block, mb, err);
 	const evn_attention a = attention_of(w, block, mb);
 	return evn_op_attention(evn_workspace_attention(s, b), evn_op_act_format(s->ops, &y->out, rows.phase), r.mid,
-							of->mid_stride, y->out.x_shift, &a, &mb->rows, err);
+							of->mid_stride, y->out.x_shift, &a, b->attention.crosses ? &mb->memory : &mb->rows, err);
 }
 
 static evn_status attend_fused(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_fused *f,
@@ -230,7 +242,7 @@ static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_mi
 		return evn_op_gate_up(s->ops, format, r.mid, of->mid_stride, r.normed, s->dim_stride, &y->in, y->offsets[1],
 							  r.in, of->in_stride, rows, err);
 	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
-	return evn_op_gelu(s->ops, format, r.mid, of->mid_stride, r.in, of->in_stride, y->in.rows, rows.n, err);
+	return evn_op_activate(s->ops, format, r.mid, of->mid_stride, r.in, of->in_stride, y->in.rows, rows.n, err);
 }
 
 static evn_status feed_forward_fused(const evn_walker *w, uint32_t block, const evn_micro_batch *mb,
@@ -254,7 +266,7 @@ static const struct {
 static bool can_fuse(const evn_block *b)
 {
 	if (b->kind == EVN_BLOCK_ATTENTION)
-		return !b->attention.qk_norm_all && !b->attention.gated;
+		return !b->attention.qk_norm_all && !b->attention.gated && !b->attention.crosses;
 	return b->kind == EVN_BLOCK_FEED_FORWARD && b->feed_forward.gated && !b->joins;
 }
 

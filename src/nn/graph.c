@@ -12,7 +12,7 @@
 #define ARCHITECTURES(row)                                                                                           \
 	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
 		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gemma4) row(gpt2)   \
-			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe)
+			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe) row(t5)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -106,15 +106,15 @@ evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error 
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err)
 {
-	char part[64];
-	snprintf(part, sizeof part, "%s.weight", stem);
-	return evn_model_get_in_layer(g->model, b->layer, part, out, err);
+	char name[96];
+	snprintf(name, sizeof name, "%sblk.%u.%s.weight", b->side ? b->side : "", b->layer, stem);
+	return evn_model_get(g->model, name, out, err);
 }
 
 bool evn_block_has_bias(const evn_graph *g, const evn_block *b, const char *stem)
 {
 	char name[96];
-	snprintf(name, sizeof name, "blk.%u.%s.bias", b->layer, stem);
+	snprintf(name, sizeof name, "%sblk.%u.%s.bias", b->side ? b->side : "", b->layer, stem);
 	return g->biased || evn_model_find(g->model, name);
 }
 
@@ -275,12 +275,17 @@ static void find_fused(const evn_graph *g, evn_block *b)
 		b->in = (evn_stack){{fused}, 1};
 }
 
-static bool cut_alike(const evn_block *a, const evn_block *b)
+/* Before the encoder ends, all blocks are its own. */
+static bool of_encoder(const evn_graph *g, const evn_block *b) { return b < g->blocks + g->n_encoder; }
+
+static bool cut_alike(const evn_graph *g, const evn_block *a, const evn_block *b)
 {
 	return a->kind == b->kind && a->joins == b->joins && a->n_units == b->n_units && a->unit_width == b->unit_width &&
 		   a->group == b->group &&
 		   (a->kind != EVN_BLOCK_ATTENTION ||
-			(a->attention.window == b->attention.window && a->attention.v_is_k == b->attention.v_is_k)) &&
+			(a->attention.window == b->attention.window && a->attention.v_is_k == b->attention.v_is_k &&
+			 a->attention.crosses == b->attention.crosses)) &&
+		   of_encoder(g, a) == of_encoder(g, b) &&
 		   (a->kind != EVN_BLOCK_EXPERTS || (a->feed_forward.experts.n == b->feed_forward.experts.n &&
 											 a->feed_forward.experts.k == b->feed_forward.experts.k));
 }
@@ -288,7 +293,7 @@ static bool cut_alike(const evn_block *a, const evn_block *b)
 static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)
 {
 	for (b->cut_class = EVN_PLAN_VOCAB + 1; b->cut_class < g->n_classes; b->cut_class++)
-		if (cut_alike(&g->blocks[g->class_first[b->cut_class]], b))
+		if (cut_alike(g, &g->blocks[g->class_first[b->cut_class]], b))
 			break;
 	if (b->cut_class == EVN_PLAN_CLASSES)
 		return evn_fail(err, EVN_ERR_LIMIT, "%s: its blocks have more than %u shapes",
@@ -297,6 +302,13 @@ static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)
 		g->class_first[g->n_classes++] = g->n_blocks;
 	b->cut_index = g->class_blocks[b->cut_class]++;
 	return EVN_OK;
+}
+
+void evn_graph_end_encoder(evn_graph *g, const char *norm)
+{
+	g->n_encoder = g->n_blocks;
+	g->encoder_norm = (evn_norm_spec){EVN_NORM_RMS, norm, EVN_OF_MODEL};
+	g->encodes = false;
 }
 
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)

@@ -22,7 +22,8 @@ typedef enum {
  * last layer), or outside of the layers. A norm of the end is outside without saying so. */
 typedef enum { EVN_OF_BLOCK, EVN_OF_LAYER_BEFORE, EVN_OF_MODEL } evn_norm_place;
 
-/* stem: the tensor's name without "blk.<layer>." and ".weight". NULL: there is no norm. */
+/* stem: the tensor's name without "blk.<layer>." and ".weight", and without the block's side. NULL: there is no norm.
+ */
 typedef struct {
 	evn_norm_kind kind;
 	const char *stem;
@@ -51,6 +52,13 @@ typedef struct {
 	bool whole;       /* a query sees all keys of its sequence, those behind it too */
 	uint32_t window;  /* a query sees this many of the newest keys, its own included; 0: all */
 	bool gated;       /* the rows of a query head are followed by those of its gate, which multiplies its output */
+	/* Keys and values come from the normed rows of the encoder, not from those of the queries: the memory of a
+	 * sequence, all of which each query sees. */
+	bool crosses;
+	/* A score has a bias by the distance of key and query (relative positions of T5): the tensor (n_buckets, heads),
+	 * which several blocks share. NULL: there is none. */
+	const char *bias;
+	uint32_t n_buckets;
 } evn_attention_spec;
 
 /* A gated DeltaNet (Yang et al. 2024): linear attention whose memory is a matrix for each value head, the state. In
@@ -79,12 +87,13 @@ typedef struct {
 	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
 } evn_feed_forward_spec;
 
-/* One block: x = kept * x + residual_scale * post(W_out f(W_in norm(x))), where f is attention, a DeltaNet or the feed-forward
- * nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads, value heads, or
- * feed-forward units. A unit of a block of experts is a unit of each expert, so all ranks have a part of every
- * expert. */
+/* One block: x = kept * x + residual_scale * post(W_out f(W_in norm(x))), where f is attention, a DeltaNet or the
+ * feed-forward nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads,
+ * value heads, or feed-forward units. A unit of a block of experts is a unit of each expert, so all ranks have a part
+ * of every expert. */
 typedef struct {
 	evn_block_kind kind;
+	const char *side; /* tensors are named "<side>blk.<layer>.": "enc.", "dec."; NULL is "" */
 	uint32_t layer;
 	uint32_t n_units, unit_width; /* the columns of W_out, and the rows of W_in's first matrix, of one unit */
 	uint32_t group;               /* query heads that share a KV head; 1 for a feed-forward block */
@@ -112,15 +121,20 @@ typedef struct {
 	const evn_hparams *h;
 	uint32_t n_blocks;
 	evn_block *blocks;
-	bool biased;     /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
-	bool exact_gelu; /* networks without a gate compute GELU by erf, otherwise by tanh */
+	bool biased; /* every norm and matrix of a block must have a bias; otherwise a matrix may have one */
+	evn_activation activation;          /* of networks without a gate */
 	float embedding_scale, logit_scale; /* factors of the embedding's rows and of the logits */
 	float logit_cap;                    /* logits become logit_cap * tanh(logit / logit_cap); 0: they stay */
 	evn_norm_spec out_norm;
 	bool sums_inside; /* ranks also add sums inside blocks */
 	bool has_states;  /* a sequence has a state beside its keys and values */
 	bool encodes;     /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
-	uint32_t n_ropes; /* at least 1; the first is the hyper-parameters' until an architecture changes it */
+	/* The first blocks are an encoder of its own: its rows do not go through the others, which attend to what it says
+	 * of a sequence (attention.crosses). 0: there is none. */
+	uint32_t n_encoder;
+	evn_norm_spec encoder_norm; /* of its rows */
+	int32_t decoder_start;      /* the id with which the other blocks begin */
+	uint32_t n_ropes;           /* at least 1; the first is the hyper-parameters' until an architecture changes it */
 	evn_rope ropes[EVN_ROPES];
 	/* Blocks that are cut alike are a class of the plan: its first block, and the number of its blocks. The
 	 * vocabulary is the first class. */
@@ -134,9 +148,15 @@ void evn_graph_free(evn_graph *g);
 /* Removes all blocks after the first n_layers. For measuring. */
 void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers);
 
+/* The blocks that rows go through: of the encoder, or all others. */
+static inline evn_range evn_graph_walk(const evn_graph *g, bool encoder)
+{
+	return encoder ? (evn_range){0, g->n_encoder} : (evn_range){g->n_encoder, g->n_blocks};
+}
+
 /* The output matrix, (vocab, dim): output.weight, or the token embedding if the two are tied. */
 evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error *err);
-/* The tensor "blk.<layer>.<stem>.weight", of any shape. */
+/* The tensor "<side>blk.<layer>.<stem>.weight", of any shape. */
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err);
 
@@ -219,6 +239,8 @@ typedef struct {
 evn_status evn_graph_windows(const evn_graph *g, uint32_t period, evn_windows *out, evn_error *err);
 bool evn_windowed(const evn_windows *w, uint32_t layer);
 
+/* The blocks so far are an encoder for those that follow. */
+void evn_graph_end_encoder(evn_graph *g, const char *norm);
 /* Appends a block. Finds its class, and whether the file has its stacked rows in one tensor. */
 evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err);
 

@@ -8,7 +8,18 @@
 
 /* ---- checking the batch ---------------------------------------------------------------------------------------- */
 
-static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t first_row, evn_error *err)
+/* A sequence of a model with an encoder: in a batch of the encoder a whole one, otherwise one with a memory. */
+static evn_status check_memory(const evn_batch *b, const evn_span *s, evn_error *err)
+{
+	if (b->encodes && s->phase != EVN_PROMPT)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a decoded row for the encoder, expected whole sequences");
+	if (!b->encodes && (!s->memory || !s->n_memory || evn_blocks_for(s->n_memory) > s->memory->n_blocks))
+		return evn_fail(err, EVN_ERR_USAGE, "batch: a sequence without a memory; the encoder must be run first");
+	return EVN_OK;
+}
+
+static evn_status check_span(const evn_walker *w, const evn_batch *b, const evn_span *s, uint32_t first_row,
+							 evn_error *err)
 {
 	const uint32_t n_ctx = w->workspace->limits.n_ctx;
 	if (s->first_row != first_row || !s->n_rows)
@@ -19,7 +30,9 @@ static evn_status check_span(const evn_walker *w, const evn_span *s, uint32_t fi
 	if (s->n_rows > n_ctx || s->position > n_ctx - s->n_rows)
 		return evn_fail(err, EVN_ERR_LIMIT, "context: %u rows from position %u on do not fit into %u", s->n_rows,
 						s->position, n_ctx);
-	if (w->workspace->graph->encodes && s->position)
+	if (w->workspace->graph->n_encoder)
+		EVN_TRY(check_memory(b, s, err));
+	if ((w->workspace->graph->encodes || b->encodes) && s->position)
 		return evn_fail(err, EVN_ERR_USAGE, "batch: a span from position %u on, expected a whole sequence",
 						s->position);
 	if (w->workspace->graph->n_blocks && evn_blocks_for(s->position + s->n_rows) > s->slot->n_blocks)
@@ -50,12 +63,14 @@ static evn_status check(const evn_walker *w, const evn_batch *b, uint32_t *n_pro
 {
 	uint32_t at = 0;
 	*n_prompt = 0;
+	if (b->encodes && !w->workspace->graph->n_encoder)
+		return evn_fail(err, EVN_ERR_USAGE, "batch: rows for an encoder, which the model has not");
 	if (!b->n_rows || b->n_rows > w->workspace->limits.n_batch)
 		return evn_fail(err, EVN_ERR_USAGE, "batch: %u rows, expected 1 to %u", b->n_rows,
 						w->workspace->limits.n_batch);
 	for (uint32_t i = 0; i < b->n_spans; i++) {
 		const evn_span *s = &b->spans[i];
-		EVN_TRY(check_span(w, s, at, err));
+		EVN_TRY(check_span(w, b, s, at, err));
 		EVN_TRY(check_state(w, s, i ? s - 1 : NULL, err));
 		if (s->phase == EVN_PROMPT && *n_prompt < at)
 			return evn_fail(err, EVN_ERR_USAGE, "batch: a prompt follows a decoded row, expected all prompts first");
@@ -111,7 +126,7 @@ static uint32_t find_cut(const evn_walker *w, const evn_batch *b, uint32_t n_pro
 	if (n_prompt < b->n_rows) /* rows of both phases, or only decoded rows */
 		return n_prompt ? n_prompt : b->n_rows;
 	uint32_t first = (uint32_t)evn_round_up((b->n_rows + 1) / 2, EVN_PAD);
-	if (w->workspace->graph->encodes)
+	if (w->workspace->graph->encodes || b->encodes)
 		first = next_span(b, first);
 	if (first >= b->n_rows)
 		return b->n_rows;
@@ -147,7 +162,7 @@ static void find_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batc
 		mb->first_out += b->out_rows[i] < mb->first_row;
 		mb->n_out += b->out_rows[i] >= mb->first_row && b->out_rows[i] < end;
 	}
-	mb->out_is_all = is_of_logits(b) && mb->n_out == mb->rows.n_rows && mb->n_out <= EVN_LOGITS_ROWS &&
+	mb->out_is_all = is_of_logits(b) && !b->encodes && mb->n_out == mb->rows.n_rows && mb->n_out <= EVN_LOGITS_ROWS &&
 					 w->workspace->graph->n_blocks > 0;
 }
 
@@ -194,6 +209,27 @@ static evn_status send_table(const evn_walker *w, evn_micro_batch *mb, evn_row_b
 	return evn_write_later(w->workspace->q, bufs->table, 0, bufs->words, n_words * sizeof *bufs->words, NULL, err);
 }
 
+/* Rows that attend to memories have a second table. */
+static evn_status send_memories(const evn_walker *w, evn_micro_batch *mb, evn_span *spans, evn_row_buffers *bufs,
+								evn_error *err)
+{
+	uint64_t n_blocks = 0;
+	mb->memory = mb->rows;
+	mb->memory.spans = spans;
+	mb->memory.of_memory = true;
+	for (uint32_t i = 0; i < mb->rows.n_spans; i++) {
+		spans[i] = mb->rows.spans[i];
+		spans[i].slot = (evn_slot *)(uintptr_t)spans[i].memory; /* it is only read */
+		spans[i].position = spans[i].n_memory;
+		n_blocks += evn_blocks_for(spans[i].n_memory);
+	}
+	const uint64_t n_words = evn_row_table_words(mb->rows.n_spans, n_blocks);
+	EVN_TRY(evn_row_buffers_reserve(w->workspace, bufs, n_words, err));
+	evn_row_table_fill(w->workspace->attention[0], &mb->memory, w->view->most_groups, bufs->words);
+	mb->memory.table = bufs->table;
+	return evn_write_later(w->workspace->q, bufs->table, 0, bufs->words, n_words * sizeof *bufs->words, NULL, err);
+}
+
 evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, evn_micro_batch *out, uint32_t *n,
 								 evn_error *err)
 {
@@ -209,6 +245,7 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 		evn_micro_batch *mb = &out[i];
 		*mb = (evn_micro_batch){.rows = {.n_rows = end - begin, .spans = spans},
 								.first_row = begin,
+								.encodes = batch->encodes,
 								.overlaps = overlaps,
 								.stream = overlaps ? i : 0,
 								.x = bufs->x,
@@ -218,6 +255,8 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 		find_outputs(w, batch, mb);
 		EVN_TRY(send_table(w, mb, bufs, err));
 		EVN_TRY(send_runs(w, batch, mb, bufs, err));
+		if (w->workspace->graph->n_encoder && !batch->encodes)
+			EVN_TRY(send_memories(w, mb, spans + w->workspace->limits.n_batch + 1, &w->workspace->memories[i], err));
 		spans += mb->rows.n_spans;
 		begin = end;
 	}

@@ -12,6 +12,8 @@ typedef struct {
 	uint32_t first_row;        /* in the batch */
 	uint32_t first_out, n_out; /* the entries of batch->out_rows that are among its rows */
 	bool out_is_all;           /* few rows, and the logits of all are needed: the last sum also computes their norm */
+	bool encodes;              /* they go through the encoder */
+	evn_row_set memory;        /* the same rows, with the memories of their spans */
 	bool overlaps;             /* another micro-batch is in flight at the same time */
 	uint32_t stream;           /* the communicator's stream of its messages */
 	evn_buf *x, *normed;

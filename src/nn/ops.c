@@ -17,14 +17,15 @@ void evn_spec_gate(evn_spec *s, const evn_ops *o)
 static evn_status row_kernel(evn_ops *o, evn_kernel **at, const char *file, const char *name, evn_act_format format,
 							 evn_kernel **out, evn_error *err)
 {
+	static const char *const options[] = {[EVN_BY_TANH] = "", [EVN_BY_ERF] = "-DEXACT", [EVN_RELU] = "-DRELU"};
 	if (!at[format]) {
 		evn_spec spec = evn_spec_of(file);
 		evn_spec_store(&spec, format);
 		evn_spec_lanes(&spec, o->lanes);
 		if (at == o->swiglu)
 			evn_spec_gate(&spec, o);
-		if (at == o->gelu)
-			evn_spec_option(&spec, o->config.exact_gelu ? "-DEXACT" : "");
+		if (at == o->activate)
+			evn_spec_option(&spec, options[o->config.activation]);
 		EVN_TRY(evn_kernel_get(&at[format], o->q, &spec, name, err));
 	}
 	*out = at[format];
@@ -138,11 +139,11 @@ evn_status evn_op_add_bias(evn_ops *o, evn_buf *y, uint32_t stride, const evn_bu
 	return evn_add_bias(o, y, stride, 0, b, 0, width, n_tok, err);
 }
 
-evn_status evn_op_gelu(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
-					   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err)
+evn_status evn_op_activate(evn_ops *o, evn_act_format format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+						   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err)
 {
 	evn_kernel *k;
-	EVN_TRY(row_kernel(o, o->gelu, "gelu.cl", "gelu", format, &k, err));
+	EVN_TRY(row_kernel(o, o->activate, "activate.cl", "activate", format, &k, err));
 	evn_args a = evn_args_begin(k);
 	evn_arg_buf(&a, y);
 	evn_arg_u32(&a, y_stride);

@@ -12,10 +12,13 @@ typedef struct evn_ops evn_ops;
 /* EVN_SILU, EVN_GELU (the form with tanh): act(gate) * up. EVN_CLAMPED: gpt-oss's (kernels/gate/). */
 typedef enum { EVN_SILU, EVN_GELU, EVN_CLAMPED, EVN_NONLINEARITIES } evn_nonlinearity;
 
+/* Those of networks without a gate: GELU by tanh or by erf; max(x, 0). */
+typedef enum { EVN_BY_TANH, EVN_BY_ERF, EVN_RELU } evn_activation;
+
 typedef struct {
-	evn_dot dot;           /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
-	evn_nonlinearity gate; /* how gate and up are combined */
-	bool exact_gelu;       /* evn_op_gelu computes it by erf, not by tanh */
+	evn_dot dot;               /* the dot kind of products with integer weights; EVN_DOT_NONE: activations stay f32 */
+	evn_nonlinearity gate;     /* how gate and up are combined */
+	evn_activation activation; /* what evn_op_activate computes */
 	bool runs; /* blocks of tokens in runs (kernels/blocks.cl) for all weights, not only for those beyond a cache */
 } evn_ops_config;
 
@@ -71,9 +74,9 @@ evn_status evn_op_store(evn_ops *ops, evn_act_format y_format, evn_buf *y, const
  * 16. */
 evn_status evn_op_swiglu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *gu,
 						 uint32_t gu_stride, uint32_t up_offset, uint32_t width, uint32_t n_tok, evn_error *err);
-/* y[t][i] = gelu(x[t][i]) for i < width, and zeros up to y_stride. width is a multiple of 16. */
-evn_status evn_op_gelu(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
-					   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err);
+/* y[t][i] = f(x[t][i]) for i < width, and zeros up to y_stride; f: the activation. width is a multiple of 16. */
+evn_status evn_op_activate(evn_ops *ops, evn_act_format y_format, evn_buf *y, uint32_t y_stride, const evn_buf *x,
+						   uint32_t x_stride, uint32_t width, uint32_t n_tok, evn_error *err);
 /* Dropout: a fraction of the elements becomes zero. Each element is decided by its place and the key alone. The other
  * elements are scaled up. */
 typedef struct {

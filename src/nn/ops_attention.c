@@ -111,6 +111,8 @@ void evn_spec_attention(evn_spec *s, const evn_attention_ops *o, uint32_t querie
 	evn_spec_option(s, c->soft_capped ? "-DSOFT_CAP" : "");
 	evn_spec_option(s, c->sinks ? "-DSINKS" : "");
 	evn_spec_option(s, c->query_scales ? "-DQUERY_SCALES" : "");
+	evn_spec_option(s, c->biased ? "-DBIASED" : "");
+	evn_spec_option(s, c->crosses ? "-DMEMORY" : "");
 }
 
 /* With 1 lane the kernels have files of their own, and their work-groups have several items. */
@@ -209,7 +211,8 @@ void evn_row_table_fill(const evn_attention_ops *o, evn_row_set *rows, uint32_t 
 	rows->has_row_pairs = false;
 	for (uint32_t i = 0; i < rows->n_spans; i++) {
 		const evn_span *s = &rows->spans[i];
-		const uint32_t n_splits = splits_of(o, s, n_kv), n_blocks = evn_blocks_for(s->position + s->n_rows);
+		const uint32_t n_keys = rows->of_memory ? s->position : s->position + s->n_rows;
+		const uint32_t n_splits = splits_of(o, s, n_kv), n_blocks = evn_blocks_for(n_keys);
 		const uint32_t span[] = {s->first_row - rows->spans[0].first_row, s->n_rows, s->position, n_splits, at};
 		memcpy(words + EVN_SPAN_WORDS * (1 + i), span, sizeof span);
 		memcpy(words + at, s->slot->table, n_blocks * sizeof *words);
@@ -239,7 +242,7 @@ void evn_arg_attention(evn_args *a, const evn_attention_ops *o, const evn_attent
 	}
 }
 
-static evn_status append(evn_attention_ops *o, const evn_attention *at, const evn_row_set *rows, evn_error *err)
+evn_status evn_op_append(evn_attention_ops *o, const evn_attention *at, const evn_row_set *rows, evn_error *err)
 {
 	EVN_TRY(append_kernel(o, err));
 	evn_args a = evn_args_begin(o->append);
@@ -312,8 +315,8 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 	const uint32_t n_own = most_own(o, at->n_heads), queries = evn_attention_queries(o, at, rows);
 	/* The attention kernel appends the keys of its own row only. */
 	const bool appends = rows->phase == EVN_DECODE && n_own <= queries && !rows->has_row_pairs;
-	if (!appends)
-		EVN_TRY(append(o, at, rows, err));
+	if (!appends && !o->config.crosses)
+		EVN_TRY(evn_op_append(o, at, rows, err));
 	if (rows->most_splits > 1) {
 		const uint64_t floats = split_row(o->config.head_dim) * rows->most_splits * rows->n_rows * at->n_heads;
 		EVN_TRY(grow(o, &o->partial, floats, "attention's splits", err));
@@ -325,7 +328,7 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 	evn_arg_attention(&a, o, at, rows);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, rows->most_splits > 1 ? o->partial.buf : out->buf);
-	evn_arg_u32(&a, appends);
+	evn_arg_u32(&a, appends && !o->config.crosses);
 	const size_t groups[] = {count_blocks(rows, n_own, queries), at->n_kv, rows->most_splits};
 	EVN_TRY(evn_launch(&a, 3, groups, (size_t[]){items_of(o), 1, 1}, err));
 	return rows->most_splits > 1 ? merge(o, out, rows, at->n_heads, err) : EVN_OK;

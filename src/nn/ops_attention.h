@@ -21,6 +21,8 @@ typedef struct {
 	bool soft_capped;  /* scores are capped by evn_attention.soft_cap */
 	bool sinks;        /* the softmax of a head has one more score, without a value */
 	bool query_scales; /* rows of the rope table end with a factor of the query */
+	bool biased;       /* a score has a bias by the distance of key and query */
+	bool crosses;      /* queries see all keys of a memory, which evn_op_append has written */
 	evn_kv_cache kv_cache;
 	uint32_t splits; /* parts of a decoded row's keys that are computed in parallel; 0: chosen for the device */
 } evn_attention_config;
@@ -46,6 +48,7 @@ typedef struct {
 	evn_buf *table;
 	uint32_t most_splits;
 	bool has_row_pairs; /* two spans belong to one sequence */
+	bool of_memory;     /* slots are those of memories, and a span's position is the number of its memory's keys */
 } evn_row_set;
 
 /* The words of a row table for n_spans spans whose slots have n_blocks cache blocks in all. */
@@ -64,8 +67,8 @@ typedef struct {
 	uint32_t qkv_stride, k_offset, v_offset;
 	const evn_buf *rope;  /* the table of evn_rope_table */
 	uint32_t rope_stride; /* floats from one position to the next; 0: one row for all positions */
-	/* (2, head_dim padded to 16): of queries, of keys; then a sink for each query head of the n_kv_held KV heads.
-	 * NULL without config.qk_norm and config.sinks */
+	/* (2, head_dim padded to 16): of queries, of keys; then a sink for each query head of the n_kv_held KV heads, or
+	 * EVN_BIASES. NULL without config.qk_norm, config.sinks and config.biased */
 	const evn_buf *norms;
 	float norm_eps, scale;
 	uint32_t window; /* keys that a query sees, its own included */
@@ -77,6 +80,9 @@ typedef struct {
  * from column out_offset on = causal softmax(scale q K^T) V, heads head_dim apart. The other columns become zeros. */
 evn_status evn_op_attention(evn_attention_ops *ops, evn_act_format format, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *a, const evn_row_set *rows, evn_error *err);
+
+/* Only appends the keys and values of the rows to the caches. */
+evn_status evn_op_append(evn_attention_ops *ops, const evn_attention *a, const evn_row_set *rows, evn_error *err);
 
 /* ---- whole sequences, without a cache; for heads without norms ------------------------------------------------- */
 

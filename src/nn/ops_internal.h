@@ -35,11 +35,11 @@ struct evn_ops {
 	evn_queue *q;
 	evn_ops_config config;
 	bool prompts_by_gemm;
-	double block_cost;                                           /* see evn_ops_set_block_cost */
-	uint32_t lanes;                                              /* the device's, when the kernels were made */
-	uint32_t items;                                              /* work-items that share a norm's row */
-	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];           /* [kind][format of y] */
-	evn_kernel *swiglu[EVN_ACT_FORMATS], *gelu[EVN_ACT_FORMATS]; /* [format of y] */
+	double block_cost;                                               /* see evn_ops_set_block_cost */
+	uint32_t lanes;                                                  /* the device's, when the kernels were made */
+	uint32_t items;                                                  /* work-items that share a norm's row */
+	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];               /* [kind][format of y] */
+	evn_kernel *swiglu[EVN_ACT_FORMATS], *activate[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias, *dropout, *top, *head_squares, *head_norms;
 	evn_expert_kernels experts;
 	evn_delta_kernels delta;

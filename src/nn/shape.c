@@ -49,6 +49,9 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 						.read_fraction = evn_block_read_fraction(b),
 						.by_phase = !attends,
 						.joins = b->joins};
+	/* the rows of a prompt are those of the encoder, if there is one */
+	k.is_idle[EVN_DECODE] = b < g->blocks + g->n_encoder;
+	k.is_idle[EVN_PROMPT] = g->n_encoder && !k.is_idle[EVN_DECODE];
 	for (uint32_t i = 0; i < n; i++) {
 		const double share = rows[i].by_group ? (double)groups_of_all(b) * b->group / b->n_units : 1;
 		*(rows[i].by_group ? &k.group_macs : &k.unit_macs) += share * rows[i].width * g->h->dim;

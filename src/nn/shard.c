@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/distances.h"
 #include "nn/weights.h"
 
 /* The context for loading one block. */
@@ -69,8 +70,9 @@ static evn_status load_head_norms(const loader *l, const evn_block_weights *w, c
 {
 	const uint32_t dim = l->b->attention.head_dim, pad = (uint32_t)evn_round_up(dim, 16), group = l->b->group;
 	const evn_range heads = {y->groups.begin * group, y->groups.end * group};
-	const uint64_t n = 2 * (uint64_t)pad + (w->sinks ? evn_range_len(heads) : 0);
-	if (!w->head_norms[0] && !w->sinks)
+	const uint64_t of_head = w->distances ? EVN_BIASES : w->sinks ? 1 : 0;
+	const uint64_t n = 2 * (uint64_t)pad + of_head * evn_range_len(heads);
+	if (!w->head_norms[0] && !of_head)
 		return EVN_OK;
 	float *all = calloc(n, sizeof *all);
 	evn_status s = all ? EVN_OK : evn_fail_memory(l->err, "norms of heads", n * sizeof *all);
@@ -78,6 +80,8 @@ static evn_status load_head_norms(const loader *l, const evn_block_weights *w, c
 		s = copy_entries(l, w->head_norms[i], 0, (evn_range){0, dim}, all + i * pad);
 	if (w->sinks && s == EVN_OK)
 		s = copy_entries(l, w->sinks, 0, heads, all + 2 * (size_t)pad);
+	if (w->distances && s == EVN_OK)
+		s = evn_distance_biases(w->distances, l->b->attention.whole, heads, all + 2 * (size_t)pad, l->err);
 	if (s == EVN_OK)
 		s = upload(l, all, n, out);
 	free(all);
@@ -267,6 +271,7 @@ static evn_status load_ends(const loader *l, evn_shard *s)
 	evn_end_weights w;
 	EVN_TRY(evn_end_weights_find(&w, s->graph, l->err));
 	EVN_TRY(load_norm(l, &w.out_norm, &s->out_norm));
+	EVN_TRY(load_norm(l, &w.encoder_norm, &s->encoder_norm));
 	return evn_shard_load_head(&s->head, s, l->q, s->vocab, l->err);
 }
 
@@ -337,6 +342,7 @@ void evn_shard_free(evn_shard *s)
 		evn_shard_block_free(&s->blocks[i]);
 	free(s->blocks);
 	free_norm(&s->out_norm);
+	free_norm(&s->encoder_norm);
 	evn_matrix_free(&s->head);
 	free(s);
 }

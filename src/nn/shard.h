@@ -33,8 +33,8 @@ typedef struct {
 	evn_buf *post;                      /* weights of the norm of the sum; or NULL. Ranks without units have it too */
 	evn_matrix in, out;                 /* in: stacked rows of q, k, v, or of gate and up */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* the row at which each stacked matrix begins */
-	/* (2, head_dim padded to 16): of queries, of keys; then the sinks of the groups' query heads. Or the norms of all
-	 * held heads of queries, then of keys. Or NULL */
+	/* (2, head_dim padded to 16): of queries, of keys; then the sinks of the groups' query heads, or EVN_BIASES for
+	 * each of them. Or the norms of all held heads of queries, then of keys. Or NULL */
 	evn_buf *head_norms;
 	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
 	evn_delta_parts delta;   /* of a DeltaNet, which has the rows of alpha and beta of the held heads as its router */
@@ -44,7 +44,7 @@ typedef struct {
 	const evn_graph *graph;
 	bool plain; /* matrices are plain rows of f32, for training; otherwise tiles in the file's quantised blocks */
 	evn_shard_block *blocks; /* (graph->n_blocks) */
-	evn_norm_weights out_norm;
+	evn_norm_weights out_norm, encoder_norm;
 	evn_matrix head;
 	evn_range vocab;
 	uint64_t bytes; /* bytes of the matrices */

@@ -25,7 +25,11 @@ static void make_window(evn_block_view *w, const evn_block *b, const evn_shard_b
 	const uint32_t n = evn_block_rows(b, specs);
 	for (uint32_t i = 0; i < n; i++)
 		rows[i] = from(evn_rows_of(&specs[i], b, w->units), evn_rows_of(&specs[i], b, held->units).begin);
-	evn_matrix_view_output(&w->in, &held->in, held->offsets, n, rows, w->offsets);
+	const uint32_t n_own = b->kind == EVN_BLOCK_ATTENTION && b->attention.crosses ? 1 : n;
+	evn_matrix_view_output(&w->in, &held->in, held->offsets, n_own, rows, w->offsets);
+	if (n_own < n)
+		evn_matrix_view_output(&w->memory, &held->in, held->offsets + n_own, n - n_own, rows + n_own,
+							   w->offsets + n_own);
 	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.v_is_k)
 		w->offsets[2] = w->offsets[1];
 	evn_matrix_view_input(&w->out, &held->out,
@@ -52,6 +56,8 @@ static evn_status make_windows(evn_view *v, const evn_split *split, evn_error *e
 				make_window(w, b, held, v->rank);
 			if (b->kind == EVN_BLOCK_ATTENTION && w->n_groups > v->most_groups)
 				v->most_groups = w->n_groups;
+			if (phase == EVN_DECODE && i < g->n_encoder)
+				continue;
 			v->read_bytes[phase] += (uint64_t)((double)(w->in.bytes + w->out.bytes) * evn_block_read_fraction(b));
 		}
 	return EVN_OK;

@@ -25,12 +25,15 @@ static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn
 /* ---- norms and sums -------------------------------------------------------------------------------------------- */
 
 /* The norm that block `block` reads, in the format that its product needs. After the last block it is the norm of the
- * logits. NULL if this rank has no such product, unless the norm takes the place of the rows. */
+ * logits. NULL if this rank has no such product, unless the norm takes the place of the rows. Rows of an encoder are
+ * normed for each of their readers (remember). */
 static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
 {
 	const evn_workspace *s = w->workspace;
 	const evn_shard *shard = w->view->shard;
-	const bool last = block == s->graph->n_blocks;
+	const bool last = block == evn_graph_walk(s->graph, mb->encodes).end;
+	if (last && mb->encodes)
+		return NULL;
 	const evn_block_view *y = last ? NULL : evn_view_block(w->view, block, mb->rows.phase);
 	const evn_norm_weights *weights = last ? &shard->out_norm : &shard->blocks[block].norm;
 	const evn_norm_kind kind = last ? s->graph->out_norm.kind : s->graph->blocks[block].norm.kind;
@@ -121,7 +124,7 @@ static evn_status pause_after(const evn_walker *w, uint32_t block, const evn_mic
 							  evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
-	if (block + 1 < g->n_blocks && g->blocks[block + 1].layer == g->blocks[block].layer)
+	if (block + 1 < evn_graph_walk(g, last->encodes).end && g->blocks[block + 1].layer == g->blocks[block].layer)
 		return EVN_OK;
 	if (last->first_row + last->rows.n_rows > EVN_PAD && !w->tape)
 		EVN_TRY(keep_close(w, layer, err));
@@ -164,14 +167,15 @@ static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, u
 							  evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
+	const evn_range blocks = evn_graph_walk(g, mbs[0].encodes);
 	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(norm_rows(w, 0, &mbs[i], mbs[i].x, err));
+		EVN_TRY(norm_rows(w, blocks.begin, &mbs[i], mbs[i].x, err));
 
-	for (uint32_t block = 0, last; block < g->n_blocks; block = last + 1) {
+	for (uint32_t block = blocks.begin, last; block < blocks.end; block = last + 1) {
 		last = evn_graph_last_joined(g, block);
 		for (uint32_t i = 0; i < n; i++) {
 			const evn_micro_batch *mb = &mbs[i];
-			if (block && mb->overlaps)
+			if (block > blocks.begin && mb->overlaps)
 				EVN_TRY(end_sum(w, block - 1, mb, err));
 			EVN_TRY(compute_joined(w, block, last, mb, err));
 			EVN_TRY(begin_sum(w, last, mb, err));
@@ -182,8 +186,8 @@ static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, u
 	}
 
 	for (uint32_t i = 0; i < n; i++)
-		if (g->n_blocks && mbs[i].overlaps)
-			EVN_TRY(end_sum(w, g->n_blocks - 1, &mbs[i], err));
+		if (evn_range_len(blocks) && mbs[i].overlaps)
+			EVN_TRY(end_sum(w, blocks.end - 1, &mbs[i], err));
 	return EVN_OK;
 }
 
@@ -201,6 +205,28 @@ evn_status evn_walk_again(const evn_walker *w, uint32_t block, const evn_micro_b
 	return evn_block_inner(w, block, mb, err);
 }
 
+/* Each block that attends to the memory appends keys and values of the encoder's rows. */
+static evn_status remember(const evn_walker *w, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_range blocks = evn_graph_walk(s->graph, false);
+	for (uint32_t i = blocks.begin; i < blocks.end; i++) {
+		const evn_block *b = &s->graph->blocks[i];
+		const evn_block_view *y = evn_view_block(w->view, i, mb->rows.phase);
+		if (b->kind != EVN_BLOCK_ATTENTION || !b->attention.crosses || !evn_range_len(y->units))
+			continue;
+		const evn_norm norm = {.kind = s->graph->encoder_norm.kind,
+							   .format = evn_op_act_format(s->ops, &y->memory, mb->rows.phase),
+							   .y = mb->normed,
+							   .w = w->view->shard->encoder_norm.weight,
+							   .dim = s->graph->h->dim,
+							   .eps = s->graph->h->norm_eps};
+		EVN_TRY(evn_op_norm(s->ops, &norm, mb->x, 0, mb->rows.n_rows, s->dim_stride, err));
+		EVN_TRY(evn_block_remember(w, i, mb, err));
+	}
+	return EVN_OK;
+}
+
 evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
 {
 	const uint32_t stride = w->workspace->dim_stride;
@@ -213,6 +239,6 @@ evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
 								   (uint64_t)mbs[i].rows.n_rows * stride, err));
 	EVN_TRY(evn_walk_blocks(w, mbs, n, err));
 	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(evn_micro_batch_output(w, batch, &mbs[i], err));
+		EVN_TRY(batch->encodes ? remember(w, &mbs[i], err) : evn_micro_batch_output(w, batch, &mbs[i], err));
 	return evn_comm_step_end(w->comm, w->view->rank, err);
 }

@@ -25,7 +25,7 @@ static tensor_name name_of(const finder *f, const char *stem, const char *ending
 {
 	tensor_name n;
 	if (f->b)
-		snprintf(n.text, sizeof n.text, "blk.%u.%s.%s", f->b->layer, stem, ending);
+		snprintf(n.text, sizeof n.text, "%sblk.%u.%s.%s", f->b->side ? f->b->side : "", f->b->layer, stem, ending);
 	else
 		snprintf(n.text, sizeof n.text, "%s.%s", stem, ending);
 	return n;
@@ -121,6 +121,9 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	}
 	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.sinks)
 		EVN_TRY(need(&f, "attn_sinks", "weight", b->n_units, 0, &out->sinks));
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.bias)
+		EVN_TRY(
+			evn_model_need(g->model, b->attention.bias, b->n_units, b->attention.n_buckets, &out->distances, err));
 	if (b->kind == EVN_BLOCK_DELTA)
 		EVN_TRY(find_delta(&f, &out->delta));
 	if (b->scale)
@@ -146,6 +149,7 @@ evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_er
 	if (positions)
 		EVN_TRY(need(&f, "position_embd", "weight", h->dim, positions->shape[1], &out->positions));
 	EVN_TRY(find_norm(&f, g->out_norm, &out->out_norm));
+	EVN_TRY(find_norm(&f, g->encoder_norm, &out->encoder_norm));
 	EVN_TRY(evn_graph_head(g, &out->head.weight, err));
 	return evn_model_find(g->model, "output.bias") ? need(&f, "output", "bias", h->vocab, 0, &out->head.bias)
 												   : EVN_OK;
@@ -181,6 +185,7 @@ static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
 	mark(c, w.positions);
 	mark(c, w.types);
 	mark_affine(c, &w.out_norm);
+	mark_affine(c, &w.encoder_norm);
 	mark_affine(c, &w.head);
 	if (g->h->rope.long_factors) {
 		mark(c, evn_model_find(g->model, EVN_ROPE_FACTORS_SHORT));
@@ -224,6 +229,7 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	mark(c, w.head_norms[0]);
 	mark(c, w.head_norms[1]);
 	mark(c, w.sinks);
+	mark(c, w.distances);
 	mark_delta(c, &w.delta);
 	mark(c, w.scale);
 	return EVN_OK;

@@ -25,6 +25,7 @@ typedef struct {
 	evn_affine post;                 /* NULL if there is no norm of the sum */
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
 	const evn_tensor *sinks;         /* of all query heads; or NULL */
+	const evn_tensor *distances;     /* biases (n_buckets, query heads); or NULL */
 	evn_delta_weights delta;         /* of EVN_BLOCK_DELTA */
 	const evn_tensor *scale;         /* of the layer; or NULL. Its value is in the block */
 } evn_block_weights;
@@ -32,6 +33,7 @@ typedef struct {
 typedef struct {
 	const evn_tensor *tokens, *positions; /* positions is NULL if they are not learned */
 	const evn_tensor *types;              /* a row for each type of token; NULL: there are none */
+	evn_affine encoder_norm;              /* NULL if there is no encoder */
 	evn_affine out_norm, head;            /* the head's weight is `tokens` if the two are tied */
 } evn_end_weights;
 

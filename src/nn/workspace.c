@@ -28,7 +28,9 @@ evn_attention_config evn_attention_config_of(const evn_graph *g, const evn_block
 								  .windowed = b->attention.window > 0,
 								  .soft_capped = b->attention.soft_cap > 0,
 								  .sinks = b->attention.sinks,
-								  .query_scales = g->ropes[b->attention.rope].query_growth > 0};
+								  .query_scales = g->ropes[b->attention.rope].query_growth > 0,
+								  .biased = b->attention.bias != NULL,
+								  .crosses = b->attention.crosses};
 }
 
 static bool alike(const evn_attention_config *a, const evn_attention_config *b)
@@ -36,7 +38,8 @@ static bool alike(const evn_attention_config *a, const evn_attention_config *b)
 	return a->head_dim == b->head_dim && a->rope_dim == b->rope_dim && a->group == b->group &&
 		   a->kv_cache == b->kv_cache && a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm &&
 		   a->v_norm == b->v_norm && a->whole == b->whole && a->windowed == b->windowed &&
-		   a->soft_capped == b->soft_capped && a->sinks == b->sinks && a->query_scales == b->query_scales;
+		   a->soft_capped == b->soft_capped && a->sinks == b->sinks && a->query_scales == b->query_scales &&
+		   a->biased == b->biased && a->crosses == b->crosses;
 }
 
 evn_attention_ops *evn_workspace_attention(const evn_workspace *w, const evn_block *b)
@@ -276,8 +279,8 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
 	EVN_TRY(
 		evn_workspace_rows(w, &w->squares, n, w->graph->sums_inside ? EVN_HEAD_SUMS : 0, "squares of heads", err));
-	w->spans = calloc(n + 1u, sizeof *w->spans);
-	return w->spans ? evn_queue_finish(w->q, err) : evn_fail_memory(err, "spans", (n + 1u) * sizeof *w->spans);
+	w->spans = calloc(2 * (n + 1u), sizeof *w->spans);
+	return w->spans ? evn_queue_finish(w->q, err) : evn_fail_memory(err, "spans", 2 * (n + 1u) * sizeof *w->spans);
 }
 
 evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_shard *s, evn_limits limits,
@@ -294,7 +297,7 @@ evn_status evn_workspace_create(evn_workspace **out, evn_queue *q, const evn_sha
 	w->dim_stride = (uint32_t)evn_round_up(s->graph->h->dim, EVN_PAD);
 	EVN_TRY(evn_ops_create(
 		&w->ops, q,
-		&(evn_ops_config){.dot = limits.dot, .gate = evn_graph_gate(s->graph), .exact_gelu = s->graph->exact_gelu},
+		&(evn_ops_config){.dot = limits.dot, .gate = evn_graph_gate(s->graph), .activation = s->graph->activation},
 		err));
 	EVN_TRY(make_attention(w, err));
 	for (uint32_t i = 0; i < s->graph->n_ropes; i++)
@@ -312,6 +315,8 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->rows[i].normed);
 		evn_buf_free(w->rows[i].table);
 		free(w->rows[i].words);
+		evn_buf_free(w->memories[i].table);
+		free(w->memories[i].words);
 		evn_buf_free(w->rows[i].runs);
 		free(w->rows[i].run_words);
 	}

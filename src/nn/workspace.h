@@ -50,6 +50,7 @@ typedef struct {
 	evn_buf *ropes[EVN_ROPES]; /* of the graph's ropes: (n_ctx, rope.dim) */
 	evn_buf *still;            /* (1, rope.dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];
+	evn_row_buffers memories[EVN_MICRO_BATCHES]; /* row tables of the spans' memories; without rows */
 	evn_inner_rows of[EVN_BLOCK_KINDS];
 	evn_routing routing;            /* the buffers of any block's choice of experts */
 	evn_buf *gathered, *of_experts; /* (evn_expert_rows, dim_stride): what experts read and write; or NULL */
@@ -62,7 +63,7 @@ typedef struct {
 	bool finds_top;     /* on the device (top.h) */
 	evn_buf *top;       /* (EVN_LOGITS_ROWS, slices, EVN_TOP_MOST); NULL until it is needed, like the next */
 	float *host_logits; /* (EVN_LOGITS_ROWS, logits_stride) of a rank that finds the largest on the host */
-	evn_span *spans;    /* (n_batch + 1) spans of the step's micro-batches */
+	evn_span *spans;    /* (2, n_batch + 1) spans of the step's micro-batches; the same for their memories */
 } evn_workspace;
 
 /* Makes a workspace for steps over any view of s, through q. */

@@ -37,9 +37,10 @@ typedef struct {
 	uint64_t cache_bytes; /* KV cache of one group in one block, for the given context */
 	double unit_macs, group_macs; /* multiply-adds for a row */
 	double read_fraction;         /* the part of the units that one row uses: k / n of n experts, otherwise 1 */
-	double most_keys; /* cached positions that a unit attends to: 0 for none, INFINITY for all, or a window */
-	bool by_phase;    /* has one cut for decode and one for prompts */
-	bool joins;       /* its blocks have no all-reduce of their own */
+	double most_keys;         /* cached positions that a unit attends to: 0 for none, INFINITY for all, or a window */
+	bool by_phase;            /* has one cut for decode and one for prompts */
+	bool joins;               /* its blocks have no all-reduce of their own */
+	bool is_idle[EVN_PHASES]; /* rows of this phase do not go through its blocks */
 } evn_plan_class;
 
 #define EVN_PLAN_CLASSES 16u

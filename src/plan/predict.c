@@ -60,6 +60,8 @@ static double positions_of(double first, double n, double most)
 static demand demand_of(const evn_plan_class *cut, evn_plan_step step)
 {
 	const double n = step.n_rows, f = cut->read_fraction;
+	if (cut->is_idle[step.phase])
+		return (demand){.cut = cut};
 	demand d = {.cut = cut, .read = f < 1 ? 1 - pow(1 - f, n) : 1, .used = n * f};
 	d.positions = step.phase == EVN_DECODE ? n * positions_of(step.position, 1, cut->most_keys)
 										   : positions_of(step.position, n, cut->most_keys);

@@ -111,6 +111,8 @@ static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 	const evn_hparams *h;
 	EVN_TRY(evn_graph_make(&s->graph, m, err));
 	h = s->graph->h;
+	if (s->graph->n_encoder)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a model with an encoder and a decoder has two kinds of steps");
 	if (h->n_layers == 0)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "a model without layers takes no steps through them");
 	s->limits = (evn_limits){.n_ctx = CONTEXT < h->n_ctx_train ? CONTEXT : h->n_ctx_train};

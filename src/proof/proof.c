@@ -73,9 +73,9 @@ typedef struct {
 	uint32_t group;                             /* of proofs that share programs: one process gives all of them */
 	uint64_t hash;                              /* of all keys */
 	bool norms[EVN_NORM_KINDS], gated, ungated; /* what the model has; gated blocks that are no experts */
-	bool exact;                                 /* GELU by erf */
-	evn_nonlinearity gate;                      /* how it combines gate and up */
-	bool biased;                                /* it has biases */
+	evn_activation activation;
+	evn_nonlinearity gate; /* how it combines gate and up */
+	bool biased;           /* it has biases */
 	bool separate; /* gate and up are multiplied before SwiGLU: they have biases or unlike formats, or GEMM is used */
 	bool experts;  /* it has experts */
 	uint32_t state, taps;                                /* of DeltaNets; 0: there are none */
@@ -93,7 +93,8 @@ static bool same_heads(const evn_attention_config *a, const evn_attention_config
 	return a->head_dim == b->head_dim && a->rope_dim == b->rope_dim && a->group == b->group &&
 		   a->rope_neox == b->rope_neox && a->qk_norm == b->qk_norm && a->v_norm == b->v_norm &&
 		   a->whole == b->whole && a->windowed == b->windowed && a->soft_capped == b->soft_capped &&
-		   a->sinks == b->sinks && a->query_scales == b->query_scales;
+		   a->sinks == b->sinks && a->query_scales == b->query_scales && a->biased == b->biased &&
+		   a->crosses == b->crosses;
 }
 
 static void add_heads(proof *p, evn_attention_config config)
@@ -156,7 +157,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 		p->fuses |= b->feed_forward.gated && !b->joins && !g->biased;
 	}
 	p->gate = evn_graph_gate(g);
-	p->exact = g->exact_gelu;
+	p->activation = g->activation;
 	p->biased = has_biases(p->m);
 	p->separate = p->experts || (p->gated && (p->biased || !all_gates_alike(g)));
 	evn_status s = evn_graph_mix(g, &p->mix, err);
@@ -206,10 +207,11 @@ static proof_key key_of(const proof *p, bool with_heads)
 	proof_key k;
 	int n = snprintf(k.text, sizeof k.text, "%s/%s/%x", o->subject, o->quant ? o->quant->name : "", o->dots);
 	if (with_heads && n > 0 && (size_t)n < sizeof k.text)
-		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s%s%s", h->head_dim, h->rope_dim,
-				 h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->v_norm ? ",values" : "",
+		snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u,%u,%d,%d,%d%s%s%s%s%s%s%s%s", h->head_dim,
+				 h->rope_dim, h->group, h->rope_neox, h->qk_norm, (int)h->kv_cache, h->v_norm ? ",values" : "",
 				 h->whole ? ",whole" : "", h->windowed ? ",window" : "", h->soft_capped ? ",cap" : "",
-				 h->sinks ? ",sinks" : "", h->query_scales ? ",scales" : "");
+				 h->sinks ? ",sinks" : "", h->query_scales ? ",scales" : "", h->biased ? ",biases" : "",
+				 h->crosses ? ",memory" : "");
 	n = (int)strlen(k.text);
 	if (o->state)
 		n += snprintf(k.text + n, sizeof k.text - (size_t)n, "/%u,%u", o->state, o->taps);
@@ -311,7 +313,8 @@ static evn_status prove_fused(proof *p, evn_error *err)
 			continue;
 		for (uint32_t k = 0; k < p->n_kinds; k++) {
 			p->heads = p->kinds[k];
-			EVN_TRY(prove_dots(p, "attention block", q, true, err));
+			if (!p->heads.crosses)
+				EVN_TRY(prove_dots(p, "attention block", q, true, err));
 		}
 		p->options.gate = p->gate;
 		if (p->n_kinds && p->fuses)
@@ -348,7 +351,7 @@ static evn_status prove_rows(proof *p, evn_error *err)
 	if (p->biased)
 		EVN_TRY(prove_f32(p, "add_bias", err));
 	if (p->ungated)
-		EVN_TRY(prove(p, p->exact ? EVN_EXACT_GELU : "gelu", err));
+		EVN_TRY(prove(p, evn_activation_name(p->activation), err));
 	EVN_TRY(prove_f32(p, "add_partials", err));
 	EVN_TRY(prove(p, "add_norm", err));
 	if (p->norms_all)

@@ -21,7 +21,8 @@
 /* A gated DeltaNet; gates of heads. */
 #define EVN_DELTA "delta net"
 #define EVN_HEAD_GATES "head gates"
-#define EVN_EXACT_GELU "gelu by erf"
+/* The subject of an activation. */
+const char *evn_activation_name(evn_activation a);
 /* A LayerNorm that takes the place of its row. */
 #define EVN_LAYERNORM_REPLACES "layernorm in place"
 /* The sum over ranks with a norm of its own. */

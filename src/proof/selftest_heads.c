@@ -196,7 +196,7 @@ static uint32_t first_key(const evn_attention_run *r, uint32_t position)
 
 static uint32_t end_of_keys(const evn_attention_run *r, uint32_t position)
 {
-	return r->config.whole ? r->n_keys : position + 1;
+	return r->config.whole || r->config.crosses ? r->n_keys : position + 1;
 }
 
 /* Caps a score and the bound of its error. The cap and its slope are at most those of the identity. Its own error is
@@ -207,6 +207,15 @@ static void cap_score(double *score, double *error)
 	const double cap = (double)EVN_RUN_SOFT_CAP, exponent = 2 * *score / cap;
 	*error += 1.01 * cap * (EVN_EXP_ERROR + EVN_DIVIDE_ERROR + 4 * EVN_UNIT + 3 * EVN_UNIT * fmin(fabs(exponent), 2));
 	*score = cap * tanh(*score / cap);
+}
+
+/* Adds the bias of the distance of a key and a query. head: among those of the cache. */
+static void add_bias(const evn_attention_run *r, uint32_t head, int distance, double *score, double *error)
+{
+	const int far = EVN_BIAS_FARTHEST, d = distance < -far ? -far : distance > far ? far : distance;
+	*score += (double)r->weights_qk.values[2 * evn_round_up(r->config.head_dim, 16) + (uint64_t)head * EVN_BIASES +
+										   (uint64_t)(d + far + EVN_KV_TILE)];
+	*error += EVN_UNIT * fabs(*score);
 }
 
 /* Sets r->weights[key] to the softmax. Returns a bound of the weights' relative error, without a factor that all
@@ -224,8 +233,8 @@ static double softmax(const evn_attention_run *r, const double *q, const double 
 	const uint32_t dim = r->config.head_dim, first = first_key(r, position), end = end_of_keys(r, position);
 	const uint32_t in_model = r->of.first_head + head, kv = in_model / r->config.group - r->of.first_kv;
 	const double scale = 1 / sqrt(dim), moves = (end + 15) / 16 + 33 + r->config.splits;
-	const double sink = (double)r->weights_qk.values[2 * evn_round_up(dim, 16) + EVN_RUN_UNUSED_KV * r->config.group +
-													 in_model - r->of.first_kv * r->config.group];
+	const uint32_t in_cache = EVN_RUN_UNUSED_KV * r->config.group + in_model - r->of.first_kv * r->config.group;
+	const double sink = (double)r->weights_qk.values[2 * evn_round_up(dim, 16) + in_cache];
 	double top = r->config.sinks ? sink : -INFINITY, low = r->config.sinks ? sink : INFINITY, most = 0, sum = 0;
 	for (uint32_t j = first; j < end; j++) {
 		double score = 0, size = 0, error = 0;
@@ -236,6 +245,8 @@ static double softmax(const evn_attention_run *r, const double *q, const double 
 			error += q_bound[i] * fabs(k);
 		}
 		error += (evn_roundings(dim + 2 + r->config.query_scales) + EVN_SQRT_ERROR + EVN_DIVIDE_ERROR) * size;
+		if (r->config.biased)
+			add_bias(r, in_cache, (int)j - (int)position, &score, &error);
 		if (r->config.soft_capped)
 			cap_score(&score, &error);
 		r->weights[j] = score;
@@ -448,6 +459,31 @@ static const head_shape shapes[] = {
 	 {HEAD(64, 64), .group = 2, .rope_neox = true, .whole = true},
 	 {LOCAL(4, 2), .position = 33},
 	 .n_tok = 37},
+	{"20 with biases, whole sequences",
+	 true,
+	 {HEAD(20, 0), .group = 2, .whole = true, .biased = true},
+	 {LOCAL(2, 1)},
+	 .n_tok = 19},
+	{"64 with biases, heads 4-8 of 9, prompt of 37 on 233",
+	 false,
+	 {HEAD(64, 0), .group = 3, .biased = true},
+	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 233},
+	 .n_tok = 37},
+	{"64 with biases, whole, 300 keys",
+	 false,
+	 {HEAD(64, 0), .group = 1, .whole = true, .biased = true},
+	 {LOCAL(2, 2)},
+	 .n_tok = 300},
+	{"20, a memory of 40",
+	 true,
+	 {HEAD(20, 0), .group = 2, .crosses = true},
+	 {LOCAL(2, 1), .position = 40},
+	 .n_tok = 3},
+	{"64, a memory of 699, 3 splits",
+	 false,
+	 {HEAD(64, 0), .group = 3, .crosses = true, .splits = 3},
+	 {LOCAL(5, 2), .first_head = 4, .first_kv = 1, .position = 699},
+	 .n_tok = 1},
 	{"48, no rope", false, {HEAD(48, 0), .group = 1}, {LOCAL(2, 2), .position = 5}, .n_tok = 1},
 };
 

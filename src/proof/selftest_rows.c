@@ -10,7 +10,8 @@ typedef struct {
 	float shift; /* added to the inputs of a norm, so that the mean is far from zero */
 	evn_act_format format;
 	evn_nonlinearity gate;
-	bool other; /* the other form: a LayerNorm in place, GELU by erf */
+	bool other; /* the other form: a LayerNorm in place */
+	evn_activation activation;
 } row_shape;
 
 static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width, EVN_PAD); }
@@ -18,7 +19,7 @@ static uint32_t stride_of(uint32_t width) { return (uint32_t)evn_round_up(width,
 static evn_status with_ops(evn_cases *c, evn_status (*run)(evn_cases *, evn_ops *, const row_shape *, evn_error *),
 						   const row_shape *s, evn_error *err)
 {
-	const evn_ops_config config = {.gate = s->gate, .exact_gelu = s->other};
+	const evn_ops_config config = {.gate = s->gate, .activation = s->activation};
 	evn_ops *ops;
 	evn_status st = evn_ops_create(&ops, c->q, &config, err);
 	if (st == EVN_OK)
@@ -180,8 +181,15 @@ static void expect_exact_gelu(double v, double *want, double *bound)
 		*bound += fabs(*want) * slope * evn_roundings(2);
 }
 
-static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+static void expect_relu(double v, double *want, double *bound)
 {
+	*want = fmax(v, 0);
+	*bound = 0;
+}
+
+static evn_status activate(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error *err)
+{
+	static void (*const expect[])(double, double *, double *) = {expect_gelu, expect_exact_gelu, expect_relu};
 	static const float special[] = {0.0f, -0.0f, 100.0f, -100.0f, -8.5f, 1e18f, -1e18f};
 	const uint32_t n_special = sizeof special / sizeof *special, x_stride = stride_of(s->width) + EVN_PAD;
 	const uint32_t y_stride = stride_of(s->width);
@@ -196,10 +204,10 @@ static evn_status gelu(evn_cases *c, evn_ops *ops, const row_shape *s, evn_error
 			if (i >= s->width)
 				continue;
 			*value = i < n_special ? special[i] : *value * 6;
-			(s->other ? expect_exact_gelu : expect_gelu)((double)*value, &y.want[at], &y.bound[at]);
+			expect[s->activation]((double)*value, &y.want[at], &y.bound[at]);
 		}
 	EVN_TRY(evn_case_upload(c, &x, err));
-	EVN_TRY(evn_op_gelu(ops, s->format, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
+	EVN_TRY(evn_op_activate(ops, s->format, y.buf, y_stride, x.buf, x_stride, s->width, s->n_tok, err));
 	return evn_case_check_format(c, &y, s->format, "y", err);
 }
 
@@ -278,21 +286,27 @@ static evn_status layernorm_case(evn_cases *c, const void *s, evn_error *err)
 {
 	return with_ops(c, layernorm, s, err);
 }
-static evn_status gelu_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, gelu, s, err); }
+static evn_status activate_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, activate, s, err); }
+
+const char *evn_activation_name(evn_activation a)
+{
+	static const char *const names[] = {[EVN_BY_TANH] = "gelu", [EVN_BY_ERF] = "gelu by erf", [EVN_RELU] = "relu"};
+	return names[a];
+}
 static evn_status add_bias_case(evn_cases *c, const void *s, evn_error *err) { return with_ops(c, add_bias, s, err); }
 
 static const char *const formats[EVN_ACT_FORMATS] = {"f32", "q8"};
 
 void evn_selftest_rows(evn_cases *c)
 {
-	static const row_shape shapes[] = {{64, 2, true, 0, 0, 0, false},
-									   {48, 1, true, 0, 0, 0, false},
-									   {576, 3, false, 0, 0, 0, false},
-									   {1520, 2, false, 0, 0, 0, false}};
-	static const row_shape norms[] = {{50, 2, true, 0, 0, 0, false},
-									  {32, 1, true, 0, 0, 0, false},
-									  {576, 3, false, 0, 0, 0, false},
-									  {1001, 2, false, 0, 0, 0, false}};
+	static const row_shape shapes[] = {{64, 2, true, 0, 0, 0, false, 0},
+									   {48, 1, true, 0, 0, 0, false, 0},
+									   {576, 3, false, 0, 0, 0, false, 0},
+									   {1520, 2, false, 0, 0, 0, false, 0}};
+	static const row_shape norms[] = {{50, 2, true, 0, 0, 0, false, 0},
+									  {32, 1, true, 0, 0, 0, false, 0},
+									  {576, 3, false, 0, 0, 0, false, 0},
+									  {1001, 2, false, 0, 0, 0, false, 0}};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		row_shape norm = norms[i], row = shapes[i];
 		if (c->options.tiny && !row.tiny)
@@ -316,12 +330,12 @@ void evn_selftest_rows(evn_cases *c)
 
 void evn_selftest_gpt2(evn_cases *c)
 {
-	static const row_shape norms[] = {{50, 2, true, 0, 0, 0, false},
-									  {32, 1, true, 3, 0, 0, false},
-									  {768, 3, false, 0, 0, 0, false},
-									  {1001, 2, false, -5, 0, 0, false}};
+	static const row_shape norms[] = {{50, 2, true, 0, 0, 0, false, 0},
+									  {32, 1, true, 3, 0, 0, false, 0},
+									  {768, 3, false, 0, 0, 0, false, 0},
+									  {1001, 2, false, -5, 0, 0, false, 0}};
 	static const row_shape units[] = {
-		{64, 2, true, 0, 0, 0, false}, {48, 1, true, 0, 0, 0, false}, {3072, 2, false, 0, 0, 0, false}};
+		{64, 2, true, 0, 0, 0, false, 0}, {48, 1, true, 0, 0, 0, false, 0}, {3072, 2, false, 0, 0, 0, false, 0}};
 	for (evn_act_format format = 0; format < EVN_ACT_FORMATS; format++) {
 		if (!evn_case_has_format(c, format))
 			continue;
@@ -337,11 +351,9 @@ void evn_selftest_gpt2(evn_cases *c)
 		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 			row_shape s = units[i];
 			s.format = format;
-			for (int other = 0; other < 2 && (s.tiny || !c->options.tiny); other++) {
-				s.other = other;
-				evn_case_run(c, &(evn_case){gelu_case, &s, other ? EVN_EXACT_GELU : "gelu", NULL}, "%s %u x%u",
+			for (s.activation = 0; s.activation <= EVN_RELU && (s.tiny || !c->options.tiny); s.activation++)
+				evn_case_run(c, &(evn_case){activate_case, &s, evn_activation_name(s.activation), NULL}, "%s %u x%u",
 							 formats[format], s.width, s.n_tok);
-			}
 		}
 	}
 }

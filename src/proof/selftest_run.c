@@ -41,10 +41,18 @@ static evn_status make_slot(evn_cases *c, evn_attention_run *r, evn_error *err)
 
 static evn_status make_weights(evn_cases *c, evn_attention_run *r, evn_error *err)
 {
-	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16), n_sinks = r->at.n_kv_held * r->config.group;
-	EVN_TRY(evn_case_array_make(c, &r->weights_qk, 2 * (uint64_t)pad + n_sinks, err));
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16), n_heads = r->at.n_kv_held * r->config.group;
+	const uint64_t of_head = r->config.biased ? EVN_BIASES : 1;
+	EVN_TRY(evn_case_array_make(c, &r->weights_qk, 2 * (uint64_t)pad + n_heads * of_head, err));
 	for (uint32_t i = 0; i < pad; i++)
 		r->weights_qk.values[i] *= 4;
+	for (uint32_t h = 0; h < n_heads && r->config.biased; h++) {
+		float *biases = r->weights_qk.values + 2 * pad + (uint64_t)h * EVN_BIASES, *last = biases + EVN_BIASES - 1;
+		for (int i = 0; i < EVN_KV_TILE; i++) { /* farther than all that differ */
+			biases[i] = biases[EVN_KV_TILE];
+			last[-i] = last[1 - EVN_KV_TILE];
+		}
+	}
 	return evn_case_upload(c, &r->weights_qk, err);
 }
 
@@ -52,8 +60,8 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 {
 	const uint32_t dim = r->config.head_dim;
 	void *weights;
-	r->n_keys = r->of.position + r->n_tok;
-	r->n_ctx = r->n_keys + 3;
+	r->n_keys = r->of.position + (r->config.crosses ? 0 : r->n_tok);
+	r->n_ctx = r->of.position + r->n_tok + 3;
 	r->out_stride = (uint32_t)evn_round_up(r->out_offset + r->of.n_heads * dim, EVN_PAD);
 	if (r->out_stride < r->out_columns)
 		r->out_stride = r->out_columns;
@@ -75,7 +83,7 @@ evn_status evn_attention_run_make(evn_cases *c, evn_attention_run *r, evn_error 
 	EVN_TRY(make_cache(c, &r->v_cache, r, err));
 	r->at.qkv = r->qkv.buf;
 	r->at.rope = r->rope.buf;
-	r->at.norms = r->config.qk_norm || r->config.sinks ? r->weights_qk.buf : NULL;
+	r->at.norms = r->config.qk_norm || r->config.sinks || r->config.biased ? r->weights_qk.buf : NULL;
 	r->at.window = EVN_RUN_WINDOW;
 	r->at.soft_cap = EVN_RUN_SOFT_CAP;
 	r->at.norm_eps = EVN_RUN_EPS;
@@ -96,6 +104,7 @@ static evn_status make_rows(evn_cases *c, const evn_attention_ops *ops, evn_atte
 								 .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
 	*out = (evn_row_set){
 		.n_rows = n, .n_spans = 1, .spans = &r->spans[which], .phase = r->spans[which].phase, .table = table->buf};
+	out->of_memory = which && r->config.crosses;
 	evn_row_table_fill(ops, out, r->of.n_kv, (uint32_t *)(void *)table->values);
 	return evn_case_upload(c, table, err);
 }
@@ -117,6 +126,8 @@ evn_status evn_attention_run_fill(evn_cases *c, evn_attention_ops *ops, evn_atte
 	EVN_TRY(evn_case_output(c, &out, (uint64_t)r->of.position * r->out_stride, err));
 	EVN_TRY(make_rows(c, ops, r, 0, &rows, err));
 	fill.qkv = r->past.buf;
+	if (r->config.crosses)
+		return evn_op_append(ops, &fill, &rows, err);
 	return evn_op_attention(ops, format, out.buf, r->out_stride, r->out_offset, &fill, &rows, err);
 }
 

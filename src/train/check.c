@@ -14,6 +14,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 	const evn_block *first = &g->blocks[g->class_first[b->cut_class]];
 	if (b->norm.kind == EVN_NORM_NONE)
 		return "blocks without norms";
+	if (g->n_encoder)
+		return "an encoder beside the decoder, and biases of distances,";
 	if (g->encodes)
 		return "queries that see later tokens";
 	if (b->post)

@@ -359,7 +359,7 @@ static evn_status put_additions(adapter *a, const evn_model *base, uint32_t targ
 				continue;
 			snprintf(part, sizeof part, "%s.weight", evn_target_names[i]);
 			snprintf(name, sizeof name, "blk.%u.%s", layer, part);
-			EVN_TRY(evn_model_get_in_layer(base, layer, part, &t, a->err));
+			EVN_TRY(evn_model_get(base, name, &t, a->err));
 			EVN_TRY(put_half(a, name, ".lora_a", t->shape[0], a->rank, true));
 			EVN_TRY(put_half(a, name, ".lora_b", a->rank, t->shape[1], false));
 		}

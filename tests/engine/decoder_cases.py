@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """decoder_cases.py FOLDER cases|few|long: makes tiny models with random weights. Beside each NAME.gguf it writes
-NAME.expected: counts, ids, positions, then the expected logits at these positions (float64). Exit 77 without numpy."""
+NAME.expected: counts, ids, ids for the encoder, positions, then the expected logits at these positions (float64). Exit 77 without
+numpy."""
 
 import os
 import struct
@@ -97,17 +98,20 @@ CASES = {
     "gpt2-q4_k": "--arch gpt2 --type Q4_K --dim 256 --heads 4 --ff 768",
     "simple-lm": "--arch simple-lm --dim 5 --vocab 10",
     "simple-lm-q4_0": "--arch simple-lm --type Q4_0 --dim 96 --vocab 301",
+    # texts longer than the farthest distance that has a bias of its own
+    "t5-odd": "--arch t5 --layers 3 --decoder-layers 2 --dim 72 --heads 4 --head-dim 18 --ff 100 --vocab 301",
+    "t5-gated-q8_0": "--arch t5 --gated --untied --type Q8_0 --dim 96 --heads 6 --head-dim 32 --ff 160",
     # heads of 48 in blocks of 256
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
 FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "gemma4-q8_0", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
-       "gpt2-q8_0-untied", "simple-lm-q4_0")
+       "gpt2-q8_0-untied", "simple-lm-q4_0", "t5-gated-q8_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",
     "f16-yarn-context-8192": "--type F16 --rope yarn --rope-context 2048 --context 8192 --dim 64 --heads 2 --ff 96",
 }
-N_IDS, LONG_IDS = 40, 8100
+N_IDS, LONG_IDS, N_TEXT = 40, 8100, 190
 
 
 def rewrite(path, changes):
@@ -127,11 +131,13 @@ def make(folder, name, arguments, n_ids, positions, changes={}):
         rewrite(path, changes)
     model = oracle.open_model(path)
     vocab = model.file.tensors["token_embd.weight"][0][1]
-    ids = np.random.default_rng(7).integers(0, vocab, n_ids)
-    logits = model.logits(ids, positions)
+    random = np.random.default_rng(7)
+    ids = random.integers(0, vocab, n_ids)
+    text = random.integers(0, vocab, N_TEXT if name.startswith("t5") else 0)
+    logits = model.logits(text, ids, positions) if len(text) else model.logits(ids, positions)
     with open(os.path.join(folder, name + ".expected"), "wb") as out:
-        out.write(struct.pack("<III", n_ids, len(positions), vocab))
-        out.write(ids.astype("<i4").tobytes() + np.asarray(positions, "<u4").tobytes() + logits.astype("<f8").tobytes())
+        out.write(struct.pack("<IIII", n_ids, len(positions), vocab, len(text)))
+        out.write(ids.astype("<i4").tobytes() + text.astype("<i4").tobytes() + np.asarray(positions, "<u4").tobytes() + logits.astype("<f8").tobytes())
 
 
 def main():

@@ -448,4 +448,8 @@ class Gpt2:
 
 def open_model(path):
     arch = gguf_file.Reader(path).keys["general.architecture"][1][8:].decode()
+    if arch == "t5":
+        import oracle_t5
+
+        return oracle_t5.T5(path)
     return Gpt2(path) if arch == "gpt2" else Model(path)

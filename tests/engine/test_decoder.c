@@ -38,8 +38,8 @@ static size_t n_cuts = sizeof on_one_driver / sizeof *on_one_driver;
 static evn_system *drivers;
 
 typedef struct {
-	uint32_t n_ids, n_positions, vocab;
-	int32_t *ids;
+	uint32_t n_ids, n_positions, vocab, n_text;
+	int32_t *ids, *text; /* text: for the encoder, if there is one */
 	uint32_t *positions;
 	double *logits; /* (n_positions, vocab) */
 } expected;
@@ -57,8 +57,9 @@ static expected read_expected(const char *path)
 	expected e;
 	FILE *f = fopen(path, "rb");
 	assert_non_null(f);
-	assert_int_equal(fread(&e, sizeof(uint32_t), 3, f), 3);
+	assert_int_equal(fread(&e, sizeof(uint32_t), 4, f), 4);
 	e.ids = read_all(f, e.n_ids, sizeof *e.ids);
+	e.text = read_all(f, e.n_text, sizeof *e.text);
 	e.positions = read_all(f, e.n_positions, sizeof *e.positions);
 	e.logits = read_all(f, (size_t)e.n_positions * e.vocab, sizeof *e.logits);
 	fclose(f);
@@ -68,23 +69,43 @@ static expected read_expected(const char *path)
 static void free_expected(expected *e)
 {
 	free(e->ids);
+	free(e->text);
 	free(e->positions);
 	free(e->logits);
 }
 
-static void open_ranks(ranks *r, const evn_model *m, const cut *c, evn_slot *slot)
+static void open_ranks(ranks *r, const evn_model *m, const cut *c, const expected *e, evn_slot *slot,
+					   evn_slot *memory)
 {
 	evn_error err = {0};
 	const uint32_t n_ctx = evn_model_hparams(m)->n_ctx_train;
-	*r = (ranks){.gemm = c->gemm, .limits = {.n_ctx = n_ctx, .n_batch = c->prefill}};
+	*r = (ranks){.gemm = c->gemm,
+				 .limits = {.n_ctx = n_ctx, .n_batch = c->prefill > e->n_text ? c->prefill : e->n_text}};
 	ranks_open_devices(r, drivers, c->devices);
 	assert_int_equal(r->n, c->n_ranks);
-	ranks_start(r, m, c->shares, c->prompt_shares, c->reduce, evn_blocks_for(n_ctx));
+	ranks_start(r, m, c->shares, c->prompt_shares, c->reduce, 2 * evn_blocks_for(n_ctx));
 	require_ok(evn_slot_extend(slot, &r->pool, n_ctx, &err));
+	require_ok(evn_slot_extend(memory, &r->pool, n_ctx, &err));
+}
+
+/* The encoder reads the text. */
+static void read_text(ranks *r, evn_slot *memory, const expected *e)
+{
+	evn_error err = {0};
+	const uint32_t stride = (uint32_t)evn_round_up(r->graph->h->dim, EVN_PAD);
+	evn_embedding embedding;
+	float *rows = calloc((size_t)e->n_text * stride, sizeof *rows), *scratch = calloc(stride, sizeof *scratch);
+	assert_true(rows && scratch);
+	require_ok(evn_embedding_find(&embedding, r->graph, &err));
+	require_ok(evn_embed(&embedding, e->text, e->n_text, 0, rows, stride, scratch, &err));
+	const evn_span span = {.slot = memory, .n_rows = e->n_text, .phase = EVN_PROMPT};
+	ranks_step(r, &(evn_batch){.n_rows = e->n_text, .n_spans = 1, .spans = &span, .encodes = true, .x = rows});
+	free(rows);
+	free(scratch);
 }
 
 /* The logits of all tokens: the prompt in pieces, then the last four tokens one by one. */
-static float *walk(ranks *r, evn_slot *slot, const expected *e, uint32_t prefill)
+static float *walk(ranks *r, evn_slot *slot, const evn_slot *memory, const expected *e, uint32_t prefill)
 {
 	evn_error err = {0};
 	uint32_t dim = r->graph->h->dim, stride = (uint32_t)evn_round_up(dim, EVN_PAD);
@@ -99,7 +120,12 @@ static float *walk(ranks *r, evn_slot *slot, const expected *e, uint32_t prefill
 	for (uint32_t at = 0, n; at < e->n_ids; at += n) {
 		n = e->n_ids - 4 <= at ? 1 : e->n_ids - 4 - at < prefill ? e->n_ids - 4 - at : prefill;
 		require_ok(evn_embed(&embedding, e->ids + at, n, at, rows, stride, scratch, &err));
-		const evn_span span = {.slot = slot, .n_rows = n, .position = at, .phase = n > 1 ? EVN_PROMPT : EVN_DECODE};
+		const evn_span span = {.slot = slot,
+							   .n_rows = n,
+							   .position = at,
+							   .phase = n > 1 ? EVN_PROMPT : EVN_DECODE,
+							   .memory = memory,
+							   .n_memory = e->n_text};
 		ranks_step(r, &(evn_batch){.n_rows = n,
 								   .n_spans = 1,
 								   .spans = &span,
@@ -128,9 +154,9 @@ static double compare(const float *got, const expected *e)
 }
 
 /* Pieces of 3 tokens are too few to be grouped by expert. A row has the same bits there. */
-static void check_pieces(ranks *r, evn_slot *slot, const expected *e, const float *got)
+static void check_pieces(ranks *r, evn_slot *slot, const evn_slot *memory, const expected *e, const float *got)
 {
-	float *pieces = walk(r, slot, e, 3);
+	float *pieces = walk(r, slot, memory, e, 3);
 	assert_memory_equal(pieces, got, (size_t)e->n_ids * e->vocab * sizeof *got);
 	free(pieces);
 }
@@ -146,16 +172,19 @@ static void test_case(void **at)
 	size_t n_wrong = 0;
 	for (size_t i = 0; i < n_cuts; i++) {
 		ranks r;
-		evn_slot slot = {0};
-		open_ranks(&r, m, &cuts[i], &slot);
-		float *got = walk(&r, &slot, &e, cuts[i].prefill);
+		evn_slot slot = {0}, memory = {0};
+		open_ranks(&r, m, &cuts[i], &e, &slot, &memory);
+		if (e.n_text)
+			read_text(&r, &memory, &e);
+		float *got = walk(&r, &slot, &memory, &e, cuts[i].prefill);
 		double worst = compare(got, &e);
 		print_message("%s, cut %zu: %.2g\n", cuts[i].devices, i, worst);
 		n_wrong += !(worst <= TOLERANCE);
-		if ((strstr(path, "moe") || strstr(path, "qwen35")) && !cuts[i].gemm)
-			check_pieces(&r, &slot, &e, got);
+		if ((e.n_text || strstr(path, "moe") || strstr(path, "qwen35")) && !cuts[i].gemm)
+			check_pieces(&r, &slot, &memory, &e, got);
 		free(got);
 		evn_slot_free(&slot, &r.pool);
+		evn_slot_free(&memory, &r.pool);
 		ranks_close(&r);
 	}
 	evn_model_close(m);

@@ -107,7 +107,7 @@ def kernels():
         out.append((f"add_norm in place {store}", "add_norm", f"add_norm.cl NORM=norm_layer.cl STORE=store_{store}.cl",
                     "-DLANES=1 -DNORM_ITEMS=256 -DREPLACES", "row"))
         out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
-        out.append((f"gelu {store}", "gelu", f"gelu.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
+        out.append((f"activate {store}", "activate", f"activate.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))
     for kernel in ("route", "choose"):
         out.append((kernel, kernel, "router.cl", "-DLANES=1 -DITEMS=64", "row"))

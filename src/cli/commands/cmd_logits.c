@@ -5,13 +5,27 @@
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/picture.h"
+#include "evener/translate.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static evn_status compute_logits(const loaded *l, const int32_t *ids, size_t n, float **out, evn_error *err)
+/* encoder_ids: the option, or NULL. */
+static evn_status encode(evn_session *session, const char *encoder_ids, evn_error *err)
+{
+	int32_t *ids = NULL;
+	size_t n = 0;
+	evn_status status = encoder_ids ? parse_ids(encoder_ids, &ids, &n, err) : EVN_OK;
+	if (status == EVN_OK && encoder_ids)
+		status = evn_session_encode(session, ids, n, err);
+	free(ids);
+	return status;
+}
+
+static evn_status compute_logits(const loaded *l, const char *encoder_ids, const int32_t *ids, size_t n, float **out,
+								 evn_error *err)
 {
 	size_t vocab = l->info.vocab;
 	evn_status status = loaded_check_fits(l, n, err);
@@ -22,6 +36,8 @@ static evn_status compute_logits(const loaded *l, const int32_t *ids, size_t n, 
 		return evn_fail_memory(err, "the logits", 0);
 	evn_session *session = NULL;
 	status = evn_session_create(&session, l->engine, err);
+	if (status == EVN_OK)
+		status = encode(session, encoder_ids, err);
 	if (status == EVN_OK)
 		status = evn_session_eval(session, ids, n, logits, err);
 	console_progress_end();
@@ -90,7 +106,7 @@ evn_status cmd_logits(const invocation *in, evn_error *err)
 	if (status == EVN_OK && drawn)
 		status = draw_ids(&l, s, &ids, &n, err);
 	if (status == EVN_OK)
-		status = compute_logits(&l, ids, n, &logits, err);
+		status = compute_logits(&l, s->encoder_ids, ids, n, &logits, err);
 	if (status == EVN_OK && s->json)
 		status = print_logits_json(ids, n, logits, l.info.vocab, err);
 	else if (status == EVN_OK)

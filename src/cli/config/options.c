@@ -78,6 +78,8 @@ const option options[] = {
 	 "TEXT", "the prompt or text; default: -f, else standard input if it is no terminal"},
 	{"file", 'f', OPTION_TEXT, PROMPT_COMMANDS, NULL, FIELD(prompt_file), NULL, 0, 0, NULL,
 	 "FILE", "read the prompt or text from a file"},
+	{"encoder-ids", 0, OPTION_TEXT, CMD_LOGITS, NULL, FIELD(encoder_ids), NULL, 0, 0, NULL,
+	 "1,2,3", "the ids that the encoder reads, where the model has one"},
 	{"ids", 0, OPTION_TEXT, CMD_LOGITS | CMD_TOKENIZE, NULL, FIELD(ids), NULL, 0, 0, NULL,
 	 "1,2,3", "token ids instead of a text"},
 	{"random-ids", 0, OPTION_INT, CMD_LOGITS, "logits.random_ids", FIELD(n_random_ids), "0", 0, CONTEXT_MAX, NULL,

@@ -32,7 +32,7 @@ typedef struct {
 	double temp, top_p, min_p, repeat_penalty;
 	int64_t top_k, repeat_last_n, seed;
 
-	const char *prompt, *prompt_file, *ids, *image;
+	const char *prompt, *prompt_file, *ids, *encoder_ids, *image;
 	int64_t n_random_ids;
 	int64_t n_predict;
 	int64_t window, n_windows;
