@@ -66,9 +66,10 @@ kernel IN_VECTORS void add_expert_bias(global float *y, uint2 at, const global f
 }
 
 // y[row] = the sum over its pairs of weight times x[place], in the order of the choice, with weights that are divided by their
-// sum if `normed`. Work-item (LANES columns, row).
+// sum if `normed`. Each expert's x is multiplied by its scale if `scaled`. Work-item (LANES columns, row).
 kernel IN_VECTORS void add_experts(global float *y, uint stride, const global float *x, const global uint *places,
-                                   const global float *weights, uint2 of)
+                                   const global float *weights, const global uint *experts, const global float *scales, uint2 of,
+                                   uint scaled)
 {
 	const uint k = of.x, normed = of.y;
 	const size_t column = get_global_id(0), row = get_global_id(1);
@@ -76,7 +77,8 @@ kernel IN_VECTORS void add_experts(global float *y, uint stride, const global fl
 	float all = 0.0f;
 	for (uint i = 0; i < k; i++) {
 		const float weight = weights[row * k + i];
-		sum = fma((floats)weight, load_columns(x + (size_t)places[row * k + i] * stride, column), sum);
+		const float factor = scaled ? weight * scales[experts[row * k + i]] : weight;
+		sum = fma((floats)factor, load_columns(x + (size_t)places[row * k + i] * stride, column), sum);
 		all += weight;
 	}
 	store_columns(normed ? sum / all : sum, column, y + row * stride);

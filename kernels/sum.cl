@@ -18,8 +18,11 @@ INLINE floats sum_columns(const global uchar *messages, ulong2 of, size_t i)
 	return sum;
 }
 
+// The part of x that stays. Where nothing does, x may hold anything, also what is no number.
+INLINE floats kept_of(floats x, float2 scale) { return scale.x == 0.0f ? (floats)0.0f : scale.x * x; }
+
 // The i-th LANES columns of x. The messages are added first.
 INLINE void add_columns(SUM, size_t i)
 {
-	store_columns(fma((floats)scale.y, sum_columns(messages, of, i), scale.x * load_columns(x, i)), i, x);
+	store_columns(fma((floats)scale.y, sum_columns(messages, of, i), kept_of(load_columns(x, i), scale)), i, x);
 }

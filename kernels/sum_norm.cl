@@ -20,7 +20,7 @@ INLINE void add_row(SUM, uint2 row, float eps, const global float *post, size_t 
 	float factor = scale.y / sqrt(sum16(squares) / (float)row.y + eps);
 	for (uint b = 0; b < stride / 16; b++) {
 		size_t i = t * (stride / 16) + b;
-		vstore16(fma(sum_columns(messages, of, i) * factor, vload16(b, post), scale.x * vload16(i, x)), i, x);
+		vstore16(fma(sum_columns(messages, of, i) * factor, vload16(b, post), kept_of(vload16(i, x), scale)), i, x);
 	}
 #else
 	for (uint i = get_local_id(0); i < stride; i += NORM_ITEMS) {
@@ -30,7 +30,7 @@ INLINE void add_row(SUM, uint2 row, float eps, const global float *post, size_t 
 	float factor = scale.y / sqrt(sum_items(squares, NORM_ITEMS, (local float *)part) / (float)row.y + eps);
 	for (uint i = get_local_id(0); i < stride; i += NORM_ITEMS) {
 		size_t at = t * stride + i;
-		x[at] = fma(sum_columns(messages, of, at) * factor, post[i], scale.x * x[at]);
+		x[at] = fma(sum_columns(messages, of, at) * factor, post[i], kept_of(x[at], scale));
 	}
 #endif
 }

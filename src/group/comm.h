@@ -91,7 +91,7 @@ typedef struct {
 	uint32_t stream;   /* 0 or 1 */
 	bool overlaps;     /* two messages may be in flight at once; evn_comm_overlaps must allow it */
 	bool packs;        /* may be packed; false if a row's bits must not depend on the rows beside it */
-	float kept, scale; /* 1 and 1 add the sum exactly */
+	float kept, scale; /* 1 and 1 add the sum exactly; kept 0: what x held does not matter */
 	uint32_t block;    /* that the sum belongs to, for traces */
 	evn_epilogue then; /* may differ between ranks */
 } evn_sum;

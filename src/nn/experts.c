@@ -1,12 +1,13 @@
 #include "nn/experts.h"
 
-static evn_routing routing_of(const evn_workspace *s, const evn_block *b)
+static evn_routing routing_of(const evn_workspace *s, const evn_block *b, const evn_shard_block *held)
 {
 	const evn_experts_spec *e = &b->feed_forward.experts;
 	evn_routing c = s->routing;
 	c.n_experts = e->n;
 	c.k = e->k;
 	c.normed = e->normed;
+	c.scales = held->expert_scales;
 	return c;
 }
 
@@ -14,7 +15,7 @@ evn_router evn_block_router(const evn_workspace *s, const evn_shard_block *held)
 {
 	return (evn_router){.w = held->router.weight,
 						.bias = held->router.bias,
-						.norm = held->norm.weight,
+						.norm = held->router_scale ? held->router_scale : held->norm.weight,
 						.dim = s->graph->h->dim,
 						.eps = s->graph->h->norm_eps};
 }
@@ -25,8 +26,9 @@ evn_status evn_experts_compute(const evn_walker *w, uint32_t block, const evn_mi
 	const evn_block *b = &s->graph->blocks[block];
 	const evn_inner_rows *of = &s->of[b->kind];
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	const evn_routing c = routing_of(s, b);
-	const evn_router router = evn_block_router(s, &w->view->shard->blocks[block]);
+	const evn_shard_block *held = &w->view->shard->blocks[block];
+	const evn_routing c = routing_of(s, b, held);
+	const evn_router router = evn_block_router(s, held);
 	const evn_phase phase = mb->rows.phase;
 	const uint32_t n = mb->rows.n_rows;
 	const evn_buf *x = mb->normed;

@@ -1,7 +1,7 @@
 /* gemma4.c - Gemma 4 (Google 2026): Gemma 3's norms and gates. Layers with a window have heads of another size, and
  * another number of KV heads, than layers that see everything. Scores are not scaled, because the norms of queries
  * and keys do it; values have a norm without weights. Layers without a matrix of values take the keys before their
- * norm. The result of each layer is multiplied by a number. */
+ * norm. The result of each layer is multiplied by a number. Models with experts have them beside a dense network. */
 #include <math.h>
 
 #include "nn/graph.h"
@@ -54,29 +54,51 @@ static evn_status add_attention(evn_graph *g, uint32_t layer, heads of, uint32_t
 	return evn_graph_add(g, &b, err);
 }
 
+/* A dense network and experts beside it, which read the same rows. */
+static evn_status add_experts(evn_graph *g, evn_block *dense, evn_error *err)
+{
+	evn_block b;
+	EVN_TRY(evn_experts_block(g, dense->layer, &b, err));
+	dense->to = EVN_ASIDE_FIRST;
+	dense->post = "post_ffw_norm_1";
+	b.norm.stem = "pre_ffw_norm_2";
+	b.in = (evn_stack){{"ffn_gate_up_exps"}, 1};
+	b.to = EVN_ASIDE_LAST;
+	b.post = "post_ffw_norm_2";
+	b.joint = "post_ffw_norm";
+	b.feed_forward.act = EVN_GELU;
+	b.feed_forward.experts.scales = true;
+	EVN_TRY(evn_block_scale_layer(g, &b, "layer_output_scale", err));
+	EVN_TRY(evn_graph_add(g, dense, err));
+	return evn_graph_add(g, &b, err);
+}
+
 static evn_status add_feed_forward(evn_graph *g, uint32_t layer, evn_error *err)
 {
 	evn_block b = evn_feed_forward_block(g, layer);
+	uint32_t n_experts;
 	EVN_TRY(evn_graph_layer_u32(g, "feed_forward_length", layer, &b.n_units, err));
+	EVN_TRY(evn_graph_experts(g, &n_experts, err));
 	b.post = "post_ffw_norm";
 	b.feed_forward.act = EVN_GELU;
+	if (n_experts)
+		return add_experts(g, &b, err);
 	EVN_TRY(evn_block_scale_layer(g, &b, "layer_output_scale", err));
 	return evn_graph_add(g, &b, err);
 }
 
-/* Variants with more than a network behind each attention. */
+/* Variants with more than networks behind each attention. */
 static evn_status check_variant(const evn_graph *g, evn_error *err)
 {
 	const struct {
 		const char *suffix, *what;
-	} variants[] = {{"expert_count", "with experts"},
-					{"embedding_length_per_layer_input", "with embeddings of each layer (E2B, E4B)"},
+	} variants[] = {{"embedding_length_per_layer_input", "with embeddings of each layer (E2B, E4B)"},
 					{"attention.shared_kv_layers", "with layers that share keys and values"}};
 	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
 		uint32_t n = 0;
 		EVN_TRY(evn_graph_count(g, variants[i].suffix, &n, err));
 		if (n)
-			return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a gemma4 model %s (%u), expected a dense one",
+			return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a gemma4 model %s (%u), expected one without",
 							evn_gguf_name(evn_model_gguf(g->model)), variants[i].what, n);
 	}
 	return EVN_OK;

@@ -321,6 +321,7 @@ evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
 	find_fused(g, &more[g->n_blocks]);
 	EVN_TRY(find_class(g, &more[g->n_blocks], err));
 	g->sums_inside |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
+	g->sets_aside |= b->to != EVN_TO_ROWS;
 	g->encodes |= b->kind == EVN_BLOCK_ATTENTION && b->attention.whole;
 	g->has_states |= b->kind == EVN_BLOCK_DELTA;
 	g->n_blocks++;

@@ -76,6 +76,9 @@ typedef struct {
 	uint32_t n, k;
 	const char *router; /* a stem */
 	bool normed;        /* the weights of a row's experts are divided by their sum */
+	/* The router reads a norm of its own, with the weights "<router>.scale" / sqrt(dim), and the output of each
+	 * expert has a factor, which is in "<out>.scale". */
+	bool scales;
 } evn_experts_spec;
 
 /* act combines gate and up if it is gated, where `in` stacks gate and up; otherwise act(up). Gated blocks of a model
@@ -86,6 +89,11 @@ typedef struct {
 	evn_experts_spec experts; /* of EVN_BLOCK_EXPERTS, which is gated */
 	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
 } evn_feed_forward_spec;
+
+/* Where the sum over ranks goes: to x, or aside. Blocks whose sums go aside stand one behind the other and read the
+ * same x. The first sum, normed by `post`, takes the place of what was aside, and the last one is added to it. Then
+ * x = kept * x + residual_scale * joint(what is aside), where joint is an RMS norm, by the last block's factors. */
+typedef enum { EVN_TO_ROWS, EVN_ASIDE_FIRST, EVN_ASIDE_LAST } evn_sum_place;
 
 /* One block: x = kept * x + residual_scale * post(W_out f(W_in norm(x))), where f is attention, a DeltaNet or the
  * feed-forward nonlinearity, and post is nothing or an RMS norm. A rank computes some of its units: query heads,
@@ -103,7 +111,9 @@ typedef struct {
 	 * adds is weighed by the logistic function of its vector `share` times the normed row: a shared expert. */
 	bool joins;
 	const char *out;  /* the stem of W_out */
-	const char *post; /* the stem of the norm of the sum over ranks; NULL: none */
+	const char *post; /* the stem of the norm of the sum over ranks; NULL: none. Sums that go aside have one */
+	evn_sum_place to;
+	const char *joint; /* of EVN_ASIDE_LAST: a stem */
 	float residual_scale, kept;
 	const char *scale; /* the stem of a number by which the layer's result is multiplied; NULL: there is none */
 	union {
@@ -127,6 +137,7 @@ typedef struct {
 	float logit_cap;                    /* logits become logit_cap * tanh(logit / logit_cap); 0: they stay */
 	evn_norm_spec out_norm;
 	bool sums_inside; /* ranks also add sums inside blocks */
+	bool sets_aside;  /* sums of some blocks go aside */
 	bool has_states;  /* a sequence has a state beside its keys and values */
 	bool encodes;     /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
 	/* The first blocks are an encoder of its own: its rows do not go through the others, which attend to what it says

@@ -249,7 +249,8 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 								.overlaps = overlaps,
 								.stream = overlaps ? i : 0,
 								.x = bufs->x,
-								.normed = bufs->normed};
+								.normed = bufs->normed,
+								.aside = bufs->aside};
 		mb->rows.n_spans = copy_spans(batch, begin, end, spans);
 		mb->rows.phase = spans[0].phase;
 		find_outputs(w, batch, mb);

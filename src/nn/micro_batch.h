@@ -16,7 +16,7 @@ typedef struct {
 	evn_row_set memory;        /* the same rows, with the memories of their spans */
 	bool overlaps;             /* another micro-batch is in flight at the same time */
 	uint32_t stream;           /* the communicator's stream of its messages */
-	evn_buf *x, *normed;
+	evn_buf *x, *normed, *aside;
 	evn_runs runs; /* of its sequences, if they have states */
 } evn_micro_batch;
 

@@ -93,6 +93,27 @@ evn_status evn_op_norm(evn_ops *o, const evn_norm *norm, const evn_buf *x, uint3
 	return evn_norm_launch(*k, o->items, norm, x, first, n_tok, stride, err);
 }
 
+/* The kernel of a sum over ranks with one message. */
+evn_status evn_op_add_normed(evn_ops *o, const evn_norm *norm, evn_buf *x, const evn_buf *from, float kept,
+							 float scale, uint32_t n_tok, uint32_t stride, evn_error *err)
+{
+	const evn_epilogue then = evn_norm_epilogue(norm);
+	evn_kernel **k = &o->add_normed[norm->kind][norm->format];
+	if (!*k) {
+		evn_spec spec = evn_spec_of("add_norm.cl");
+		evn_spec_part(&spec, "MESSAGE", "message/f32.cl");
+		then.specify(&spec, norm, o->items);
+		EVN_TRY(evn_kernel_get(k, o->q, &spec, "add_norm", err));
+	}
+	evn_args a = evn_args_begin(*k);
+	evn_arg_buf(&a, x);
+	evn_arg_buf(&a, from);
+	evn_arg_u64x2(&a, (uint64_t[]){0, 1});
+	evn_arg_f32x2(&a, (float[]){kept, scale});
+	then.set_args(&a, norm, stride);
+	return evn_launch(&a, 1, (size_t[]){n_tok}, (size_t[]){o->items}, err);
+}
+
 evn_status evn_op_store(evn_ops *o, evn_act_format format, evn_buf *y, const evn_buf *x, uint32_t stride,
 						uint32_t n_tok, evn_error *err)
 {

@@ -67,6 +67,10 @@ evn_status evn_op_gate_up(evn_ops *ops, evn_act_format y_format, evn_buf *y, uin
 /* norm->y = the norm of the rows first .. first + n_tok of x (.., stride). */
 evn_status evn_op_norm(evn_ops *ops, const evn_norm *norm, const evn_buf *x, uint32_t first, uint32_t n_tok,
 					   uint32_t stride, evn_error *err);
+/* x = kept * x + scale * the norm of rows of `from` by norm->post; then norm->y = the norm of x. All have n_tok rows
+ * of `stride`. If kept is 0, what x held does not matter. */
+evn_status evn_op_add_normed(evn_ops *ops, const evn_norm *norm, evn_buf *x, const evn_buf *from, float kept,
+							 float scale, uint32_t n_tok, uint32_t stride, evn_error *err);
 /* y (n_tok, stride) = x (n_tok, stride), converted from f32 to the format y_format. */
 evn_status evn_op_store(evn_ops *ops, evn_act_format y_format, evn_buf *y, const evn_buf *x, uint32_t stride,
 						uint32_t n_tok, evn_error *err);

@@ -123,7 +123,10 @@ evn_status evn_op_add_experts(evn_ops *o, const evn_routing *c, evn_buf *y, cons
 	evn_arg_buf(&a, x);
 	evn_arg_buf(&a, c->places);
 	evn_arg_buf(&a, c->weights);
+	evn_arg_buf(&a, c->experts);
+	evn_arg_buf(&a, c->scales ? c->scales : c->weights); /* every argument must be set */
 	evn_arg_u32x2(&a, (uint32_t[]){c->k, c->normed});
+	evn_arg_u32(&a, c->scales != NULL);
 	return evn_launch_columns(o, &a, stride, n, err);
 }
 

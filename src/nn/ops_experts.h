@@ -9,6 +9,7 @@
 typedef struct {
 	uint32_t n_experts, k;
 	bool normed;                         /* a row's weights are divided by their sum */
+	const evn_buf *scales;               /* (n_experts): factors of the experts' outputs; NULL: none */
 	evn_buf *scores;                     /* (rows, n_experts padded to 16) */
 	evn_buf *experts, *weights, *places; /* (rows, k): of pairs; the best expert first */
 	evn_buf *counts, *of_blocks;         /* for many pairs: of experts; of blocks of rows */
@@ -49,7 +50,7 @@ evn_status evn_op_gather(evn_ops *ops, const evn_routing *c, evn_act_format form
 evn_status evn_op_experts(evn_ops *ops, evn_buf *y, uint32_t y_stride, const evn_buf *x, uint32_t x_stride,
 						  uint32_t shared, const evn_matrix *m, const evn_expert_set *set, evn_phase phase,
 						  evn_error *err);
-/* y (n, stride) = the sum of each row's pairs in x (.., stride), by their weights. */
+/* y (n, stride) = the sum of each row's pairs in x (.., stride), by their weights and the experts' scales. */
 evn_status evn_op_add_experts(evn_ops *ops, const evn_routing *c, evn_buf *y, const evn_buf *x, uint32_t stride,
 							  uint32_t n, evn_error *err);
 

@@ -39,6 +39,7 @@ struct evn_ops {
 	uint32_t lanes;                                                  /* the device's, when the kernels were made */
 	uint32_t items;                                                  /* work-items that share a norm's row */
 	evn_kernel *norm[EVN_NORM_KINDS][EVN_ACT_FORMATS];               /* [kind][format of y] */
+	evn_kernel *add_normed[EVN_NORM_KINDS][EVN_ACT_FORMATS];         /* the same */
 	evn_kernel *swiglu[EVN_ACT_FORMATS], *activate[EVN_ACT_FORMATS]; /* [format of y] */
 	evn_kernel *add_bias, *dropout, *top, *head_squares, *head_norms;
 	evn_expert_kernels experts;

@@ -118,10 +118,11 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	const evn_hparams *h = g->h;
 	uint64_t columns = delta_columns(g) + 4 * (uint64_t)h->dim +
 					   (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
+	columns += g->sets_aside ? EVN_MICRO_BATCHES * (uint64_t)h->dim : 0;
 	uint64_t norms = h->dim, of_experts = 0, routers = 0, biases = 0;
 	for (uint32_t i = 0; i < g->n_blocks; i++) {
 		const evn_block *b = &g->blocks[i];
-		norms += (uint64_t)(b->post ? 2 : 1) * h->dim;
+		norms += (uint64_t)(1 + (b->post != NULL) + (b->joint != NULL)) * h->dim;
 		if (b->kind != EVN_BLOCK_EXPERTS)
 			continue;
 		routers += (uint64_t)h->dim * b->feed_forward.experts.n;

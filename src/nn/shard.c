@@ -1,6 +1,7 @@
 /* shard.c - loads a shard: finds the tensors of each block and cuts them. */
 #include "nn/shard.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,6 +181,25 @@ static evn_status load_router(const loader *l, const evn_affine *router, evn_nor
 	return load_router_rows(l, &(router_rows){w, router->bias, {0, n}}, 1, out);
 }
 
+/* The weights of the norm that a router reads. */
+static evn_status load_router_scale(const loader *l, const evn_tensor *scale, evn_buf **out)
+{
+	const uint32_t dim = l->s->graph->h->dim;
+	const uint64_t n = evn_round_up(dim, EVN_PAD);
+	if (!scale)
+		return EVN_OK;
+	float *values = calloc(n, sizeof *values);
+	if (!values)
+		return evn_fail_memory(l->err, "router", n * sizeof *values);
+	evn_status s = copy_entries(l, scale, 0, (evn_range){0, dim}, values);
+	for (uint32_t i = 0; i < dim; i++)
+		values[i] /= sqrtf((float)dim);
+	if (s == EVN_OK)
+		s = upload(l, values, n, out);
+	free(values);
+	return s;
+}
+
 /* The taps of channels `rows` of the tensor, to channels from *at on. */
 static evn_status copy_taps(const loader *l, const evn_tensor *conv, evn_range rows, uint32_t channels, uint32_t *at,
 							float *out)
@@ -230,6 +250,7 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 	evn_block_weights w;
 	EVN_TRY(evn_block_weights_find(&w, l->s->graph, l->b, l->err));
 	EVN_TRY(load_vector(l, w.post.weight, &y->post));
+	EVN_TRY(load_vector(l, w.joint.weight, &y->joint));
 	if (evn_range_len(y->units) || l->b->norm.kind == EVN_NORM_REPLACE) /* which every rank computes */
 		EVN_TRY(load_norm(l, &w.norm, &y->norm));
 	if (!evn_range_len(y->units))
@@ -240,6 +261,8 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 				: load_head_norms(l, &w, y, &y->head_norms));
 	if (w.router.weight)
 		EVN_TRY(load_router(l, &w.router, &y->router));
+	EVN_TRY(load_router_scale(l, w.router_scale, &y->router_scale));
+	EVN_TRY(load_vector(l, w.expert_scales, &y->expert_scales));
 	if (w.delta.conv)
 		EVN_TRY(load_delta(l, &w, y));
 	EVN_TRY(load_in(l, &w, y));
@@ -331,6 +354,9 @@ void evn_shard_block_free(evn_shard_block *b)
 	evn_matrix_free(&b->out);
 	evn_buf_free(b->head_norms);
 	evn_buf_free(b->post);
+	evn_buf_free(b->joint);
+	evn_buf_free(b->router_scale);
+	evn_buf_free(b->expert_scales);
 	*b = (evn_shard_block){0};
 }
 

@@ -26,17 +26,19 @@ typedef struct {
 	evn_buf *norm;  /* (state) */
 } evn_delta_parts;
 
-/* The weights of one block. Empty but for `post` if the rank has no units of it. */
+/* The weights of one block. Empty but for `post` and `joint` if the rank has no units of it. */
 typedef struct {
 	evn_range units, groups; /* the held range */
 	evn_norm_weights norm;
-	evn_buf *post;                      /* weights of the norm of the sum; or NULL. Ranks without units have it too */
+	evn_buf *post, *joint;              /* weights of norms of sums; or NULL. Ranks without units have them too */
 	evn_matrix in, out;                 /* in: stacked rows of q, k, v, or of gate and up */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* the row at which each stacked matrix begins */
 	/* (2, head_dim padded to 16): of queries, of keys; then the sinks of the groups' query heads, or EVN_BIASES for
 	 * each of them. Or the norms of all held heads of queries, then of keys. Or NULL */
 	evn_buf *head_norms;
 	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
+	evn_buf *router_scale;   /* of experts with scales: the weights of the router's norm; otherwise NULL */
+	evn_buf *expert_scales;  /* the same: (experts padded to 32) */
 	evn_delta_parts delta;   /* of a DeltaNet, which has the rows of alpha and beta of the held heads as its router */
 } evn_shard_block;
 

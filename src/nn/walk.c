@@ -51,14 +51,11 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 	return out;
 }
 
-/* The epilogue of the sum after a block: the norm that follows. A norm of the sum itself is computed there too, so
- * such a sum has an epilogue even if no norm follows. */
-static const evn_norm *norms_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
+/* `next`, and the norm of the sum itself, by `post`. A sum with such a norm has an epilogue even if no norm follows.
+ */
+static const evn_norm *with_post(const evn_walker *w, const evn_micro_batch *mb, const evn_norm *next,
+								 const evn_buf *post, evn_norm *out)
 {
-	const evn_buf *post = w->view->shard->blocks[block].post;
-	const evn_norm *next = norm_before(w, block + 1, mb, out);
-	if (!post)
-		return next;
 	if (!next)
 		*out = (evn_norm){.kind = EVN_NORM_NONE,
 						  .y = mb->normed,
@@ -68,22 +65,33 @@ static const evn_norm *norms_after(const evn_walker *w, uint32_t block, const ev
 	return out;
 }
 
+/* The epilogue of the sum after a block: the norm that follows, unless the sum goes aside, and the norm of the sum.
+ */
+static const evn_norm *norms_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *out)
+{
+	const bool aside = w->workspace->graph->blocks[block].to != EVN_TO_ROWS;
+	const evn_buf *post = w->view->shard->blocks[block].post;
+	const evn_norm *next = aside ? NULL : norm_before(w, block + 1, mb, out);
+	return post ? with_post(w, mb, next, post, out) : next;
+}
+
 /* The sum after a block, and those that it joins, with the norms that follow. */
 static evn_sum sum_after(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_norm *norm)
 {
 	const evn_block *blocks = w->workspace->graph->blocks;
+	const bool aside = blocks[block].to != EVN_TO_ROWS;
 	uint64_t ranks = evn_view_block(w->view, block, mb->rows.phase)->ranks;
 	for (uint32_t i = block; blocks[i].joins; i--)
 		ranks |= evn_view_block(w->view, i - 1, mb->rows.phase)->ranks;
-	return (evn_sum){.x = mb->x,
+	return (evn_sum){.x = aside ? mb->aside : mb->x,
 					 .n_rows = mb->rows.n_rows,
 					 .stride = w->workspace->dim_stride,
 					 .ranks = ranks,
 					 .stream = mb->stream,
 					 .overlaps = mb->overlaps,
 					 .packs = mb->rows.phase == EVN_PROMPT,
-					 .kept = blocks[block].kept,
-					 .scale = blocks[block].residual_scale,
+					 .kept = aside ? blocks[block].to == EVN_ASIDE_LAST : blocks[block].kept,
+					 .scale = aside ? 1 : blocks[block].residual_scale,
 					 .block = block,
 					 .then = evn_norm_epilogue(norms_after(w, block, mb, norm))};
 }
@@ -95,11 +103,36 @@ static evn_status begin_sum(const evn_walker *w, uint32_t block, const evn_micro
 	return evn_comm_all_reduce_begin(w->comm, w->view->rank, &sum, err);
 }
 
+static evn_status norm_rows(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_buf *x,
+							evn_error *err)
+{
+	evn_norm of;
+	const evn_norm *norm = norm_before(w, block, mb, &of);
+	const evn_workspace *s = w->workspace;
+	return norm ? evn_op_norm(s->ops, norm, x, 0, mb->rows.n_rows, s->dim_stride, err) : EVN_OK;
+}
+
+/* What follows a sum that went aside: the norm of the same x for the next block; or, when all are there, x itself and
+ * its norm. */
+static evn_status after_aside(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	evn_norm norm;
+	if (b->to == EVN_ASIDE_FIRST)
+		return norm_rows(w, block + 1, mb, mb->x, err);
+	const evn_norm *norms =
+		with_post(w, mb, norm_before(w, block + 1, mb, &norm), w->view->shard->blocks[block].joint, &norm);
+	return evn_op_add_normed(s->ops, norms, mb->x, mb->aside, b->kept, b->residual_scale, mb->rows.n_rows,
+							 s->dim_stride, err);
+}
+
 static evn_status end_sum(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_norm norm;
 	const evn_sum sum = sum_after(w, block, mb, &norm);
-	return evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err);
+	EVN_TRY(evn_comm_all_reduce_end(w->comm, w->view->rank, &sum, err));
+	return w->workspace->graph->blocks[block].to != EVN_TO_ROWS ? after_aside(w, block, mb, err) : EVN_OK;
 }
 
 #define FLUSH_LAYERS 4 /* some drivers hold commands back until they are flushed */
@@ -134,15 +167,6 @@ static evn_status pause_after(const evn_walker *w, uint32_t block, const evn_mic
 }
 
 /* ---- the walk -------------------------------------------------------------------------------------------------- */
-
-static evn_status norm_rows(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, const evn_buf *x,
-							evn_error *err)
-{
-	evn_norm of;
-	const evn_norm *norm = norm_before(w, block, mb, &of);
-	const evn_workspace *s = w->workspace;
-	return norm ? evn_op_norm(s->ops, norm, x, 0, mb->rows.n_rows, s->dim_stride, err) : EVN_OK;
-}
 
 /* Computes blocks that have one all-reduce. The norm before the first one was computed with the last sum; the others
  * may need its rows in another format. */

@@ -65,11 +65,16 @@ static evn_status need_bias(const finder *f, const char *stem, uint64_t rows, co
 	return need(f, stem, "bias", rows, experts ? f->b->feed_forward.experts.n : 0, out);
 }
 
-static evn_status find_router(const finder *f, evn_affine *out)
+static evn_status find_router(const finder *f, evn_block_weights *out)
 {
 	const evn_experts_spec *e = &f->b->feed_forward.experts;
-	EVN_TRY(need(f, e->router, "weight", f->g->h->dim, e->n, &out->weight));
-	return evn_block_has_bias(f->g, f->b, e->router) ? need(f, e->router, "bias", e->n, 0, &out->bias) : EVN_OK;
+	EVN_TRY(need(f, e->router, "weight", f->g->h->dim, e->n, &out->router.weight));
+	if (e->scales) {
+		EVN_TRY(need(f, e->router, "scale", f->g->h->dim, 0, &out->router_scale));
+		EVN_TRY(need(f, f->b->out, "scale", e->n, 0, &out->expert_scales));
+	}
+	return evn_block_has_bias(f->g, f->b, e->router) ? need(f, e->router, "bias", e->n, 0, &out->router.bias)
+													 : EVN_OK;
 }
 
 /* Finds the biases of stacked rows: either all of them exist or none. */
@@ -114,6 +119,7 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	*out = (evn_block_weights){0};
 	EVN_TRY(find_norm(&f, b->norm, &out->norm));
 	EVN_TRY(find_norm(&f, (evn_norm_spec){EVN_NORM_RMS, b->post, EVN_OF_BLOCK}, &out->post));
+	EVN_TRY(find_norm(&f, (evn_norm_spec){EVN_NORM_RMS, b->joint, EVN_OF_BLOCK}, &out->joint));
 	if (b->kind == EVN_BLOCK_ATTENTION && (b->attention.qk_norm || b->attention.qk_norm_all)) {
 		const uint32_t dim = b->attention.head_dim, all = b->attention.qk_norm_all;
 		EVN_TRY(need(&f, "attn_q_norm", "weight", all ? dim * b->n_units : dim, 0, &out->head_norms[0]));
@@ -129,7 +135,7 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	if (b->scale)
 		EVN_TRY(need(&f, b->scale, "weight", 1, 0, &out->scale));
 	if (b->kind == EVN_BLOCK_EXPERTS)
-		EVN_TRY(find_router(&f, &out->router));
+		EVN_TRY(find_router(&f, out));
 	if (b->joins)
 		EVN_TRY(need(&f, b->feed_forward.share, "weight", g->h->dim, 0, &out->router.weight));
 	EVN_TRY(find_in(&f, out));
@@ -222,10 +228,13 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	EVN_TRY(evn_block_weights_find(&w, g, b, err));
 	mark_affine(c, &w.norm);
 	mark_affine(c, &w.post);
+	mark_affine(c, &w.joint);
 	for (uint32_t i = 0; i < w.n_in; i++)
 		mark_affine(c, &w.in[i]);
 	mark_affine(c, &w.out);
 	mark_affine(c, &w.router);
+	mark(c, w.router_scale);
+	mark(c, w.expert_scales);
 	mark(c, w.head_norms[0]);
 	mark(c, w.head_norms[1]);
 	mark(c, w.sinks);

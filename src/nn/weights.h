@@ -22,7 +22,9 @@ typedef struct {
 	evn_row_spec rows[EVN_MATRIX_PARTS]; /* the rows of each */
 	evn_affine out;
 	evn_affine router;               /* of experts, or the vector of a shared expert */
-	evn_affine post;                 /* NULL if there is no norm of the sum */
+	const evn_tensor *router_scale;  /* of experts that have scales; or NULL */
+	const evn_tensor *expert_scales; /* the same, one for each expert */
+	evn_affine post, joint;          /* NULL if there is no such norm of sums */
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
 	const evn_tensor *sinks;         /* of all query heads; or NULL */
 	const evn_tensor *distances;     /* biases (n_buckets, query heads); or NULL */

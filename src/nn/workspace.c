@@ -265,6 +265,7 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++) {
 		EVN_TRY(evn_workspace_rows(w, &w->rows[i].x, n, w->dim_stride, "residual", err));
 		EVN_TRY(evn_workspace_rows(w, &w->rows[i].normed, n, w->dim_stride, "normed", err));
+		EVN_TRY(evn_workspace_rows(w, &w->rows[i].aside, n, w->graph->sets_aside ? w->dim_stride : 0, "sums", err));
 		EVN_TRY(evn_row_buffers_reserve(w, &w->rows[i], TABLE_WORDS, err));
 	}
 	for (evn_block_kind kind = 0; kind < EVN_BLOCK_KINDS; kind++) {
@@ -313,6 +314,7 @@ void evn_workspace_free(evn_workspace *w)
 	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++) {
 		evn_buf_free(w->rows[i].x);
 		evn_buf_free(w->rows[i].normed);
+		evn_buf_free(w->rows[i].aside);
 		evn_buf_free(w->rows[i].table);
 		free(w->rows[i].words);
 		evn_buf_free(w->memories[i].table);

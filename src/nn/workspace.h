@@ -26,6 +26,7 @@ typedef struct {
 /* Rows that outlive a block. Each micro-batch has its own. */
 typedef struct {
 	evn_buf *x, *normed; /* (rows, dim_stride) */
+	evn_buf *aside;      /* the same; NULL if no sums go aside */
 	evn_buf *table;      /* the row table of its spans on the device (ops_attention.h) */
 	uint32_t *words;     /* the same on the host */
 	uint64_t n_words;    /* the room of both, in words */

@@ -199,27 +199,59 @@ static evn_status check_places(evn_cases *c, router_run *r, const evn_expert_set
 	return EVN_OK;
 }
 
+/* What the sum of a row is multiplied by, where all its experts say the same: the mean of their scales, or 1. The
+ * scales are what the router adds. The error is a fraction of *size. */
+static double mean_scale(const router_run *r, uint32_t row, bool scaled, double *size, double *error)
+{
+	double all = 0, sum = 0, most = 0;
+	*size = 0;
+	for (uint32_t i = row * r->s->k; i < (row + 1) * r->s->k; i++) {
+		const double weight = r->weights.want[i], scale = scaled ? (double)r->bias.values[r->chosen[i]] : 1;
+		all += weight;
+		sum += weight * scale;
+		*size += weight * fabs(scale);
+		most = fmax(most, r->weights.bound[i] / weight);
+	}
+	*size /= all;
+	*error = EVN_DIVIDE_ERROR + evn_roundings(3 * r->s->k + 2) + (scaled ? 2 * most : 0);
+	return sum / all;
+}
+
+static evn_status check_sums(evn_cases *c, router_run *r, const evn_case_array *at_places, bool scaled,
+							 evn_error *err)
+{
+	const router_shape *s = r->s;
+	evn_routing of = r->routing;
+	evn_case_array sums;
+	of.scales = scaled ? r->bias.buf : NULL;
+	EVN_TRY(evn_case_rows_output(c, &sums, s->n_rows, r->stride, err));
+	for (uint32_t row = 0; row < s->n_rows; row++) {
+		double size, error;
+		const double mean = mean_scale(r, row, scaled, &size, &error);
+		for (uint32_t j = 0; j < r->stride; j++) {
+			const uint64_t i = (uint64_t)row * r->stride + j;
+			sums.want[i] = (double)r->x.values[i] * mean;
+			sums.bound[i] = error * size * fabs((double)r->x.values[i]);
+		}
+	}
+	EVN_TRY(evn_op_add_experts(r->ops, &of, sums.buf, at_places->buf, r->stride, s->n_rows, err));
+	return evn_case_check(c, &sums, scaled ? "sum of experts with scales" : "sum of experts", err);
+}
+
 /* Rows go to their places, and the sum of a row comes back from there. */
 static evn_status check_rows(evn_cases *c, router_run *r, const evn_expert_set *set, evn_error *err)
 {
 	const router_shape *s = r->s;
-	evn_case_array at_places, sums;
+	evn_case_array at_places;
 	EVN_TRY(evn_case_rows_output(c, &at_places, set->n, r->stride, err));
-	EVN_TRY(evn_case_rows_output(c, &sums, s->n_rows, r->stride, err));
 	for (uint32_t i = 0; i < r->places.n; i++)
 		for (uint32_t j = 0; j < r->stride; j++)
 			at_places.want[(uint64_t)r->placed[i] * r->stride + j] =
 				(double)r->x.values[(uint64_t)(i / s->k) * r->stride + j];
 	EVN_TRY(evn_op_gather(r->ops, &r->routing, EVN_ACT_F32, at_places.buf, r->x.buf, r->stride, s->n_rows, err));
 	EVN_TRY(evn_case_check(c, &at_places, "row at its place", err));
-	for (uint32_t row = 0; row < s->n_rows; row++) /* all experts say the same, and their weights add up to 1 */
-		for (uint32_t j = 0; j < r->stride; j++) {
-			const uint64_t i = (uint64_t)row * r->stride + j;
-			sums.want[i] = (double)r->x.values[i];
-			sums.bound[i] = (EVN_DIVIDE_ERROR + evn_roundings(2 * s->k + 2)) * fabs(sums.want[i]);
-		}
-	EVN_TRY(evn_op_add_experts(r->ops, &r->routing, sums.buf, at_places.buf, r->stride, s->n_rows, err));
-	return evn_case_check(c, &sums, "sum of experts", err);
+	EVN_TRY(check_sums(c, r, &at_places, false, err));
+	return check_sums(c, r, &at_places, true, err);
 }
 
 /* The first expert's score says the share of a shared expert. */

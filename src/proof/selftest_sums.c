@@ -123,7 +123,7 @@ static evn_status expect_post_norm(evn_cases *c, const sum_shape *s, const evn_c
 	}
 	expect_norm(&sum, w, eps, &y);
 	for (uint64_t i = 0; i < x->n; i++) {
-		const double kept = (double)s->kept * (double)x->values[i];
+		const double kept = s->kept != 0 ? (double)s->kept * (double)x->values[i] : 0;
 		x->want[i] = kept + (double)s->scale * y.want[i];
 		x->bound[i] = fabs((double)s->scale) * y.bound[i] * 1.01 +
 					  3 * EVN_UNIT * (fabs(kept) + fabs((double)s->scale * y.want[i]));
@@ -181,6 +181,9 @@ static evn_status sum_case(evn_cases *c, const void *shape, evn_error *err)
 	EVN_TRY(evn_case_output(c, &y, N_TOK * STRIDE, err));
 	EVN_TRY(evn_case_input(c, &w, STRIDE, err));
 	EVN_TRY(evn_case_input(c, &post, STRIDE, err));
+	for (uint64_t i = 0; i < x.n && s->kept == 0; i++)
+		x.values[i] = NAN; /* nothing of it may stay */
+	EVN_TRY(evn_case_upload(c, &x, err));
 	EVN_TRY(make_partials(c, s, &partials, &x, err));
 	if (s->post)
 		EVN_TRY(expect_post_norm(c, s, &partials, &post, eps, &x, err));
@@ -327,7 +330,8 @@ void evn_selftest_sums(evn_cases *c)
 		uint32_t n;
 		uint64_t ranks;
 		float kept, scale;
-	} groups[] = {{1, 1, 1, 1}, {2, 3, 1, 1}, {3, 5, 0.6f, -0.375f}, {8, 255, 1, 1}, {MOST_RANKS, 0xdb6, 1, 1}};
+	} groups[] = {{1, 1, 1, 1},    {2, 3, 1, 1},   {3, 5, 0.6f, -0.375f},
+				  {2, 3, 0, 0.5f}, {8, 255, 1, 1}, {MOST_RANKS, 0xdb6, 1, 1}};
 	static const uint32_t present[] = {1, 2, 3};
 	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
 		for (int waits = 0; waits < 2; waits++)

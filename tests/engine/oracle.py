@@ -346,12 +346,19 @@ class Model:
         out = self.norm(out, layer + "ssm_norm.weight") * gate / (1 + np.exp(-gate))
         return self.linear(out.reshape(n, -1), layer + "ssm_out")
 
-    def experts(self, x, layer):
-        """The sum of the experts with the largest scores, by their softmax among each other; in qwen2moe among all."""
+    def experts(self, x, layer, routed=None):
+        """The sum of the experts with the largest scores, by their softmax among each other; in qwen2moe among all. Scores are of x, or of
+        the rows `routed`."""
         used = self._number("expert_used_count")
-        scores = self.linear(x, layer + "ffn_gate_inp")
+        scores = self.linear(x if routed is None else routed, layer + "ffn_gate_inp")
         names = [f"{layer}ffn_{name}_exps" for name in ("gate", "up", "down")]
-        gates, ups, downs = (self.tensor(name + ".weight") for name in names)
+        if self.has(layer + "ffn_gate_up_exps.weight"):
+            gates, ups = np.split(self.tensor(layer + "ffn_gate_up_exps.weight"), 2, axis=1)
+        else:
+            gates, ups = (self.tensor(name + ".weight") for name in names[:2])
+        downs = self.tensor(names[2] + ".weight")
+        if self.has(names[2] + ".scale"):
+            downs = downs * self.tensor(names[2] + ".scale")[:, None, None]
         biases = [self.tensor(name + ".bias") if self.has(name + ".bias") else np.zeros((len(gates), 1)) for name in names]
         out = np.zeros_like(x)
         for t, score in enumerate(scores):
@@ -374,9 +381,17 @@ class Model:
             return gate / (1 + np.exp(-1.702 * gate)) * (up + 1)
         return (gelu(gate) if self.gemma else gate / (1 + np.exp(-gate))) * up
 
+    def beside(self, x, layer):
+        """Gemma 4: a dense network and experts, both from the residual, whose router has a norm of its own."""
+        dense = self.norm(self.dense(self.norm(x, layer + "ffn_norm.weight"), layer), layer + "post_ffw_norm_1.weight")
+        routed = self.unit(x) / np.sqrt(self.dim) * self.tensor(layer + "ffn_gate_inp.scale")
+        experts = self.experts(self.norm(x, layer + "pre_ffw_norm_2.weight"), layer, routed)
+        return dense + self.norm(experts, layer + "post_ffw_norm_2.weight")
+
     def feed_forward(self, x, layer):
-        if self.has(layer + "ffn_gate_inp.weight"):
-            return self.experts(x, layer)
+        return self.experts(x, layer) if self.has(layer + "ffn_gate_inp.weight") else self.dense(x, layer)
+
+    def dense(self, x, layer):
         ff = self._number("feed_forward_length")
         gate, up = self.stacked(x, layer + "ffn_up", [(layer + "ffn_gate", ff), (layer + "ffn_up", ff)])
         return self.linear(self.gated(gate, up), layer + "ffn_down")
@@ -396,7 +411,10 @@ class Model:
                 x = x + self.feed_forward(self.norm(x, layer + "post_attention_norm.weight"), layer)
                 continue
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_attention_norm.weight")
-            y = self.feed_forward(self.norm_if_any(x, layer + "ffn_norm.weight"), layer)
+            if self.has(layer + "post_ffw_norm_1.weight"):
+                y = self.beside(x, layer)
+            else:
+                y = self.feed_forward(self.norm_if_any(x, layer + "ffn_norm.weight"), layer)
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_ffw_norm.weight")
             if self.has(layer + "layer_output_scale.weight"):
                 x = x * self.tensor(layer + "layer_output_scale.weight")

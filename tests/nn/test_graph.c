@@ -282,7 +282,7 @@ static void variants_of_gemma4_are_told_apart(void **state)
 		addition a;
 		const char *says;
 	} cases[] = {
-		{{.key = "gemma4.expert_count", .is_count = true, .number = 8}, "with experts (8), expected a dense one"},
+		{{.key = "gemma4.expert_count", .is_count = true, .number = 8}, "0 of 8 experts are used"},
 		{{.key = "gemma4.embedding_length_per_layer_input", .is_count = true, .number = 24},
 		 "with embeddings of each layer"},
 		{{.key = "gemma4.attention.shared_kv_layers", .is_count = true, .number = 1},
