@@ -4,6 +4,7 @@
 #include "model/bpe.h"
 #include "model/special.h"
 #include "model/spm.h"
+#include "model/unigram.h"
 #include "model/wordpiece.h"
 
 #include <stdlib.h>
@@ -12,12 +13,13 @@
 struct evn_tokenizer {
 	evn_vocab vocab;
 	evn_special special;
-	evn_bpe *bpe; /* one of the three is set */
+	evn_bpe *bpe; /* one of the four is set */
 	evn_spm *spm;
 	evn_wordpiece *wordpiece;
+	evn_unigram *unigram;
 	int32_t bos, eos; /* -1: none */
 	bool adds_bos, adds_eos;
-	bool adds_space; /* SPM: add a space before a text at the beginning or after a special token */
+	bool adds_space; /* SPM, Unigram: add a space before a text at the beginning or after a special token */
 };
 
 /* BERT puts [CLS] before a text and [SEP] behind it, always. Old files name them by other keys, or not at all. */
@@ -30,6 +32,16 @@ static evn_status load_wordpiece(evn_tokenizer *t, const evn_gguf *g, evn_error 
 	t->adds_bos = t->adds_eos = true;
 	t->adds_space = true; /* of the first word, which is removed by decode */
 	return evn_wordpiece_create(&t->wordpiece, &t->vocab, g, err);
+}
+
+/* T5's order: <pad>, </s>, <unk>. A text ends with </s>. */
+static evn_status load_unigram(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
+{
+	t->eos = t->vocab.n > 1 ? 1 : -1;
+	t->adds_eos = true;
+	t->adds_space = true;
+	EVN_TRY(evn_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->adds_space, err));
+	return evn_unigram_create(&t->unigram, &t->vocab, g, err);
 }
 
 static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
@@ -45,9 +57,12 @@ static evn_status load_kind(evn_tokenizer *t, const evn_gguf *g, evn_error *err)
 	}
 	if (evn_str_is(kind, "bert"))
 		return load_wordpiece(t, g, err);
+	if (evn_str_is(kind, "t5"))
+		return load_unigram(t, g, err);
 	if (!evn_str_is(kind, "llama"))
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\", \"gemma4\", \"llama\" or \"bert\"",
+						"%s: tokenizer.ggml.model is \"%.*s\", expected \"gpt2\", \"gemma4\", \"llama\", \"bert\" or "
+						"\"t5\"",
 						t->vocab.file, (int)(kind.length < 40 ? kind.length : 40), kind.text);
 	t->adds_bos = true;
 	t->adds_space = true;
@@ -109,6 +124,7 @@ void evn_tokenizer_free(evn_tokenizer *t)
 	evn_bpe_free(t->bpe);
 	evn_spm_free(t->spm);
 	evn_wordpiece_free(t->wordpiece);
+	evn_unigram_free(t->unigram);
 	evn_special_clear(&t->special);
 	evn_vocab_clear(&t->vocab);
 	free(t);
@@ -134,6 +150,8 @@ static evn_status encode_fragments(const evn_tokenizer *t, const char *text, con
 			EVN_TRY(evn_bpe_encode(t->bpe, text + f.begin, n, out, err));
 		else if (t->wordpiece)
 			EVN_TRY(evn_wordpiece_encode(t->wordpiece, text + f.begin, n, out, err));
+		else if (t->unigram)
+			EVN_TRY(evn_unigram_encode(t->unigram, text + f.begin, n, t->adds_space && after_special, out, err));
 		else
 			EVN_TRY(evn_spm_encode(t->spm, text + f.begin, n, t->adds_space && after_special, out, err));
 		after_special = f.id >= 0;

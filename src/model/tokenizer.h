@@ -1,7 +1,8 @@
 /* tokenizer.h - turns text into token ids and back, as GGUF's tokenizer.ggml.* keys define it: byte-level BPE
  * ("gpt2") with one pre-tokenizer pattern for each family, BPE of characters ("gemma4"), SentencePiece BPE ("llama")
- * with byte fallback, and WordPiece ("bert"). The ids are those of llama.cpp; those of WordPiece are those of Hugging
- * Face's tokenizers, from which llama.cpp differs in rare characters and in words of more than 100 characters. */
+ * with byte fallback, SentencePiece Unigram ("t5"), and WordPiece ("bert"). The ids are those of llama.cpp; those of
+ * WordPiece are those of Hugging Face's tokenizers, from which llama.cpp differs in rare characters and in words of
+ * more than 100 characters. */
 #ifndef EVN_TOKENIZER_H
 #define EVN_TOKENIZER_H
 
