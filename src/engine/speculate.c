@@ -14,6 +14,8 @@
 #define CHANCE 2         /* a step that takes more than this times its cost was slow by chance */
 #define DEBT_STEPS 4     /* and no more is remembered of them */
 #define START_STEPS 4    /* what a draft model may lose at first, in steps */
+#define TRIALS 3u        /* a draft model is asked so often before its figures count, if it may be the cheaper one */
+#define TRIAL_RATE 0.5   /* what these must promise */
 #define UNUSED 1024u     /* steps after which the costs of a draft model are forgotten */
 #define MOST_ASKED 8u    /* guesses of a draft model for a text */
 #define LEAST_WINDOW 16u /* ids of a text of which a draft model can guess the next ones */
@@ -152,19 +154,26 @@ uint32_t evn_speculator_window(const evn_speculator *s, const evn_draft_cost *c,
 	return ids < LEAST_WINDOW ? 0 : ids < MOST_WINDOW ? (uint32_t)ids : MOST_WINDOW;
 }
 
+static void forget(evn_draft_cost *c)
+{
+	for (uint32_t i = 0; i < EVN_STEP_SIZES; i++)
+		c->costs[i].n = 0;
+	c->n_tried = c->n_unused = 0;
+}
+
 uint32_t evn_speculator_ask(const evn_speculator *s, evn_draft_cost *c, const evn_draft_chance *p, float *at_least)
 {
 	uint32_t best = 0;
 	*at_least = 0;
 	if (++c->n_unused > UNUSED) /* what was slow then may be fast now */
-		for (uint32_t i = 0; i < EVN_STEP_SIZES; i++)
-			c->costs[i].n = 0;
+		forget(c);
 	if (!p->n_texts || !p->n_rows || !is_known(s, size_of(p->n_rows)))
 		return 0;
 	const double plain = known_cost(s, size_of(p->n_rows)), unit_s = unit(s, p->n_rows);
 	const double may_lose = s->credit_s + START_STEPS * plain, reading = p->n_unread * read_s(c, unit_s);
 	const double guess_s = step_s(c, p->n_texts, unit_s);
-	double gain = 0, all = 1, best_rate = CLEARLY * p->n_rows / plain;
+	const bool trial = c->n_tried < TRIALS && c->predicted < 1;
+	double gain = 0, all = 1, best_rate = (trial ? TRIAL_RATE : CLEARLY) * p->n_rows / plain;
 	for (uint32_t i = 1; i <= MOST_ASKED && p->n_texts * i <= p->n_free; i++) {
 		const uint32_t n_rows = p->n_rows + p->n_texts * i;
 		if (n_rows > EVN_SPECULATE_ROWS)
@@ -178,6 +187,7 @@ uint32_t evn_speculator_ask(const evn_speculator *s, evn_draft_cost *c, const ev
 	}
 	/* one more guess costs guess_s, and gives n_texts ids of plain / n_rows with the next chance */
 	*at_least = (float)fmin(0.9, guess_s * p->n_rows / (p->n_texts * plain * p->chance));
+	c->n_tried += best > 0;
 	return best;
 }
 

@@ -29,7 +29,7 @@ typedef struct {
 	evn_step_cost costs[EVN_STEP_SIZES]; /* of its steps */
 	double read_s;                       /* an id of a text that it reads; 0: not seen yet */
 	double predicted, predicted_read;    /* a step of one row, and an id, in steps of the model of one row */
-	uint32_t n_unused;                   /* steps of the model since then */
+	uint32_t n_unused, n_tried;          /* steps of the model since then; times that it was asked */
 	bool has_read, warm[EVN_STEP_SIZES]; /* the first time does not count: drivers then load kernels */
 } evn_draft_cost;
 

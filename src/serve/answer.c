@@ -12,7 +12,7 @@
 static char *token_bytes(const generation *g, int32_t id, size_t *n)
 {
 	char *text = NULL;
-	if (evn_detokenize(g->x->server->model.model, &id, 1, true, &text, n, NULL) == EVN_OK)
+	if (evn_detokenize(g->x->served->m.model, &id, 1, true, &text, n, NULL) == EVN_OK)
 		return text;
 	*n = 0;
 	return NULL;
@@ -117,8 +117,8 @@ static json_t *usage_json(const generation *g)
 static json_t *envelope(const generation *g, const char *object, json_t *choices, json_t *usage)
 {
 	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o*}", "id", g->id, "object", object, "created",
-					 (json_int_t)g->created, "model", g->x->server->model_name, "system_fingerprint",
-					 "evener-" EVN_VERSION, "choices", choices, "usage", usage);
+					 (json_int_t)g->created, "model", g->x->served->name, "system_fingerprint", "evener-" EVN_VERSION,
+					 "choices", choices, "usage", usage);
 }
 
 /* ---- whole ----------------------------------------------------------------------------------------------------- */

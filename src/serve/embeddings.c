@@ -51,8 +51,8 @@ static bool add_text(embedding *e, json_t *item, problem *p)
 	} else if (json_string_length(item) == 0) {
 		return problem_set(p, 400, NULL, "input", "input: text %zu is empty", e->n + 1);
 	} else {
-		if (evn_tokenize(e->x->server->model.model, json_string_value(item), json_string_length(item), true, false,
-						 &ids, &n, &err) != EVN_OK)
+		if (evn_tokenize(e->x->served->m.model, json_string_value(item), json_string_length(item), true, false, &ids,
+						 &n, &err) != EVN_OK)
 			return problem_from(p, "input", &err);
 		e->texts[e->n++] = (evn_embed_text){.ids = ids};
 	}
@@ -84,10 +84,7 @@ static bool read_input(embedding *e, json_t *input, problem *p)
 
 static bool check(const embedding *e, const embedding_fields *f, problem *p)
 {
-	const char *served = e->x->server->model_name, *form = f->encoding_format;
-	if (f->model && strcmp(f->model, served) != 0)
-		return problem_set(p, 404, "model_not_found", "model", "model: expected '%.100s', found '%.100s'", served,
-						   f->model);
+	const char *form = f->encoding_format;
 	if (strcmp(form, "float") != 0 && strcmp(form, "base64") != 0)
 		return problem_set(p, 400, NULL, "encoding_format",
 						   "encoding_format: expected float or base64, found '%.40s'", form);
@@ -146,9 +143,8 @@ static json_t *answer(const embedding *e, bool as_base64)
 			data = NULL;
 		}
 	}
-	return json_pack("{s:s, s:o, s:s, s:{s:I, s:I}}", "object", "list", "data", data, "model",
-					 e->x->server->model_name, "usage", "prompt_tokens", (json_int_t)e->n_tokens, "total_tokens",
-					 (json_int_t)e->n_tokens);
+	return json_pack("{s:s, s:o, s:s, s:{s:I, s:I}}", "object", "list", "data", data, "model", e->x->served->name,
+					 "usage", "prompt_tokens", (json_int_t)e->n_tokens, "total_tokens", (json_int_t)e->n_tokens);
 }
 
 /* Nobody waits for the answer any more: the work ends. */
@@ -167,10 +163,12 @@ static bool embed(embedding *e, json_t *root, problem *p)
 	embedding_fields f = {.encoding_format = "float"};
 	const evn_embed_options o = {.progress = go_on, .user = e->x};
 	evn_error err = {0};
-	e->dim = evn_model_get_info(e->x->server->model.model).dim;
-	if (!fields_read(fields, 1, root, &f, p) || !check(e, &f, p) || !read_input(e, f.input, p))
+	if (!fields_read(fields, 1, root, &f, p) || !catalog_check(e->x, f.model, p))
 		return false;
-	if (evn_embed_texts(e->x->server->model.engine, &o, e->texts, e->n, &err) != EVN_OK)
+	e->dim = evn_model_get_info(e->x->served->m.model).dim;
+	if (!check(e, &f, p) || !read_input(e, f.input, p))
+		return false;
+	if (evn_embed_texts(e->x->served->m.engine, &o, e->texts, e->n, &err) != EVN_OK)
 		return problem_from(p, "input", &err);
 	reply_json(&e->x->reply, 200, answer(e, strcmp(f.encoding_format, "base64") == 0));
 	return true;

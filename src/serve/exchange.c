@@ -29,6 +29,7 @@ static void destroy(exchange *x)
 	generation_free(x->generation);
 	buffer_free(&x->body);
 	free(x->reply.body);
+	catalog_release(x);
 	pthread_mutex_destroy(&x->lock);
 	free(x);
 	atomic_fetch_sub(&s->n_exchanges, 1);

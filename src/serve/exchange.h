@@ -55,6 +55,10 @@ struct exchange {
 	reply reply;
 	/* For an answer whose body comes piece by piece: writes what is there, as a libmicrohttpd content reader does. */
 	ssize_t (*read)(exchange *x, char *to, size_t n);
+	struct served_model *served; /* the model that it uses (catalog.h) */
+	problem model_problem;       /* why it could not be loaded; status 0: it could */
+	exchange *next_waiting;      /* for the same model */
+	void (*again)(exchange *x);
 	void (*compose)(exchange *x); /* sets the reply once everybody has worked, in the HTTP thread; NULL: it is set */
 
 	pthread_mutex_t lock; /* of what follows */

@@ -155,7 +155,7 @@ static bool submit(choice *c, problem *p)
 	if (abandoned)
 		return problem_set(p, 503, NULL, NULL, "the server is stopping");
 	exchange_work_begins(x);
-	evn_status status = evn_request_submit(&request, x->server->model.scheduler, &o, &e);
+	evn_status status = evn_request_submit(&request, x->served->m.scheduler, &o, &e);
 	pthread_mutex_lock(&x->lock);
 	c->request = request;
 	abandoned = x->abandoned;
@@ -247,7 +247,7 @@ static bool make_choices(generation *g, problem *p)
 		c->of = g;
 		c->index = i;
 		c->tools.style = g->tool_style;
-		if (evn_answer_create(&c->answer, g->x->server->model.model, &o, &e) != EVN_OK)
+		if (evn_answer_create(&c->answer, g->x->served->m.model, &o, &e) != EVN_OK)
 			return problem_from(p, "stop", &e);
 		if (g->params.echo)
 			buffer_text(&c->content, text);
@@ -259,11 +259,11 @@ static bool make_choices(generation *g, problem *p)
  * tools, and calls stay text. */
 static bool use_tools(generation *g, problem *p)
 {
-	const server *s = g->x->server;
+	const catalog *c = &g->x->server->catalog;
 	params *o = &g->params;
 	if (!params_has_tools(o))
 		return true;
-	g->tool_style = evn_chat_tool_style(s->model.model, &s->model.chat);
+	g->tool_style = evn_chat_tool_style(g->x->served->m.model, &c->options.chat);
 	if (g->tool_style == EVN_TOOLS_OTHER)
 		return o->tool_choice == TOOLS_AUTO ||
 			   problem_set(
@@ -278,31 +278,23 @@ static bool use_tools(generation *g, problem *p)
 /* The vocabulary is made for the first request that needs it. */
 static bool make_grammar(generation *g, problem *p)
 {
-	server *s = g->x->server;
+	catalog *c = &g->x->server->catalog;
+	served_model *m = g->x->served;
 	const params *o = &g->params;
 	evn_error e = {0};
 	evn_status status = EVN_OK;
 	if (!o->has_grammar)
 		return true;
-	pthread_mutex_lock(&s->lock);
-	if (!s->vocabulary)
-		status = evn_vocabulary_create(&s->vocabulary, s->model.model, &e);
-	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_lock(&c->lock);
+	if (!m->vocabulary)
+		status = evn_vocabulary_create(&m->vocabulary, m->m.model, &e);
+	pthread_mutex_unlock(&c->lock);
 	if (status == EVN_OK)
-		status = evn_grammar_create(&g->grammar, s->vocabulary, o->grammar_kind, o->grammar,
+		status = evn_grammar_create(&g->grammar, m->vocabulary, o->grammar_kind, o->grammar,
 									o->grammar ? strlen(o->grammar) : 0, &e);
 	if (status == EVN_ERR_UNSUPPORTED)
 		return problem_set(p, 400, "unsupported_value", params_grammar_field(o), "%s", e.text);
 	return status == EVN_OK || problem_from(p, params_grammar_field(o), &e);
-}
-
-static bool check_model(const generation *g, problem *p)
-{
-	const char *served = g->x->server->model_name;
-	if (!g->params.model || strcmp(g->params.model, served) == 0)
-		return true;
-	return problem_set(p, 404, "model_not_found", "model", "model: expected '%.100s', found '%.100s'", served,
-					   g->params.model);
 }
 
 static void name_answer(generation *g)
@@ -341,8 +333,9 @@ static bool prepare(generation *g, problem *p)
 		ok = problem_set(p, 400, NULL, g->shape->required, "%s: expected a value, found nothing", g->shape->required);
 	if (ok && g->shape)
 		ok = (chat = shape_as_chat(g->shape, root, p)) != NULL;
-	ok = ok && params_read(&g->params, g->use, chat ? chat : root, &x->server->model.sampling, p) &&
-		 check_model(g, p) && use_tools(g, p) && make_grammar(g, p) && prompts_make(g, p) && make_choices(g, p);
+	ok = ok && params_read(&g->params, g->use, chat ? chat : root, &x->server->catalog.options.sampling, p) &&
+		 catalog_check(x, g->params.model, p) && use_tools(g, p) && make_grammar(g, p) && prompts_make(g, p) &&
+		 make_choices(g, p);
 	params_forget(&g->params);
 	json_decref(chat);
 	json_decref(root);

@@ -90,7 +90,7 @@ void answer_compose(exchange *x);
 ssize_t answer_read(exchange *x, char *to, size_t n);
 bool generation_ended(const generation *g); /* all that were to run have. With the exchange's lock held */
 /* A chat as ids and text. */
-bool chat_make(const server *s, const params *o, prompt *to, problem *p);
+bool chat_make(const exchange *x, const params *o, prompt *to, problem *p);
 
 void generation_describe(const generation *g, char *to, size_t size); /* for the log. With the exchange's lock held */
 void generation_cancel(generation *g);

@@ -186,6 +186,8 @@ static void run(exchange *x)
 
 static void run_as_work(exchange *x)
 {
+	if (!catalog_choose(x, run_as_work))
+		return; /* it comes again when the model is loaded */
 	run(x);
 	exchange_work_ends(x);
 }

@@ -12,9 +12,9 @@ bool endpoint_page(exchange *x)
 	return true;
 }
 
-static json_t *ranks_json(const server *s, const evn_scheduler_stats *stats)
+static json_t *ranks_json(const served_model *m, const evn_scheduler_stats *stats)
 {
-	const evn_plan_info *plan = evn_engine_plan(s->model.engine);
+	const evn_plan_info *plan = evn_engine_plan(m->m.engine);
 	json_t *ranks = json_array();
 	for (size_t i = 0; i < plan->n_ranks; i++) {
 		const evn_plan_rank *r = &plan->ranks[i];
@@ -29,17 +29,21 @@ static json_t *ranks_json(const server *s, const evn_scheduler_stats *stats)
 	return ranks;
 }
 
-/* Counters count from the start of the server. */
-static json_t *snapshot(const server *s)
+/* Of the model that was used last; counters count from when it was loaded. Zeros while none is loaded. */
+static json_t *snapshot(server *s)
 {
-	const evn_scheduler_stats t = evn_scheduler_get_stats(s->model.scheduler);
-	return json_pack("{s:s, s:f, s:o, s:i, s:i, s:{s:i, s:i, s:i}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model",
-					 s->model_name, "time_s", evn_now_s(), "ranks", ranks_json(s, &t), "running", (int)t.n_running,
-					 "waiting", (int)t.n_waiting, "blocks", "all", (int)t.n_blocks, "used", (int)t.n_used, "cached",
-					 (int)t.n_cached, "steps", (json_int_t)t.steps, "rows", (json_int_t)t.rows, "tokens",
-					 (json_int_t)t.tokens, "prompt_tokens", (json_int_t)t.prompt_tokens, "cached_tokens",
-					 (json_int_t)t.cached_tokens, "put_off", (json_int_t)t.put_off, "cancelled",
-					 (json_int_t)t.ended[EVN_END_CANCELLED], "failed", (json_int_t)t.ended[EVN_END_FAILED]);
+	served_model *m = catalog_look_latest(s);
+	const evn_scheduler_stats t = m ? evn_scheduler_get_stats(m->m.scheduler) : (evn_scheduler_stats){0};
+	json_t *root =
+		json_pack("{s:s, s:f, s:o, s:i, s:i, s:{s:i, s:i, s:i}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model",
+				  m ? m->name : "", "time_s", evn_now_s(), "ranks", m ? ranks_json(m, &t) : json_array(), "running",
+				  (int)t.n_running, "waiting", (int)t.n_waiting, "blocks", "all", (int)t.n_blocks, "used",
+				  (int)t.n_used, "cached", (int)t.n_cached, "steps", (json_int_t)t.steps, "rows", (json_int_t)t.rows,
+				  "tokens", (json_int_t)t.tokens, "prompt_tokens", (json_int_t)t.prompt_tokens, "cached_tokens",
+				  (json_int_t)t.cached_tokens, "put_off", (json_int_t)t.put_off, "cancelled",
+				  (json_int_t)t.ended[EVN_END_CANCELLED], "failed", (json_int_t)t.ended[EVN_END_FAILED]);
+	catalog_look_away(s, m);
+	return root;
 }
 
 /* The request has no body, so x->body holds what is not sent yet. */

@@ -196,7 +196,7 @@ static const char *arguments_of(json_t *call)
 static json_t *message(const generation *g, json_t *content, const char *stop, size_t n_tokens)
 {
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s?, s:n, s:{s:I, s:I}}", "id", g->id, "type", "message", "role",
-					 "assistant", "model", g->x->server->model_name, "content", content, "stop_reason", stop,
+					 "assistant", "model", g->x->served->name, "content", content, "stop_reason", stop,
 					 "stop_sequence", "usage", "input_tokens", (json_int_t)g->prompts[0].n, "output_tokens",
 					 (json_int_t)n_tokens);
 }
@@ -315,8 +315,8 @@ bool endpoint_count_tokens(exchange *x)
 	json_t *root = NULL, *chat = NULL;
 	bool ok = fields_parse(&root, x->body.data, x->body.used, &p) &&
 			  (chat = shape_as_chat(&messages_shape, root, &p)) != NULL &&
-			  params_read(&o, PARAMS_CHAT, chat, &x->server->model.sampling, &p) &&
-			  chat_make(x->server, &o, &made, &p);
+			  params_read(&o, PARAMS_CHAT, chat, &x->server->catalog.options.sampling, &p) &&
+			  catalog_check(x, o.model, &p) && chat_make(x, &o, &made, &p);
 	reply_json(&x->reply, ok ? 200 : p.status,
 			   ok ? json_pack("{s:I}", "input_tokens", (json_int_t)made.n) : shaped_problem(&p));
 	params_free(&o);

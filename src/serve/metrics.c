@@ -105,43 +105,80 @@ static void print_requests(buffer *b, const evn_scheduler_stats *s)
 }
 
 typedef struct {
-	char text[256];
+	char text[384];
 } labels;
 
-static labels labels_of(const evn_plan_rank *r)
+/* Ranks of several models are told apart by the model's name. */
+static labels labels_of(const server *s, const served_model *m, const evn_plan_rank *r)
 {
 	labels l;
+	size_t used = (size_t)snprintf(l.text, sizeof l.text, "device=\"%.80s\"", r->device);
 	if (r->node)
-		snprintf(l.text, sizeof l.text, "device=\"%.80s\",node=\"%.100s\"", r->device, r->node);
-	else
-		snprintf(l.text, sizeof l.text, "device=\"%.80s\"", r->device);
+		used += (size_t)snprintf(l.text + used, sizeof l.text - used, ",node=\"%.100s\"", r->node);
+	if (s->catalog.n > 1)
+		snprintf(l.text + used, sizeof l.text - used, ",model=\"%.100s\"", m->name);
 	return l;
 }
 
-static void print_ranks(buffer *b, const server *s, const evn_scheduler_stats *stats)
+typedef struct {
+	served_model *models[EVN_MOST_MODELS]; /* those that are loaded */
+	evn_scheduler_stats stats[EVN_MOST_MODELS];
+	size_t n;
+} looks;
+
+typedef enum { BUSY_S, WAIT_S, GBS } rank_figure;
+
+static void print_rank_figure(buffer *b, const server *s, const looks *l, const char *name, rank_figure what)
 {
-	const evn_plan_info *plan = evn_engine_plan(s->model.engine);
-	one(b, "evener:engine_events_total", "counter", "Devices that failed, and moves of shares.",
-		(double)evn_engine_events(s->model.engine, NULL, 0));
+	for (size_t k = 0; k < l->n; k++) {
+		const evn_plan_info *plan = evn_engine_plan(l->models[k]->m.engine);
+		for (size_t i = 0; i < plan->n_ranks; i++) {
+			const evn_rank_stats *r = &l->stats[k].ranks[i];
+			buffer_print(b, "%s{%s} %.6f\n", name, labels_of(s, l->models[k], &plan->ranks[i]).text,
+						 what == BUSY_S   ? r->busy_s
+						 : what == WAIT_S ? r->wait_s
+										  : r->gbs);
+		}
+	}
+}
+
+static void print_shares(buffer *b, const server *s, const looks *l)
+{
+	for (size_t k = 0; k < l->n; k++) {
+		const evn_plan_info *plan = evn_engine_plan(l->models[k]->m.engine);
+		for (size_t i = 0; i < plan->n_ranks; i++) {
+			const labels label = labels_of(s, l->models[k], &plan->ranks[i]);
+			buffer_print(b,
+						 "evener:rank_share{%s,phase=\"decode\"} %.6f\nevener:rank_share{%s,phase=\"prompt\"} %.6f\n",
+						 label.text, l->stats[k].ranks[i].share, label.text, plan->ranks[i].share_prefill);
+		}
+	}
+}
+
+static void print_ranks(buffer *b, server *s)
+{
+	looks l = {.n = 0};
+	double events = 0;
+	for (size_t i = 0; i < s->catalog.n; i++) {
+		served_model *m = catalog_look(s, i);
+		if (!m)
+			continue;
+		events += (double)evn_engine_events(m->m.engine, NULL, 0);
+		l.stats[l.n] = evn_scheduler_get_stats(m->m.scheduler);
+		l.models[l.n++] = m;
+	}
+	one(b, "evener:engine_events_total", "counter", "Devices that failed, and moves of shares.", events);
 	head(b, "evener:rank_share", "gauge",
 		 "Part of the matrices that a device computes, decoding now and prompts as planned.");
-	for (size_t i = 0; i < plan->n_ranks; i++) {
-		const labels l = labels_of(&plan->ranks[i]);
-		buffer_print(b, "evener:rank_share{%s,phase=\"decode\"} %.6f\nevener:rank_share{%s,phase=\"prompt\"} %.6f\n",
-					 l.text, stats->ranks[i].share, l.text, plan->ranks[i].share_prefill);
-	}
+	print_shares(b, s, &l);
 	head(b, "evener:rank_busy_seconds_total", "counter", "Time in which a device computed.");
-	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b, "evener:rank_busy_seconds_total{%s} %.6f\n", labels_of(&plan->ranks[i]).text,
-					 stats->ranks[i].busy_s);
+	print_rank_figure(b, s, &l, "evener:rank_busy_seconds_total", BUSY_S);
 	head(b, "evener:rank_wait_seconds_total", "counter", "Time in which a device waited for others.");
-	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b, "evener:rank_wait_seconds_total{%s} %.6f\n", labels_of(&plan->ranks[i]).text,
-					 stats->ranks[i].wait_s);
+	print_rank_figure(b, s, &l, "evener:rank_wait_seconds_total", WAIT_S);
 	head(b, "evener:rank_gigabytes_per_second", "gauge", "Weights that a device read, per second of computing.");
-	for (size_t i = 0; i < plan->n_ranks; i++)
-		buffer_print(b, "evener:rank_gigabytes_per_second{%s} %.6f\n", labels_of(&plan->ranks[i]).text,
-					 stats->ranks[i].gbs);
+	print_rank_figure(b, s, &l, "evener:rank_gigabytes_per_second", GBS);
+	for (size_t i = 0; i < l.n; i++)
+		catalog_look_away(s, l.models[i]);
 }
 
 bool endpoint_metrics(exchange *x)
@@ -149,7 +186,7 @@ bool endpoint_metrics(exchange *x)
 	server *s = x->server;
 	metrics *m = &s->metrics;
 	buffer b = {0};
-	evn_scheduler_stats stats = evn_scheduler_get_stats(s->model.scheduler);
+	evn_scheduler_stats stats = catalog_stats(s);
 	print_requests(&b, &stats);
 	print_tokens(&b, &stats);
 	one(&b, "llamacpp:n_tokens_max", "counter", "Most tokens of a request, with its prompt.",
@@ -160,7 +197,7 @@ bool endpoint_metrics(exchange *x)
 	print_histogram(&b, "vllm:request_queue_time_seconds", "Waiting.", &m->queue);
 	print_histogram(&b, "vllm:request_prefill_time_seconds", "From being admitted to the first token.", &m->prefill);
 	print_histogram(&b, "vllm:request_decode_time_seconds", "From the first token to the end.", &m->decode);
-	print_ranks(&b, s, &stats);
+	print_ranks(&b, s);
 	x->reply.status = b.failed ? 500 : 200;
 	x->reply.type = "text/plain; version=0.0.4";
 	x->reply.body = b.data;

@@ -11,8 +11,8 @@ static bool add_text(generation *g, const json_t *text, problem *p)
 {
 	prompt *to = &g->prompts[g->n_prompts++];
 	evn_error e = {0};
-	if (evn_tokenize(g->x->server->model.model, json_string_value(text), json_string_length(text), true, true,
-					 &to->ids, &to->n, &e) != EVN_OK)
+	if (evn_tokenize(g->x->served->m.model, json_string_value(text), json_string_length(text), true, true, &to->ids,
+					 &to->n, &e) != EVN_OK)
 		return problem_from(p, "prompt", &e);
 	to->text = g->params.echo ? evn_strdup(json_string_value(text)) : NULL;
 	return !g->params.echo || to->text || problem_set(p, 500, NULL, NULL, "out of memory");
@@ -26,7 +26,7 @@ static bool add_ids(generation *g, json_t *ids, problem *p)
 	if (!fields_ids(&to->ids, &to->n, "prompt", ids, p))
 		return false;
 	if (g->params.echo &&
-		evn_detokenize(g->x->server->model.model, to->ids, to->n, true, &to->text, &bytes, &e) != EVN_OK)
+		evn_detokenize(g->x->served->m.model, to->ids, to->n, true, &to->text, &bytes, &e) != EVN_OK)
 		return problem_from(p, "prompt", &e);
 	return true;
 }
@@ -80,36 +80,38 @@ static bool has_calls(json_t *messages)
 /* How a template gets the messages: as they are, or with tools as text. */
 typedef enum { AS_THEY_ARE, TOOLS_IN_SYSTEM, TOOLS_IN_USER } wording;
 
-static evn_status render(const server *s, const params *o, wording how, evn_chat_options *options, prompt *to,
+static evn_status render(const served_model *m, const params *o, wording how, evn_chat_options *options, prompt *to,
 						 evn_error *err)
 {
 	json_t *messages =
 		how == AS_THEY_ARE ? json_incref(o->messages) : tools_as_text(o->messages, o->tools, how == TOOLS_IN_USER);
 	char *text = messages ? json_dumps(messages, JSON_COMPACT) : NULL;
-	const evn_status status = text ? evn_chat_prompt(s->model.model, text, options, &to->ids, &to->n, &to->text, err)
+	const evn_status status = text ? evn_chat_prompt(m->m.model, text, options, &to->ids, &to->n, &to->text, err)
 								   : evn_fail_memory(err, "messages", 0);
 	json_decref(messages);
 	free(text);
 	return status;
 }
 
-bool chat_make(const server *s, const params *o, prompt *to, problem *p)
+bool chat_make(const exchange *x, const params *o, prompt *to, problem *p)
 {
+	const catalog *c = &x->server->catalog;
+	const served_model *m = x->served;
 	evn_error e = {0};
 	const bool as_text = (o->tools || has_calls(o->messages)) &&
-						 evn_chat_tool_style(s->model.model, &s->model.chat) == EVN_TOOLS_UNKNOWN;
+						 evn_chat_tool_style(m->m.model, &c->options.chat) == EVN_TOOLS_UNKNOWN;
 	char *variables, *tools = o->tools && !as_text ? json_dumps(o->tools, JSON_COMPACT) : NULL;
 	const bool ok =
-		merge_variables(&variables, s->chat_variables, o->template_values) && (tools || as_text || !o->tools);
+		merge_variables(&variables, c->chat_variables, o->template_values) && (tools || as_text || !o->tools);
 	evn_chat_options options = {
-		.template_text = s->model.chat.template_text,
+		.template_text = c->options.chat.template_text,
 		.tools_json = tools,
 		.variables_json = variables,
 		.no_generation_prompt = !o->generation_prompt,
 	};
-	evn_status status = ok ? render(s, o, as_text ? TOOLS_IN_SYSTEM : AS_THEY_ARE, &options, to, &e)
+	evn_status status = ok ? render(m, o, as_text ? TOOLS_IN_SYSTEM : AS_THEY_ARE, &options, to, &e)
 						   : evn_fail_memory(&e, "messages", 0);
-	if (status == EVN_ERR_USAGE && as_text && render(s, o, TOOLS_IN_USER, &options, to, NULL) == EVN_OK)
+	if (status == EVN_ERR_USAGE && as_text && render(m, o, TOOLS_IN_USER, &options, to, NULL) == EVN_OK)
 		status = EVN_OK;
 	free(tools);
 	free(variables);
@@ -122,15 +124,15 @@ static bool make_chat(generation *g, problem *p)
 	if (!g->prompts)
 		return problem_set(p, 500, NULL, NULL, "out of memory");
 	g->n_prompts = 1;
-	return chat_make(g->x->server, &g->params, &g->prompts[0], p);
+	return chat_make(g->x, &g->params, &g->prompts[0], p);
 }
 
 /* An answer needs a place for one token at least. */
 static bool check_fits(const generation *g, problem *p)
 {
-	const server *s = g->x->server;
-	uint64_t most = (uint64_t)evn_scheduler_get_stats(s->model.scheduler).n_blocks * BLOCK_POSITIONS;
-	uint64_t context = evn_engine_context(s->model.engine);
+	const serve_model *m = &g->x->served->m;
+	uint64_t most = (uint64_t)evn_scheduler_get_stats(m->scheduler).n_blocks * BLOCK_POSITIONS;
+	uint64_t context = evn_engine_context(m->engine);
 	for (size_t i = 0; i < g->n_prompts; i++)
 		if (g->prompts[i].n + 1 > (most < context ? most : context))
 			return problem_set(p, 400, "context_length_exceeded", g->use == PARAMS_CHAT ? "messages" : "prompt",

@@ -211,8 +211,8 @@ static json_t *response(const generation *g, const char *status)
 	const bool ended = strcmp(status, "in_progress") != 0, cut = strcmp(status, "incomplete") == 0;
 	json_t *root = json_pack(
 		"{s:s, s:s, s:I, s:s, s:s, s:n, s:o, s:n, s:O, s:b, s:f, s:f, s:s, s:[], s:{}, s:b, s:n}", "id", g->id,
-		"object", "response", "created_at", (json_int_t)g->created, "model", g->x->server->model_name, "status",
-		status, "error", "incomplete_details", cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
+		"object", "response", "created_at", (json_int_t)g->created, "model", g->x->served->name, "status", status,
+		"error", "incomplete_details", cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
 		"instructions", "output", g->items, "parallel_tool_calls", o->parallel_tools, "temperature", o->temperature,
 		"top_p", o->top_p, "tool_choice", choices[o->tool_choice], "tools", "metadata", "store", false,
 		"previous_response_id");

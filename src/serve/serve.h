@@ -19,22 +19,40 @@ typedef struct {
 	double receive_s; /* a whole request must have come by then */
 } serve_options;
 
-/* What is served. The caller frees it after serve_stop. */
+/* A model that is loaded. */
 typedef struct {
-	const char *name;
 	evn_model *model;
 	evn_engine *engine;
 	evn_scheduler *scheduler;
+} serve_model;
+
+#define EVN_MOST_MODELS 32 /* of a server */
+
+/* A model that can be served. load and unload are called from any thread, one at a time for a model; unload also
+ * after a load that failed. */
+typedef struct {
+	const char *name;    /* copied; for clients */
+	evn_model_info info; /* of its file; the strings in it are not used */
+	evn_status (*load)(void *user, serve_model *out, evn_error *err);
+	void (*unload)(void *user);
+	void *user;
+} serve_entry;
+
+typedef struct {
+	const serve_entry *entries; /* (n > 0) the first one is loaded now, the others when they are asked for */
+	size_t n;
+	size_t most_loaded;          /* models at a time; 0: as many as memory holds */
+	double idle_s;               /* a model that nobody has used for so long is unloaded; 0: only to make room */
 	evn_sample_options sampling; /* where a request says nothing */
 	evn_chat_options chat;       /* template_text; variables_json, which a request adds to */
-} serve_model;
+} serve_catalog;
 
 typedef struct server server;
 
 evn_status serve_start(server **out, const serve_options *o, evn_error *err);
 const char *serve_url(const server *s); /* "http://127.0.0.1:8080" */
-/* Copied; call it at most once. */
-evn_status serve_set_model(server *s, const serve_model *m, evn_error *err);
+/* Call it at most once. What loaded models need must live until serve_stop, which unloads them. */
+evn_status serve_set_models(server *s, const serve_catalog *c, evn_error *err);
 /* Accepts no more requests, gives running answers grace_s to end, cancels the others, and frees the server. */
 void serve_stop(server *s, double grace_s);
 

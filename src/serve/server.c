@@ -141,26 +141,9 @@ evn_status serve_start(server **out, const serve_options *o, evn_error *err)
 
 const char *serve_url(const server *s) { return s->url; }
 
-static evn_status read_variables(server *s, const char *text, evn_error *err)
+evn_status serve_set_models(server *s, const serve_catalog *c, evn_error *err)
 {
-	json_error_t e;
-	if (!text)
-		return EVN_OK;
-	s->chat_variables = json_loads(text, 0, &e);
-	if (!s->chat_variables)
-		return evn_fail(err, EVN_ERR_USAGE, "variables of the chat template: %s", e.text);
-	return json_is_object(s->chat_variables)
-			   ? EVN_OK
-			   : evn_fail(err, EVN_ERR_USAGE, "variables of the chat template: expected a JSON object");
-}
-
-evn_status serve_set_model(server *s, const serve_model *m, evn_error *err)
-{
-	s->model = *m;
-	s->model_name = evn_strdup(m->name);
-	if (!s->model_name)
-		return evn_fail_memory(err, "the model's name", 0);
-	EVN_TRY(read_variables(s, m->chat.variables_json, err));
+	EVN_TRY(catalog_start(s, c, err));
 	atomic_store(&s->ready, true);
 	return EVN_OK;
 }
@@ -185,6 +168,7 @@ static void stop_daemon(server *s, double grace_s)
 	}
 	wait_for(&s->n_exchanges, grace_s);
 	connections_abandon(s);
+	catalog_stop(s);
 	wait_for(&s->n_working, -1);
 	wait_for(&s->n_exchanges, FLUSH_S);
 	MHD_stop_daemon(s->daemon);
@@ -207,9 +191,7 @@ void serve_stop(server *s, double grace_s)
 	access_free(&s->access);
 	free(s->polled);
 	free(s->polled_of);
-	free(s->model_name);
-	json_decref(s->chat_variables);
-	evn_vocabulary_free(s->vocabulary);
+	catalog_free(s);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

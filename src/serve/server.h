@@ -3,6 +3,7 @@
 #define EVN_SERVE_SERVER_H
 
 #include "serve/access.h"
+#include "serve/catalog.h"
 #include "serve/exchange.h"
 #include "serve/metrics.h"
 #include "serve/work.h"
@@ -24,11 +25,8 @@ struct server {
 	int listener;
 	work_queue work;
 
-	serve_model model;
-	char *model_name;
-	evn_vocabulary *vocabulary; /* NULL until a request has a grammar; the lock guards it */
-	json_t *chat_variables;     /* an object, or NULL */
-	int64_t created;            /* Unix time */
+	catalog catalog;
+	int64_t created; /* Unix time */
 	metrics metrics;
 	atomic_bool ready, stopping;
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct {
-	const char *content;
+	const char *content, *model;
 	bool add_special, parse_special, with_pieces;
 	json_t *tokens;
 } token_fields;
@@ -26,6 +26,7 @@ static bool read_content(void *target, const char *name, json_t *v, problem *p)
 static const field fields[] = {
 	{"content", TOKENIZE, FIELD_ANY, 0, 0, 0, read_content},
 	{"prompt", TOKENIZE, FIELD_ANY, 0, 0, 0, read_content}, /* vLLM's name */
+	{"model", TOKENIZE | DETOKENIZE, FIELD_TEXT, FIELD(model), 0, 0, NULL},
 	{"add_special", TOKENIZE, FIELD_BOOL, FIELD(add_special), 0, 0, NULL},
 	{"parse_special", TOKENIZE, FIELD_BOOL, FIELD(parse_special), 0, 0, NULL},
 	{"with_pieces", TOKENIZE, FIELD_BOOL, FIELD(with_pieces), 0, 0, NULL},
@@ -60,11 +61,11 @@ static bool tokenize(exchange *x, json_t *root, problem *p)
 	int32_t *ids = NULL;
 	size_t n = 0;
 	evn_error e = {0};
-	if (!fields_read(fields, TOKENIZE, root, &t, p))
+	if (!fields_read(fields, TOKENIZE, root, &t, p) || !catalog_check(x, t.model, p))
 		return false;
 	if (!t.content)
 		return problem_set(p, 400, NULL, "content", "content: expected a string, found nothing");
-	const evn_model *m = x->server->model.model;
+	const evn_model *m = x->served->m.model;
 	if (evn_tokenize(m, t.content, strlen(t.content), t.add_special, t.parse_special, &ids, &n, &e) != EVN_OK)
 		return problem_from(p, "content", &e);
 	reply_json(&x->reply, 200, tokens_json(m, ids, n, t.with_pieces));
@@ -79,14 +80,14 @@ static bool detokenize(exchange *x, json_t *root, problem *p)
 	size_t n = 0, bytes = 0;
 	char *text = NULL;
 	evn_error e = {0};
-	if (!fields_read(fields, DETOKENIZE, root, &t, p))
+	if (!fields_read(fields, DETOKENIZE, root, &t, p) || !catalog_check(x, t.model, p))
 		return false;
 	if (!t.tokens)
 		return problem_set(p, 400, NULL, "tokens", "tokens: expected an array of token ids, found nothing");
 	if (!json_is_array(t.tokens))
 		return fields_wrong(p, "tokens", "an array of token ids", t.tokens);
 	bool ok = fields_ids(&ids, &n, "tokens", t.tokens, p);
-	if (ok && evn_detokenize(x->server->model.model, ids, n, true, &text, &bytes, &e) != EVN_OK)
+	if (ok && evn_detokenize(x->served->m.model, ids, n, true, &text, &bytes, &e) != EVN_OK)
 		ok = problem_from(p, "tokens", &e);
 	if (ok)
 		reply_json(&x->reply, 200, json_pack("{s:o}", "content", reply_text(text, bytes)));
@@ -109,7 +110,8 @@ static bool apply_template(exchange *x, json_t *root, problem *p)
 {
 	params o = {0};
 	prompt made = {0};
-	bool ok = params_read(&o, PARAMS_CHAT, root, &x->server->model.sampling, p) && chat_make(x->server, &o, &made, p);
+	bool ok = params_read(&o, PARAMS_CHAT, root, &x->server->catalog.options.sampling, p) &&
+			  catalog_check(x, o.model, p) && chat_make(x, &o, &made, p);
 	if (ok)
 		reply_json(&x->reply, 200, json_pack("{s:o}", "prompt", reply_text(made.text, strlen(made.text))));
 	params_free(&o);

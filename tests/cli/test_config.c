@@ -349,10 +349,36 @@ static int remove_path(void **state)
 	return unlink(path);
 }
 
+/* The paths of further models are relative to the file, and their names stay. */
+static void test_models(void **state)
+{
+	(void)state;
+	static const char yaml[] = "version: 1\n"
+							   "model: {path: a.gguf, draft: d.gguf}\n"
+							   "serve: {models: [\"x=sub/b.gguf\", \"/c/y=z.gguf\", \"n=/e.gguf\"], most_loaded: 2, "
+							   "unload_after: 10min}\n";
+	settings s;
+	config c;
+	evn_error err = {0};
+	assert_int_equal(load_bytes(yaml, strlen(yaml), &c, &s, &err), EVN_OK);
+	assert_int_equal(s.more_models.n, 3);
+	assert_string_equal(s.more_models.items[0], "x=/tmp/sub/b.gguf");
+	assert_string_equal(s.more_models.items[1], "/c/y=z.gguf");
+	assert_string_equal(s.more_models.items[2], "n=/e.gguf");
+	assert_string_equal(model_entry_path(s.more_models.items[0]), "/tmp/sub/b.gguf");
+	assert_string_equal(model_entry_path(s.more_models.items[1]), "/c/y=z.gguf");
+	assert_string_equal(s.draft_path, "/tmp/d.gguf");
+	assert_int_equal(s.most_loaded, 2);
+	assert_true(s.unload_s > 599 && s.unload_s < 601);
+	config_free(&c);
+	settings_free(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_models),
 		cmocka_unit_test(test_lists_of_texts),
 		cmocka_unit_test(test_flags_win),
 		cmocka_unit_test(test_labels_of_a_flag_win),

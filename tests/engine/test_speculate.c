@@ -257,9 +257,9 @@ static void test_draft_model(void **state)
 {
 	(void)state;
 	static const drafting cases[] = {
-		{"cheap and good", 0.9, 0.1, 0.1, 1.5, 3},           {"cheap and bad", 0.2, 0.1, 0.1, 0.97, 1.02},
-		{"as slow as the model", 0.9, 1, 1, 0.97, 1.02},     {"slower than predicted", 0.9, 1, 0.1, 0.97, 1.02},
-		{"slow, and predicted to be slow", 0.9, 3, 3, 1, 1},
+		{"cheap and good", 0.9, 0.1, 0.1, 1.5, 3},        {"cheap and bad", 0.2, 0.1, 0.1, 0.97, 1.02},
+		{"as slow as the model", 0.9, 1, 1, 0.97, 1.02},  {"slower than predicted", 0.9, 1, 0.1, 0.97, 1.02},
+		{"faster than predicted", 0.9, 0.1, 0.8, 1.4, 3}, {"slow, and predicted to be slow", 0.9, 3, 3, 1, 1},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		const double speed = write_with_model(&machines[0], &cases[i]);

@@ -22,6 +22,22 @@ static evn_status place(const char **path, char **owned, const char *file, evn_e
 	return *owned ? EVN_OK : evn_fail_memory(err, "a path", 0);
 }
 
+/* The same for NAME=FILE. */
+static evn_status place_models(settings *s, const char *file, evn_error *err)
+{
+	const char *slash = strrchr(file, '/');
+	for (size_t i = 0; slash && i < s->more_models.n; i++) {
+		const char *text = s->more_models.items[i], *path = model_entry_path(text);
+		if (*path == '/')
+			continue;
+		char *placed = evn_format("%.*s%.*s%s", (int)(path - text), text, (int)(slash + 1 - file), file, path);
+		if (!placed)
+			return evn_fail_memory(err, "a path", 0);
+		s->more_models.items[i] = s->owned_models[i] = placed;
+	}
+	return EVN_OK;
+}
+
 static evn_status place_paths(settings *s, const char *file, evn_error *err)
 {
 	const char **const paths[] = {&s->model_path,   &s->data_path,    &s->output_path,   &s->image_path,
@@ -30,7 +46,7 @@ static evn_status place_paths(settings *s, const char *file, evn_error *err)
 	evn_status status = EVN_OK;
 	for (size_t i = 0; i < sizeof paths / sizeof *paths && status == EVN_OK; i++)
 		status = place(paths[i], &s->owned_paths[i], file, err);
-	return status;
+	return status == EVN_OK ? place_models(s, file, err) : status;
 }
 
 static char *text_at(const void *base, const cyaml_schema_field_t *f)

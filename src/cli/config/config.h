@@ -38,7 +38,9 @@ typedef struct {
 
 typedef struct {
 	char *host, *port, *api_key_file, *cors, *name, *max_body, *max_connections;
-	char *max_waiting, *cache_tokens, *request_time;
+	char *max_waiting, *cache_tokens, *request_time, *most_loaded, *unload_after;
+	char **models;
+	uint32_t n_models;
 } config_serve;
 
 typedef struct {

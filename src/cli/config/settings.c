@@ -32,6 +32,8 @@ void settings_free(settings *s)
 	free(s->owned_list);
 	for (size_t i = 0; i < sizeof s->owned_paths / sizeof *s->owned_paths; i++)
 		free(s->owned_paths[i]);
+	for (size_t i = 0; i < MAX_REPEATED; i++)
+		free(s->owned_models[i]);
 	*s = (settings){0};
 }
 
@@ -122,6 +124,12 @@ evn_status settings_resolve(settings *s, evn_error *err)
 	if (all_zero)
 		return evn_fail(err, EVN_ERR_USAGE, "devices: all shares are zero, so no device would hold the model");
 	return EVN_OK;
+}
+
+const char *model_entry_path(const char *text)
+{
+	const char *equals = strchr(text, '='), *slash = strchr(text, '/');
+	return equals && equals > text && (!slash || equals < slash) ? equals + 1 : text;
 }
 
 evn_options settings_engine_options(const settings *s)

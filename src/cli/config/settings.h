@@ -23,6 +23,7 @@ typedef struct {
 	evn_device_rule rules[EVN_MAX_RANKS];
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
+	char *owned_models[MAX_REPEATED];
 	char *owned_list, *owned_paths[10]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages, rebalance,
@@ -60,7 +61,9 @@ typedef struct {
 
 	const char *serve_host, *api_key_file, *cors, *served_name;
 	int64_t serve_port, max_body_mib, max_connections, max_waiting, cache_tokens;
-	double request_s;
+	double request_s, unload_s;
+	int64_t most_loaded;
+	repeated_text more_models; /* [NAME=]FILE */
 
 	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
 	bool no_alone, kernels;
@@ -79,6 +82,9 @@ evn_status settings_init(settings *s, evn_error *err);
  * the config, else EVENER_DEVICES) and checks what depends on several settings. */
 evn_status settings_resolve(settings *s, evn_error *err);
 void settings_free(settings *s);
+
+/* Of [NAME=]FILE the FILE. A name has no slash. */
+const char *model_entry_path(const char *text);
 
 /* The options for the library. They borrow from s. Progress goes to the console. */
 evn_options settings_engine_options(const settings *s);
