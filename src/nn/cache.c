@@ -133,6 +133,19 @@ evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_err
 	return take_place(c, parts, s);
 }
 
+evn_status evn_cache_copy_block(const evn_cache *c, evn_queue *q, uint32_t from, uint32_t to, evn_error *err)
+{
+	for (uint32_t i = 0; i < c->graph->n_blocks; i++) {
+		const evn_cache_part *p = &c->parts[i];
+		if (c->graph->blocks[i].kind != EVN_BLOCK_ATTENTION || !p->n_heads)
+			continue;
+		const uint64_t bytes = p->n_heads * head_bytes(c, i);
+		EVN_TRY(evn_copy(q, p->k, to * bytes, p->k, from * bytes, bytes, err));
+		EVN_TRY(evn_copy(q, p->v, to * bytes, p->v, from * bytes, bytes, err));
+	}
+	return EVN_OK;
+}
+
 /* ---- states ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -31,6 +31,9 @@ void evn_cache_free(evn_cache *c);
  * unchanged. */
 evn_status evn_cache_grow(evn_cache *c, evn_queue *q, uint32_t n_blocks, evn_error *err);
 
+/* Copies what all blocks of the graph have in one cache block to another one. */
+evn_status evn_cache_copy_block(const evn_cache *c, evn_queue *q, uint32_t from, uint32_t to, evn_error *err);
+
 /* Makes room for the states of n_states sequences, like evn_cache_grow. A new cache has room for none. */
 evn_status evn_cache_grow_states(evn_cache *c, evn_queue *q, uint32_t n_states, evn_error *err);
 /* The bytes of what a value head of a DeltaNet has for one sequence: its states, and the inputs of the convolution as

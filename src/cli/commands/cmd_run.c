@@ -55,19 +55,18 @@ static void note_stats(const run *r)
 					 generated_first_s(g), generated_decode_rate(g));
 	else
 		console_note("generated %zu token%s (%s)", g->n_ids, g->n_ids == 1 ? "" : "s", g->finish);
-	ranks_note(evn_engine_plan(r->loaded.engine), evn_scheduler_get_stats(r->loaded.scheduler).ranks);
+	ranks_note(evn_engine_plan(r->loaded.engine), g->ranks);
 	events_note(r->loaded.engine);
 }
 
 static json_t *stats_json(const run *r)
 {
 	const generated *g = &r->text;
-	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "load_s", json_number(r->loaded.load_s), "first_token_s",
-		json_number(g->n_ids > 0 ? generated_first_s(g) : (double)NAN), "prefill_tok_s",
-		json_number(generated_prompt_rate(g)), "decode_tok_s", json_number(generated_decode_rate(g)), "drafted",
-		(json_int_t)g->result.n_drafted, "accepted", (json_int_t)g->result.n_accepted, "ranks",
-		ranks_json(evn_engine_plan(r->loaded.engine), evn_scheduler_get_stats(r->loaded.scheduler).ranks));
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "load_s", json_number(r->loaded.load_s), "first_token_s",
+					 json_number(g->n_ids > 0 ? generated_first_s(g) : (double)NAN), "prefill_tok_s",
+					 json_number(generated_prompt_rate(g)), "decode_tok_s", json_number(generated_decode_rate(g)),
+					 "drafted", (json_int_t)g->result.n_drafted, "accepted", (json_int_t)g->result.n_accepted,
+					 "ranks", ranks_json(evn_engine_plan(r->loaded.engine), g->ranks));
 }
 
 static evn_status print_run(const run *r, evn_error *err)

@@ -6,9 +6,12 @@
 #include "cli/show/answer.h"
 #include "cli/show/console.h"
 #include "cli/show/ranks.h"
+#include "evener/translate.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define LOOK_MS 20 /* for signals, and for the progress of the prompt */
@@ -127,6 +130,89 @@ static evn_status close_writing(writing *w, evn_status status, evn_error *err)
 	return status == EVN_OK && lost ? evn_fail_memory(err, "the text", 0) : status;
 }
 
+/* ---- models with an encoder and a decoder, which have no scheduler --------------------------------------------- */
+
+typedef struct {
+	writing *w;
+	double began_s, first_s;
+	bool stopped; /* take_token wants no more */
+} translating;
+
+static bool take_translated(void *user, int32_t id, bool ends)
+{
+	translating *t = user;
+	t->w->g->result.n_tokens++;
+	if (t->first_s == 0)
+		t->first_s = evn_now_s();
+	t->stopped = !take_token(t->w, &(evn_request_token){.id = id, .ends = ends, .logprob = NAN}) && !ends;
+	return !t->stopped;
+}
+
+static bool goes_on(void *user)
+{
+	(void)user;
+	return !interrupted();
+}
+
+static evn_status make_sampler(const writing *w, evn_sample_options sampling, evn_sampler **out, evn_error *err)
+{
+	const uint32_t vocab = w->loaded->info.vocab;
+	evn_logit_bias *bias = NULL;
+	evn_status status = evn_sampler_create(out, &sampling, vocab, err);
+	if (status == EVN_OK)
+		status = settings_biases(w->settings, &bias, err);
+	for (size_t i = 0; i < w->settings->logit_bias.n && status == EVN_OK; i++)
+		status = evn_sampler_bias(*out, bias[i], err);
+	for (uint32_t id = 0; w->settings->ignore_eos && id < vocab && status == EVN_OK; id++)
+		if (evn_token_ends_generation(w->loaded->model, (int32_t)id))
+			evn_sampler_ban(*out, (int32_t)id);
+	free(bias);
+	return status;
+}
+
+static evn_status check_translation(const writing *w, evn_error *err)
+{
+	const settings *s = w->settings;
+	if (w->loaded->form.grammar || s->chat)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a model with an encoder and a decoder",
+						s->chat ? "--chat" : "a schema or grammar");
+	if (s->n_beams > 1 && (s->ignore_eos || s->logit_bias.n))
+		return evn_fail(err, EVN_ERR_USAGE, "--beams: ids are not drawn, so %s has no meaning",
+						s->ignore_eos ? "--ignore-eos" : "--logit-bias");
+	return EVN_OK;
+}
+
+static evn_status translate(writing *w, const generate_options *o, evn_error *err)
+{
+	const settings *s = w->settings;
+	evn_sample_options sampling = settings_sample_options(s);
+	evn_sampler *sampler = NULL;
+	translating t = {.w = w, .began_s = evn_now_s()};
+	sampling.seed = seed_of_text(s->seed, o->number);
+	evn_status status = check_translation(w, err);
+	if (status == EVN_OK)
+		status = make_sampler(w, sampling, &sampler, err);
+	const evn_translate_options how = {.sampler = sampler,
+									   .n_beams = (uint32_t)s->n_beams,
+									   .length_penalty = (float)s->length_penalty,
+									   .max_tokens = s->n_predict > 0 ? (uint32_t)s->n_predict : s->n_predict == 0,
+									   .on_token = take_translated,
+									   .go_on = goes_on,
+									   .user = &t};
+	if (status == EVN_OK)
+		status = evn_translate(w->loaded->engine, o->prompt->ids, o->prompt->n, &how, w->g->ranks, err);
+	evn_sampler_free(sampler);
+	if (status != EVN_OK && status != EVN_ERR_CANCELLED)
+		return status;
+	evn_request_result r = w->g->result;
+	r.end = status == EVN_OK || t.stopped ? EVN_END_STOP : EVN_END_CANCELLED;
+	r.n_prompt = (uint32_t)o->prompt->n;
+	r.prompt_s = (t.first_s > 0 ? t.first_s : evn_now_s()) - t.began_s;
+	r.decode_s = t.first_s > 0 ? evn_now_s() - t.first_s : 0;
+	take_end(w, &r);
+	return EVN_OK;
+}
+
 static evn_status compute(writing *w, const generate_options *o, evn_error *err)
 {
 	const settings *s = w->settings;
@@ -152,6 +238,8 @@ static evn_status compute(writing *w, const generate_options *o, evn_error *err)
 		return status;
 	wait_for_end(w, request, o->prompt->n);
 	evn_request_free(request);
+	const evn_scheduler_stats stats = evn_scheduler_get_stats(w->loaded->scheduler);
+	memcpy(w->g->ranks, stats.ranks, sizeof stats.ranks);
 	return EVN_OK;
 }
 
@@ -185,9 +273,12 @@ evn_status generate(generated *out, const loaded *l, const settings *s, const ge
 				 .began_ns = evn_now_ns(),
 				 .n_prompt = o->prompt->n,
 				 .limit = s->n_predict < 0 ? SIZE_MAX : (size_t)s->n_predict};
+	const bool translates = evn_engine_decoder_start(l->engine) >= 0;
 	evn_status status = open_writing(&w, o, err);
+	if (status == EVN_OK && !translates && s->n_beams > 1)
+		status = evn_fail(err, EVN_ERR_USAGE, "--beams: expected a model with an encoder and a decoder");
 	if (status == EVN_OK)
-		status = compute(&w, o, err);
+		status = (translates ? translate : compute)(&w, o, err);
 	if (status == EVN_OK)
 		status = check_end(&w, err);
 	return close_writing(&w, status, err);

@@ -18,6 +18,7 @@ typedef struct {
 	size_t n_content, n_reasoning;
 	const char *finish; /* "stop", "length": -n, "context", "interrupted" */
 	evn_request_result result;
+	evn_rank_stats ranks[EVN_MAX_RANKS];
 } generated;
 
 /* Prints the text on stdout, unless --json. Of -n 0 only the prompt is computed. */

@@ -29,7 +29,7 @@ typedef struct {
 } config_sample;
 
 typedef struct {
-	char *prompt, *n, *ignore_eos, *chat, *schema, *grammar;
+	char *prompt, *n, *ignore_eos, *chat, *schema, *grammar, *beams, *length_penalty;
 } config_run;
 
 typedef struct {

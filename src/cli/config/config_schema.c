@@ -69,6 +69,8 @@ static const cyaml_schema_field_t run_fields[] = {
 	TEXT(config_run, prompt),
 	TEXT(config_run, n),
 	TEXT(config_run, ignore_eos),
+	TEXT(config_run, beams),
+	TEXT(config_run, length_penalty),
 	TEXT(config_run, chat),
 	TEXT(config_run, schema),
 	TEXT(config_run, grammar),

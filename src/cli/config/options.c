@@ -2,16 +2,17 @@
 #include "cli/config/options.h"
 #include "cli/cli.h"
 #include "cli/show/text.h"
+#include "evener/translate.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const splits[] = {"auto", "tensor", "sequence", NULL};       /* in evn_split_mode's order */
+static const char *const splits[] = {"auto", "tensor", "sequence", NULL};           /* in evn_split_mode's order */
 static const char *const speculations[] = {"auto", "lookup", "draft", "off", NULL}; /* in evn_speculate's order */
-static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};            /* in evn_kv_cache's order */
-static const char *const reduces[] = {"auto", "host", "events", "flags", NULL}; /* in evn_reduce's order */
+static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};                /* in evn_kv_cache's order */
+static const char *const reduces[] = {"auto", "host", "events", "flags", NULL};     /* in evn_reduce's order */
 static const char *const off_on[] = {"off", "on", NULL};
 static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL}; /* in evn_message_type's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};     /* in evn_activation_type's order */
@@ -121,6 +122,10 @@ const option options[] = {
 	 "FILE", "write a text of this grammar, in llama.cpp's GBNF"},
 	{"ignore-eos", 0, OPTION_FLAG, CMD_RUN, "run.ignore_eos", FIELD(ignore_eos), NULL, 0, 0, NULL,
 	 NULL, "never draw an end-of-generation token, so that the text goes on"},
+	{"beams", 0, OPTION_INT, CMD_RUN, "run.beams", FIELD(n_beams), "1", 1, EVN_MAX_BEAMS, NULL,
+	 "N", "models with an encoder and a decoder: keep the best N texts at each step, and write the best of all; 1 = draw"},
+	{"length-penalty", 0, OPTION_REAL, CMD_RUN, "run.length_penalty", FIELD(length_penalty), "1", -10, 10, NULL,
+	 "X", "with beams: texts are compared by the sum of their log-probabilities divided by their length^X"},
 
 	{"file", 'f', OPTION_TEXT, CMD_BATCH, NULL, FIELD(prompt_file), NULL, 0, 0, NULL,
 	 "FILE", "the text, or objects, one on each line (.jsonl); default: standard input, as a text"},

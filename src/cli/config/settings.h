@@ -30,12 +30,12 @@ typedef struct {
 		speculate; /* indices into the choices of the options */
 	bool measure;
 
-	double temp, top_p, min_p, repeat_penalty;
+	double temp, top_p, min_p, repeat_penalty, length_penalty;
 	int64_t top_k, repeat_last_n, seed;
 
 	const char *prompt, *prompt_file, *ids, *encoder_ids, *image;
 	int64_t n_random_ids;
-	int64_t n_predict;
+	int64_t n_predict, n_beams;
 	int64_t window, n_windows;
 	const char *chat_system, *chat_template, *chat_variables;
 	repeated_text stops, logit_bias;
