@@ -27,7 +27,9 @@ struct evn_cache_file {
 
 static uint32_t kv_heads(const evn_block *b)
 {
-	return b->kind == EVN_BLOCK_ATTENTION ? evn_range_len(evn_groups_of(b, (evn_range){0, b->n_units})) : 0;
+	return b->kind == EVN_BLOCK_ATTENTION && !b->attention.shares
+			   ? evn_range_len(evn_groups_of(b, (evn_range){0, b->n_units}))
+			   : 0;
 }
 
 static const evn_graph *graph_of(const evn_engine *e) { return e->ranks[0].shard->graph; }

@@ -57,7 +57,7 @@ evn_status evn_draft_model_create(evn_draft_model **out, evn_engine *e, const ev
 	d->n_ctx = e->prepared.limits.n_ctx;
 	d->n_batch = e->prepared.limits.n_batch;
 	d->vocab = h->vocab;
-	d->stride = (uint32_t)evn_round_up(h->dim, EVN_PAD);
+	d->stride = d->e->embedding.stride;
 	d->max_texts = d->n_batch < EVN_SPECULATE_ROWS ? d->n_batch : EVN_SPECULATE_ROWS;
 	d->cost.predicted = part(other->decode_tok_s, own->decode_tok_s);
 	d->cost.predicted_read = part(other->decode_tok_s, own->prefill_tok_s);

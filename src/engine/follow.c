@@ -143,10 +143,7 @@ void evn_lead_end(evn_engine *e)
 		send_header(e, (header){.command = END}, NULL);
 }
 
-static uint64_t x_floats(const evn_engine *e, uint32_t n_rows)
-{
-	return n_rows * evn_round_up(evn_model_hparams(e->model)->dim, EVN_PAD);
-}
+static uint64_t x_floats(const evn_engine *e, uint32_t n_rows) { return (uint64_t)n_rows * e->embedding.stride; }
 
 static uint64_t step_bytes(const evn_engine *e, const header *h)
 {

@@ -63,6 +63,9 @@ evn_status evn_rebalance_create(evn_rebalance **out, const evn_engine *e, evn_er
 	if (moves_shares && e->prepared.graph->has_states)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
 						"rebalance: shares of a model with states do not move, expected off");
+	if (moves_shares && e->prepared.graph->shares_keys)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"rebalance: shares of a model whose layers share keys and values do not move, expected off");
 	for (uint32_t i = 0; i < e->prepared.n; i++)
 		moves_shares &= e->prepared.ranks[i].share < 0 && e->prepared.ranks[i].prompt_share < 0;
 	if (e->prepared.n < 2 || !(moves_shares || evn_comm_has_flags(e->comm)))

@@ -89,7 +89,7 @@ static evn_status make_step_buffers(evn_session *s, evn_error *err)
 
 static evn_status make(evn_session *s, evn_error *err)
 {
-	s->stride = (uint32_t)evn_round_up(evn_model_hparams(s->e->model)->dim, EVN_PAD);
+	s->stride = s->e->embedding.stride;
 	s->ids = malloc(context_of(s) * sizeof *s->ids);
 	s->text = malloc(context_of(s) * sizeof *s->text);
 	s->logits = malloc(vocab_of(s) * sizeof *s->logits);

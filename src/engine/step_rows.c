@@ -8,7 +8,7 @@
 evn_status evn_step_rows_make(evn_step_rows *r, const evn_engine *e, evn_error *err)
 {
 	const uint32_t n = e->prepared.limits.n_batch;
-	r->stride = (uint32_t)evn_round_up(evn_model_hparams(e->model)->dim, EVN_PAD);
+	r->stride = e->embedding.stride;
 	r->x = calloc((uint64_t)n * r->stride, sizeof *r->x);
 	r->scratch = malloc(r->stride * sizeof *r->scratch);
 	r->spans = malloc(n * sizeof *r->spans);

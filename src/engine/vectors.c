@@ -100,7 +100,7 @@ static evn_status make_rows(const job *j, rows *r, evn_error *err)
 	if (!r->n_texts)
 		return evn_fail(err, EVN_ERR_LIMIT, "KV cache: a text of %u tokens does not fit beside what is held",
 						j->texts[j->done].n_ids);
-	r->stride = (uint32_t)evn_round_up(dim, EVN_PAD);
+	r->stride = j->e->embedding.stride;
 	r->x = calloc((uint64_t)r->n_rows * r->stride, sizeof *r->x);
 	r->scratch = malloc(r->stride * sizeof *r->scratch);
 	r->out = malloc((uint64_t)r->n_texts * dim * sizeof *r->out);

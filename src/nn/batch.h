@@ -36,9 +36,10 @@ void evn_spans_done(const evn_span *spans, uint32_t n);
 typedef struct {
 	uint32_t n_rows, n_spans;
 	const evn_span *spans;
-	bool encodes;   /* the rows are whole sequences and go through the graph's encoder. The slots get memories; no
-					   output */
-	const float *x; /* (n_rows, stride): rows of the embedding, padded with zeros to a multiple of EVN_PAD */
+	bool encodes; /* the rows are whole sequences and go through the graph's encoder. The slots get memories; no
+					 output */
+	const float
+		*x; /* (n_rows, evn_graph_row_floats): rows of evn_embed, padded with zeros to a multiple of EVN_PAD */
 	evn_output output;
 	uint32_t n_out;           /* 0: none */
 	const uint32_t *out_rows; /* (n_out), ascending; not used for EVN_OUT_POOLED */

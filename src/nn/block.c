@@ -18,7 +18,9 @@ static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn
 	const evn_block *b = &s->graph->blocks[block];
 	const evn_shard_block *held = &w->view->shard->blocks[block];
 	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
-	return (evn_attention){.n_heads = evn_range_len(y->units),
+	const evn_cache_part *cached = &w->cache->parts[b->attention.shares ? b->attention.keys_of : block];
+	return (evn_attention){.shares = b->attention.shares,
+						   .n_heads = evn_range_len(y->units),
 						   .n_kv = y->n_groups,
 						   .skip = y->skip,
 						   .n_kv_held = evn_range_len(held->groups),
@@ -35,8 +37,8 @@ static evn_attention attention_of(const evn_walker *w, uint32_t block, const evn
 						   .scale = b->attention.scale,
 						   .window = b->attention.window,
 						   .soft_cap = b->attention.soft_cap,
-						   .k_cache = w->cache->parts[block].k,
-						   .v_cache = w->cache->parts[block].v};
+						   .k_cache = cached->k,
+						   .v_cache = cached->v};
 }
 
 evn_sequences evn_walk_sequences(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
@@ -242,6 +244,10 @@ static evn_status feed_forward(const evn_walker *w, uint32_t block, const evn_mi
 		return evn_op_gate_up(s->ops, format, r.mid, of->mid_stride, r.normed, s->dim_stride, &y->in, y->offsets[1],
 							  r.in, of->in_stride, rows, err);
 	EVN_TRY(evn_op_linear(s->ops, r.in, of->in_stride, r.normed, s->dim_stride, &y->in, rows, err));
+	if (b->feed_forward.by_layer)
+		return evn_op_gate_by_layer(s->ops, format, r.mid, of->mid_stride, r.in, of->in_stride, y->in.rows,
+									&mb->by_layer, evn_graph_layer_column(s->graph, b->layer) + y->units.begin,
+									rows.n, err);
 	return evn_op_activate(s->ops, format, r.mid, of->mid_stride, r.in, of->in_stride, y->in.rows, rows.n, err);
 }
 
@@ -266,7 +272,7 @@ static const struct {
 static bool can_fuse(const evn_block *b)
 {
 	if (b->kind == EVN_BLOCK_ATTENTION)
-		return !b->attention.qk_norm_all && !b->attention.gated && !b->attention.crosses;
+		return !b->attention.qk_norm_all && !b->attention.gated && !b->attention.crosses && !b->attention.shares;
 	return b->kind == EVN_BLOCK_FEED_FORWARD && b->feed_forward.gated && !b->joins;
 }
 

@@ -66,7 +66,7 @@ static evn_status make_all(evn_cache *c, evn_queue *q, const evn_shard *s, evn_e
 										   .n_keys = evn_range_len(s->blocks[i].groups)};
 		if (kind != EVN_BLOCK_ATTENTION)
 			continue;
-		c->parts[i].n_heads = evn_range_len(s->blocks[i].groups);
+		c->parts[i].n_heads = c->graph->blocks[i].attention.shares ? 0 : evn_range_len(s->blocks[i].groups);
 		EVN_TRY(make_part(&c->parts[i], c, q, i, c->n_blocks, err));
 	}
 	return evn_device_unified_memory(evn_queue_device(q)) ? EVN_OK : evn_queue_finish(q, err);

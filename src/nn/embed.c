@@ -1,6 +1,8 @@
 /* embed.c - computes input rows on the host, because a row costs less than a launch. See embed.h. */
 #include "nn/embed.h"
 
+#include <math.h>
+
 #include "nn/weights.h"
 
 evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error *err)
@@ -10,6 +12,10 @@ evn_status evn_embedding_find(evn_embedding *out, const evn_graph *g, evn_error 
 	*out = (evn_embedding){.tokens = w.tokens,
 						   .positions = w.positions,
 						   .types = w.types,
+						   .layers = w.layer_tokens,
+						   .stride = evn_graph_row_floats(g),
+						   .layers_at = evn_graph_layer_column(g, 0),
+						   .layer_scale = sqrtf((float)g->layer_inputs),
 						   .dim = g->h->dim,
 						   .n_positions = UINT32_MAX,
 						   .scale = g->embedding_scale};
@@ -27,6 +33,14 @@ static evn_status add(const evn_embedding *e, const evn_tensor *rows, uint64_t i
 	return EVN_OK;
 }
 
+static evn_status add_layers(const evn_embedding *e, int32_t id, float *row, evn_error *err)
+{
+	EVN_TRY(evn_tensor_rows(e->layers, (uint64_t)id, 1, row, err));
+	for (uint64_t i = 0; i < e->layers->shape[0]; i++)
+		row[i] *= e->layer_scale;
+	return EVN_OK;
+}
+
 evn_status evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uint32_t position, float *rows,
 					 uint32_t stride, float *scratch, evn_error *err)
 {
@@ -39,6 +53,8 @@ evn_status evn_embed(const evn_embedding *e, const int32_t *ids, uint32_t n, uin
 			EVN_TRY(add(e, e->types, 0, row, scratch, err));
 		for (uint32_t i = 0; i < e->dim && e->scale != 1; i++)
 			row[i] *= e->scale;
+		if (e->layers)
+			EVN_TRY(add_layers(e, ids[t], row + e->layers_at, err));
 	}
 	return EVN_OK;
 }

@@ -1,7 +1,11 @@
 /* gemma4.c - Gemma 4 (Google 2026): Gemma 3's norms and gates. Layers with a window have heads of another size, and
  * another number of KV heads, than layers that see everything. Scores are not scaled, because the norms of queries
  * and keys do it; values have a norm without weights. Layers without a matrix of values take the keys before their
- * norm. The result of each layer is multiplied by a number. Models with experts have them beside a dense network. */
+ * norm. The result of each layer is multiplied by a number. Models with experts have them beside a dense network.
+ *
+ * E models have a third block in each layer, a small network whose units are multiplied by inputs of the layer by the
+ * token, and their last layers have queries only: they share keys and values with the last layer of their kind that
+ * has its own. */
 #include <math.h>
 
 #include "nn/graph.h"
@@ -32,7 +36,35 @@ static evn_status find_heads(evn_graph *g, heads *windowed, evn_error *err)
 	return evn_graph_f32(g, "rope.freq_base_swa", &g->ropes[1].base, err);
 }
 
-static evn_status add_attention(evn_graph *g, uint32_t layer, heads of, uint32_t window, evn_error *err)
+/* The attention block of the last layer below `end` with this window. */
+static evn_status find_keys(const evn_graph *g, uint32_t end, uint32_t window, uint32_t *out, evn_error *err)
+{
+	for (uint32_t i = g->n_blocks; i-- > 0;) {
+		const evn_block *b = &g->blocks[i];
+		if (b->kind != EVN_BLOCK_ATTENTION || b->layer >= end || b->attention.window != window)
+			continue;
+		*out = i;
+		return EVN_OK;
+	}
+	return evn_fail(err, EVN_ERR_FORMAT,
+					"%s: the layers from %u on share keys and values with a layer %s a window, "
+					"expected one before them",
+					evn_gguf_name(evn_model_gguf(g->model)), end, window ? "with" : "without");
+}
+
+/* The block has queries only. */
+static evn_status share_keys(evn_graph *g, evn_block *b, uint32_t end, evn_error *err)
+{
+	EVN_TRY(find_keys(g, end, b->attention.window, &b->attention.keys_of, err));
+	b->group = g->blocks[b->attention.keys_of].group;
+	b->attention.shares = true;
+	b->in.n = 1;
+	return evn_graph_add(g, b, err);
+}
+
+/* n_own: the layers with keys and values of their own. */
+static evn_status add_attention(evn_graph *g, uint32_t layer, uint32_t n_own, heads of, uint32_t window,
+								evn_error *err)
 {
 	evn_block b = evn_attention_block(g, layer);
 	const evn_tensor *t;
@@ -47,6 +79,8 @@ static evn_status add_attention(evn_graph *g, uint32_t layer, heads of, uint32_t
 	b.attention.qk_norm = b.attention.v_norm = true;
 	b.attention.scale = 1;
 	b.attention.window = window;
+	if (layer >= n_own)
+		return share_keys(g, &b, n_own, err);
 	b.attention.v_is_k = evn_block_tensor(g, &b, "attn_k", &t, NULL) == EVN_OK &&
 						 evn_block_tensor(g, &b, "attn_v", &t, NULL) != EVN_OK;
 	if (b.attention.v_is_k)
@@ -73,35 +107,40 @@ static evn_status add_experts(evn_graph *g, evn_block *dense, evn_error *err)
 	return evn_graph_add(g, &b, err);
 }
 
+/* A network that reads the rows themselves, with a unit for each input of the layer. */
+static evn_status add_layer_input(evn_graph *g, uint32_t layer, evn_error *err)
+{
+	evn_block b = evn_feed_forward_block(g, layer);
+	b.n_units = g->layer_inputs;
+	b.norm = (evn_norm_spec){.kind = EVN_NORM_NONE};
+	b.in = (evn_stack){{"inp_gate"}, 1};
+	b.out = "proj";
+	b.post = "post_norm";
+	b.feed_forward.act = EVN_GELU;
+	b.feed_forward.gated = false;
+	b.feed_forward.by_layer = true;
+	EVN_TRY(evn_block_scale_layer(g, &b, "layer_output_scale", err));
+	return evn_graph_add(g, &b, err);
+}
+
 static evn_status add_feed_forward(evn_graph *g, uint32_t layer, evn_error *err)
 {
 	evn_block b = evn_feed_forward_block(g, layer);
 	uint32_t n_experts;
 	EVN_TRY(evn_graph_layer_u32(g, "feed_forward_length", layer, &b.n_units, err));
 	EVN_TRY(evn_graph_experts(g, &n_experts, err));
+	if (n_experts && g->layer_inputs)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"%s: a gemma4 model with %u experts and inputs of layers, expected one of them",
+						evn_gguf_name(evn_model_gguf(g->model)), n_experts);
 	b.post = "post_ffw_norm";
 	b.feed_forward.act = EVN_GELU;
 	if (n_experts)
 		return add_experts(g, &b, err);
-	EVN_TRY(evn_block_scale_layer(g, &b, "layer_output_scale", err));
-	return evn_graph_add(g, &b, err);
-}
-
-/* Variants with more than networks behind each attention. */
-static evn_status check_variant(const evn_graph *g, evn_error *err)
-{
-	const struct {
-		const char *suffix, *what;
-	} variants[] = {{"embedding_length_per_layer_input", "with embeddings of each layer (E2B, E4B)"},
-					{"attention.shared_kv_layers", "with layers that share keys and values"}};
-	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
-		uint32_t n = 0;
-		EVN_TRY(evn_graph_count(g, variants[i].suffix, &n, err));
-		if (n)
-			return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: a gemma4 model %s (%u), expected one without",
-							evn_gguf_name(evn_model_gguf(g->model)), variants[i].what, n);
-	}
-	return EVN_OK;
+	if (!g->layer_inputs)
+		EVN_TRY(evn_block_scale_layer(g, &b, "layer_output_scale", err));
+	EVN_TRY(evn_graph_add(g, &b, err));
+	return g->layer_inputs ? add_layer_input(g, layer, err) : EVN_OK;
 }
 
 static evn_status fill_gemma4(evn_graph *g, evn_error *err)
@@ -109,7 +148,15 @@ static evn_status fill_gemma4(evn_graph *g, evn_error *err)
 	const heads full = {g->h->head_dim, 0};
 	heads windowed = full;
 	evn_windows w;
-	EVN_TRY(check_variant(g, err));
+	uint32_t n_shared = 0;
+	EVN_TRY(evn_graph_count(g, "embedding_length_per_layer_input", &g->layer_inputs, err));
+	EVN_TRY(evn_graph_count(g, "attention.shared_kv_layers", &n_shared, err));
+	if (n_shared >= g->h->n_layers || g->layer_inputs > g->h->dim)
+		return evn_fail(
+			err, EVN_ERR_FORMAT,
+			"%s: %u of %u layers share keys and values, and %u inputs of each layer; expected fewer, and at "
+			"most %u",
+			evn_gguf_name(evn_model_gguf(g->model)), n_shared, g->h->n_layers, g->layer_inputs, g->h->dim);
 	g->out_norm = (evn_norm_spec){.kind = EVN_NORM_RMS, .stem = "output_norm"};
 	g->embedding_scale = sqrtf((float)g->h->dim);
 	EVN_TRY(evn_graph_cap(g, "final_logit_softcapping", &g->logit_cap, err));
@@ -117,7 +164,8 @@ static evn_status fill_gemma4(evn_graph *g, evn_error *err)
 	EVN_TRY(find_heads(g, &windowed, err));
 	for (uint32_t layer = 0; layer < g->h->n_layers; layer++) {
 		const bool sees_window = evn_windowed(&w, layer);
-		EVN_TRY(add_attention(g, layer, sees_window ? windowed : full, sees_window ? w.window : 0, err));
+		EVN_TRY(add_attention(g, layer, g->h->n_layers - n_shared, sees_window ? windowed : full,
+							  sees_window ? w.window : 0, err));
 		EVN_TRY(add_feed_forward(g, layer, err));
 	}
 	return EVN_OK;

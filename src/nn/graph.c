@@ -91,8 +91,11 @@ void evn_graph_free(evn_graph *g)
 
 void evn_graph_keep_layers(evn_graph *g, uint32_t n_layers)
 {
-	while (g->n_blocks && g->blocks[g->n_blocks - 1].layer >= n_layers)
-		g->class_blocks[g->blocks[--g->n_blocks].cut_class]--;
+	while (g->n_blocks && g->blocks[g->n_blocks - 1].layer >= n_layers) {
+		const evn_block *last = &g->blocks[--g->n_blocks];
+		if (last->kind != EVN_BLOCK_ATTENTION || !last->attention.shares)
+			g->class_blocks[last->cut_class]--;
+	}
 }
 
 /* ---- tensors --------------------------------------------------------------------------------------------------- */
@@ -140,8 +143,18 @@ double evn_block_read_fraction(const evn_block *b)
 	return b->kind == EVN_BLOCK_EXPERTS ? (double)e->k / e->n : 1;
 }
 
+/* Behind the inputs of the last layer a whole vector can be read. */
+uint32_t evn_graph_row_floats(const evn_graph *g)
+{
+	const uint64_t of_layers = (uint64_t)g->layer_inputs * g->h->n_layers;
+	return (uint32_t)(evn_round_up(g->h->dim, EVN_PAD) +
+					  (of_layers ? evn_round_up(of_layers + EVN_TILE_ROWS, EVN_PAD) : 0));
+}
+
 static uint32_t parts_of(const evn_block *b)
 {
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.shares)
+		return 1;
 	return b->kind == EVN_BLOCK_ATTENTION ? b->attention.v_is_k ? 2 : 3 : b->feed_forward.gated ? 2 : 1;
 }
 
@@ -290,8 +303,14 @@ static bool cut_alike(const evn_graph *g, const evn_block *a, const evn_block *b
 											 a->feed_forward.experts.k == b->feed_forward.experts.k));
 }
 
+/* A block that shares keys has the cut of the block that has them, and is none of its class's blocks. */
 static evn_status find_class(evn_graph *g, evn_block *b, evn_error *err)
 {
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.shares) {
+		b->cut_class = g->blocks[b->attention.keys_of].cut_class;
+		b->cut_index = g->blocks[b->attention.keys_of].cut_index;
+		return EVN_OK;
+	}
 	for (b->cut_class = EVN_PLAN_VOCAB + 1; b->cut_class < g->n_classes; b->cut_class++)
 		if (cut_alike(g, &g->blocks[g->class_first[b->cut_class]], b))
 			break;
@@ -323,6 +342,7 @@ evn_status evn_graph_add(evn_graph *g, const evn_block *b, evn_error *err)
 	g->sums_inside |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 	g->sets_aside |= b->to != EVN_TO_ROWS;
 	g->encodes |= b->kind == EVN_BLOCK_ATTENTION && b->attention.whole;
+	g->shares_keys |= b->kind == EVN_BLOCK_ATTENTION && b->attention.shares;
 	g->has_states |= b->kind == EVN_BLOCK_DELTA;
 	g->n_blocks++;
 	return EVN_OK;

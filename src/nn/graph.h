@@ -59,6 +59,10 @@ typedef struct {
 	 * which several blocks share. NULL: there is none. */
 	const char *bias;
 	uint32_t n_buckets;
+	/* There are queries only: keys and values are those of the block `keys_of`, an earlier one of the same shape. The
+	 * block is cut like that one. */
+	bool shares;
+	uint32_t keys_of;
 } evn_attention_spec;
 
 /* A gated DeltaNet (Yang et al. 2024): linear attention whose memory is a matrix for each value head, the state. In
@@ -86,6 +90,7 @@ typedef struct {
 typedef struct {
 	evn_nonlinearity act;
 	bool gated;
+	bool by_layer; /* not gated: act(up) is multiplied by the layer's inputs by the token (evn_graph.layer_inputs) */
 	evn_experts_spec experts; /* of EVN_BLOCK_EXPERTS, which is gated */
 	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
 } evn_feed_forward_spec;
@@ -124,7 +129,8 @@ typedef struct {
 	uint32_t cut_class, cut_index; /* the block's class in the plan, and its index in that class */
 } evn_block;
 
-#define EVN_ROPES 2u /* different rotations of one model's blocks */
+#define EVN_LAYER_PROJECTION "per_layer_model_proj.weight" /* of the inputs of layers by the token */
+#define EVN_ROPES 2u                                       /* different rotations of one model's blocks */
 
 typedef struct {
 	const evn_model *model;
@@ -138,8 +144,13 @@ typedef struct {
 	evn_norm_spec out_norm;
 	bool sums_inside; /* ranks also add sums inside blocks */
 	bool sets_aside;  /* sums of some blocks go aside */
-	bool has_states;  /* a sequence has a state beside its keys and values */
-	bool encodes;     /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
+	bool shares_keys; /* some blocks have keys and values of others */
+	/* The inputs of each layer by the token, one for each unit of a block `by_layer`; 0: there are none. They are a
+	 * row of a second embedding, to which a projection of the first one is added. The host sends the two rows as one.
+	 */
+	uint32_t layer_inputs;
+	bool has_states; /* a sequence has a state beside its keys and values */
+	bool encodes;    /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
 	/* The first blocks are an encoder of its own: its rows do not go through the others, which attend to what it says
 	 * of a sequence (attention.crosses). 0: there is none. */
 	uint32_t n_encoder;
@@ -170,6 +181,13 @@ evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error 
 /* The tensor "<side>blk.<layer>.<stem>.weight", of any shape. */
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err);
+
+/* The floats of a row as the host sends it; the column at which the inputs of layers begin. */
+uint32_t evn_graph_row_floats(const evn_graph *g);
+static inline uint32_t evn_graph_layer_column(const evn_graph *g, uint32_t layer)
+{
+	return (uint32_t)evn_round_up(g->h->dim, EVN_PAD) + layer * g->layer_inputs;
+}
 
 /* How the gated blocks combine gate and up. */
 evn_nonlinearity evn_graph_gate(const evn_graph *g);

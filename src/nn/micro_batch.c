@@ -250,7 +250,10 @@ evn_status evn_micro_batches_cut(const evn_walker *w, const evn_batch *batch, ev
 								.stream = overlaps ? i : 0,
 								.x = bufs->x,
 								.normed = bufs->normed,
-								.aside = bufs->aside};
+								.aside = bufs->aside,
+								.by_layer = {bufs->sent, evn_graph_row_floats(w->workspace->graph),
+											 evn_graph_layer_column(w->workspace->graph, 0),
+											 w->workspace->graph->layer_inputs}};
 		mb->rows.n_spans = copy_spans(batch, begin, end, spans);
 		mb->rows.phase = spans[0].phase;
 		find_outputs(w, batch, mb);

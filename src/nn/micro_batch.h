@@ -5,6 +5,7 @@
 #define EVN_MICRO_BATCH_H
 
 #include "nn/ops_delta.h"
+#include "nn/ops_layers.h"
 #include "nn/walk.h"
 
 typedef struct {
@@ -17,7 +18,8 @@ typedef struct {
 	bool overlaps;             /* another micro-batch is in flight at the same time */
 	uint32_t stream;           /* the communicator's stream of its messages */
 	evn_buf *x, *normed, *aside;
-	evn_runs runs; /* of its sequences, if they have states */
+	evn_layer_inputs by_layer; /* rows is NULL if layers have no inputs by the token */
+	evn_runs runs;             /* of its sequences, if they have states */
 } evn_micro_batch;
 
 /* Checks the batch and cuts it into *n micro-batches. Their row tables are written to the device. */

@@ -314,8 +314,9 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 {
 	const uint32_t n_own = most_own(o, at->n_heads), queries = evn_attention_queries(o, at, rows);
 	/* The attention kernel appends the keys of its own row only. */
-	const bool appends = rows->phase == EVN_DECODE && n_own <= queries && !rows->has_row_pairs;
-	if (!appends && !o->config.crosses)
+	const bool none = o->config.crosses || at->shares;
+	const bool appends = rows->phase == EVN_DECODE && n_own <= queries && !rows->has_row_pairs && !none;
+	if (!appends && !none)
 		EVN_TRY(evn_op_append(o, at, rows, err));
 	if (rows->most_splits > 1) {
 		const uint64_t floats = split_row(o->config.head_dim) * rows->most_splits * rows->n_rows * at->n_heads;
@@ -328,7 +329,7 @@ static evn_status attend(evn_attention_ops *o, const attended_rows *out, const e
 	evn_arg_attention(&a, o, at, rows);
 	arg_rows(&a, out);
 	evn_arg_buf(&a, rows->most_splits > 1 ? o->partial.buf : out->buf);
-	evn_arg_u32(&a, appends && !o->config.crosses);
+	evn_arg_u32(&a, appends);
 	const size_t groups[] = {count_blocks(rows, n_own, queries), at->n_kv, rows->most_splits};
 	EVN_TRY(evn_launch(&a, 3, groups, (size_t[]){items_of(o), 1, 1}, err));
 	return rows->most_splits > 1 ? merge(o, out, rows, at->n_heads, err) : EVN_OK;

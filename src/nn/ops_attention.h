@@ -73,11 +73,13 @@ typedef struct {
 	float norm_eps, scale;
 	uint32_t window; /* keys that a query sees, its own included */
 	float soft_cap;
+	bool shares;                /* the keys and values of the rows are in the caches, and qkv has queries only */
 	evn_buf *k_cache, *v_cache; /* (n_blocks, n_kv_held) times evn_kv_block_bytes */
 } evn_attention;
 
-/* Rotates queries and keys and appends keys and values to the caches. out (n_rows, out_stride), in the given format,
- * from column out_offset on = causal softmax(scale q K^T) V, heads head_dim apart. The other columns become zeros. */
+/* Rotates queries and keys and appends keys and values to the caches, unless a->shares. out (n_rows, out_stride), in
+ * the given format, from column out_offset on = causal softmax(scale q K^T) V, heads head_dim apart. The other
+ * columns become zeros. */
 evn_status evn_op_attention(evn_attention_ops *ops, evn_act_format format, evn_buf *out, uint32_t out_stride,
 							uint32_t out_offset, const evn_attention *a, const evn_row_set *rows, evn_error *err);
 

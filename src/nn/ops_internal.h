@@ -31,6 +31,11 @@ typedef struct {
 	evn_kernel *conv, *unit, *rule, *gate, *split_gates, *apply_gates;
 } evn_delta_kernels;
 
+/* Those of inputs by layer (ops_layers.c). */
+typedef struct {
+	evn_kernel *take, *project, *gate[EVN_ACT_FORMATS]; /* [format of y] */
+} evn_layer_kernels;
+
 struct evn_ops {
 	evn_queue *q;
 	evn_ops_config config;
@@ -44,6 +49,7 @@ struct evn_ops {
 	evn_kernel *add_bias, *dropout, *top, *head_squares, *head_norms;
 	evn_expert_kernels experts;
 	evn_delta_kernels delta;
+	evn_layer_kernels layers;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* for dequantised weights */
 	evn_product_times *times;

@@ -73,8 +73,14 @@ static evn_status add_classes(const evn_graph *g, evn_limits limits, evn_plan_sh
 	s->n_classes = g->n_classes;
 	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < g->n_classes; k++)
 		s->classes[k] = class_of(g, &g->blocks[g->class_first[k]], g->class_blocks[k], limits);
-	for (uint32_t i = 0; i < g->n_blocks; i++)
-		EVN_TRY(add_block(g, &g->blocks[i], &s->classes[g->blocks[i].cut_class], err));
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		evn_plan_class *k = &s->classes[b->cut_class];
+		EVN_TRY(add_block(g, b, k, err));
+		if (b->kind == EVN_BLOCK_ATTENTION &&
+			b->attention.shares) /* none of the class's blocks, and read with them */
+			k->unit_macs += 2.0 * b->unit_width * g->h->dim / k->n_blocks;
+	}
 	for (uint32_t k = EVN_PLAN_VOCAB + 1; k < g->n_classes; k++) {
 		evn_plan_class *cut = &s->classes[k];
 		cut->unit_bytes = mean(cut->unit_bytes, (uint64_t)cut->n_blocks * cut->n);
@@ -118,6 +124,9 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	const evn_hparams *h = g->h;
 	uint64_t columns = delta_columns(g) + 4 * (uint64_t)h->dim +
 					   (uint64_t)(3 * h->n_heads + 2 * h->n_kv_heads) * h->head_dim + 3 * (uint64_t)h->ff_dim;
+	columns += g->layer_inputs
+				   ? EVN_MICRO_BATCHES * (uint64_t)evn_graph_row_floats(g) + (uint64_t)g->layer_inputs * h->n_layers
+				   : 0;
 	columns += g->sets_aside ? EVN_MICRO_BATCHES * (uint64_t)h->dim : 0;
 	uint64_t norms = h->dim, of_experts = 0, routers = 0, biases = 0;
 	for (uint32_t i = 0; i < g->n_blocks; i++) {
@@ -137,7 +146,8 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	return (columns * evn_rows_room(limits.n_batch) + norms + routers + biases + of_experts + rope +
 			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
 			   sizeof(float) +
-		   splits + ((uint64_t)32 << 20);
+		   splits + ((uint64_t)32 << 20) +
+		   (g->layer_inputs ? evn_model_find(g->model, EVN_LAYER_PROJECTION)->size_bytes : 0);
 }
 
 evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape *out, evn_error *err)
@@ -185,6 +195,8 @@ evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err
 		EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
 		add_to_mix(out, t, evn_block_read_fraction(b));
 	}
+	if (g->layer_inputs)
+		add_to_mix(out, evn_model_find(g->model, EVN_LAYER_PROJECTION), 1);
 	EVN_TRY(evn_graph_head(g, &t, err));
 	out->head = evn_quant_index(t->quant);
 	if (!g->n_blocks)

@@ -251,16 +251,40 @@ static evn_status remember(const evn_walker *w, const evn_micro_batch *mb, evn_e
 	return EVN_OK;
 }
 
+/* Takes the rows that the host has sent apart, and adds the projection of x to the inputs of layers. */
+static evn_status add_projection(const evn_walker *w, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_shard *shard = w->view->shard;
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const float dim = (float)s->graph->h->dim; /* x is divided by its root before it is projected */
+	const evn_layer_projection p = {s->projected, shard->layer_norm, s->projected_stride, s->graph->h->n_layers,
+									dim * s->graph->h->norm_eps};
+	EVN_TRY(evn_op_take_rows(s->ops, mb->x, s->dim_stride, &mb->by_layer, rows.n, err));
+	EVN_TRY(evn_op_store(s->ops, evn_op_act_format(s->ops, &shard->layer_projection, rows.phase), mb->normed, mb->x,
+						 s->dim_stride, rows.n, err));
+	EVN_TRY(evn_op_linear(s->ops, s->projected, s->projected_stride, mb->normed, s->dim_stride,
+						  &shard->layer_projection, rows, err));
+	return evn_op_add_projected(s->ops, &mb->by_layer, &p, rows.n, err);
+}
+
+/* The rows of the embedding become those of the micro-batch. */
+static evn_status take_input(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
+{
+	const uint64_t stride = evn_graph_row_floats(w->workspace->graph);
+	EVN_TRY(evn_comm_broadcast(w->comm, w->view->rank, mb->by_layer.rows ? mb->by_layer.rows : mb->x,
+							   batch->x + mb->first_row * stride, mb->rows.n_rows * stride, err));
+	return mb->by_layer.rows ? add_projection(w, mb, err) : EVN_OK;
+}
+
 evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
 {
-	const uint32_t stride = w->workspace->dim_stride;
 	evn_micro_batch mbs[EVN_MICRO_BATCHES];
 	uint32_t n;
 	evn_comm_step_begin(w->comm, w->view->rank);
 	EVN_TRY(evn_micro_batches_cut(w, batch, mbs, &n, err));
 	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(evn_comm_broadcast(w->comm, w->view->rank, mbs[i].x, batch->x + (uint64_t)mbs[i].first_row * stride,
-								   (uint64_t)mbs[i].rows.n_rows * stride, err));
+		EVN_TRY(take_input(w, batch, &mbs[i], err));
 	EVN_TRY(evn_walk_blocks(w, mbs, n, err));
 	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(batch->encodes ? remember(w, &mbs[i], err) : evn_micro_batch_output(w, batch, &mbs[i], err));

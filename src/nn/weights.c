@@ -123,7 +123,9 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	if (b->kind == EVN_BLOCK_ATTENTION && (b->attention.qk_norm || b->attention.qk_norm_all)) {
 		const uint32_t dim = b->attention.head_dim, all = b->attention.qk_norm_all;
 		EVN_TRY(need(&f, "attn_q_norm", "weight", all ? dim * b->n_units : dim, 0, &out->head_norms[0]));
-		EVN_TRY(need(&f, "attn_k_norm", "weight", all ? dim * (b->n_units / b->group) : dim, 0, &out->head_norms[1]));
+		if (!b->attention.shares)
+			EVN_TRY(
+				need(&f, "attn_k_norm", "weight", all ? dim * (b->n_units / b->group) : dim, 0, &out->head_norms[1]));
 	}
 	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.sinks)
 		EVN_TRY(need(&f, "attn_sinks", "weight", b->n_units, 0, &out->sinks));
@@ -156,6 +158,12 @@ evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_er
 		EVN_TRY(need(&f, "position_embd", "weight", h->dim, positions->shape[1], &out->positions));
 	EVN_TRY(find_norm(&f, g->out_norm, &out->out_norm));
 	EVN_TRY(find_norm(&f, g->encoder_norm, &out->encoder_norm));
+	if (g->layer_inputs) {
+		const uint64_t all = (uint64_t)g->layer_inputs * h->n_layers;
+		EVN_TRY(need(&f, "per_layer_token_embd", "weight", all, h->vocab, &out->layer_tokens));
+		EVN_TRY(need(&f, "per_layer_model_proj", "weight", h->dim, all, &out->layer_projection));
+		EVN_TRY(need(&f, "per_layer_proj_norm", "weight", g->layer_inputs, 0, &out->layer_norm));
+	}
 	EVN_TRY(evn_graph_head(g, &out->head.weight, err));
 	return evn_model_find(g->model, "output.bias") ? need(&f, "output", "bias", h->vocab, 0, &out->head.bias)
 												   : EVN_OK;
@@ -190,6 +198,9 @@ static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
 	mark(c, w.tokens);
 	mark(c, w.positions);
 	mark(c, w.types);
+	mark(c, w.layer_tokens);
+	mark(c, w.layer_projection);
+	mark(c, w.layer_norm);
 	mark_affine(c, &w.out_norm);
 	mark_affine(c, &w.encoder_norm);
 	mark_affine(c, &w.head);

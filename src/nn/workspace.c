@@ -258,6 +258,18 @@ static evn_status make_gated(evn_workspace *w, const evn_shard *s, evn_error *er
 	return EVN_OK;
 }
 
+/* Rows for the inputs of layers by the token. */
+static evn_status make_layer_inputs(evn_workspace *w, const evn_shard *s, evn_error *err)
+{
+	const uint32_t n = w->limits.n_batch;
+	if (!w->graph->layer_inputs)
+		return EVN_OK;
+	grow(&w->projected_stride, s->layer_projection.rows);
+	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++)
+		EVN_TRY(evn_workspace_rows(w, &w->rows[i].sent, n, evn_graph_row_floats(w->graph), "inputs of layers", err));
+	return evn_workspace_rows(w, &w->projected, n, w->projected_stride, "projected inputs of layers", err);
+}
+
 static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch;
@@ -276,6 +288,7 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	}
 	EVN_TRY(make_experts(w, err));
 	EVN_TRY(make_gated(w, s, err));
+	EVN_TRY(make_layer_inputs(w, s, err));
 	EVN_TRY(evn_workspace_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
 	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
 	EVN_TRY(
@@ -315,6 +328,7 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->rows[i].x);
 		evn_buf_free(w->rows[i].normed);
 		evn_buf_free(w->rows[i].aside);
+		evn_buf_free(w->rows[i].sent);
 		evn_buf_free(w->rows[i].table);
 		free(w->rows[i].words);
 		evn_buf_free(w->memories[i].table);
@@ -326,12 +340,11 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {w->unstored,       w->gates,           w->alpha_beta,
-								w->ropes[0],       w->ropes[1],        w->still,
-								w->picked,         w->logits,          w->top,
-								w->squares,        w->gathered,        w->of_experts,
-								w->routing.scores, w->routing.experts, w->routing.weights,
-								w->routing.places, w->routing.counts,  w->routing.of_blocks};
+	evn_buf *const buffers[] = {
+		w->projected,       w->unstored,       w->gates,          w->alpha_beta,       w->ropes[0],
+		w->ropes[1],        w->still,          w->picked,         w->logits,           w->top,
+		w->squares,         w->gathered,       w->of_experts,     w->routing.scores,   w->routing.experts,
+		w->routing.weights, w->routing.places, w->routing.counts, w->routing.of_blocks};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)

@@ -27,6 +27,7 @@ typedef struct {
 typedef struct {
 	evn_buf *x, *normed; /* (rows, dim_stride) */
 	evn_buf *aside;      /* the same; NULL if no sums go aside */
+	evn_buf *sent;       /* (rows, evn_graph_row_floats), if layers have inputs by the token; otherwise NULL */
 	evn_buf *table;      /* the row table of its spans on the device (ops_attention.h) */
 	uint32_t *words;     /* the same on the host */
 	uint64_t n_words;    /* the room of both, in words */
@@ -48,6 +49,8 @@ typedef struct {
 	uint32_t dim_stride; /* the stride of x, normed and partial sums */
 	uint32_t n_kinds;    /* of attention blocks; each has its own kernels */
 	evn_attention_ops **attention;
+	evn_buf *projected; /* (rows, projected_stride): of inputs of layers; or NULL */
+	uint32_t projected_stride;
 	evn_buf *ropes[EVN_ROPES]; /* of the graph's ropes: (n_ctx, rope.dim) */
 	evn_buf *still;            /* (1, rope.dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];

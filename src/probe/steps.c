@@ -125,13 +125,14 @@ static evn_status create(evn_steps *s, const evn_model *m, evn_error *err)
 	if (s->graph->has_states)
 		EVN_TRY(evn_pool_grow_states(&s->pool, 1, err));
 	EVN_TRY(evn_slot_extend(&s->slot, &s->pool, s->limits.n_ctx, err));
-	uint64_t n_floats = evn_round_up(h->dim, EVN_PAD) * s->limits.n_batch;
+	const uint32_t stride = evn_graph_row_floats(s->graph);
+	const uint64_t n_floats = (uint64_t)stride * s->limits.n_batch;
 	s->embeddings = calloc(n_floats, sizeof *s->embeddings);
 	s->logits = malloc(h->vocab * sizeof *s->logits);
 	if (!s->embeddings || !s->logits)
 		return evn_fail_memory(err, "steps", (n_floats + h->vocab) * sizeof(float));
 	for (uint64_t i = 0; i < n_floats; i++) /* padding must stay 0 */
-		s->embeddings[i] = i % evn_round_up(h->dim, EVN_PAD) < h->dim ? 0.01f * (float)(i % 17) - 0.08f : 0;
+		s->embeddings[i] = i % stride < h->dim ? 0.01f * (float)(i % 17) - 0.08f : 0;
 	return evn_team_create(&s->team, &(evn_team_config){.n_ranks = s->n, .on_failure = release_waiting, .arg = s},
 						   err);
 }

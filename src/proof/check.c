@@ -130,12 +130,15 @@ static evn_status check_plain(const check *c, uint64_t random, evn_error *err)
 	return compare(c, c->y->offsets[last] + row, e, err);
 }
 
-/* False for what has no reference here: the clamped gate, and columns that begin inside a block. */
+/* False for what has no reference here: the clamped gate, queries alone, which are rotated in place, and columns that
+ * begin inside a block. */
 static bool is_possible(const check *c)
 {
 	const evn_block *b = c->b;
 	if (c->t->product == EVN_TAP_OUT)
 		return true;
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.shares)
+		return false;
 	if (b->kind != EVN_BLOCK_FEED_FORWARD || !b->feed_forward.gated)
 		return true;
 	return b->feed_forward.act != EVN_CLAMPED && c->y->out.x_shift == 0;

@@ -80,6 +80,7 @@ typedef struct {
 	bool experts;  /* it has experts */
 	uint32_t state, taps;                                /* of DeltaNets; 0: there are none */
 	bool gates;                                          /* of heads */
+	bool layers;                                         /* have inputs by the token */
 	bool norms_all;                                      /* queries and keys are normed over all heads */
 	bool posts;                                          /* sums over ranks are normed before they are added */
 	bool fuses;                                          /* its feed-forward blocks may be fused */
@@ -153,7 +154,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
 		if (b->kind != EVN_BLOCK_FEED_FORWARD)
 			continue;
-		*(b->feed_forward.gated ? &p->gated : &p->ungated) = true;
+		*(b->feed_forward.gated ? &p->gated : b->feed_forward.by_layer ? &p->layers : &p->ungated) = true;
 		p->fuses |= b->feed_forward.gated && !b->joins && !g->biased;
 	}
 	p->gate = evn_graph_gate(g);
@@ -352,6 +353,8 @@ static evn_status prove_rows(proof *p, evn_error *err)
 		EVN_TRY(prove_f32(p, "add_bias", err));
 	if (p->ungated)
 		EVN_TRY(prove(p, evn_activation_name(p->activation), err));
+	if (p->layers)
+		EVN_TRY(prove(p, EVN_LAYER_INPUTS, err));
 	EVN_TRY(prove_f32(p, "add_partials", err));
 	EVN_TRY(prove(p, "add_norm", err));
 	if (p->norms_all)

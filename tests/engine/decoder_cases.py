@@ -97,6 +97,11 @@ CASES = {
     " --kv-heads 2 --head-dim 40 --window-heads 3,18 --ff 106 --vocab 303",
     "gemma4-experts-q8_0": "--arch gemma4 --experts 5 --expert-ff 64 --window 17 --pattern wf --type Q8_0 --dim 96 --heads 4 --kv-heads 1"
     " --head-dim 64 --window-heads 2,32 --ff 160",
+    # inputs of layers by the token, and last layers that share keys and values, of both kinds
+    "gemma4-e-odd": "--arch gemma4 --layer-inputs 19 --shared-layers 3 --shared-ff 122 --window 5 --layers 6 --pattern wfwfww --dim 78"
+    " --heads 6 --kv-heads 2 --head-dim 40 --window-heads 3,18 --ff 106 --vocab 303",
+    "gemma4-e-q8_0": "--arch gemma4 --layer-inputs 64 --shared-layers 2 --shared-ff 96 --window 17 --layers 4 --pattern wfwf --type Q8_0"
+    " --dim 96 --heads 4 --kv-heads 1 --head-dim 64 --window-heads 2,32 --ff 160",
     # no size a multiple of what kernels, blocks or padding like; 9 heads of 10
     "gpt2-f32-odd-sizes": "--arch gpt2 --dim 90 --heads 9 --ff 330 --vocab 301",
     "gpt2-q8_0-untied": "--arch gpt2 --untied --type Q8_0 --dim 160 --heads 5 --ff 288 --context 41",
@@ -110,7 +115,7 @@ CASES = {
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
-FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "gemma4-q8_0", "gemma4-experts-q8_0", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
+FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "gemma4-q8_0", "gemma4-experts-q8_0", "gemma4-e-q8_0", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
        "gpt2-q8_0-untied", "simple-lm-q4_0", "t5-gated-q8_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",

@@ -289,6 +289,11 @@ class Model:
         parts = [(layer + "attn_q", q_dim * (1 + gates)), (layer + "attn_k", kv_dim), (layer + "attn_v", kv_dim)]
         if self.arch == "gemma4" and not self.has(layer + "attn_v.weight"):
             parts[2] = parts[1]
+        keys = self.keys_of(i)
+        if keys != i:  # queries only
+            q, (k, v) = self.linear(x, parts[0][0]).reshape(n, -1, head_dim), self.kept[keys]
+            q = self.rotate(self.norm(q, layer + "attn_q_norm.weight"), i)
+            return self.attend(q, k, v, i)
         q, k, v = self.stacked(x, layer + "attn_qkv", parts)
         if gates:
             q, gate = np.split(q.reshape(n, self.heads, 2 * self.head_dim), 2, axis=-1)
@@ -304,6 +309,16 @@ class Model:
         growth = self._number("attention.temperature_scale", 0.0)
         original = self._number("rope.scaling.original_context_length", 1)
         q = q * (1 + growth * np.log1p(np.arange(n) // original))[:, None, None]
+        self.kept[i] = k, v
+        return self.attend(q, k, v, i, gate if gates else None)
+
+    def keys_of(self, i):
+        """The layer whose keys and values layer i uses: the last one of its kind that has its own."""
+        own = self.layers - self._number("attention.shared_kv_layers", 0)
+        return i if i < own else max(k for k in range(own) if self.windows[k] == self.windows[i])
+
+    def attend(self, q, k, v, i, gate=None):
+        n, layer, kv_heads = len(q), f"blk.{i}.", k.shape[1]
         out = np.empty_like(q)
         for h in range(self.heads):
             kv = h // (self.heads // kv_heads)
@@ -318,7 +333,7 @@ class Model:
                 p = np.exp(s - most)
                 sink = np.exp(self.tensor(layer + "attn_sinks.weight")[h] - most) if self.arch == "gpt-oss" else 0
                 out[begin:end, h] = p @ v[:end, kv] / (p.sum(1, keepdims=True) + sink)
-        if gates:
+        if gate is not None:
             out = out / (1 + np.exp(-gate))
         return self.linear(out.reshape(n, -1), layer + "attn_output")
 
@@ -392,9 +407,17 @@ class Model:
         return self.experts(x, layer) if self.has(layer + "ffn_gate_inp.weight") else self.dense(x, layer)
 
     def dense(self, x, layer):
-        ff = self._number("feed_forward_length")
+        ff = self.tensor(layer + "ffn_down.weight").shape[1]
         gate, up = self.stacked(x, layer + "ffn_up", [(layer + "ffn_gate", ff), (layer + "ffn_up", ff)])
         return self.linear(self.gated(gate, up), layer + "ffn_down")
+
+    def layer_inputs(self, ids, x):
+        """(tokens, layers, inputs): of the second embedding and of a projection of the first one's rows."""
+        size = self._number("embedding_length_per_layer_input")
+        table = self.tensor("per_layer_token_embd.weight")[np.asarray(ids)] * np.sqrt(size)
+        projected = self.linear(x, "per_layer_model_proj") / np.sqrt(self.dim)
+        projected = self.norm(projected.reshape(len(x), -1, size), "per_layer_proj_norm.weight")
+        return (table.reshape(len(x), -1, size) + projected) / np.sqrt(2)
 
     def logits(self, ids, positions):
         """The logits after the tokens at these positions: (len(positions), vocab)."""
@@ -402,6 +425,8 @@ class Model:
             x = self.tensor("token_embd.weight")[np.asarray(ids)]
             return x[list(positions)] @ self.tensor("output.weight").T + self.tensor("output.bias")
         x = self.tensor("token_embd.weight")[np.asarray(ids)] * self.embedding_scale
+        self.kept = {}
+        inputs = self.layer_inputs(ids, x) if self.has("per_layer_token_embd.weight") else None
         for i in range(self.layers):
             layer = f"blk.{i}."
             y = self.norm_if_any(x, layer + "attn_norm.weight")
@@ -416,6 +441,9 @@ class Model:
             else:
                 y = self.feed_forward(self.norm_if_any(x, layer + "ffn_norm.weight"), layer)
             x = x + self.residual_scale * self.norm_if_any(y, layer + "post_ffw_norm.weight")
+            if inputs is not None:
+                y = self.linear(gelu(self.linear(x, layer + "inp_gate")) * inputs[:, i], layer + "proj")
+                x = x + self.norm(y, layer + "post_norm.weight")
             if self.has(layer + "layer_output_scale.weight"):
                 x = x * self.tensor(layer + "layer_output_scale.weight")
         head = self.tensor("output.weight" if self.has("output.weight") else "token_embd.weight")

@@ -92,7 +92,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c, const expecte
 static void read_text(ranks *r, evn_slot *memory, const expected *e)
 {
 	evn_error err = {0};
-	const uint32_t stride = (uint32_t)evn_round_up(r->graph->h->dim, EVN_PAD);
+	const uint32_t stride = evn_graph_row_floats(r->graph);
 	evn_embedding embedding;
 	float *rows = calloc((size_t)e->n_text * stride, sizeof *rows), *scratch = calloc(stride, sizeof *scratch);
 	assert_true(rows && scratch);
@@ -108,7 +108,7 @@ static void read_text(ranks *r, evn_slot *memory, const expected *e)
 static float *walk(ranks *r, evn_slot *slot, const evn_slot *memory, const expected *e, uint32_t prefill)
 {
 	evn_error err = {0};
-	uint32_t dim = r->graph->h->dim, stride = (uint32_t)evn_round_up(dim, EVN_PAD);
+	const uint32_t stride = evn_graph_row_floats(r->graph);
 	evn_embedding embedding;
 	require_ok(evn_embedding_find(&embedding, r->graph, &err));
 	float *rows = calloc((size_t)prefill * stride, sizeof *rows), *scratch = calloc(stride, sizeof *scratch);

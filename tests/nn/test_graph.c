@@ -283,10 +283,12 @@ static void variants_of_gemma4_are_told_apart(void **state)
 		const char *says;
 	} cases[] = {
 		{{.key = "gemma4.expert_count", .is_count = true, .number = 8}, "0 of 8 experts are used"},
+		{{.key = "gemma4.embedding_length_per_layer_input", .is_count = true, .number = 1u << 20},
+		 "and 1048576 inputs of each layer"},
 		{{.key = "gemma4.embedding_length_per_layer_input", .is_count = true, .number = 24},
-		 "with embeddings of each layer"},
-		{{.key = "gemma4.attention.shared_kv_layers", .is_count = true, .number = 1},
-		 "that share keys and values (1)"},
+		 "\"per_layer_token_embd.weight\" is missing"},
+		{{.key = "gemma4.attention.shared_kv_layers", .is_count = true, .number = 1000},
+		 "layers share keys and values"},
 		{{.key = "gemma4.attention.key_length_swa", .is_count = true, .number = 1024},
 		 "heads of layers with a window have 1024"},
 		{{.key = "gemma4.attention.value_length_swa", .is_count = true, .number = 2}, "of values 2"},
