@@ -50,6 +50,9 @@ typedef struct {
 static const names ends[] = {
 	{"embed_tokens", "token_embd", PLAIN},
 	{"wte", "token_embd", PLAIN},
+	{"shared", "token_embd", PLAIN},
+	{"encoder.final_layer_norm", "enc.output_norm", PLAIN},
+	{"decoder.final_layer_norm", "dec.output_norm", PLAIN},
 	{"wpe", "position_embd", PLAIN},
 	{"norm", "output_norm", NORM},
 	{"ln_f", "output_norm", PLAIN},
@@ -93,6 +96,27 @@ static const names parts[] = {
 	{"output.LayerNorm", "layer_output_norm", PLAIN},
 };
 
+/* Of T5: parts of a side's layer. */
+static const names side_parts[] = {
+	{"layer.0.SelfAttention.q", "attn_q", PLAIN},
+	{"layer.0.SelfAttention.k", "attn_k", PLAIN},
+	{"layer.0.SelfAttention.v", "attn_v", PLAIN},
+	{"layer.0.SelfAttention.o", "attn_o", PLAIN},
+	{"layer.0.SelfAttention.relative_attention_bias", "attn_rel_b", PLAIN},
+	{"layer.0.layer_norm", "attn_norm", PLAIN},
+	{"layer.1.EncDecAttention.q", "cross_attn_q", PLAIN},
+	{"layer.1.EncDecAttention.k", "cross_attn_k", PLAIN},
+	{"layer.1.EncDecAttention.v", "cross_attn_v", PLAIN},
+	{"layer.1.EncDecAttention.o", "cross_attn_o", PLAIN},
+};
+/* Those of the network, which is the layer's last part, and the norm before. */
+static const names network_parts[] = {
+	{"DenseReluDense.wi_0", "ffn_gate", PLAIN}, {"DenseReluDense.wi_1", "ffn_up", PLAIN},
+	{"DenseReluDense.wi", "ffn_up", PLAIN},     {"DenseReluDense.wo", "ffn_down", PLAIN},
+	{"layer_norm", "ffn_norm", PLAIN},
+};
+static const names cross_norm = {"layer.1.layer_norm", "cross_attn_norm", PLAIN};
+
 static const names expert_parts[] = {
 	{"gate_proj", "ffn_gate_exps", EXPERT}, {"up_proj", "ffn_up_exps", EXPERT},
 	{"down_proj", "ffn_down_exps", EXPERT}, {"w1", "ffn_gate_exps", EXPERT},
@@ -116,6 +140,8 @@ static bool is_left_out(const char *name)
 										 "pooler.",
 										 "bert.pooler.",
 										 "cls.",
+										 "encoder.embed_tokens.",
+										 "decoder.embed_tokens.",
 										 "embeddings.position_ids",
 										 "bert.embeddings.position_ids"};
 	static const char *const ends_with[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
@@ -162,6 +188,26 @@ static const names *find_expert(const char *name, uint32_t *expert, const char *
 	return NULL;
 }
 
+/* A tensor of a layer of one of T5's sides. */
+static const names *find_of_side(const char *own, char number[16], const char **ending)
+{
+	char side[8] = "";
+	unsigned layer = 0;
+	int at = 0;
+	if (sscanf(own, "%7[a-z].block.%u.%n", side, &layer, &at) != 2 || !at)
+		return NULL;
+	const bool decoder = !strcmp(side, "decoder");
+	if (!decoder && strcmp(side, "encoder") != 0)
+		return NULL;
+	snprintf(number, 16, "%.3s.blk.%u.", side, layer % 100000);
+	const char *network = decoder ? "layer.2." : "layer.1.";
+	if (!strncmp(own + at, network, strlen(network)))
+		return find_name(network_parts, sizeof network_parts / sizeof *network_parts, own + at + strlen(network),
+						 ending);
+	const names *row = decoder ? find_name(&cross_norm, 1, own + at, ending) : NULL;
+	return row ? row : find_name(side_parts, sizeof side_parts / sizeof *side_parts, own + at, ending);
+}
+
 /* Finds the GGUF name. *row is NULL for a tensor that is unknown; it then keeps its own name, by which the check of
  * the tensors reports it. */
 static void map_name(const evn_checkpoint *c, const char *name, char out[64], const names **row, uint32_t *expert)
@@ -182,6 +228,8 @@ static void map_name(const evn_checkpoint *c, const char *name, char out[64], co
 		if (!*row)
 			*row = find_expert(own + at, expert, &ending);
 	}
+	if (!*row)
+		*row = find_of_side(own, number, &ending);
 	if (*row)
 		snprintf(out, 64, "%s%s%s", number, (*row)->gguf, ending);
 	else

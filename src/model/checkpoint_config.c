@@ -16,6 +16,10 @@
 	"{\"head_dim\": 256, \"attn_logit_softcapping\": 50, \"final_logit_softcapping\": 30,"                           \
 	"\"hidden_act\": \"gelu_pytorch_tanh\"}"
 
+#define T5                                                                                                           \
+	"{\"d_model\": 512, \"d_kv\": 64, \"d_ff\": 2048, \"num_layers\": 6, \"num_heads\": 8, \"n_positions\": 512,"    \
+	"\"relative_attention_num_buckets\": 32, \"layer_norm_epsilon\": 1e-6, \"decoder_start_token_id\": 0}"
+
 static const evn_family families[] = {
 	{"llama", "llama", "silu", true, false, false, "{}"},
 	{"mistral", "llama", "silu", true, false, false, "{}"},
@@ -37,6 +41,7 @@ static const evn_family families[] = {
 	{"gemma3", "gemma3", "gelu_pytorch_tanh", false, true, true, GEMMA3},
 	{"gemma3_text", "gemma3", "gelu_pytorch_tanh", false, true, true, GEMMA3},
 	{"bert", "bert", "gelu", false, false, false, "{}"},
+	{"t5", "t5", "relu", false, false, false, T5},
 	{"gpt2", "gpt2", "gelu_new", false, false, false, "{\"activation_function\": \"gelu_new\"}"},
 };
 
@@ -132,8 +137,10 @@ static const struct {
 static evn_status put_sizes(evn_checkpoint *c)
 {
 	uint32_t dim = 0;
+	const bool t5 = !strcmp(c->family->arch, "t5"); /* whose sizes have other names (put_t5) */
 	for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
-		EVN_TRY(put_u32(c, integers[i].key, integers[i].other, integers[i].suffix));
+		if (!t5 || !strcmp(integers[i].key, "vocab_size"))
+			EVN_TRY(put_u32(c, integers[i].key, integers[i].other, integers[i].suffix));
 	for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
 		EVN_TRY(put_f32(c, value_of(c, reals[i].key, NULL), reals[i].key, reals[i].suffix));
 	EVN_TRY(read_u32(c, "n_embd", NULL, &dim));
@@ -382,6 +389,39 @@ static evn_status put_encoder(const evn_checkpoint *c)
 	return put_pooling(c);
 }
 
+/* ---- encoder and decoder ----------------------------------------------------------------------------------------
+ */
+
+static evn_status put_t5(const evn_checkpoint *c)
+{
+	static const char *const sizes[][2] = {{"d_model", "embedding_length"},
+										   {"n_positions", "context_length"},
+										   {"num_layers", "block_count"},
+										   {"d_ff", "feed_forward_length"},
+										   {"num_heads", "attention.head_count"},
+										   {"num_heads", "attention.head_count_kv"},
+										   {"d_kv", "attention.key_length"},
+										   {"d_kv", "attention.value_length"},
+										   {"relative_attention_num_buckets", "attention.relative_buckets_count"},
+										   {"decoder_start_token_id", "decoder_start_token_id"}};
+	const char *network = json_string_value(value_of(c, "feed_forward_proj", NULL));
+	uint32_t farthest = 128;
+	EVN_TRY(read_u32(c, "relative_attention_max_distance", NULL, &farthest));
+	if (farthest != 128)
+		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
+						"%s/config.json: \"relative_attention_max_distance\" is %u, evener computes 128", c->folder,
+						farthest);
+	if (network && strcmp(network, "relu") != 0 && strcmp(network, "gated-gelu") != 0)
+		return evn_fail(c->err, EVN_ERR_UNSUPPORTED,
+						"%s/config.json: \"feed_forward_proj\" is \"%.40s\", expected relu or gated-gelu", c->folder,
+						network);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		EVN_TRY(put_u32(c, sizes[i][0], NULL, sizes[i][1]));
+	EVN_TRY(put_u32(c, "num_decoder_layers", "num_layers", "decoder_block_count"));
+	return put_f32(c, value_of(c, "layer_norm_epsilon", NULL), "layer_norm_epsilon",
+				   "attention.layer_norm_rms_epsilon");
+}
+
 /* ---- the file ---------------------------------------------------------------------------------------------------
  */
 
@@ -464,6 +504,8 @@ evn_status evn_checkpoint_config(evn_checkpoint *c)
 	evn_gguf_put_string(c->w, "general.name", name);
 	if (!strcmp(c->family->arch, "bert"))
 		EVN_TRY(put_encoder(c));
+	else if (!strcmp(c->family->arch, "t5"))
+		EVN_TRY(put_t5(c));
 	else if (strcmp(c->family->arch, "gpt2") != 0)
 		EVN_TRY(put_rotation(c));
 	EVN_TRY(put_sizes(c));

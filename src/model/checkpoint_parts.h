@@ -48,6 +48,8 @@ typedef struct {
 evn_status evn_checkpoint_config(evn_checkpoint *c);
 /* Puts the tokenizer's keys. A folder without tokenizer.json has no tokenizer. */
 evn_status evn_checkpoint_tokenizer(evn_checkpoint *c);
+/* Puts the table of characters of a Unigram tokenizer; map: in base64, or nothing. */
+evn_status evn_checkpoint_charsmap(const evn_checkpoint *c, const json_t *map);
 /* Appends a zeroed entry of this name; NULL if there is no memory. */
 evn_planned *evn_checkpoint_plan(evn_checkpoint *c, const char *name);
 /* A number of config.json; `value` if there is none. Another type is an error. */

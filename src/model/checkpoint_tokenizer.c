@@ -1,5 +1,6 @@
 /* checkpoint_tokenizer.c - tokenizer.json, tokenizer_config.json and the chat template as the keys of a GGUF file.
- * Three kinds are read: byte-level BPE, SentencePiece's BPE with byte fallback, and BERT's WordPiece. */
+ * Four kinds are read: byte-level BPE, SentencePiece's BPE with byte fallback and its Unigram, and BERT's WordPiece.
+ */
 #include "model/checkpoint_parts.h"
 #include "model/vocab.h"
 #include "model/wordpiece.h"
@@ -19,6 +20,7 @@ typedef struct {
 	evn_str *texts;
 	int32_t *kinds;
 	float *scores;
+	json_t *ids; /* of a Unigram's tokens, which are a list */
 	char **made; /* texts that are in no file */
 	uint32_t n, n_made;
 } vocabulary;
@@ -285,6 +287,16 @@ static bool adds_space(const json_t *root)
 	return find_step(json_object_get(root, "normalizer"), "normalizers", "Prepend") != NULL;
 }
 
+static void put_scores(const vocabulary *v)
+{
+	evn_gguf_put_value(v->c->w, &(evn_gguf_value){.key = {"tokenizer.ggml.scores", 21},
+												  .type = EVN_GGUF_ARRAY,
+												  .element = EVN_GGUF_F32,
+												  .count = v->n,
+												  .data = (const uint8_t *)v->scores});
+	evn_gguf_put_bool(v->c->w, "tokenizer.ggml.add_space_prefix", adds_space(v->root));
+}
+
 static evn_status put_sentencepiece(vocabulary *v, const json_t *vocab, const json_t *merges)
 {
 	const char *unknown = json_string_value(json_object_get(v->model, "unk_token"));
@@ -296,13 +308,56 @@ static evn_status put_sentencepiece(vocabulary *v, const json_t *vocab, const js
 		v->kinds[json_integer_value(id)] = EVN_TOKEN_UNKNOWN;
 	EVN_TRY(score_pieces(v, vocab, merges));
 	put_tokens(v, "llama");
-	evn_gguf_put_value(v->c->w, &(evn_gguf_value){.key = {"tokenizer.ggml.scores", 21},
-												  .type = EVN_GGUF_ARRAY,
-												  .element = EVN_GGUF_F32,
-												  .count = v->n,
-												  .data = (const uint8_t *)v->scores});
-	evn_gguf_put_bool(v->c->w, "tokenizer.ggml.add_space_prefix", adds_space(v->root));
+	put_scores(v);
 	return EVN_OK;
+}
+
+/* ---- Unigram ----------------------------------------------------------------------------------------------------
+ */
+
+/* A list of texts and scores, in the order of their ids. */
+static evn_status read_pieces(vocabulary *v, const json_t *list)
+{
+	size_t i;
+	json_t *piece;
+	v->ids = json_object();
+	json_array_foreach((json_t *)(uintptr_t)list, i, piece)
+	{
+		const char *text = json_string_value(json_array_get(piece, 0));
+		if (!text || !json_is_number(json_array_get(piece, 1)) || i >= MAX_TOKENS)
+			return wrong(v, "expected a text and a score for each token of the vocabulary");
+		if (json_object_set_new(v->ids, text, json_integer((json_int_t)i)) != 0)
+			return evn_fail_memory(v->c->err, v->c->folder, 0);
+	}
+	EVN_TRY(read_tokens(v, v->ids));
+	json_array_foreach((json_t *)(uintptr_t)list, i, piece) if (i < v->n) v->scores[i] =
+		(float)json_number_value(json_array_get(piece, 1));
+	return EVN_OK;
+}
+
+/* Runs of spaces become one where words are cut at white space before they are marked, or where a step says so. */
+static bool trims(const json_t *root)
+{
+	return find_step(json_object_get(root, "pre_tokenizer"), "pretokenizers", "WhitespaceSplit") ||
+		   find_step(json_object_get(root, "normalizer"), "normalizers", "Replace");
+}
+
+static evn_status put_unigram(vocabulary *v)
+{
+	const json_t *unknown = json_object_get(v->model, "unk_id");
+	const json_t *map = find_step(json_object_get(v->root, "normalizer"), "normalizers", "Precompiled");
+	const bool bytes = json_is_true(json_object_get(v->model, "byte_fallback"));
+	EVN_TRY(read_pieces(v, json_object_get(v->model, "vocab")));
+	if (!json_is_integer(unknown) || json_integer_value(unknown) < 0 || json_integer_value(unknown) >= v->n)
+		return wrong(v, "\"unk_id\": expected a token of the vocabulary");
+	for (uint32_t i = 0; i < v->n && bytes; i++)
+		if (v->kinds[i] == EVN_TOKEN_NORMAL && evn_token_byte(v->texts[i]) >= 0)
+			v->kinds[i] = EVN_TOKEN_BYTE;
+	v->kinds[json_integer_value(unknown)] = EVN_TOKEN_UNKNOWN;
+	put_tokens(v, "t5");
+	put_scores(v);
+	evn_gguf_put_bool(v->c->w, "tokenizer.ggml.remove_extra_whitespaces", trims(v->root));
+	return evn_checkpoint_charsmap(v->c, json_object_get(map, "precompiled_charsmap"));
 }
 
 /* ---- special tokens ---------------------------------------------------------------------------------------------
@@ -458,10 +513,15 @@ static evn_status read_vocabulary(vocabulary *v)
 	const char *type = json_string_value(json_object_get(v->model, "type"));
 	const bool bytes = find_step(json_object_get(v->root, "pre_tokenizer"), "pretokenizers", "ByteLevel") != NULL;
 	const bool words = type && !strcmp(type, "WordPiece");
+	if (type && !strcmp(type, "Unigram")) {
+		EVN_TRY(put_unigram(v));
+		put_special(v);
+		return EVN_OK;
+	}
 	if (!words && ((type && strcmp(type, "BPE") != 0) || !json_is_array(merges)))
 		return evn_fail(v->c->err, EVN_ERR_UNSUPPORTED,
-						"%s/tokenizer.json: the model is %.40s, evener reads BPE and WordPiece", v->c->folder,
-						type ? type : "without merges");
+						"%s/tokenizer.json: the model is %.40s, evener reads BPE, Unigram and WordPiece",
+						v->c->folder, type ? type : "without merges");
 	if (!json_object_size(vocab))
 		return wrong(v, "there is no vocabulary");
 	EVN_TRY(read_tokens(v, vocab));
@@ -494,6 +554,7 @@ evn_status evn_checkpoint_tokenizer(evn_checkpoint *c)
 	free(v.texts);
 	free(v.kinds);
 	free(v.scores);
+	json_decref(v.ids);
 	json_decref(root);
 	json_decref(config);
 	return s;

@@ -29,6 +29,8 @@ same olmo3 0 --arch olmo2 --window 32 --pattern wf
 same gemma2 1e-6 --arch gemma2 --window 32
 same gemma3 1e-6 --arch gemma3 --window 32 --pattern wf --kv-heads 2
 same gpt2 0 --arch gpt2
+same t5 0 --arch t5 --decoder-layers 3
+same t5gated 0 --arch t5 --gated --untied
 same mixtral 0 --experts 4 --kv-heads 2
 same qwen3moe 0 --arch qwen3moe --experts 4 --expert-ff 32 --kv-heads 2
 hf qwen3moe.gguf qwen3moe.parts --shards 3 && "$evener" quantize qwen3moe.parts parts.gguf F32 >/dev/null &&
@@ -61,6 +63,24 @@ if [ -e "${EVENER_VOCAB_DIR-}/ggml-vocab-llama-spm.gguf" ]; then
 	"$evener" tokenize -m "$vocab" -f "$vocab.inp" --special --json >ids.gguf
 	cmp ids.folder ids.gguf || fail 'spm: other ids'
 fi
+
+# Unigram: the ids that sentencepiece gives (tests/data).
+python3 - "$repo/tests/data/unigram.json" "$evener" <<'END' || fail 'Unigram: other ids'
+import base64, json, subprocess, sys
+v = json.load(open(sys.argv[1]))[0]
+steps = [{"type": "Precompiled", "precompiled_charsmap": base64.b64encode(bytes.fromhex(v["charsmap"])).decode()}]
+special = [{"id": i, "content": p[0], "special": p[2] == 3} for i, p in enumerate(v["pieces"]) if p[2] in (3, 4)]
+data = {"added_tokens": special, "normalizer": {"type": "Sequence", "normalizers": steps},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "add_prefix_space": True}]},
+        "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}]},
+        "model": {"type": "Unigram", "unk_id": 2, "vocab": [p[:2] for p in v["pieces"]]}}
+json.dump(data, open("t5/tokenizer.json", "w"))
+json.dump({"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}, open("t5/tokenizer_config.json", "w"))
+for text, ids in [c for c in v["cases"] if c[0] and "\0" not in c[0]][5::4]:
+    run = subprocess.run([sys.argv[2], "tokenize", "-m", "t5", "--special", "--json", "-p", text], check=True, stdout=subprocess.PIPE)
+    got = json.loads(run.stdout)["ids"]
+    assert got == [*ids, 1], (text, got, ids)
+END
 
 # broken CULPRIT PYTHON: a folder in which something is wrong is refused with one line. PYTHON changes the dicts `config`, `index`
 # and `tokenizer`, or files of the folder.
@@ -118,7 +138,13 @@ broken 'tensors may have no gaps and no overlaps' 'entry(lambda d, k: d.pop(k))'
 broken 'evener reads F32, F16 and BF16' 'entry(lambda d, k: d[k].update(dtype="I16"))'
 broken 'bad/config.json: line 1' 'config = None; open("config.json", "w").write("{,}")'
 broken 'the folder has no config.json' 'config = None; os.remove("config.json")'
-broken 'model_type "t5" is not one evener runs (llama' 'config["model_type"] = "t5"'
+for change in 'feed_forward_proj: gated-silu' 'relative_attention_max_distance: 64'; do
+	rm -rf bad
+	cp -r t5 bad
+	python3 -c 'import json, sys; key, v = sys.argv[1].split(": "); c = json.load(open("bad/config.json")); c[key] = int(v) if v.isdigit() else v; json.dump(c, open("bad/config.json", "w"))' "$change"
+	refuse 1 "\"${change%%:*}\" is" inspect bad
+done
+broken 'model_type "rwkv" is not one evener runs (llama' 'config["model_type"] = "rwkv"'
 broken '"vocab_size" is 7, the token embedding has 320 rows' 'config["vocab_size"] = 7'
 broken '"num_hidden_layers": expected an integer' 'config["num_hidden_layers"] = "two"'
 differs 'blk.1.' 'config["num_hidden_layers"] = 1'
@@ -128,7 +154,10 @@ differs '"llama.attention.sliding_window" is 16' 'config["sliding_window"] = 16'
 broken 'rope_type is "dynamic"' 'config["rope_scaling"] = {"type": "dynamic", "factor": 2}'
 broken '"quantization_config"' 'config["quantization_config"] = {"bits": 4}'
 broken '"hidden_act" is "relu"' 'config["hidden_act"] = "relu"'
-broken 'evener reads BPE' 'tokenizer["model"]["type"] = "Unigram"'
+broken 'evener reads BPE' 'tokenizer["model"]["type"] = "WordLevel"'
+broken '"unk_id": expected a token of the vocabulary' 'tokenizer["model"] = {"type": "Unigram", "vocab": [["a", -1.5], ["b", -2]]}'
+broken 'a text and a score for each token' 'tokenizer["model"] = {"type": "Unigram", "unk_id": 0, "vocab": [["a", -1.5], ["b"]]}'
+broken '"precompiled_charsmap" is no base64' 'tokenizer["model"] = {"type": "Unigram", "unk_id": 0, "vocab": [["a", -1.5]]}; tokenizer["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "a?b"}'
 broken 'pre-tokenizer a+ is not known' 'tokenizer["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "a+"}}; tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [tokenizer["pre_tokenizer"], {"type": "ByteLevel", "use_regex": False}]}'
 broken 'a token has no text or an id' 'tokenizer["model"]["vocab"]["x y"] = -1'
 broken 'a merge is no pair of tokens' 'tokenizer["model"]["merges"] = ["ab"]'

@@ -17,13 +17,19 @@ import gguf_file
 
 TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen2vl": "qwen2_vl", "qwen3vl": "qwen3_vl", "mistral3": "ministral3",
          "phi3": "phi3", "smollm3": "smollm3", "granite": "granite", "olmo2": "olmo3", "gemma2": "gemma2", "gemma3": "gemma3_text",
-         "gpt2": "gpt2", "qwen3moe": "qwen3_moe"}
+         "gpt2": "gpt2", "qwen3moe": "qwen3_moe", "t5": "t5"}
 PAIRED = ("llama", "mistral3", "smollm3", "granite")
 LAYER = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_qkv": "self_attn.qkv_proj",
          "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
          "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm"}
 LAYER_GPT2 = {"attn_norm": "ln_1", "ffn_norm": "ln_2", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj",
               "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
+SIDE_T5 = {"attn_rel_b": "SelfAttention.relative_attention_bias", "attn_norm": "layer_norm", "cross_attn_norm": "layer_norm",
+           "ffn_norm": "layer_norm", "ffn_up": "DenseReluDense.wi", "ffn_gate": "DenseReluDense.wi_0", "ffn_down": "DenseReluDense.wo"}
+INTEGERS_T5 = {"d_model": "embedding_length", "d_kv": "attention.key_length", "d_ff": "feed_forward_length", "num_layers": "block_count",
+               "num_decoder_layers": "decoder_block_count", "num_heads": "attention.head_count", "n_positions": "context_length",
+               "relative_attention_num_buckets": "attention.relative_buckets_count",
+               "layer_norm_epsilon": "attention.layer_norm_epsilon", "decoder_start_token_id": "decoder_start_token_id"}
 ENDS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 ENDS_GPT2 = {"token_embd": "wte", "position_embd": "wpe", "output_norm": "ln_f", "output": "lm_head"}
 INTEGERS = {"max_position_embeddings": "context_length", "hidden_size": "embedding_length", "num_hidden_layers": "block_count",
@@ -74,8 +80,35 @@ def halves(x, heads):
     return x.reshape(heads, -1, 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
 
 
+def tensors_of_t5(m):
+    """The encoder and the decoder repeat the embedding, as some folders do."""
+    gated, out = any("ffn_gate" in name for name in m.tensors), {}
+    for name, x in m.tensors.items():
+        stem = name.removesuffix(".weight")
+        if stem == "token_embd":
+            out |= {n + ".weight": x for n in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")}
+            continue
+        if stem == "output":
+            out["lm_head.weight"] = x
+            continue
+        side, rest = {"enc": "encoder", "dec": "decoder"}[stem[:3]], stem[4:]
+        if rest == "output_norm":
+            out[side + ".final_layer_norm.weight"] = x
+            continue
+        _, number, part = rest.split(".")
+        kind, last = part.split("_")[0], part.split("_")[-1]
+        block = {"attn": 0, "cross": 1, "ffn": 1 if side == "encoder" else 2}[kind]
+        hf = SIDE_T5.get(part) or {"attn": "SelfAttention.", "cross": "EncDecAttention."}[kind] + last
+        if gated and part == "ffn_up":
+            hf = "DenseReluDense.wi_1"
+        out[f"{side}.block.{number}.layer.{block}.{hf}.weight"] = x
+    return out
+
+
 def tensors_of(m):
     """{name in transformers: array}"""
+    if m.arch == "t5":
+        return tensors_of_t5(m)
     heads = m.key("attention.head_count")
     kv_heads = m.key("attention.head_count_kv", heads)
     post = m.arch in ("gemma2", "gemma3", "olmo2")
@@ -139,10 +172,12 @@ def scaling_of(m):
 def config_of(m):
     config = {"model_type": TYPES[m.arch], "vocab_size": len(m.tensors["token_embd.weight"]),
               "tie_word_embeddings": "output.weight" not in m.tensors}
-    for key, suffix in (INTEGERS_GPT2 if m.arch == "gpt2" else INTEGERS).items():
+    for key, suffix in {"gpt2": INTEGERS_GPT2, "t5": INTEGERS_T5}.get(m.arch, INTEGERS).items():
         if m.key(suffix) is not None:
             config[key] = m.key(suffix)
-    if m.arch == "gpt2":
+    if m.arch == "t5":
+        config["feed_forward_proj"] = "gated-gelu" if any("ffn_gate" in name for name in m.tensors) else "relu"
+    if m.arch in ("gpt2", "t5"):
         return config
     if m.key("expert_count"):
         config["num_local_experts" if m.arch == "llama" else "num_experts"] = m.key("expert_count")
