@@ -7,20 +7,46 @@
 #include "serve/fields.h"
 #include "serve/server.h"
 
-#define LOOK_MS 200u /* for models that nobody has used for long */
+#define LOOK_MS 200u   /* for models that nobody has used for long */
+#define PATIENCE_S 3.0 /* after that a model that is in use makes room, as soon as its requests have ended */
 
 /* ---- loading --------------------------------------------------------------------------------------------------- */
 
-/* The least recently used model that nobody uses. The lock is held. */
-static served_model *find_idle(catalog *c)
+/* The least recently used model, of those that nobody uses or of all. The lock is held. */
+static served_model *find_oldest(catalog *c, bool idle)
 {
-	served_model *idle = NULL;
+	served_model *oldest = NULL;
 	for (size_t i = 0; i < c->n; i++) {
 		served_model *m = &c->models[i];
-		if (m->state == MODEL_LOADED && !m->n_users && !m->waiting && (!idle || m->used_ns < idle->used_ns))
-			idle = m;
+		if (m->state == MODEL_LOADED && !(idle && m->n_users) && (!oldest || m->used_ns < oldest->used_ns))
+			oldest = m;
 	}
-	return idle;
+	return oldest;
+}
+
+static served_model *find_idle(catalog *c) { return find_oldest(c, true); }
+
+static double age_s(uint64_t since_ns) { return (double)(evn_now_ns() - since_ns) * 1e-9; }
+
+/* Until something changes, or a fifth of a second. */
+static void wait_a_little(catalog *c)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_MS * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&c->changed, &c->lock, &until);
+}
+
+/* Waits until a model can make room for this one. */
+static void wait_for_room(catalog *c, const served_model *m)
+{
+	while (!find_idle(c) && !c->stops) {
+		if (!c->draining && age_s(m->wanted_ns) > PATIENCE_S)
+			c->draining = find_oldest(c, false);
+		wait_a_little(c);
+	}
 }
 
 static size_t count_loaded(const catalog *c)
@@ -58,6 +84,8 @@ static void unload(catalog *c, served_model *m, const char *why)
 	evn_vocabulary_free(m->vocabulary);
 	m->entry.unload(m->entry.user);
 	pthread_mutex_lock(&c->lock);
+	if (c->draining == m)
+		c->draining = NULL;
 	m->vocabulary = NULL;
 	m->m = (serve_model){0};
 	m->state = MODEL_UNLOADED;
@@ -98,7 +126,7 @@ static void load(catalog *c, served_model *m)
 		if (idle)
 			unload(c, idle, "another one needs its place");
 		else
-			pthread_cond_wait(&c->changed, &c->lock);
+			wait_for_room(c, m);
 		return;
 	}
 	m->state = MODEL_CHANGES;
@@ -115,8 +143,7 @@ static void load(catalog *c, served_model *m)
 		unload(c, idle, "another one needs its memory");
 	} else if (is_of_memory(status) && count_loaded(c) && !c->stops) {
 		evn_log(EVN_LOG_INFO, "model '%s' waits until another one is not used: %s", m->name, err.text);
-		while (!find_idle(c) && !c->stops)
-			pthread_cond_wait(&c->changed, &c->lock);
+		wait_for_room(c, m);
 	} else {
 		problem_set(&p, 503, "model_not_loaded", "model", "model '%.100s' cannot be loaded: %.300s", m->name,
 					err.text);
@@ -124,26 +151,33 @@ static void load(catalog *c, served_model *m)
 	}
 }
 
+/* The model for which requests have waited longest. */
 static served_model *find_wanted(catalog *c)
 {
-	for (size_t i = 0; i < c->n; i++)
-		if (c->models[i].waiting && c->models[i].state == MODEL_UNLOADED)
-			return &c->models[i];
-	return NULL;
+	served_model *wanted = NULL;
+	for (size_t i = 0; i < c->n; i++) {
+		served_model *m = &c->models[i];
+		if (m->waiting && m->state == MODEL_UNLOADED && (!wanted || m->wanted_ns < wanted->wanted_ns))
+			wanted = m;
+	}
+	return wanted;
 }
 
 static void wait_for_change(catalog *c)
 {
-	struct timespec until;
-	if (c->options.idle_s <= 0) {
+	if (c->options.idle_s > 0)
+		wait_a_little(c);
+	else
 		pthread_cond_wait(&c->changed, &c->lock);
-		return;
-	}
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += LOOK_MS * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	pthread_cond_timedwait(&c->changed, &c->lock, &until);
+}
+
+/* Nobody needs its room any more: it goes on. */
+static void end_draining(catalog *c)
+{
+	served_model *m = c->draining;
+	c->draining = NULL;
+	if (m && m->state == MODEL_LOADED)
+		wake_waiting(m, NULL);
 }
 
 static void *run(void *user)
@@ -151,10 +185,13 @@ static void *run(void *user)
 	catalog *c = user;
 	pthread_mutex_lock(&c->lock);
 	while (!c->stops) {
-		served_model *wanted = find_wanted(c), *idle = find_idle(c);
+		served_model *wanted = find_wanted(c);
+		if (!wanted)
+			end_draining(c);
+		served_model *idle = find_idle(c);
 		if (wanted)
 			load(c, wanted);
-		else if (idle && c->options.idle_s > 0 && (double)(evn_now_ns() - idle->used_ns) * 1e-9 > c->options.idle_s)
+		else if (idle && c->options.idle_s > 0 && age_s(idle->used_ns) > c->options.idle_s)
 			unload(c, idle, "nobody has used it for a while");
 		else
 			wait_for_change(c);
@@ -286,7 +323,7 @@ bool catalog_choose(exchange *x, void (*again)(exchange *x))
 	if (!m)
 		return true;
 	pthread_mutex_lock(&c->lock);
-	const bool is_there = m->state == MODEL_LOADED;
+	const bool is_there = m->state == MODEL_LOADED && m != c->draining;
 	if (is_there) {
 		x->served = m;
 		m->n_users++;
@@ -294,6 +331,7 @@ bool catalog_choose(exchange *x, void (*again)(exchange *x))
 		problem_set(&x->model_problem, 503, NULL, NULL, "the server is stopping");
 	} else {
 		x->again = again;
+		m->wanted_ns = m->waiting ? m->wanted_ns : evn_now_ns();
 		x->next_waiting = m->waiting;
 		m->waiting = x;
 		pthread_cond_broadcast(&c->changed);

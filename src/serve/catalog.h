@@ -2,7 +2,8 @@
  * them; one that nobody uses makes room, or goes after a while. A thread loads and unloads. Meanwhile requests wait
  * without a worker, and others are answered by the models that are there.
  *
- * An exchange uses one model from before its route runs until it is destroyed. A model in use is never unloaded. */
+ * An exchange uses one model from before its route runs until it is destroyed. A model in use is never unloaded. But
+ * if all stay in use while another one is waited for, one of them gets no new requests until it has made room. */
 #ifndef EVN_SERVE_CATALOG_H
 #define EVN_SERVE_CATALOG_H
 
@@ -17,8 +18,9 @@ typedef struct served_model {
 	serve_model m;              /* while it is loaded */
 	evn_vocabulary *vocabulary; /* NULL until a request has a grammar */
 	uint32_t n_users;
-	uint64_t used_ns;  /* when it was used last */
-	exchange *waiting; /* for it to be loaded; the latest first */
+	uint64_t used_ns;   /* when it was used last */
+	exchange *waiting;  /* for it to be loaded; the latest first */
+	uint64_t wanted_ns; /* since when some wait */
 } served_model;
 
 typedef struct {
@@ -28,6 +30,7 @@ typedef struct {
 	size_t n;
 	serve_catalog options;
 	json_t *chat_variables;      /* an object, or NULL */
+	served_model *draining;      /* it gets no new requests, so that it can make room; or NULL */
 	evn_scheduler_stats retired; /* counts of models that were unloaded */
 	pthread_t thread;
 	bool has_thread, stops;
