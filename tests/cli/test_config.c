@@ -355,7 +355,8 @@ static void test_models(void **state)
 	(void)state;
 	static const char yaml[] = "version: 1\n"
 							   "model: {path: a.gguf, draft: d.gguf}\n"
-							   "serve: {models: [\"x=sub/b.gguf\", \"/c/y=z.gguf\", \"n=/e.gguf\"], most_loaded: 2, "
+							   "serve: {adapters: [\"t=l.gguf:0.5\"], models: [\"x=sub/b.gguf\", \"/c/y=z.gguf\", "
+							   "\"n=/e.gguf\"], most_loaded: 2, "
 							   "unload_after: 10min}\n";
 	settings s;
 	config c;
@@ -367,6 +368,7 @@ static void test_models(void **state)
 	assert_string_equal(s.more_models.items[2], "n=/e.gguf");
 	assert_string_equal(model_entry_path(s.more_models.items[0]), "/tmp/sub/b.gguf");
 	assert_string_equal(model_entry_path(s.more_models.items[1]), "/c/y=z.gguf");
+	assert_string_equal(s.adapters.items[0], "t=/tmp/l.gguf:0.5");
 	assert_string_equal(s.draft_path, "/tmp/d.gguf");
 	assert_int_equal(s.most_loaded, 2);
 	assert_true(s.unload_s > 599 && s.unload_s < 601);

@@ -1,6 +1,11 @@
 """Several models in one server: chosen by name, loaded on demand, unloaded when another one needs their place or when
 nobody uses them; never while they are used. By the unmodified openai client."""
 import concurrent.futures
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -151,6 +156,68 @@ class Draft(server.WithServer):
         other = self.server.post("/v1/completions", {**request, "model": "plain"})[2]
         self.assertEqual(other["choices"][0]["text"], text)
         self.assertEqual(self.server.metric("vllm:spec_decode_num_draft_tokens_total"), drafted)
+
+
+class Adapted(unittest.TestCase):
+    """Adapters are models of their own. What they write is what the model writes with --lora."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.path = str(pathlib.Path(cls.folder.name, "adapter.gguf"))
+        cls.write_adapter(cls.path)
+        cls.server = server.Server("-c", "256", "--served-name", "base", "--add-adapter", "whole=" + cls.path,
+                                   "--add-adapter", f"none={cls.path}:0")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.server.kill()
+        cls.folder.cleanup()
+
+    @staticmethod
+    def write_adapter(path):
+        """Random additions to ten of the model's matrices."""
+        try:
+            import numpy as np
+        except ImportError:
+            raise unittest.SkipTest("numpy is not installed") from None
+        sys.path.insert(0, str(pathlib.Path(server.REPO, "scripts")))
+        import gguf_file
+        out, rng = gguf_file.Writer(), np.random.default_rng(3)
+        for key, value in (("type", "adapter"), ("architecture", "llama")):
+            out.string("general." + key, value)
+        out.string("adapter.type", "lora")
+        out.f32("adapter.lora.alpha", 4)
+        for layer in range(10):
+            name = f"blk.{layer}.attn_output.weight.lora_"
+            out.tensor(name + "a", (576, 4), "F32", rng.normal(0, 0.25, (4, 576)).astype("<f4"))
+            out.tensor(name + "b", (4, 576), "F32", rng.normal(0, 0.25, (576, 4)).astype("<f4"))
+        out.save(path)
+
+    def complete(self, model):
+        request = {"model": model, "prompt": PROMPT, "max_tokens": 12, "temperature": 0}
+        return self.server.post("/v1/completions", request)[2]["choices"][0]["text"]
+
+    def run_alone(self, *flags):
+        out = subprocess.run([server.EVENER, "run", "-m", server.MODEL, "-c", "256", "-p", PROMPT, "-n", "12", "--temp", "0",
+                              "--json", "-q", "-d", "pocl", *flags], capture_output=True, text=True, check=True).stdout
+        return json.loads(out)["text"]
+
+    def test_texts(self):
+        base, whole, none = map(self.complete, ("base", "whole", "none"))
+        self.assertNotEqual(base, whole)
+        self.assertEqual(whole, self.run_alone("--lora", self.path))
+        self.assertEqual(none, self.run_alone("--lora", self.path + ":0"))
+        self.assertEqual(base, self.run_alone())
+
+    def test_refused(self):
+        for flag, text in (("x", "expected NAME=FILE"), ("x=" + server.MODEL, "an adapter for this model has")):
+            run = subprocess.run([server.EVENER, "serve", "-m", server.MODEL, "--port", "0", "--add-adapter", flag],
+                                 capture_output=True, text=True, timeout=server.LIMIT_S)
+            self.assertNotEqual(run.returncode, 0)
+            self.assertIn("--add-adapter: ", run.stderr)
+            self.assertIn(text, run.stderr)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 import unittest
 
 EVENER = os.path.abspath(sys.argv[1])
+REPO = os.path.abspath(sys.argv[2])
 MODEL = os.environ.get("EVENER_TEST_MODEL", "")
 LIMIT_S = 300  # for what takes a second; a build with sanitizers on a busy machine is slow
 

@@ -71,7 +71,18 @@ static evn_status add_model(serving *v, const settings *s, const char *name, evn
 	return EVN_OK;
 }
 
-/* NAME=FILE, or FILE. The adapter and the draft model are those of the first model. */
+/* The draft model is that of the first model. */
+static evn_status add_one_more(serving *v, settings *own, const char *name, evn_error *err)
+{
+	if (v->n == EVN_MOST_MODELS)
+		return evn_fail(err, EVN_ERR_LIMIT, "more than %d models", EVN_MOST_MODELS);
+	own->draft_path = NULL;
+	if (own->speculate == EVN_SPECULATE_DRAFT)
+		own->speculate = EVN_SPECULATE_AUTO;
+	return add_model(v, own, name, err);
+}
+
+/* NAME=FILE, or FILE. The adapter of --lora is the first model's. */
 static evn_status add_other(serving *v, const settings *s, const char *text, evn_error *err)
 {
 	const char *path = model_entry_path(text);
@@ -81,23 +92,41 @@ static evn_status add_other(serving *v, const settings *s, const char *text, evn
 	if (named && !name)
 		return evn_fail_memory(err, "models", 0);
 	own.model_path = path;
-	own.architecture = own.lora = own.draft_path = NULL;
-	if (own.speculate == EVN_SPECULATE_DRAFT)
-		own.speculate = EVN_SPECULATE_AUTO;
-	const evn_status status = add_model(v, &own, name, err);
+	own.architecture = own.lora = NULL;
+	const evn_status status = add_one_more(v, &own, name, err);
 	free(name);
 	return status == EVN_OK ? EVN_OK : evn_fail_within(err, "--add-model");
 }
 
+/* NAME=FILE[:SCALE]: the first model with another adapter. */
+static evn_status add_adapted(serving *v, const settings *s, const char *text, evn_error *err)
+{
+	const char *path = model_entry_path(text);
+	settings own = *s;
+	if (path == text)
+		return evn_fail(err, EVN_ERR_USAGE, "--add-adapter: '%.100s': expected NAME=FILE or NAME=FILE:SCALE", text);
+	char *name = evn_format("%.*s", (int)(path - text - 1), text);
+	if (!name)
+		return evn_fail_memory(err, "models", 0);
+	own.lora = path;
+	const evn_status status = add_one_more(v, &own, name, err);
+	free(name);
+	return status == EVN_OK ? EVN_OK : evn_fail_within(err, "--add-adapter");
+}
+
 static evn_status find_models(serving *v, const settings *s, evn_error *err)
 {
-	if (s->more_models.n && s->trace_path)
-		return evn_fail(err, EVN_ERR_USAGE, "--trace follows one model: leave out --add-model");
-	if (s->more_models.n && cluster_joined())
-		return evn_fail(err, EVN_ERR_USAGE, "several machines share one model: leave out --add-model");
+	const bool several = s->more_models.n + s->adapters.n > 0;
+	if (several && s->trace_path)
+		return evn_fail(err, EVN_ERR_USAGE, "--trace follows one model: leave out --add-model and --add-adapter");
+	if (several && cluster_joined())
+		return evn_fail(err, EVN_ERR_USAGE,
+						"several machines share one model: leave out --add-model and --add-adapter");
 	evn_status status = add_model(v, s, s->served_name, err);
 	for (size_t i = 0; i < s->more_models.n && status == EVN_OK; i++)
 		status = add_other(v, s, s->more_models.items[i], err);
+	for (size_t i = 0; i < s->adapters.n && status == EVN_OK; i++)
+		status = add_adapted(v, s, s->adapters.items[i], err);
 	return status;
 }
 

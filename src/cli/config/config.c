@@ -22,18 +22,18 @@ static evn_status place(const char **path, char **owned, const char *file, evn_e
 	return *owned ? EVN_OK : evn_fail_memory(err, "a path", 0);
 }
 
-/* The same for NAME=FILE. */
-static evn_status place_models(settings *s, const char *file, evn_error *err)
+/* The same for a list of NAME=FILE. */
+static evn_status place_models(repeated_text *list, char **owned, const char *file, evn_error *err)
 {
 	const char *slash = strrchr(file, '/');
-	for (size_t i = 0; slash && i < s->more_models.n; i++) {
-		const char *text = s->more_models.items[i], *path = model_entry_path(text);
+	for (size_t i = 0; slash && i < list->n; i++) {
+		const char *text = list->items[i], *path = model_entry_path(text);
 		if (*path == '/')
 			continue;
-		char *placed = evn_format("%.*s%.*s%s", (int)(path - text), text, (int)(slash + 1 - file), file, path);
-		if (!placed)
+		owned[i] = evn_format("%.*s%.*s%s", (int)(path - text), text, (int)(slash + 1 - file), file, path);
+		if (!owned[i])
 			return evn_fail_memory(err, "a path", 0);
-		s->more_models.items[i] = s->owned_models[i] = placed;
+		list->items[i] = owned[i];
 	}
 	return EVN_OK;
 }
@@ -46,7 +46,9 @@ static evn_status place_paths(settings *s, const char *file, evn_error *err)
 	evn_status status = EVN_OK;
 	for (size_t i = 0; i < sizeof paths / sizeof *paths && status == EVN_OK; i++)
 		status = place(paths[i], &s->owned_paths[i], file, err);
-	return status == EVN_OK ? place_models(s, file, err) : status;
+	if (status == EVN_OK)
+		status = place_models(&s->more_models, s->owned_models, file, err);
+	return status == EVN_OK ? place_models(&s->adapters, s->owned_adapters, file, err) : status;
 }
 
 static char *text_at(const void *base, const cyaml_schema_field_t *f)

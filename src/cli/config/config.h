@@ -39,8 +39,8 @@ typedef struct {
 typedef struct {
 	char *host, *port, *api_key_file, *cors, *name, *max_body, *max_connections;
 	char *max_waiting, *cache_tokens, *request_time, *most_loaded, *unload_after;
-	char **models;
-	uint32_t n_models;
+	char **models, **adapters;
+	uint32_t n_models, n_adapters;
 } config_serve;
 
 typedef struct {

@@ -96,6 +96,7 @@ static const cyaml_schema_field_t serve_fields[] = {
 	TEXT(config_serve, cache_tokens),
 	TEXT(config_serve, request_time),
 	TEXTS(config_serve, models, 31),
+	TEXTS(config_serve, adapters, 31),
 	TEXT(config_serve, most_loaded),
 	TEXT(config_serve, unload_after),
 	CYAML_FIELD_END,

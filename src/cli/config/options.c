@@ -187,6 +187,8 @@ const option options[] = {
 	 "NAME", "the model's name for clients; default: general.name of its file, else the name of the file"},
 	{"add-model", 0, OPTION_REPEATED, CMD_SERVE, "serve.models", FIELD(more_models), NULL, 0, 31, NULL,
 	 "[NAME=]FILE", "serve this model, too; it is loaded when a request names it. May be given several times"},
+	{"add-adapter", 0, OPTION_REPEATED, CMD_SERVE, "serve.adapters", FIELD(adapters), NULL, 0, 31, NULL,
+	 "NAME=FILE[:SCALE]", "serve the model with this LoRA adapter (GGUF) as another model. May be given several times"},
 	{"most-loaded", 0, OPTION_INT, CMD_SERVE, "serve.most_loaded", FIELD(most_loaded), "0", 0, 32, NULL,
 	 "N", "models that are loaded at a time; 0 = as many as memory holds. One that nobody uses makes room"},
 	{"unload-after", 0, OPTION_TIME, CMD_SERVE, "serve.unload_after", FIELD(unload_s), "0s", 0, 31536000, NULL,

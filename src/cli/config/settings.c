@@ -32,8 +32,10 @@ void settings_free(settings *s)
 	free(s->owned_list);
 	for (size_t i = 0; i < sizeof s->owned_paths / sizeof *s->owned_paths; i++)
 		free(s->owned_paths[i]);
-	for (size_t i = 0; i < MAX_REPEATED; i++)
+	for (size_t i = 0; i < MAX_REPEATED; i++) {
 		free(s->owned_models[i]);
+		free(s->owned_adapters[i]);
+	}
 	*s = (settings){0};
 }
 

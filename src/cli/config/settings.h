@@ -23,7 +23,7 @@ typedef struct {
 	evn_device_rule rules[EVN_MAX_RANKS];
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
-	char *owned_models[MAX_REPEATED];
+	char *owned_models[MAX_REPEATED], *owned_adapters[MAX_REPEATED];
 	char *owned_list, *owned_paths[10]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages, rebalance,
@@ -63,7 +63,7 @@ typedef struct {
 	int64_t serve_port, max_body_mib, max_connections, max_waiting, cache_tokens;
 	double request_s, unload_s;
 	int64_t most_loaded;
-	repeated_text more_models; /* [NAME=]FILE */
+	repeated_text more_models, adapters; /* [NAME=]FILE, NAME=FILE[:SCALE] */
 
 	int64_t bench_prompt, bench_decode, bench_depth, bench_repeats;
 	bool no_alone, kernels;
