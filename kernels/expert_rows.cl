@@ -66,10 +66,10 @@ kernel IN_VECTORS void add_expert_bias(global float *y, uint2 at, const global f
 }
 
 // y[row] = the sum over its pairs of weight times x[place], in the order of the choice, with weights that are divided by their
-// sum if `normed`. Each expert's x is multiplied by its scale if `scaled`. Work-item (LANES columns, row).
+// sum if `normed`, times `whole`. Each expert's x is multiplied by its scale if `scaled`. Work-item (LANES columns, row).
 kernel IN_VECTORS void add_experts(global float *y, uint stride, const global float *x, const global uint *places,
                                    const global float *weights, const global uint *experts, const global float *scales, uint2 of,
-                                   uint scaled)
+                                   uint scaled, float whole)
 {
 	const uint k = of.x, normed = of.y;
 	const size_t column = get_global_id(0), row = get_global_id(1);
@@ -81,16 +81,16 @@ kernel IN_VECTORS void add_experts(global float *y, uint stride, const global fl
 		sum = fma((floats)factor, load_columns(x + (size_t)places[row * k + i] * stride, column), sum);
 		all += weight;
 	}
-	store_columns(normed ? sum / all : sum, column, y + row * stride);
+	store_columns((normed ? sum / all : sum) * whole, column, y + row * stride);
 }
 
 // y[row] = x[row] times the logistic function of the row's score, added to y[row] if of.y is not 0. of.x: from one score to the
-// next. Work-item (LANES columns, row).
+// next; 0: all of x[row] is added. Work-item (LANES columns, row).
 kernel IN_VECTORS void add_shared(global float *y, uint stride, const global float *x, const global float *scores, uint2 of)
 {
 	const size_t column = get_global_id(0), row = get_global_id(1);
 	global float *to = y + row * stride;
-	const float share = 1.0f / (1.0f + exp(-scores[row * of.x]));
+	const float share = of.x ? 1.0f / (1.0f + exp(-scores[row * of.x])) : 1.0f;
 	const floats added = load_columns(x + row * stride, column);
 	store_columns(of.y ? fma((floats)share, added, load_columns(to, column)) : share * added, column, to);
 }

@@ -85,10 +85,11 @@ void route(global float *scores, uint stride, const global float *x, uint x_stri
 #endif
 
 // For a work-item's experts among the n of a row: its place is the number of experts with larger scores; of equal ones the
-// first is first. An expert with a place below k is chosen: experts[row][place], with its probability among all n.
+// first is first. An expert with a place below k is chosen: experts[row][place], with its probability among all n, or with the
+// logistic function of its score.
 // places[row][place] = row * k + place: the pairs of rows and experts in their order. Work-group (row).
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
-void choose(const global float *scores, uint stride, uint2 of, global uint *experts, global float *weights, global uint *places)
+void choose(const global float *scores, uint stride, uint2 of, uint sigmoid, global uint *experts, global float *weights, global uint *places)
 {
 	const uint n = of.x, k = of.y;
 	const size_t row = get_group_id(0);
@@ -105,7 +106,7 @@ void choose(const global float *scores, uint stride, uint2 of, global uint *expe
 			place += s[i] > score || (s[i] == score && i < e);
 		if (place < k) {
 			experts[row * k + place] = e;
-			weights[row * k + place] = exp(score - most) / sum;
+			weights[row * k + place] = sigmoid ? 1.0f / (1.0f + exp(-score)) : exp(score - most) / sum;
 			places[row * k + place] = row * k + place;
 		}
 	}

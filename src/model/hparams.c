@@ -135,7 +135,8 @@ static void read_head_dim(reader *r, evn_hparams *h)
 	h->head_dim = by_default;
 	read_size(r, "attention.key_length", &h->head_dim);
 	read_size(r, "attention.value_length", &value_length);
-	if (value_length != h->head_dim)
+	/* in the cache of a latent vector keys have more entries than values */
+	if (value_length != h->head_dim && !evn_str_is(r->arch, "deepseek2"))
 		fail(r, EVN_ERR_UNSUPPORTED, "the same as attention.key_length", value_length);
 	if ((uint64_t)h->head_dim * h->n_heads > MAX_SIZE)
 		fail(r, EVN_ERR_FORMAT, "at most 2^24 for all heads together", h->head_dim);

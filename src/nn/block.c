@@ -4,6 +4,7 @@
 #include "nn/experts.h"
 #include "nn/ops_delta.h"
 #include "nn/ops_fused.h"
+#include "nn/ops_latent.h"
 #include "nn/rope.h"
 
 evn_kept evn_block_kept(const evn_walker *w, uint32_t block, const evn_micro_batch *mb)
@@ -157,6 +158,58 @@ evn_status evn_block_remember(const evn_walker *w, uint32_t block, const evn_mic
 	return evn_op_append(evn_workspace_attention(s, b), &a, &mb->rows, err);
 }
 
+/* The queries: heads of plain and rotated entries. */
+static evn_status latent_queries(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_columns_of *out,
+								 evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	const evn_latent_norm norm = {w->view->shard->blocks[block].latent.query_norm, b->attention.latent.query,
+								  s->graph->h->norm_eps};
+	*out = (evn_columns_of){s->of[b->kind].in, s->of[b->kind].in_stride, y->offsets[0]};
+	if (!norm.n)
+		return EVN_OK;
+	EVN_TRY(evn_op_norm_latent(s->ops, s->query_latent, s->query_latent_stride, out, &norm, rows.n, err));
+	EVN_TRY(evn_op_store(s->ops, evn_op_act_format(s->ops, &y->query_b, rows.phase), s->query_stored, s->query_latent,
+						 s->query_latent_stride, rows.n, err));
+	*out = (evn_columns_of){s->query_heads, s->query_heads_stride, 0};
+	return evn_op_linear(s->ops, s->query_heads, s->query_heads_stride, s->query_stored, s->query_latent_stride,
+						 &y->query_b, rows, err);
+}
+
+/* Attention over a latent vector. Values are the key, of which only the latent entries are used. */
+static evn_status attend_latent(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_block *b = &s->graph->blocks[block];
+	const evn_inner_rows *of = &s->of[b->kind];
+	const evn_shard_block *held = &w->view->shard->blocks[block];
+	const evn_block_view *y = evn_view_block(w->view, block, mb->rows.phase);
+	const evn_latent_spec *l = &b->attention.latent;
+	const evn_act_format format = evn_op_act_format(s->ops, &y->out, mb->rows.phase);
+	const uint32_t n = mb->rows.n_rows, n_heads = evn_range_len(y->units);
+	const evn_latent_heads heads = {l->rotated, l->latent, l->plain,
+									l->value,   n_heads,   y->units.begin - held->units.begin};
+	const evn_columns_of kv = {of->in, of->in_stride, y->offsets[1]};
+	const evn_latent_norm norm = {held->latent.norm, l->latent, s->graph->h->norm_eps};
+	evn_buf *out = unstored_rows(s, format, of->mid);
+	evn_columns_of q;
+	evn_attention a = attention_of(w, block, mb);
+	EVN_TRY(latent_queries(w, block, mb, &q, err));
+	EVN_TRY(evn_op_latent_rows(s->ops, s->latent_rows, s->latent_stride, &heads, &q, &kv, held->latent.k_b, &norm, n,
+							   err));
+	a.qkv = s->latent_rows;
+	a.qkv_stride = s->latent_stride;
+	a.k_offset = a.v_offset = n_heads * b->attention.head_dim;
+	EVN_TRY(evn_op_attention(evn_workspace_attention(s, b), EVN_ACT_F32, s->latent_out, s->latent_stride, 0, &a,
+							 &mb->rows, err));
+	EVN_TRY(evn_op_latent_values(s->ops, out, of->mid_stride, y->out.x_shift, &heads, s->latent_out, s->latent_stride,
+								 held->latent.v_b, n, err));
+	return store_rows(s, format, of->mid, of->mid_stride, n, err);
+}
+
 static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_batch *mb, evn_error *err)
 {
 	evn_workspace *s = w->workspace;
@@ -172,6 +225,8 @@ static evn_status attend(const evn_walker *w, uint32_t block, const evn_micro_ba
 		return attend_whole(w, block, mb, err);
 	if (b->attention.gated)
 		return attend_gated(w, block, mb, err);
+	if (b->attention.latent.latent)
+		return attend_latent(w, block, mb, err);
 	const evn_attention a = attention_of(w, block, mb);
 	return evn_op_attention(evn_workspace_attention(s, b), evn_op_act_format(s->ops, &y->out, rows.phase), r.mid,
 							of->mid_stride, y->out.x_shift, &a, b->attention.crosses ? &mb->memory : &mb->rows, err);
@@ -272,7 +327,8 @@ static const struct {
 static bool can_fuse(const evn_block *b)
 {
 	if (b->kind == EVN_BLOCK_ATTENTION)
-		return !b->attention.qk_norm_all && !b->attention.gated && !b->attention.crosses && !b->attention.shares;
+		return !b->attention.qk_norm_all && !b->attention.gated && !b->attention.crosses && !b->attention.shares &&
+			   !b->attention.latent.latent;
 	return b->kind == EVN_BLOCK_FEED_FORWARD && b->feed_forward.gated && !b->joins;
 }
 

@@ -7,6 +7,8 @@ static evn_routing routing_of(const evn_workspace *s, const evn_block *b, const 
 	c.n_experts = e->n;
 	c.k = e->k;
 	c.normed = e->normed;
+	c.sigmoid = e->sigmoid;
+	c.factor = e->factor;
 	c.scales = held->expert_scales;
 	return c;
 }

@@ -12,7 +12,7 @@
 #define ARCHITECTURES(row)                                                                                           \
 	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
 		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gemma4) row(gpt2)   \
-			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe) row(t5)
+			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe) row(deepseek2) row(t5)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -22,7 +22,7 @@ static const evn_arch *const archs[] = {ARCHITECTURES(LISTED)};
 
 static evn_status unknown(const evn_model *m, const evn_hparams *h, evn_error *err)
 {
-	char names[320] = "";
+	char names[512] = "";
 	for (size_t i = 0, n = 0; i < N_ARCHS && n < sizeof names; i++)
 		n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", archs[i]->name);
 	return evn_fail(err, EVN_ERR_UNSUPPORTED, "%s: architecture \"%.*s\" is not one evener runs (%s)",
@@ -182,10 +182,23 @@ static uint32_t rows_of_part(const evn_block *b, uint32_t i)
 	return (by_group ? b->n_units / b->group : b->n_units) * width_of_part(b, i);
 }
 
+/* Queries, or the latent vector that they come from; then that of keys and values. */
+static uint32_t rows_of_latent(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
+{
+	const evn_latent_spec *l = &b->attention.latent;
+	const uint32_t width = l->plain + l->rotated, keys = l->latent + l->rotated;
+	out[0] = l->query ? (evn_row_spec){b->in.stems[0], l->query, 0, l->query, true}
+					  : (evn_row_spec){b->in.stems[0], b->n_units * width, 0, width, false};
+	out[1] = (evn_row_spec){b->in.stems[1], keys, 0, keys, true};
+	return 2;
+}
+
 uint32_t evn_block_rows(const evn_block *b, evn_row_spec out[EVN_MATRIX_PARTS])
 {
 	if (b->kind == EVN_BLOCK_DELTA)
 		return rows_of_delta(b, out);
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.latent.latent)
+		return rows_of_latent(b, out);
 	const uint32_t n = parts_of(b);
 	const bool fused = b->in.n < n;
 	uint32_t first = 0, all = 0;

@@ -37,8 +37,16 @@ typedef struct {
 	uint32_t n;
 } evn_stack;
 
+/* Attention over a latent vector (MLA): W_in gives the queries and the latent vector with the rotated key of all
+ * heads, which is one KV head of `rotated` and `latent` entries. Queries are heads of `plain` and `rotated` entries;
+ * with a `query` above 0 they come from a latent vector of their own. The block's unit_width is `value`. */
+typedef struct {
+	uint32_t rotated, latent, plain, value, query; /* latent is 0: there is no latent vector */
+} evn_latent_spec;
+
 typedef struct {
 	uint32_t head_dim;
+	evn_latent_spec latent;
 	bool rotates;     /* queries and keys are rotated by their position */
 	uint32_t rope;    /* by this one of the graph's ropes */
 	bool rope_neox;   /* pairs (i, i + rope_dim / 2), otherwise (2i, 2i + 1) */
@@ -80,6 +88,8 @@ typedef struct {
 	uint32_t n, k;
 	const char *router; /* a stem */
 	bool normed;        /* the weights of a row's experts are divided by their sum */
+	bool sigmoid;       /* a weight is the logistic function of the score, not a probability among all */
+	float factor;       /* of the sum of a row's experts */
 	/* The router reads a norm of its own, with the weights "<router>.scale" / sqrt(dim), and the output of each
 	 * expert has a factor, which is in "<out>.scale". */
 	bool scales;
@@ -92,7 +102,9 @@ typedef struct {
 	bool gated;
 	bool by_layer; /* not gated: act(up) is multiplied by the layer's inputs by the token (evn_graph.layer_inputs) */
 	evn_experts_spec experts; /* of EVN_BLOCK_EXPERTS, which is gated */
-	const char *share; /* of a block that joins: the stem of the vector that says its share (evn_block.joins) */
+	/* Of a block that joins: the stem of the vector that says its share (evn_block.joins); NULL: all of it is added
+	 */
+	const char *share;
 } evn_feed_forward_spec;
 
 /* Where the sum over ranks goes: to x, or aside. Blocks whose sums go aside stand one behind the other and read the

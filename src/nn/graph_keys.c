@@ -102,7 +102,7 @@ evn_status evn_graph_experts(const evn_graph *g, uint32_t *n, evn_error *err)
 evn_status evn_experts_block(const evn_graph *g, uint32_t layer, evn_block *out, evn_error *err)
 {
 	const evn_gguf *file = evn_model_gguf(g->model);
-	evn_experts_spec experts = {.router = "ffn_gate_inp", .normed = true};
+	evn_experts_spec experts = {.router = "ffn_gate_inp", .normed = true, .factor = 1};
 	uint32_t width = g->h->ff_dim;
 	EVN_TRY(evn_graph_experts(g, &experts.n, err));
 	EVN_TRY(evn_gguf_u32(file, key_of(g, "expert_used_count").text, &experts.k, err));

@@ -62,6 +62,7 @@ evn_status evn_op_choose(evn_ops *o, const evn_routing *c, const evn_router *r, 
 	evn_arg_buf(&a, c->scores);
 	evn_arg_u32(&a, (uint32_t)evn_round_up(c->n_experts, EVN_TILE_ROWS));
 	evn_arg_u32x2(&a, (uint32_t[]){c->n_experts, c->k});
+	evn_arg_u32(&a, c->sigmoid);
 	evn_arg_buf(&a, c->experts);
 	evn_arg_buf(&a, c->weights);
 	evn_arg_buf(&a, c->places);
@@ -127,20 +128,22 @@ evn_status evn_op_add_experts(evn_ops *o, const evn_routing *c, evn_buf *y, cons
 	evn_arg_buf(&a, c->scales ? c->scales : c->weights); /* every argument must be set */
 	evn_arg_u32x2(&a, (uint32_t[]){c->k, c->normed});
 	evn_arg_u32(&a, c->scales != NULL);
+	evn_arg_f32(&a, c->factor);
 	return evn_launch_columns(o, &a, stride, n, err);
 }
 
 evn_status evn_op_add_shared(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *input,
 							 const evn_shared_rows *rows, evn_error *err)
 {
-	EVN_TRY(evn_op_rates(o, c->scores, 1, r, input, rows->stride, rows->n, err));
+	if (r->w)
+		EVN_TRY(evn_op_rates(o, c->scores, 1, r, input, rows->stride, rows->n, err));
 	EVN_TRY(kernel_of(o, &o->experts.add_shared, "expert_rows.cl", "add_shared", err));
 	evn_args a = evn_args_begin(o->experts.add_shared);
 	evn_arg_buf(&a, rows->y);
 	evn_arg_u32(&a, rows->stride);
 	evn_arg_buf(&a, rows->x);
 	evn_arg_buf(&a, c->scores);
-	evn_arg_u32x2(&a, (uint32_t[]){EVN_TILE_ROWS, rows->adds});
+	evn_arg_u32x2(&a, (uint32_t[]){r->w ? EVN_TILE_ROWS : 0, rows->adds});
 	return evn_launch_columns(o, &a, rows->stride, rows->n, err);
 }
 

@@ -9,6 +9,8 @@
 typedef struct {
 	uint32_t n_experts, k;
 	bool normed;                         /* a row's weights are divided by their sum */
+	bool sigmoid;                        /* a weight is the logistic function of the score, not a probability */
+	float factor;                        /* of the sum of a row's experts */
 	const evn_buf *scales;               /* (n_experts): factors of the experts' outputs; NULL: none */
 	evn_buf *scores;                     /* (rows, n_experts padded to 16) */
 	evn_buf *experts, *weights, *places; /* (rows, k): of pairs; the best expert first */
@@ -61,7 +63,7 @@ typedef struct {
 	uint32_t stride, n;
 	bool adds; /* to y; otherwise y is overwritten */
 } evn_shared_rows;
-/* y (+)= x times the logistic function of r's one row times the normed row of `input` (n, stride). */
+/* y (+)= x; with r->w, times the logistic function of r's one row times the normed row of `input` (n, stride). */
 evn_status evn_op_add_shared(evn_ops *ops, const evn_routing *c, const evn_router *r, const evn_buf *input,
 							 const evn_shared_rows *rows, evn_error *err);
 

@@ -36,6 +36,11 @@ typedef struct {
 	evn_kernel *take, *project, *gate[EVN_ACT_FORMATS]; /* [format of y] */
 } evn_layer_kernels;
 
+/* Those of attention over a latent vector (ops_latent.c). */
+typedef struct {
+	evn_kernel *norm, *rows, *values;
+} evn_latent_kernels;
+
 struct evn_ops {
 	evn_queue *q;
 	evn_ops_config config;
@@ -50,6 +55,7 @@ struct evn_ops {
 	evn_expert_kernels experts;
 	evn_delta_kernels delta;
 	evn_layer_kernels layers;
+	evn_latent_kernels latent;
 	evn_product_kernels products[EVN_MAX_QUANTS];
 	evn_buf *scratch; /* for dequantised weights */
 	evn_product_times *times;

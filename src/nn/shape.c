@@ -29,6 +29,14 @@ static evn_status add_block(const evn_graph *g, const evn_block *b, evn_plan_cla
 	}
 	EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
 	sum->unit_bytes += t->size_bytes;
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.latent.latent) {
+		const evn_latent_spec *l = &b->attention.latent;
+		sum->unit_bytes += (uint64_t)b->n_units * l->latent * (l->plain + l->value) * sizeof(float);
+		if (l->query) {
+			EVN_TRY(evn_block_tensor(g, b, "attn_q_b", &t, err));
+			sum->unit_bytes += t->size_bytes;
+		}
+	}
 	if (!has_heads(b) && t->quant->group_len > sum->grain)
 		sum->grain = t->quant->group_len;
 	return EVN_OK;
@@ -58,6 +66,10 @@ static evn_plan_class class_of(const evn_graph *g, const evn_block *b, uint32_t 
 	}
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		k.unit_macs *= b->feed_forward.experts.n;
+	if (b->kind == EVN_BLOCK_ATTENTION) {
+		const evn_latent_spec *l = &b->attention.latent;
+		k.unit_macs += (double)l->latent * (l->plain + l->value) + (double)l->query * (l->plain + l->rotated);
+	}
 	if (b->kind == EVN_BLOCK_DELTA)
 		k.cache_bytes = evn_states_for(limits.n_cache, limits.n_ctx) * evn_state_bytes(b);
 	if (b->kind == EVN_BLOCK_ATTENTION) {
@@ -117,6 +129,22 @@ static uint64_t delta_columns(const evn_graph *g)
 	return most + (g->has_states ? 3 * (uint64_t)g->h->n_heads * g->h->head_dim : 0);
 }
 
+/* The rows of attention over a latent vector: as attention reads and writes them, and queries on their way there. */
+static uint64_t latent_columns(const evn_graph *g)
+{
+	uint64_t most = 0;
+	for (uint32_t i = 0; i < g->n_blocks; i++) {
+		const evn_block *b = &g->blocks[i];
+		const evn_latent_spec *l = &b->attention.latent;
+		if (b->kind != EVN_BLOCK_ATTENTION || !l->latent)
+			continue;
+		const uint64_t columns = 2 * (b->n_units + 1) * (uint64_t)b->attention.head_dim + 2 * (uint64_t)l->query +
+								 b->n_units * (uint64_t)(l->plain + l->rotated + 2 * l->value) + l->latent;
+		most = columns > most ? columns : most;
+	}
+	return most;
+}
+
 /* What a rank holds besides weights, cache and messages, whatever its share: scratch at full width. Attention output
  * can be held twice, before and after its conversion to another format. GEMM dequantises weights into 32 MiB. */
 static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
@@ -127,6 +155,7 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	columns += g->layer_inputs
 				   ? EVN_MICRO_BATCHES * (uint64_t)evn_graph_row_floats(g) + (uint64_t)g->layer_inputs * h->n_layers
 				   : 0;
+	columns += latent_columns(g);
 	columns += g->sets_aside ? EVN_MICRO_BATCHES * (uint64_t)h->dim : 0;
 	uint64_t norms = h->dim, of_experts = 0, routers = 0, biases = 0;
 	for (uint32_t i = 0; i < g->n_blocks; i++) {
@@ -194,6 +223,10 @@ evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err
 		}
 		EVN_TRY(evn_block_tensor(g, b, b->out, &t, err));
 		add_to_mix(out, t, evn_block_read_fraction(b));
+		if (b->kind == EVN_BLOCK_ATTENTION && b->attention.latent.query) {
+			EVN_TRY(evn_block_tensor(g, b, "attn_q_b", &t, err));
+			add_to_mix(out, t, 1);
+		}
 	}
 	if (g->layer_inputs)
 		add_to_mix(out, evn_model_find(g->model, EVN_LAYER_PROJECTION), 1);

@@ -245,6 +245,35 @@ static evn_status load_delta(const loader *l, const evn_block_weights *w, evn_sh
 	return load_vector(l, w->delta.norm, &y->delta.norm);
 }
 
+/* The held heads' matrices, each with `rows` rows. */
+static evn_status load_of_heads(const loader *l, const evn_tensor *t, evn_range heads, uint64_t rows, evn_buf **out)
+{
+	const uint64_t n = evn_range_len(heads) * rows, floats = n * t->shape[0];
+	float *values = malloc(floats * sizeof *values);
+	if (!values)
+		return evn_fail_memory(l->err, "heads", floats * sizeof *values);
+	evn_status s = evn_tensor_rows(t, heads.begin * rows, (uint32_t)n, values, l->err);
+	if (s == EVN_OK)
+		s = upload(l, values, floats, out);
+	free(values);
+	return s;
+}
+
+static evn_status load_latent(const loader *l, const evn_block_weights *w, const evn_shard_block *y,
+							  evn_latent_parts *out)
+{
+	const evn_latent_spec *spec = &l->b->attention.latent;
+	const uint32_t width = spec->plain + spec->rotated;
+	EVN_TRY(load_vector(l, w->latent_norm, &out->norm));
+	EVN_TRY(load_of_heads(l, w->k_b, y->units, spec->latent, &out->k_b));
+	EVN_TRY(load_of_heads(l, w->v_b, y->units, spec->value, &out->v_b));
+	if (!w->query_b)
+		return EVN_OK;
+	const evn_row_block rows = {w->query_b, {y->units.begin * width, y->units.end * width}};
+	EVN_TRY(load_vector(l, w->query_norm, &out->query_norm));
+	return evn_matrix_split_output(&out->query_b, l->q, &rows, 1, NULL, l->err);
+}
+
 static evn_status load_block(const loader *l, evn_shard_block *y)
 {
 	evn_block_weights w;
@@ -265,6 +294,8 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 	EVN_TRY(load_vector(l, w.expert_scales, &y->expert_scales));
 	if (w.delta.conv)
 		EVN_TRY(load_delta(l, &w, y));
+	if (w.k_b)
+		EVN_TRY(load_latent(l, &w, y, &y->latent));
 	EVN_TRY(load_in(l, &w, y));
 	return load_out(l, &w.out, y);
 }
@@ -352,6 +383,11 @@ void evn_shard_block_free(evn_shard_block *b)
 {
 	free_norm(&b->norm);
 	free_norm(&b->router);
+	evn_matrix_free(&b->latent.query_b);
+	evn_buf_free(b->latent.query_norm);
+	evn_buf_free(b->latent.norm);
+	evn_buf_free(b->latent.k_b);
+	evn_buf_free(b->latent.v_b);
 	evn_buf_free(b->delta.conv);
 	evn_buf_free(b->delta.decay);
 	evn_buf_free(b->delta.norm);

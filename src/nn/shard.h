@@ -26,6 +26,12 @@ typedef struct {
 	evn_buf *norm;  /* (state) */
 } evn_delta_parts;
 
+/* Of the held heads: (heads * (plain + rotated), query); (heads, latent, plain) and (heads, value, latent) in f32. */
+typedef struct {
+	evn_matrix query_b;
+	evn_buf *query_norm, *norm, *k_b, *v_b;
+} evn_latent_parts;
+
 /* The weights of one block. Empty but for `post` and `joint` if the rank has no units of it. */
 typedef struct {
 	evn_range units, groups; /* the held range */
@@ -39,6 +45,7 @@ typedef struct {
 	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
 	evn_buf *router_scale;   /* of experts with scales: the weights of the router's norm; otherwise NULL */
 	evn_buf *expert_scales;  /* the same: (experts padded to 32) */
+	evn_latent_parts latent; /* of attention over a latent vector */
 	evn_delta_parts delta;   /* of a DeltaNet, which has the rows of alpha and beta of the held heads as its router */
 } evn_shard_block;
 

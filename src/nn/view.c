@@ -32,6 +32,11 @@ static void make_window(evn_block_view *w, const evn_block *b, const evn_shard_b
 							   w->offsets + n_own);
 	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.v_is_k)
 		w->offsets[2] = w->offsets[1];
+	if (held->latent.query_b.n_parts) {
+		const uint32_t width = b->attention.latent.plain + b->attention.latent.rotated;
+		const evn_range of = {columns.begin * width, columns.end * width};
+		evn_matrix_view_output(&w->query_b, &held->latent.query_b, &(uint32_t){0}, 1, &of, &(uint32_t){0});
+	}
 	evn_matrix_view_input(&w->out, &held->out,
 						  (evn_range){columns.begin * b->unit_width, columns.end * b->unit_width});
 	w->n_groups = evn_range_len(groups);

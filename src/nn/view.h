@@ -12,6 +12,7 @@ typedef struct {
 	uint32_t first_held;                /* the first used KV head, counted in the shard */
 	evn_matrix in, out;                 /* out.bias is set only on the rank that adds it */
 	evn_matrix memory;                  /* of a block that crosses: the rows of keys and values, which `in` lacks */
+	evn_matrix query_b;                 /* of attention whose queries come from a latent vector */
 	uint32_t offsets[EVN_MATRIX_PARTS]; /* the column of y at which each stacked matrix begins */
 	uint64_t ranks;                     /* one bit for each rank with units */
 } evn_block_view;

@@ -113,6 +113,21 @@ static evn_status find_delta(const finder *f, evn_delta_weights *out)
 	return need(f, "ssm_norm", "weight", b->unit_width, 0, &out->norm);
 }
 
+static evn_status find_latent(const finder *f, evn_block_weights *out)
+{
+	const evn_latent_spec *l = &f->b->attention.latent;
+	const uint64_t heads = f->b->n_units;
+	if (l->query) {
+		EVN_TRY(need(f, "attn_q_a_norm", "weight", l->query, 0, &out->query_norm));
+		EVN_TRY(need(f, "attn_q_b", "weight", l->query, heads * (l->plain + l->rotated), &out->query_b));
+	}
+	EVN_TRY(need(f, "attn_kv_a_norm", "weight", l->latent, 0, &out->latent_norm));
+	EVN_TRY(evn_model_need_stack(f->g->model, name_of(f, "attn_k_b", "weight").text,
+								 (uint64_t[]){l->plain, l->latent, heads}, &out->k_b, f->err));
+	return evn_model_need_stack(f->g->model, name_of(f, "attn_v_b", "weight").text,
+								(uint64_t[]){l->latent, l->value, heads}, &out->v_b, f->err);
+}
+
 evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, const evn_block *b, evn_error *err)
 {
 	const finder f = {g, b, err};
@@ -134,11 +149,13 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 			evn_model_need(g->model, b->attention.bias, b->n_units, b->attention.n_buckets, &out->distances, err));
 	if (b->kind == EVN_BLOCK_DELTA)
 		EVN_TRY(find_delta(&f, &out->delta));
+	if (b->kind == EVN_BLOCK_ATTENTION && b->attention.latent.latent)
+		EVN_TRY(find_latent(&f, out));
 	if (b->scale)
 		EVN_TRY(need(&f, b->scale, "weight", 1, 0, &out->scale));
 	if (b->kind == EVN_BLOCK_EXPERTS)
 		EVN_TRY(find_router(&f, out));
-	if (b->joins)
+	if (b->joins && b->feed_forward.share)
 		EVN_TRY(need(&f, b->feed_forward.share, "weight", g->h->dim, 0, &out->router.weight));
 	EVN_TRY(find_in(&f, out));
 	return find_out(&f, &out->out);
@@ -252,6 +269,9 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	mark(c, w.distances);
 	mark_delta(c, &w.delta);
 	mark(c, w.scale);
+	const evn_tensor *const latent[] = {w.query_norm, w.query_b, w.latent_norm, w.k_b, w.v_b};
+	for (size_t i = 0; i < sizeof latent / sizeof *latent; i++)
+		mark(c, latent[i]);
 	return EVN_OK;
 }
 

@@ -29,7 +29,10 @@ typedef struct {
 	const evn_tensor *sinks;         /* of all query heads; or NULL */
 	const evn_tensor *distances;     /* biases (n_buckets, query heads); or NULL */
 	evn_delta_weights delta;         /* of EVN_BLOCK_DELTA */
-	const evn_tensor *scale;         /* of the layer; or NULL. Its value is in the block */
+	/* Of attention over a latent vector: the norms of the queries' and of the keys' and values'; the products of the
+	 * first, (heads * (plain + rotated), query), and of the other, by head */
+	const evn_tensor *query_norm, *query_b, *latent_norm, *k_b, *v_b;
+	const evn_tensor *scale; /* of the layer; or NULL. Its value is in the block */
 } evn_block_weights;
 
 typedef struct {

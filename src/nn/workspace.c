@@ -6,6 +6,7 @@
 #include "nn/rope.h"
 #include "nn/top.h"
 
+#define MOST_GROUP 256u   /* columns of W_out begin and end at those of a weight block */
 #define TABLE_WORDS 1024u /* the initial size */
 
 uint64_t evn_message_floats(const evn_hparams *h, uint32_t n_batch)
@@ -270,6 +271,29 @@ static evn_status make_layer_inputs(evn_workspace *w, const evn_shard *s, evn_er
 	return evn_workspace_rows(w, &w->projected, n, w->projected_stride, "projected inputs of layers", err);
 }
 
+static evn_status make_latent(evn_workspace *w, evn_error *err)
+{
+	const uint32_t n = w->limits.n_batch;
+	uint32_t unstored = 0;
+	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
+		const evn_block *b = &w->graph->blocks[i];
+		const evn_latent_spec *l = &b->attention.latent;
+		if (b->kind != EVN_BLOCK_ATTENTION || !l->latent)
+			continue;
+		grow(&w->latent_stride, (b->n_units + 1) * b->attention.head_dim);
+		grow(&w->query_latent_stride, l->query);
+		grow(&w->query_heads_stride, l->query ? b->n_units * (l->plain + l->rotated) + EVN_TILE_ROWS : 0);
+		grow(&unstored, b->n_units * l->value + 2 * MOST_GROUP); /* also if shares move */
+	}
+	if (!w->unstored)
+		EVN_TRY(evn_workspace_rows(w, &w->unstored, n, unstored, "outputs of heads", err));
+	EVN_TRY(evn_workspace_rows(w, &w->latent_rows, n, w->latent_stride, "latent rows", err));
+	EVN_TRY(evn_workspace_rows(w, &w->latent_out, n, w->latent_stride, "latent outputs", err));
+	EVN_TRY(evn_workspace_rows(w, &w->query_latent, n, w->query_latent_stride, "latent queries", err));
+	EVN_TRY(evn_workspace_rows(w, &w->query_stored, n, w->query_latent_stride, "latent queries", err));
+	return evn_workspace_rows(w, &w->query_heads, n, w->query_heads_stride, "queries", err);
+}
+
 static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch;
@@ -289,6 +313,7 @@ static evn_status make_all_rows(evn_workspace *w, const evn_shard *s, evn_error 
 	EVN_TRY(make_experts(w, err));
 	EVN_TRY(make_gated(w, s, err));
 	EVN_TRY(make_layer_inputs(w, s, err));
+	EVN_TRY(make_latent(w, err));
 	EVN_TRY(evn_workspace_rows(w, &w->picked, EVN_LOGITS_ROWS, w->dim_stride, "rows for logits", err));
 	EVN_TRY(evn_workspace_rows(w, &w->logits, EVN_LOGITS_ROWS, w->logits_stride, "logits", err));
 	EVN_TRY(
@@ -341,6 +366,7 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].mid);
 	}
 	evn_buf *const buffers[] = {
+		w->latent_rows,     w->latent_out,     w->query_latent,   w->query_stored,     w->query_heads,
 		w->projected,       w->unstored,       w->gates,          w->alpha_beta,       w->ropes[0],
 		w->ropes[1],        w->still,          w->picked,         w->logits,           w->top,
 		w->squares,         w->gathered,       w->of_experts,     w->routing.scores,   w->routing.experts,

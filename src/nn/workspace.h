@@ -49,6 +49,10 @@ typedef struct {
 	uint32_t dim_stride; /* the stride of x, normed and partial sums */
 	uint32_t n_kinds;    /* of attention blocks; each has its own kernels */
 	evn_attention_ops **attention;
+	/* Of attention over a latent vector, for all heads; or NULL: rows as attention reads them, its output, normed
+	 * latent vectors of queries before and after they are stored, and their heads */
+	evn_buf *latent_rows, *latent_out, *query_latent, *query_stored, *query_heads;
+	uint32_t latent_stride, query_latent_stride, query_heads_stride;
 	evn_buf *projected; /* (rows, projected_stride): of inputs of layers; or NULL */
 	uint32_t projected_stride;
 	evn_buf *ropes[EVN_ROPES]; /* of the graph's ropes: (n_ctx, rope.dim) */

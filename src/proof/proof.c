@@ -80,6 +80,7 @@ typedef struct {
 	bool experts;  /* it has experts */
 	uint32_t state, taps;                                /* of DeltaNets; 0: there are none */
 	bool gates;                                          /* of heads */
+	bool latent;                                         /* heads share a latent vector */
 	bool layers;                                         /* have inputs by the token */
 	bool norms_all;                                      /* queries and keys are normed over all heads */
 	bool posts;                                          /* sums over ranks are normed before they are added */
@@ -149,6 +150,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 			p->state = b->delta.state;
 			p->taps = b->delta.taps;
 		}
+		p->latent |= b->kind == EVN_BLOCK_ATTENTION && b->attention.latent.latent;
 		p->norms_all |= b->kind == EVN_BLOCK_ATTENTION && b->attention.qk_norm_all;
 		if (b->kind == EVN_BLOCK_ATTENTION)
 			add_heads(p, evn_attention_config_of(g, b, EVN_KV_F32));
@@ -353,6 +355,8 @@ static evn_status prove_rows(proof *p, evn_error *err)
 		EVN_TRY(prove_f32(p, "add_bias", err));
 	if (p->ungated)
 		EVN_TRY(prove(p, evn_activation_name(p->activation), err));
+	if (p->latent)
+		EVN_TRY(prove_f32(p, EVN_LATENT, err));
 	if (p->layers)
 		EVN_TRY(prove(p, EVN_LAYER_INPUTS, err));
 	EVN_TRY(prove_f32(p, "add_partials", err));

@@ -30,6 +30,7 @@ evn_status evn_selftest_run(evn_device *d, const evn_selftest_options *options, 
 		evn_selftest_experts(c);
 		evn_selftest_delta(c);
 		evn_selftest_layers(c);
+		evn_selftest_latent(c);
 		if (c->n_failed)
 			s = evn_fail(err, EVN_ERR_DEVICE, "%s: %u of %u known-answer tests failed, first %s", evn_device_name(d),
 						 c->n_failed, c->n_run, c->first_failure);

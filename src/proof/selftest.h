@@ -22,6 +22,7 @@
 #define EVN_DELTA "delta net"
 #define EVN_HEAD_GATES "head gates"
 #define EVN_LAYER_INPUTS "layer inputs"
+#define EVN_LATENT "latent attention"
 /* The subject of an activation. */
 const char *evn_activation_name(evn_activation a);
 /* A LayerNorm that takes the place of its row. */

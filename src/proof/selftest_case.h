@@ -96,5 +96,6 @@ void evn_selftest_top(evn_cases *c);
 void evn_selftest_experts(evn_cases *c);
 void evn_selftest_delta(evn_cases *c);
 void evn_selftest_layers(evn_cases *c);
+void evn_selftest_latent(evn_cases *c);
 
 #endif

@@ -11,6 +11,7 @@
 
 typedef struct {
 	uint32_t n_experts, k, dim, n_rows;
+	bool sigmoid;
 } router_shape;
 
 typedef struct {
@@ -60,6 +61,8 @@ static evn_status make_choice(evn_cases *c, router_run *r, evn_error *err)
 	r->routing = (evn_routing){.n_experts = s->n_experts,
 							   .k = s->k,
 							   .normed = true,
+							   .sigmoid = s->sigmoid,
+							   .factor = 1,
 							   .scores = r->scores.buf,
 							   .experts = r->experts.buf,
 							   .weights = r->weights.buf,
@@ -149,7 +152,7 @@ static void check_choice(evn_cases *c, router_run *r, uint32_t row, bool *taken)
 		taken[best] = true;
 		evn_case_compare(c, "expert", pair, r->chosen[pair], best, 0, 1);
 		const double rounded = EVN_UNIT * fabs(scores[best] - most) + 2 * EVN_EXP_ERROR + EVN_DIVIDE_ERROR;
-		r->weights.want[pair] = exp(scores[best] - most) / sum;
+		r->weights.want[pair] = s->sigmoid ? 1 / (1 + exp(-scores[best])) : exp(scores[best] - most) / sum;
 		r->weights.bound[pair] = (rounded + EVN_UNIT * 64 + evn_roundings(s->n_experts + 2)) * r->weights.want[pair];
 	}
 }
@@ -213,7 +216,7 @@ static double mean_scale(const router_run *r, uint32_t row, bool scaled, double 
 		most = fmax(most, r->weights.bound[i] / weight);
 	}
 	*size /= all;
-	*error = EVN_DIVIDE_ERROR + evn_roundings(3 * r->s->k + 2) + (scaled ? 2 * most : 0);
+	*error = EVN_DIVIDE_ERROR + evn_roundings(3 * r->s->k + 3) + (scaled ? 2 * most : 0);
 	return sum / all;
 }
 
@@ -224,14 +227,15 @@ static evn_status check_sums(evn_cases *c, router_run *r, const evn_case_array *
 	evn_routing of = r->routing;
 	evn_case_array sums;
 	of.scales = scaled ? r->bias.buf : NULL;
+	of.factor = scaled ? 1.5f : 1;
 	EVN_TRY(evn_case_rows_output(c, &sums, s->n_rows, r->stride, err));
 	for (uint32_t row = 0; row < s->n_rows; row++) {
 		double size, error;
 		const double mean = mean_scale(r, row, scaled, &size, &error);
 		for (uint32_t j = 0; j < r->stride; j++) {
 			const uint64_t i = (uint64_t)row * r->stride + j;
-			sums.want[i] = (double)r->x.values[i] * mean;
-			sums.bound[i] = error * size * fabs((double)r->x.values[i]);
+			sums.want[i] = (double)r->x.values[i] * mean * (double)of.factor;
+			sums.bound[i] = error * size * fabs((double)r->x.values[i]) * (double)of.factor;
 		}
 	}
 	EVN_TRY(evn_op_add_experts(r->ops, &of, sums.buf, at_places->buf, r->stride, s->n_rows, err));
@@ -261,7 +265,7 @@ static evn_status check_shared(evn_cases *c, router_run *r, const evn_router *ro
 	evn_case_array sums;
 	EVN_TRY(evn_case_rows_output(c, &sums, s->n_rows, r->stride, err));
 	for (uint64_t i = 0; i < sums.n; i++) {
-		const double score = r->scores.want[i / r->stride * r->padded], share = 1 / (1 + exp(-score));
+		const double score = r->scores.want[i / r->stride * r->padded], share = router->w ? 1 / (1 + exp(-score)) : 1;
 		const double added = share * (double)r->x.values[i], before = adds ? (double)sums.values[i] : 0;
 		sums.want[i] = before + added;
 		sums.bound[i] =
@@ -287,7 +291,8 @@ static evn_status run_router(evn_cases *c, router_run *r, evn_error *err)
 		return EVN_OK;
 	EVN_TRY(check_rows(c, r, &set, err));
 	EVN_TRY(check_shared(c, r, &router, true, err));
-	return check_shared(c, r, &router, false, err);
+	EVN_TRY(check_shared(c, r, &router, false, err));
+	return check_shared(c, r, &(evn_router){0}, true, err);
 }
 
 static evn_status router_case(evn_cases *c, const void *shape, evn_error *err)
@@ -422,7 +427,11 @@ static bool has_dot(const evn_cases *c, const evn_quant *q, evn_dot dot)
 
 void evn_selftest_experts(evn_cases *c)
 {
-	static const router_shape shapes[] = {{8, 2, 72, 3}, {5, 5, 40, 1}, {20, 4, 130, 23}, {1, 1, 32, 9}};
+	static const router_shape shapes[] = {{8, 2, 72, 3, false},
+										  {5, 5, 40, 1, false},
+										  {20, 4, 130, 23, false},
+										  {1, 1, 32, 9, false},
+										  {8, 3, 72, 2, true}};
 	static const char *const formats[] = {"F32", "Q8_0",
 										  "Q4_K"}; /* products differ in the format only as matvec does */
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)

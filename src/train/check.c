@@ -34,6 +34,8 @@ static const char *unknown(const evn_graph *g, const evn_block *b)
 		return "queries that grow with their position";
 	if (b->attention.gated)
 		return "gates of heads";
+	if (b->attention.latent.latent)
+		return "latent vectors of heads";
 	if (b->attention.shares)
 		return "keys and values that layers share";
 	if (b->attention.sinks)

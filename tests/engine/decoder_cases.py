@@ -102,6 +102,11 @@ CASES = {
     " --heads 6 --kv-heads 2 --head-dim 40 --window-heads 3,18 --ff 106 --vocab 303",
     "gemma4-e-q8_0": "--arch gemma4 --layer-inputs 64 --shared-layers 2 --shared-ff 96 --window 17 --layers 4 --pattern wfwf --type Q8_0"
     " --dim 96 --heads 4 --kv-heads 1 --head-dim 64 --window-heads 2,32 --ff 160",
+    # a latent vector for all heads, and one for queries in the first model; the first layer is dense
+    "deepseek2-odd": "--arch deepseek2 --latent 44 --query-latent 50 --rotated 10 --value-dim 22 --experts 7 --experts-used 3 --expert-ff 50"
+    " --layers 3 --dim 78 --heads 6 --kv-heads 1 --head-dim 28 --ff 106 --vocab 303 --untied",
+    "deepseek2-q8_0": "--arch deepseek2 --latent 64 --rotated 16 --value-dim 32 --sigmoid --experts 5 --expert-ff 64 --type Q8_0 --rope yarn"
+    " --rope-context 32 --rope-key yarn_log_multiplier=0.07 --dim 96 --heads 5 --kv-heads 1 --head-dim 48 --ff 160",
     # no size a multiple of what kernels, blocks or padding like; 9 heads of 10
     "gpt2-f32-odd-sizes": "--arch gpt2 --dim 90 --heads 9 --ff 330 --vocab 301",
     "gpt2-q8_0-untied": "--arch gpt2 --untied --type Q8_0 --dim 160 --heads 5 --ff 288 --context 41",
@@ -115,7 +120,7 @@ CASES = {
     "q6_k-heads-of-48": "--type Q6_K --dim 256 --heads 16 --kv-heads 8 --head-dim 48 --ff 768 --vocab 307",
 }
 # one for each architecture, head layout and kind of format
-FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "gemma4-q8_0", "gemma4-experts-q8_0", "gemma4-e-q8_0", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
+FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "gemma4-q8_0", "gemma4-experts-q8_0", "gemma4-e-q8_0", "deepseek2-q8_0", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
        "gpt2-q8_0-untied", "simple-lm-q4_0", "t5-gated-q8_0")
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",

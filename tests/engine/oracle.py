@@ -146,7 +146,7 @@ def gelu(u):
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
-NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3")  # rotate pairs (2i, 2i + 1), the others halves
+NEIGHBOURS = ("llama", "smollm3", "granite", "mistral3", "deepseek2")  # rotate pairs (2i, 2i + 1), the others halves
 ARCHS = (*NEIGHBOURS, "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen2vl", "qwen3vl", "phi3", "olmo2", "gemma2", "gemma3", "gemma4", "gpt-oss", "qwen35",
          "qwen35moe", "simple-lm")
 
@@ -245,6 +245,8 @@ class Model:
         stretched = np.clip((pair - first) / max(last - first, 1e-3), 0, 1)
         kept = self._number("rope.scaling.yarn_ext_factor", 1.0) * (1 - stretched)
         share = self._number("rope.scaling.yarn_log_multiplier", 0.0)
+        if self.arch == "deepseek2":  # it is a factor of scores
+            return f / s * (1 - kept) + f * kept, attn
         sharper = (1 + 0.1 * np.log(max(s, 1))) / (1 + 0.1 * share * np.log(max(s, 1)))
         return f / s * (1 - kept) + f * kept, attn * sharper
 
@@ -311,6 +313,31 @@ class Model:
         q = q * (1 + growth * np.log1p(np.arange(n) // original))[:, None, None]
         self.kept[i] = k, v
         return self.attend(q, k, v, i, gate if gates else None)
+
+    def latent_attention(self, x, i):
+        """DeepSeek 2, with keys and values of each head made from the latent vector."""
+        n, layer, rank = len(x), f"blk.{i}.", self._number("attention.kv_lora_rank")
+        width, rotated = self._number("attention.key_length_mla"), self._number("rope.dimension_count")
+        plain = width - rotated
+        if self.has(layer + "attn_q_a.weight"):
+            q = self.linear(self.norm(self.linear(x, layer + "attn_q_a"), layer + "attn_q_a_norm.weight"), layer + "attn_q_b")
+        else:
+            q = self.linear(x, layer + "attn_q")
+        q = q.reshape(n, self.heads, width)
+        both = self.linear(x, layer + "attn_kv_a_mqa")
+        latent, key = self.norm(both[:, :rank], layer + "attn_kv_a_norm.weight"), self.rotate(both[:, None, rank:], i)
+        q = np.concatenate([q[..., :plain], self.rotate(q[..., plain:], i)], -1)
+        k = np.einsum("hrp,tr->thp", self.tensor(layer + "attn_k_b.weight"), latent)
+        k = np.concatenate([k, np.repeat(key, self.heads, 1)], -1)
+        v = np.einsum("hvr,tr->thv", self.tensor(layer + "attn_v_b.weight"), latent)
+        scale = 1 / np.sqrt(width)
+        if self._text("deepseek2.rope.scaling.type") == "yarn":
+            scale *= (1 + self._number("rope.scaling.yarn_log_multiplier", 0.0) * np.log(self._number("rope.scaling.factor"))) ** 2
+        s = np.einsum("qhd,khd->hqk", q, k) * scale
+        s[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
+        p = np.exp(s - s.max(-1, keepdims=True))
+        out = np.einsum("hqk,khv->qhv", p / p.sum(-1, keepdims=True), v)
+        return self.linear(out.reshape(n, -1), layer + "attn_output")
 
     def keys_of(self, i):
         """The layer whose keys and values layer i uses: the last one of its kind that has its own."""
@@ -380,14 +407,24 @@ class Model:
             chosen = np.argsort(-score)[:used]
             weights = np.exp(score[chosen] - score.max())
             among = score if self.arch == "qwen2moe" else score[chosen]
-            for e, weight in zip(chosen, weights / np.exp(among - score.max()).sum()):
+            weights = weights / np.exp(among - score.max()).sum()
+            if self.arch == "deepseek2":
+                every = np.exp(score - score.max()) / np.exp(score - score.max()).sum()
+                if self._number("expert_gating_func", 1) == 2:
+                    every = 1 / (1 + np.exp(-score))
+                weights = every[chosen] * self._number("expert_weights_scale", 1.0)
+                if self.file.keys["deepseek2.expert_weights_norm"][1][0]:
+                    weights = weights / every[chosen].sum()
+            for e, weight in zip(chosen, weights):
                 gate, up = gates[e] @ x[t] + biases[0][e], ups[e] @ x[t] + biases[1][e]
                 out[t] += weight * (downs[e] @ self.gated(gate, up) + biases[2][e])
-        return out + self.shared_expert(x, layer) if self.arch in ("qwen2moe", "qwen35moe") else out
+        return out + self.shared_expert(x, layer) if self.has(layer + "ffn_gate_shexp.weight") else out
 
     def shared_expert(self, x, layer):
         gate = self.linear(x, layer + "ffn_gate_shexp")
         y = self.linear(gate / (1 + np.exp(-gate)) * self.linear(x, layer + "ffn_up_shexp"), layer + "ffn_down_shexp")
+        if not self.has(layer + "ffn_gate_inp_shexp.weight"):
+            return y
         return y / (1 + np.exp(-x @ self.tensor(layer + "ffn_gate_inp_shexp.weight")))[:, None]
 
     def gated(self, gate, up):
@@ -430,7 +467,10 @@ class Model:
         for i in range(self.layers):
             layer = f"blk.{i}."
             y = self.norm_if_any(x, layer + "attn_norm.weight")
-            y = self.delta_net(y, layer) if self.has(layer + "ssm_a") else self.attention(y, i)
+            if self.has(layer + "ssm_a"):
+                y = self.delta_net(y, layer)
+            else:
+                y = self.latent_attention(y, i) if self.arch == "deepseek2" else self.attention(y, i)
             if self.arch in ("gpt-oss", "qwen35", "qwen35moe"):  # whose norm before the network has this name
                 x = x + y
                 x = x + self.feed_forward(self.norm(x, layer + "post_attention_norm.weight"), layer)

@@ -90,7 +90,7 @@ static void test_architecture(void **at)
 	assert_refused(
 		patched_file, &one, EVN_ERR_UNSUPPORTED, "architecture \"lamma\"",
 		"llama, gpt-oss, qwen2, qwen2moe, qwen3, qwen3moe, qwen2vl, qwen3vl, mistral3, phi3, smollm3, granite, "
-		"olmo2, gemma2, gemma3, gemma4, gpt2, simple-lm, bert, nomic-bert, qwen35, qwen35moe, t5");
+		"olmo2, gemma2, gemma3, gemma4, gpt2, simple-lm, bert, nomic-bert, qwen35, qwen35moe, deepseek2, t5");
 }
 
 static void test_missing_tensors(void **at)

@@ -109,6 +109,8 @@ def kernels():
         out.append((f"swiglu {store}", "swiglu", f"rowwise.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
         out.append((f"activate {store}", "activate", f"activate.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
         out.append((f"gate_by_layer {store}", "gate_by_layer", f"layer_inputs.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
+    for kernel in ("norm_latent", "latent_rows", "latent_values"):
+        out.append((kernel, kernel, "latent.cl", "-DLANES=1", "row"))
     for kernel in ("take_rows", "add_projected"):
         out.append((kernel, kernel, "layer_inputs.cl", "-DLANES=1", "row"))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))

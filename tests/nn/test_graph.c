@@ -305,6 +305,27 @@ static void variants_of_gemma4_are_told_apart(void **state)
 	}
 }
 
+/* A file that calls itself deepseek2, with some of the keys that its heads need. */
+static void latent_heads_are_checked(void **state)
+{
+	static const struct {
+		addition a;
+		const char *says;
+	} cases[] = {
+		{{.key = "deepseek2.attention.kv_lora_rank", .is_count = true, .number = 24},
+		 "deepseek2.attention.key_length_mla\" is 0, expected 1 to 2^24"},
+		{{.key = "deepseek2.attention.kv_lora_rank", .is_count = true, .number = 0}, "is 0, expected 1 to 2^24"},
+	};
+	evn_error err = {0};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		evn_model *m = renamed("deepseek2", &cases[i].a, 1);
+		if (evn_model_check(m, &err) == EVN_OK || !strstr(err.text, cases[i].says))
+			fail_msg("\"%s\" expected in: %s", cases[i].says, err.text);
+		evn_model_close(m);
+	}
+}
+
 static bool is_unknown(const evn_model *m, const char *wanted)
 {
 	const evn_gguf *g = evn_model_gguf(m);
@@ -489,6 +510,7 @@ int main(void)
 		cmocka_unit_test(keys_that_change_the_result_are_refused),
 		cmocka_unit_test(windows_are_checked),
 		cmocka_unit_test(variants_of_gemma4_are_told_apart),
+		cmocka_unit_test(latent_heads_are_checked),
 		cmocka_unit_test(unknown_keys_are_named),
 		cmocka_unit_test(rows_of_a_fused_tensor_are_those_of_its_matrices),
 		cmocka_unit_test(angles_follow_the_way_of_stretching),
