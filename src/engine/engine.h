@@ -92,7 +92,7 @@ evn_status evn_engine_step(evn_engine *e, const evn_batch *batch, const evn_step
 /* The cache blocks of a session that fills its context; with an encoder, its memory too. */
 static inline uint32_t evn_session_blocks(const evn_engine *e)
 {
-	return (e->prepared.graph->n_encoder ? 2 : 1) * evn_blocks_for(e->prepared.limits.n_ctx);
+	return evn_blocks_for(evn_session_positions(e->prepared.graph, e->prepared.limits.n_ctx));
 }
 /* Makes room in the cache for n_sessions sessions, on all nodes. The lock must be held. */
 evn_status evn_engine_grow_cache(evn_engine *e, evn_error *err);

@@ -50,7 +50,8 @@ void evn_divide_host_evenly(evn_plan_candidate *ranks, uint32_t n)
 static bool fits(evn_prepared *p, const evn_limits *full, uint32_t n_ctx, const evn_plan_candidate *c, uint32_t n)
 {
 	p->limits = *full;
-	p->limits.n_ctx = p->limits.n_cache = n_ctx;
+	p->limits.n_ctx = n_ctx;
+	p->limits.n_cache = evn_session_positions(p->graph, n_ctx);
 	p->limits.n_batch = full->n_batch < n_ctx ? full->n_batch : n_ctx;
 	return evn_graph_shape(p->graph, p->limits, &p->shape, NULL) == EVN_OK && evn_plan_fits(&p->shape, c, n);
 }

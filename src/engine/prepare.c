@@ -52,8 +52,8 @@ evn_status evn_prepare_shape(evn_prepared *p, const evn_model *m, const evn_opti
 	if (p->graph->n_encoder && !o->batch && l->n_batch < l->n_ctx)
 		l->n_batch = l->n_ctx;
 	l->n_cache = o->cache_tokens ? o->cache_tokens : l->n_ctx;
-	if (p->graph->n_encoder && l->n_cache < 2 * (uint64_t)l->n_ctx)
-		l->n_cache = 2 * l->n_ctx; /* of the text, and of its translation */
+	if (p->graph->n_encoder && l->n_cache < evn_session_positions(p->graph, l->n_ctx))
+		l->n_cache = evn_session_positions(p->graph, l->n_ctx);
 	if (l->n_cache < l->n_ctx)
 		return evn_fail(err, EVN_ERR_USAGE, "cache_tokens: %u, and a single request may have %u (the context)",
 						l->n_cache, l->n_ctx);

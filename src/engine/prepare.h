@@ -5,6 +5,7 @@
 
 #include "engine/profile.h"
 #include "group/comm.h"
+#include "nn/blocks.h"
 #include "nn/shape.h"
 
 /* A device that failed while it was used. */
@@ -49,6 +50,11 @@ typedef struct {
 	evn_lost_device lost[EVN_MAX_CANDIDATES];
 } evn_prepared;
 
+/* The positions that a sequence of n_ctx may have in the cache; with an encoder, those of its text too. */
+static inline uint32_t evn_session_positions(const evn_graph *g, uint32_t n_ctx)
+{
+	return g->n_encoder ? 2 * (uint32_t)evn_round_up(n_ctx, EVN_BLOCK_POSITIONS) : n_ctx;
+}
 /* The graph, the limits and the shape: what a plan needs to know about the model. */
 evn_status evn_prepare_shape(evn_prepared *p, const evn_model *m, const evn_options *o, evn_error *err);
 /* For training, devices are chosen by what training's products reach, and what is predicted for prompts is training's
