@@ -220,5 +220,19 @@ class Adapted(unittest.TestCase):
             self.assertIn(text, run.stderr)
 
 
+class Refused(unittest.TestCase):
+    def test_flags(self):
+        for flags, text in (
+                (("--add-model", "/nope.gguf"), "--add-model: /nope.gguf: No such file"),
+                (("--add-model", "x=" + server.MODEL, "--add-model", "x=" + server.MODEL), "two models have the name 'x'"),
+                (("--trace", "/dev/null", "--unload-after", "5s"), "--trace follows one model that stays loaded"),
+                (("--speculate", "draft"), "--speculate draft needs a draft model"),
+                (("--draft", "/nope.gguf"), "/nope.gguf: No such file")):
+            run = subprocess.run([server.EVENER, "serve", "-m", server.MODEL, "--port", "0", *flags], capture_output=True,
+                                 text=True, timeout=server.LIMIT_S)
+            self.assertNotEqual(run.returncode, 0)
+            self.assertIn(text, run.stderr)
+
+
 if __name__ == "__main__":
     server.main()

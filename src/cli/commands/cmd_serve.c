@@ -116,12 +116,16 @@ static evn_status add_adapted(serving *v, const settings *s, const char *text, e
 
 static evn_status find_models(serving *v, const settings *s, evn_error *err)
 {
-	const bool several = s->more_models.n + s->adapters.n > 0;
-	if (several && s->trace_path)
-		return evn_fail(err, EVN_ERR_USAGE, "--trace follows one model: leave out --add-model and --add-adapter");
-	if (several && cluster_joined())
-		return evn_fail(err, EVN_ERR_USAGE,
-						"several machines share one model: leave out --add-model and --add-adapter");
+	const char *comes_and_goes = s->more_models.n  ? "--add-model"
+								 : s->adapters.n   ? "--add-adapter"
+								 : s->unload_s > 0 ? "--unload-after"
+												   : NULL;
+	if (comes_and_goes && s->trace_path)
+		return evn_fail(err, EVN_ERR_USAGE, "--trace follows one model that stays loaded: leave out %s",
+						comes_and_goes);
+	if (comes_and_goes && cluster_joined())
+		return evn_fail(err, EVN_ERR_USAGE, "several machines share one model that stays loaded: leave out %s",
+						comes_and_goes);
 	evn_status status = add_model(v, s, s->served_name, err);
 	for (size_t i = 0; i < s->more_models.n && status == EVN_OK; i++)
 		status = add_other(v, s, s->more_models.items[i], err);
