@@ -7,6 +7,8 @@
 #define MAX_SPLITS 64u
 #define MIN_SPLIT_KEYS 256u /* fewer keys are read in less time than a launch of the joining kernel takes */
 #define GROUPS_PER_UNIT 4u  /* for GPUs, which hide latency by other work-groups */
+#define PROMPT_FLOATS 4096u /* the queries of a work-group of a prompt, with 1 lane */
+#define PROMPT_KEYS 64u     /* and the keys that it takes at a time */
 
 /* A buffer that grows when it is needed. */
 typedef struct {
@@ -21,6 +23,7 @@ struct evn_attention_ops {
 	evn_kernel *append, *merge[EVN_ACT_FORMATS],
 		*attention[EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [format][queries of a work-group] */
 	evn_kernel *store[EVN_ACT_FORMATS];
+	evn_kernel *prompt[EVN_ACT_FORMATS]; /* with 1 lane: the rows of a prompt by tiles */
 	evn_kernel *rotate, *sequences;
 	evn_kernel *blocks[EVN_MAX_QUANTS][EVN_ACT_FORMATS][EVN_MAX_QUERIES + 1]; /* [weights][format of x][queries] */
 	scratch partial;                                                          /* the states of the splits */
@@ -309,9 +312,37 @@ static size_t count_blocks(const evn_row_set *rows, uint32_t n_own, uint32_t que
 	return n;
 }
 
+/* The queries of a work-group of lanes/attention_prompt.cl: as many as have 16 KB of local memory, so that two work-groups
+ * fit into 64 KB. 0: heads are too large, or the device has too little, so prompts are computed as decoded rows are. It
+ * follows from heads and device alone, so every row of a prompt is computed by the same kernel. */
+static uint32_t prompt_queries(const evn_attention_ops *o)
+{
+	const uint32_t pad = 16 * head_vecs(o->config.head_dim), most = pad ? PROMPT_FLOATS / pad : 0;
+	const uint32_t queries = most >= 32 ? 32 : most >= 16 ? 16 : most >= 8 ? 8 : 0;
+	const uint64_t bytes = (uint64_t)queries * (pad + PROMPT_KEYS + 4) * sizeof(float) + 1024;
+	return o->lanes > 1 || o->config.splits > 1 || bytes > evn_device_local_bytes(evn_queue_device(o->q)) ? 0 : queries;
+}
+
+static evn_status attend_prompt(evn_attention_ops *o, const attended_rows *out, const evn_attention *at,
+								const evn_row_set *rows, uint32_t queries, evn_error *err)
+{
+	evn_kernel **k = &o->prompt[out->format];
+	if (!o->config.crosses && !at->shares)
+		EVN_TRY(evn_op_append(o, at, rows, err));
+	EVN_TRY(attend_kernel(o, k, "lanes/attention_prompt.cl", "attention_prompt", out->format, queries, err));
+	evn_args a = evn_args_begin(*k);
+	evn_arg_attention(&a, o, at, rows);
+	arg_rows(&a, out);
+	return evn_launch(&a, 2, (size_t[]){count_blocks(rows, most_own(o, at->n_heads), queries), at->n_kv},
+					  (size_t[]){EVN_LANE_ITEMS, 1}, err);
+}
+
 static evn_status attend(evn_attention_ops *o, const attended_rows *out, const evn_attention *at,
 						 const evn_row_set *rows, evn_error *err)
 {
+	const uint32_t tile = rows->phase == EVN_PROMPT ? prompt_queries(o) : 0;
+	if (tile)
+		return attend_prompt(o, out, at, rows, tile, err);
 	const uint32_t n_own = most_own(o, at->n_heads), queries = evn_attention_queries(o, at, rows);
 	/* The attention kernel appends the keys of its own row only. */
 	const bool none = o->config.crosses || at->shares;

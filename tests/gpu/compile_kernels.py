@@ -32,6 +32,7 @@ LIMITS = {
     "rows": (108, 100, 16 << 10, 4 << 10),
     "attention": (96, 132, 38 << 10, 10 << 10),
     "block": (128, 128, 16 << 10, 24 << 10),
+    "prompt": (128, 128, 22 << 10, 26 << 10),
 }
 # Single kernels beyond these: an item takes the 8 groups of Q6_K that share words together; the joining kernel has exp three
 # times; each item of `top` keeps its largest logits. A limit of registers here is for both vendors.
@@ -96,6 +97,10 @@ def kernels():
                             options + " -DWHOLE", "attention"))
             out.append((f"attention {name}", "attention", f"lanes/attention.cl KV_CACHE=kv/{kv}.cl STORE=store_q8.cl", options,
                         "attention"))
+        for dim, queries in ((64, 32), (80, 32), (128, 32), (256, 16), (512, 8)):
+            out.append((f"attention_prompt {kv} {dim}", "attention_prompt",
+                        f"lanes/attention_prompt.cl KV_CACHE=kv/{kv}.cl STORE=store_q8.cl",
+                        f"-DHEAD_DIM={dim} -DROPE_DIM={dim} -DGROUP=4 -DQUERIES={queries}", "prompt"))
         out.append((f"attention_append {kv}", "attention_append", f"lanes/attention_append.cl KV_CACHE=kv/{kv}.cl", "-DHEAD_DIM=128",
                     "row"))
     for store in ("f32", "q8"):
