@@ -26,7 +26,7 @@ engine_run(test_reference_halves "" 300 test_reference pocl/1+1)
 engine_run(test_reference_shares "" 300 test_reference pocl/1+1 q4_1 3 24 f32 1,1/3,1)
 # One rank with 1 lane, and such a rank beside one with vectors.
 set(ENGINE_ENV EVENER_TEST_DOTS=lanes-f32)
-engine_run(test_reference_lanes "" 900 test_reference pocl q4_1 1 8)
+engine_run(test_reference_lanes long 900 test_reference pocl q4_1 1 8)
 set(ENGINE_ENV EVENER_TEST_DOTS=lanes-f32,f32)
 engine_run(test_reference_lanes_beside "" 900 test_reference pocl/1+1 q4_1 1 8)
 set(ENGINE_ENV)
