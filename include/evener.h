@@ -5,7 +5,7 @@
  * immutable after open. An evn_session is one token timeline: it owns the KV cache and the last logits.
  * One thread at a time per session; free sessions before their engine, engines before their model.
  * Beside this header: evener/sample.h, requests.h, grammar.h, chat.h, train.h, score.h, cluster.h, tune.h, inspect.h,
- * quantize.h, embed.h, simulate.h, selftest.h, trace.h.
+ * quantize.h, embed.h, classify.h, simulate.h, selftest.h, trace.h.
  *
  * Every call that can fail returns an evn_status (0 is success) and writes one clear line to `err` (may be NULL).
  * The library prints nothing: messages and progress go through callbacks. Strings are UTF-8. `_free` and `_close`

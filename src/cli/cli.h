@@ -24,13 +24,14 @@ enum {
 	CMD_CHAT = 1 << 14,
 	CMD_QUANTIZE = 1 << 15,
 	CMD_EMBED = 1 << 16,
+	CMD_CLASSIFY = 1 << 18,
 	/* need a model and devices */
-	CMD_ENGINE =
-		CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE | CMD_EMBED,
+	CMD_ENGINE = CMD_PLAN | CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_LOGITS | CMD_BENCH | CMD_SCORE | CMD_SERVE |
+				 CMD_EMBED | CMD_CLASSIFY,
 	CMD_MODEL = CMD_ENGINE | CMD_TRAIN,
 	CMD_TUNE = 1 << 11,
 	CMD_TIMELINE = 1 << 17,
-	CMD_ALL = (1 << 18) - 1,
+	CMD_ALL = (1 << 19) - 1,
 };
 
 typedef struct {
@@ -60,6 +61,7 @@ evn_status cmd_logits(const invocation *in, evn_error *err);
 evn_status cmd_serve(const invocation *in, evn_error *err);
 evn_status cmd_score(const invocation *in, evn_error *err);
 evn_status cmd_embed(const invocation *in, evn_error *err);
+evn_status cmd_classify(const invocation *in, evn_error *err);
 evn_status cmd_bench(const invocation *in, evn_error *err);
 evn_status cmd_timeline(const invocation *in, evn_error *err);
 evn_status cmd_inspect(const invocation *in, evn_error *err);

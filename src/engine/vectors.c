@@ -9,7 +9,7 @@
 #include "engine/engine.h"
 
 /* The values of "<arch>.pooling_type". */
-enum { FILE_NONE, FILE_MEAN, FILE_FIRST, FILE_LAST };
+enum { FILE_NONE, FILE_MEAN, FILE_FIRST, FILE_LAST, FILE_RANK };
 
 typedef struct {
 	evn_engine *e;
@@ -48,12 +48,15 @@ static evn_status find_pooling(const evn_engine *e, evn_pooling *pooling, evn_er
 		return EVN_OK;
 	snprintf(key, sizeof key, "%.*s.pooling_type", (int)arch.length, arch.text);
 	EVN_TRY(evn_gguf_u32(file, key, &type, err));
-	if (type > FILE_LAST)
+	if (type > FILE_RANK)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: \"%s\" is %u, expected 0 to 3 (no pooling, the mean, the first row, the last row)",
+						"%s: \"%s\" is %u, expected 0 to 4 (no pooling, the mean, the first row, the last row, the row "
+						"that the head for classes reads)",
 						evn_gguf_name(file), key, type);
-	const evn_pooling usual = evn_engine_encodes(e) ? EVN_POOL_MEAN : EVN_POOL_LAST;
-	const evn_pooling of_type[] = {usual, EVN_POOL_MEAN, EVN_POOL_FIRST, EVN_POOL_LAST};
+	const bool encodes = evn_engine_encodes(e);
+	const evn_pooling usual = encodes ? EVN_POOL_MEAN : EVN_POOL_LAST;
+	const evn_pooling of_head = encodes ? EVN_POOL_FIRST : EVN_POOL_LAST;
+	const evn_pooling of_type[] = {usual, EVN_POOL_MEAN, EVN_POOL_FIRST, EVN_POOL_LAST, of_head};
 	*pooling = of_type[type];
 	return EVN_OK;
 }

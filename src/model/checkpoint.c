@@ -61,6 +61,8 @@ static const names ends[] = {
 	{"embeddings.position_embeddings", "position_embd", PLAIN},
 	{"embeddings.token_type_embeddings", "token_types", PLAIN},
 	{"embeddings.LayerNorm", "token_embd_norm", PLAIN},
+	{"pooler.dense", "cls", PLAIN},
+	{"classifier", "cls.output", PLAIN},
 };
 
 static const names parts[] = {
@@ -126,6 +128,27 @@ static const names expert_parts[] = {
 static const names post_attention[] = {{"post_attention_layernorm", "ffn_norm", NORM},
 									   {"post_attention_layernorm", "post_attention_norm", NORM}};
 
+static const char *without_prefix(const char *name)
+{
+	static const char *const prefixes[] = {
+		"model.language_model.", "language_model.model.", "language_model.", "model.", "transformer.", "bert."};
+	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			return name + strlen(prefixes[i]);
+	return name;
+}
+
+/* BERT's pooler is trained with its head for classes. Without one it is left over from another task. */
+static bool is_unused_pooler(const evn_checkpoint *c, const char *name)
+{
+	if (strncmp(without_prefix(name), "pooler.", 7) != 0)
+		return false;
+	for (uint32_t i = 0; i < evn_safetensors_count(c->weights); i++)
+		if (!strcmp(evn_safetensors_at(c->weights, i)->name, "classifier.weight"))
+			return false;
+	return true;
+}
+
 /* What is no part of the text model, or follows from other values. */
 static bool is_left_out(const char *name)
 {
@@ -137,8 +160,6 @@ static bool is_left_out(const char *name)
 										 "model.vision_model.",
 										 "multi_modal_projector.",
 										 "model.multi_modal_projector.",
-										 "pooler.",
-										 "bert.pooler.",
 										 "cls.",
 										 "encoder.embed_tokens.",
 										 "decoder.embed_tokens.",
@@ -153,16 +174,6 @@ static bool is_left_out(const char *name)
 		if (n > strlen(ends_with[i]) && !strcmp(name + n - strlen(ends_with[i]), ends_with[i]))
 			return true;
 	return false;
-}
-
-static const char *without_prefix(const char *name)
-{
-	static const char *const prefixes[] = {
-		"model.language_model.", "language_model.model.", "language_model.", "model.", "transformer.", "bert."};
-	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
-			return name + strlen(prefixes[i]);
-	return name;
 }
 
 /* The row for `name` without its ending ".weight" or ".bias", which *ending then is. */
@@ -372,7 +383,7 @@ static evn_status plan_tensors(evn_checkpoint *c)
 	for (uint32_t i = 0; i < evn_safetensors_count(c->weights); i++) {
 		const evn_safetensor *from = evn_safetensors_at(c->weights, i);
 		const bool head = !strcmp(without_prefix(from->name), "lm_head.weight");
-		if (is_left_out(from->name) || (head && tied))
+		if (is_left_out(from->name) || is_unused_pooler(c, from->name) || (head && tied))
 			continue;
 		EVN_TRY(plan_tensor(c, from));
 		if (c->n_planned && !strcmp(c->planned[c->n_planned - 1].name, "token_embd.weight"))

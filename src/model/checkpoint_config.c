@@ -375,6 +375,35 @@ static evn_status put_pooling(const evn_checkpoint *c)
 	return EVN_OK;
 }
 
+/* The names of the classes, which config.json numbers from 0 on; and whether a text may be of several. */
+static evn_status put_classes(const evn_checkpoint *c)
+{
+	const json_t *names = value_of(c, "id2label", NULL);
+	const size_t n = json_object_size(names);
+	const char *problem = json_string_value(value_of(c, "problem_type", NULL));
+	evn_str *list = calloc(n + 1, sizeof *list);
+	if (!list)
+		return evn_fail_memory(c->err, "classes", n * sizeof *list);
+	size_t found = 0;
+	for (; found < n; found++) {
+		char number[24];
+		snprintf(number, sizeof number, "%zu", found);
+		const char *name = json_string_value(json_object_get(names, number));
+		if (!name)
+			break;
+		list[found] = (evn_str){name, strlen(name)};
+	}
+	if (found && found == n)
+		evn_gguf_put_strings(c->w, evn_key_of(c, "classifier.output_labels").text, list, n);
+	if (problem && !strcmp(problem, "multi_label_classification"))
+		evn_gguf_put_bool(c->w, evn_key_of(c, "classifier.multi_label").text, true);
+	free(list);
+	return found == n
+			   ? EVN_OK
+			   : evn_fail(c->err, EVN_ERR_FORMAT, "%s/config.json: \"id2label\" has no name for class %zu of %zu",
+						  c->folder, found, n);
+}
+
 static evn_status put_encoder(const evn_checkpoint *c)
 {
 	const char *positions = json_string_value(value_of(c, "position_embedding_type", NULL));
@@ -386,6 +415,7 @@ static evn_status put_encoder(const evn_checkpoint *c)
 	EVN_TRY(read_u32(c, "type_vocab_size", NULL, &n_types));
 	evn_gguf_put_u32(c->w, "tokenizer.ggml.token_type_count", n_types); /* llama.cpp needs it */
 	evn_gguf_put_bool(c->w, evn_key_of(c, "attention.causal").text, json_is_true(value_of(c, "is_decoder", NULL)));
+	EVN_TRY(put_classes(c));
 	return put_pooling(c);
 }
 

@@ -45,7 +45,12 @@ static const struct {
 	{"rope.scaling.yarn_attn_factor", 1, false},
 };
 
-static const char *const harmless[] = {"vocab_size", "tensor_data_layout", "pooling_type", "rope.scaling.finetuned"};
+static const char *const harmless[] = {"vocab_size",
+									   "tensor_data_layout",
+									   "pooling_type",
+									   "rope.scaling.finetuned",
+									   "classifier.output_labels",
+									   "classifier.multi_label"};
 
 /* The part after "<architecture>." of the key of an entry that nothing has asked for; otherwise empty. */
 static evn_str unasked(const evn_model *m, uint32_t i)

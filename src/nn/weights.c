@@ -288,6 +288,13 @@ static bool is_harmless(evn_str name)
 	return false;
 }
 
+/* The head for classes reads its tensors itself (engine/head.h). */
+static bool is_of_head(evn_str name)
+{
+	return evn_str_is(name, "cls.weight") || evn_str_is(name, "cls.bias") || evn_str_is(name, "cls.output.weight") ||
+		   evn_str_is(name, "cls.output.bias");
+}
+
 static evn_status judge(const census *c, evn_error *err)
 {
 	char names[SHOWN_NAMES * 80] = "";
@@ -295,7 +302,7 @@ static evn_status judge(const census *c, evn_error *err)
 	size_t used = 0;
 	for (uint32_t i = 0; i < evn_gguf_n_tensors(c->file); i++) {
 		const evn_str name = evn_gguf_tensor_at(c->file, i)->name;
-		if (c->is_read[i])
+		if (c->is_read[i] || is_of_head(name))
 			continue;
 		if (is_harmless(name)) {
 			n_harmless++;

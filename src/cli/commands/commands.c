@@ -42,6 +42,13 @@ const command commands[] = {
 	 "Each line is a text. Its vector has length 1. --similarity pairs ranks all pairs of lines by the cosine\n"
 	 "of their vectors, the most alike first. Special tokens in the lines are plain text.",
 	 cmd_embed},
+	{"classify", CMD_CLASSIFY, "CONFIG | -m MODEL", 1, "print the class of each line of a text or each record of a CSV file",
+	 "A model with a head for classes (BERT for sequence classification, rerankers) has its own classes.\n"
+	 "Other models learn a head: --learn HEAD.gguf -f RECORDS.csv, where a column of the file has the\n"
+	 "classes; then --head HEAD.gguf finds those of other records. A record becomes the text \"name: value;\n"
+	 "name: value\". A file that does not end with .csv has a text on each line. Printed are the class, its\n"
+	 "probability and the text.",
+	 cmd_classify},
 	{"train", CMD_TRAIN, "CONFIG | -m MODEL", 1, "train a model on a text, or fine-tune one with LoRA",
 	 "With an architecture and sizes (model.architecture, ...) a new model with random weights learns the\n"
 	 "text byte by byte. With a model, that model learns the text. With --lora-rank the model stays as it\n"

@@ -42,7 +42,7 @@ static evn_status place_paths(settings *s, const char *file, evn_error *err)
 {
 	const char **const paths[] = {&s->model_path,   &s->data_path,    &s->output_path,   &s->image_path,
 								  &s->lora,         &s->api_key_file, &s->chat_template, &s->schema_file,
-								  &s->grammar_file, &s->draft_path};
+								  &s->grammar_file, &s->draft_path,   &s->head_path};
 	evn_status status = EVN_OK;
 	for (size_t i = 0; i < sizeof paths / sizeof *paths && status == EVN_OK; i++)
 		status = place(paths[i], &s->owned_paths[i], file, err);

@@ -54,6 +54,10 @@ typedef struct {
 } config_logits;
 
 typedef struct {
+	char *head, *label, *held_out, *passes;
+} config_classify;
+
+typedef struct {
 	char *data, *ids, *output, *image, *steps, *sequences, *accumulate, *learning_rate, *min_rate, *warmup,
 		*weight_decay;
 	char *clip, *dropout, *held_out, *eval_every, *save_every, *seed;
@@ -76,6 +80,7 @@ typedef struct {
 	config_serve serve;
 	config_batch batch;
 	config_logits logits;
+	config_classify classify;
 	config_train train;
 	config_lora lora;
 } config_values;

@@ -121,6 +121,14 @@ static const cyaml_schema_field_t logits_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t classify_fields[] = {
+	TEXT(config_classify, head),
+	TEXT(config_classify, label),
+	TEXT(config_classify, held_out),
+	TEXT(config_classify, passes),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t train_fields[] = {
 	TEXT(config_train, data),
 	TEXT(config_train, ids),
@@ -165,6 +173,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	SECTION(serve),
 	SECTION(batch),
 	SECTION(logits),
+	SECTION(classify),
 	SECTION(train),
 	SECTION(lora),
 	CYAML_FIELD_END,
@@ -190,6 +199,7 @@ const char *config_section_help(const char *section)
 		{"chat", "how messages become a prompt, in `evener chat` and `evener run --chat`"},
 		{"batch", "what `evener batch` makes of its input unless flags say otherwise"},
 		{"logits", "what `evener logits` does unless flags say otherwise"},
+		{"classify", "how `evener classify` finds classes and learns them; paths are relative to this file"},
 	};
 	for (size_t i = 0; i < sizeof help / sizeof *help; i++)
 		if (strcmp(help[i][0], section) == 0)

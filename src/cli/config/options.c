@@ -22,7 +22,7 @@ static const char *const similarities[] = {"off", "matrix", "pairs", NULL};
 static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", NULL}; /* in cut_units's order */
 
 #define MODEL_COMMANDS (CMD_MODEL | CMD_TOKENIZE | CMD_INSPECT | CMD_TUNE)
-#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE | CMD_EMBED)
+#define PROMPT_COMMANDS (CMD_RUN | CMD_LOGITS | CMD_SCORE | CMD_TOKENIZE | CMD_EMBED | CMD_CLASSIFY)
 #define CHAT_COMMANDS (CMD_RUN | CMD_CHAT)
 #define TALK_COMMANDS (CHAT_COMMANDS | CMD_BATCH)
 #define SAMPLE_COMMANDS (CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE)
@@ -102,6 +102,16 @@ const option options[] = {
 	 "else mean for an encoder and last for a decoder"},
 	{"similarity", 0, OPTION_CHOICE, CMD_EMBED, NULL, FIELD(similarity), "off", 0, 0, similarities,
 	 "FORM", "print how alike the lines are in place of their vectors: matrix, or pairs, the most alike first"},
+	{"head", 0, OPTION_TEXT, CMD_CLASSIFY, "classify.head", FIELD(head_path), NULL, 0, 0, NULL,
+	 "FILE.gguf", "a head that --learn has written; default: the model's own"},
+	{"learn", 0, OPTION_TEXT, CMD_CLASSIFY, NULL, FIELD(learn_path), NULL, 0, 0, NULL,
+	 "FILE.gguf", "learn a head from the records of a CSV file, and write it"},
+	{"label", 0, OPTION_TEXT, CMD_CLASSIFY, "classify.label", FIELD(label_column), NULL, 0, 0, NULL,
+	 "NAME", "the column of a CSV file that has the classes; default: the last one with --learn, else none"},
+	{"held-out", 0, OPTION_REAL, CMD_CLASSIFY, "classify.held_out", FIELD(classify_held_out), "0.2", 0, 0.9, NULL,
+	 "PART", "the part of the records that is not learned, to see how well others are known"},
+	{"passes", 0, OPTION_INT, CMD_CLASSIFY, "classify.passes", FIELD(passes), "300", 1, 100000, NULL,
+	 "N", "passes over the records while learning"},
 	{"special", 0, OPTION_FLAG, CMD_TOKENIZE, NULL, FIELD(special), NULL, 0, 0, NULL,
 	 NULL, "add BOS where the model asks for it, and read and write special tokens"},
 	{"chat", 0, OPTION_FLAG, CMD_RUN, "run.chat", FIELD(chat), NULL, 0, 0, NULL,

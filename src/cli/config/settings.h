@@ -24,7 +24,7 @@ typedef struct {
 	double prompt_shares[EVN_MAX_RANKS]; /* the prompt shares of the rules */
 	size_t n_rules;
 	char *owned_models[MAX_REPEATED], *owned_adapters[MAX_REPEATED];
-	char *owned_list, *owned_paths[10]; /* strings that the rules and paths may point into */
+	char *owned_list, *owned_paths[11]; /* strings that the rules and paths may point into */
 
 	int split, reduce, activations, kv_cache, messages, rebalance,
 		speculate; /* indices into the choices of the options */
@@ -44,6 +44,9 @@ typedef struct {
 	bool chat;
 	bool ignore_eos, special, tensors, tokens;
 	int pooling, similarity; /* indices into the choices of the options */
+	const char *head_path, *learn_path, *label_column;
+	double classify_held_out;
+	int64_t passes;
 
 	int cut; /* a cut_units */
 	int64_t piece_tokens, n_answer;

@@ -1,0 +1,241 @@
+/* cmd_classify.c - evener classify: the class of each line of a text or each record of a CSV file, by the head of a
+ * model, or by one that it learns from records whose classes are known. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "cli/cli.h"
+#include "cli/commands/prompt.h"
+#include "cli/commands/records.h"
+#include "cli/commands/texts.h"
+#include "cli/show/console.h"
+#include "cli/show/json.h"
+#include "cli/show/table.h"
+#include "evener/classify.h"
+
+typedef struct {
+	const settings *settings;
+	evn_model *model;
+	evn_engine *engine;
+	evn_classifier *head;
+	records records;
+	texts texts;
+	char *csv;
+	double *p;           /* (texts, classes) */
+	const char **labels; /* of what is learned: (n_labels), sorted; they are those of records */
+	uint32_t *classes, n_labels;
+} job;
+
+static bool is_csv(const settings *s)
+{
+	const size_t n = s->prompt_file && !s->prompt ? strlen(s->prompt_file) : 0;
+	return n > 4 && !strcmp(s->prompt_file + n - 4, ".csv");
+}
+
+static evn_status read_texts(job *j, evn_error *err)
+{
+	size_t n;
+	const settings *s = j->settings;
+	if (!is_csv(s))
+		return s->learn_path ? evn_fail(err, EVN_ERR_USAGE, "--learn needs records with classes: -f FILE.csv")
+							 : texts_read_lines(&j->texts, err);
+	EVN_TRY(prompt_read(s, false, &j->csv, &n, err));
+	EVN_TRY(records_read(&j->records, j->csv, n, s->label_column, s->learn_path != NULL, s->prompt_file, err));
+	j->texts.lines = j->records.texts;
+	j->texts.n = j->records.n;
+	return EVN_OK;
+}
+
+/* ---- learning -------------------------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static int is_name(const void *name, const void *label) { return strcmp(name, *(const char *const *)label); }
+
+/* The different classes of the records in the order of their names, and the class of each record. */
+static evn_status number_classes(job *j, evn_error *err)
+{
+	const size_t n = j->records.n;
+	j->labels = malloc(n * sizeof *j->labels);
+	j->classes = malloc(n * sizeof *j->classes);
+	if (!j->labels || !j->classes)
+		return evn_fail_memory(err, "the classes", n * sizeof *j->labels);
+	memcpy(j->labels, j->records.classes, n * sizeof *j->labels);
+	qsort(j->labels, n, sizeof *j->labels, by_name);
+	size_t n_labels = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!n_labels || strcmp(j->labels[n_labels - 1], j->labels[i]) != 0)
+			j->labels[n_labels++] = j->labels[i];
+	if (n_labels > EVN_MOST_CLASSES)
+		return evn_fail(err, EVN_ERR_LIMIT, "%s: %zu different classes, at most %u can be learned; is --label right?",
+						j->settings->prompt_file, n_labels, EVN_MOST_CLASSES);
+	j->n_labels = (uint32_t)n_labels;
+	for (size_t i = 0; i < n; i++) {
+		const char **found = bsearch(j->records.classes[i], j->labels, n_labels, sizeof *j->labels, is_name);
+		j->classes[i] = (uint32_t)(found - j->labels);
+	}
+	return EVN_OK;
+}
+
+static evn_status print_confusion(const job *j, const uint32_t *confusion, evn_error *err)
+{
+	char align[EVN_MOST_CLASSES + 2];
+	memset(align, 'r', j->n_labels + 1);
+	align[0] = 'l';
+	align[j->n_labels + 1] = '\0';
+	table t = table_start(align);
+	table_cell(&t, "right class");
+	for (uint32_t i = 0; i < j->n_labels; i++)
+		table_cell(&t, "as %s", j->labels[i]);
+	for (uint32_t r = 0; r < j->n_labels; r++) {
+		table_cell(&t, "%s", j->labels[r]);
+		for (uint32_t c = 0; c < j->n_labels; c++)
+			table_cell(&t, "%u", confusion[(size_t)r * j->n_labels + c]);
+	}
+	return table_print(&t, err);
+}
+
+static evn_status print_learned(const job *j, const evn_learned *l, const uint32_t *confusion, evn_error *err)
+{
+	if (j->settings->json) {
+		json_t *labels = json_array(), *rows = json_array();
+		for (uint32_t i = 0; i < j->n_labels; i++) {
+			json_t *row = json_array();
+			for (uint32_t c = 0; c < j->n_labels; c++)
+				json_push(&row, json_integer(confusion[(size_t)i * j->n_labels + c]));
+			json_push(&labels, json_string(j->labels[i]));
+			json_push(&rows, row);
+		}
+		return json_print(
+			json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "head", j->settings->learn_path, "labels", labels,
+					  "learned", (json_int_t)l->n_learned, "held_out", (json_int_t)l->n_held_out, "loss",
+					  json_number(l->loss), "accuracy", json_number(l->accuracy), "held_out_accuracy",
+					  l->n_held_out ? json_number(l->held_out_accuracy) : json_null(), "confusion", rows),
+			err);
+	}
+	printf("learned    %zu records, loss %.4f, %.1f %% right\n", l->n_learned, l->loss, 100 * l->accuracy);
+	if (l->n_held_out)
+		printf("held out   %zu records, %.1f %% right:\n\n", l->n_held_out, 100 * l->held_out_accuracy);
+	else
+		printf("held out   none; of the learned records:\n\n");
+	return print_confusion(j, confusion, err);
+}
+
+static evn_status learn(job *j, evn_error *err)
+{
+	const settings *s = j->settings;
+	const evn_learn_options o = {
+		.passes = (uint32_t)s->passes, .held_out = s->classify_held_out, .progress = console_progress};
+	evn_learned learned;
+	uint32_t *confusion = calloc((size_t)j->n_labels * j->n_labels, sizeof *confusion);
+	evn_status status = confusion ? EVN_OK : evn_fail_memory(err, "the classes", 0);
+	if (status == EVN_OK)
+		status = evn_classifier_learn(&j->head, j->engine, j->texts.items, j->classes, j->texts.n, j->labels,
+									  j->n_labels, &o, &learned, confusion, err);
+	console_progress_end();
+	if (status == EVN_OK)
+		status = evn_classifier_save(j->head, s->learn_path, err);
+	if (status == EVN_OK)
+		status = print_learned(j, &learned, confusion, err);
+	free(confusion);
+	return status;
+}
+
+/* ---- classes --------------------------------------------------------------------------------------------------- */
+
+static uint32_t likeliest(const job *j, size_t text)
+{
+	const uint32_t n = evn_classifier_count(j->head);
+	const double *p = j->p + text * n;
+	uint32_t best = 0;
+	for (uint32_t i = 1; i < n; i++)
+		best = p[i] > p[best] ? i : best;
+	return best;
+}
+
+static const char *label_of(const job *j, size_t text) { return evn_classifier_label(j->head, likeliest(j, text)); }
+
+/* For each record whose class is known. */
+static size_t count_right(const job *j)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < j->texts.n && j->records.classes; i++)
+		n += !strcmp(label_of(j, i), j->records.classes[i]);
+	return n;
+}
+
+static evn_status print_json(const job *j, evn_error *err)
+{
+	const uint32_t n = evn_classifier_count(j->head);
+	json_t *labels = json_array(), *list = json_array();
+	for (uint32_t i = 0; i < n; i++)
+		json_push(&labels, json_string(evn_classifier_label(j->head, i)));
+	for (size_t i = 0; i < j->texts.n; i++) {
+		json_t *p = json_array();
+		for (uint32_t c = 0; c < n; c++)
+			json_push(&p, json_number(j->p[i * n + c]));
+		json_push(&list, json_pack("{s:s, s:o}", "label", label_of(j, i), "p", p));
+	}
+	json_t *accuracy = j->records.classes ? json_number((double)count_right(j) / (double)j->texts.n) : json_null();
+	return json_print(json_pack("{s:o, s:o, s:o}", "labels", labels, "texts", list, "accuracy", accuracy), err);
+}
+
+/* The class, its probability and the text, with tabs between them. */
+static void print_lines(const job *j)
+{
+	const uint32_t n = evn_classifier_count(j->head);
+	for (size_t i = 0; i < j->texts.n; i++)
+		printf("%s\t%.4f\t%s\n", label_of(j, i), j->p[i * n + likeliest(j, i)], j->texts.lines[i]);
+	if (j->records.classes)
+		fprintf(stderr, "%zu of %zu records have the class of the file, %.1f %%\n", count_right(j), j->texts.n,
+				100.0 * (double)count_right(j) / (double)j->texts.n);
+}
+
+static evn_status classify(job *j, evn_error *err)
+{
+	const size_t n = j->texts.n * evn_classifier_count(j->head);
+	j->p = malloc(n * sizeof *j->p);
+	if (!j->p)
+		return evn_fail_memory(err, "the classes", n * sizeof *j->p);
+	EVN_TRY(evn_classify_texts(j->head, j->engine, j->texts.items, j->texts.n, console_progress, NULL, j->p, err));
+	console_progress_end();
+	if (j->settings->json)
+		return print_json(j, err);
+	print_lines(j);
+	return EVN_OK;
+}
+
+static evn_status run(job *j, evn_error *err)
+{
+	const settings *s = j->settings;
+	const evn_options o = settings_engine_options(s);
+	EVN_TRY(read_texts(j, err));
+	EVN_TRY(settings_open_model(s, &j->model, err));
+	if (!s->learn_path)
+		EVN_TRY(evn_classifier_open(&j->head, j->model, s->head_path, err));
+	EVN_TRY(texts_tokenize(&j->texts, j->model, err));
+	if (s->learn_path)
+		EVN_TRY(number_classes(j, err));
+	EVN_TRY(evn_engine_open(&j->engine, j->model, &o, err));
+	console_progress_end();
+	EVN_TRY(texts_make_vectors(&j->texts, j->engine, err));
+	return s->learn_path ? learn(j, err) : classify(j, err);
+}
+
+evn_status cmd_classify(const invocation *in, evn_error *err)
+{
+	job j = {.settings = &in->settings, .texts = {.settings = &in->settings}};
+	const evn_status status = run(&j, err);
+	console_progress_end();
+	texts_free(&j.texts);
+	records_free(&j.records);
+	free(j.csv);
+	free(j.labels);
+	free(j.classes);
+	free(j.p);
+	evn_classifier_free(j.head);
+	evn_engine_close(j.engine);
+	evn_model_close(j.model);
+	return status;
+}
