@@ -44,7 +44,7 @@ typedef struct {
 	evn_profile profile;
 	evn_split split;
 	evn_reduce reduce;
-	evn_plan *plan; /* what the user is shown */
+	evn_plan *plan;     /* what the user is shown */
 	uint32_t n_smaller; /* how often a rank got less because its memory was full */
 	uint32_t n_lost;
 	evn_lost_device lost[EVN_MAX_CANDIDATES];

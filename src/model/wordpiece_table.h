@@ -1,5 +1,5 @@
-/* wordpiece_table.h - what BERT's normalizer and pre-tokenizer do with each character, as Hugging Face's tokenizers 0.23
- * do it (asked for each code point). Included by wordpiece.c alone. */
+/* wordpiece_table.h - what BERT's normalizer and pre-tokenizer do with each character, as Hugging Face's tokenizers
+ * 0.23 do it (asked for each code point). Included by wordpiece.c alone. */
 #ifndef EVN_WORDPIECE_TABLE_H
 #define EVN_WORDPIECE_TABLE_H
 

@@ -312,15 +312,17 @@ static size_t count_blocks(const evn_row_set *rows, uint32_t n_own, uint32_t que
 	return n;
 }
 
-/* The queries of a work-group of lanes/attention_prompt.cl: as many as have 16 KB of local memory, so that two work-groups
- * fit into 64 KB. 0: heads are too large, or the device has too little, so prompts are computed as decoded rows are. It
- * follows from heads and device alone, so every row of a prompt is computed by the same kernel. */
+/* The queries of a work-group of lanes/attention_prompt.cl: as many as have 16 KB of local memory, so that two
+ * work-groups fit into 64 KB. 0: heads are too large, or the device has too little, so prompts are computed as
+ * decoded rows are. It follows from heads and device alone, so every row of a prompt is computed by the same kernel.
+ */
 static uint32_t prompt_queries(const evn_attention_ops *o)
 {
 	const uint32_t pad = 16 * head_vecs(o->config.head_dim), most = pad ? PROMPT_FLOATS / pad : 0;
 	const uint32_t queries = most >= 32 ? 32 : most >= 16 ? 16 : most >= 8 ? 8 : 0;
 	const uint64_t bytes = (uint64_t)queries * (pad + PROMPT_KEYS + 4) * sizeof(float) + 1024;
-	return o->lanes > 1 || o->config.splits > 1 || bytes > evn_device_local_bytes(evn_queue_device(o->q)) ? 0 : queries;
+	return o->lanes > 1 || o->config.splits > 1 || bytes > evn_device_local_bytes(evn_queue_device(o->q)) ? 0
+																										  : queries;
 }
 
 static evn_status attend_prompt(evn_attention_ops *o, const attended_rows *out, const evn_attention *at,

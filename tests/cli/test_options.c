@@ -1,5 +1,6 @@
 /* test_options.c - the option table is consistent and agrees with the schema of the config, and the command line is
  * read as the table says. */
+#include "base/base.h"
 #include "cli/cli.h"
 #include "cli/config/config.h"
 #include "cli/config/options.h"
@@ -91,6 +92,23 @@ static void test_refusals(void **state)
 	expect_refusal(CMD_RUN, "-m", "", "--model: must not be empty");
 }
 
+/* Once the table had grown beyond a limit of 128, and its last options were unknown. */
+static void test_every_option_is_known(void **state)
+{
+	(void)state;
+	for (const option *o = options; o->name; o++) {
+		char *name = evn_format("--%s", o->name);
+		char *argv[] = {"command", name, "1", NULL};
+		command_line line;
+		evn_error err = {0};
+		const evn_status status =
+			command_line_read(&line, o->kind == OPTION_FLAG ? 2 : 3, argv, o->commands & -o->commands, &err);
+		if (status != EVN_OK)
+			fail_msg("%s: %s", name, err.text);
+		free(name);
+	}
+}
+
 static void test_letters_mean_what_the_command_says(void **state)
 {
 	(void)state;
@@ -138,6 +156,7 @@ int main(void)
 		cmocka_unit_test(test_no_flag_is_ambiguous),
 		cmocka_unit_test(test_keys_match_the_schema),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_every_option_is_known),
 		cmocka_unit_test(test_letters_mean_what_the_command_says),
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_nothing_moves_the_cursor),

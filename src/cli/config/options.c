@@ -366,7 +366,7 @@ evn_status option_set(const option *o, const char *text, settings *s, evn_error 
 	return evn_fail(err, EVN_ERR_USAGE, "cannot be set");
 }
 
-enum { MAX_OPTIONS = 128, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
+enum { MAX_OPTIONS = sizeof options / sizeof *options, LONG_BASE = 256, HELP = LONG_BASE + MAX_OPTIONS };
 
 /* The options of one command, as getopt_long wants them: val is LONG_BASE + index in `options`. */
 typedef struct {
@@ -380,7 +380,7 @@ static void make_tables(getopt_tables *t, unsigned bit)
 	size_t n = 0, letters = 0;
 	t->shorts[letters++] = ':';
 	t->shorts[letters++] = 'h';
-	for (int i = 0; options[i].name && i < MAX_OPTIONS; i++) {
+	for (int i = 0; options[i].name; i++) {
 		const option *o = &options[i];
 		if (!(o->commands & bit))
 			continue;
