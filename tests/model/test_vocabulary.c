@@ -409,8 +409,8 @@ static void refuses_bad_keys(void **state)
 	tiny_vocab v = spm;
 	v.model = NULL;
 	refuses(tiny_file(&v), EVN_ERR_FORMAT, "tokenizer.ggml.model");
-	v.model = "t5";
-	refuses(tiny_file(&v), EVN_ERR_UNSUPPORTED, "\"t5\"");
+	v.model = "rwkv";
+	refuses(tiny_file(&v), EVN_ERR_UNSUPPORTED, "\"rwkv\"");
 	v = bpe;
 	v.pre = "gpt";
 	refuses(tiny_file(&v), EVN_ERR_UNSUPPORTED, "pre-tokenizer \"gpt\"");

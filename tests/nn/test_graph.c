@@ -171,7 +171,7 @@ static void tensors_that_are_not_read_are_refused(void **state)
 		"blk.0.attn_k.bias",
 		"output_norm.bias",
 		"mm.0.weight",
-		"cls.output.weight",
+		"cls.norm.weight",
 		"rope_factors_long.weight",
 		"token_embd_norm.weight",
 	};
