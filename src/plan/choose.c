@@ -102,13 +102,11 @@ static uint32_t count_bits(uint32_t mask)
 	return n;
 }
 
-static uint32_t parts_of(const evn_plan_candidate *c) { return c->parts ? c->parts : 1; }
-
 static uint32_t count_ranks(const choosing *ch, uint32_t mask)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < ch->n; i++)
-		n += mask >> i & 1 ? parts_of(&ch->c[i]) : 0;
+		n += mask >> i & 1 ? evn_plan_parts(&ch->c[i]) : 0;
 	return n;
 }
 
@@ -134,7 +132,7 @@ static evn_reduce_cost cost_of(const choosing *ch, uint32_t mask)
 {
 	evn_reduce_cost cost = count_bits(mask) > 1 ? ch->cost : (evn_reduce_cost){0};
 	for (uint32_t i = 0; i < ch->n; i++)
-		if ((mask >> i & 1) && parts_of(&ch->c[i]) > 1) {
+		if ((mask >> i & 1) && evn_plan_parts(&ch->c[i]) > 1) {
 			cost.token_us = fmax(cost.token_us, ch->c[i].reduce_cost.token_us);
 			cost.prompt_us = fmax(cost.prompt_us, ch->c[i].reduce_cost.prompt_us);
 		}
@@ -152,7 +150,7 @@ static evn_status evaluate(const choosing *ch, uint32_t mask, evn_prediction *ou
 	evn_split split;
 	*out = (evn_prediction){0};
 	for (uint32_t i = 0; i < ch->n; i++)
-		for (uint32_t part = 0; (mask >> i & 1) && part < parts_of(&ch->c[i]); part++)
+		for (uint32_t part = 0; (mask >> i & 1) && part < evn_plan_parts(&ch->c[i]); part++)
 			members[n++] = ch->c[i];
 	EVN_TRY(evn_plan_shares(shares, prompt_shares, members, n, err));
 	evn_plan_memory(memory, ch->shape, members, shares, n);
@@ -217,7 +215,7 @@ static evn_status nothing_fits(const choosing *ch, evn_error *err)
 	for (uint32_t mask = 1; mask < 1u << ch->n; mask++) {
 		double sum = 0;
 		for (uint32_t i = 0; i < ch->n; i++)
-			sum += mask >> i & 1 ? (double)ch->c[i].memory_bytes * parts_of(&ch->c[i]) : 0;
+			sum += mask >> i & 1 ? (double)ch->c[i].memory_bytes * evn_plan_parts(&ch->c[i]) : 0;
 		if (is_allowed(ch, mask) && sum > most) {
 			most = sum;
 			largest = mask;
@@ -251,7 +249,7 @@ static void explain_layout(reason_text out, const choosing *ch, uint32_t taken, 
 {
 	const evn_prediction *with = &ch->predicted[swap(ch, taken, i)], *without = &ch->predicted[taken];
 	const char *name = ch->c[other].name;
-	const char *layout = parts_of(&ch->c[i]) > 1 ? "in parts" : "whole";
+	const char *layout = evn_plan_parts(&ch->c[i]) > 1 ? "in parts" : "whole";
 	if (speed(ch, with) <= 0)
 		snprintf(out, sizeof(reason_text), "%s it cannot hold its part of the model, as %s it can", layout, name);
 	else if (speed(ch, with) < speed(ch, without))
@@ -303,7 +301,7 @@ static void explain_loser(reason_text out, const choosing *ch, uint32_t taken, u
 	const evn_prediction *without = &ch->predicted[taken], *with = &ch->predicted[taken | 1u << i];
 	evn_prediction alone;
 	evn_error err = {0};
-	if (ch->c[i].memory_bytes < evn_plan_fixed_bytes(ch->shape, parts_of(&ch->c[i])) &&
+	if (ch->c[i].memory_bytes < evn_plan_fixed_bytes(ch->shape, evn_plan_parts(&ch->c[i])) &&
 		evaluate(ch, 1u << i, &alone, &err) != EVN_OK)
 		snprintf(out, sizeof(reason_text), "%.*s", (int)sizeof(reason_text) - 1, err.text);
 	else if (speed(ch, with) <= 0)

@@ -37,8 +37,6 @@ bool evn_plan_host_is_full(const evn_split *split, const evn_plan_candidate *c)
 	return sum > most;
 }
 
-static uint32_t parts_of(const evn_plan_candidate *c) { return c->parts ? c->parts : 1; }
-
 /* Candidates that can work together, those with the most memory first. Returns the number of their ranks. */
 static uint32_t take_largest(evn_plan_candidate *ranks, const evn_plan_candidate *c, uint32_t n)
 {
@@ -47,13 +45,14 @@ static uint32_t take_largest(evn_plan_candidate *ranks, const evn_plan_candidate
 	for (;;) {
 		const evn_plan_candidate *best = NULL;
 		for (uint32_t i = 0; i < n; i++)
-			if (!out[i] && (!best || c[i].memory_bytes * parts_of(&c[i]) > best->memory_bytes * parts_of(best)))
+			if (!out[i] &&
+				(!best || c[i].memory_bytes * evn_plan_parts(&c[i]) > best->memory_bytes * evn_plan_parts(best)))
 				best = &c[i];
 		if (!best)
 			return n_ranks;
 		for (uint32_t i = 0; i < n; i++)
 			out[i] |= &c[i] == best || evn_plan_excludes(&c[i], best);
-		for (uint32_t k = 0; k < parts_of(best) && n_ranks < EVN_MAX_RANKS && best->share != 0; k++)
+		for (uint32_t k = 0; k < evn_plan_parts(best) && n_ranks < EVN_MAX_RANKS && best->share != 0; k++)
 			ranks[n_ranks++] = *best;
 	}
 }

@@ -130,6 +130,9 @@ static inline bool evn_same_device(const evn_plan_candidate *a, const evn_plan_c
 	return a->device > 0 && a->device == b->device;
 }
 
+/* The ranks that it makes. */
+static inline uint32_t evn_plan_parts(const evn_plan_candidate *c) { return c->parts ? c->parts : 1; }
+
 /* True for two layouts of one device, and for two drivers of one chip. */
 bool evn_plan_excludes(const evn_plan_candidate *a, const evn_plan_candidate *b);
 
