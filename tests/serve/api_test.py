@@ -22,18 +22,8 @@ TOOLS = [tool("get_weather", "The weather of a city", city={"type": "string", "m
          tool("now", "The time")]
 
 
-class Api(server.WithServer):
+class Api(server.WithOpenAI):
     flags = ("--served-name", "smol", "-c", "2048")
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        super().tearDownClass()
 
     def chat(self, **options):
         return self.client.chat.completions.create(**{"model": "smol", "messages": QUESTION, **GREEDY, **options})

@@ -24,12 +24,6 @@ class Vectors:
     def setUpClass(cls):
         server.MODEL = cls.model
         super().setUpClass()
-        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        super().tearDownClass()
 
     def embed(self, texts, **options):
         return self.client.embeddings.create(model="served", input=texts, **options)
@@ -65,7 +59,7 @@ class Vectors:
             self.client.embeddings.create(model="other", input="a")
 
 
-class Encoder(Vectors, server.WithServer):
+class Encoder(Vectors, server.WithOpenAI):
     model = ENCODER
     flags = ("--served-name", "served")
 
@@ -82,7 +76,7 @@ class Encoder(Vectors, server.WithServer):
         self.assertEqual(self.server.get("/metrics")[0], 200)
 
 
-class Decoder(Vectors, server.WithServer):
+class Decoder(Vectors, server.WithOpenAI):
     model = WORK.name + "/llama.gguf"
     flags = ("--served-name", "served")
     subprocess.run([REPO + "/scripts/make-tiny-model", model], check=True, stdout=subprocess.DEVNULL)

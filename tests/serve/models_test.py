@@ -20,19 +20,9 @@ PROMPT = "The capital of France is"
 MANY = {"temperature": 0, "max_tokens": 200, "extra_body": {"ignore_eos": True}}
 
 
-class Models(server.WithServer):
+class Models(server.WithOpenAI):
     flags = ("--served-name", "one", "-c", "512", "--add-model", "two=" + server.MODEL, "--add-model",
              "three=" + server.MODEL, "--most-loaded", "2", "--unload-after", "3s")
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        super().tearDownClass()
 
     def complete(self, model, **options):
         return self.client.completions.create(

@@ -20,18 +20,8 @@ TOOLS = [tool("get_weather", city={"type": "string", "maxLength": 20}, unit={"en
          tool("add", a={"type": "integer", "maximum": 999}, b={"type": "integer", "maximum": 999}), tool("now")]
 
 
-class Responses(server.WithServer):
+class Responses(server.WithOpenAI):
     flags = ("--served-name", "smol", "-c", "2048")
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        super().tearDownClass()
 
     def ask(self, **options):
         return self.client.responses.create(**{"model": "smol", "input": QUESTION, "max_output_tokens": 24, "temperature": 0, **options})

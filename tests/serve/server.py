@@ -154,6 +154,22 @@ class WithServer(unittest.TestCase):
         self.assertEqual(error["param"], param)
 
 
+class WithOpenAI(WithServer):
+    """The same, with the unmodified openai client as `client`. After need_clients."""
+
+    @classmethod
+    def setUpClass(cls):
+        import openai
+
+        super().setUpClass()
+        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        super().tearDownClass()
+
+
 def main():
     del sys.argv[1:3]
     unittest.main(verbosity=2)
