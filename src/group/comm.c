@@ -157,7 +157,7 @@ evn_status evn_comm_all_reduce_end(evn_comm *c, uint32_t rank, const evn_sum *s,
 {
 	EVN_TRY(evn_comm_check(c, err));
 	const evn_reducer *r = reducer_of(c, s);
-	EVN_TRY(evn_trace_arrives(c, rank, s, err));
+	EVN_TRY(evn_trace_arrives(c, rank, s, r->method->reduce == EVN_REDUCE_HOST, err));
 	EVN_TRY(r->method->end(r->own, c, rank, s, err));
 	c->members[rank].index[s->stream] ^= 1;
 	return evn_trace_has_added(c, rank, err);

@@ -190,7 +190,7 @@ evn_status evn_sum_kernel(evn_kernel **out, evn_queue *q, const evn_message_form
 /* ---- trace.c --------------------------------------------------------------------------------------------------- */
 
 /* Called around each sum, and when a rank's step begins and has ended. Without a trace they do nothing. */
-evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err);
+evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, bool host_waits, evn_error *err);
 evn_status evn_trace_has_added(evn_comm *c, uint32_t rank, evn_error *err);
 /* A wait on the host, for methods without exchanges. */
 void evn_trace_host_wait(evn_member *m, uint64_t arrived_ns, uint64_t resumed_ns);

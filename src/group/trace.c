@@ -10,8 +10,9 @@
 
 typedef struct {
 	uint32_t block, exchange; /* its index, or NO_EXCHANGE */
-	evn_event *before;        /* of a rank that waits for nobody */
+	evn_event *before;        /* of a rank that waits for nobody, or whose host waits; otherwise NULL */
 	evn_event *after;
+	uint64_t computed_ns; /* the device's clock; of ranks whose host waits */
 	uint64_t arrived_ns, resumed_ns, added_ns;
 	bool on_host; /* arrived_ns and resumed_ns are times of the host's clock */
 } mark;
@@ -30,7 +31,7 @@ typedef struct evn_trace {
 
 /* ---- what the threads of ranks note ---------------------------------------------------------------------------- */
 
-evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, evn_error *err)
+evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, bool host_waits, evn_error *err)
 {
 	evn_member *m = &c->members[rank];
 	evn_trace *t = m->trace;
@@ -47,7 +48,7 @@ evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, evn_e
 	mark *k = &t->marks[t->n++];
 	*k = (mark){.block = s->block, .exchange = m->n_exchanges};
 	t->waited = false;
-	return c->n_ranks > 1 ? EVN_OK : evn_event_last(&k->before, m->queue, err);
+	return host_waits || c->n_ranks == 1 ? evn_event_last(&k->before, m->queue, err) : EVN_OK;
 }
 
 evn_status evn_trace_has_added(evn_comm *c, uint32_t rank, evn_error *err)
@@ -90,8 +91,10 @@ void evn_trace_step_begins(evn_member *m)
 static void read_mark(const evn_member *m, mark *k)
 {
 	k->added_ns = evn_event_end_ns(k->after);
-	if (k->on_host)
+	if (k->on_host) {
+		k->computed_ns = evn_event_end_ns(k->before);
 		return;
+	}
 	if (k->exchange == NO_EXCHANGE) {
 		k->arrived_ns = k->resumed_ns = k->before ? evn_event_end_ns(k->before) : k->added_ns;
 		return;
@@ -153,10 +156,17 @@ evn_status evn_comm_trace(evn_comm *c, bool on, bool kernels, evn_error *err)
 	return EVN_OK;
 }
 
-/* A device has ended a step before the host knows it, so no offset is larger than the difference of both times. */
+/* A device has ended its work before the host knows it, so no offset is larger than the difference of both times. On
+ * a busy machine the host may know it late. If it waits at every sum, the least of many differences counts: with a
+ * larger offset, a sum would end after the host has seen the work behind it complete. */
 static void fit(evn_trace *t)
 {
-	const int64_t most = (int64_t)(t->ended_ns - t->device_ended_ns);
+	int64_t most = (int64_t)(t->ended_ns - t->device_ended_ns);
+	for (uint32_t i = 0; i < t->n; i++) {
+		const mark *k = &t->marks[i];
+		const int64_t here = (int64_t)(k->arrived_ns - k->computed_ns);
+		most = k->on_host && k->computed_ns && here < most ? here : most;
+	}
 	const int64_t drift = (int64_t)((double)(t->ended_ns - t->fitted_ns) * DRIFT);
 	if (!t->fitted || most < t->offset_ns + drift)
 		t->offset_ns = most;
