@@ -1,13 +1,22 @@
-// layer_inputs.cl - the inputs of each layer by the token (Gemma 4 E): rows of a second embedding, to which a projection of the
-// first one is added. They multiply what a small network of the layer computes. Parameter: STORE.
+// layer_inputs.cl - rows of which the host sends more than the embedding. The inputs of each layer by the token (Gemma 4 E) are
+// rows of a second embedding, to which a projection of the first one is added; they multiply what a small network of the layer
+// computes. Patches of an image are multiplied by a matrix and added to the rows of their positions. Parameter: STORE.
 #include "common.cl"
 #include STORE
 
-// x[t] (stride) = the beginning of rows[t] (row_floats). Work-item (LANES columns, t).
-kernel IN_VECTORS void take_rows(global float *x, uint stride, const global float *rows, uint row_floats)
+// x[t] (stride) = rows[t] (at.x floats) from column at.y on. Work-item (LANES columns, t).
+kernel IN_VECTORS void take_rows(global float *x, uint stride, const global float *rows, uint2 at)
 {
 	const size_t column = get_global_id(0), t = get_global_id(1);
-	store_columns(load_columns(rows + t * row_floats, column), column, x + t * stride);
+	store_columns(load_columns(rows + t * at.x + at.y, column), column, x + t * stride);
+}
+
+// x[t] (stride) += the beginning of from[t] (from_stride). Work-item (LANES columns, t).
+kernel IN_VECTORS void add_rows(global float *x, uint stride, const global float *from, uint from_stride)
+{
+	const size_t column = get_global_id(0), t = get_global_id(1);
+	global float *to = x + t * stride;
+	store_columns(load_columns(to, column) + load_columns(from + t * from_stride, column), column, to);
 }
 
 // The n entries of layer l of rows[t], from column at.y + l * n on, become the mean of themselves and the RMS norm of as many

@@ -9,11 +9,12 @@ JOBS=$(getconf _NPROCESSORS_ONLN)
 
 PACKAGES_BUILD="git ca-certificates cmake ninja-build gcc libc6-dev pkg-config python3 python3-pip
 	ocl-icd-opencl-dev opencl-headers pocl-opencl-icd libclblast-dev libyaml-dev libcyaml-dev libpcre2-dev
-	libutf8proc-dev libjansson-dev libcmocka-dev libcairo2-dev libedit-dev libmicrohttpd-dev"
+	libutf8proc-dev libjansson-dev libcmocka-dev libcairo2-dev libedit-dev libmicrohttpd-dev
+	libpng-dev libjpeg-dev"
 PACKAGES_MPI="libopenmpi-dev openmpi-bin" # for -DEVN_MPI=ON; MPICH works too
 PACKAGES_TEST="clang oclgrind mesa-opencl-icd python3-numpy python3-jinja2 groff-base dpkg-dev file zsh fish"
 PACKAGES_LONG="chromium chromium-driver fonts-dejavu-core" # the page in a browser
-LIBRARIES="OpenCL clblast jansson yaml-0.1 libcyaml libpcre2-8 libutf8proc cmocka cairo libedit libmicrohttpd"
+LIBRARIES="OpenCL clblast jansson yaml-0.1 libcyaml libpcre2-8 libutf8proc cmocka cairo libedit libmicrohttpd libpng libjpeg"
 
 say() { printf '%s\n' "$*"; }
 die() {

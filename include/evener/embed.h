@@ -1,5 +1,5 @@
 /* embed.h - vectors of texts: one for each text, such that texts of alike meaning have alike vectors. Encoders (BERT)
- * are made for it; the rows of a decoder can be pooled, too. */
+ * are made for it; the rows of a decoder can be pooled, too. Encoders of images (ViT) make vectors of images. */
 #ifndef EVENER_EMBED_H
 #define EVENER_EMBED_H
 
@@ -13,10 +13,22 @@ extern "C" {
  * says; else the mean of an encoder's rows, and the last row of a decoder. */
 typedef enum { EVN_POOL_AUTO, EVN_POOL_MEAN, EVN_POOL_FIRST, EVN_POOL_LAST } evn_pooling;
 
+/* How a model reads images: the shorter side becomes `edge` pixels and the middle is taken; with an edge of 0 the
+ * whole image becomes size x size pixels. */
+typedef struct {
+	uint32_t size;   /* pixels of a side; 0: the model reads texts */
+	uint32_t n_rows; /* rows of an image, as a text has tokens */
+	uint32_t edge;
+	bool bicubic; /* how images are resized; otherwise bilinear. Both with antialiasing, as Pillow does it */
+} evn_image_form;
+
+EVN_API evn_status evn_model_image_form(const evn_model *m, evn_image_form *out, evn_error *err);
+
 typedef struct {
 	const int32_t *ids; /* with special tokens (evn_tokenize) */
 	uint32_t n_ids;     /* 1 to evn_embed_longest */
 	float *vector;      /* (dim of evn_model_info), written */
+	const uint8_t *rgb; /* in place of ids: an image (size, size, 3) for a model that reads images */
 } evn_embed_text;
 
 typedef struct {

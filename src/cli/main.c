@@ -2,6 +2,7 @@
  * on stderr and the exit code. */
 #include "cli/cli.h"
 #include "cli/cluster.h"
+#include "cli/commands/images.h"
 #include "cli/config/config.h"
 #include "cli/config/options.h"
 #include "cli/interrupt.h"
@@ -70,16 +71,27 @@ static evn_status check_outputs(const settings *s, evn_error *err)
 	return EVN_OK;
 }
 
+/* Arguments are then further images. */
+static bool takes_images(const command_line *line)
+{
+	for (size_t i = 0; i < line->n_flags; i++)
+		if (line->flags[i].option->kind == OPTION_REPEATED && !strcmp(line->flags[i].option->name, "image"))
+			return true;
+	return false;
+}
+
 static evn_status run_with_settings(const command *c, const command_line *line, invocation *in, config *file,
 									evn_error *err)
 {
 	in->arguments = line->arguments;
 	in->n_arguments = line->n_arguments;
-	if (in->n_arguments > c->max_arguments)
+	const bool images = takes_images(line);
+	if (in->n_arguments > c->max_arguments && !images)
 		return evn_fail(err, EVN_ERR_USAGE, "%s: unexpected argument '%.60s'", c->name,
 						in->arguments[c->max_arguments]);
 	evn_status status = settings_init(&in->settings, err);
-	if (status == EVN_OK && (c->bit & (CMD_MODEL | CMD_TUNE)) && line->n_arguments > 0)
+	if (status == EVN_OK && (c->bit & (CMD_MODEL | CMD_TUNE)) && line->n_arguments > 0 &&
+		(!images || images_is_config(line->arguments[0])))
 		status = config_load(file, line->arguments[0], &in->settings, err);
 	if (status == EVN_OK)
 		status = command_line_apply(line, &in->settings, err);

@@ -49,10 +49,11 @@ static evn_status find_pooling(const evn_engine *e, evn_pooling *pooling, evn_er
 	snprintf(key, sizeof key, "%.*s.pooling_type", (int)arch.length, arch.text);
 	EVN_TRY(evn_gguf_u32(file, key, &type, err));
 	if (type > FILE_RANK)
-		return evn_fail(err, EVN_ERR_UNSUPPORTED,
-						"%s: \"%s\" is %u, expected 0 to 4 (no pooling, the mean, the first row, the last row, the row "
-						"that the head for classes reads)",
-						evn_gguf_name(file), key, type);
+		return evn_fail(
+			err, EVN_ERR_UNSUPPORTED,
+			"%s: \"%s\" is %u, expected 0 to 4 (no pooling, the mean, the first row, the last row, the row "
+			"that the head for classes reads)",
+			evn_gguf_name(file), key, type);
 	const bool encodes = evn_engine_encodes(e);
 	const evn_pooling usual = encodes ? EVN_POOL_MEAN : EVN_POOL_LAST;
 	const evn_pooling of_head = encodes ? EVN_POOL_FIRST : EVN_POOL_LAST;
@@ -61,11 +62,37 @@ static evn_status find_pooling(const evn_engine *e, evn_pooling *pooling, evn_er
 	return EVN_OK;
 }
 
+static uint32_t rows_of(const job *j, size_t text)
+{
+	const evn_embed_text *t = &j->texts[text];
+	return t->rgb ? evn_patch_rows(&j->e->prepared.graph->patches) : t->n_ids;
+}
+
+static evn_status check_image(const job *j, size_t image, evn_error *err)
+{
+	const uint32_t longest = evn_embed_longest(j->e), n = rows_of(j, image);
+	if (!j->e->prepared.graph->patches.floats)
+		return evn_fail(err, EVN_ERR_USAGE, "%s: the model reads texts, not images",
+						evn_gguf_name(evn_model_gguf(j->e->model)));
+	if (n > longest)
+		return evn_fail(err, EVN_ERR_LIMIT, "image %zu has %u rows, at most %u fit into a step (-c)", image + 1, n,
+						longest);
+	return EVN_OK;
+}
+
 static evn_status check_texts(const evn_engine *e, job *j, evn_error *err)
 {
 	const uint32_t longest = evn_embed_longest(e), vocab = evn_model_hparams(e->model)->vocab;
 	for (size_t i = 0; i < j->n; i++) {
 		const evn_embed_text *t = &j->texts[i];
+		if (t->rgb) {
+			EVN_TRY(check_image(j, i, err));
+			j->n_tokens += rows_of(j, i);
+			continue;
+		}
+		if (e->prepared.graph->patches.floats)
+			return evn_fail(err, EVN_ERR_USAGE, "%s: the model reads images, not texts",
+							evn_gguf_name(evn_model_gguf(e->model)));
 		if (t->n_ids == 0)
 			return evn_fail(err, EVN_ERR_USAGE, "text %zu has no tokens", i + 1);
 		if (t->n_ids > longest)
@@ -87,7 +114,7 @@ static void take_texts(const job *j, rows *r)
 {
 	uint32_t n_blocks = 0;
 	for (size_t i = j->done; i < j->n; i++) {
-		const uint32_t n = j->texts[i].n_ids;
+		const uint32_t n = rows_of(j, i);
 		n_blocks += evn_blocks_for(n);
 		if (r->n_rows + n > j->e->prepared.limits.n_batch || n_blocks > j->e->pool.n_free)
 			return;
@@ -102,7 +129,7 @@ static evn_status make_rows(const job *j, rows *r, evn_error *err)
 	take_texts(j, r);
 	if (!r->n_texts)
 		return evn_fail(err, EVN_ERR_LIMIT, "KV cache: a text of %u tokens does not fit beside what is held",
-						j->texts[j->done].n_ids);
+						rows_of(j, j->done));
 	r->stride = j->e->embedding.stride;
 	r->x = calloc((uint64_t)r->n_rows * r->stride, sizeof *r->x);
 	r->scratch = malloc(r->stride * sizeof *r->scratch);
@@ -130,12 +157,14 @@ static evn_status fill_rows(const job *j, rows *r, evn_error *err)
 	uint32_t at = 0;
 	for (uint32_t i = 0; i < r->n_texts; i++) {
 		const evn_embed_text *t = &j->texts[j->done + i];
-		r->spans[i] = (evn_span){.slot = &r->slots[i], .first_row = at, .n_rows = t->n_ids, .phase = EVN_PROMPT};
-		r->out_rows[i] = j->pooling == EVN_POOL_LAST ? at + t->n_ids - 1 : at;
-		EVN_TRY(evn_embed(&j->e->embedding, t->ids, t->n_ids, 0, r->x + (uint64_t)at * r->stride, r->stride,
-						  r->scratch, err));
-		EVN_TRY(evn_slot_extend(&r->slots[i], &j->e->pool, t->n_ids, err));
-		at += t->n_ids;
+		const uint32_t n = rows_of(j, j->done + i);
+		float *x = r->x + (uint64_t)at * r->stride;
+		r->spans[i] = (evn_span){.slot = &r->slots[i], .first_row = at, .n_rows = n, .phase = EVN_PROMPT};
+		r->out_rows[i] = j->pooling == EVN_POOL_LAST ? at + n - 1 : at;
+		EVN_TRY(t->rgb ? evn_embed_image(&j->e->embedding, t->rgb, x, r->stride, r->scratch, err)
+					   : evn_embed(&j->e->embedding, t->ids, n, 0, x, r->stride, r->scratch, err));
+		EVN_TRY(evn_slot_extend(&r->slots[i], &j->e->pool, n, err));
+		at += n;
 	}
 	return EVN_OK;
 }
@@ -223,7 +252,6 @@ evn_status evn_engine_check_decoder(const evn_engine *e, evn_error *err)
 {
 	if (!evn_engine_encodes(e))
 		return EVN_OK;
-	return evn_fail(err, EVN_ERR_USAGE,
-					"%s: an encoder has no next token; `evener embed` gives vectors of texts",
+	return evn_fail(err, EVN_ERR_USAGE, "%s: an encoder has no next token; `evener embed` gives vectors of texts",
 					evn_gguf_name(evn_model_gguf(e->model)));
 }

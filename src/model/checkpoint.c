@@ -130,8 +130,13 @@ static const names post_attention[] = {{"post_attention_layernorm", "ffn_norm", 
 
 static const char *without_prefix(const char *name)
 {
-	static const char *const prefixes[] = {
-		"model.language_model.", "language_model.model.", "language_model.", "model.", "transformer.", "bert."};
+	static const char *const prefixes[] = {"model.language_model.",
+										   "language_model.model.",
+										   "language_model.",
+										   "model.",
+										   "transformer.",
+										   "bert.",
+										   "vit."};
 	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
 		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
 			return name + strlen(prefixes[i]);
@@ -227,6 +232,11 @@ static void map_name(const evn_checkpoint *c, const char *name, char out[64], co
 	unsigned layer = 0;
 	int at = 0;
 	char number[16] = "";
+	if (evn_reads_images(c)) {
+		evn_checkpoint_image_name(own, out);
+		*row = NULL;
+		return;
+	}
 	*row = find_name(ends, sizeof ends / sizeof *ends, own, &ending);
 	if (!*row &&
 		(sscanf(own, "layers.%u.%n", &layer, &at) == 1 || sscanf(own, "h.%u.%n", &layer, &at) == 1 ||
@@ -364,6 +374,8 @@ static evn_status plan_tensor(evn_checkpoint *c, const evn_safetensor *from)
 	t->from = from;
 	t->n_dims = from->n_dims;
 	memcpy(t->shape, from->shape, sizeof t->shape);
+	if (evn_reads_images(c))
+		evn_checkpoint_flatten(t);
 	EVN_TRY(set_order(c, t, k));
 	if (t->n_dims == 1 || k == ROUTER)
 		return load_values(c, t, k == NORM && c->family->plus_one);

@@ -19,6 +19,9 @@
 #define T5                                                                                                           \
 	"{\"d_model\": 512, \"d_kv\": 64, \"d_ff\": 2048, \"num_layers\": 6, \"num_heads\": 8, \"n_positions\": 512,"    \
 	"\"relative_attention_num_buckets\": 32, \"layer_norm_epsilon\": 1e-6, \"decoder_start_token_id\": 0}"
+#define VIT                                                                                                          \
+	"{\"hidden_size\": 768, \"num_hidden_layers\": 12, \"num_attention_heads\": 12, \"intermediate_size\": 3072,"    \
+	"\"layer_norm_eps\": 1e-12}"
 
 static const evn_family families[] = {
 	{"llama", "llama", "silu", true, false, false, "{}"},
@@ -42,6 +45,7 @@ static const evn_family families[] = {
 	{"gemma3_text", "gemma3", "gelu_pytorch_tanh", false, true, true, GEMMA3},
 	{"bert", "bert", "gelu", false, false, false, "{}"},
 	{"t5", "t5", "relu", false, false, false, T5},
+	{"vit", "vit", "gelu", false, false, false, VIT},
 	{"gpt2", "gpt2", "gelu_new", false, false, false, "{\"activation_function\": \"gelu_new\"}"},
 };
 
@@ -419,6 +423,12 @@ static evn_status put_encoder(const evn_checkpoint *c)
 	return put_pooling(c);
 }
 
+static evn_status put_images(const evn_checkpoint *c)
+{
+	EVN_TRY(put_classes(c));
+	return evn_checkpoint_image_config(c);
+}
+
 /* ---- encoder and decoder ----------------------------------------------------------------------------------------
  */
 
@@ -496,7 +506,7 @@ static evn_status check_rest(const evn_checkpoint *c)
 static evn_status find_family(evn_checkpoint *c)
 {
 	const char *type = json_string_value(json_object_get(c->own, "model_type"));
-	char names[330] = "";
+	char names[360] = "";
 	json_t *text = json_object_get(c->own, "text_config");
 	for (size_t i = 0, n = 0; i < sizeof families / sizeof *families && n < sizeof names; i++) {
 		if (type && !strcmp(type, families[i].model_type))
@@ -536,6 +546,8 @@ evn_status evn_checkpoint_config(evn_checkpoint *c)
 		EVN_TRY(put_encoder(c));
 	else if (!strcmp(c->family->arch, "t5"))
 		EVN_TRY(put_t5(c));
+	else if (evn_reads_images(c))
+		EVN_TRY(put_images(c));
 	else if (strcmp(c->family->arch, "gpt2") != 0)
 		EVN_TRY(put_rotation(c));
 	EVN_TRY(put_sizes(c));

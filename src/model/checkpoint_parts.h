@@ -6,6 +6,8 @@
 #include "model/json_file.h"
 #include "model/safetensors.h"
 
+#include <string.h>
+
 /* A value of model_type in config.json. */
 typedef struct {
 	const char *model_type, *arch; /* arch: general.architecture */
@@ -50,6 +52,12 @@ evn_status evn_checkpoint_config(evn_checkpoint *c);
 evn_status evn_checkpoint_tokenizer(evn_checkpoint *c);
 /* Puts the table of characters of a Unigram tokenizer; map: in base64, or nothing. */
 evn_status evn_checkpoint_charsmap(const evn_checkpoint *c, const json_t *map);
+/* A model of images; puts its keys. */
+static inline bool evn_reads_images(const evn_checkpoint *c) { return !strcmp(c->family->arch, "vit"); }
+evn_status evn_checkpoint_image_config(const evn_checkpoint *c);
+/* The name of such a model's tensor; `own` itself if it is unknown. */
+void evn_checkpoint_image_name(const char *own, char out[64]);
+void evn_checkpoint_flatten(evn_planned *t);
 /* Appends a zeroed entry of this name; NULL if there is no memory. */
 evn_planned *evn_checkpoint_plan(evn_checkpoint *c, const char *name);
 /* A number of config.json; `value` if there is none. Another type is an error. */

@@ -235,7 +235,8 @@ static void read_freq_factors(reader *r, evn_hparams *h)
 
 static void read_rope(reader *r, evn_hparams *h)
 {
-	if (evn_gguf_find_tensor(r->g, "position_embd.weight") || evn_str_is(r->arch, "t5"))
+	if (evn_gguf_find_tensor(r->g, "position_embd.weight") || evn_gguf_find_tensor(r->g, EVN_PLACES) ||
+		evn_str_is(r->arch, "t5"))
 		return; /* positions are learned, or scores have biases by distance, so nothing rotates */
 	h->rope.dim = h->head_dim;
 	read_size(r, "rope.dimension_count", &h->rope.dim);
@@ -262,15 +263,14 @@ static void read_vocab(reader *r, evn_hparams *h)
 {
 	if (r->status != EVN_OK)
 		return;
-	const evn_tensor *t = evn_gguf_find_tensor(r->g, "token_embd.weight");
+	const char *name = evn_str_is(r->arch, "vit") ? EVN_PLACES : "token_embd.weight";
+	const evn_tensor *t = evn_gguf_find_tensor(r->g, name);
 	if (!t)
-		r->status =
-			evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"token_embd.weight\" is missing", evn_gguf_name(r->g));
+		r->status = evn_fail(r->err, EVN_ERR_FORMAT, "%s: tensor \"%s\" is missing", evn_gguf_name(r->g), name);
 	else if (t->n_dims != 2 || t->shape[0] != h->dim || t->shape[1] > MAX_SIZE)
 		r->status = evn_fail(r->err, EVN_ERR_FORMAT,
-							 "%s: tensor \"token_embd.weight\" is [%" PRIu64 ", %" PRIu64 "], expected [%" PRIu32
-							 ", 1 to 2^24]",
-							 evn_gguf_name(r->g), t->shape[0], t->shape[1], h->dim);
+							 "%s: tensor \"%s\" is [%" PRIu64 ", %" PRIu64 "], expected [%" PRIu32 ", 1 to 2^24]",
+							 evn_gguf_name(r->g), name, t->shape[0], t->shape[1], h->dim);
 	else
 		h->vocab = (uint32_t)t->shape[1];
 }

@@ -143,7 +143,8 @@ static bool is_quantised(const evn_tensor *t, const char *tensor)
 	const size_t n = strlen(tensor);
 	return t->n_dims > 1 && n > 7 && !strcmp(tensor + n - 7, ".weight") && !strstr(tensor, "_norm.weight") &&
 		   !strstr(tensor, "ffn_gate_inp.weight") && !strstr(tensor, "ssm_conv1d") &&
-		   !strstr(tensor, "shortconv.conv") && strcmp(tensor, "position_embd.weight") != 0;
+		   !strstr(tensor, "shortconv.conv") && strcmp(tensor, "position_embd.weight") != 0 &&
+		   strcmp(tensor, "v.position_embd.weight") != 0;
 }
 
 /* What takes the place of a format whose blocks do not divide the rows. */

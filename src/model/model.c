@@ -163,7 +163,8 @@ evn_status evn_model_untie(evn_model *m, evn_error *err)
 const evn_tensor *evn_model_head(const evn_model *m)
 {
 	const evn_tensor *own = evn_model_find(m, "output.weight");
-	return own ? own : m->head ? m->head : evn_model_find(m, "token_embd.weight");
+	const evn_tensor *tokens = own ? own : m->head ? m->head : evn_model_find(m, "token_embd.weight");
+	return tokens ? tokens : evn_model_find(m, EVN_PLACES); /* nothing reads such a head */
 }
 
 void evn_model_close(evn_model *m)

@@ -16,6 +16,8 @@ typedef enum {
 #define EVN_ROPE_FACTORS "rope_freqs.weight"
 #define EVN_ROPE_FACTORS_SHORT "rope_factors_short.weight"
 #define EVN_ROPE_FACTORS_LONG "rope_factors_long.weight"
+/* Of a model of images, in place of token_embd.weight: a row for each place of a patch, and one for the class. */
+#define EVN_PLACES "v.position_embd.weight"
 
 /* How queries and keys are rotated by their positions (nn/rope.h). */
 typedef struct {
@@ -43,9 +45,9 @@ static inline evn_rope evn_rope_plain(const evn_rope *r)
 }
 
 /* The hyper-parameters that decoder families share, read from "<arch>.*" keys and checked: every size > 0, n_heads %
- * n_kv_heads == 0, rope.dim even and <= head_dim, vocab = rows of token_embd.weight. A model without layers has zeros
- * for what belongs to layers. A model with learned positions (position_embd.weight) has a rope.dim of 0. Where layers
- * differ, ff_dim and n_kv_heads are the largest. */
+ * n_kv_heads == 0, rope.dim even and <= head_dim, vocab = rows of token_embd.weight, or of EVN_PLACES. A model
+ * without layers has zeros for what belongs to layers. A model with learned positions (position_embd.weight) has a
+ * rope.dim of 0. Where layers differ, ff_dim and n_kv_heads are the largest. */
 typedef struct {
 	evn_str arch; /* general.architecture */
 	uint32_t n_layers, dim, ff_dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_train;

@@ -151,6 +151,7 @@ static evn_status fill_gemma4(evn_graph *g, evn_error *err)
 	uint32_t n_shared = 0;
 	EVN_TRY(evn_graph_count(g, "embedding_length_per_layer_input", &g->layer_inputs, err));
 	EVN_TRY(evn_graph_count(g, "attention.shared_kv_layers", &n_shared, err));
+	g->projection = g->layer_inputs ? EVN_LAYER_PROJECTION : NULL;
 	if (n_shared >= g->h->n_layers || g->layer_inputs > g->h->dim)
 		return evn_fail(
 			err, EVN_ERR_FORMAT,

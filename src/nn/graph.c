@@ -12,7 +12,7 @@
 #define ARCHITECTURES(row)                                                                                           \
 	row(llama) row(gpt_oss) row(qwen2) row(qwen2moe) row(qwen3) row(qwen3moe) row(qwen2vl) row(qwen3vl)              \
 		row(mistral3) row(phi3) row(smollm3) row(granite) row(olmo2) row(gemma2) row(gemma3) row(gemma4) row(gpt2)   \
-			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe) row(deepseek2) row(t5)
+			row(simple_lm) row(bert) row(nomic_bert) row(qwen35) row(qwen35moe) row(deepseek2) row(t5) row(vit)
 
 #define DECLARED(name) extern const evn_arch evn_arch_##name;
 #define LISTED(name) &evn_arch_##name,
@@ -147,6 +147,8 @@ double evn_block_read_fraction(const evn_block *b)
 uint32_t evn_graph_row_floats(const evn_graph *g)
 {
 	const uint64_t of_layers = (uint64_t)g->layer_inputs * g->h->n_layers;
+	if (g->patches.floats)
+		return (uint32_t)(evn_round_up(g->h->dim, EVN_PAD) + evn_round_up(g->patches.floats, EVN_PAD));
 	return (uint32_t)(evn_round_up(g->h->dim, EVN_PAD) +
 					  (of_layers ? evn_round_up(of_layers + EVN_TILE_ROWS, EVN_PAD) : 0));
 }

@@ -142,7 +142,24 @@ typedef struct {
 } evn_block;
 
 #define EVN_LAYER_PROJECTION "per_layer_model_proj.weight" /* of the inputs of layers by the token */
-#define EVN_ROPES 2u                                       /* different rotations of one model's blocks */
+#define EVN_PATCH_MATRIX "v.patch_embd.weight"             /* of patches of images */
+#define EVN_CLASS_ROW "v.class_embd"
+#define EVN_COLOURS 3u
+#define EVN_MOST_PATCH 64u   /* pixels of a side */
+#define EVN_MOST_IMAGE 4096u /* the same */
+#define EVN_MOST_EDGE 65536u
+#define EVN_ROPES 2u /* different rotations of one model's blocks */
+
+/* How a model of images reads them: `across` x `across` patches of side x side pixels of EVN_COLOURS. */
+typedef struct {
+	uint32_t across, side, floats; /* floats of a patch; 0: the model reads tokens */
+	bool class_row;                /* a row of its own comes first */
+	/* How an image is made ready (evener/embed.h); a value is (v / 255 - mean) / deviation. */
+	uint32_t edge;
+	bool bicubic;
+	float mean[EVN_COLOURS], deviation[EVN_COLOURS];
+} evn_patches;
+static inline uint32_t evn_patch_rows(const evn_patches *p) { return p->across * p->across + p->class_row; }
 
 typedef struct {
 	const evn_model *model;
@@ -161,6 +178,10 @@ typedef struct {
 	 * row of a second embedding, to which a projection of the first one is added. The host sends the two rows as one.
 	 */
 	uint32_t layer_inputs;
+	evn_patches patches; /* the host sends a patch behind the row of its place */
+	/* The tensor that every rank holds whole, and that multiplies a part of the rows as the host sends them: the
+	 * embedding, for the inputs of layers; or patches. NULL: there is none. */
+	const char *projection;
 	bool has_states; /* a sequence has a state beside its keys and values */
 	bool encodes;    /* queries see whole sequences: a sequence is one span, and no row predicts the next token */
 	/* The first blocks are an encoder of its own: its rows do not go through the others, which attend to what it says
@@ -194,7 +215,7 @@ evn_status evn_graph_head(const evn_graph *g, const evn_tensor **out, evn_error 
 evn_status evn_block_tensor(const evn_graph *g, const evn_block *b, const char *stem, const evn_tensor **out,
 							evn_error *err);
 
-/* The floats of a row as the host sends it; the column at which the inputs of layers begin. */
+/* The floats of a row as the host sends it; the column at which the inputs of layers, or the patch, begin. */
 uint32_t evn_graph_row_floats(const evn_graph *g);
 static inline uint32_t evn_graph_layer_column(const evn_graph *g, uint32_t layer)
 {
@@ -257,12 +278,17 @@ evn_status evn_graph_f32(const evn_graph *g, const char *suffix, float *value, e
 /* The same for a number of which 0 says that there is none. */
 evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, evn_error *err);
 evn_status evn_graph_bool(const evn_graph *g, const char *suffix, bool *value, evn_error *err);
+evn_status evn_graph_string(const evn_graph *g, const char *suffix, evn_str *value, evn_error *err);
 /* Reads the size "<architecture>.<suffix>", which must be 1 to 2^24. If there is none, *value is unchanged. */
 evn_status evn_graph_u32(const evn_graph *g, const char *suffix, uint32_t *value, evn_error *err);
 /* The bools of "<architecture>.<suffix>", one for each layer; NULL: there are none. */
 evn_status evn_graph_flags(const evn_graph *g, const char *suffix, const uint8_t **out, evn_error *err);
 /* Says that the value of this key does not matter here. */
 void evn_graph_ignore(const evn_graph *g, const char *suffix);
+
+/* The n numbers of "<architecture>.<suffix>", which must be above `least`. If there is none, values are unchanged. */
+evn_status evn_graph_f32s(const evn_graph *g, const char *suffix, uint32_t n, float least, float *values,
+						  evn_error *err);
 
 /* The same for a size above 0 that may differ between layers. */
 evn_status evn_graph_layer_u32(const evn_graph *g, const char *suffix, uint32_t layer, uint32_t *value,

@@ -1,6 +1,7 @@
 /* graph_keys.c - what the files of architectures read of a model's metadata. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "nn/graph.h"
 
@@ -42,6 +43,30 @@ evn_status evn_graph_cap(const evn_graph *g, const char *suffix, float *value, e
 evn_status evn_graph_bool(const evn_graph *g, const char *suffix, bool *value, evn_error *err)
 {
 	return evn_gguf_bool(evn_model_gguf(g->model), key_of(g, suffix).text, value, err);
+}
+
+evn_status evn_graph_f32s(const evn_graph *g, const char *suffix, uint32_t n, float least, float *values,
+						  evn_error *err)
+{
+	const key k = key_of(g, suffix);
+	const evn_gguf *file = evn_model_gguf(g->model);
+	const evn_gguf_value *v;
+	EVN_TRY(evn_gguf_array(file, k.text, EVN_GGUF_F32, &v, err));
+	if (v && v->count != n)
+		return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" has %llu numbers, expected %u", evn_gguf_name(file), k.text,
+						(unsigned long long)v->count, n);
+	for (uint32_t i = 0; i < n && v; i++) {
+		memcpy(&values[i], v->data + i * sizeof *values, sizeof *values);
+		if (!isfinite(values[i]) || values[i] <= least)
+			return evn_fail(err, EVN_ERR_FORMAT, "%s: \"%s\" has %g, expected numbers above %g", evn_gguf_name(file),
+							k.text, (double)values[i], (double)least);
+	}
+	return EVN_OK;
+}
+
+evn_status evn_graph_string(const evn_graph *g, const char *suffix, evn_str *value, evn_error *err)
+{
+	return evn_gguf_string(evn_model_gguf(g->model), key_of(g, suffix).text, value, err);
 }
 
 evn_status evn_graph_u32(const evn_graph *g, const char *suffix, uint32_t *value, evn_error *err)

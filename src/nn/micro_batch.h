@@ -18,7 +18,7 @@ typedef struct {
 	bool overlaps;             /* another micro-batch is in flight at the same time */
 	uint32_t stream;           /* the communicator's stream of its messages */
 	evn_buf *x, *normed, *aside;
-	evn_layer_inputs by_layer; /* rows is NULL if layers have no inputs by the token */
+	evn_layer_inputs by_layer; /* rows is NULL if the host sends the embedding alone */
 	evn_runs runs;             /* of its sequences, if they have states */
 } evn_micro_batch;
 

@@ -33,7 +33,7 @@ typedef struct {
 
 /* Those of inputs by layer (ops_layers.c). */
 typedef struct {
-	evn_kernel *take, *project, *gate[EVN_ACT_FORMATS]; /* [format of y] */
+	evn_kernel *take, *add, *project, *gate[EVN_ACT_FORMATS]; /* [format of y] */
 } evn_layer_kernels;
 
 /* Those of attention over a latent vector (ops_latent.c). */

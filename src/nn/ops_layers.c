@@ -12,15 +12,27 @@ static evn_status kernel_of(const evn_ops *o, evn_kernel **k, const char *name, 
 	return evn_kernel_get(k, o->q, &spec, name, err);
 }
 
-evn_status evn_op_take_rows(evn_ops *o, evn_buf *x, uint32_t stride, const evn_layer_inputs *in, uint32_t n_tok,
-							evn_error *err)
+evn_status evn_op_take_rows(evn_ops *o, evn_buf *x, uint32_t stride, const evn_layer_inputs *in, uint32_t column,
+							uint32_t n_tok, evn_error *err)
 {
 	EVN_TRY(kernel_of(o, &o->layers.take, "take_rows", EVN_ACT_F32, err));
 	evn_args a = evn_args_begin(o->layers.take);
 	evn_arg_buf(&a, x);
 	evn_arg_u32(&a, stride);
 	evn_arg_buf(&a, in->rows);
-	evn_arg_u32(&a, in->stride);
+	evn_arg_u32x2(&a, (uint32_t[]){in->stride, column});
+	return evn_launch_columns(o, &a, stride, n_tok, err);
+}
+
+evn_status evn_op_add_rows(evn_ops *o, evn_buf *x, uint32_t stride, const evn_buf *from, uint32_t from_stride,
+						   uint32_t n_tok, evn_error *err)
+{
+	EVN_TRY(kernel_of(o, &o->layers.add, "add_rows", EVN_ACT_F32, err));
+	evn_args a = evn_args_begin(o->layers.add);
+	evn_arg_buf(&a, x);
+	evn_arg_u32(&a, stride);
+	evn_arg_buf(&a, from);
+	evn_arg_u32(&a, from_stride);
 	return evn_launch_columns(o, &a, stride, n_tok, err);
 }
 

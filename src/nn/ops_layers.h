@@ -1,19 +1,23 @@
-/* ops_layers.h - the operations of models whose layers have inputs by the token (kernels/layer_inputs.cl). All calls
- * only enqueue. */
+/* ops_layers.h - the operations on rows of which the host sends more than the embedding: inputs of layers by the
+ * token, and patches of images (kernels/layer_inputs.cl). All calls only enqueue. */
 #ifndef EVN_OPS_LAYERS_H
 #define EVN_OPS_LAYERS_H
 
 #include "nn/ops.h"
 
-/* Rows as the host sends them: the row of the embedding, and from column `first` on n entries for each layer. */
+/* Rows as the host sends them: the row of the embedding, and from column `first` on n entries for each layer, or a
+ * patch. */
 typedef struct {
 	evn_buf *rows; /* (.., stride) */
 	uint32_t stride, first, n;
 } evn_layer_inputs;
 
-/* x (n_tok, stride) = the rows of the embedding. */
-evn_status evn_op_take_rows(evn_ops *ops, evn_buf *x, uint32_t stride, const evn_layer_inputs *in, uint32_t n_tok,
-							evn_error *err);
+/* x (n_tok, stride) = the rows from this column on; 0: those of the embedding. */
+evn_status evn_op_take_rows(evn_ops *ops, evn_buf *x, uint32_t stride, const evn_layer_inputs *in, uint32_t column,
+							uint32_t n_tok, evn_error *err);
+/* x (n_tok, stride) += columns [0, stride) of from (n_tok, from_stride). */
+evn_status evn_op_add_rows(evn_ops *ops, evn_buf *x, uint32_t stride, const evn_buf *from, uint32_t from_stride,
+						   uint32_t n_tok, evn_error *err);
 /* The entries of each of n_layers become (entry + the RMS norm of n projected ones, by w) / sqrt 2. projected (n_tok,
  * stride). */
 typedef struct {

@@ -155,6 +155,9 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	columns += g->layer_inputs
 				   ? EVN_MICRO_BATCHES * (uint64_t)evn_graph_row_floats(g) + (uint64_t)g->layer_inputs * h->n_layers
 				   : 0;
+	columns += g->patches.floats ? EVN_MICRO_BATCHES * (uint64_t)evn_graph_row_floats(g) + h->dim +
+									   2 * evn_round_up(g->patches.floats, EVN_PAD)
+								 : 0;
 	columns += latent_columns(g);
 	columns += g->sets_aside ? EVN_MICRO_BATCHES * (uint64_t)h->dim : 0;
 	uint64_t norms = h->dim, of_experts = 0, routers = 0, biases = 0;
@@ -175,8 +178,7 @@ static uint64_t fixed_bytes(const evn_graph *g, evn_limits limits)
 	return (columns * evn_rows_room(limits.n_batch) + norms + routers + biases + of_experts + rope +
 			EVN_LOGITS_ROWS * (uint64_t)(h->vocab + h->dim)) *
 			   sizeof(float) +
-		   splits + ((uint64_t)32 << 20) +
-		   (g->layer_inputs ? evn_model_find(g->model, EVN_LAYER_PROJECTION)->size_bytes : 0);
+		   splits + ((uint64_t)32 << 20) + (g->projection ? evn_model_find(g->model, g->projection)->size_bytes : 0);
 }
 
 evn_status evn_graph_shape(const evn_graph *g, evn_limits limits, evn_plan_shape *out, evn_error *err)
@@ -228,8 +230,8 @@ evn_status evn_graph_mix(const evn_graph *g, evn_weight_mix *out, evn_error *err
 			add_to_mix(out, t, 1);
 		}
 	}
-	if (g->layer_inputs)
-		add_to_mix(out, evn_model_find(g->model, EVN_LAYER_PROJECTION), 1);
+	if (g->projection)
+		add_to_mix(out, evn_model_find(g->model, g->projection), 1);
 	EVN_TRY(evn_graph_head(g, &t, err));
 	out->head = evn_quant_index(t->quant);
 	if (!g->n_blocks)

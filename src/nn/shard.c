@@ -326,10 +326,10 @@ static evn_status load_ends(const loader *l, evn_shard *s)
 	EVN_TRY(evn_end_weights_find(&w, s->graph, l->err));
 	EVN_TRY(load_norm(l, &w.out_norm, &s->out_norm));
 	EVN_TRY(load_norm(l, &w.encoder_norm, &s->encoder_norm));
-	if (w.layer_projection) {
-		const evn_row_block all = {w.layer_projection, {0, (uint32_t)w.layer_projection->shape[1]}};
+	if (w.projection) {
+		const evn_row_block all = {w.projection, {0, (uint32_t)w.projection->shape[1]}};
 		EVN_TRY(load_vector(l, w.layer_norm, &s->layer_norm));
-		EVN_TRY(evn_matrix_split_output(&s->layer_projection, l->q, &all, 1, NULL, l->err));
+		EVN_TRY(evn_matrix_split_output(&s->projection, l->q, &all, 1, NULL, l->err));
 	}
 	return evn_shard_load_head(&s->head, s, l->q, s->vocab, l->err);
 }
@@ -354,7 +354,7 @@ static evn_status load(evn_shard *s, evn_queue *q, const evn_shard_part *part, e
 	}
 	s->vocab = evn_split_part(part->split, EVN_PLAN_VOCAB, 0, part->rank)->held;
 	EVN_TRY(load_ends(&l, s));
-	EVN_TRY(count(s, s->head.bytes + s->layer_projection.bytes, part->progress, err));
+	EVN_TRY(count(s, s->head.bytes + s->projection.bytes, part->progress, err));
 	evn_uploads_end(q);
 	return evn_queue_finish(q, err);
 }
@@ -411,7 +411,7 @@ void evn_shard_free(evn_shard *s)
 	free_norm(&s->out_norm);
 	free_norm(&s->encoder_norm);
 	evn_matrix_free(&s->head);
-	evn_matrix_free(&s->layer_projection);
+	evn_matrix_free(&s->projection);
 	evn_buf_free(s->layer_norm);
 	free(s);
 }

@@ -55,7 +55,7 @@ typedef struct {
 	evn_shard_block *blocks; /* (graph->n_blocks) */
 	evn_norm_weights out_norm, encoder_norm;
 	evn_matrix head;
-	evn_matrix layer_projection; /* of inputs of layers, all of it on each rank; or empty */
+	evn_matrix projection; /* evn_graph.projection, all of it on each rank; or empty */
 	evn_buf *layer_norm;
 	evn_range vocab;
 	uint64_t bytes; /* bytes of the matrices */

@@ -96,7 +96,7 @@ evn_status evn_view_make(evn_view **out, const evn_shard *s, const evn_split *sp
 		return evn_fail_memory(err, "windows", s->graph->n_blocks * EVN_PHASES * sizeof *v->windows);
 	EVN_TRY(make_windows(v, split, err));
 	for (evn_phase phase = 0; phase < EVN_PHASES; phase++)
-		v->read_bytes[phase] += s->layer_projection.bytes;
+		v->read_bytes[phase] += s->projection.bytes;
 	return make_head(v, split, err);
 }
 

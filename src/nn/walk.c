@@ -260,12 +260,27 @@ static evn_status add_projection(const evn_walker *w, const evn_micro_batch *mb,
 	const float dim = (float)s->graph->h->dim; /* x is divided by its root before it is projected */
 	const evn_layer_projection p = {s->projected, shard->layer_norm, s->projected_stride, s->graph->h->n_layers,
 									dim * s->graph->h->norm_eps};
-	EVN_TRY(evn_op_take_rows(s->ops, mb->x, s->dim_stride, &mb->by_layer, rows.n, err));
-	EVN_TRY(evn_op_store(s->ops, evn_op_act_format(s->ops, &shard->layer_projection, rows.phase), mb->normed, mb->x,
+	EVN_TRY(evn_op_take_rows(s->ops, mb->x, s->dim_stride, &mb->by_layer, 0, rows.n, err));
+	EVN_TRY(evn_op_store(s->ops, evn_op_act_format(s->ops, &shard->projection, rows.phase), mb->normed, mb->x,
 						 s->dim_stride, rows.n, err));
-	EVN_TRY(evn_op_linear(s->ops, s->projected, s->projected_stride, mb->normed, s->dim_stride,
-						  &shard->layer_projection, rows, err));
+	EVN_TRY(evn_op_linear(s->ops, s->projected, s->projected_stride, mb->normed, s->dim_stride, &shard->projection,
+						  rows, err));
 	return evn_op_add_projected(s->ops, &mb->by_layer, &p, rows.n, err);
+}
+
+/* Adds the patches, multiplied by their matrix, to the rows of their places. */
+static evn_status add_patches(const evn_walker *w, const evn_micro_batch *mb, evn_error *err)
+{
+	const evn_workspace *s = w->workspace;
+	const evn_matrix *m = &w->view->shard->projection;
+	const evn_rows rows = {mb->rows.n_rows, mb->rows.phase};
+	EVN_TRY(evn_op_take_rows(s->ops, mb->x, s->dim_stride, &mb->by_layer, 0, rows.n, err));
+	EVN_TRY(evn_op_take_rows(s->ops, s->patches, s->patch_stride, &mb->by_layer, mb->by_layer.first, rows.n, err));
+	EVN_TRY(evn_op_store(s->ops, evn_op_act_format(s->ops, m, rows.phase), s->stored_patches, s->patches,
+						 s->patch_stride, rows.n, err));
+	EVN_TRY(
+		evn_op_linear(s->ops, s->projected, s->projected_stride, s->stored_patches, s->patch_stride, m, rows, err));
+	return evn_op_add_rows(s->ops, mb->x, s->dim_stride, s->projected, s->projected_stride, rows.n, err);
 }
 
 /* The rows of the embedding become those of the micro-batch. */
@@ -274,7 +289,9 @@ static evn_status take_input(const evn_walker *w, const evn_batch *batch, const 
 	const uint64_t stride = evn_graph_row_floats(w->workspace->graph);
 	EVN_TRY(evn_comm_broadcast(w->comm, w->view->rank, mb->by_layer.rows ? mb->by_layer.rows : mb->x,
 							   batch->x + mb->first_row * stride, mb->rows.n_rows * stride, err));
-	return mb->by_layer.rows ? add_projection(w, mb, err) : EVN_OK;
+	if (!mb->by_layer.rows)
+		return EVN_OK;
+	return w->workspace->graph->patches.floats ? add_patches(w, mb, err) : add_projection(w, mb, err);
 }
 
 evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)

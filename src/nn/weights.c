@@ -161,6 +161,18 @@ evn_status evn_block_weights_find(evn_block_weights *out, const evn_graph *g, co
 	return find_out(&f, &out->out);
 }
 
+/* The rows of the places are those of the tokens. */
+static evn_status find_patches(const finder *f, evn_end_weights *out)
+{
+	const evn_hparams *h = f->g->h;
+	EVN_TRY(evn_model_need(f->g->model, EVN_PLACES, h->dim, h->vocab, &out->tokens, f->err));
+	EVN_TRY(need(f, "v.patch_embd", "weight", f->g->patches.floats, h->dim, &out->projection));
+	if (evn_model_find(f->g->model, "v.patch_embd.bias"))
+		EVN_TRY(need(f, "v.patch_embd", "bias", h->dim, 0, &out->patch_bias));
+	return f->g->patches.class_row ? evn_model_need(f->g->model, EVN_CLASS_ROW, h->dim, 0, &out->class_row, f->err)
+								   : EVN_OK;
+}
+
 evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_error *err)
 {
 	const evn_hparams *h = g->h;
@@ -170,7 +182,8 @@ evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_er
 	*out = (evn_end_weights){0};
 	if (types)
 		EVN_TRY(need(&f, "token_types", "weight", h->dim, types->shape[1], &out->types));
-	EVN_TRY(need(&f, "token_embd", "weight", h->dim, h->vocab, &out->tokens));
+	EVN_TRY(g->patches.floats ? find_patches(&f, out)
+							  : need(&f, "token_embd", "weight", h->dim, h->vocab, &out->tokens));
 	if (positions)
 		EVN_TRY(need(&f, "position_embd", "weight", h->dim, positions->shape[1], &out->positions));
 	EVN_TRY(find_norm(&f, g->out_norm, &out->out_norm));
@@ -178,7 +191,7 @@ evn_status evn_end_weights_find(evn_end_weights *out, const evn_graph *g, evn_er
 	if (g->layer_inputs) {
 		const uint64_t all = (uint64_t)g->layer_inputs * h->n_layers;
 		EVN_TRY(need(&f, "per_layer_token_embd", "weight", all, h->vocab, &out->layer_tokens));
-		EVN_TRY(need(&f, "per_layer_model_proj", "weight", h->dim, all, &out->layer_projection));
+		EVN_TRY(need(&f, "per_layer_model_proj", "weight", h->dim, all, &out->projection));
 		EVN_TRY(need(&f, "per_layer_proj_norm", "weight", g->layer_inputs, 0, &out->layer_norm));
 	}
 	EVN_TRY(evn_graph_head(g, &out->head.weight, err));
@@ -216,7 +229,9 @@ static evn_status mark_ends(census *c, const evn_graph *g, evn_error *err)
 	mark(c, w.positions);
 	mark(c, w.types);
 	mark(c, w.layer_tokens);
-	mark(c, w.layer_projection);
+	mark(c, w.projection);
+	mark(c, w.patch_bias);
+	mark(c, w.class_row);
 	mark(c, w.layer_norm);
 	mark_affine(c, &w.out_norm);
 	mark_affine(c, &w.encoder_norm);

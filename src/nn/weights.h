@@ -36,12 +36,14 @@ typedef struct {
 } evn_block_weights;
 
 typedef struct {
-	const evn_tensor *tokens, *positions; /* positions is NULL if they are not learned */
-	/* (vocab, layers * inputs), (layers * inputs, dim), (inputs); NULL if layers have no inputs by the token */
-	const evn_tensor *layer_tokens, *layer_projection, *layer_norm;
-	const evn_tensor *types;   /* a row for each type of token; NULL: there are none */
-	evn_affine encoder_norm;   /* NULL if there is no encoder */
-	evn_affine out_norm, head; /* the head's weight is `tokens` if the two are tied */
+	const evn_tensor *tokens, *positions; /* positions is NULL if they are not learned apart from the tokens */
+	/* (vocab, layers * inputs), (inputs); NULL if layers have no inputs by the token */
+	const evn_tensor *layer_tokens, *layer_norm;
+	const evn_tensor *projection;             /* (rows, columns): evn_graph.projection; or NULL */
+	const evn_tensor *patch_bias, *class_row; /* (dim) of images; or NULL */
+	const evn_tensor *types;                  /* a row for each type of token; NULL: there are none */
+	evn_affine encoder_norm;                  /* NULL if there is no encoder */
+	evn_affine out_norm, head;                /* the head's weight is `tokens` if the two are tied */
 } evn_end_weights;
 
 /* Finds all tensors of the block and checks their shapes. */

@@ -259,13 +259,16 @@ static evn_status make_gated(evn_workspace *w, const evn_shard *s, evn_error *er
 	return EVN_OK;
 }
 
-/* Rows for the inputs of layers by the token. */
+/* Rows for the inputs of layers by the token, or for patches. */
 static evn_status make_layer_inputs(evn_workspace *w, const evn_shard *s, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch;
-	if (!w->graph->layer_inputs)
+	if (!w->graph->projection)
 		return EVN_OK;
-	grow(&w->projected_stride, s->layer_projection.rows);
+	grow(&w->projected_stride, s->projection.rows > w->graph->h->dim ? s->projection.rows : w->graph->h->dim);
+	w->patch_stride = (uint32_t)evn_round_up(w->graph->patches.floats, EVN_PAD);
+	EVN_TRY(evn_workspace_rows(w, &w->patches, n, w->patch_stride, "patches", err));
+	EVN_TRY(evn_workspace_rows(w, &w->stored_patches, n, w->patch_stride, "patches", err));
 	for (uint32_t i = 0; i < EVN_MICRO_BATCHES; i++)
 		EVN_TRY(evn_workspace_rows(w, &w->rows[i].sent, n, evn_graph_row_floats(w->graph), "inputs of layers", err));
 	return evn_workspace_rows(w, &w->projected, n, w->projected_stride, "projected inputs of layers", err);
@@ -365,12 +368,32 @@ void evn_workspace_free(evn_workspace *w)
 		evn_buf_free(w->of[kind].in);
 		evn_buf_free(w->of[kind].mid);
 	}
-	evn_buf *const buffers[] = {
-		w->latent_rows,     w->latent_out,     w->query_latent,   w->query_stored,     w->query_heads,
-		w->projected,       w->unstored,       w->gates,          w->alpha_beta,       w->ropes[0],
-		w->ropes[1],        w->still,          w->picked,         w->logits,           w->top,
-		w->squares,         w->gathered,       w->of_experts,     w->routing.scores,   w->routing.experts,
-		w->routing.weights, w->routing.places, w->routing.counts, w->routing.of_blocks};
+	evn_buf *const buffers[] = {w->latent_rows,
+								w->latent_out,
+								w->query_latent,
+								w->query_stored,
+								w->query_heads,
+								w->projected,
+								w->patches,
+								w->stored_patches,
+								w->unstored,
+								w->gates,
+								w->alpha_beta,
+								w->ropes[0],
+								w->ropes[1],
+								w->still,
+								w->picked,
+								w->logits,
+								w->top,
+								w->squares,
+								w->gathered,
+								w->of_experts,
+								w->routing.scores,
+								w->routing.experts,
+								w->routing.weights,
+								w->routing.places,
+								w->routing.counts,
+								w->routing.of_blocks};
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
 		evn_buf_free(buffers[i]);
 	for (uint32_t i = 0; i < w->n_kinds; i++)

@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
 	evn_buf *x, *normed; /* (rows, dim_stride) */
 	evn_buf *aside;      /* the same; NULL if no sums go aside */
-	evn_buf *sent;       /* (rows, evn_graph_row_floats), if layers have inputs by the token; otherwise NULL */
+	evn_buf *sent;       /* (rows, evn_graph_row_floats), if that is more than the embedding; otherwise NULL */
 	evn_buf *table;      /* the row table of its spans on the device (ops_attention.h) */
 	uint32_t *words;     /* the same on the host */
 	uint64_t n_words;    /* the room of both, in words */
@@ -53,8 +53,10 @@ typedef struct {
 	 * latent vectors of queries before and after they are stored, and their heads */
 	evn_buf *latent_rows, *latent_out, *query_latent, *query_stored, *query_heads;
 	uint32_t latent_stride, query_latent_stride, query_heads_stride;
-	evn_buf *projected; /* (rows, projected_stride): of inputs of layers; or NULL */
+	evn_buf *projected; /* (rows, projected_stride): of inputs of layers or of patches; or NULL */
 	uint32_t projected_stride;
+	evn_buf *patches, *stored_patches; /* (rows, patch_stride), before and after they are stored; or NULL */
+	uint32_t patch_stride;
 	evn_buf *ropes[EVN_ROPES]; /* of the graph's ropes: (n_ctx, rope.dim) */
 	evn_buf *still;            /* (1, rope.dim): the angle 0, for blocks without rotation */
 	evn_row_buffers rows[EVN_MICRO_BATCHES];

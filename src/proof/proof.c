@@ -159,6 +159,7 @@ static evn_status read_graph(proof *p, evn_error *err)
 		*(b->feed_forward.gated ? &p->gated : b->feed_forward.by_layer ? &p->layers : &p->ungated) = true;
 		p->fuses |= b->feed_forward.gated && !b->joins && !g->biased;
 	}
+	p->layers |= g->patches.floats > 0;
 	p->gate = evn_graph_gate(g);
 	p->activation = g->activation;
 	p->biased = has_biases(p->m);

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { DIM = 40, STRIDE = 64, LAYERS = 3, INPUTS = 21, ROW = STRIDE + 96, N_TOK = 3, WIDTH = 32 };
+enum { DIM = 40, STRIDE = 64, LAYERS = 3, INPUTS = 21, ROW = STRIDE + 96, PATCH = 80, N_TOK = 3, WIDTH = 32 };
 
 static evn_layer_inputs inputs_of(const evn_case_array *rows)
 {
@@ -18,8 +18,19 @@ static evn_status check_taking(evn_cases *c, evn_ops *ops, const evn_case_array 
 	EVN_TRY(evn_case_output(c, &x, N_TOK * STRIDE, err));
 	for (uint32_t i = 0; i < N_TOK * STRIDE; i++)
 		x.want[i] = (double)rows->values[i / STRIDE * ROW + i % STRIDE];
-	EVN_TRY(evn_op_take_rows(ops, x.buf, STRIDE, &in, N_TOK, err));
-	return evn_case_check(c, &x, "x", err);
+	EVN_TRY(evn_op_take_rows(ops, x.buf, STRIDE, &in, 0, N_TOK, err));
+	EVN_TRY(evn_case_check(c, &x, "x", err));
+	for (uint32_t i = 0; i < N_TOK * STRIDE; i++)
+		x.want[i] = (double)rows->values[i / STRIDE * ROW + PATCH + i % STRIDE];
+	EVN_TRY(evn_op_take_rows(ops, x.buf, STRIDE, &in, PATCH, N_TOK, err));
+	EVN_TRY(evn_case_check(c, &x, "patches", err));
+	for (uint32_t i = 0; i < N_TOK * STRIDE; i++) {
+		const double added = (double)rows->values[i / STRIDE * ROW + i % STRIDE];
+		x.want[i] += added;
+		x.bound[i] = EVN_UNIT * fabs(x.want[i]);
+	}
+	EVN_TRY(evn_op_add_rows(ops, x.buf, STRIDE, rows->buf, ROW, N_TOK, err));
+	return evn_case_check(c, &x, "sums", err);
 }
 
 /* The error of the norm's factor, two products, a sum and the factor of the mean. */

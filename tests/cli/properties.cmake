@@ -1,5 +1,5 @@
 # Scripts that run the built program.
-foreach(script refuse results picture train score batch make-model model-files quantize checkpoint interrupt chat embed classify trace simulate translate)
+foreach(script refuse results picture train score batch make-model model-files quantize checkpoint interrupt chat embed classify images trace simulate translate)
 	add_test(NAME cli/${script} COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh
 		$<TARGET_FILE:evener_cli> ${CMAKE_SOURCE_DIR})
 	set_tests_properties(cli/${script} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300

@@ -116,7 +116,7 @@ def kernels():
         out.append((f"gate_by_layer {store}", "gate_by_layer", f"layer_inputs.cl STORE=store_{store}.cl", "-DLANES=1", "row"))
     for kernel in ("norm_latent", "latent_rows", "latent_values"):
         out.append((kernel, kernel, "latent.cl", "-DLANES=1", "row"))
-    for kernel in ("take_rows", "add_projected"):
+    for kernel in ("take_rows", "add_rows", "add_projected"):
         out.append((kernel, kernel, "layer_inputs.cl", "-DLANES=1", "row"))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))
     for kernel in ("route", "choose"):

@@ -36,7 +36,7 @@ has "$program" bin/evener libexec/evener/evener-probe share/man/man1/evener.1 sh
 	share/fish/vendor_completions.d/evener.fish share/doc/evener/copyright
 has "$library" include/evener.h include/evener/train.h lib/libevener.a lib/pkgconfig/evener.pc \
 	lib/cmake/evener/evenerConfig.cmake share/doc/libevener-dev/copyright
-for name in libc6 libclblast1 libpcre2-8-0 ocl-icd-libopencl1 libyaml-0-2 libcairo2; do
+for name in libc6 libclblast1 libpcre2-8-0 ocl-icd-libopencl1 libyaml-0-2 libcairo2 libpng16-16 libjpeg62-turbo; do
 	grep -q "$name" <(dpkg-deb -f "$program" Depends) || fail "$program does not depend on $name: $(dpkg-deb -f "$program" Depends)"
 done
 grep -qF "evener (= $version)" <(dpkg-deb -f "$library" Depends) || fail "$library: $(dpkg-deb -f "$library" Depends)"

@@ -1,14 +1,14 @@
-/* cmd_classify.c - evener classify: the class of each line of a text or each record of a CSV file, by the head of a
- * model, or by one that it learns from records whose classes are known. */
+/* cmd_classify.c - evener classify: the class of each line of a text, each record of a CSV file or each image, by the
+ * head of a model, or by one that it learns from records whose classes are known. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "cli/cli.h"
+#include "cli/commands/images.h"
 #include "cli/commands/prompt.h"
 #include "cli/commands/records.h"
-#include "cli/commands/texts.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "cli/show/table.h"
@@ -22,6 +22,9 @@ typedef struct {
 	records records;
 	texts texts;
 	char *csv;
+	const invocation *in;
+	bool images;         /* the items are images */
+	char **paths;        /* of records that are images; (records.n) */
 	double *p;           /* (texts, classes) */
 	const char **labels; /* of what is learned: (n_labels), sorted; they are those of records */
 	uint32_t *classes, n_labels;
@@ -33,10 +36,60 @@ static bool is_csv(const settings *s)
 	return n > 4 && !strcmp(s->prompt_file + n - 4, ".csv");
 }
 
+/* ---- images ---------------------------------------------------------------------------------------------------- */
+
+/* A path of a CSV file is relative to the file. */
+static evn_status paths_of_records(job *j, const char ***out, evn_error *err)
+{
+	const char *file = j->settings->prompt_file, *slash = strrchr(file, '/');
+	const int folder = slash ? (int)(slash - file + 1) : 0;
+	j->paths = calloc(j->records.n, sizeof *j->paths);
+	*out = malloc(j->records.n * sizeof **out);
+	if (!j->paths || !*out)
+		return evn_fail_memory(err, "the images", 0);
+	for (size_t i = 0; i < j->records.n; i++) {
+		const char *path = j->records.images[i];
+		(*out)[i] = j->paths[i] = evn_format("%.*s%s", *path == '/' ? 0 : folder, file, path);
+		if (!j->paths[i])
+			return evn_fail_memory(err, "the images", 0);
+	}
+	return EVN_OK;
+}
+
+static evn_status read_images(job *j, evn_error *err)
+{
+	const char **paths = NULL;
+	size_t n = j->records.n;
+	j->texts.lines = NULL; /* those of the records were texts */
+	j->texts.n = 0;
+	evn_status s = j->records.images
+					   ? paths_of_records(j, &paths, err)
+					   : images_of_command(j->settings, j->in->arguments, j->in->n_arguments, &paths, &n, err);
+	if (s == EVN_OK)
+		s = images_take(&j->texts, j->model, paths, n, (tiles){1, 1}, err);
+	free(paths);
+	return s;
+}
+
+/* Texts as ids, or images. */
+static evn_status make_items(job *j, evn_error *err)
+{
+	evn_image_form form;
+	EVN_TRY(evn_model_image_form(j->model, &form, err));
+	j->images = j->settings->images.n || (form.size && j->records.images);
+	return j->images ? read_images(j, err) : texts_tokenize(&j->texts, j->model, err);
+}
+
+/* ---- texts ----------------------------------------------------------------------------------------------------- */
+
 static evn_status read_texts(job *j, evn_error *err)
 {
 	size_t n;
 	const settings *s = j->settings;
+	if (s->images.n && s->prompt_file)
+		return evn_fail(err, EVN_ERR_USAGE, "--image and --file exclude each other");
+	if (s->images.n && !s->learn_path)
+		return EVN_OK;
 	if (!is_csv(s))
 		return s->learn_path ? evn_fail(err, EVN_ERR_USAGE, "--learn needs records with classes: -f FILE.csv")
 							 : texts_read_lines(&j->texts, err);
@@ -175,10 +228,15 @@ static evn_status print_json(const job *j, evn_error *err)
 		json_t *p = json_array();
 		for (uint32_t c = 0; c < n; c++)
 			json_push(&p, json_number(j->p[i * n + c]));
-		json_push(&list, json_pack("{s:s, s:o}", "label", label_of(j, i), "p", p));
+		json_t *item = json_pack("{s:s, s:o}", "label", label_of(j, i), "p", p);
+		if (j->images)
+			json_object_set_new(item, "image", json_string(j->texts.lines[i]));
+		json_push(&list, item);
 	}
 	json_t *accuracy = j->records.classes ? json_number((double)count_right(j) / (double)j->texts.n) : json_null();
-	return json_print(json_pack("{s:o, s:o, s:o}", "labels", labels, "texts", list, "accuracy", accuracy), err);
+	return json_print(
+		json_pack("{s:o, s:o, s:o}", "labels", labels, j->images ? "images" : "texts", list, "accuracy", accuracy),
+		err);
 }
 
 /* The class, its probability and the text, with tabs between them. */
@@ -214,7 +272,7 @@ static evn_status run(job *j, evn_error *err)
 	EVN_TRY(settings_open_model(s, &j->model, err));
 	if (!s->learn_path)
 		EVN_TRY(evn_classifier_open(&j->head, j->model, s->head_path, err));
-	EVN_TRY(texts_tokenize(&j->texts, j->model, err));
+	EVN_TRY(make_items(j, err));
 	if (s->learn_path)
 		EVN_TRY(number_classes(j, err));
 	EVN_TRY(evn_engine_open(&j->engine, j->model, &o, err));
@@ -225,10 +283,13 @@ static evn_status run(job *j, evn_error *err)
 
 evn_status cmd_classify(const invocation *in, evn_error *err)
 {
-	job j = {.settings = &in->settings, .texts = {.settings = &in->settings}};
+	job j = {.settings = &in->settings, .texts = {.settings = &in->settings}, .in = in};
 	const evn_status status = run(&j, err);
 	console_progress_end();
 	texts_free(&j.texts);
+	for (size_t i = 0; i < j.records.n && j.paths; i++)
+		free(j.paths[i]);
+	free(j.paths);
 	records_free(&j.records);
 	free(j.csv);
 	free(j.labels);

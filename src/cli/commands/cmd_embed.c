@@ -1,7 +1,7 @@
-/* cmd_embed.c - evener embed: a vector for each line of a text, or how alike the lines are. */
+/* cmd_embed.c - evener embed: a vector for each line of a text or for each image, or how alike they are. */
 #include "base/base.h"
 #include "cli/cli.h"
-#include "cli/commands/texts.h"
+#include "cli/commands/images.h"
 #include "cli/show/console.h"
 #include "cli/show/json.h"
 #include "evener/embed.h"
@@ -22,13 +22,32 @@ typedef struct {
 
 /* ---- vectors --------------------------------------------------------------------------------------------------- */
 
-static evn_status compute_vectors(embedding *e, evn_error *err)
+static evn_status read_images(embedding *e, const invocation *in, evn_error *err)
+{
+	const char **paths;
+	size_t n;
+	EVN_TRY(images_of_command(e->settings, in->arguments, in->n_arguments, &paths, &n, err));
+	const evn_status status = images_take(&e->texts, e->model, paths, n, (tiles){1, 1}, err);
+	free(paths);
+	return status;
+}
+
+static evn_status read_input(embedding *e, const invocation *in, evn_error *err)
+{
+	if (e->settings->images.n) {
+		EVN_TRY(settings_open_model(e->settings, &e->model, err));
+		return read_images(e, in, err);
+	}
+	EVN_TRY(texts_read_lines(&e->texts, err));
+	EVN_TRY(settings_open_model(e->settings, &e->model, err));
+	return texts_tokenize(&e->texts, e->model, err);
+}
+
+static evn_status compute_vectors(embedding *e, const invocation *in, evn_error *err)
 {
 	const evn_options o = settings_engine_options(e->settings);
 	const evn_embed_options how = {.pooling = (evn_pooling)e->settings->pooling, .progress = console_progress};
-	EVN_TRY(texts_read_lines(&e->texts, err));
-	EVN_TRY(settings_open_model(e->settings, &e->model, err));
-	EVN_TRY(texts_tokenize(&e->texts, e->model, err));
+	EVN_TRY(read_input(e, in, err));
 	EVN_TRY(evn_engine_open(&e->engine, e->model, &o, err));
 	console_progress_end();
 	EVN_TRY(texts_make_vectors(&e->texts, e->engine, err));
@@ -122,7 +141,7 @@ static evn_status print_rows(const embedding *e, evn_error *err)
 evn_status cmd_embed(const invocation *in, evn_error *err)
 {
 	embedding e = {.settings = &in->settings, .texts = {.settings = &in->settings}};
-	evn_status status = compute_vectors(&e, err);
+	evn_status status = compute_vectors(&e, in, err);
 	console_progress_end();
 	if (status == EVN_OK)
 		status = e.settings->similarity == PAIRS ? print_pairs(&e, err) : print_rows(&e, err);

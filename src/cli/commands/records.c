@@ -71,7 +71,7 @@ static evn_status read_row(reader *r, bool *any, evn_error *err)
 
 typedef struct {
 	char *names[MOST_COLUMNS];
-	uint32_t n, label; /* label: n if there is none */
+	uint32_t n, label, image; /* label, image: n if there is none */
 } columns;
 
 static evn_status read_names(columns *c, reader *r, const char *label, bool labelled, evn_error *err)
@@ -81,7 +81,9 @@ static evn_status read_names(columns *c, reader *r, const char *label, bool labe
 	if (!any)
 		return evn_fail(err, EVN_ERR_FORMAT, "%s: empty, expected a line with the names of the columns", r->file);
 	memcpy(c->names, r->fields, r->n_fields * sizeof *r->fields);
-	c->n = c->label = r->n_fields;
+	c->n = c->label = c->image = r->n_fields;
+	for (uint32_t i = 0; i < c->n; i++)
+		c->image = !strcmp(c->names[i], "image") ? i : c->image;
 	for (uint32_t i = 0; i < c->n && label; i++)
 		c->label = !strcmp(c->names[i], label) ? i : c->label;
 	if (!labelled)
@@ -116,16 +118,21 @@ static evn_status add(records *out, size_t *room, const columns *c, const reader
 		out->texts = texts ? texts : out->texts;
 		char **classes = realloc(out->classes, *room * sizeof *classes);
 		out->classes = classes ? classes : out->classes;
-		if (!texts || !classes)
+		char **images = realloc(out->images, *room * sizeof *images);
+		out->images = images ? images : out->images;
+		if (!texts || !classes || !images)
 			return evn_fail_memory(err, "records", *room * sizeof *texts);
 	}
 	char *text = text_of(c, r->fields), *class = evn_strdup(c->label < c->n ? r->fields[c->label] : "");
-	if (!text || !class) {
+	char *image = evn_strdup(c->image < c->n ? r->fields[c->image] : "");
+	if (!text || !class || !image) {
 		free(text);
 		free(class);
+		free(image);
 		return evn_fail_memory(err, "records", 0);
 	}
 	out->texts[out->n] = text;
+	out->images[out->n] = image;
 	out->classes[out->n++] = class;
 	return EVN_OK;
 }
@@ -147,6 +154,14 @@ static evn_status read_all(records *out, reader *r, columns *c, const char *labe
 	return evn_fail(err, EVN_ERR_FORMAT, "%s: no record behind the names of the columns", r->file);
 }
 
+static void drop(char ***values, size_t n)
+{
+	for (size_t i = 0; i < n && *values; i++)
+		free((*values)[i]);
+	free(*values);
+	*values = NULL;
+}
+
 evn_status records_read(records *out, char *csv, size_t n, const char *label, bool labelled, const char *file,
 						evn_error *err)
 {
@@ -160,12 +175,10 @@ evn_status records_read(records *out, char *csv, size_t n, const char *label, bo
 		*r = (reader){.at = csv, .end = csv + n, .file = file, .line = 1};
 		s = read_all(out, r, c, label, labelled, err);
 	}
-	if (s == EVN_OK && c->label == c->n) {
-		for (size_t i = 0; i < out->n; i++)
-			free(out->classes[i]);
-		free(out->classes);
-		out->classes = NULL;
-	}
+	if (s == EVN_OK && c->label == c->n)
+		drop(&out->classes, out->n);
+	if (s == EVN_OK && c->image == c->n)
+		drop(&out->images, out->n);
 	if (s != EVN_OK)
 		records_free(out);
 	free(r);
@@ -175,12 +188,8 @@ evn_status records_read(records *out, char *csv, size_t n, const char *label, bo
 
 void records_free(records *r)
 {
-	for (size_t i = 0; i < r->n; i++) {
-		free(r->texts[i]);
-		if (r->classes)
-			free(r->classes[i]);
-	}
-	free(r->texts);
-	free(r->classes);
+	drop(&r->texts, r->n);
+	drop(&r->classes, r->n);
+	drop(&r->images, r->n);
 	*r = (records){0};
 }

@@ -9,6 +9,7 @@ typedef struct {
 	size_t n;
 	char **texts;   /* (n) */
 	char **classes; /* (n), as the file has them; NULL: it has no such column */
+	char **images;  /* (n) the values of the column "image"; NULL: it has no such column */
 } records;
 
 /* csv (n bytes, and a NUL behind them) is changed. label: the column of the classes; NULL: the last one if

@@ -40,6 +40,9 @@ evn_status texts_read_lines(texts *t, evn_error *err)
 
 static evn_status too_long(const texts *t, size_t line, uint32_t most, const char *how, evn_error *err)
 {
+	if (t->rgb)
+		return evn_fail(err, EVN_ERR_LIMIT, "an image has %u rows, at most %u fit into the context (-c)",
+						t->items[line].n_ids, most);
 	return evn_fail(err, EVN_ERR_LIMIT, "%s: %s %zu has %u tokens, at most %u fit%s", texts_name(t->settings),
 					t->bytes ? "line" : "record", line + 1, t->items[line].n_ids, most, how);
 }
@@ -47,6 +50,10 @@ static evn_status too_long(const texts *t, size_t line, uint32_t most, const cha
 evn_status texts_tokenize(texts *t, const evn_model *m, evn_error *err)
 {
 	const evn_model_info info = evn_model_get_info(m);
+	evn_image_form form;
+	EVN_TRY(evn_model_image_form(m, &form, err));
+	if (form.size)
+		return evn_fail(err, EVN_ERR_USAGE, "%s reads images; give --image FILE", t->settings->model_path);
 	const uint32_t context = t->settings->context ? (uint32_t)t->settings->context : info.n_ctx_train;
 	t->dim = info.dim;
 	t->items = calloc(t->n, sizeof *t->items);
@@ -83,7 +90,10 @@ void texts_free(texts *t)
 		free((void *)(uintptr_t)t->items[i].ids);
 	free(t->items);
 	free(t->vectors);
-	if (t->bytes) /* else the lines are the caller's */
+	free(t->rgb);
+	for (size_t i = 0; i < t->n && t->owns_lines; i++)
+		free(t->lines[i]);
+	if (t->bytes || t->owns_lines) /* else the lines are the caller's */
 		free(t->lines);
 	free(t->bytes);
 }

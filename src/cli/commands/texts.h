@@ -1,4 +1,5 @@
-/* texts.h - the texts of a command: the lines of a file, as ids, and the vectors that they get. */
+/* texts.h - the texts of a command: the lines of a file, as ids, and the vectors that they get. Images take the place
+ * of texts (images.h). */
 #ifndef EVN_CLI_TEXTS_H
 #define EVN_CLI_TEXTS_H
 
@@ -8,8 +9,10 @@
 typedef struct {
 	const settings *settings;
 	char *bytes, **lines; /* lines: n beginnings in bytes, each ended by NUL; or the caller's texts */
+	bool owns_lines;      /* each of them is malloc'd */
 	size_t n;
 	evn_embed_text *items;
+	uint8_t *rgb;   /* of images; or NULL */
 	float *vectors; /* (n, dim) */
 	uint32_t dim;
 } texts;

@@ -97,6 +97,8 @@ const option options[] = {
 	 "N", "score at most the first N windows or pieces; 0 = all"},
 	{"tokens", 0, OPTION_FLAG, CMD_SCORE, NULL, FIELD(tokens), NULL, 0, 0, NULL,
 	 NULL, "also print the log-probability of each token"},
+	{"image", 0, OPTION_REPEATED, CMD_EMBED | CMD_CLASSIFY, NULL, FIELD(images), NULL, 0, MAX_REPEATED, NULL,
+	 "FILE", "images (PNG, JPEG) in place of texts, for a model that reads them; further files may follow as arguments"},
 	{"pooling", 0, OPTION_CHOICE, CMD_EMBED, NULL, FIELD(pooling), "auto", 0, 0, poolings,
 	 "ROWS", "which rows of a text become its vector: mean (of all), cls (the first), last; auto = as the model file says, "
 	 "else mean for an encoder and last for a decoder"},

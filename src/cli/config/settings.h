@@ -43,6 +43,9 @@ typedef struct {
 	const char *schema_file, *grammar_file;
 	bool chat;
 	bool ignore_eos, special, tensors, tokens;
+	repeated_text images; /* to read */
+	const char *tiles, *picture;
+	int join;
 	int pooling, similarity; /* indices into the choices of the options */
 	const char *head_path, *learn_path, *label_column;
 	double classify_held_out;
