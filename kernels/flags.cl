@@ -12,7 +12,7 @@
 // to be new each time.
 #include "common.cl"
 
-// group: this rank, the number of ranks, the number of polls after which a rank is late, the number of polls before leaving.
+// group: this rank, one bit for each rank that takes part, the number of polls after which a rank is late, the number of polls before leaving.
 #define FLAGS volatile global uint *flags, uint4 group
 #define FLAGS_RANK group.x
 #define FLAGS_WAIT group.y, group.z
@@ -28,13 +28,13 @@ INLINE uint arrive(volatile global uint *flags, uint rank)
 	return round;
 }
 
-// Waits until all ranks have arrived at all-reduce `round`. After `limit` polls it records the rank that has not.
-INLINE void wait_for_all(volatile global uint *flags, uint round, uint n_ranks, uint limit)
+// Waits until all ranks that take part have arrived at all-reduce `round`. After `limit` polls it records the rank that has not.
+INLINE void wait_for_all(volatile global uint *flags, uint round, uint ranks, uint limit)
 {
 	if (flags[EVN_FLAG_LATE])
 		return; // the step has failed already: do not wait again
-	for (uint r = 0; r < n_ranks; r++)
-		for (uint polls = 0; (int)(flags[EVN_FLAG_OF(r)] - round) < 0;)
+	for (uint r = 0, left = ranks; left; r++, left >>= 1)
+		for (uint polls = 0; left & 1 && (int)(flags[EVN_FLAG_OF(r)] - round) < 0;)
 			if (++polls == limit) {
 				flags[EVN_FLAG_LATE] = r + 1;
 				return;

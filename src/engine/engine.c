@@ -56,13 +56,33 @@ static bool find_fault(void *arg, evn_fault *out)
 	return evn_comm_find_fault(e->comm, out);
 }
 
-evn_status evn_engine_run(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
-						  evn_error *err)
+static evn_status run_on(evn_engine *e, uint64_t ranks, evn_rank_fn fn, void *arg, void (*tick)(void *),
+						 void *tick_arg, evn_error *err)
 {
-	evn_status s = evn_team_run(e->team, fn, arg, tick, tick_arg, err);
+	evn_status s = evn_team_run_on(e->team, ranks, fn, arg, tick, tick_arg, err);
 	if (s != EVN_OK && !evn_team_abandoned(e->team))
 		evn_comm_reset(e->comm, NULL);
 	return s;
+}
+
+evn_status evn_engine_run(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
+						  evn_error *err)
+{
+	return run_on(e, UINT64_MAX, fn, arg, tick, tick_arg, err);
+}
+
+evn_status evn_engine_run_part(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
+							   evn_error *err)
+{
+	return run_on(e, e->taking_part, fn, arg, tick, tick_arg, err);
+}
+
+/* Over nodes all ranks take part. */
+void evn_engine_take_part(evn_engine *e, bool all)
+{
+	e->taking_part = all || e->prepared.cluster ? UINT64_MAX : evn_split_workers(&e->prepared.split);
+	e->taking_part &= UINT64_MAX >> (64 - e->n_ranks);
+	evn_comm_take_part(e->comm, e->taking_part);
 }
 
 static uint64_t longest_message(const evn_engine *e)
@@ -128,6 +148,7 @@ static evn_status load_own(evn_engine *e, evn_error *err)
 		e->finds_top |= e->ranks[i].workspace && e->ranks[i].workspace->finds_top;
 		e->shares[i] = evn_split_share(&e->prepared.split, i, EVN_DECODE);
 	}
+	evn_engine_take_part(e, false);
 	return atomic_load(&l.progress.stop) ? evn_fail(err, EVN_ERR_CANCELLED, "loading was stopped") : EVN_OK;
 }
 
@@ -167,8 +188,9 @@ static void abandon_ranks(evn_engine *e, bool team_is_there)
 /* Frees what the ranks have, or abandons it if a device hangs. */
 static void end_ranks(evn_engine *e)
 {
-	const bool ended = evn_team_free(e->team);
-	if (!ended || !evn_comm_free(e->comm)) {
+	const bool ended = evn_team_free(e->team), finished = ended && evn_comm_free(e->comm);
+	evn_rebalance_free(e->rebalance, !finished);
+	if (!finished) {
 		abandon_ranks(e, !ended);
 	} else {
 		for (uint32_t i = 0; i < e->n_ranks; i++)
@@ -178,7 +200,6 @@ static void end_ranks(evn_engine *e)
 		for (uint32_t i = 0; i < e->n_ranks; i++)
 			evn_device_close(e->ranks[i].device);
 	}
-	evn_rebalance_free(e->rebalance);
 	e->rebalance = NULL;
 	e->team = NULL;
 	e->comm = NULL;
@@ -336,7 +357,10 @@ evn_status evn_engine_run_timing(evn_engine *e, uint64_t n_floats, uint32_t n, d
 {
 	reducing r = {.e = e, .n_floats = n_floats, .n = n, .us = us};
 	EVN_TRY(evn_lead_timing(e, n_floats, n, err));
-	return evn_engine_run(e, reduce_often, &r, NULL, NULL, err);
+	evn_engine_take_part(e, true);
+	const evn_status s = evn_engine_run(e, reduce_often, &r, NULL, NULL, err);
+	evn_engine_take_part(e, false);
+	return s;
 }
 
 evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us, evn_error *err)

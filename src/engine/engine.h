@@ -64,7 +64,7 @@ struct evn_engine {
 	double shares[EVN_MAX_RANKS];    /* decoding */
 	evn_doubt doubt;
 	evn_verify verify;
-	uint32_t waiting_steps; /* successive steps in which every rank waited longer than it worked */
+	uint64_t taking_part; /* in steps, one bit for each rank */
 };
 
 /* Takes ownership of *p, also if it fails. If *p has no plan, evn_engine_plan must not be called. */
@@ -75,6 +75,12 @@ evn_status evn_engine_open_prepared(evn_engine **out, const evn_model *m, const 
  * failure, unless a device hangs. */
 evn_status evn_engine_run(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
 						  evn_error *err);
+
+/* The same on the ranks that take part in steps. */
+evn_status evn_engine_run_part(evn_engine *e, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg,
+							   evn_error *err);
+/* Ranks that compute nothing take no part in steps from now on; the others do. If `all`, each does. Between steps. */
+void evn_engine_take_part(evn_engine *e, bool all);
 
 /* EVN_ERR_USAGE for an encoder, which has no next token. */
 evn_status evn_engine_check_decoder(const evn_engine *e, evn_error *err);

@@ -91,10 +91,7 @@ static evn_status list_cached(moving *m, evn_error *err)
 
 static evn_status make_room_for_heads(moving *m, evn_error *err)
 {
-	bool any = false;
-	for (uint32_t r = 0; r < m->e->n_ranks; r++)
-		any |= m->to[r].loads;
-	if (!attends(m) || !any)
+	if (!attends(m))
 		return EVN_OK;
 	EVN_TRY(list_cached(m, err));
 	m->n_kv = evn_groups_of(m->b, (evn_range){0, m->b->n_units}).end;
@@ -224,8 +221,11 @@ static evn_status take_place(moving *m, evn_error *err)
 
 static evn_status make_successors(moving *m, evn_error *err)
 {
+	bool any = false;
 	for (uint32_t i = 0; i < m->e->n_ranks; i++)
-		m->to[i].loads = !same(m->now[i].held, m->next[i].held);
+		any |= m->to[i].loads = !same(m->now[i].held, m->next[i].held);
+	if (!any)
+		return take_place(m, err);
 	EVN_TRY(make_room_for_heads(m, err));
 	if (m->heads)
 		EVN_TRY(evn_engine_run(m->e, export_heads, m, NULL, NULL, err));

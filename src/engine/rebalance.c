@@ -6,55 +6,22 @@
 #include <string.h>
 
 #include "engine/move.h"
+#include "engine/ways.h"
 
-#define WINDOW_S 0.12   /* seconds of steps that are looked at together */
-#define WINDOW_STEPS 6  /* and at least so many steps that decode */
-#define WINDOWS 3       /* in a row that must call for a change */
-#define LEAST_GAIN 0.07 /* of a step's time: a smaller one may be noise */
-#define CLEAR_GAIN 0.03 /* that a change must bring to stay */
-#define IDLE 0.15       /* of a step, in which even the busiest rank does not work: the reduction may be slow */
-#define HORIZON_S 20.0  /* a move must pay for itself within so much computing */
-#define LOAD_GBS 0.5    /* reading weights from a file */
-#define MOVE_S 0.03     /* of moving before a step; one block may take longer */
-#define SLOWEST                                                                                                      \
-	10.0 /* times the fastest rank: a slower one keeps the share of this, so that it is still observed               \
-		  */
-#define FIRST_PAUSE_S 1.0 /* from one change to the next */
+#define WINDOW_S 0.12    /* seconds of steps that are looked at together */
+#define WINDOW_STEPS 6   /* and at least so many steps that decode */
+#define SLOWED_WINDOWS 2 /* in a row are enough if steps are slowed */
+#define PATIENCE_STEPS 8 /* in which all ranks wait more than they work, before they leave flags */
+#define CLEAR_GAIN 0.03  /* of a step's time, that a change must bring to stay */
+#define SKIPPED_STEPS 2  /* of a way that is tried: the first may compile kernels */
+#define HOPELESS 1.5     /* times the best way's step, for HOPELESS_STEPS: the trial ends before its window */
+#define HOPELESS_STEPS 3
+#define MOVE_S 0.03        /* of moving before a step; one block may take longer */
+#define SLOWED_MOVE_S 0.25 /* the same, when steps take long anyway */
+#define FIRST_PAUSE_S 1.0  /* from one trial to the next of its kind */
 #define LONGEST_PAUSE_S 120.0
-
-/* Steps of one phase, one after the other. */
-typedef struct {
-	uint32_t n_steps;
-	double wall_s, busy_s[EVN_MAX_RANKS], predicted_s[EVN_MAX_RANKS];
-} window;
-
-/* A way to compute: with the shares as they were or with other ones, and by flags or not. */
-typedef struct {
-	bool other_shares, flags;
-	double step_s; /* measured; 0: not yet */
-} way;
-
-#define MOST_WAYS 3u
-
-struct evn_rebalance {
-	bool moves_shares;
-	window windows[EVN_PHASES];
-	double slow[EVN_PHASES][EVN_MAX_RANKS];      /* how many times longer than predicted a rank works */
-	double idle;                                 /* of the last window */
-	uint32_t calls;                              /* windows in a row that called for a change */
-	double steps_s[WINDOWS];                     /* the mean step of the last windows */
-	double pause_s, quiet_until_s;               /* of all trials */
-	double method_pause_s, method_quiet_until_s; /* of other methods of reducing */
-	/* While ways are tried, each for a window: the first is how it was. */
-	uint32_t n_ways, tried;
-	way ways[MOST_WAYS];
-	bool tries, settles; /* settles: the best way is being taken */
-	evn_phase phase;
-	double promised;     /* the part of a step's time that other shares should win */
-	evn_split splits[2]; /* as it was, and the other shares; a move makes the engine's split equal to one of them */
-	const evn_split *target; /* NULL: nothing moves */
-	uint32_t next_block;
-};
+#define LONGEST_SLOWED_S 8.0 /* the longest pause while steps are slowed */
+#define RETURN_S 15.0        /* until the way back is tried, whether ranks seem faster or not */
 
 evn_status evn_rebalance_create(evn_rebalance **out, const evn_engine *e, evn_error *err)
 {
@@ -74,126 +41,35 @@ evn_status evn_rebalance_create(evn_rebalance **out, const evn_engine *e, evn_er
 	if (!r)
 		return evn_fail_memory(err, "balance of shares", sizeof *r);
 	r->moves_shares = moves_shares;
-	r->pause_s = r->method_pause_s = FIRST_PAUSE_S;
+	r->other_shares.pause_s = r->to_flags.pause_s = r->when_slowed.pause_s = FIRST_PAUSE_S;
 	for (uint32_t i = 0; i < e->prepared.n; i++)
 		r->slow[EVN_DECODE][i] = r->slow[EVN_PROMPT][i] = 1;
 	return EVN_OK;
 }
 
-void evn_rebalance_free(evn_rebalance *r)
+void evn_rebalance_free(evn_rebalance *r, bool abandoned)
 {
 	if (!r)
 		return;
-	evn_split_free(&r->splits[0]);
-	evn_split_free(&r->splits[1]);
+	for (evn_way_shares i = 0; i < SHARES; i++)
+		evn_split_free(&r->splits[i]);
+	if (!abandoned)
+		evn_pulse_free(r->pulse);
 	free(r);
-}
-
-/* ---- the decision ------------------------------------------------------------------------------------------------
- */
-
-/* The ranks as they seem to be now. */
-static void correct(const evn_rebalance *r, const evn_engine *e, evn_plan_candidate *ranks)
-{
-	memcpy(ranks, e->prepared.ranks, e->n_ranks * sizeof *ranks);
-	for (evn_phase p = 0; p < EVN_PHASES; p++) {
-		double least = INFINITY;
-		for (uint32_t i = 0; i < e->n_ranks; i++)
-			least = fmin(least, r->slow[p][i]);
-		for (uint32_t i = 0; i < e->n_ranks; i++)
-			evn_rates_speed_up(&ranks[i].rates, p, 1 / fmin(r->slow[p][i], SLOWEST * least));
-	}
-}
-
-/* The best split for ranks of these speeds. Ranks go on holding what they can, because to use it again costs nothing.
- */
-static evn_status best_split(const evn_engine *e, const evn_plan_candidate *ranks, evn_split *out, evn_error *err)
-{
-	evn_prepared p = e->prepared;
-	memcpy(p.ranks, ranks, e->n_ranks * sizeof *ranks);
-	p.split = (evn_split){0};
-	const evn_status s = evn_prepare_split(&p, err);
-	*out = p.split;
-	for (uint32_t i = 0; s == EVN_OK && i < e->n_ranks; i++) {
-		evn_split_keep_held(out, &e->prepared.split, i);
-		if (evn_split_bytes(out, i) > ranks[i].memory_bytes)
-			evn_split_keep_held(out, NULL, i);
-	}
-	for (uint32_t i = 0; s == EVN_OK && i < e->n_ranks && evn_plan_host_is_full(out, ranks); i++)
-		evn_split_keep_held(out, NULL, i);
-	return s;
-}
-
-static double step_s(const evn_split *split, const evn_plan_candidate *ranks, evn_phase phase, evn_reduce_cost cost)
-{
-	const evn_prediction p = evn_predict(split, ranks, cost);
-	return phase == EVN_DECODE ? 1 / p.decode_tok_s : EVN_PLAN_PROMPT / p.prefill_tok_s;
-}
-
-static void explain(const evn_rebalance *r, const evn_engine *e, char *out, size_t size)
-{
-	uint32_t fast = 0, slow = 0;
-	const double *times = r->slow[r->phase];
-	for (uint32_t i = 1; i < e->n_ranks; i++) {
-		fast = times[i] < times[fast] ? i : fast;
-		slow = times[i] > times[slow] ? i : slow;
-	}
-	if (r->ways[r->tried].other_shares)
-		snprintf(out, size, "beside %s, %s was %.2f times slower than measured", evn_device_id(e->ranks[fast].device),
-				 evn_device_id(e->ranks[slow].device), times[slow] / times[fast]);
-	else
-		snprintf(out, size, "even the busiest rank was idle for %.0f %% of a step", 100 * r->idle);
-}
-
-static void add_way(evn_rebalance *r, bool other_shares, bool flags)
-{
-	r->ways[r->n_ways++] = (way){.other_shares = other_shares, .flags = flags};
-}
-
-/* Makes splits[1] the best split for the speeds as they seem now. True if it is worth a trial. */
-static bool find_shares(evn_rebalance *r, const evn_engine *e, evn_phase phase)
-{
-	evn_plan_candidate ranks[EVN_MAX_RANKS];
-	evn_reduce_cost cost;
-	evn_profile_reduce(&e->prepared.profile, e->options.reduce, &cost);
-	correct(r, e, ranks);
-	evn_split_free(&r->splits[1]);
-	if (best_split(e, ranks, &r->splits[1], NULL) != EVN_OK)
-		return false;
-	const double now_s = step_s(&e->prepared.split, ranks, phase, cost),
-				 next_s = step_s(&r->splits[1], ranks, phase, cost);
-	const double move_s = (double)evn_move_bytes(e, &r->splits[1]) * 1e-9 / LOAD_GBS;
-	r->promised = 1 - next_s / now_s;
-	return r->promised >= LEAST_GAIN && r->promised * HORIZON_S >= move_s;
-}
-
-/* The ways that are worth a trial, behind the present one. If even the busiest rank is idle for much of a step, sums
- * are slow. Then flags may be better, and were not chosen because the machine was busy when it was measured. Away
- * from flags leads the step's own watch (step.c). */
-static void find_ways(evn_rebalance *r, const evn_engine *e, evn_phase phase)
-{
-	const bool flags = evn_comm_uses_flags(e->comm);
-	const bool slow_sum = !flags && evn_comm_has_flags(e->comm) && phase == EVN_DECODE && r->idle > IDLE &&
-						  evn_now_s() > r->method_quiet_until_s;
-	r->n_ways = 0;
-	r->promised = 0;
-	add_way(r, false, flags);
-	if (r->moves_shares && find_shares(r, e, phase))
-		add_way(r, true, flags);
-	if (slow_sum)
-		add_way(r, false, true);
 }
 
 /* ---- trials ------------------------------------------------------------------------------------------------------
  */
 
 /* Takes the way. Shares move before the next steps. False if it is no other one. */
-static bool take_way(evn_rebalance *r, evn_engine *e, const way *w)
+static bool take_way(evn_rebalance *r, evn_engine *e, const evn_way *w)
 {
-	bool changes = evn_comm_use_flags(e->comm, w->flags);
-	const evn_split *to = &r->splits[w->other_shares];
+	const bool changes = evn_comm_use_flags(e->comm, w->flags);
+	const evn_split *to = &r->splits[w->shares];
+	r->skipped_steps = 0;
 	for (uint32_t i = 0; i < evn_n_movable(e); i++)
 		if (evn_move_changes(e, to, i)) {
+			evn_engine_take_part(e, true);
 			r->target = to;
 			r->next_block = 0;
 			return true;
@@ -201,18 +77,48 @@ static bool take_way(evn_rebalance *r, evn_engine *e, const way *w)
 	return changes;
 }
 
-/* After trials in vain the next ones wait longer. */
-static void set_pauses(evn_rebalance *r, uint32_t best)
+static void wait_after_trial(evn_patience *p, bool in_vain, double by, double longest_s)
 {
-	const bool shares = r->n_ways > 1 && r->ways[1].other_shares;
-	const bool method = r->ways[r->n_ways - 1].flags && !r->ways[0].flags;
-	if (shares)
-		r->pause_s = r->ways[best].other_shares ? FIRST_PAUSE_S : fmin(4 * r->pause_s, LONGEST_PAUSE_S);
-	if (method)
-		r->method_pause_s = fmin(4 * r->method_pause_s, LONGEST_PAUSE_S);
-	r->quiet_until_s = evn_now_s() + r->pause_s;
-	if (method)
-		r->method_quiet_until_s = evn_now_s() + r->method_pause_s;
+	p->pause_s = in_vain ? fmin(by * p->pause_s, longest_s) : FIRST_PAUSE_S;
+	p->until_s = evn_now_s() + p->pause_s;
+}
+
+static bool was_tried(const evn_rebalance *r, evn_way_shares shares, bool flags)
+{
+	bool any = false;
+	for (uint32_t i = 1; i < r->n_ways; i++)
+		any |= r->ways[i].shares == shares && r->ways[i].flags == flags;
+	return any;
+}
+
+/* After trials in vain the next ones wait longer. */
+static void set_pauses(evn_rebalance *r, const evn_way *best)
+{
+	const bool flags = r->ways[0].flags, in_vain = best == r->ways;
+	if (was_tried(r, BEST, flags))
+		wait_after_trial(&r->other_shares, best->shares != BEST, 4, LONGEST_PAUSE_S);
+	if (!flags && was_tried(r, AS_THEY_WERE, true))
+		wait_after_trial(&r->to_flags, true, 4, LONGEST_PAUSE_S);
+	if (was_tried(r, WITHOUT_SLOWEST, flags) || (flags && was_tried(r, AS_THEY_WERE, false)))
+		wait_after_trial(&r->when_slowed, in_vain, 2, LONGEST_SLOWED_S);
+	if (was_tried(r, HOME, r->home_flags))
+		wait_after_trial(&r->home, best->shares != HOME, 2, LONGEST_PAUSE_S);
+}
+
+/* The way back is kept when ranks leave the plan's method or shares because something slowed them down. */
+static void leave_home(evn_rebalance *r, bool flags)
+{
+	if (r->away || evn_split_copy(&r->splits[HOME], &r->splits[AS_THEY_WERE], NULL) != EVN_OK)
+		return;
+	r->away = true;
+	r->home_flags = flags;
+	r->home = (evn_patience){FIRST_PAUSE_S, evn_now_s() + RETURN_S};
+	r->watches = false;
+}
+
+static bool leaves_home(const evn_rebalance *r, const evn_way *w)
+{
+	return w->shares == WITHOUT_SLOWEST || (w->shares == AS_THEY_WERE && r->ways[0].flags && !w->flags);
 }
 
 /* Goes on to the next way that is another one; behind the last, to the best. */
@@ -227,21 +133,29 @@ static void go_on(evn_rebalance *r, evn_engine *e)
 		if (pays && (!best || r->ways[i].step_s < r->ways[best].step_s))
 			best = i;
 	}
-	r->tries = false;
+	const evn_way *w = &r->ways[best];
+	r->tries = r->watches = r->faster = false;
 	r->settles = true;
-	set_pauses(r, best);
-	take_way(r, e, &r->ways[best]);
+	set_pauses(r, w);
+	if (leaves_home(r, w))
+		leave_home(r, r->ways[0].flags);
+	else if (w->shares == HOME)
+		r->away = false;
+	for (evn_phase p = 0; p < EVN_PHASES; p++)
+		r->usual[p] = 0;
+	take_way(r, e, w);
 	r->tried = best;
 }
 
 static void begin_trials(evn_rebalance *r, evn_engine *e, evn_phase phase, double step)
 {
 	r->calls = 0;
-	evn_split_free(&r->splits[0]);
-	if (evn_split_copy(&r->splits[0], &e->prepared.split, NULL) != EVN_OK)
+	evn_split_free(&r->splits[AS_THEY_WERE]);
+	if (evn_split_copy(&r->splits[AS_THEY_WERE], &e->prepared.split, NULL) != EVN_OK)
 		return;
-	for (uint32_t i = 0; r->ways[1].other_shares && i < e->n_ranks; i++) /* so that the way back costs nothing */
-		evn_split_keep_held(&r->splits[0], &r->splits[1], i);
+	for (uint32_t w = 1; w < r->n_ways; w++) /* so that the way back costs nothing */
+		for (uint32_t i = 0; r->ways[w].shares != AS_THEY_WERE && i < e->n_ranks; i++)
+			evn_split_keep_held(&r->splits[AS_THEY_WERE], &r->splits[r->ways[w].shares], i);
 	r->tries = true;
 	r->phase = phase;
 	r->tried = 0;
@@ -249,21 +163,24 @@ static void begin_trials(evn_rebalance *r, evn_engine *e, evn_phase phase, doubl
 	go_on(r, e);
 }
 
-/* A way that brings at least half of what was promised is taken at once. */
+/* Shares that bring at least half of what was promised are taken at once. */
 static void note_trial(evn_rebalance *r, evn_engine *e, double step)
 {
-	way *w = &r->ways[r->tried];
+	evn_way *w = &r->ways[r->tried];
 	w->step_s = step;
 	evn_log(EVN_LOG_DEBUG, "rebalance: a step takes %.2f ms by way %u, before %.2f ms; %.0f %% less were predicted",
 			step * 1e3, r->tried, r->ways[0].step_s * 1e3, 100 * r->promised);
-	if (w->other_shares && step < r->ways[0].step_s * (1 - r->promised / 2))
+	if (w->shares == BEST && step < r->ways[0].step_s * (1 - r->promised / 2))
 		r->n_ways = r->tried + 1;
 	go_on(r, e);
 }
 
+/* ---- windows -----------------------------------------------------------------------------------------------------
+ */
+
 /* The factor of each rank follows what the window shows, by half: one window is noisy. What changes a rank's speed in
  * one phase mostly does so in the other. */
-static void learn(evn_rebalance *r, const evn_engine *e, evn_phase phase, const window *w)
+static void learn(evn_rebalance *r, const evn_engine *e, evn_phase phase, const evn_step_window *w)
 {
 	const evn_phase other = phase == EVN_DECODE ? EVN_PROMPT : EVN_DECODE;
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
@@ -276,7 +193,7 @@ static void learn(evn_rebalance *r, const evn_engine *e, evn_phase phase, const 
 }
 
 /* Of the rank that works most. */
-static double idle_part(const window *w, uint32_t n_ranks)
+static double idle_part(const evn_step_window *w, uint32_t n_ranks)
 {
 	double most = 0;
 	for (uint32_t i = 0; i < n_ranks; i++)
@@ -284,30 +201,42 @@ static double idle_part(const window *w, uint32_t n_ranks)
 	return 1 - most / w->wall_s;
 }
 
+/* Follows the window at once if steps take less time than usual, and slowly if they take a little more. */
+static void compare_with_usual(evn_rebalance *r, const evn_engine *e, evn_phase phase, const evn_step_window *w)
+{
+	double predicted = 0, *usual = &r->usual[phase];
+	for (uint32_t i = 0; i < e->n_ranks; i++)
+		predicted = fmax(predicted, w->predicted_s[i]);
+	const double now = w->wall_s / predicted;
+	r->slowed = *usual > 0 && predicted > 0 ? now / *usual : 1;
+	if (predicted > 0 && (!(*usual > 0) || r->slowed < 1))
+		*usual = now;
+	else if (r->slowed < SLOWED)
+		*usual += (now - *usual) / 8;
+}
+
 static void end_window(evn_rebalance *r, evn_engine *e, evn_phase phase)
 {
-	const window w = r->windows[phase];
+	const evn_step_window w = r->windows[phase];
 	const double step = w.wall_s / w.n_steps;
-	r->windows[phase] = (window){0};
+	r->windows[phase] = (evn_step_window){0};
 	learn(r, e, phase, &w);
-	if (!r->tries)
-		r->idle = idle_part(&w, e->n_ranks);
 	if (r->tries) {
 		if (phase == r->phase)
 			note_trial(r, e, step);
 		return;
 	}
-	if (evn_now_s() < r->quiet_until_s)
-		return;
-	find_ways(r, e, phase);
+	r->idle = idle_part(&w, e->n_ranks);
+	compare_with_usual(r, e, phase, &w);
+	evn_ways_find(r, e, phase);
 	if (r->n_ways <= 1) {
 		r->calls = 0;
 		return;
 	}
-	r->steps_s[r->calls++ % WINDOWS] = step;
-	if (r->calls < WINDOWS)
-		return;
-	begin_trials(r, e, phase, evn_median(r->steps_s, WINDOWS)); /* which orders them; they are not needed again */
+	r->steps_s[r->calls++] = step;
+	if (r->calls == WINDOWS || (r->slowed > SLOWED && r->calls >= SLOWED_WINDOWS))
+		begin_trials(r, e, phase,
+					 evn_median(r->steps_s, r->calls)); /* which orders them; they are not needed again */
 }
 
 /* ---- steps -------------------------------------------------------------------------------------------------------
@@ -326,12 +255,49 @@ static bool plan_step(const evn_batch *b, evn_plan_step *out)
 	return true;
 }
 
+/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. If even the rank
+ * that waits least waits longer than it works, for several steps in a row, the ranks leave flags. The bits are the
+ * same. */
+static void watch_waiting(evn_rebalance *r, evn_engine *e, const evn_comm_times *before)
+{
+	bool all_wait = evn_comm_uses_flags(e->comm) && !r->tries && !r->settles;
+	for (uint32_t i = 0; i < e->n_ranks; i++) {
+		const evn_comm_times now = evn_comm_rank_times(e->comm, i);
+		if (evn_comm_takes_part(e->comm, i))
+			all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
+	}
+	r->waiting_steps = all_wait ? r->waiting_steps + 1 : 0;
+	if (r->waiting_steps < PATIENCE_STEPS)
+		return;
+	r->waiting_steps = 0;
+	evn_split_free(&r->splits[AS_THEY_WERE]);
+	if (evn_split_copy(&r->splits[AS_THEY_WERE], &e->prepared.split, NULL) == EVN_OK)
+		leave_home(r, true);
+	evn_comm_use_flags(e->comm, false);
+}
+
+/* A window is over when it is long enough. One of a trial is over, too, when the way is clearly worse than another.
+ */
+static bool is_over(const evn_rebalance *r, evn_phase phase)
+{
+	const evn_step_window *w = &r->windows[phase];
+	double best = INFINITY;
+	for (uint32_t i = 0; i < r->tried; i++)
+		best = r->ways[i].step_s > 0 ? fmin(best, r->ways[i].step_s) : best;
+	if (r->tries && phase == r->phase && w->n_steps >= HOPELESS_STEPS && w->wall_s > HOPELESS * best * w->n_steps)
+		return true;
+	return w->wall_s >= WINDOW_S && (phase == EVN_PROMPT || w->n_steps >= WINDOW_STEPS);
+}
+
 void evn_rebalance_after_step(evn_rebalance *r, evn_engine *e, const evn_step_seen *seen)
 {
 	evn_plan_step step;
-	if (!r || r->target || !plan_step(seen->batch, &step))
+	if (!r || r->target)
 		return;
-	window *w = &r->windows[step.phase];
+	watch_waiting(r, e, seen->before);
+	if (!plan_step(seen->batch, &step) || (r->tries && r->skipped_steps++ < SKIPPED_STEPS))
+		return;
+	evn_step_window *w = &r->windows[step.phase];
 	w->n_steps++;
 	w->wall_s += seen->wall_s;
 	for (uint32_t i = 0; i < e->n_ranks; i++) {
@@ -339,8 +305,27 @@ void evn_rebalance_after_step(evn_rebalance *r, evn_engine *e, const evn_step_se
 		w->predicted_s[i] +=
 			evn_predict_rank_s(&e->prepared.split, i, &e->prepared.ranks[i].rates, step, seen->batch->n_out > 0);
 	}
-	if (w->wall_s >= WINDOW_S && (step.phase == EVN_PROMPT || w->n_steps >= WINDOW_STEPS))
+	if (is_over(r, step.phase))
 		end_window(r, e, step.phase);
+}
+
+static void explain(const evn_rebalance *r, const evn_engine *e, char *out, size_t size)
+{
+	const evn_way *w = &r->ways[r->tried];
+	const double *times = r->slow[r->phase];
+	uint32_t fast = 0;
+	for (uint32_t i = 1; i < e->n_ranks; i++)
+		fast = times[i] < times[fast] ? i : fast;
+	const uint32_t slow = evn_ways_slowest(r, e, r->phase);
+	if (w->shares == BEST)
+		snprintf(out, size, "beside %s, %s was %.2f times slower than measured", evn_device_id(e->ranks[fast].device),
+				 evn_device_id(e->ranks[slow].device), times[slow] / times[fast]);
+	else if (w->shares == HOME)
+		snprintf(out, size, "what had slowed the devices down is over");
+	else if (w->shares == AS_THEY_WERE && w->flags)
+		snprintf(out, size, "even the busiest rank was idle for %.0f %% of a step", 100 * r->idle);
+	else
+		snprintf(out, size, "steps took %.1f times as long as before", r->slowed);
 }
 
 static void tell(const evn_rebalance *r, evn_engine *e)
@@ -360,7 +345,7 @@ static evn_status fail_move(evn_rebalance *r, evn_engine *e, const evn_error *wh
 {
 	r->target = NULL;
 	r->tries = r->settles = false;
-	r->quiet_until_s = INFINITY;
+	r->moves_shares = r->away = false;
 	evn_engine_note(e, EVN_LOG_WARN, "shares stay as they are: %.200s", why->text);
 	if (evn_team_abandoned(e->team) || why->code == EVN_ERR_DEVICE)
 		return evn_fail(err, EVN_ERR_DEVICE, "%s", why->text);
@@ -371,6 +356,7 @@ static void end_move(evn_rebalance *r, evn_engine *e)
 {
 	for (uint32_t i = 0; i < e->n_ranks; i++)
 		e->shares[i] = evn_split_share(&e->prepared.split, i, EVN_DECODE);
+	evn_engine_take_part(e, false);
 	r->target = NULL;
 }
 
@@ -380,8 +366,23 @@ static void settle(evn_rebalance *r, evn_engine *e)
 	if (!r->tried)
 		return;
 	tell(r, e);
-	if (r->ways[r->tried].flags && !r->ways[0].flags)
+	if (r->ways[r->tried].flags && !r->ways[0].flags && r->ways[r->tried].shares != HOME)
 		evn_doubt_plan(e, "flags were not chosen, but are faster");
+}
+
+/* Of the ranks that take no part in steps, otherwise of all. */
+static void take_pulse(evn_rebalance *r, const evn_engine *e)
+{
+	const uint64_t all = UINT64_MAX >> (64 - e->n_ranks), absent = all & ~e->taking_part;
+	evn_error why = {0};
+	if (!r->watches) {
+		r->watches = true;
+		r->faster = false;
+		if ((!r->pulse && evn_pulse_create(&r->pulse, e, &why) != EVN_OK) ||
+			evn_pulse_begin(r->pulse, absent ? absent : all, &why) != EVN_OK)
+			evn_log(EVN_LOG_DEBUG, "rebalance: %s", why.text); /* the way back is tried all the same */
+	}
+	r->faster |= r->pulse && evn_pulse_is_faster(r->pulse);
 }
 
 evn_status evn_rebalance_before_step(evn_rebalance *r, evn_engine *e, evn_error *err)
@@ -390,7 +391,7 @@ evn_status evn_rebalance_before_step(evn_rebalance *r, evn_engine *e, evn_error 
 		return EVN_OK;
 	const double began = evn_now_s();
 	evn_error why = {0};
-	while (r->target && evn_now_s() - began < MOVE_S) {
+	while (r->target && evn_now_s() - began < (r->slowed > SLOWED ? SLOWED_MOVE_S : MOVE_S)) {
 		if (evn_engine_move(e, r->target, r->next_block, &why) != EVN_OK)
 			return fail_move(r, e, &why, err);
 		if (++r->next_block == evn_n_movable(e))
@@ -398,5 +399,7 @@ evn_status evn_rebalance_before_step(evn_rebalance *r, evn_engine *e, evn_error 
 	}
 	if (!r->target && r->settles)
 		settle(r, e);
+	if (!r->target && !r->tries && r->away)
+		take_pulse(r, e);
 	return EVN_OK;
 }

@@ -10,7 +10,8 @@ typedef struct evn_rebalance evn_rebalance;
 /* Shares change only if the options say so and the user has given none. Whether flags are better for short sums is
  * tried in any case, unless the user has named a method. *out is NULL if nothing can change. */
 evn_status evn_rebalance_create(evn_rebalance **out, const evn_engine *e, evn_error *err);
-void evn_rebalance_free(evn_rebalance *r);
+/* Before the queues of the ranks. `abandoned`: a device hangs, and what its queue uses must stay. */
+void evn_rebalance_free(evn_rebalance *r, bool abandoned);
 
 /* Before a step, and after one that succeeded. r may be NULL. A move that was decided goes on before steps, some
  * blocks each time. The lock must be held. An error is one of a device: the step cannot be computed either. */

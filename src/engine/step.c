@@ -1,4 +1,4 @@
-/* step.c - one step on all ranks, with what follows if it is cancelled, if it fails, and if ranks mostly wait. */
+/* step.c - one step on all ranks, with what follows if it is cancelled or fails. */
 #include "engine/cluster.h"
 #include "engine/follow.h"
 #include "engine/rebalance.h"
@@ -68,22 +68,6 @@ static void ask(void *arg)
 	evn_comm_cancel(s->e->comm);
 }
 
-/* On a machine that is busy with other work, ranks that spin for each other lose whole time slices. If even the rank
- * that waits least waits longer than it works, for several steps in a row, the ranks change to another reduction
- * method. The bits are the same. */
-static void watch_waiting(evn_engine *e, const evn_comm_times *before)
-{
-	enum { PATIENCE_STEPS = 8 };
-	bool all_wait = e->n_ranks > 1 && !e->following;
-	for (uint32_t i = 0; i < e->n_ranks; i++) {
-		evn_comm_times now = evn_comm_rank_times(e->comm, i);
-		all_wait &= now.wait_ns - before[i].wait_ns > now.busy_ns - before[i].busy_ns;
-	}
-	e->waiting_steps = all_wait ? e->waiting_steps + 1 : 0;
-	if (e->waiting_steps >= PATIENCE_STEPS)
-		evn_comm_use_flags(e->comm, false);
-}
-
 /* A step can be repeated: the repetition overwrites everything that it left. So a step is computed again if a result
  * was wrong, or, with another method, if the flags failed. */
 static bool is_repeated(stepping *s, const evn_error *why)
@@ -113,9 +97,9 @@ static evn_status run_step(stepping *s, evn_error *err)
 	if (status == EVN_OK)
 		status = evn_lead_step(e, &s->batch, &why);
 	if (status == EVN_OK)
-		status = evn_engine_run(e, run_rank, s, ask, s, &why);
+		status = evn_engine_run_part(e, run_rank, s, ask, s, &why);
 	if (status != EVN_OK && is_repeated(s, &why))
-		status = evn_engine_run(e, run_rank, s, ask, s, &why);
+		status = evn_engine_run_part(e, run_rank, s, ask, s, &why);
 	if (s->stopped) {
 		if (!evn_team_abandoned(e->team))
 			evn_comm_reset(e->comm, NULL);
@@ -126,7 +110,6 @@ static evn_status run_step(stepping *s, evn_error *err)
 	if (status == EVN_OK) {
 		const evn_step_seen seen = {&s->batch, before, began_s, evn_now_s() - began_s};
 		evn_trace_after_step(e, &seen);
-		watch_waiting(e, before);
 		evn_rebalance_after_step(e->rebalance, e, &seen);
 		if (!e->following) /* what nodes predict depends on their link, too */
 			evn_doubt_after_step(e, &seen);

@@ -12,6 +12,7 @@ bool evn_barrier_init(evn_barrier *b, uint32_t members, uint64_t deadline_ms)
 {
 	pthread_condattr_t monotonic;
 	b->members = members;
+	b->expected = members ? UINT64_MAX >> (64 - members) : 0;
 	b->deadline_ms = deadline_ms;
 	b->rounds = calloc(members, sizeof *b->rounds);
 	atomic_init(&b->arrived, 0);
@@ -70,7 +71,7 @@ static void name_late(evn_barrier *b, uint32_t member)
 	const unsigned here = atomic_load(&b->rounds[member]);
 	int nobody = -1;
 	for (uint32_t i = 0; i < b->members; i++)
-		if (atomic_load(&b->rounds[i]) != here) {
+		if (b->expected >> i & 1 && atomic_load(&b->rounds[i]) != here) {
 			atomic_compare_exchange_strong(&b->late, &nobody, (int)i);
 			break;
 		}
@@ -81,7 +82,7 @@ bool evn_barrier_wait(evn_barrier *b, uint32_t member)
 {
 	const unsigned round = atomic_load(&b->round);
 	atomic_fetch_add(&b->rounds[member], 1);
-	if (atomic_fetch_add(&b->arrived, 1) + 1 == b->members) {
+	if (atomic_fetch_add(&b->arrived, 1) + 1 == (unsigned)__builtin_popcountll(b->expected)) {
 		atomic_store(&b->arrived, 0);
 		atomic_fetch_add(&b->round, 1);
 		wake(b);
@@ -107,4 +108,10 @@ void evn_barrier_reset(evn_barrier *b)
 		atomic_store(&b->rounds[i], 0);
 	atomic_store(&b->late, -1);
 	atomic_store(&b->cancelled, false);
+}
+
+void evn_barrier_expect(evn_barrier *b, uint64_t members)
+{
+	evn_barrier_reset(b);
+	b->expected = members;
 }

@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 typedef struct {
-	uint32_t members;
+	uint32_t members;  /* at most 64 */
+	uint64_t expected; /* one bit for each member that is waited for */
 	uint64_t deadline_ms;
 	atomic_uint arrived;
 	atomic_uint round;
@@ -28,5 +29,7 @@ bool evn_barrier_wait(evn_barrier *b, uint32_t member);
 void evn_barrier_cancel(evn_barrier *b);
 /* No member may be waiting. */
 void evn_barrier_reset(evn_barrier *b);
+/* From now on it waits for these members, the only ones that may wait. At first for all. No member may be waiting. */
+void evn_barrier_expect(evn_barrier *b, uint64_t members);
 
 #endif

@@ -90,6 +90,7 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 	if (!c->members)
 		return evn_fail_memory(err, "communicator", n * sizeof *c->members);
 	c->n_ranks = n;
+	c->taking_part = UINT64_MAX >> (64 - n);
 	for (uint32_t i = c->begin; i < c->end; i++)
 		c->members[i].queue = config->queues[i];
 	return create(c, config, err);
@@ -98,6 +99,9 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 evn_reduce evn_comm_reduce(const evn_comm *c) { return c->small->method->reduce; }
 evn_comm_times evn_comm_rank_times(const evn_comm *c, uint32_t rank) { return c->members[rank].times; }
 void evn_comm_set_rank_times(evn_comm *c, uint32_t rank, evn_comm_times times) { c->members[rank].times = times; }
+
+bool evn_comm_takes_part(const evn_comm *c, uint32_t rank) { return c->taking_part >> rank & 1; }
+uint32_t evn_comm_first(const evn_comm *c) { return (uint32_t)__builtin_ctzll(c->taking_part); }
 
 bool evn_comm_uses_flags(const evn_comm *c) { return c->small != c->large; }
 
@@ -365,12 +369,17 @@ static evn_status finish_all(evn_comm *c, uint64_t ms, evn_error *err)
 	return EVN_OK;
 }
 
-static evn_status reset(evn_comm *c, uint64_t ms, evn_error *err)
+static void reset_methods(evn_comm *c)
 {
-	EVN_TRY(finish_all(c, ms, err)); /* copies may still read messages that the host has mapped */
 	for (size_t i = 0; i < 2; i++)
 		if (c->reducers[i].own && c->reducers[i].method->reset)
 			c->reducers[i].method->reset(c->reducers[i].own, c);
+}
+
+static evn_status reset(evn_comm *c, uint64_t ms, evn_error *err)
+{
+	EVN_TRY(finish_all(c, ms, err)); /* copies may still read messages that the host has mapped */
+	reset_methods(c);
 	EVN_TRY(finish_all(c, ms, err));
 	evn_stages_reset(&c->partials, c);
 	evn_stages_reset(&c->packed, c);
@@ -390,6 +399,20 @@ evn_status evn_comm_reset(evn_comm *c, evn_error *err)
 	evn_status s = reset(c, c->deadline_ms, err);
 	c->lost = s != EVN_OK;
 	return s;
+}
+
+/* All ranks begin anew, because those that were away have not counted the sums of the others. */
+void evn_comm_take_part(evn_comm *c, uint64_t ranks)
+{
+	if (ranks == c->taking_part)
+		return;
+	c->taking_part = ranks;
+	reset_methods(c);
+	evn_stages_reset(&c->partials, c);
+	evn_stages_reset(&c->packed, c);
+	for (uint32_t i = 0; i < c->n_ranks; i++)
+		memset(c->members[i].index, 0, sizeof c->members[i].index);
+	evn_barrier_expect(&c->barrier, ranks >> c->begin);
 }
 
 bool evn_comm_free(evn_comm *c)

@@ -64,6 +64,13 @@ bool evn_comm_free(evn_comm *c);
 evn_reduce evn_comm_reduce(const evn_comm *c); /* the method for short messages */
 const char *evn_reduce_name(evn_reduce r);
 
+/* The ranks that take part in steps from now on; at first all. The others have no work: their threads make no calls,
+ * and nobody waits for them. x of a rank that comes back has no meaning. Between steps, and only if all ranks are in
+ * this process. `ranks` has one bit for each rank, and at least one. */
+void evn_comm_take_part(evn_comm *c, uint64_t ranks);
+bool evn_comm_takes_part(const evn_comm *c, uint32_t rank);
+uint32_t evn_comm_first(const evn_comm *c); /* the first rank that takes part */
+
 /* The buffer that rank writes its next partial sum of the stream to. Two messages can be in flight at once, each in a
  * stream (0 or 1). Each stream alternates between two buffers, so a rank can write its next partial sum while others
  * still read the last one. */
@@ -87,7 +94,7 @@ typedef struct {
 typedef struct {
 	evn_buf *x; /* (n_rows, stride). stride is a multiple of 32; if n_rows is 1, a multiple of 16 */
 	uint32_t n_rows, stride;
-	uint64_t ranks;    /* one bit for each rank with a partial sum; the other ranks take part too */
+	uint64_t ranks;    /* one bit for each rank with a partial sum; the other ranks wait for it too */
 	uint32_t stream;   /* 0 or 1 */
 	bool overlaps;     /* two messages may be in flight at once; evn_comm_overlaps must allow it */
 	bool packs;        /* may be packed; false if a row's bits must not depend on the rows beside it */

@@ -33,7 +33,7 @@ static evn_status wait_for_ranks(arrival_events *arrivals, evn_comm *c, uint32_t
 	EVN_TRY(evn_queue_flush(m->queue, err));
 	EVN_TRY(evn_comm_barrier(c, rank, err));
 	for (uint32_t i = 0; i < c->n_ranks; i++)
-		if (i != rank)
+		if (evn_is_other(c, rank, i))
 			others[n++] = arrivals[i].arrived[parity];
 	return evn_queue_wait(m->queue, others, n, &exchange->resumed, err);
 }
@@ -57,7 +57,7 @@ static evn_status end(void *own, evn_comm *c, uint32_t rank, const evn_sum *s, e
 {
 	if (evn_store_of(c, s)->stages)
 		EVN_TRY(wait_staged(c, rank, s, err));
-	else if (c->n_ranks > 1)
+	else if (c->taking_part & (c->taking_part - 1)) /* several */
 		EVN_TRY(wait_for_ranks(own, c, rank, err));
 	return evn_enqueue_sum(c, rank, s, err);
 }

@@ -22,6 +22,7 @@
 #define FEW_POLLS 256u /* first timed; doubled until they take LONG_NS */
 #define LONG_NS 1000000u
 #define FUSED_FLOATS 8192 /* up to this length the waiting work-item also adds, which saves a launch */
+#define MOST_RANKS 32     /* the kernels have their bits in a word */
 #define ALIGN_BYTES 4096u /* the alignment that evn_buf_wrap needs */
 
 typedef struct {
@@ -106,6 +107,9 @@ static evn_status check_device(const evn_device *d, evn_error *err)
 
 static evn_status create(void **own, evn_comm *c, evn_error *err)
 {
+	if (c->n_ranks > MOST_RANKS)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED, "reduce: flags: expected at most %d ranks, found %u", MOST_RANKS,
+						c->n_ranks);
 	for (uint32_t i = 0; i < c->n_ranks; i++)
 		EVN_TRY(check_device(evn_queue_device(c->members[i].queue), err));
 	state *st = *own = calloc(1, sizeof *st);
@@ -161,8 +165,8 @@ static uint32_t delay_polls(const member *m, const evn_comm *c, uint32_t rank)
 {
 	uint32_t before = 0;
 	for (uint32_t i = 0; i < rank; i++)
-		before += evn_devices_share_context(evn_queue_device(c->members[i].queue),
-											evn_queue_device(c->members[rank].queue));
+		before += evn_is_other(c, rank, i) && evn_devices_share_context(evn_queue_device(c->members[i].queue),
+																		evn_queue_device(c->members[rank].queue));
 	return before * m->delay_polls;
 }
 
@@ -170,7 +174,7 @@ static uint32_t delay_polls(const member *m, const evn_comm *c, uint32_t rank)
 static void arg_flags(evn_args *a, const member *m, const evn_comm *c, uint32_t rank)
 {
 	evn_arg_buf(a, m->flags);
-	evn_arg_u32x4(a, (uint32_t[]){rank, c->n_ranks, m->spin_polls, delay_polls(m, c, rank)});
+	evn_arg_u32x4(a, (uint32_t[]){rank, (uint32_t)c->taking_part, m->spin_polls, delay_polls(m, c, rank)});
 }
 
 static bool is_fused(const evn_sum *s) { return (uint64_t)s->n_rows * s->stride <= FUSED_FLOATS; }

@@ -83,6 +83,7 @@ struct evn_comm {
 	evn_reducer reducers[2];
 	const evn_message_format *packing; /* the format of packed messages; NULL: all are f32 */
 	const evn_comm_nodes *nodes;       /* NULL: all ranks are in this process */
+	uint64_t taking_part;              /* one bit for each rank */
 	uint32_t begin, end; /* the ranks of this process; members, buffers and stages of others are empty */
 	evn_store partials, packed;
 	evn_barrier barrier; /* of this process's ranks */
@@ -110,6 +111,11 @@ struct evn_reduce_method {
 };
 extern const evn_reduce_method evn_reduce_by_host, evn_reduce_by_events, evn_reduce_by_flags, evn_reduce_by_nodes;
 
+/* True for another rank that takes part. */
+static inline bool evn_is_other(const evn_comm *c, uint32_t rank, uint32_t i)
+{
+	return i != rank && c->taking_part >> i & 1;
+}
 /* True if all ranks of this process share a context. */
 bool evn_one_context(const evn_comm *c);
 /* Mark the beginning and the end of a driver call that waits for the rank's device. */

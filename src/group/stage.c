@@ -114,7 +114,7 @@ evn_status evn_stage_enqueue_sent(evn_comm *c, uint32_t rank, const evn_sum *s, 
 	evn_event *others[EVN_COMM_RANKS], *resumed;
 	size_t n = 0;
 	for (uint32_t i = 0; i < c->n_ranks; i++)
-		if (i != rank)
+		if (evn_is_other(c, rank, i))
 			others[n++] = stage_of(evn_store_of(c, s), c, rank, i, s->stream)->sent;
 	EVN_TRY(evn_queue_wait(c->members[rank].transfers, others, n, &resumed, err));
 	evn_event_free(resumed);

@@ -20,7 +20,7 @@ typedef struct {
 struct evn_team {
 	evn_team_config config;
 	uint32_t working;
-	uint64_t round; /* counts the runs; a thread works when it sees a new number */
+	uint64_t round; /* counts the runs; a thread whose rank works does so when it sees a new number */
 	bool quit, abandoned;
 	evn_rank_fn fn;
 	void *arg;
@@ -57,11 +57,12 @@ static void *thread_main(void *arg)
 		while (t->round == seen && !t->quit)
 			pthread_cond_wait(&t->begin, &t->lock);
 		seen = t->round;
-		bool quit = t->quit;
+		const bool quit = t->quit, works = m->working;
 		pthread_mutex_unlock(&t->lock);
 		if (quit)
 			return NULL;
-		run_member(m);
+		if (works)
+			run_member(m);
 	}
 }
 
@@ -207,15 +208,25 @@ static evn_status record_fault(evn_team *t)
 
 evn_status evn_team_run(evn_team *t, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg, evn_error *err)
 {
+	return evn_team_run_on(t, UINT64_MAX, fn, arg, tick, tick_arg, err);
+}
+
+evn_status evn_team_run_on(evn_team *t, uint64_t ranks, evn_rank_fn fn, void *arg, void (*tick)(void *),
+						   void *tick_arg, evn_error *err)
+{
 	pthread_mutex_lock(&t->lock);
 	evn_status status = t->fault.status;
 	if (!t->abandoned) {
 		t->fn = fn;
 		t->arg = arg;
-		t->working = t->config.n_ranks;
+		t->working = 0;
 		t->hang = (evn_fault){0};
-		for (uint32_t i = 0; i < t->config.n_ranks; i++)
-			t->members[i].working = true;
+		for (uint32_t i = 0; i < t->config.n_ranks; i++) {
+			member *m = &t->members[i];
+			m->working = ranks >> m->rank & 1;
+			m->status = EVN_OK;
+			t->working += m->working;
+		}
 		t->round++;
 		pthread_cond_broadcast(&t->begin);
 		wait_for_all(t, tick, tick_arg);

@@ -41,6 +41,9 @@ bool evn_team_free(evn_team *t);
  * not with EVN_ERR_CANCELLED. If a rank hangs, the run ends a second after this is known. The team is abandoned if a
  * thread has not returned by then: all further runs fail. */
 evn_status evn_team_run(evn_team *t, evn_rank_fn fn, void *arg, void (*tick)(void *), void *tick_arg, evn_error *err);
+/* The same, on those ranks that have a bit in `ranks`. */
+evn_status evn_team_run_on(evn_team *t, uint64_t ranks, evn_rank_fn fn, void *arg, void (*tick)(void *),
+						   void *tick_arg, evn_error *err);
 /* The fault of the last run, if it failed. */
 const evn_fault *evn_team_fault(const evn_team *t);
 bool evn_team_abandoned(const evn_team *t);

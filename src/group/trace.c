@@ -180,10 +180,12 @@ static void fit(evn_trace *t)
 static void fit_all(evn_comm *c)
 {
 	for (uint32_t i = c->begin; i < c->end; i++)
-		fit(c->members[i].trace);
+		if (c->members[i].trace->ended)
+			fit(c->members[i].trace);
 	for (uint32_t i = c->begin; i < c->end; i++)
 		for (uint32_t k = c->begin; k < c->end; k++)
-			if (evn_devices_share_context(evn_queue_device(c->members[i].queue),
+			if (c->members[k].trace->ended &&
+				evn_devices_share_context(evn_queue_device(c->members[i].queue),
 										  evn_queue_device(c->members[k].queue)) &&
 				c->members[k].trace->offset_ns < c->members[i].trace->offset_ns)
 				c->members[i].trace->offset_ns = c->members[k].trace->offset_ns;
@@ -209,9 +211,10 @@ static void place(evn_trace *t)
 
 static bool is_complete(const evn_comm *c)
 {
+	const uint32_t first = evn_comm_takes_part(c, c->begin) ? c->begin : evn_comm_first(c);
 	for (uint32_t i = c->begin; i < c->end; i++) {
 		const evn_trace *t = c->members[i].trace;
-		if (!t || !t->ended || t->n != c->members[c->begin].trace->n)
+		if (!t || (evn_comm_takes_part(c, i) && (!t->ended || t->n != c->members[first].trace->n)))
 			return false;
 	}
 	return true;
@@ -221,7 +224,7 @@ static uint64_t last_arrival(const evn_comm *c, uint32_t sum)
 {
 	uint64_t last = 0;
 	for (uint32_t i = c->begin; i < c->end; i++) {
-		const uint64_t at = c->members[i].trace->marks[sum].arrived_ns;
+		const uint64_t at = evn_comm_takes_part(c, i) ? c->members[i].trace->marks[sum].arrived_ns : 0;
 		last = at > last ? at : last;
 	}
 	return last;
@@ -275,9 +278,12 @@ void evn_comm_trace_take(evn_comm *c, evn_rank_span_fn each, void *user)
 		return;
 	fit_all(c);
 	for (uint32_t i = c->begin; i < c->end; i++)
-		place(c->members[i].trace);
+		if (evn_comm_takes_part(c, i))
+			place(c->members[i].trace);
 	for (uint32_t i = c->begin; i < c->end; i++) {
 		evn_member *m = &c->members[i];
+		if (!evn_comm_takes_part(c, i))
+			continue;
 		const listener l = {each, user, i, (uint64_t)m->trace->offset_ns};
 		tell_rank(c, &l);
 		evn_queue_take_launches(m->queue, tell_launch, (void *)&l);

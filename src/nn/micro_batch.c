@@ -456,11 +456,11 @@ static evn_status output_of(const evn_walker *w, const evn_batch *b, const evn_m
 	return top_of(w, b, b->top + (uint64_t)at * b->n_lists * b->n_top, n, err);
 }
 
-/* All ranks have the same rows after the output norm, so the first rank writes them. */
+/* All ranks have the same rows after the output norm, so the first rank that takes part writes them. */
 evn_status evn_micro_batch_output(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb,
 								  evn_error *err)
 {
-	if (is_of_logits(batch) ? !evn_range_len(w->view->vocab) : w->view->rank != 0)
+	if (is_of_logits(batch) ? !evn_range_len(w->view->vocab) : w->view->rank != evn_comm_first(w->comm))
 		return EVN_OK;
 	if (batch->output == EVN_OUT_POOLED)
 		return pooled(w, batch, mb, err);

@@ -47,6 +47,16 @@ uint64_t evn_split_ranks(const evn_split *split, uint32_t k, uint32_t block, evn
 	return mask;
 }
 
+uint64_t evn_split_workers(const evn_split *split)
+{
+	uint64_t mask = 0;
+	for (uint32_t k = 0; k < split->shape.n_classes; k++)
+		for (uint32_t i = 0; i < split->shape.classes[k].n_blocks; i++)
+			for (evn_phase p = 0; p < EVN_PHASES; p++)
+				mask |= evn_split_ranks(split, k, i, p);
+	return mask;
+}
+
 /* Adds n * bytes. The sum is at most UINT64_MAX. */
 static void add_bytes(uint64_t *sum, uint64_t n, uint64_t bytes)
 {

@@ -86,6 +86,8 @@ typedef struct {
 const evn_part *evn_split_part(const evn_split *split, uint32_t k, uint32_t block, uint32_t rank);
 /* One bit for each rank that computes a part of the block. */
 uint64_t evn_split_ranks(const evn_split *split, uint32_t k, uint32_t block, evn_phase phase);
+/* One bit for each rank that computes a part of any block in any phase. */
+uint64_t evn_split_workers(const evn_split *split);
 
 /* A rank's speed, measured in steps of a decoder. The time of a block is work / rate, a fixed cost, and attention. */
 typedef struct {

@@ -15,6 +15,7 @@ typedef struct {
 	evn_comm *comm;
 	evn_team *team;
 	evn_buf *x[MOST_RANKS];         /* (max_floats) zeros */
+	uint64_t part;                  /* one bit for each rank that takes part */
 	uint32_t fail_rank, fail_round; /* fail_rank is n if no rank fails */
 } ranks;
 
@@ -41,6 +42,7 @@ static inline void ranks_open(ranks *r, const char *items, uint32_t repeat, evn_
 	r->n_devices = (uint32_t)n;
 	r->n = r->fail_rank = repeat * r->n_devices;
 	assert_true(r->n <= MOST_RANKS);
+	r->part = UINT64_MAX >> (64 - r->n);
 	require_ok(evn_devices_open(drivers, picks, n, r->devices, &err));
 	for (uint32_t i = 0; i < r->n; i++) {
 		evn_device *d = r->devices[i % r->n_devices];

@@ -88,6 +88,7 @@ engine_run(test_reference_vendors_long long 1200 test_reference pocl,intel)
 engine_run(test_reference_vendors_f32_long long 1200 test_reference pocl,intel f32)
 set_tests_properties(engine/test_comm engine/test_comm_deadline PROPERTIES TIMEOUT 300)
 engine_run(test_comm_vendors "" 300 test_comm pocl,intel)
+engine_run(test_comm_part_vendors "" 300 test_comm_part pocl,intel)
 engine_run(test_comm_vendors_packed "" 300 test_comm pocl,intel packed)
 engine_run(test_comm_three_vendors_packed "" 300 test_comm pocl,intel,rusticl packed)
 engine_run(test_decoder_vendors "" 900 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-few pocl,intel)
@@ -108,6 +109,7 @@ set_tests_properties(engine/test_threads engine/test_batch PROPERTIES TIMEOUT 60
 
 # PoCL twice: as a CPU, and as a simulated card with its own memory (ocl/discrete_layer.c), which is the only GPU.
 add_dependencies(test_comm discrete_layer)
+add_dependencies(test_comm_part discrete_layer)
 add_dependencies(test_reference discrete_layer)
 target_link_libraries(test_reference PRIVATE ${CMAKE_DL_LIBS})
 add_dependencies(test_scheduler discrete_layer)
@@ -115,6 +117,7 @@ set(DISCRETE "POCL_DEVICES=pthread pthread" POCL_MAX_PTHREAD_COUNT=2 DISCRETE_DE
 set(ENGINE_ENV ${DISCRETE})
 engine_run(test_comm_discrete "" 900 test_comm pocl staged)
 engine_run(test_comm_discrete_vendors "" 900 test_comm gpu,intel packed)
+engine_run(test_comm_part_discrete "" 300 test_comm_part gpu,intel staged)
 engine_run(test_scheduler_discrete "" 900 test_scheduler pocl test_largest)
 set(ENGINE_ENV ${DISCRETE} EVENER_TEST_DOTS=f32,f32)
 engine_run(test_reference_discrete "" 900 test_reference pocl q4_1 long_400 4)

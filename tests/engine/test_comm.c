@@ -5,40 +5,12 @@
  *   test_comm [DEVICES [packed|staged|integrated]]
  *       several drivers: what works between any two, or only packed messages, or a device with its own memory beside
  *       others of its driver, or a GPU that works in the host's memory */
-#include "engine/comm_ranks.h"
+#include "engine/comm_rounds.h"
 
-#include <math.h>
-#include <time.h>
-
-#define MOST_FLOATS 4096u
-#define ROUNDS 240u
-#define PER_STEP 12u
 #define LONG_FLOATS 65536u /* longer messages do not use flags */
 #define MOST_PACKED (LONG_FLOATS + 96)
 
 static const char *several_drivers;
-
-/* The same arguments give the same number on every rank (the mixing function of SplitMix64). */
-static uint32_t mixed(uint64_t a, uint64_t b, uint64_t c)
-{
-	uint64_t z = a * 0x9e3779b97f4a7c15u + b * 0xd1342543de82ef95u + c * 0x2545f4914f6cdd1du + 1;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return (uint32_t)(z >> 32);
-}
-
-/* Values of very different magnitudes, so that another order of summation gives other bits. */
-static float value(uint32_t round, uint32_t rank, uint32_t i)
-{
-	uint32_t bits = mixed(round, rank, i);
-	return ((float)(bits >> 8) - 8388608.0f) / (float)(1u << (bits & 31));
-}
-
-static uint32_t length_of(uint32_t round) { return 16 * (1 + mixed(round, 99, 0) % (MOST_FLOATS / 16)); }
-static uint32_t mask_of(uint32_t round, uint32_t n) { return 1 + mixed(round, 98, 0) % ((1u << n) - 1); }
-
-/* The factor of the sum. */
-static float scale_of(uint32_t round) { return (float[]){1, -0.375f, 0.1f}[round % 3]; }
 
 static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_message_type messages, uint32_t most)
 {
@@ -48,67 +20,6 @@ static void open_ranks_for(ranks *r, const char *devices, evn_reduce how, evn_me
 static void open_ranks(ranks *r, const char *devices, evn_reduce how, evn_message_type messages)
 {
 	open_ranks_for(r, devices, how, messages, messages == EVN_MESSAGES_F32 ? MOST_FLOATS : MOST_PACKED);
-}
-
-/* The rank's partial sum. If it does not contribute, a value that must not be read. */
-static evn_status write_partial(ranks *r, uint32_t round, uint32_t rank, bool contributes, evn_error *err)
-{
-	float partial[MOST_FLOATS];
-	uint32_t n = length_of(round);
-	for (uint32_t i = 0; i < n; i++)
-		partial[i] = contributes ? value(round, rank, i) : 1e30f;
-	return evn_write(r->queues[rank], evn_comm_partial(r->comm, rank, 0), 0, partial, n * sizeof *partial, err);
-}
-
-static evn_status run_rounds(void *arg, uint32_t rank, evn_error *err)
-{
-	ranks *r = arg;
-	for (uint32_t round = 0; round < ROUNDS; round++) {
-		uint32_t mask = mask_of(round, r->n), delay = mixed(round, rank, 97) % 16;
-		if (round % PER_STEP == 0)
-			evn_comm_step_begin(r->comm, rank);
-		if (delay < 4)
-			nanosleep(&(struct timespec){0, 100000 * (long)delay}, NULL);
-		if (rank == r->fail_rank && round == r->fail_round)
-			return evn_fail(err, EVN_ERR_DEVICE, "rank %u fails", rank);
-		EVN_TRY(write_partial(r, round, rank, mask >> rank & 1, err));
-		evn_sum sum = evn_sum_of(r->x[rank], length_of(round), mask);
-		sum.scale = scale_of(round);
-		EVN_TRY(evn_comm_all_reduce(r->comm, rank, &sum, err));
-		if (round % PER_STEP == PER_STEP - 1)
-			EVN_TRY(evn_comm_step_end(r->comm, rank, err));
-	}
-	return EVN_OK;
-}
-
-/* The expected x after all rounds: each round adds the partial sums in rank order, then adds their sum times the
- * scale to x. */
-static void sum_plainly(float *x, uint32_t n_ranks)
-{
-	memset(x, 0, MOST_FLOATS * sizeof *x);
-	for (uint32_t round = 0; round < ROUNDS; round++) {
-		uint32_t mask = mask_of(round, n_ranks);
-		for (uint32_t i = 0; i < length_of(round); i++) {
-			float sum = 0;
-			for (uint32_t k = 0; k < n_ranks; k++)
-				if (mask >> k & 1)
-					sum += value(round, k, i);
-			x[i] = fmaf(scale_of(round), sum, x[i]);
-		}
-	}
-}
-
-static void check_x(ranks *r)
-{
-	evn_error err = {0};
-	float want[MOST_FLOATS], got[MOST_FLOATS];
-	sum_plainly(want, r->n);
-	for (uint32_t k = 0; k < r->n; k++) {
-		require_ok(evn_read(r->queues[k], r->x[k], 0, got, sizeof got, &err));
-		for (uint32_t i = 0; i < MOST_FLOATS; i++)
-			if (memcmp(&got[i], &want[i], sizeof *got))
-				fail_msg("rank %u: x[%u] is %.9g, expected %.9g", k, i, (double)got[i], (double)want[i]);
-	}
 }
 
 static void check_sums(const char *devices, uint32_t repeat, evn_reduce how)
@@ -136,7 +47,7 @@ static evn_sum stream_sum(const streams *l, uint32_t rank, uint32_t stream, uint
 	return (evn_sum){.x = l->x[stream][rank],
 					 .n_rows = 1,
 					 .stride = STREAM_FLOATS,
-					 .ranks = mask_of(round * STREAMS + stream, l->r.n),
+					 .ranks = mask_of(round * STREAMS + stream, &l->r),
 					 .stream = stream,
 					 .overlaps = true,
 					 .kept = 1,
@@ -181,7 +92,7 @@ static float stream_want(const streams *l, uint32_t stream, uint32_t i)
 	for (uint32_t round = 0; round < STREAM_ROUNDS; round++) {
 		float sum = 0;
 		for (uint32_t k = 0; k < l->r.n; k++)
-			if (mask_of(round * STREAMS + stream, l->r.n) >> k & 1)
+			if (mask_of(round * STREAMS + stream, &l->r) >> k & 1)
 				sum += value(round * STREAMS + stream, k, i);
 		x += sum;
 	}
@@ -266,7 +177,7 @@ static evn_status run_packed(void *arg, uint32_t rank, evn_error *err)
 	evn_status s = partial ? EVN_OK : evn_fail_memory(err, "test", MOST_PACKED * sizeof *partial);
 	evn_comm_step_begin(r->comm, rank);
 	for (uint32_t round = 0; round < PACKED_ROUNDS && s == EVN_OK; round++) {
-		uint32_t n = packed_rounds[round].n_floats, mask = mask_of(round, r->n);
+		uint32_t n = packed_rounds[round].n_floats, mask = mask_of(round, r);
 		for (uint32_t i = 0; i < n; i++)
 			partial[i] = mask >> rank & 1 ? packed_value(round, rank, i) : 1e30f;
 		s = evn_write(r->queues[rank], evn_comm_partial(r->comm, rank, 0), 0, partial, n * sizeof *partial, err);
@@ -289,7 +200,7 @@ static void sum_block(const ranks *r, evn_message_type messages, uint32_t first,
 		for (uint32_t k = 0; k < r->n; k++) {
 			bool packed = packed_rounds[round].packs;
 			double top = 0, v[32];
-			if (first >= packed_rounds[round].n_floats || !(mask_of(round, r->n) >> k & 1))
+			if (first >= packed_rounds[round].n_floats || !(mask_of(round, r) >> k & 1))
 				continue;
 			for (uint32_t i = 0; i < 32; i++) {
 				v[i] = (double)packed_value(round, k, first + i);

@@ -86,9 +86,9 @@ static void expect_share(text *t, evn_engine *e, bool below, double limit)
 			 below ? "below" : "above", 100 * limit);
 }
 
-static void test_slow_rank(void **state)
+/* Rank 1 becomes slower by this factor, and fast again. */
+static void follow_slow_rank(const char *factor, double below)
 {
-	(void)state;
 	evn_error err = {0};
 	evn_engine *alone, *shared;
 	int32_t prompt[PROMPT];
@@ -104,8 +104,8 @@ static void test_slow_rank(void **state)
 	require_ok(evn_session_eval(t.shared, prompt, PROMPT, NULL, &err));
 	for (int i = 0; i < QUIET; i++)
 		step(&t);
-	slow_down(first + 1, "5");
-	expect_share(&t, shared, true, 0.35);
+	slow_down(first + 1, factor);
+	expect_share(&t, shared, true, below);
 	unsetenv("FAULT");
 	expect_share(&t, shared, false, 0.4);
 	print_events(shared);
@@ -113,6 +113,19 @@ static void test_slow_rank(void **state)
 	evn_session_free(t.alone);
 	evn_engine_close(shared);
 	evn_engine_close(alone);
+}
+
+static void test_slow_rank(void **state)
+{
+	(void)state;
+	follow_slow_rank("5", 0.35);
+}
+
+/* It takes no part any more, and comes back. */
+static void test_very_slow_rank(void **state)
+{
+	(void)state;
+	follow_slow_rank("40", 0.001);
 }
 
 /* Shares that were given stay. */
@@ -198,7 +211,7 @@ int main(void)
 		return missing("no model (scripts/fetch-model)");
 	if (!driver_exists("pocl"))
 		return missing("no PoCL");
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_rank), cmocka_unit_test(test_given_shares),
-									   cmocka_unit_test(test_flags_are_tried)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_rank), cmocka_unit_test(test_very_slow_rank),
+									   cmocka_unit_test(test_given_shares), cmocka_unit_test(test_flags_are_tried)};
 	return cmocka_run_group_tests(tests, open_model, close_model);
 }
