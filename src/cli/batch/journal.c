@@ -166,7 +166,8 @@ static evn_status read_whole(const journal *j, char **file, size_t *size, evn_er
 	return EVN_OK;
 }
 
-/* A file that ends in its first line is of a run that was killed before any piece was begun. */
+/* A file that ends in its first line, or with it, is of a run that ended before any piece did, such as one that found
+ * no device: there is nothing in it to go on with. */
 static evn_status read_file(journal *j, const char *file, size_t size, bool restart, evn_error *err)
 {
 	journal_head found;
@@ -179,6 +180,8 @@ static evn_status read_file(journal *j, const char *file, size_t size, bool rest
 		return evn_fail(
 			err, EVN_ERR_FORMAT,
 			"%s: is not the journal of a batch, which would be kept here; remove it or name another output", j->path);
+	if (end + 1 == file + size)
+		return begin_file(j, err);
 	EVN_TRY(check_head(j, &found, err));
 	j->head = found;
 	return continue_file(j, file, size, err);
