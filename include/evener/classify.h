@@ -19,11 +19,19 @@ EVN_API void evn_classifier_free(evn_classifier *c);
 EVN_API uint32_t evn_classifier_count(const evn_classifier *c); /* of classes, 1 or more */
 EVN_API const char *evn_classifier_label(const evn_classifier *c, uint32_t i);
 
+/* True if a text is of one class: the probabilities of all classes sum to 1. */
+EVN_API bool evn_classifier_exclusive(const evn_classifier *c);
+
 /* p (n, classes) = probabilities. Those of several classes sum to 1 (softmax). A single class, and classes of which
  * a text may have several, have the logistic function of their numbers. The vectors of the texts are written, too,
  * with their own lengths. */
 EVN_API evn_status evn_classify_texts(const evn_classifier *c, evn_engine *e, const evn_embed_text *texts, size_t n,
 									  evn_progress_fn progress, void *user, double *p, evn_error *err);
+
+/* The same in two steps: how vectors must be computed, and the probabilities of texts that have theirs. */
+EVN_API evn_embed_options evn_classify_options(const evn_classifier *c, const evn_engine *e);
+EVN_API evn_status evn_classify_vectors(const evn_classifier *c, const evn_embed_text *texts, size_t n, double *p,
+										evn_error *err);
 
 #define EVN_MOST_CLASSES 1024u
 

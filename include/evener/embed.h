@@ -3,7 +3,7 @@
 #ifndef EVENER_EMBED_H
 #define EVENER_EMBED_H
 
-#include "evener.h"
+#include "evener/score.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +42,20 @@ typedef struct {
  * threads may call it. */
 EVN_API evn_status evn_embed_texts(evn_engine *e, const evn_embed_options *o, const evn_embed_text *texts, size_t n,
 								   evn_error *err);
+
+/* Engines for vectors. Several ranks split every matrix (TENSOR), or each of them holds the whole model and takes
+ * whole texts, images or tiles (SEQUENCE), by given shares or as it becomes free. AUTO: whichever is predicted to be
+ * faster for n_texts of them and fits into the devices' memory. */
+typedef struct evn_embedder evn_embedder;
+EVN_API evn_status evn_embedder_open(evn_embedder **out, const evn_model *m, const evn_options *o,
+									 evn_split_mode split, uint64_t n_texts, evn_error *err);
+EVN_API evn_status evn_embedder_run(evn_embedder *e, const evn_embed_options *o, const evn_embed_text *texts,
+									size_t n, evn_error *err);
+EVN_API evn_engine *evn_embedder_engine(evn_embedder *e); /* one of them */
+/* The split, and how many texts each rank has computed ("windows"). Valid until the next call. */
+EVN_API const evn_score_info *evn_embedder_info(evn_embedder *e);
+EVN_API void evn_embedder_close(evn_embedder *e);
+
 EVN_API uint32_t evn_embed_longest(const evn_engine *e); /* tokens of a text */
 /* True for an encoder: its rows see whole texts, so it has no next token; sessions and requests are refused. */
 EVN_API bool evn_engine_encodes(const evn_engine *e);

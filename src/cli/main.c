@@ -54,15 +54,16 @@ static evn_status check_settings(const command *c, const invocation *in, evn_err
 	if (made && in->settings.format && !in->settings.simulate)
 		return evn_fail(err, EVN_ERR_USAGE,
 						"%s: format: weights that are made are F32; only plan --simulate takes others", c->name);
-	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) && c->bit != CMD_SCORE)
-		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence works only with score", c->name);
+	if (in->settings.split == EVN_SPLIT_SEQUENCE && (c->bit & CMD_ENGINE) &&
+		!(c->bit & (CMD_SCORE | CMD_EMBED | CMD_CLASSIFY)))
+		return evn_fail(err, EVN_ERR_USAGE, "%s: split: sequence works only with score, embed and classify", c->name);
 	return EVN_OK;
 }
 
 /* What cannot be written at the end is said before the work begins. */
 static evn_status check_outputs(const settings *s, evn_error *err)
 {
-	const char *const paths[] = {s->output_path, s->image_path, s->trace_path};
+	const char *const paths[] = {s->output_path, s->image_path, s->trace_path, s->picture};
 	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
 		evn_status status = paths[i] ? text_check_writable(paths[i], err) : EVN_OK;
 		if (status != EVN_OK)

@@ -27,17 +27,32 @@ static evn_pooling pooling_of(const evn_classifier *c, const evn_engine *e)
 evn_status evn_classify_texts(const evn_classifier *c, evn_engine *e, const evn_embed_text *texts, size_t n,
 							  evn_progress_fn progress, void *user, double *p, evn_error *err)
 {
-	const evn_embed_options o = {.pooling = pooling_of(c, e), .unscaled = true, .progress = progress, .user = user};
+	evn_embed_options o = evn_classify_options(c, e);
+	o.progress = progress;
+	o.user = user;
 	if (c->model != e->model)
 		return evn_fail(err, EVN_ERR_USAGE, "the head and the engine are of different models");
+	EVN_TRY(evn_embed_texts(e, &o, texts, n, err));
+	return evn_classify_vectors(c, texts, n, p, err);
+}
+
+evn_embed_options evn_classify_options(const evn_classifier *c, const evn_engine *e)
+{
+	return (evn_embed_options){.pooling = pooling_of(c, e), .unscaled = true};
+}
+
+evn_status evn_classify_vectors(const evn_classifier *c, const evn_embed_text *texts, size_t n, double *p,
+								evn_error *err)
+{
 	double *scratch = malloc(2 * (size_t)c->dim * sizeof *scratch);
-	evn_status s = scratch ? evn_embed_texts(e, &o, texts, n, err) : evn_fail_memory(err, "classes", c->dim);
-	for (size_t i = 0; i < n && s == EVN_OK; i++) {
+	if (!scratch)
+		return evn_fail_memory(err, "classes", c->dim);
+	for (size_t i = 0; i < n; i++) {
 		evn_head_logits(c, texts[i].vector, scratch, p + i * c->n);
 		evn_head_probabilities(c, p + i * c->n);
 	}
 	free(scratch);
-	return s;
+	return EVN_OK;
 }
 
 /* ---- learning -------------------------------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ void evn_classifier_free(evn_classifier *c)
 }
 
 uint32_t evn_classifier_count(const evn_classifier *c) { return c->n; }
+bool evn_classifier_exclusive(const evn_classifier *c) { return c->n > 1 && !c->multi_label; }
 const char *evn_classifier_label(const evn_classifier *c, uint32_t i) { return c->labels[i]; }
 
 /* ---- arithmetic ------------------------------------------------------------------------------------------------ */
@@ -74,7 +75,7 @@ void evn_head_softmax(double *p, uint32_t n)
 
 void evn_head_probabilities(const evn_classifier *c, double *p)
 {
-	if (c->n > 1 && !c->multi_label) {
+	if (evn_classifier_exclusive(c)) {
 		evn_head_softmax(p, c->n);
 		return;
 	}

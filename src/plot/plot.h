@@ -66,4 +66,23 @@ typedef struct {
 /* EVN_ERR_USAGE if there are no rows or no time. */
 evn_status evn_plot_timeline(const char *path, const evn_timeline *t, evn_error *err);
 
+/* An image with tiles, each with a frame in the colour of its kind and a label. */
+typedef struct {
+	double x, y, width, height; /* parts of the image's width and height */
+	uint32_t kind;
+	const char *label;
+} evn_tile;
+
+typedef struct {
+	const char *title;
+	uint32_t width, height; /* of the image: 1 to 32767 */
+	const uint8_t *rgb;     /* (height, width, 3) */
+	const evn_tile *tiles;
+	uint32_t n;
+	const char *const *kinds; /* for the legend; those beyond the line chart's colours are grey */
+	uint32_t n_kinds;
+} evn_tiled_image;
+
+evn_status evn_plot_tiles(const char *path, const evn_tiled_image *t, evn_error *err);
+
 #endif

@@ -26,6 +26,33 @@ cmp v.jpg v.png || fail 'JPEG: other pixels'
 "$evener" embed -m folder -d pocl --image made/1.png --image made/1.png made/2.png --similarity pairs >pairs &&
 	[[ $(head -1 pairs) == *"1.0000  1  2  made/1.png | made/1.png" ]] || fail "pairs: $(cat pairs)"
 
+# Tiles. With given shares the ranks take as many; the vectors of both splits are the same.
+vit tiles folder "$evener" 2x3 mean tensor:12 made/2.png made/3.png -- -d pocl -q
+vit tiles folder "$evener" 2x2 max sequence:2,6 made/2.png made/3.png -- -d pocl/1+1 --shares 1,3 --split sequence -q
+vit tiles folder "$evener" 3x2 mean sequence:any made/{2..4}.png -- -d pocl/1+1 --split sequence -q
+vit tiles folder "$evener" 1x2 mean tensor:2,2 made/2.png -- -d pocl/1+1 --split tensor -q
+for how in tensor sequence; do
+	"$evener" embed -m folder -d pocl/1+1 --shares 1,1 --split $how --tiles 2x2 --image made/2.png made/3.png >"v.$how" || fail "$how: failed"
+done
+python3 - <<'PY' || fail 'tiles: other vectors'
+a, b = ([[float(x) for x in line.split()] for line in open(n)] for n in ("v.tensor", "v.sequence"))
+assert len(a) == len(b) == 8 and max(abs(x - y) for r, s in zip(a, b) for x, y in zip(r, s)) < 1e-5
+PY
+"$evener" embed -m folder -d pocl --tiles 1x2 --image made/2.png --similarity pairs | grep -q 'made/2.png\[1,1\] | made/2.png\[1,2\]$' ||
+	fail 'pairs of tiles'
+for kind in svg png; do
+	"$evener" classify -m folder -d pocl --tiles 2x2 --image made/2.png --picture found.$kind >found 2>/dev/null || fail "picture: $kind"
+done
+[ "$(wc -l <found)" = 5 ] && grep -qP '\tmade/2.png\[2,2\]$' found || fail "tiles: $(cat found)"
+python3 -c 'import sys, xml.dom.minidom as x; x.parse("found.svg"); sys.exit(open("found.png", "rb").read(4) != b"\x89PNG")' || fail 'picture'
+for grid in 0x2 2 65x1 2x2x2 ' 2x2' axb; do
+	refuse 2 "--tiles: '$grid', expected rows and columns of 1 to 64" classify -m folder --tiles "$grid" --image made/0.png
+done
+refuse 2 'made/5.png: ' classify -m folder -d pocl --tiles 64x64 --image made/5.png
+refuse 2 '--picture draws one image, and there are 2' classify -m folder --picture x.png --image made/0.png made/1.png
+refuse 2 '--learn works without --tiles' classify -m folder -f made/known.csv --learn x.gguf --tiles 2x2
+"$repo/scripts/make-tiny-model" llama.gguf && refuse 2 '--tiles is for images' embed -m llama.gguf -p a --tiles 2x2 -d pocl
+
 # A head that is learned from images, whose paths are relative to the CSV file.
 {
 	echo image,which

@@ -43,7 +43,7 @@ refuse 2 "--shares: 'x'" run -m x --shares 1,x
 refuse 2 "--memory: '6'" run -m x -d gpu --memory 6
 refuse 2 '--memory needs a device list' run -m x --memory 90%
 refuse 2 "empty item in the device list 'a,,b'" run -m x -d a,,b
-refuse 2 'split: sequence works only with score' run -m x --split sequence
+refuse 2 'split: sequence works only with score, embed and classify' run -m x --split sequence
 refuse 2 'this version knows: auto, tensor, sequence' run -m x --split layers
 refuse 2 'this version knows: auto, f32, q8' run -m x --activations q4
 refuse 2 'this version knows: auto, host, events, flags' run -m x --reduce ring

@@ -5,6 +5,8 @@ vit.py make FOLDER [NAME=VALUE...]  a ViTForImageClassification of transformers 
 vit.py images FOLDER N              N images of different sizes, as PNG files 0.png, 1.png, ...
 vit.py check FOLDER EVENER IMAGES... -- OPTIONS...   runs evener embed and evener classify on the images; vectors and probabilities
                                     must be those of this file
+vit.py tiles FOLDER EVENER 2x3 JOIN SPLIT:TAKEN IMAGES... -- OPTIONS...   the same for tiles, and for what is joined from them; each
+                                    rank must take so many
 """
 
 import json
@@ -212,6 +214,32 @@ def check(folder, evener, model, images, options):
         sys.exit(f"{model}: other images or labels: {classes}")
 
 
+def check_tiles(folder, evener, grid, join, expected, images, options):
+    """expected: the split, and how many tiles each rank takes, or "any"."""
+    m, (rows, columns) = Model(folder), map(int, grid.split("x"))
+    got = run([evener, "classify", "-m", folder, "--json", "--tiles", grid, "--join", join, *options, "--image", *images])
+    off = 0
+    for path, found in zip(images, got["images"], strict=True):
+        want = np.array([m.probabilities(m.rows(tile)[0]) for tile in cut(read_png(path), rows, columns)])
+        if join == "max":
+            joined = want.max(0)
+        else:
+            joined = np.exp(np.log(want).mean(0))
+            joined /= joined.sum()
+        off = max(off, np.abs(np.array([t["p"] for t in found["tiles"]]) - want).max(), np.abs(np.array(found["p"]) - joined).max())
+        places = [(t["row"], t["column"]) for t in found["tiles"]]
+        names = [[m.config["id2label"][str(i)] for i in p.argmax(-1).reshape(-1)] for p in (want, joined)]
+        if places != [(r + 1, c + 1) for r in range(rows) for c in range(columns)] or found["image"] != path:
+            sys.exit(f"{path}: other tiles: {found}")
+        if [t["label"] for t in found["tiles"]] != names[0] or [found["label"]] != names[1]:
+            sys.exit(f"{path}: {found}, expected {names}")
+    shares = ",".join(str(r["tiles"]) for r in got["ranks"])
+    print(f"  {len(images)} images in {grid} tiles, {join}: probabilities off by {off:.2g}; {got['split']}, {shares}")
+    split, taken = expected.split(":")
+    if off > 1e-4 or got["split"] != split or taken not in ("any", shares):
+        sys.exit(f"{folder} {grid} {options}: off by {off:.3g}; {got['split']} {got['ranks']}, expected {expected}")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         given = dict(a.split("=", 1) for a in sys.argv[3:])
@@ -221,3 +249,6 @@ if __name__ == "__main__":
     elif sys.argv[1] == "check":
         split = sys.argv.index("--")
         check(*sys.argv[2:5], sys.argv[5:split], sys.argv[split + 1 :])
+    elif sys.argv[1] == "tiles":
+        split = sys.argv.index("--")
+        check_tiles(*sys.argv[2:7], sys.argv[7:split], sys.argv[split + 1 :])

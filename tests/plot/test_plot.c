@@ -177,6 +177,26 @@ static void test_gaps_are_not_drawn_over(void **state)
 	cairo_surface_destroy(s);
 }
 
+static void test_tiles_have_frames_and_show_the_image(void **state)
+{
+	(void)state;
+	static const uint8_t rgb[] = {255, 0, 0,
+								  0,   0, 255}; /* a red pixel and a blue one: 576 pixels of the picture each */
+	const evn_tile tiles[] = {{0, 0, 0.5, 1, 0, "red"}, {0.5, 0, 0.5, 1, 1, "blue"}};
+	evn_tiled_image t = {.title = "two", .width = 2, .height = 1, .rgb = rgb, .tiles = tiles, .n = 2};
+	assert_int_equal(evn_plot_tiles(in_folder("tiles.png"), &t, NULL), EVN_OK);
+	cairo_surface_t *s = read_png(in_folder("tiles.png"));
+	assert_int_equal(pixel(s, 24 + 288, 62 + 288), 0xff0000);
+	assert_int_equal(pixel(s, 24 + 864, 62 + 288), 0x0000ff);
+	assert_int_equal(pixel(s, 24 + 1, 62 + 288), 0x0072b2);
+	assert_int_equal(pixel(s, 24 + 576 - 2, 62 + 288), 0x0072b2);
+	assert_int_equal(pixel(s, 24 + 576 + 1, 62 + 288), 0xd55e00);
+	assert_int_equal(pixel(s, 24 + 576, 62 + 576 + 8), 0xffffff);
+	cairo_surface_destroy(s);
+	t.width = 0;
+	assert_int_equal(evn_plot_tiles(in_folder("no.png"), &t, NULL), EVN_ERR_USAGE);
+}
+
 static void test_svg_by_its_name(void **state)
 {
 	(void)state;
@@ -238,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_heat_map_with_more_cells_than_pixels),
 		cmocka_unit_test(test_line_chart_draws_its_series),
 		cmocka_unit_test(test_gaps_are_not_drawn_over),
+		cmocka_unit_test(test_tiles_have_frames_and_show_the_image),
 		cmocka_unit_test(test_svg_by_its_name),
 		cmocka_unit_test(test_wrong_use_is_told),
 		cmocka_unit_test(test_unwritable_files_are_told),
@@ -245,7 +266,7 @@ int main(void)
 	if (!mkdtemp(folder))
 		return 1;
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	static const char *const files[] = {"cells.png", "many.png", "lines.png", "gap.png", "lines.svg"};
+	static const char *const files[] = {"cells.png", "many.png", "lines.png", "gap.png", "tiles.png", "lines.svg"};
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		unlink(in_folder(files[i]));
 	rmdir(folder);

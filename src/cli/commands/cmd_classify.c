@@ -6,7 +6,7 @@
 
 #include "base/base.h"
 #include "cli/cli.h"
-#include "cli/commands/images.h"
+#include "cli/commands/findings.h"
 #include "cli/commands/prompt.h"
 #include "cli/commands/records.h"
 #include "cli/show/console.h"
@@ -17,15 +17,18 @@
 typedef struct {
 	const settings *settings;
 	evn_model *model;
-	evn_engine *engine;
+	evn_embedder *embedder;
 	evn_classifier *head;
 	records records;
 	texts texts;
 	char *csv;
 	const invocation *in;
-	bool images;         /* the items are images */
-	char **paths;        /* of records that are images; (records.n) */
-	double *p;           /* (texts, classes) */
+	bool images;  /* the items are images */
+	char **paths; /* of records that are images; (records.n) */
+	tiles cut;
+	size_t n;            /* texts, or images, each of which is tiles_count(cut) texts */
+	double *p, *joined;  /* (texts, classes), (n, classes) */
+	const char **files;  /* (n) of images */
 	const char **labels; /* of what is learned: (n_labels), sorted; they are those of records */
 	uint32_t *classes, n_labels;
 } job;
@@ -58,17 +61,15 @@ static evn_status paths_of_records(job *j, const char ***out, evn_error *err)
 
 static evn_status read_images(job *j, evn_error *err)
 {
-	const char **paths = NULL;
 	size_t n = j->records.n;
 	j->texts.lines = NULL; /* those of the records were texts */
 	j->texts.n = 0;
-	evn_status s = j->records.images
-					   ? paths_of_records(j, &paths, err)
-					   : images_of_command(j->settings, j->in->arguments, j->in->n_arguments, &paths, &n, err);
-	if (s == EVN_OK)
-		s = images_take(&j->texts, j->model, paths, n, (tiles){1, 1}, err);
-	free(paths);
-	return s;
+	EVN_TRY(j->records.images
+				? paths_of_records(j, &j->files, err)
+				: images_of_command(j->settings, j->in->arguments, j->in->n_arguments, &j->files, &n, err));
+	if (j->settings->picture && n != 1)
+		return evn_fail(err, EVN_ERR_USAGE, "--picture draws one image, and there are %zu", n);
+	return images_take(&j->texts, j->model, j->files, n, j->cut, err);
 }
 
 /* Texts as ids, or images. */
@@ -77,6 +78,8 @@ static evn_status make_items(job *j, evn_error *err)
 	evn_image_form form;
 	EVN_TRY(evn_model_image_form(j->model, &form, err));
 	j->images = j->settings->images.n || (form.size && j->records.images);
+	if (!j->images && (j->settings->tiles || j->settings->picture))
+		return evn_fail(err, EVN_ERR_USAGE, "%s is for images", j->settings->tiles ? "--tiles" : "--picture");
 	return j->images ? read_images(j, err) : texts_tokenize(&j->texts, j->model, err);
 }
 
@@ -86,6 +89,9 @@ static evn_status read_texts(job *j, evn_error *err)
 {
 	size_t n;
 	const settings *s = j->settings;
+	EVN_TRY(tiles_parse(s->tiles, &j->cut, err));
+	if (s->learn_path && (s->tiles || s->picture || s->split == EVN_SPLIT_SEQUENCE))
+		return evn_fail(err, EVN_ERR_USAGE, "--learn works without --tiles, --picture and --split sequence");
 	if (s->images.n && s->prompt_file)
 		return evn_fail(err, EVN_ERR_USAGE, "--image and --file exclude each other");
 	if (s->images.n && !s->learn_path)
@@ -184,8 +190,8 @@ static evn_status learn(job *j, evn_error *err)
 	uint32_t *confusion = calloc((size_t)j->n_labels * j->n_labels, sizeof *confusion);
 	evn_status status = confusion ? EVN_OK : evn_fail_memory(err, "the classes", 0);
 	if (status == EVN_OK)
-		status = evn_classifier_learn(&j->head, j->engine, j->texts.items, j->classes, j->texts.n, j->labels,
-									  j->n_labels, &o, &learned, confusion, err);
+		status = evn_classifier_learn(&j->head, evn_embedder_engine(j->embedder), j->texts.items, j->classes,
+									  j->texts.n, j->labels, j->n_labels, &o, &learned, confusion, err);
 	console_progress_end();
 	if (status == EVN_OK)
 		status = evn_classifier_save(j->head, s->learn_path, err);
@@ -197,25 +203,54 @@ static evn_status learn(job *j, evn_error *err)
 
 /* ---- classes --------------------------------------------------------------------------------------------------- */
 
-static uint32_t likeliest(const job *j, size_t text)
+static const double *row_of(const job *j, size_t i) { return j->joined + i * evn_classifier_count(j->head); }
+
+static uint32_t likeliest(const job *j, size_t i)
 {
-	const uint32_t n = evn_classifier_count(j->head);
-	const double *p = j->p + text * n;
-	uint32_t best = 0;
-	for (uint32_t i = 1; i < n; i++)
-		best = p[i] > p[best] ? i : best;
-	return best;
+	return findings_likeliest(row_of(j, i), evn_classifier_count(j->head));
 }
 
-static const char *label_of(const job *j, size_t text) { return evn_classifier_label(j->head, likeliest(j, text)); }
+static const char *label_of(const job *j, size_t i) { return evn_classifier_label(j->head, likeliest(j, i)); }
 
 /* For each record whose class is known. */
 static size_t count_right(const job *j)
 {
 	size_t n = 0;
-	for (size_t i = 0; i < j->texts.n && j->records.classes; i++)
+	for (size_t i = 0; i < j->n && j->records.classes; i++)
 		n += !strcmp(label_of(j, i), j->records.classes[i]);
 	return n;
+}
+
+static json_t *probabilities(const double *p, uint32_t n)
+{
+	json_t *list = json_array();
+	for (uint32_t c = 0; c < n; c++)
+		json_push(&list, json_number(p[c]));
+	return list;
+}
+
+static json_t *tiles_of(const job *j, size_t image)
+{
+	const uint32_t n = evn_classifier_count(j->head), n_tiles = tiles_count(j->cut);
+	json_t *list = json_array();
+	for (uint32_t t = 0; t < n_tiles; t++) {
+		const double *p = j->p + (image * n_tiles + t) * n;
+		json_push(&list,
+				  json_pack("{s:I, s:I, s:s, s:o}", "row", (json_int_t)(t / j->cut.columns) + 1, "column",
+							(json_int_t)(t % j->cut.columns) + 1, "label",
+							evn_classifier_label(j->head, findings_likeliest(p, n)), "p", probabilities(p, n)));
+	}
+	return list;
+}
+
+static json_t *ranks_of(const job *j)
+{
+	const evn_score_info *info = evn_embedder_info(j->embedder);
+	json_t *list = json_array();
+	for (size_t i = 0; i < info->n_ranks; i++)
+		json_push(&list, json_pack("{s:s, s:o, s:I}", "device", info->ranks[i].device, "share",
+								   json_number(info->ranks[i].share), "tiles", (json_int_t)info->ranks[i].windows));
+	return list;
 }
 
 static evn_status print_json(const job *j, evn_error *err)
@@ -224,41 +259,82 @@ static evn_status print_json(const job *j, evn_error *err)
 	json_t *labels = json_array(), *list = json_array();
 	for (uint32_t i = 0; i < n; i++)
 		json_push(&labels, json_string(evn_classifier_label(j->head, i)));
-	for (size_t i = 0; i < j->texts.n; i++) {
-		json_t *p = json_array();
-		for (uint32_t c = 0; c < n; c++)
-			json_push(&p, json_number(j->p[i * n + c]));
-		json_t *item = json_pack("{s:s, s:o}", "label", label_of(j, i), "p", p);
+	for (size_t i = 0; i < j->n; i++) {
+		json_t *item = json_pack("{s:s, s:o}", "label", label_of(j, i), "p", probabilities(row_of(j, i), n));
 		if (j->images)
-			json_object_set_new(item, "image", json_string(j->texts.lines[i]));
+			json_object_set_new(item, "image", json_string(j->files[i]));
+		if (j->settings->tiles)
+			json_object_set_new(item, "tiles", tiles_of(j, i));
 		json_push(&list, item);
 	}
-	json_t *accuracy = j->records.classes ? json_number((double)count_right(j) / (double)j->texts.n) : json_null();
-	return json_print(
-		json_pack("{s:o, s:o, s:o}", "labels", labels, j->images ? "images" : "texts", list, "accuracy", accuracy),
-		err);
+	json_t *accuracy = j->records.classes ? json_number((double)count_right(j) / (double)j->n) : json_null();
+	json_t *all =
+		json_pack("{s:o, s:o, s:o}", "labels", labels, j->images ? "images" : "texts", list, "accuracy", accuracy);
+	if (j->settings->tiles) {
+		const bool sequence = evn_embedder_info(j->embedder)->split == EVN_SPLIT_SEQUENCE;
+		json_object_set_new(all, "split", json_string(sequence ? "sequence" : "tensor"));
+		json_object_set_new(all, "ranks", ranks_of(j));
+	}
+	return json_print(all, err);
 }
 
-/* The class, its probability and the text, with tabs between them. */
+static void note_ranks(const job *j)
+{
+	const evn_score_info *info = evn_embedder_info(j->embedder);
+	for (size_t i = 0; i < info->n_ranks && info->split == EVN_SPLIT_SEQUENCE; i++)
+		console_note("%s (%s): %llu of %zu %s", info->ranks[i].device, info->ranks[i].name,
+					 (unsigned long long)info->ranks[i].windows, j->texts.n,
+					 j->settings->tiles ? "tiles"
+					 : j->images        ? "images"
+										: "texts");
+}
+
+/* The class, its probability and the text or image, with tabs between them; then those of its tiles. */
 static void print_lines(const job *j)
 {
-	const uint32_t n = evn_classifier_count(j->head);
-	for (size_t i = 0; i < j->texts.n; i++)
-		printf("%s\t%.4f\t%s\n", label_of(j, i), j->p[i * n + likeliest(j, i)], j->texts.lines[i]);
+	const uint32_t n = evn_classifier_count(j->head), n_tiles = tiles_count(j->cut);
+	note_ranks(j);
+	for (size_t i = 0; i < j->n; i++) {
+		printf("%s\t%.4f\t%s\n", label_of(j, i), row_of(j, i)[likeliest(j, i)],
+			   j->images ? j->files[i] : j->texts.lines[i]);
+		for (size_t t = i * n_tiles; t < (i + 1) * n_tiles && n_tiles > 1; t++) {
+			const double *p = j->p + t * n;
+			const uint32_t best = findings_likeliest(p, n);
+			printf("%s\t%.4f\t%s\n", evn_classifier_label(j->head, best), p[best], j->texts.lines[t]);
+		}
+	}
 	if (j->records.classes)
-		fprintf(stderr, "%zu of %zu records have the class of the file, %.1f %%\n", count_right(j), j->texts.n,
-				100.0 * (double)count_right(j) / (double)j->texts.n);
+		fprintf(stderr, "%zu of %zu records have the class of the file, %.1f %%\n", count_right(j), j->n,
+				100.0 * (double)count_right(j) / (double)j->n);
+}
+
+static evn_status find_classes(job *j, evn_error *err)
+{
+	const uint32_t n = evn_classifier_count(j->head), n_tiles = tiles_count(j->cut);
+	evn_embed_options o = evn_classify_options(j->head, evn_embedder_engine(j->embedder));
+	o.progress = console_progress;
+	j->n = j->texts.n / n_tiles;
+	j->p = malloc(j->texts.n * n * sizeof *j->p);
+	j->joined = malloc(j->n * n * sizeof *j->joined);
+	if (!j->p || !j->joined)
+		return evn_fail_memory(err, "the classes", j->texts.n * n * sizeof *j->p);
+	EVN_TRY(evn_embedder_run(j->embedder, &o, j->texts.items, j->texts.n, err));
+	console_progress_end();
+	EVN_TRY(evn_classify_vectors(j->head, j->texts.items, j->texts.n, j->p, err));
+	if (n_tiles == 1)
+		memcpy(j->joined, j->p, j->n * n * sizeof *j->p);
+	for (size_t i = 0; i < j->n && n_tiles > 1; i++)
+		findings_join(j->head, j->p + i * n_tiles * n, n_tiles, j->settings->join, j->joined + i * n);
+	return EVN_OK;
 }
 
 static evn_status classify(job *j, evn_error *err)
 {
-	const size_t n = j->texts.n * evn_classifier_count(j->head);
-	j->p = malloc(n * sizeof *j->p);
-	if (!j->p)
-		return evn_fail_memory(err, "the classes", n * sizeof *j->p);
-	EVN_TRY(evn_classify_texts(j->head, j->engine, j->texts.items, j->texts.n, console_progress, NULL, j->p, err));
-	console_progress_end();
-	if (j->settings->json)
+	const settings *s = j->settings;
+	EVN_TRY(find_classes(j, err));
+	if (s->picture)
+		EVN_TRY(findings_draw(s->picture, j->files[0], j->cut, j->head, j->p, j->joined, err));
+	if (s->json)
 		return print_json(j, err);
 	print_lines(j);
 	return EVN_OK;
@@ -275,9 +351,9 @@ static evn_status run(job *j, evn_error *err)
 	EVN_TRY(make_items(j, err));
 	if (s->learn_path)
 		EVN_TRY(number_classes(j, err));
-	EVN_TRY(evn_engine_open(&j->engine, j->model, &o, err));
+	EVN_TRY(evn_embedder_open(&j->embedder, j->model, &o, images_split(s), j->texts.n, err));
 	console_progress_end();
-	EVN_TRY(texts_make_vectors(&j->texts, j->engine, err));
+	EVN_TRY(texts_make_vectors(&j->texts, evn_embedder_engine(j->embedder), err));
 	return s->learn_path ? learn(j, err) : classify(j, err);
 }
 
@@ -295,8 +371,10 @@ evn_status cmd_classify(const invocation *in, evn_error *err)
 	free(j.labels);
 	free(j.classes);
 	free(j.p);
+	free(j.joined);
+	free(j.files);
 	evn_classifier_free(j.head);
-	evn_engine_close(j.engine);
+	evn_embedder_close(j.embedder);
 	evn_model_close(j.model);
 	return status;
 }

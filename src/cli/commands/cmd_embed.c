@@ -16,7 +16,7 @@ enum { VECTORS, MATRIX, PAIRS }; /* the choices of --similarity */
 typedef struct {
 	const settings *settings;
 	evn_model *model;
-	evn_engine *engine;
+	evn_embedder *embedder;
 	texts texts;
 } embedding;
 
@@ -26,8 +26,10 @@ static evn_status read_images(embedding *e, const invocation *in, evn_error *err
 {
 	const char **paths;
 	size_t n;
+	tiles cut;
+	EVN_TRY(tiles_parse(e->settings->tiles, &cut, err));
 	EVN_TRY(images_of_command(e->settings, in->arguments, in->n_arguments, &paths, &n, err));
-	const evn_status status = images_take(&e->texts, e->model, paths, n, (tiles){1, 1}, err);
+	const evn_status status = images_take(&e->texts, e->model, paths, n, cut, err);
 	free(paths);
 	return status;
 }
@@ -38,6 +40,8 @@ static evn_status read_input(embedding *e, const invocation *in, evn_error *err)
 		EVN_TRY(settings_open_model(e->settings, &e->model, err));
 		return read_images(e, in, err);
 	}
+	if (e->settings->tiles)
+		return evn_fail(err, EVN_ERR_USAGE, "--tiles is for images");
 	EVN_TRY(texts_read_lines(&e->texts, err));
 	EVN_TRY(settings_open_model(e->settings, &e->model, err));
 	return texts_tokenize(&e->texts, e->model, err);
@@ -48,10 +52,10 @@ static evn_status compute_vectors(embedding *e, const invocation *in, evn_error 
 	const evn_options o = settings_engine_options(e->settings);
 	const evn_embed_options how = {.pooling = (evn_pooling)e->settings->pooling, .progress = console_progress};
 	EVN_TRY(read_input(e, in, err));
-	EVN_TRY(evn_engine_open(&e->engine, e->model, &o, err));
+	EVN_TRY(evn_embedder_open(&e->embedder, e->model, &o, images_split(e->settings), e->texts.n, err));
 	console_progress_end();
-	EVN_TRY(texts_make_vectors(&e->texts, e->engine, err));
-	return evn_embed_texts(e->engine, &how, e->texts.items, e->texts.n, err);
+	EVN_TRY(texts_make_vectors(&e->texts, evn_embedder_engine(e->embedder), err));
+	return evn_embedder_run(e->embedder, &how, e->texts.items, e->texts.n, err);
 }
 
 /* Vectors have length 1, so this is the cosine of their angle. */
@@ -146,7 +150,7 @@ evn_status cmd_embed(const invocation *in, evn_error *err)
 	if (status == EVN_OK)
 		status = e.settings->similarity == PAIRS ? print_pairs(&e, err) : print_rows(&e, err);
 	texts_free(&e.texts);
-	evn_engine_close(e.engine);
+	evn_embedder_close(e.embedder);
 	evn_model_close(e.model);
 	return status;
 }

@@ -30,6 +30,11 @@ evn_image_part tiles_part(tiles t, uint32_t width, uint32_t height, uint32_t i)
 							(uint32_t)((row + 1) * height / t.rows) - y};
 }
 
+evn_split_mode images_split(const settings *s)
+{
+	return s->split == EVN_SPLIT_AUTO && !s->tiles ? EVN_SPLIT_TENSOR : (evn_split_mode)s->split;
+}
+
 bool images_is_config(const char *argument)
 {
 	const char *end = strrchr(argument, '.');

@@ -17,6 +17,9 @@ evn_image_part tiles_part(tiles t, uint32_t width, uint32_t height, uint32_t i);
 /* The images of --image, and of the arguments that are no config. *out (malloc'd) borrows them. */
 evn_status images_of_command(const settings *s, const char *const *arguments, size_t n_arguments, const char ***out,
 							 size_t *n, evn_error *err);
+/* Whole tiles are given to ranks where that is predicted to be faster; otherwise matrices are split unless the user
+ * says otherwise. */
+evn_split_mode images_split(const settings *s);
 /* True for an argument that names a config, where --image is given. */
 bool images_is_config(const char *argument);
 

@@ -18,6 +18,7 @@ static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL}; /
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};     /* in evn_activation_type's order */
 
 static const char *const poolings[] = {"auto", "mean", "cls", "last", NULL}; /* in evn_pooling's order */
+static const char *const joins[] = {"mean", "max", NULL};
 static const char *const similarities[] = {"off", "matrix", "pairs", NULL};
 static const char *const cuts[] = {"lines", "paragraphs", "sentences", "whole", NULL}; /* in cut_units's order */
 
@@ -52,8 +53,8 @@ const option options[] = {
 	{"memory", 0, OPTION_MEMORY, CMD_MODEL, "devices.memory", FIELD(memory), NULL, 0, 0, NULL,
 	 "90%,6GiB", "most memory to use, for each item of the device list, or one amount for all"},
 	{"split", 0, OPTION_CHOICE, CMD_ENGINE, "split.mode", FIELD(split), "auto", 0, 0, splits,
-	 "MODE", "how the work is split: tensor (every matrix over all devices), sequence (only for score: every device holds "
-	 "the whole model and computes a part of the text), auto"},
+	 "MODE", "how the work is split: tensor (every matrix over all devices), sequence (only for score, embed and classify: every "
+	 "device holds the whole model and computes a part of the text, or whole lines, images or tiles), auto"},
 	{"reduce", 0, OPTION_CHOICE, CMD_MODEL, "split.reduce", FIELD(reduce), "auto", 0, 0, reduces,
 	 "METHOD", "reduction method: auto, host, events, flags"},
 	{"messages", 0, OPTION_CHOICE, CMD_ENGINE, "split.messages", FIELD(messages), "f32", 0, 0, message_types,
@@ -99,6 +100,13 @@ const option options[] = {
 	 NULL, "also print the log-probability of each token"},
 	{"image", 0, OPTION_REPEATED, CMD_EMBED | CMD_CLASSIFY, NULL, FIELD(images), NULL, 0, MAX_REPEATED, NULL,
 	 "FILE", "images (PNG, JPEG) in place of texts, for a model that reads them; further files may follow as arguments"},
+	{"tiles", 0, OPTION_TEXT, CMD_EMBED | CMD_CLASSIFY, NULL, FIELD(tiles), NULL, 0, 0, NULL,
+	 "ROWSxCOLUMNS", "cut each image into tiles, which devices take as a whole by their shares where they have room for the whole model; "
+	 "each becomes as large as the model reads"},
+	{"join", 0, OPTION_CHOICE, CMD_CLASSIFY, NULL, FIELD(join), "mean", 0, 0, joins,
+	 "HOW", "how the tiles' probabilities become those of the image: mean (of their logarithms), max (of each class the largest)"},
+	{"picture", 0, OPTION_TEXT, CMD_CLASSIFY, NULL, FIELD(picture), NULL, 0, 0, NULL,
+	 "FILE", "draw the image with its tiles and what was found in each (.svg, else PNG)"},
 	{"pooling", 0, OPTION_CHOICE, CMD_EMBED, NULL, FIELD(pooling), "auto", 0, 0, poolings,
 	 "ROWS", "which rows of a text become its vector: mean (of all), cls (the first), last; auto = as the model file says, "
 	 "else mean for an encoder and last for a decoder"},
