@@ -30,6 +30,7 @@ FORMATS = {
     "IQ4_NL": (20, 32, 18, 25),
     "IQ4_XS": (23, 256, 136, 30),
     "MXFP4": (39, 32, 17, 38),
+    "NVFP4": (40, 64, 36, 39),
 }
 _NAME_OF = {v[0]: k for k, v in FORMATS.items()}
 
@@ -301,6 +302,18 @@ def _mxfp4(x):
     return np.concatenate([exponent.astype(np.uint8), _nibbles((codes | (x < 0) * (codes > 0) * 8).astype(np.uint8))], axis=1)
 
 
+# of floats of 8 bits without a sign, four bits of exponent and three of mantissa
+_UE4M3_VALUES = np.array([m / 512 if e == 0 else (8 + m) * 2.0 ** (e - 10) for e in range(16) for m in range(8)][:127], np.float32)
+
+
+def _nvfp4(x):
+    g = x.reshape(-1, 4, 16)
+    scales = np.searchsorted((_UE4M3_VALUES[1:] + _UE4M3_VALUES[:-1]) / 2, np.abs(g).max(-1) / 6).astype(np.uint8)
+    codes = np.searchsorted((_MXFP4_VALUES[1:] + _MXFP4_VALUES[:-1]) / 2, np.abs(g) * _inverse(_UE4M3_VALUES[scales] / 2)[..., None])
+    q = (codes | (g < 0) * (codes > 0) * 8).astype(np.uint8)
+    return np.concatenate([scales, (q[..., :8] | q[..., 8:] << 4).reshape(-1, 32)], axis=1)
+
+
 def _iq4_xs(x):
     g = x.reshape(len(x), 8, 32)
     scale = _signed_extreme(g)[..., 0] / -127
@@ -415,6 +428,7 @@ _QUANTIZERS = {
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "MXFP4": _mxfp4,
+    "NVFP4": _nvfp4,
 }
 
 

@@ -1,11 +1,6 @@
-// mxfp4.cl - MXFP4: blocks of 32. Exponent of the scale 2^(e - 128), 16 bytes of nibbles (low: elements 0-15, high: 16-31):
-// a sign and one of 0 1 2 3 4 6 8 12, which are floats of 4 bits, doubled.
-#define ZERO 12
-#define VALUES_0 0x0f0e0d0cu
-#define VALUES_4 0x18141210u
-#define VALUES_8 0x090a0b0cu
-#define VALUES_12 0x00040608u
-#include "quant/look_up.cl"
+// mxfp4.cl - MXFP4: blocks of 32. Exponent of the scale 2^(e - 128), 16 bytes of nibbles (low: elements 0-15, high: 16-31)
+// of values_e2m1.cl.
+#include "quant/values_e2m1.cl"
 
 #define STEP_LEN 32
 #define STEP_BYTES 17

@@ -453,3 +453,27 @@ void evn_encode_mxfp4(const float *x, uint8_t *block)
 		q[i] = mxfp4_code(x[i], ldexpf(1, block[0] - 128));
 	put_nibbles(block + 1, q);
 }
+
+/* The nearest code as ggml rounds: half a step goes up, and above 240 there is only the largest number. */
+static uint8_t ue4m3_code(float f)
+{
+	int exponent;
+	if (!(f > 0))
+		return 0;
+	const float fraction = frexpf(f, &exponent); /* f = fraction 2^exponent, 0.5 <= fraction < 1 */
+	if (exponent <= -6)
+		return (uint8_t)floor_to(f * 512 + 0.5f, 7);
+	const int code = (exponent + 6) * 8 + (int)(fraction * 16 + 0.5f) - 8; /* a carry gives the right result */
+	return (uint8_t)(code >= 0x78 ? 0x7e : code);
+}
+
+/* ggml's rule: the largest value of a group of 16 is the largest that a float of 4 bits has, which is 6. */
+void evn_encode_nvfp4(const float *x, uint8_t *block)
+{
+	for (int group = 0; group < 4; group++, x += 16) {
+		block[group] = ue4m3_code(fabsf(extreme_of(x, 16)) / 6);
+		const float d = evn_ue4m3_to_float(block[group]) * 0.5f;
+		for (int i = 0; i < 8; i++)
+			block[4 + group * 8 + i] = (uint8_t)(mxfp4_code(x[i], d) | mxfp4_code(x[i + 8], d) << 4);
+	}
+}

@@ -14,7 +14,7 @@ static const evn_mix mixes[] = {
 	{"Q5_0", 8, "Q5_0"},        {"Q4_K_M", 15, "Q4_K"},   {"Q4_K_S", 14, "Q4_K"},   {"Q4_1", 3, "Q4_1"},
 	{"Q4_0", 2, "Q4_0"},        {"IQ4_NL", 25, "IQ4_NL"}, {"IQ4_XS", 30, "IQ4_XS"}, {"Q3_K_L", 13, "Q3_K"},
 	{"Q3_K_M", 12, "Q3_K"},     {"Q3_K_S", 11, "Q3_K"},   {"Q2_K", 10, "Q2_K"},     {"Q2_K_S", 21, "Q2_K"},
-	{"MXFP4_MOE", 38, "MXFP4"},
+	{"MXFP4_MOE", 38, "MXFP4"}, {"NVFP4", 39, "NVFP4"},
 };
 #define N_MIXES (sizeof mixes / sizeof *mixes)
 
@@ -151,7 +151,8 @@ static bool is_quantised(const evn_tensor *t, const char *tensor)
 static const evn_quant *fitting(const evn_quant *q, uint64_t columns)
 {
 	static const char *const narrower[][2] = {{"IQ4_XS", "IQ4_NL"}, {"Q2_K", "Q4_0"}, {"Q3_K", "Q4_0"},
-											  {"Q4_K", "Q5_0"},     {"Q5_K", "Q5_1"}, {"Q6_K", "Q8_0"}};
+											  {"Q4_K", "Q5_0"},     {"Q5_K", "Q5_1"}, {"Q6_K", "Q8_0"},
+											  {"NVFP4", "MXFP4"}};
 	for (size_t i = 0; columns % q->block_len && i < sizeof narrower / sizeof *narrower; i++)
 		if (!strcmp(q->name, narrower[i][0]))
 			q = evn_quant_by_name(narrower[i][1]);

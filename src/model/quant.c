@@ -148,6 +148,29 @@ static void decode_mxfp4(const uint8_t *block, float *out)
 	}
 }
 
+/* A float of 8 bits without a sign: four bits of exponent, three of mantissa. ggml takes 0x7f, which is no number, as
+ * 0. */
+float evn_ue4m3_to_float(uint8_t code)
+{
+	const int exponent = code >> 3 & 15, mantissa = code & 7;
+	if (code == 0x7f)
+		return 0;
+	return exponent ? ldexpf((float)(8 + mantissa), exponent - 10) : ldexpf((float)mantissa, -9);
+}
+
+/* Four scales, then 8 bytes of nibbles for each group of 16. The table is doubled, so the scales are halved. */
+static void decode_nvfp4(const uint8_t *block, float *out)
+{
+	for (int group = 0; group < 4; group++) {
+		const float d = evn_ue4m3_to_float(block[group]) * 0.5f;
+		const uint8_t *qs = block + 4 + group * 8;
+		for (int i = 0; i < 8; i++) {
+			out[group * 16 + i] = d * (float)evn_mxfp4_values[qs[i] & 15];
+			out[group * 16 + i + 8] = d * (float)evn_mxfp4_values[qs[i] >> 4];
+		}
+	}
+}
+
 /* ---- K formats: 256 elements in groups of 16 or 32 whose scales are quantised themselves ----------------------- */
 
 /* scales[16] (low nibble scale, high nibble minimum), qs[64], d, dmin */
@@ -268,6 +291,7 @@ static const evn_quant quants[] = {
 	{"Q8_0", "q8_0", 8, 32, 34, 32, {{2, 1}, {4, 8}}, decode_q8_0, evn_encode_q8_0},
 	{"IQ4_NL", "iq4_nl", 20, 32, 18, 32, {{2, 1}, {4, 4}}, decode_iq4_nl, evn_encode_iq4_nl},
 	{"MXFP4", "mxfp4", 39, 32, 17, 32, {{1, 1}, {4, 4}}, decode_mxfp4, evn_encode_mxfp4},
+	{"NVFP4", "nvfp4", 40, 64, 36, 64, {{1, 4}, {4, 8}}, decode_nvfp4, evn_encode_nvfp4},
 	{"Q2_K", "q2_k", 10, 256, 84, 256, {{1, 16}, {4, 16}, {2, 2}}, decode_q2_k, evn_encode_q2_k},
 	{"Q3_K", "q3_k", 11, 256, 110, 256, {{4, 8}, {4, 16}, {1, 12}, {2, 1}}, decode_q3_k, evn_encode_q3_k},
 	{"Q4_K", "q4_k", 12, 256, 144, 256, {{2, 2}, {1, 12}, {4, 32}}, decode_q4_k, evn_encode_q4_k},

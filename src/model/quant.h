@@ -18,7 +18,7 @@ typedef struct {
 	uint32_t gguf_type; /* ggml_type id in the file */
 	uint32_t block_len; /* the elements of a block, all in one row; 1 for the float formats */
 	uint32_t block_bytes;
-	uint32_t group_len;        /* shards are padded with zero blocks to a multiple of this many columns: 32 or 256 */
+	uint32_t group_len;        /* shards are padded with zero blocks to a multiple of this many columns: 32, 64 or 256 */
 	evn_quant_field fields[6]; /* in file order; unit_bytes 0 ends the list */
 	/* out[block_len] = the values of the block, exactly as ggml defines them: f32 arithmetic in ggml's order */
 	void (*decode)(const uint8_t *block, float *out);
@@ -42,7 +42,7 @@ void evn_quantize(const evn_quant *q, const float *values, uint8_t *blocks, uint
 
 /* The values that the codes of IQ4_NL and IQ4_XS stand for. */
 extern const int8_t evn_iq4_values[16];
-/* The same of MXFP4, doubled: the scale of its blocks is half of what their exponent says. */
+/* The same of MXFP4 and NVFP4, doubled: the scale of their blocks is half of what is stored. */
 extern const int8_t evn_mxfp4_values[16];
 
 /* Repacks up to 16 rows into one tile. For each block, and for each unit of the block in file order, the tile holds
@@ -54,6 +54,7 @@ void evn_repack_tile(const evn_quant *q, const uint8_t *const rows[EVN_TILE_ROWS
 
 float evn_half_to_float(uint16_t h);
 float evn_bfloat_to_float(uint16_t b);
+float evn_ue4m3_to_float(uint8_t code); /* the scales of NVFP4 */
 uint16_t evn_float_to_half(float f); /* rounds to nearest even */
 
 #endif

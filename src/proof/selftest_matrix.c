@@ -53,6 +53,8 @@ static void fill_block(evn_cases *c, const evn_quant *q, uint8_t *block)
 				bits = random_half(c);
 			if (!strcmp(q->name, "MXFP4") && f->unit_bytes == 1)
 				bits = 124 | (bits & 3); /* an exponent: scales of 1 / 16 to 1 / 2 */
+			if (!strcmp(q->name, "NVFP4") && f->unit_bytes == 1)
+				bits = 32 | (bits & 31); /* scales of 1 / 16 to 15 / 16 */
 			if (!strcmp(q->name, "BF16"))
 				bits = 0x3f00u | (bits & 0x80ffu); /* 0.5 to 2, with either sign */
 			memcpy(p, &bits, f->unit_bytes);

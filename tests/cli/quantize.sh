@@ -52,6 +52,11 @@ holds 'd["output"] == "again.gguf" and d["tensor_bytes"] < d["tensor_bytes_befor
 [ "$(formats mxfp4.gguf)" = "MXFP4: ffn_down_exps ffn_gate_exps ffn_up_exps; Q8_0: $most attn_v token_embd" ] ||
 	fail "experts: $(formats mxfp4.gguf)"
 
+# A type of evener's own, and what takes its place in rows of 96.
+"$repo/scripts/make-tiny-model" wide.gguf --dim 128 --heads 2 --ff 96 || fail 'no model of 128'
+"$evener" quantize wide.gguf nvfp4.gguf nvfp4 >/dev/null || fail 'nvfp4: failed'
+formats nvfp4.gguf | grep -q '^MXFP4: ffn_down; NVFP4: .*ffn_gate ffn_up.*; Q8_0: token_embd$' || fail "nvfp4: $(formats nvfp4.gguf)"
+
 # A model in parts becomes one file.
 PYTHONPATH=$repo/scripts python3 -B - <<'END' || fail 'no parts'
 import struct, numpy as np, gguf_file

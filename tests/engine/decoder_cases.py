@@ -35,6 +35,7 @@ CASES = {
     "q8_0-qwen2-yarn-narrow-heads": "--arch qwen2 --rope yarn --type Q8_0 --dim 64 --heads 7 --kv-heads 7 --head-dim 32",
     "iq4_nl-odd-heads": "--type IQ4_NL --dim 96 --heads 3 --ff 224 --vocab 305",
     "iq4_xs": "--type IQ4_XS " + K,
+    "nvfp4": "--type NVFP4 --dim 192 --heads 6 --kv-heads 2 --head-dim 32 --ff 320 --vocab 305",
     "q2_k": "--type Q2_K " + K,
     "q3_k-qwen3": "--arch qwen3 --type Q3_K " + K,
     "q4_k-qwen2-untied": "--arch qwen2 --untied --type Q4_K " + K,

@@ -113,6 +113,13 @@ def _iq4_xs(b):
     return scale[..., None] * values
 
 
+def _nvfp4(b):
+    e, m = (b[:, :4] >> 3 & 15).astype(np.int64), (b[:, :4] & 7).astype(np.float64)
+    scale = np.where(b[:, :4] == 127, 0, np.where(e == 0, m / 8 * 2.0**-6, (1 + m / 8) * 2.0 ** (e - 7))) / 2
+    q = b[:, 4:].reshape(-1, 4, 8)
+    return scale[..., None] * MXFP4_VALUES[np.concatenate([q & 15, q >> 4], axis=2)]
+
+
 DECODERS = {
     "F32": lambda b: np.ascontiguousarray(b).view("<f4").astype(np.float64),
     "F16": _f16,
@@ -129,6 +136,7 @@ DECODERS = {
     "Q6_K": _q6_k,
     "IQ4_NL": lambda b: _f16(b[:, :2]) * IQ4_VALUES[_nibbles(b[:, 2:]).astype(np.int64)],
     "IQ4_XS": _iq4_xs,
+    "NVFP4": _nvfp4,
     "MXFP4": lambda b: np.exp2(b[:, :1].astype(np.float64) - 128) * MXFP4_VALUES[_nibbles(b[:, 1:]).astype(np.int64)],
 }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 NVIDIA = {"sm_61": "nvptx64--nvidiacl.bc", "sm_75": "nvptx64--nvidiacl.bc", "sm_86": "nvptx64--nvidiacl.bc"}
 AMD = {"gfx906": "amdgcn--amdhsa.bc", "gfx1030": "amdgcn--amdhsa.bc"}
 DOTS = {"sm_61": "-DDOT_DP4A", "sm_75": "-DDOT_DP4A", "sm_86": "-DDOT_DP4A", "gfx906": "-DDOT_SDOT4", "gfx1030": "-DDOT_SDOT4"}
-FORMATS = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4"]
+FORMATS = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"]
 FLOATS = ["f16", "bf16", "f32"]
 # Limits of each kind of kernel: registers of a chip of NVIDIA and of AMD, bytes of code and of local memory. With 64 and 100
 # registers half of a chip's warps fit; code within 16 KB fits into the instruction caches. What needs more:

@@ -154,6 +154,19 @@ static void ref_mxfp4(const uint8_t *b, float *y)
 	}
 }
 
+/* By the definitions of floats of 4 and of 8 bits, the latter without a sign. */
+static void ref_nvfp4(const uint8_t *b, float *y)
+{
+	for (int i = 0; i < 64; i++) {
+		const int scale = b[i / 16], at = i % 16, e = scale / 8 % 16, m = scale % 8;
+		const int code = (b[4 + i / 16 * 8 + at % 8] >> (at / 8 * 4)) % 16, exponent = code / 2 % 4,
+				  mantissa = code % 2;
+		const double d = scale == 127 ? 0 : e ? ldexp(1 + m / 8.0, e - 7) : ldexp(m / 8.0, -6);
+		const double v = exponent ? ldexp(1 + mantissa / 2.0, exponent - 1) : mantissa / 2.0;
+		y[i] = (float)(d * (code < 8 ? v : -v));
+	}
+}
+
 /* The K formats as their author walks them: 128 elements at a time, with a pointer and a shift that move along. */
 
 static void ref_q2_k(const uint8_t *b, float *y)
@@ -242,10 +255,11 @@ static const struct {
 	uint32_t gguf_type;
 	void (*decode)(const uint8_t *block, float *y);
 } references[] = {
-	{"F32", 0, ref_f32},    {"F16", 1, ref_f16},        {"BF16", 30, ref_bf16},     {"Q4_0", 2, ref_q4_0},
-	{"Q4_1", 3, ref_q4_1},  {"Q5_0", 6, ref_q5_0},      {"Q5_1", 7, ref_q5_1},      {"Q8_0", 8, ref_q8_0},
-	{"Q2_K", 10, ref_q2_k}, {"Q3_K", 11, ref_q3_k},     {"Q4_K", 12, ref_q4_k},     {"Q5_K", 13, ref_q5_k},
-	{"Q6_K", 14, ref_q6_k}, {"IQ4_NL", 20, ref_iq4_nl}, {"IQ4_XS", 23, ref_iq4_xs}, {"MXFP4", 39, ref_mxfp4},
+	{"F32", 0, ref_f32},      {"F16", 1, ref_f16},        {"BF16", 30, ref_bf16},     {"Q4_0", 2, ref_q4_0},
+	{"Q4_1", 3, ref_q4_1},    {"Q5_0", 6, ref_q5_0},      {"Q5_1", 7, ref_q5_1},      {"Q8_0", 8, ref_q8_0},
+	{"Q2_K", 10, ref_q2_k},   {"Q3_K", 11, ref_q3_k},     {"Q4_K", 12, ref_q4_k},     {"Q5_K", 13, ref_q5_k},
+	{"Q6_K", 14, ref_q6_k},   {"IQ4_NL", 20, ref_iq4_nl}, {"IQ4_XS", 23, ref_iq4_xs}, {"MXFP4", 39, ref_mxfp4},
+	{"NVFP4", 40, ref_nvfp4},
 };
 #define N_FORMATS (sizeof references / sizeof *references)
 

@@ -71,7 +71,7 @@ const command commands[] = {
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
 	{"quantize", CMD_QUANTIZE, "MODEL OUT TYPE", 3, "write a model with its weights in another format",
 	 "TYPE is F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL,\n"
-	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S or MXFP4_MOE. As in llama.cpp, some matrices get more bits than "
+	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S, MXFP4_MOE or NVFP4. As in llama.cpp, some matrices get more bits than "
 	 "TYPE\n"
 	 "says (--pure: none), and where the rows of a matrix do not divide into blocks, a wider format is used.",
 	 cmd_quantize},
