@@ -42,6 +42,7 @@
 /* A run of a sequence with a state (nn/ops_delta.h). */
 #define EVN_RUN_WORDS 4
 
+#define EVN_EXPERT_GROUPS 64 /* the most groups of experts */
 #define EVN_NO_EXPERT 0xffffffffu /* a block of rows that nobody needs */
 
 #define EVN_TOP_SLICE 1024 /* logits that a work-group sorts, a power of two */

@@ -9,6 +9,9 @@ static evn_routing routing_of(const evn_workspace *s, const evn_block *b, const 
 	c.normed = e->normed;
 	c.sigmoid = e->sigmoid;
 	c.factor = e->factor;
+	c.n_groups = e->n_groups;
+	c.n_used_groups = e->n_used_groups;
+	c.choice_bias = held->choice_bias;
 	c.scales = held->expert_scales;
 	return c;
 }

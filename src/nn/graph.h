@@ -89,7 +89,11 @@ typedef struct {
 	const char *router; /* a stem */
 	bool normed;        /* the weights of a row's experts are divided by their sum */
 	bool sigmoid;       /* a weight is the logistic function of the score, not a probability among all */
-	float factor;       /* of the sum of a row's experts */
+	bool biased;        /* "exp_probs_b.bias" is added to logistic functions, for the choice alone */
+	/* A row's experts are of n_used_groups of n_groups groups of equal size: those with the best expert or, if
+	 * biased, with the best two. Below 2: there are no groups. */
+	uint32_t n_groups, n_used_groups;
+	float factor; /* of the sum of a row's experts */
 	/* The router reads a norm of its own, with the weights "<router>.scale" / sqrt(dim), and the output of each
 	 * expert has a factor, which is in "<out>.scale". */
 	bool scales;

@@ -53,13 +53,31 @@ evn_status evn_op_rates(evn_ops *o, evn_buf *rates, uint32_t n_rates, const evn_
 	return evn_launch2(&a, tiles, n, o->lanes == 1 ? EVN_LANE_ITEMS : 1, err);
 }
 
+static evn_status rank(evn_ops *o, const evn_routing *c, uint32_t n, evn_error *err)
+{
+	const bool grouped = c->n_groups > 1;
+	EVN_TRY(kernel_of(o, &o->experts.rank, "router.cl", "rank_experts", err));
+	evn_args a = evn_args_begin(o->experts.rank);
+	evn_arg_buf(&a, c->ranks);
+	evn_arg_buf(&a, c->scores);
+	evn_arg_u32(&a, (uint32_t)evn_round_up(c->n_experts, EVN_TILE_ROWS));
+	evn_arg_u32x4(&a, (uint32_t[]){c->n_experts, grouped ? c->n_groups : 1, grouped ? c->n_used_groups : 1,
+								   c->choice_bias != NULL});
+	evn_arg_buf(&a, c->choice_bias ? c->choice_bias : c->scores); /* every argument must be set */
+	return evn_launch(&a, 1, (size_t[]){n}, (size_t[]){o->lanes == 1 ? CHOOSE_ITEMS : 1}, err);
+}
+
 evn_status evn_op_choose(evn_ops *o, const evn_routing *c, const evn_router *r, const evn_buf *x, uint32_t stride,
 						 uint32_t n, evn_error *err)
 {
 	EVN_TRY(evn_op_rates(o, c->scores, c->n_experts, r, x, stride, n, err));
 	EVN_TRY(kernel_of(o, &o->experts.choose, "router.cl", "choose", err));
+	const bool ranked = c->n_groups > 1 || c->choice_bias;
+	if (ranked)
+		EVN_TRY(rank(o, c, n, err));
 	evn_args a = evn_args_begin(o->experts.choose);
 	evn_arg_buf(&a, c->scores);
+	evn_arg_buf(&a, ranked ? c->ranks : c->scores);
 	evn_arg_u32(&a, (uint32_t)evn_round_up(c->n_experts, EVN_TILE_ROWS));
 	evn_arg_u32x2(&a, (uint32_t[]){c->n_experts, c->k});
 	evn_arg_u32(&a, c->sigmoid);

@@ -8,11 +8,14 @@
 /* The choice for the rows of a step. The buffers have room for the rows that evn_expert_rows says. */
 typedef struct {
 	uint32_t n_experts, k;
-	bool normed;                         /* a row's weights are divided by their sum */
-	bool sigmoid;                        /* a weight is the logistic function of the score, not a probability */
-	float factor;                        /* of the sum of a row's experts */
-	const evn_buf *scales;               /* (n_experts): factors of the experts' outputs; NULL: none */
-	evn_buf *scores;                     /* (rows, n_experts padded to 16) */
+	bool normed;                      /* a row's weights are divided by their sum */
+	bool sigmoid;                     /* a weight is the logistic function of the score, not a probability */
+	float factor;                     /* of the sum of a row's experts */
+	uint32_t n_groups, n_used_groups; /* of experts, at most EVN_EXPERT_GROUPS; below 2: none */
+	const evn_buf *choice_bias;       /* (n_experts): is added to logistic functions for the choice alone; or NULL */
+	const evn_buf *scales;            /* (n_experts): factors of the experts' outputs; NULL: none */
+	evn_buf *scores;                  /* (rows, n_experts padded to 16) */
+	evn_buf *ranks;                   /* the same; with groups or biases only */
 	evn_buf *experts, *weights, *places; /* (rows, k): of pairs; the best expert first */
 	evn_buf *counts, *of_blocks;         /* for many pairs: of experts; of blocks of rows */
 } evn_routing;

@@ -23,7 +23,7 @@ typedef struct {
 
 /* Those of a choice of experts. */
 typedef struct {
-	evn_kernel *route, *choose, *count, *place, *gather, *add, *add_shared, *add_bias;
+	evn_kernel *route, *rank, *choose, *count, *place, *gather, *add, *add_shared, *add_bias;
 } evn_expert_kernels;
 
 /* Those of DeltaNets and gated heads (ops_delta.c). */

@@ -259,14 +259,43 @@ static evn_status load_of_heads(const loader *l, const evn_tensor *t, evn_range 
 	return s;
 }
 
+/* The same from one tensor that has, for each head, the rows of its keys and those of its values. Keys are
+ * transposed. */
+static evn_status load_joint_heads(const loader *l, const evn_tensor *t, evn_range heads, evn_latent_parts *out)
+{
+	const evn_latent_spec *spec = &l->b->attention.latent;
+	const uint64_t n = evn_range_len(heads), in_head = spec->plain + spec->value, latent = spec->latent;
+	float *all = malloc(2 * n * in_head * latent * sizeof *all), *k = all + n * in_head * latent,
+		  *v = k + n * spec->plain * latent;
+	if (!all)
+		return evn_fail_memory(l->err, "heads", 2 * n * in_head * latent * sizeof *all);
+	evn_status s = evn_tensor_rows(t, heads.begin * in_head, n * in_head, all, l->err);
+	for (uint64_t h = 0; h < n && s == EVN_OK; h++) {
+		const float *of_head = all + h * in_head * latent;
+		for (uint64_t i = 0; i < spec->plain * latent; i++)
+			k[(h * latent + i % latent) * spec->plain + i / latent] = of_head[i];
+		memcpy(v + h * spec->value * latent, of_head + spec->plain * latent, spec->value * latent * sizeof *v);
+	}
+	if (s == EVN_OK)
+		s = upload(l, k, n * spec->plain * latent, &out->k_b);
+	if (s == EVN_OK)
+		s = upload(l, v, n * spec->value * latent, &out->v_b);
+	free(all);
+	return s;
+}
+
 static evn_status load_latent(const loader *l, const evn_block_weights *w, const evn_shard_block *y,
 							  evn_latent_parts *out)
 {
 	const evn_latent_spec *spec = &l->b->attention.latent;
 	const uint32_t width = spec->plain + spec->rotated;
 	EVN_TRY(load_vector(l, w->latent_norm, &out->norm));
-	EVN_TRY(load_of_heads(l, w->k_b, y->units, spec->latent, &out->k_b));
-	EVN_TRY(load_of_heads(l, w->v_b, y->units, spec->value, &out->v_b));
+	if (w->kv_b) {
+		EVN_TRY(load_joint_heads(l, w->kv_b, y->units, out));
+	} else {
+		EVN_TRY(load_of_heads(l, w->k_b, y->units, spec->latent, &out->k_b));
+		EVN_TRY(load_of_heads(l, w->v_b, y->units, spec->value, &out->v_b));
+	}
 	if (!w->query_b)
 		return EVN_OK;
 	const evn_row_block rows = {w->query_b, {y->units.begin * width, y->units.end * width}};
@@ -292,9 +321,10 @@ static evn_status load_block(const loader *l, evn_shard_block *y)
 		EVN_TRY(load_router(l, &w.router, &y->router));
 	EVN_TRY(load_router_scale(l, w.router_scale, &y->router_scale));
 	EVN_TRY(load_vector(l, w.expert_scales, &y->expert_scales));
+	EVN_TRY(load_vector(l, w.choice_bias, &y->choice_bias));
 	if (w.delta.conv)
 		EVN_TRY(load_delta(l, &w, y));
-	if (w.k_b)
+	if (w.latent_norm)
 		EVN_TRY(load_latent(l, &w, y, &y->latent));
 	EVN_TRY(load_in(l, &w, y));
 	return load_out(l, &w.out, y);
@@ -398,6 +428,7 @@ void evn_shard_block_free(evn_shard_block *b)
 	evn_buf_free(b->joint);
 	evn_buf_free(b->router_scale);
 	evn_buf_free(b->expert_scales);
+	evn_buf_free(b->choice_bias);
 	*b = (evn_shard_block){0};
 }
 

@@ -45,6 +45,7 @@ typedef struct {
 	evn_norm_weights router; /* of experts: weights as evn_router says; a bias, of zeros if there is none */
 	evn_buf *router_scale;   /* of experts with scales: the weights of the router's norm; otherwise NULL */
 	evn_buf *expert_scales;  /* the same: (experts padded to 32) */
+	evn_buf *choice_bias;    /* of experts that are chosen with a bias: (experts padded to 32); otherwise NULL */
 	evn_latent_parts latent; /* of attention over a latent vector */
 	evn_delta_parts delta;   /* of a DeltaNet, which has the rows of alpha and beta of the held heads as its router */
 } evn_shard_block;

@@ -73,6 +73,8 @@ static evn_status find_router(const finder *f, evn_block_weights *out)
 		EVN_TRY(need(f, e->router, "scale", f->g->h->dim, 0, &out->router_scale));
 		EVN_TRY(need(f, f->b->out, "scale", e->n, 0, &out->expert_scales));
 	}
+	if (e->biased)
+		EVN_TRY(need(f, "exp_probs_b", "bias", e->n, 0, &out->choice_bias));
 	return evn_block_has_bias(f->g, f->b, e->router) ? need(f, e->router, "bias", e->n, 0, &out->router.bias)
 													 : EVN_OK;
 }
@@ -122,6 +124,8 @@ static evn_status find_latent(const finder *f, evn_block_weights *out)
 		EVN_TRY(need(f, "attn_q_b", "weight", l->query, heads * (l->plain + l->rotated), &out->query_b));
 	}
 	EVN_TRY(need(f, "attn_kv_a_norm", "weight", l->latent, 0, &out->latent_norm));
+	if (evn_model_find(f->g->model, name_of(f, "attn_kv_b", "weight").text))
+		return need(f, "attn_kv_b", "weight", l->latent, heads * (l->plain + l->value), &out->kv_b);
 	EVN_TRY(evn_model_need_stack(f->g->model, name_of(f, "attn_k_b", "weight").text,
 								 (uint64_t[]){l->plain, l->latent, heads}, &out->k_b, f->err));
 	return evn_model_need_stack(f->g->model, name_of(f, "attn_v_b", "weight").text,
@@ -278,13 +282,14 @@ static evn_status mark_block(census *c, const evn_graph *g, const evn_block *b, 
 	mark_affine(c, &w.router);
 	mark(c, w.router_scale);
 	mark(c, w.expert_scales);
+	mark(c, w.choice_bias);
 	mark(c, w.head_norms[0]);
 	mark(c, w.head_norms[1]);
 	mark(c, w.sinks);
 	mark(c, w.distances);
 	mark_delta(c, &w.delta);
 	mark(c, w.scale);
-	const evn_tensor *const latent[] = {w.query_norm, w.query_b, w.latent_norm, w.k_b, w.v_b};
+	const evn_tensor *const latent[] = {w.query_norm, w.query_b, w.latent_norm, w.k_b, w.v_b, w.kv_b};
 	for (size_t i = 0; i < sizeof latent / sizeof *latent; i++)
 		mark(c, latent[i]);
 	return EVN_OK;

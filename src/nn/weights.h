@@ -24,6 +24,7 @@ typedef struct {
 	evn_affine router;               /* of experts, or the vector of a shared expert */
 	const evn_tensor *router_scale;  /* of experts that have scales; or NULL */
 	const evn_tensor *expert_scales; /* the same, one for each expert */
+	const evn_tensor *choice_bias;   /* of experts that are chosen with a bias; otherwise NULL */
 	evn_affine post, joint;          /* NULL if there is no such norm of sums */
 	const evn_tensor *head_norms[2]; /* of queries, of keys; or NULL */
 	const evn_tensor *sinks;         /* of all query heads; or NULL */
@@ -31,7 +32,7 @@ typedef struct {
 	evn_delta_weights delta;         /* of EVN_BLOCK_DELTA */
 	/* Of attention over a latent vector: the norms of the queries' and of the keys' and values'; the products of the
 	 * first, (heads * (plain + rotated), query), and of the other, by head */
-	const evn_tensor *query_norm, *query_b, *latent_norm, *k_b, *v_b;
+	const evn_tensor *query_norm, *query_b, *latent_norm, *k_b, *v_b, *kv_b;
 	const evn_tensor *scale; /* of the layer; or NULL. Its value is in the block */
 } evn_block_weights;
 

@@ -210,17 +210,20 @@ static evn_status make_experts(evn_workspace *w, evn_error *err)
 {
 	const uint32_t n = w->limits.n_batch, n_rows = evn_graph_expert_rows(w->graph, n);
 	evn_routing *c = &w->routing;
+	bool ranked = false;
 	for (uint32_t i = 0; i < w->graph->n_blocks; i++) {
 		const evn_experts_spec *e = &w->graph->blocks[i].feed_forward.experts;
 		if (w->graph->blocks[i].kind != EVN_BLOCK_EXPERTS)
 			continue;
 		c->n_experts = e->n > c->n_experts ? e->n : c->n_experts;
 		c->k = e->k > c->k ? e->k : c->k;
+		ranked |= e->biased || e->n_groups > 1;
 	}
 	if (!n_rows)
 		return EVN_OK;
 	const uint32_t experts = (uint32_t)evn_round_up(c->n_experts, EVN_PAD);
 	EVN_TRY(evn_workspace_rows(w, &c->scores, n, experts, "scores of experts", err));
+	EVN_TRY(evn_workspace_rows(w, &c->ranks, n, ranked ? experts : 0, "ranks of experts", err));
 	EVN_TRY(evn_workspace_rows(w, &c->experts, n, c->k, "experts of rows", err));
 	EVN_TRY(evn_workspace_rows(w, &c->weights, n, c->k, "weights of experts", err));
 	EVN_TRY(evn_workspace_rows(w, &c->places, n, c->k, "places of rows", err));
@@ -388,6 +391,7 @@ void evn_workspace_free(evn_workspace *w)
 								w->squares,
 								w->gathered,
 								w->of_experts,
+								w->routing.ranks,
 								w->routing.scores,
 								w->routing.experts,
 								w->routing.weights,

@@ -11,14 +11,15 @@
 
 typedef struct {
 	uint32_t n_experts, k, dim, n_rows;
-	bool sigmoid;
+	bool sigmoid, biased;
+	uint32_t n_groups, n_used_groups;
 } router_shape;
 
 typedef struct {
 	const router_shape *s;
 	evn_ops *ops;
 	evn_routing routing;
-	evn_case_array x, norm, w, bias, scores, weights, experts, places, counts, of_blocks;
+	evn_case_array x, norm, w, bias, scores, ranks, choice_bias, weights, experts, places, counts, of_blocks;
 	uint32_t stride, padded;
 	const uint32_t *chosen, *placed; /* on the host */
 } router_run;
@@ -53,6 +54,8 @@ static evn_status make_choice(evn_cases *c, router_run *r, evn_error *err)
 	const router_shape *s = r->s;
 	const uint32_t n_pairs = s->n_rows * s->k, n_blocks = evn_expert_rows(s->n_experts, s->k, s->n_rows);
 	EVN_TRY(evn_case_output(c, &r->scores, (uint64_t)s->n_rows * r->padded, err));
+	EVN_TRY(evn_case_output(c, &r->ranks, (uint64_t)s->n_rows * r->padded, err));
+	EVN_TRY(evn_case_input(c, &r->choice_bias, r->padded, err));
 	EVN_TRY(evn_case_output(c, &r->weights, n_pairs, err));
 	EVN_TRY(evn_case_input(c, &r->experts, n_pairs, err));
 	EVN_TRY(evn_case_input(c, &r->places, n_pairs, err));
@@ -62,6 +65,10 @@ static evn_status make_choice(evn_cases *c, router_run *r, evn_error *err)
 							   .k = s->k,
 							   .normed = true,
 							   .sigmoid = s->sigmoid,
+							   .n_groups = s->n_groups,
+							   .n_used_groups = s->n_used_groups,
+							   .choice_bias = s->biased ? r->choice_bias.buf : NULL,
+							   .ranks = r->ranks.buf,
 							   .factor = 1,
 							   .scores = r->scores.buf,
 							   .experts = r->experts.buf,
@@ -132,11 +139,94 @@ static void expect_scores(evn_cases *c, router_run *r)
 		}
 }
 
-/* The k largest scores in their order, by selection. */
+/* ---- the choice ------------------------------------------------------------------------------------------------ */
+
+/* The kernel's own operations in its order. */
+static float biased_logistic(float score, float bias)
+{
+	static const float factors[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+									5.0000001201e-1f};
+	const float x = -fminf(fabsf(score), 80), whole = fmaf(x, 1.44269504f, 12582912.0f) - 12582912.0f;
+	const float rest = fmaf(whole, 2.12194440e-4f, fmaf(whole, -0.693359375f, x)), square = rest * rest;
+	float p = 1.9875691500e-4f;
+	for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+		p = fmaf(p, rest, factors[i]);
+	const float t = ldexpf(fmaf(p, square, rest) + 1.0f, (int)whole), v = t + 1.0f;
+	float y = fmaf(-0.5f, v, 1.457f);
+	for (int i = 0; i < 4; i++)
+		y = fmaf(y, fmaf(-v, y, 1.0f), y);
+	return fmaf(score < 0 ? t : 1.0f, y, bias);
+}
+
+/* What decides between groups: the rank of the best expert, or the sum of the best two. */
+static float best_of_group(const router_shape *s, const double *ranks, uint32_t group)
+{
+	const uint32_t in_group = s->n_experts / s->n_groups;
+	float first = -INFINITY, second = -INFINITY;
+	for (uint32_t e = group * in_group; e < (group + 1) * in_group; e++) {
+		second = fmaxf(second, fminf(first, (float)ranks[e]));
+		first = fmaxf(first, (float)ranks[e]);
+	}
+	return s->biased ? first + second : first;
+}
+
+/* Takes the groups with the largest values out of the row's ranks, one after the other; the rest is not chosen. */
+static void leave_groups(const router_shape *s, double *ranks)
+{
+	float values[EVN_EXPERT_GROUPS];
+	const uint32_t in_group = s->n_groups ? s->n_experts / s->n_groups : 0;
+	bool used[EVN_EXPERT_GROUPS] = {false};
+	for (uint32_t g = 0; g < s->n_groups; g++)
+		values[g] = best_of_group(s, ranks, g);
+	for (uint32_t n = 0; n < s->n_used_groups; n++) {
+		uint32_t best = s->n_groups;
+		for (uint32_t g = 0; g < s->n_groups; g++)
+			if (!used[g] && (best == s->n_groups || values[g] > values[best]))
+				best = g;
+		used[best] = true;
+	}
+	for (uint32_t e = 0; e < s->n_experts && s->n_groups; e++)
+		ranks[e] = used[e / in_group] ? ranks[e] : -INFINITY;
+}
+
+/* Ranks by the scores, to the bit; those of biased experts also near their values in f64. */
+static evn_status check_ranks(evn_cases *c, router_run *r, evn_error *err)
+{
+	const router_shape *s = r->s;
+	for (uint32_t row = 0; row < s->n_rows; row++) {
+		double *ranks = r->ranks.want + (uint64_t)row * r->padded;
+		for (uint32_t e = 0; e < s->n_experts; e++) {
+			const double score = r->scores.want[(uint64_t)row * r->padded + e],
+						 bias = (double)r->choice_bias.values[e];
+			const double want = 1 / (1 + exp(-score)) + bias;
+			ranks[e] = s->biased ? (double)biased_logistic((float)score, (float)bias) : score;
+			if (s->biased)
+				evn_case_compare(c, "f64 rank", e, ranks[e], want, evn_roundings(8) * (1 + fabs(bias)), 1);
+		}
+		leave_groups(s, ranks);
+	}
+	if (!s->biased && !s->n_groups)
+		return EVN_OK; /* they are the scores, and nothing has written them */
+	const float *got;
+	void *read;
+	EVN_TRY(evn_case_memory(c, &read, r->ranks.n * sizeof(float), err));
+	EVN_TRY(evn_read(c->q, r->ranks.buf, 0, read, r->ranks.n * sizeof(float), err));
+	got = read;
+	for (uint64_t i = 0; i < r->ranks.n; i++) {
+		const double want = r->ranks.want[i];
+		if (i % r->padded < s->n_experts)
+			evn_case_compare(c, "rank", i, isinf(want) && (double)got[i] == want ? 0 : (double)got[i],
+							 isinf(want) ? 0 : want, 0, 1);
+	}
+	return EVN_OK;
+}
+
+/* The k largest ranks in their order, by selection. */
 static void check_choice(evn_cases *c, router_run *r, uint32_t row, bool *taken)
 {
 	const router_shape *s = r->s;
-	const double *scores = r->scores.want + (uint64_t)row * r->padded;
+	const double *scores = r->scores.want + (uint64_t)row * r->padded,
+				 *ranks = r->ranks.want + (uint64_t)row * r->padded;
 	double most = -INFINITY, sum = 0;
 	memset(taken, 0, s->n_experts * sizeof *taken);
 	for (uint32_t e = 0; e < s->n_experts; e++)
@@ -147,7 +237,7 @@ static void check_choice(evn_cases *c, router_run *r, uint32_t row, bool *taken)
 		const uint64_t pair = (uint64_t)row * s->k + i;
 		uint32_t best = s->n_experts;
 		for (uint32_t e = 0; e < s->n_experts; e++)
-			if (!taken[e] && (best == s->n_experts || scores[e] > scores[best]))
+			if (!taken[e] && (best == s->n_experts || ranks[e] > ranks[best]))
 				best = e;
 		taken[best] = true;
 		evn_case_compare(c, "expert", pair, r->chosen[pair], best, 0, 1);
@@ -168,6 +258,7 @@ static evn_status read_words(evn_cases *c, const evn_case_array *a, const uint32
 static evn_status check_choices(evn_cases *c, router_run *r, evn_error *err)
 {
 	void *taken;
+	EVN_TRY(check_ranks(c, r, err));
 	EVN_TRY(evn_case_memory(c, &taken, r->s->n_experts * sizeof(bool), err));
 	EVN_TRY(read_words(c, &r->experts, &r->chosen, err));
 	for (uint32_t row = 0; row < r->s->n_rows; row++)
@@ -427,16 +518,28 @@ static bool has_dot(const evn_cases *c, const evn_quant *q, evn_dot dot)
 
 void evn_selftest_experts(evn_cases *c)
 {
-	static const router_shape shapes[] = {{8, 2, 72, 3, false},
-										  {5, 5, 40, 1, false},
-										  {20, 4, 130, 23, false},
-										  {1, 1, 32, 9, false},
-										  {8, 3, 72, 2, true}};
+	static const router_shape shapes[] = {
+		{.n_experts = 8, .k = 2, .dim = 72, .n_rows = 3},
+		{.n_experts = 5, .k = 5, .dim = 40, .n_rows = 1},
+		{.n_experts = 20, .k = 4, .dim = 130, .n_rows = 23},
+		{.n_experts = 1, .k = 1, .dim = 32, .n_rows = 9},
+		{.n_experts = 8, .k = 3, .dim = 72, .n_rows = 2, .sigmoid = true},
+		{.n_experts = 24, .k = 4, .dim = 72, .n_rows = 9, .n_groups = 6, .n_used_groups = 3},
+		{.n_experts = 20, .k = 5, .dim = 72, .n_rows = 7, .sigmoid = true, .biased = true},
+		{.n_experts = 32,
+		 .k = 6,
+		 .dim = 72,
+		 .n_rows = 9,
+		 .sigmoid = true,
+		 .biased = true,
+		 .n_groups = 8,
+		 .n_used_groups = 3}};
 	static const char *const formats[] = {"F32", "Q8_0",
 										  "Q4_K"}; /* products differ in the format only as matvec does */
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-		evn_case_run(c, &(evn_case){router_case, &shapes[i], EVN_ROUTER, NULL}, "%u of %u, %u x%u", shapes[i].k,
-					 shapes[i].n_experts, shapes[i].dim, shapes[i].n_rows);
+		evn_case_run(c, &(evn_case){router_case, &shapes[i], EVN_ROUTER, NULL}, "%u of %u, %u x%u%s%s", shapes[i].k,
+					 shapes[i].n_experts, shapes[i].dim, shapes[i].n_rows, shapes[i].biased ? ", biased" : "",
+					 shapes[i].n_groups ? ", in groups" : "");
 	for (size_t i = 0; i < evn_quant_count(); i++) {
 		const evn_quant *q = evn_quant_at(i);
 		bool runs = c->options.quant != NULL;

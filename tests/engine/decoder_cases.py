@@ -108,6 +108,11 @@ CASES = {
     " --layers 3 --dim 78 --heads 6 --kv-heads 1 --head-dim 28 --ff 106 --vocab 303 --untied",
     "deepseek2-q8_0": "--arch deepseek2 --latent 64 --rotated 16 --value-dim 32 --sigmoid --experts 5 --expert-ff 64 --type Q8_0 --rope yarn"
     " --rope-context 32 --rope-key yarn_log_multiplier=0.07 --dim 96 --heads 5 --kv-heads 1 --head-dim 48 --ff 160",
+    # groups of experts: by their best one, in a file with the matrix of keys and values of its heads; by the best two with biases
+    "deepseek2-groups-joint-heads": "--arch deepseek2 --joint-heads --latent 44 --rotated 10 --value-dim 22 --experts 12 --experts-used 3"
+    " --expert-groups 4,2 --expert-ff 50 --layers 3 --dim 78 --heads 6 --kv-heads 6 --head-dim 28 --ff 106 --vocab 303",
+    "deepseek2-v3": "--arch deepseek2 --latent 64 --query-latent 64 --rotated 16 --value-dim 32 --sigmoid --choice-biases --experts 16"
+    " --experts-used 4 --expert-groups 8,3 --expert-ff 64 --layers 4 --type Q8_0 --dim 96 --heads 5 --kv-heads 1 --head-dim 48 --ff 160",
     # no size a multiple of what kernels, blocks or padding like; 9 heads of 10
     "gpt2-f32-odd-sizes": "--arch gpt2 --dim 90 --heads 9 --ff 330 --vocab 301",
     "gpt2-q8_0-untied": "--arch gpt2 --untied --type Q8_0 --dim 160 --heads 5 --ff 288 --context 41",

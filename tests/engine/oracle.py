@@ -325,7 +325,8 @@ class Model:
     def latent_attention(self, x, i):
         """DeepSeek 2, with keys and values of each head made from the latent vector."""
         n, layer, rank = len(x), f"blk.{i}.", self._number("attention.kv_lora_rank")
-        width, rotated = self._number("attention.key_length_mla"), self._number("rope.dimension_count")
+        width = self._number("attention.key_length_mla", 0) or self._number("attention.key_length")
+        rotated = self._number("rope.dimension_count")
         plain = width - rotated
         if self.has(layer + "attn_q_a.weight"):
             q = self.linear(self.norm(self.linear(x, layer + "attn_q_a"), layer + "attn_q_a_norm.weight"), layer + "attn_q_b")
@@ -335,9 +336,12 @@ class Model:
         both = self.linear(x, layer + "attn_kv_a_mqa")
         latent, key = self.norm(both[:, :rank], layer + "attn_kv_a_norm.weight"), self.rotate(both[:, None, rank:], i)
         q = np.concatenate([q[..., :plain], self.rotate(q[..., plain:], i)], -1)
-        k = np.einsum("hrp,tr->thp", self.tensor(layer + "attn_k_b.weight"), latent)
+        if self.has(layer + "attn_kv_b.weight"):  # as DeepSeek has published them
+            k, v = np.split(self.linear(latent, layer + "attn_kv_b").reshape(n, self.heads, -1), [plain], axis=-1)
+        else:
+            k = np.einsum("hrp,tr->thp", self.tensor(layer + "attn_k_b.weight"), latent)
+            v = np.einsum("hvr,tr->thv", self.tensor(layer + "attn_v_b.weight"), latent)
         k = np.concatenate([k, np.repeat(key, self.heads, 1)], -1)
-        v = np.einsum("hvr,tr->thv", self.tensor(layer + "attn_v_b.weight"), latent)
         scale = 1 / np.sqrt(width)
         if self._text("deepseek2.rope.scaling.type") == "yarn":
             scale *= (1 + self._number("rope.scaling.yarn_log_multiplier", 0.0) * np.log(self._number("rope.scaling.factor"))) ** 2
@@ -412,7 +416,7 @@ class Model:
         biases = [self.tensor(name + ".bias") if self.has(name + ".bias") else np.zeros((len(gates), 1)) for name in names]
         out = np.zeros_like(x)
         for t, score in enumerate(scores):
-            chosen = np.argsort(-score)[:used]
+            chosen = np.argsort(-self.ranks(score, layer))[:used]
             weights = np.exp(score[chosen] - score.max())
             among = score if self.arch == "qwen2moe" else score[chosen]
             weights = weights / np.exp(among - score.max()).sum()
@@ -427,6 +431,17 @@ class Model:
                 gate, up = gates[e] @ x[t] + biases[0][e], ups[e] @ x[t] + biases[1][e]
                 out[t] += weight * (downs[e] @ self.gated(gate, up) + biases[2][e])
         return out + self.shared_expert(x, layer) if self.has(layer + "ffn_gate_shexp.weight") else out
+
+    def ranks(self, score, layer):
+        """By what experts are chosen: scores, or in DeepSeek V3 logistic functions with biases; within some of the groups."""
+        groups, used = (self._number(f"expert_group_{name}", 1) if self.arch == "deepseek2" else 1 for name in ("count", "used_count"))
+        biased = self.has(layer + "exp_probs_b.bias")
+        ranks = 1 / (1 + np.exp(-score)) + self.tensor(layer + "exp_probs_b.bias") if biased else score
+        if groups > 1:
+            each = np.sort(ranks.reshape(groups, -1))[:, -2:]
+            best = np.argsort(-(each.sum(1) if biased else each[:, -1]))[:used]
+            ranks = np.where(np.isin(np.arange(len(ranks)) // (len(ranks) // groups), best), ranks, -np.inf)
+        return ranks
 
     def shared_expert(self, x, layer):
         gate = self.linear(x, layer + "ffn_gate_shexp")
