@@ -112,6 +112,7 @@ INLINE void weigh_keys(local shared *m, const attention_input *a, const row_span
 	reduce_chunks(m, false);
 	if (item < QUERIES)
 		raise_sum(m, item);
+	barrier(CLK_LOCAL_MEM_FENCE); // not needed, but PoCL 3.1 loses the sum of heads above 64 where a loop without barriers follows
 }
 
 // The weighted sums of values of an item's dimensions, over its part of the tiles.

@@ -13,5 +13,7 @@ INLINE float sum_items(float mine, uint items, local float *part)
 			part[item] += part[item + half_way];
 	}
 	barrier(CLK_LOCAL_MEM_FENCE);
-	return part[0];
+	const float sum = part[0];
+	barrier(CLK_LOCAL_MEM_FENCE); // not needed, but PoCL 3.1 gives wrong sums of heads without it
+	return sum;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""decoder_cases.py FOLDER cases|few|long: makes tiny models with random weights. Beside each NAME.gguf it writes
+"""decoder_cases.py FOLDER cases|few|lanes|long: makes tiny models with random weights. Beside each NAME.gguf it writes
 NAME.expected: counts, ids, ids for the encoder, positions, then the expected logits at these positions (float64). Exit 77 without
 numpy."""
 
@@ -128,6 +128,8 @@ CASES = {
 # one for each architecture, head layout and kind of format
 FEW = ("f32-odd-sizes", "q4_1-qwen2", "q5_0-qwen3-wide-heads", "q4_k-qwen2-untied", "smollm3-q5_1", "granite-q4_0", "gemma3-q5_1-pattern", "gemma4-q8_0", "gemma4-experts-q8_0", "gemma4-e-q8_0", "deepseek2-q8_0", "qwen3moe-q5_0", "qwen2moe-q8_0", "gpt-oss-mxfp4", "qwen35-odd", "qwen35moe-q8_0",
        "gpt2-q8_0-untied", "simple-lm-q4_0", "t5-gated-q8_0")
+# for 1 lane: heads of two sizes with norms, all of whose dimensions rotate
+LANES = ("gemma4-q8_0",)
 LONG_CASES = {
     "f32-context-8192": "--context 8192 --dim 64 --heads 4 --kv-heads 2 --ff 96",
     "f16-yarn-context-8192": "--type F16 --rope yarn --rope-context 2048 --context 8192 --dim 64 --heads 2 --ff 96",
@@ -169,11 +171,10 @@ def main():
         for name, arguments in LONG_CASES.items():
             make(folder, name, arguments, LONG_IDS, positions)
         return
-    few = sys.argv[2:] == ["few"]
-    for name, arguments in CASES.items():
-        if not few or name in FEW:
-            make(folder, name, arguments, N_IDS, range(N_IDS))
-    if few:
+    chosen = {"few": FEW, "lanes": LANES}.get(sys.argv[2], CASES)
+    for name in chosen:
+        make(folder, name, CASES[name], N_IDS, range(N_IDS))
+    if chosen is not CASES:
         return
     make(folder, "f32-half-rotates", "--dim 64 --heads 2 --ff 96", N_IDS, range(N_IDS), {"llama.rope.dimension_count": 16})
     make(folder, "f32-qwen3-half-rotates", "--arch qwen3 --dim 64 --heads 2 --ff 96", N_IDS, range(N_IDS),

@@ -49,7 +49,7 @@ engine_run(test_scheduler_halves "" 900 test_scheduler pocl/1+1)
 engine_run(test_splits_f32 long 1200 test_splits ${CMAKE_SOURCE_DIR}/models/smollm2-135m-instruct-f32.gguf)
 
 # Tiny models and their expected logits, made by Python: with several splits on one driver, then over several drivers.
-foreach(kind cases few long)
+foreach(kind cases few lanes long)
 	add_test(NAME engine/decoder_${kind} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/engine/decoder_cases.py
 		${CMAKE_BINARY_DIR}/tests/decoder-${kind} ${kind})
 	set_tests_properties(engine/decoder_${kind} PROPERTIES FIXTURES_SETUP decoder_${kind} SKIP_RETURN_CODE 77 TIMEOUT 300)
@@ -97,6 +97,12 @@ engine_run(test_decoder_three_vendors long 600 test_decoder ${cases} pocl,intel,
 set_tests_properties(engine/test_errors_vendors engine/test_decoder_vendors_all engine/test_decoder_three_vendors PROPERTIES
 	FIXTURES_REQUIRED decoder_cases)
 set_tests_properties(engine/test_decoder_vendors PROPERTIES FIXTURES_REQUIRED decoder_few)
+# Every rank with 1 lane.
+list(APPEND ENGINE_ENV EVENER_TEST_LANES=1)
+engine_run(test_decoder_lanes "" 600 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-lanes pocl,intel)
+engine_run(test_decoder_lanes_few long 3000 test_decoder ${CMAKE_BINARY_DIR}/tests/decoder-few pocl,intel)
+set_tests_properties(engine/test_decoder_lanes PROPERTIES FIXTURES_REQUIRED decoder_lanes)
+set_tests_properties(engine/test_decoder_lanes_few PROPERTIES FIXTURES_REQUIRED decoder_few)
 unset(ENGINE_ENV)
 
 set_tests_properties(engine/test_decoder PROPERTIES COST 60)

@@ -3,7 +3,8 @@
  *   test_decoder [FOLDER [DEVICES [PREFILL]]]
  *
  * FOLDER: EVENER_TEST_CASES if it is left out. DEVICES of several drivers (pocl,intel) replace the splits on one
- * driver. PREFILL: the tokens of a prompt in one step. */
+ * driver. PREFILL: the tokens of a prompt in one step. EVENER_TEST_LANES=1: every rank computes with 1 lane, as GPUs
+ * do. */
 #include "engine/ranks.h"
 
 #include <dirent.h>
@@ -74,6 +75,15 @@ static void free_expected(expected *e)
 	free(e->logits);
 }
 
+static void use_lanes(ranks *r)
+{
+	const char *lanes = getenv("EVENER_TEST_LANES");
+	for (uint32_t i = 0; lanes && i < r->n; i++) {
+		evn_device_set_lanes(r->devices[i], (uint32_t)strtoul(lanes, NULL, 10));
+		r->limits.dot = evn_dot_f32(evn_device_lanes(r->devices[i]));
+	}
+}
+
 static void open_ranks(ranks *r, const evn_model *m, const cut *c, const expected *e, evn_slot *slot,
 					   evn_slot *memory)
 {
@@ -83,6 +93,7 @@ static void open_ranks(ranks *r, const evn_model *m, const cut *c, const expecte
 				 .limits = {.n_ctx = n_ctx, .n_batch = c->prefill > e->n_text ? c->prefill : e->n_text}};
 	ranks_open_devices(r, drivers, c->devices);
 	assert_int_equal(r->n, c->n_ranks);
+	use_lanes(r);
 	ranks_start(r, m, c->shares, c->prompt_shares, c->reduce, 2 * evn_blocks_for(n_ctx));
 	require_ok(evn_slot_extend(slot, &r->pool, n_ctx, &err));
 	require_ok(evn_slot_extend(memory, &r->pool, n_ctx, &err));
