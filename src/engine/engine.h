@@ -54,6 +54,7 @@ struct evn_engine {
 	 * everything below. */
 	pthread_mutex_t lock;
 	evn_block_pool pool;
+	struct evn_prefixes *prefixes; /* of the scheduler, whose unused blocks others may have (prefix.h); NULL: none */
 	uint32_t n_sessions;
 	uint32_t n_recoveries;           /* after each the KV cache is empty */
 	uint32_t n_abandoned;            /* teams; what the caller gave to the step of one may still be written to */

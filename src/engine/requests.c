@@ -12,6 +12,8 @@
 static void free_parts(evn_scheduler *s)
 {
 	pthread_mutex_lock(&s->e->lock);
+	if (s->e->prefixes == s->schedule.prefixes)
+		s->e->prefixes = NULL;
 	evn_prefixes_free(s->schedule.prefixes);
 	pthread_mutex_unlock(&s->e->lock);
 	evn_step_rows_free(&s->rows);
@@ -36,6 +38,9 @@ static evn_status begin(evn_scheduler *s, const evn_scheduler_options *o, evn_er
 		s->schedule.max_running = s->e->pool.n_states;
 	EVN_TRY(evn_step_rows_make(&s->rows, s->e, err));
 	EVN_TRY(evn_prefixes_create(&s->schedule.prefixes, &s->e->pool, err));
+	pthread_mutex_lock(&s->e->lock);
+	s->e->prefixes = s->schedule.prefixes;
+	pthread_mutex_unlock(&s->e->lock);
 	if (o && o->draft && s->e->pool.n_states) /* rows of wrong guesses could not be taken back */
 		evn_engine_note(s->e, EVN_LOG_WARN, "the draft model is not used: this model has states");
 	else if (o && o->draft && s->speculate != EVN_SPECULATE_OFF)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "engine/prefix.h"
 
 /* The values of "<arch>.pooling_type". */
 enum { FILE_NONE, FILE_MEAN, FILE_FIRST, FILE_LAST, FILE_RANK };
@@ -109,6 +110,12 @@ static evn_status check_texts(const evn_engine *e, job *j, evn_error *err)
 
 /* ---- a step ---------------------------------------------------------------------------------------------------- */
 
+/* Blocks that a scheduler keeps only because their text may come again are free for texts. */
+static bool has_blocks(evn_engine *e, uint32_t n)
+{
+	return e->pool.n_free >= n || (e->prefixes && evn_prefixes_make_room(e->prefixes, n));
+}
+
 /* Takes the next texts, as many as the step and the cache have room for. */
 static void take_texts(const job *j, rows *r)
 {
@@ -116,7 +123,7 @@ static void take_texts(const job *j, rows *r)
 	for (size_t i = j->done; i < j->n; i++) {
 		const uint32_t n = rows_of(j, i);
 		n_blocks += evn_blocks_for(n);
-		if (r->n_rows + n > j->e->prepared.limits.n_batch || n_blocks > j->e->pool.n_free)
+		if (r->n_rows + n > j->e->prepared.limits.n_batch || !has_blocks(j->e, n_blocks))
 			return;
 		r->n_rows += n;
 		r->n_texts++;

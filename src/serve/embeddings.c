@@ -64,7 +64,7 @@ static bool add_text(embedding *e, json_t *item, problem *p)
 /* A string, ids, or an array of either. */
 static bool read_input(embedding *e, json_t *input, problem *p)
 {
-	const bool one = !json_is_array(input) || json_is_integer(json_array_get(input, 0));
+	const bool one = !json_is_array(input) || json_is_number(json_array_get(input, 0));
 	const size_t n = one ? 1 : json_array_size(input);
 	if (!input)
 		return problem_set(p, 400, NULL, "input", "input: expected texts, found nothing");

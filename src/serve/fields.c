@@ -1,11 +1,13 @@
 /* fields.c - see fields.h. */
 #include "serve/fields.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_SHOWN = 40 };
+#define MOST_EXACT 9007199254740992.0 /* 2^53: further integers are not told apart as doubles */
 
 static void describe(char *to, size_t size, const json_t *v)
 {
@@ -42,11 +44,24 @@ bool fields_wrong(problem *p, const char *name, const char *expected, const json
 	return problem_set(p, 400, NULL, name, "%s: expected %s, found %s", name, expected, value);
 }
 
+bool fields_whole(const json_t *v, json_int_t *to)
+{
+	const double real = json_number_value(v);
+	*to = 0;
+	if (json_is_integer(v))
+		*to = json_integer_value(v);
+	else if (json_is_real(v) && fabs(real) <= MOST_EXACT && real == trunc(real))
+		*to = (json_int_t)real;
+	else
+		return false;
+	return true;
+}
+
 static bool read_int(const field *f, const json_t *v, int64_t *to, problem *p)
 {
 	char expected[96];
-	json_int_t value = json_integer_value(v);
-	if (json_is_integer(v) && (double)value >= f->min && (double)value <= f->max) {
+	json_int_t value;
+	if (fields_whole(v, &value) && (double)value >= f->min && (double)value <= f->max) {
 		*to = value;
 		return true;
 	}
@@ -111,8 +126,8 @@ bool fields_ids(int32_t **out, size_t *n, const char *name, json_t *array, probl
 		return problem_set(p, 500, NULL, NULL, "out of memory");
 	for (size_t i = 0; i < *n; i++) {
 		json_t *id = json_array_get(array, i);
-		json_int_t value = json_integer_value(id);
-		if (!json_is_integer(id) || value < 0 || value > INT32_MAX)
+		json_int_t value;
+		if (!fields_whole(id, &value) || value < 0 || value > INT32_MAX)
 			return fields_wrong(p, name, "token ids", id);
 		(*out)[i] = (int32_t)value;
 	}

@@ -27,6 +27,8 @@ typedef struct {
 bool fields_read(const field *fields, unsigned uses, json_t *object, void *target, problem *p);
 /* The bytes of a body as a JSON object; the caller owns it. */
 bool fields_parse(json_t **out, const char *body, size_t bytes, problem *p);
+/* v is an integer. So is 3.0, which some programs write for 3. */
+bool fields_whole(const json_t *v, json_int_t *to);
 /* An array of token ids, malloc'd; the caller frees it also if this fails. */
 bool fields_ids(int32_t **out, size_t *n, const char *name, json_t *array, problem *p);
 /* The object says {"type": type}. */

@@ -72,8 +72,8 @@ static bool read_stream_options(void *target, const char *name, json_t *v, probl
 static bool read_logprobs(void *target, const char *name, json_t *v, problem *p)
 {
 	params *o = target;
-	json_int_t n = json_integer_value(v);
-	if (!json_is_integer(v) || n < 0 || n > MAX_TOP)
+	json_int_t n;
+	if (!fields_whole(v, &n) || n < 0 || n > MAX_TOP)
 		return fields_wrong(p, name, "an integer from 0 to 20", v);
 	o->logprobs = true;
 	o->n_top = n;
@@ -185,7 +185,16 @@ static bool refuse_suffix(void *target, const char *name, json_t *v, problem *p)
 static bool refuse_best_of(void *target, const char *name, json_t *v, problem *p)
 {
 	(void)target;
-	return (json_is_integer(v) && json_integer_value(v) <= 1) || unsupported(p, name, "1", v);
+	json_int_t n;
+	return (fields_whole(v, &n) && n <= 1) || unsupported(p, name, "1", v);
+}
+
+/* llama-server's field. To ignore it would answer by another model than was asked for. */
+static bool refuse_lora(void *target, const char *name, json_t *v, problem *p)
+{
+	(void)target;
+	return (json_is_array(v) && json_array_size(v) == 0) ||
+		   unsupported(p, name, "no adapters: ask for the model that --add-adapter has named", v);
 }
 
 /* ---- the table ------------------------------------------------------------------------------------------------- */
@@ -231,6 +240,7 @@ static const field fields[] = {
 	{"regex", BOTH, FIELD_ANY, 0, 0, 0, read_grammar},
 	{"suffix", PARAMS_COMPLETION, FIELD_ANY, 0, 0, 0, refuse_suffix},
 	{"best_of", PARAMS_COMPLETION, FIELD_ANY, 0, 0, 0, refuse_best_of},
+	{"lora", BOTH, FIELD_ANY, 0, 0, 0, refuse_lora},
 	{0},
 };
 /* clang-format on */

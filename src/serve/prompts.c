@@ -34,7 +34,7 @@ static bool add_ids(generation *g, json_t *ids, problem *p)
 static bool make_completion(generation *g, problem *p)
 {
 	json_t *v = g->params.prompt;
-	bool one = json_is_string(v) || json_is_integer(json_array_get(v, 0));
+	bool one = json_is_string(v) || json_is_number(json_array_get(v, 0));
 	size_t n = one ? 1 : json_array_size(v);
 	if (n > MAX_PROMPTS)
 		return fields_wrong(p, "prompt", "at most 64 prompts", v);

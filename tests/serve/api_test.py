@@ -310,5 +310,24 @@ class Api(server.WithOpenAI):
         self.assertEqual(caught.exception.code, "model_not_found")
 
 
+class SmallCache(server.WithServer):
+    flags = ("-c", "256")
+
+    def test_vectors_get_the_room_of_texts_that_are_kept_for_later(self):
+        for i in range(3):
+            status, _, answer = self.server.post("/v1/completions", {"prompt": f"{i} and " * 60, "max_tokens": 60, "ignore_eos": True})
+            self.assertEqual((status, answer["usage"]["completion_tokens"]), (200, 60), answer)
+            status, _, answer = self.server.post("/v1/embeddings", {"input": "a text"})
+            self.assertEqual(status, 200, answer)
+
+    def test_whole_numbers_with_a_fraction_of_zero(self):
+        """As programs write them that know only one kind of number."""
+        ids = self.server.post("/tokenize", {"content": "Once upon a time"})[2]["tokens"]
+        for prompt in (ids, [float(i) for i in ids], [[float(i) for i in ids]]):
+            status, _, answer = self.server.post("/v1/completions", {"prompt": prompt, "max_tokens": 2.0, "seed": 7.0, "logprobs": 1.0})
+            self.assertEqual((status, answer.get("usage", {}).get("completion_tokens")), (200, 2), answer)
+        self.check_error(self.server.post("/v1/completions", {"prompt": "a", "max_tokens": 2.5}), 400, "found 2.5", "max_tokens")
+
+
 if __name__ == "__main__":
     server.main()

@@ -64,6 +64,8 @@ static void values_of_each_kind(void **state)
 	assert_null(t.text);
 	assert_true(read("{\"real\": null, \"whole\": null, \"twice\": null}", 1, &t, &p)); /* as if they were missing */
 	assert_true(t.real == 1);
+	assert_true(read("{\"whole\": 2.0}", 1, &t, &p)); /* 2.0 is an integer, as JSON Schema has it */
+	assert_int_equal(t.whole, 2);
 	assert_true(read("{\"text\": 3}", 2, &t, &p)); /* another use, another type */
 	assert_int_equal(t.whole, 3);
 }
@@ -75,6 +77,7 @@ static void wrong_values(void **state)
 	refuses("{\"whole\": 0}", "whole", "whole: expected an integer from 1 to 16, found 0");
 	refuses("{\"whole\": 1000000}", "whole", "whole: expected an integer from 1 to 16, found 1000000");
 	refuses("{\"whole\": 1.5}", "whole", "whole: expected an integer from 1 to 16, found 1.5");
+	refuses("{\"whole\": 1e300}", "whole", "whole: expected an integer from 1 to 16, found 1e+300");
 	refuses("{\"whole\": \"1\"}", "whole", "whole: expected an integer from 1 to 16, found the string \"1\"");
 	refuses("{\"real\": 2.5}", "real", "real: expected a number from -2 to 2, found 2.5");
 	refuses("{\"real\": {}}", "real", "real: expected a number from -2 to 2, found an object");

@@ -179,6 +179,7 @@ static void wrong_values(void **state)
 	refuses(PARAMS_COMPLETION, "{\"prompt\": \"a\", \"echo\": true, \"logprobs\": 1}", "echo", "no logprobs");
 	refuses(PARAMS_COMPLETION, "{\"prompt\": \"a\", \"suffix\": \"b\"}", "suffix", "no suffix");
 	refuses(PARAMS_COMPLETION, "{\"prompt\": \"a\", \"best_of\": 2}", "best_of", "found 2");
+	refuses(PARAMS_COMPLETION, "{\"prompt\": \"a\", \"lora\": [{\"id\": 0, \"scale\": 1}]}", "lora", "--add-adapter");
 	refuses(PARAMS_COMPLETION, "{\"prompt\": \"a\", \"logprobs\": true}", "logprobs", "found true");
 }
 

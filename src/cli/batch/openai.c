@@ -36,7 +36,7 @@ static bool check_batched(openai_request *r)
 														  : NULL;
 	if (what)
 		return problem_set(&r->problem, 400, "unsupported_value", what, "%s: is not supported in a batch", what);
-	if (json_is_array(o->prompt) && !json_is_integer(json_array_get(o->prompt, 0)))
+	if (json_is_array(o->prompt) && !json_is_number(json_array_get(o->prompt, 0)))
 		return problem_set(&r->problem, 400, "unsupported_value", "prompt",
 						   "prompt: expected one prompt, a string or an array of token ids");
 	return true;
