@@ -151,7 +151,7 @@ typedef enum { EVN_REDUCE_AUTO, EVN_REDUCE_HOST, EVN_REDUCE_EVENTS, EVN_REDUCE_F
  * logits about as much as quantising the weights to 8 bits would). AUTO: whichever is measured to be faster. */
 typedef enum { EVN_ACTIVATIONS_AUTO, EVN_ACTIVATIONS_F32, EVN_ACTIVATIONS_Q8 } evn_activation_type;
 /* How the KV cache stores past tokens: 32 bits, 16 bits, or 8 bits with a scale for each 32. */
-typedef enum { EVN_KV_F32, EVN_KV_F16, EVN_KV_Q8_0 } evn_kv_cache;
+typedef enum { EVN_KV_F32, EVN_KV_F16, EVN_KV_Q8_0, EVN_KV_Q4_0 } evn_kv_cache;
 /* Format of the messages between ranks for prompts. Messages of few tokens are always f32. */
 typedef enum { EVN_MESSAGES_F32, EVN_MESSAGES_F16, EVN_MESSAGES_BF16, EVN_MESSAGES_Q8 } evn_message_type;
 

@@ -93,7 +93,7 @@ typedef struct {
 
 static evn_status check_same(const settings *mine, const settings *first, evn_error *err)
 {
-	static const char *const activations[] = {"auto", "f32", "q8"}, *const caches[] = {"f32", "f16", "q8_0"};
+	static const char *const activations[] = {"auto", "f32", "q8"}, *const caches[] = {"f32", "f16", "q8_0", "q4_0"};
 	static const char *const messages[] = {"f32", "f16", "bf16", "q8"};
 	const struct {
 		const char *name;

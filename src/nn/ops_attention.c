@@ -35,13 +35,14 @@ struct evn_attention_ops {
 typedef struct {
 	const char *kernel;    /* kernels/kv/<kernel>.cl */
 	uint32_t vec_bytes;    /* bytes of 16 dimensions of 16 positions */
-	uint32_t scales_bytes; /* bytes of the scales of 32 dimensions of 16 positions */
+	uint32_t scales_bytes; /* bytes of what 32 dimensions of 16 positions share: their scales */
 } kv_format;
 
 static const kv_format formats[] = {
 	[EVN_KV_F32] = {"f32", 1024, 0},
 	[EVN_KV_F16] = {"f16", 512, 0},
 	[EVN_KV_Q8_0] = {"q8_0", 256, 32},
+	[EVN_KV_Q4_0] = {"q4_0", 0, 256 + 32}, /* codes are in pairs, too */
 };
 
 static uint32_t head_vecs(uint32_t head_dim) { return (head_dim + 15) / 16; }

@@ -109,8 +109,20 @@ static double element(const evn_attention_run *r, const uint8_t *tile, uint32_t 
 	case EVN_KV_Q8_0:
 		memcpy(&half, tile + 16 * pad + 2 * scale, sizeof half);
 		return (double)evn_half_to_float(half) * (int8_t)tile[index];
+	case EVN_KV_Q4_0:
+		break;
 	}
 	return NAN;
+}
+
+/* Of a tile in 4 bits: its scales follow the pairs of all blocks of 32 dimensions. */
+static double element_of_pair(const evn_attention_run *r, const uint8_t *tile, uint32_t pair, bool second,
+							  uint32_t scale)
+{
+	const uint32_t n_blocks = (r->config.head_dim + 31) / 32;
+	uint16_t half;
+	memcpy(&half, tile + 256 * n_blocks + 2 * scale, sizeof half);
+	return (double)evn_half_to_float(half) * ((second ? tile[pair] >> 4 : tile[pair] & 15) - 8);
 }
 
 /* The tile of a KV head that holds position t. */
@@ -123,31 +135,43 @@ static const uint8_t *tile_at(const evn_attention_run *r, const uint8_t *tiles, 
 
 static double key(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
 {
-	return element(r, tile_at(r, r->k_tiles, kv, t), i * 16 + t % 16, i / 32 * 16 + t % 16);
+	const uint8_t *tile = tile_at(r, r->k_tiles, kv, t);
+	const uint32_t scale = i / 32 * 16 + t % 16;
+	if (r->config.kv_cache == EVN_KV_Q4_0)
+		return element_of_pair(r, tile, (i / 32 * 16 + i % 16) * 16 + t % 16, i % 32 >= 16, scale);
+	return element(r, tile, i * 16 + t % 16, scale);
 }
 
 static double value(const evn_attention_run *r, uint32_t kv, uint32_t t, uint32_t i)
 {
-	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16);
-	return element(r, tile_at(r, r->v_tiles, kv, t), t % 16 * pad + i, t % 16 * ((pad + 31) / 32) + i / 32);
+	const uint32_t pad = (uint32_t)evn_round_up(r->config.head_dim, 16), n_blocks = (pad + 31) / 32;
+	const uint8_t *tile = tile_at(r, r->v_tiles, kv, t);
+	const uint32_t scale = t % 16 * n_blocks + i / 32;
+	if (r->config.kv_cache == EVN_KV_Q4_0)
+		return element_of_pair(r, tile, (t % 16 * n_blocks + i / 32) * 16 + i % 16, i % 32 >= 16, scale);
+	return element(r, tile, t % 16 * pad + i, scale);
 }
 
 /* Adds the error of storing a head in the cache's format. f16: half a unit of its 11 bits, or of its smallest
- * numbers. q8_0: half a step, where a step is the block's largest magnitude / 127 as a half. Near the middle between
- * two codes, the errors of the quotient and the product may select the other one. */
+ * numbers. q8_0: half a step, where a step is the block's largest magnitude / 127 as a half; q4_0: the same with / 8,
+ * but a whole step where the code would be +8, which does not exist. Near the middle between two codes, the errors of
+ * the quotient and the product may select the other one. */
 static void add_storage_error(const evn_attention_run *r, const double *want, double *bound)
 {
 	const uint32_t dim = r->config.head_dim;
 	if (r->config.kv_cache == EVN_KV_F16)
 		for (uint32_t i = 0; i < dim; i++)
 			bound[i] += (fabs(want[i]) + bound[i]) * 0x1p-11 + 0x1p-25;
-	for (uint32_t begin = 0; begin < dim && r->config.kv_cache == EVN_KV_Q8_0; begin += 32) {
+	const bool q4 = r->config.kv_cache == EVN_KV_Q4_0, q8 = r->config.kv_cache == EVN_KV_Q8_0;
+	for (uint32_t begin = 0; begin < dim && (q4 || q8); begin += 32) {
 		const uint32_t end = begin + 32 < dim ? begin + 32 : dim;
 		double most = 0;
 		for (uint32_t i = begin; i < end; i++)
 			most = fmax(most, fabs(want[i]) + bound[i]);
 		for (uint32_t i = begin; i < end; i++)
-			bound[i] += most / 127 * (1 + 0x1p-10) / 2 + fabs(want[i]) * (EVN_DIVIDE_ERROR + 2 * EVN_UNIT);
+			bound[i] +=
+				most / (q4 ? 8 : 127) * (1 + 0x1p-10) * (q4 && fabs(want[i]) > most * 7.4 / 8 ? 1 + 0x1p-8 : 0.5) +
+				fabs(want[i]) * (EVN_DIVIDE_ERROR + 2 * EVN_UNIT);
 	}
 }
 
@@ -344,6 +368,7 @@ static evn_status run(evn_cases *c, const void *shape, evn_error *err)
 #define LOCAL(heads, kv) .n_heads = heads, .n_kv = kv
 #define F16 .kv_cache = EVN_KV_F16
 #define Q8_0 .kv_cache = EVN_KV_Q8_0
+#define Q4_0 .kv_cache = EVN_KV_Q4_0
 
 /* The shapes have keys at the borders of tiles (16), of cache blocks (64) and of splits. One token appends in the
  * kernel that attends; several are appended before it. Some have fewer heads of a KV head than the model, some more
@@ -361,6 +386,7 @@ static const head_shape shapes[] = {
 	 {LOCAL(2, 1), .position = 15},
 	 .n_tok = 2},
 	{"q8_0 40", true, {HEAD(40, 40), .group = 1, Q8_0}, {LOCAL(1, 1), .position = 17}, .n_tok = 1},
+	{"q4_0 40", true, {HEAD(40, 40), .group = 1, Q4_0}, {LOCAL(1, 1), .position = 17}, .n_tok = 1},
 	{"64, 1 key", false, {HEAD(64, 64), .group = 3}, {LOCAL(3, 1)}, .n_tok = 1},
 	{"64, 16 keys", false, {HEAD(64, 64), .group = 3}, {LOCAL(9, 3), .position = 15}, .n_tok = 1},
 	{"64, heads 4-8 of 9 over 3",
@@ -391,6 +417,11 @@ static const head_shape shapes[] = {
 	{"q8_0 64 neox, prompt of 37 on 33",
 	 false,
 	 {HEAD(64, 64), .group = 2, .rope_neox = true, Q8_0},
+	 {LOCAL(4, 2), .position = 33},
+	 .n_tok = 37},
+	{"q4_0 64 neox, prompt of 37 on 33",
+	 false,
+	 {HEAD(64, 64), .group = 2, .rope_neox = true, Q4_0},
 	 {LOCAL(4, 2), .position = 33},
 	 .n_tok = 37},
 	{"80 partly neox, 33 keys",

@@ -5,9 +5,9 @@
  * q4_1 or f32; the two files hold the same weights.
  *
  * The rule: ids must be equal. Where they first differ, the reference's two best candidates must be within MARGIN.
- * Up to there log-probabilities must agree within TOLERANCE. With a KV cache that rounds (f16, q8_0) the
- * reference's ids are followed to the end: nine of ten must be the best here too, and no log-probability may
- * differ by more than the cache's rounding can cause.
+ * Up to there log-probabilities must agree within TOLERANCE. With a KV cache that rounds (f16, q8_0, q4_0) the
+ * reference's ids are followed to the end: nine of ten (of q4_0 six) must be the best here too, and no probability
+ * may differ by more than the cache's rounding can cause.
  *
  * With the simulated card (tests/ocl/discrete_layer.c) no decoded token may wait for a blocking transfer. */
 #include "engine/harness.h"
@@ -20,12 +20,17 @@
 #define MARGIN 0.02
 #define TOLERANCE 2e-3
 
-/* The largest change of a log-probability by a KV cache that rounds. Each key and value changes by a relative 2^-12,
- * or by a 254th of the largest of 32, and 30 layers add these changes. 0.0022 and 0.035 were seen. */
+/* The largest change of a probability by a KV cache that rounds, and how many of ten ids may be others. Each key and
+ * value changes by a relative 2^-12, or by a 254th or a 16th of the largest of 32, and 30 layers add these changes.
+ * 0.0022, 0.035 and 0.54 were seen, and with q4_0 up to 6 other ids of 24. */
 static const struct {
 	const char *name;
 	double moves;
-} kv_caches[] = {[EVN_KV_F32] = {"f32", 0}, [EVN_KV_F16] = {"f16", 0.01}, [EVN_KV_Q8_0] = {"q8_0", 0.1}};
+	size_t others;
+} kv_caches[] = {[EVN_KV_F32] = {"f32", 0, 0},
+				 [EVN_KV_F16] = {"f16", 0.01, 1},
+				 [EVN_KV_Q8_0] = {"q8_0", 0.1, 1},
+				 [EVN_KV_Q4_0] = {"q4_0", 0.75, 4}};
 static evn_kv_cache kv_cache = EVN_KV_F32;
 
 static const char *devices = "pocl", *format = "q4_1";
@@ -155,7 +160,7 @@ static void run_case(const running *r, const json_t *c)
 	}
 	assert_true(step < 2 || blocking_transfers() == blocking);
 	evn_sampler_free(sampler);
-	assert_true(n_other * 10 <= n);
+	assert_true(n_other * 10 <= n * kv_caches[kv_cache].others);
 	print_message("%s: %zu of %zu ids equal, %sprobabilities within %.2g\n",
 				  json_string_value(json_object_get(c, "name")), step - n_other, n, kv_cache ? "" : "log-", worst);
 }

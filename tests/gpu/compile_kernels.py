@@ -88,7 +88,7 @@ def kernels():
             out.append((f"matmul {name}", "matmul", f"lanes/matmul.cl {sources}", dot, "block"))
             out.append((f"matmul_swiglu {name}", "matmul_swiglu", f"lanes/matmul_swiglu.cl {sources} STORE=store_{row}.cl", dot, "block"))
         out.append((f"dequantize {quant}", "dequantize", f"dequantize.cl WEIGHTS=quant/{quant}.cl", "-DLANES=1", "row"))
-    for kv in ("f32", "f16", "q8_0"):
+    for kv in ("f32", "f16", "q8_0", "q4_0"):
         for dim, queries in ((64, 3), (128, 4), (128, 8)):
             options = f"-DHEAD_DIM={dim} -DROPE_DIM={dim} -DGROUP=4 -DQUERIES={queries}"
             name = f"{kv} {dim} x{queries}"
@@ -119,7 +119,7 @@ def kernels():
     for kernel in ("take_rows", "add_rows", "add_projected"):
         out.append((kernel, kernel, "layer_inputs.cl", "-DLANES=1", "row"))
     out.append(("add_partials", "add_partials", "add_partials.cl", "-DLANES=1", "row"))
-    for kernel in ("route", "choose"):
+    for kernel in ("route", "rank_experts", "choose"):
         out.append((kernel, kernel, "router.cl", "-DLANES=1 -DITEMS=64", "row"))
     for kernel in ("count_pairs", "place_pairs", "gather_rows", "add_experts", "add_shared", "add_expert_bias"):
         out.append((kernel, kernel, "expert_rows.cl", "-DLANES=1 -DITEMS=64", "row"))

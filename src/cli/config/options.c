@@ -11,7 +11,7 @@
 
 static const char *const splits[] = {"auto", "tensor", "sequence", NULL};           /* in evn_split_mode's order */
 static const char *const speculations[] = {"auto", "lookup", "draft", "off", NULL}; /* in evn_speculate's order */
-static const char *const kv_caches[] = {"f32", "f16", "q8_0", NULL};                /* in evn_kv_cache's order */
+static const char *const kv_caches[] = {"f32", "f16", "q8_0", "q4_0", NULL};        /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL};     /* in evn_reduce's order */
 static const char *const off_on[] = {"off", "on", NULL};
 static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL}; /* in evn_message_type's order */
@@ -64,7 +64,7 @@ const option options[] = {
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,
 	 activation_types, "TYPE", "format of activations in products with integer weights: auto, f32, q8"},
 	{"kv-cache", 0, OPTION_CHOICE, CMD_ENGINE, "compute.kv_cache", FIELD(kv_cache), "f32", 0, 0, kv_caches,
-	 "TYPE", "format of the keys and values of past tokens: f32, f16, q8_0"},
+	 "TYPE", "format of the keys and values of past tokens: f32, f16, q8_0, q4_0"},
 	{"speculate", 0, OPTION_CHOICE, SAMPLE_COMMANDS, "compute.speculate", FIELD(speculate), "auto", 0, 0, speculations,
 	 "WHEN", "guess tokens and verify several in one step; auto: from repetitions in the text, or by the draft model, where "
 	 "it is measured to be faster; lookup, draft: always by one of them; off: never"},
