@@ -65,6 +65,27 @@ refuse 2 '--learn works without --tiles' classify -m folder -f made/known.csv --
 printf 'version: 1\nmodel: {path: folder}\ndevices: [{match: pocl}]\nclassify: {head: head.gguf}\n' >c.yaml
 "$evener" classify c.yaml --image made/1.png 2>/dev/null | cmp - <(grep made/1.png known) || fail 'config: another class'
 
+# A made set: a head that is learned on shapes knows others well, alone and as tiles of one image (chance: 25 %).
+vit make-wide wide
+vit shapes shown 640 1
+vit shapes other 160 2
+for i in {1..5}; do vit scene scene$i.png 7$i triangle circle cross square; done
+"$evener" classify -m wide -d pocl/1+1 -f shown/shapes.csv --learn shapes.gguf --picture confusion.svg --json >learned.json || fail 'shapes: not learned'
+"$evener" classify -m wide -d pocl -f other/shapes.csv --label shape --head shapes.gguf --json >new.json || fail 'shapes: failed'
+"$evener" classify -m wide -d pocl --head shapes.gguf --tiles 2x2 --join max --image scene{1..5}.png --json >scene.json &&
+	"$evener" classify -m wide -d pocl --head shapes.gguf --tiles 2x2 --image scene1.png --picture scene.svg -q >/dev/null || fail 'scenes: failed'
+python3 - <<'PY' || fail "shapes: $(head -c 300 learned.json)"
+import json, xml.dom.minidom
+learned, new, scene = (json.load(open(n)) for n in ("learned.json", "new.json", "scene.json"))
+tiles = [t["label"] for image in scene["images"] for t in image["tiles"]]
+right = sum(a == b for a, b in zip(tiles, 5 * ["triangle", "circle", "cross", "square"], strict=True))
+print(f"  shapes: held out {learned['held_out_accuracy']:.3f}, others {new['accuracy']:.3f}, {right} of 20 tiles")
+assert learned["held_out"] == 128 and learned["held_out_accuracy"] > 0.75 and new["accuracy"] > 0.75 and len(new["images"]) == 160
+assert right >= 14, tiles
+for name in ("confusion.svg", "scene.svg"):
+    xml.dom.minidom.parse(name)
+PY
+
 bad() { refuse "$1" "$2" embed -m folder -d pocl --image "${@:3}"; }
 bad 1 'none.png: No such file' made/0.png none.png
 : >empty.png

@@ -2,6 +2,9 @@
 """A Vision Transformer in float64, small files to try it on, and images.
 
 vit.py make FOLDER [NAME=VALUE...]  a ViTForImageClassification of transformers with random weights; values for preprocessor_config.json
+vit.py make-wide FOLDER             the same, wider: a head that is learned on its vectors tells shapes apart
+vit.py shapes FOLDER N SEED         N images of a circle, a cross, a square or a triangle on noise, and shapes.csv with their names
+vit.py scene FILE SEED A B C D      an image of two by two shapes
 vit.py images FOLDER N              N images of different sizes, as PNG files 0.png, 1.png, ...
 vit.py check FOLDER EVENER IMAGES... -- OPTIONS...   runs evener embed and evener classify on the images; vectors and probabilities
                                     must be those of this file
@@ -22,9 +25,12 @@ import numpy as np
 
 LAYERS, DIM, HEADS, FF, SIZE, PATCH = 2, 48, 3, 96, 40, 8
 LABELS = ["circle", "square", "a triangle"]
-LAYER = {"attn_q": ("attention.attention.query", DIM, DIM), "attn_k": ("attention.attention.key", DIM, DIM),
-         "attn_v": ("attention.attention.value", DIM, DIM), "attn_out": ("attention.output.dense", DIM, DIM),
-         "ffn_up": ("intermediate.dense", FF, DIM), "ffn_down": ("output.dense", DIM, FF)}
+PLACES, SHARP = 0.7, 1.0  # the size of places' rows, and of queries and keys
+
+
+def layer_shapes():
+    square = ("attention.attention.query", "attention.attention.key", "attention.attention.value", "attention.output.dense")
+    return {n: (DIM, DIM) for n in square} | {"intermediate.dense": (FF, DIM), "output.dense": (DIM, FF)}
 
 
 # ---- files --------------------------------------------------------------------------------------------------------
@@ -32,7 +38,7 @@ LAYER = {"attn_q": ("attention.attention.query", DIM, DIM), "attn_k": ("attentio
 def random_tensors():
     g = np.random.default_rng(11)
     n = (SIZE // PATCH) ** 2 + 1
-    out = {"vit.embeddings.cls_token": g.normal(0, 0.7, (1, 1, DIM)), "vit.embeddings.position_embeddings": g.normal(0, 0.7, (1, n, DIM)),
+    out = {"vit.embeddings.cls_token": g.normal(0, 0.7, (1, 1, DIM)), "vit.embeddings.position_embeddings": g.normal(0, PLACES, (1, n, DIM)),
            "vit.embeddings.patch_embeddings.projection.weight": g.normal(0, 1.5 / (3 * PATCH**2) ** 0.5, (DIM, 3, PATCH, PATCH)),
            "vit.embeddings.patch_embeddings.projection.bias": g.normal(0, 0.3, DIM),
            "classifier.weight": g.normal(0, 2 / DIM**0.5, (len(LABELS), DIM)), "classifier.bias": g.normal(0, 0.3, len(LABELS))}
@@ -40,8 +46,9 @@ def random_tensors():
     for layer in range(LAYERS):
         b = f"vit.encoder.layer.{layer}."
         norms += [b + "layernorm_before", b + "layernorm_after"]
-        for name, rows, cols in LAYER.values():
-            out |= {f"{b}{name}.weight": g.normal(0, 1.6 / cols**0.5, (rows, cols)), f"{b}{name}.bias": g.normal(0, 0.3, rows)}
+        for name, (rows, cols) in layer_shapes().items():
+            sharp = SHARP if name.endswith(("query", "key")) else 1
+            out |= {f"{b}{name}.weight": g.normal(0, 1.6 * sharp / cols**0.5, (rows, cols)), f"{b}{name}.bias": g.normal(0, 0.3, rows)}
     for name in norms:
         out |= {f"{name}.weight": g.normal(1, 0.2, DIM), f"{name}.bias": g.normal(0, 0.3, DIM)}
     return {n: t.astype("<f4") for n, t in out.items()}
@@ -102,6 +109,41 @@ def make_images(folder, n):
         if i == 1:
             rgb = np.concatenate([rgb, g.integers(0, 256, (height, width, 1), np.uint8)], -1)
         write_png(f"{folder}/{i}.png", rgb)
+
+
+SHAPES = ["circle", "cross", "square", "triangle"]
+
+
+def draw_shape(g, kind):
+    """A bright shape on dark noise, near the middle, of different sizes and colours."""
+    size, radius = SIZE, g.uniform(12, 17)
+    y, x = np.mgrid[0:size, 0:size] + 0.5
+    x, y = x - size / 2 - g.uniform(-3, 3), y - size / 2 - g.uniform(-3, 3)
+    inside = {"circle": np.hypot(x, y) < radius,
+              "square": np.maximum(abs(x), abs(y)) < 0.85 * radius,
+              "cross": (np.minimum(abs(x), abs(y)) < 0.3 * radius) & (np.maximum(abs(x), abs(y)) < radius),
+              "triangle": (y < 0.7 * radius) & (1.8 * abs(x) - y < radius)}[kind]
+    dark, light = g.uniform(0, 80, 3), g.uniform(175, 255, 3)
+    rgb = np.where(inside[..., None], light, dark) + g.normal(0, 25, (size, size, 3))
+    return np.clip(rgb, 0, 255).astype(np.uint8)
+
+
+def make_shapes(folder, n, seed):
+    g = np.random.default_rng(int(seed))
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{folder}/shapes.csv", "w", encoding="utf-8") as f:
+        f.write("image,shape\n")
+        for i in range(int(n)):
+            kind = SHAPES[i * 7 % 4]
+            write_png(f"{folder}/{i}.png", draw_shape(g, kind))
+            f.write(f"{i}.png,{kind}\n")
+
+
+def make_scene(path, seed, kinds):
+    """Two by two of them in one image."""
+    g = np.random.default_rng(int(seed))
+    a, b, c, d = (draw_shape(g, k) for k in kinds)
+    write_png(path, np.concatenate([np.concatenate([a, b], 1), np.concatenate([c, d], 1)], 0))
 
 
 # ---- images as the model reads them -------------------------------------------------------------------------------
@@ -244,8 +286,15 @@ if __name__ == "__main__":
     if sys.argv[1] == "make":
         given = dict(a.split("=", 1) for a in sys.argv[3:])
         write_folder(sys.argv[2], random_tensors(), {k: json.loads(v) for k, v in given.items()})
+    elif sys.argv[1] == "make-wide":
+        DIM, HEADS, FF, PLACES, SHARP = 192, 6, 384, 2.0, 0.4
+        write_folder(sys.argv[2], random_tensors(), {})
     elif sys.argv[1] == "images":
         make_images(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "shapes":
+        make_shapes(*sys.argv[2:5])
+    elif sys.argv[1] == "scene":
+        make_scene(*sys.argv[2:4], sys.argv[4:])
     elif sys.argv[1] == "check":
         split = sys.argv.index("--")
         check(*sys.argv[2:5], sys.argv[5:split], sys.argv[split + 1 :])

@@ -43,7 +43,7 @@ SAME_EVERYWHERE = r"--temp 0\b|^evener logits configs/simple-lm"
 # What only commands make that compute on a device.
 MADE = ("risk.gguf", "models/byte-gpt.gguf", "models/austen.gguf", "trace.json")
 # Models of the guides that are not here.
-ABSENT = r"t5-small\.gguf|strange\.gguf|\bfolder\b|vit-base-patch16-224"
+ABSENT = r"t5-small\.gguf|strange\.gguf|\bfolder\b|vit-base-patch16-224|\bwide\b|\bshapes\.csv"
 LETTER = "Dear friend,\nthe bridge is open. Come and see it!\n\nYours, Anne\n"
 QUESTION = '{"custom_id": "bridge-%d", "question": "%s", "context": "The bridge over the Tamar was designed by Brunel and opened in 1859. It carries a railway."}\n'
 SCHEMA = '{"type": "object", "properties": {"subject": {"type": "string", "maxLength": 20}, "mood": {"enum": ["good", "bad"]}}, "required": ["subject", "mood"]}\n'

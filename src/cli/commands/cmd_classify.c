@@ -67,7 +67,7 @@ static evn_status read_images(job *j, evn_error *err)
 	EVN_TRY(j->records.images
 				? paths_of_records(j, &j->files, err)
 				: images_of_command(j->settings, j->in->arguments, j->in->n_arguments, &j->files, &n, err));
-	if (j->settings->picture && n != 1)
+	if (j->settings->picture && n != 1 && !j->settings->learn_path)
 		return evn_fail(err, EVN_ERR_USAGE, "--picture draws one image, and there are %zu", n);
 	return images_take(&j->texts, j->model, j->files, n, j->cut, err);
 }
@@ -78,7 +78,7 @@ static evn_status make_items(job *j, evn_error *err)
 	evn_image_form form;
 	EVN_TRY(evn_model_image_form(j->model, &form, err));
 	j->images = j->settings->images.n || (form.size && j->records.images);
-	if (!j->images && (j->settings->tiles || j->settings->picture))
+	if (!j->images && (j->settings->tiles || (j->settings->picture && !j->settings->learn_path)))
 		return evn_fail(err, EVN_ERR_USAGE, "%s is for images", j->settings->tiles ? "--tiles" : "--picture");
 	return j->images ? read_images(j, err) : texts_tokenize(&j->texts, j->model, err);
 }
@@ -90,8 +90,8 @@ static evn_status read_texts(job *j, evn_error *err)
 	size_t n;
 	const settings *s = j->settings;
 	EVN_TRY(tiles_parse(s->tiles, &j->cut, err));
-	if (s->learn_path && (s->tiles || s->picture || s->split == EVN_SPLIT_SEQUENCE))
-		return evn_fail(err, EVN_ERR_USAGE, "--learn works without --tiles, --picture and --split sequence");
+	if (s->learn_path && (s->tiles || s->split == EVN_SPLIT_SEQUENCE))
+		return evn_fail(err, EVN_ERR_USAGE, "--learn works without --tiles and --split sequence");
 	if (s->images.n && s->prompt_file)
 		return evn_fail(err, EVN_ERR_USAGE, "--image and --file exclude each other");
 	if (s->images.n && !s->learn_path)
@@ -195,6 +195,8 @@ static evn_status learn(job *j, evn_error *err)
 	console_progress_end();
 	if (status == EVN_OK)
 		status = evn_classifier_save(j->head, s->learn_path, err);
+	if (status == EVN_OK && s->picture)
+		status = findings_draw_confusion(s->picture, j->labels, j->n_labels, confusion, err);
 	if (status == EVN_OK)
 		status = print_learned(j, &learned, confusion, err);
 	free(confusion);

@@ -119,3 +119,35 @@ evn_status findings_draw(const char *path, const char *image, tiles cut, const e
 	free_drawing(&d);
 	return s;
 }
+
+evn_status findings_draw_confusion(const char *path, const char *const *labels, uint32_t n, const uint32_t *confusion,
+								   evn_error *err)
+{
+	uint64_t all = 0, right = 0;
+	float *parts = malloc((size_t)n * n * sizeof *parts);
+	for (uint32_t r = 0; r < n && parts; r++) {
+		uint64_t of_class = 0;
+		for (uint32_t c = 0; c < n; c++)
+			of_class += confusion[(size_t)r * n + c];
+		for (uint32_t c = 0; c < n; c++) /* a class of which none was held out is grey */
+			parts[(size_t)r * n + c] = 100.0f * (float)confusion[(size_t)r * n + c] / (float)of_class;
+		all += of_class;
+		right += confusion[(size_t)r * n + r];
+	}
+	char *title = evn_format("%llu of %llu right, %.1f %%", (unsigned long long)right, (unsigned long long)all,
+							 all ? 100.0 * (double)right / (double)all : 0);
+	const evn_heat_map map = {.title = title,
+							  .x_label = "likeliest class",
+							  .y_label = "right class",
+							  .value_label = "% of the class",
+							  .n_rows = n,
+							  .n_columns = n,
+							  .values = parts,
+							  .row_names = labels,
+							  .column_names = labels};
+	const evn_status s = parts && title ? evn_plot_heat_map(path, &map, err)
+										: evn_fail_memory(err, "the picture", (uint64_t)n * n * 4);
+	free(parts);
+	free(title);
+	return s;
+}

@@ -17,5 +17,8 @@ void findings_join(const evn_classifier *c, const double *p, uint32_t n_tiles, i
 /* Draws the image at `image` with its tiles; p (tiles, classes), all (classes). */
 evn_status findings_draw(const char *path, const char *image, tiles cut, const evn_classifier *c, const double *p,
 						 const double *all, evn_error *err);
+/* Draws confusion (n, n), which counts [right class][likeliest class], in percent of each right class. */
+evn_status findings_draw_confusion(const char *path, const char *const *labels, uint32_t n, const uint32_t *confusion,
+								   evn_error *err);
 
 #endif

@@ -106,7 +106,7 @@ const option options[] = {
 	{"join", 0, OPTION_CHOICE, CMD_CLASSIFY, NULL, FIELD(join), "mean", 0, 0, joins,
 	 "HOW", "how the tiles' probabilities become those of the image: mean (of their logarithms), max (of each class the largest)"},
 	{"picture", 0, OPTION_TEXT, CMD_CLASSIFY, NULL, FIELD(picture), NULL, 0, 0, NULL,
-	 "FILE", "draw the image with its tiles and what was found in each (.svg, else PNG)"},
+	 "FILE", "draw the image with its tiles and what was found in each, or with --learn which classes are taken for which (.svg, else PNG)"},
 	{"pooling", 0, OPTION_CHOICE, CMD_EMBED, NULL, FIELD(pooling), "auto", 0, 0, poolings,
 	 "ROWS", "which rows of a text become its vector: mean (of all), cls (the first), last; auto = as the model file says, "
 	 "else mean for an encoder and last for a decoder"},
