@@ -102,6 +102,22 @@ evn_status evn_queue_finish_within(evn_queue *q, uint64_t ms, evn_error *err)
 	return s;
 }
 
+/* The most work-items that a kernel's groups may have. A kernel that requires a size was compiled for it, whatever
+ * the limit is said to be: rusticl (Mesa 22.3) says 32 for llvmpipe, and runs groups of 128. */
+static size_t find_max_group(const evn_kernel *k)
+{
+	const evn_device *d = k->queue->device;
+	size_t most = 0, required[3] = {0};
+	if (clGetKernelWorkGroupInfo(k->cl, d->cl, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL) != CL_SUCCESS ||
+		!most)
+		most = d->max_group;
+	if (clGetKernelWorkGroupInfo(k->cl, d->cl, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof required, required, NULL) !=
+		CL_SUCCESS)
+		return most;
+	const size_t items = required[0] * required[1] * required[2];
+	return items > most ? items : most;
+}
+
 evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, const char *name, evn_error *err)
 {
 	cl_program program;
@@ -131,10 +147,7 @@ evn_status evn_kernel_get(evn_kernel **out, evn_queue *q, const evn_spec *spec, 
 		free(k);
 		return s;
 	}
-	if (clGetKernelWorkGroupInfo(k->cl, q->device->cl, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_group, &k->max_group,
-								 NULL) != CL_SUCCESS ||
-		!k->max_group)
-		k->max_group = q->device->max_group;
+	k->max_group = find_max_group(k);
 	k->next = q->kernels;
 	*out = q->kernels = k;
 	return EVN_OK;
