@@ -33,6 +33,16 @@ LIMITS = {
     "attention": (96, 132, 38 << 10, 10 << 10),
     "block": (128, 128, 16 << 10, 24 << 10),
     "prompt": (128, 128, 22 << 10, 26 << 10),
+    "attention variant": (96, 132, 42 << 10, 10 << 10),
+    "attention_prompt variant": (128, 128, 40 << 10, 26 << 10),
+}
+# What some models need of attention: distances with biases, alone in a decoder and over whole spans in an encoder; the memory of a
+# decoder; norms of heads and all that limits scores. A bound of scores is one more exp for each.
+VARIANTS = {
+    "biased": "-DBIASED",
+    "whole biased": "-DWHOLE -DBIASED",
+    "memory": "-DMEMORY",
+    "normed limited": "-DQK_NORM -DV_NORM -DLIMITED -DWINDOW -DSOFT_CAP -DSINKS -DQUERY_SCALES",
 }
 # Single kernels beyond these: an item takes the 8 groups of Q6_K that share words together; the joining kernel has exp three
 # times; each item of `top` keeps its largest logits. A limit of registers here is for both vendors.
@@ -103,6 +113,10 @@ def kernels():
                         f"-DHEAD_DIM={dim} -DROPE_DIM={dim} -DGROUP=4 -DQUERIES={queries}", "prompt"))
         out.append((f"attention_append {kv}", "attention_append", f"lanes/attention_append.cl KV_CACHE=kv/{kv}.cl", "-DHEAD_DIM=128",
                     "row"))
+    for variant, options in VARIANTS.items():
+        for kernel, queries in (("attention", 4), ("attention_prompt", 32)):
+            out.append((f"{kernel} f16 128 {variant}", kernel, f"lanes/{kernel}.cl KV_CACHE=kv/f16.cl STORE=store_q8.cl",
+                        f"-DHEAD_DIM=128 -DROPE_DIM=128 -DGROUP=4 -DQUERIES={queries} {options}", f"{kernel} variant"))
     for store in ("f32", "q8"):
         out.append((f"attention_merge {store}", "attention_merge", f"lanes/attention_merge.cl STORE=store_{store}.cl", "-DHEAD_DIM=128",
                     "row"))
