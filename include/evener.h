@@ -182,6 +182,7 @@ typedef struct {
 	uint32_t deadline_s;   /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
 	uint32_t verify_every; /* in every Nth step a product of each device is computed again, on the host; 0: never */
 	struct evn_cluster *cluster; /* the nodes that share the model (evener/cluster.h); NULL: this process alone */
+	int cluster_split;           /* what they share: evn_cluster_split */
 	bool rebalance, measure;  /* shares follow the devices' speeds, unless given; all is measured thoroughly, now */
 	evn_progress_fn progress; /* may be NULL */
 	void *progress_user;
@@ -190,10 +191,9 @@ typedef struct {
 typedef struct {
 	const char *device, *name, *node; /* id, with "/units@first" for a sub-device; node: "1 (host)", NULL: only one */
 	double share_decode, share_prefill; /* fractions of the whole, sum to 1 over ranks */
-	/* Half-open ranges in the first layer; other layers differ by at most one grain, to keep the ratio asked for over
-	 * the whole model. prompt_ff: feed-forward units for prompts; the device holds from the first of both to the
-	 * last. */
-	uint32_t heads[2], kv_heads[2], ff[2], vocab[2], prompt_ff[2];
+	/* Half-open ranges in the first of its layers; others differ by at most one grain, to keep the ratio. prompt_ff:
+	 * feed-forward units for prompts; the device holds from the first of both to the last. */
+	uint32_t heads[2], kv_heads[2], ff[2], vocab[2], prompt_ff[2], layers[2];
 	uint64_t bytes; /* weights + KV cache + scratch on this device */
 	double gemv_gbs, gemm_gflops, launch_us, map_us;
 } evn_plan_rank;
@@ -209,9 +209,9 @@ typedef struct {
 	double decode_tok_s, prefill_tok_s; /* predicted */
 	const char *best_single_device;
 	double best_single_decode_tok_s, best_single_prefill_tok_s;
-	const char *reduce;    /* "none" (one rank), "host", "events", "flags" */
-	double all_reduce_us;  /* for one token's message */
-	evn_measured measured; /* of the ranks together */
+	const char *reduce, *cluster_split; /* "none" (one rank), "host", "events", "flags", "nodes"; NULL: one node */
+	double all_reduce_us;               /* for one token's message */
+	evn_measured measured;              /* of the ranks together */
 } evn_plan_info;
 
 typedef struct evn_plan evn_plan;

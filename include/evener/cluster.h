@@ -20,6 +20,9 @@ extern "C" {
 
 typedef struct evn_cluster evn_cluster;
 
+/* What the nodes share: every matrix, or the layers one after the other. AUTO: every matrix. */
+typedef enum { EVN_CLUSTER_AUTO, EVN_CLUSTER_TENSOR, EVN_CLUSTER_PIPELINE } evn_cluster_split;
+
 /* The processes that a launcher has started together with this one, itself included; 1: none did. */
 EVN_API uint32_t evn_cluster_launched(void);
 /* Waits for all of them. EVN_ERR_UNSUPPORTED if the library was built without MPI. Once in a process. */

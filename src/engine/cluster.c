@@ -80,7 +80,7 @@ evn_status evn_cluster_agree(evn_cluster *c, evn_status mine, evn_error *err)
 
 typedef struct {
 	uint64_t kernels, model;
-	uint32_t context, batch, cache_tokens, activations, kv_cache, messages;
+	uint32_t context, batch, cache_tokens, activations, kv_cache, messages, split;
 } settings;
 
 /* The version is in front, so that other versions can read at least that. */
@@ -94,7 +94,8 @@ typedef struct {
 static evn_status check_same(const settings *mine, const settings *first, evn_error *err)
 {
 	static const char *const activations[] = {"auto", "f32", "q8"}, *const caches[] = {"f32", "f16", "q8_0", "q4_0"};
-	static const char *const messages[] = {"f32", "f16", "bf16", "q8"};
+	static const char *const messages[] = {"f32", "f16", "bf16", "q8"}, *const splits[] = {"auto", "tensor",
+																						   "pipeline"};
 	const struct {
 		const char *name;
 		uint32_t mine, first;
@@ -105,7 +106,8 @@ static evn_status check_same(const settings *mine, const settings *first, evn_er
 		const char *name, *mine, *first;
 	} names[] = {{"activations", activations[mine->activations], activations[first->activations]},
 				 {"kv_cache", caches[mine->kv_cache], caches[first->kv_cache]},
-				 {"messages", messages[mine->messages], messages[first->messages]}};
+				 {"messages", messages[mine->messages], messages[first->messages]},
+				 {"cluster-split", splits[mine->split], splits[first->split]}};
 	if (mine->kernels != first->kernels)
 		return evn_fail(err, EVN_ERR_USAGE,
 						"kernels: expected those of node 0, found others (checksum %016llx, %016llx)",
@@ -126,11 +128,14 @@ static evn_status check_same(const settings *mine, const settings *first, evn_er
 }
 
 /* What one process can do and several cannot. */
-static evn_status check_possible(const evn_options *o, evn_error *err)
+static evn_status check_possible(const evn_options *o, evn_purpose purpose, evn_error *err)
 {
-	if (o->reduce == EVN_REDUCE_EVENTS || o->reduce == EVN_REDUCE_FLAGS)
+	if (o->cluster_split != EVN_CLUSTER_PIPELINE && (o->reduce == EVN_REDUCE_EVENTS || o->reduce == EVN_REDUCE_FLAGS))
 		return evn_fail(err, EVN_ERR_USAGE, "reduce: expected auto or host, as there are several nodes, found %s",
 						evn_reduce_name(o->reduce));
+	if (o->cluster_split == EVN_CLUSTER_PIPELINE && purpose == EVN_FOR_TRAINING)
+		return evn_fail(err, EVN_ERR_UNSUPPORTED,
+						"cluster-split: expected tensor or auto for training, found pipeline");
 	if (o->rebalance)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "rebalance: shares do not move between nodes, expected off");
 	return EVN_OK;
@@ -144,7 +149,8 @@ static evn_status greet(evn_cluster *c, const evn_model *m, evn_options *o, gree
 					 .cache_tokens = o->cache_tokens,
 					 .activations = o->activations,
 					 .kv_cache = o->kv_cache,
-					 .messages = o->messages};
+					 .messages = o->messages,
+					 .split = (uint32_t)o->cluster_split};
 	const evn_status status = evn_model_identity(m, &mine.model, err);
 	const bool leads = evn_cluster_node(c) == 0;
 	snprintf(g->version, sizeof g->version, "%s", evn_version());
@@ -162,7 +168,8 @@ static evn_status greet(evn_cluster *c, const evn_model *m, evn_options *o, gree
 	return EVN_OK;
 }
 
-evn_status evn_cluster_compare(evn_cluster *c, const evn_model *m, evn_options *o, evn_error *err)
+evn_status evn_cluster_compare(evn_cluster *c, const evn_model *m, evn_options *o, evn_purpose purpose,
+							   evn_error *err)
 {
 	evn_error ignored;
 	greeting *g = calloc(1, sizeof *g);
@@ -173,7 +180,7 @@ evn_status evn_cluster_compare(evn_cluster *c, const evn_model *m, evn_options *
 	evn_status s = greet(c, m, o, g, err);
 	free(g);
 	if (s == EVN_OK)
-		s = check_possible(o, err);
+		s = check_possible(o, purpose, err);
 	return evn_cluster_agree(c, s, err);
 }
 
@@ -300,14 +307,17 @@ static uint64_t parts_of(const evn_split *s, uint32_t k)
 typedef struct {
 	uint32_t n_batch;
 	bool one_layout;
+	evn_stages stages;
 } split_head;
 
 static evn_status share(evn_cluster *c, evn_prepared *p, evn_error *err)
 {
-	split_head head = {p->limits.n_batch, p->split.one_layout};
+	split_head head = {p->limits.n_batch, p->split.one_layout, p->stages};
 	EVN_TRY(evn_nodes_broadcast(c->nodes, &head, sizeof head, NULL, err));
 	p->limits.n_batch = head.n_batch;
 	p->split.one_layout = head.one_layout;
+	p->stages = head.stages;
+	p->nodes.apart = p->stages.split == EVN_CLUSTER_PIPELINE;
 	for (uint32_t k = 0; k < p->split.shape.n_classes; k++)
 		EVN_TRY(evn_nodes_broadcast(c->nodes, p->split.parts[k], parts_of(&p->split, k) * sizeof *p->split.parts[k],
 									NULL, err));

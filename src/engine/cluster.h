@@ -25,7 +25,8 @@ evn_status evn_cluster_exchange(const evn_cluster *c, void *all, uint64_t bytes,
  * which names the node. */
 evn_status evn_cluster_agree(evn_cluster *c, evn_status mine, evn_error *err);
 /* Checks that all nodes have the same version, kernels, model and options. Options that are 0 become node 0's. */
-evn_status evn_cluster_compare(evn_cluster *c, const evn_model *m, evn_options *o, evn_error *err);
+evn_status evn_cluster_compare(evn_cluster *c, const evn_model *m, evn_options *o, evn_purpose purpose,
+							   evn_error *err);
 /* `chosen`: whether this node could choose its ranks, which p has. Afterwards p has those of all nodes, in the order
  * of the nodes, and what an exchange between nodes takes. */
 evn_status evn_cluster_collect_ranks(evn_cluster *c, evn_prepared *p, evn_status chosen, evn_error *err);

@@ -1,6 +1,8 @@
 /* engine.c - a model loaded on its ranks. */
 #include "engine/follow.h"
+#include "engine/pipeline.h"
 #include "engine/rebalance.h"
+#include "engine/stages.h"
 #include "evener/tune.h"
 
 #include <stdlib.h>
@@ -11,6 +13,14 @@ typedef struct {
 	evn_load_progress progress;
 	uint64_t total_bytes;
 } loading;
+
+/* In a pipeline of nodes rows go through this node's blocks only. */
+static void narrow_view(const evn_engine *e, uint32_t rank)
+{
+	if (!evn_nodes_are_apart(&e->prepared))
+		return;
+	e->ranks[rank].view->blocks = e->prepared.stages.blocks[evn_nodes_index(e->prepared.nodes.nodes)];
+}
 
 static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 {
@@ -25,6 +35,7 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 	const evn_shard_part part = {.split = &e->prepared.split, .rank = rank, .progress = &l->progress};
 	EVN_TRY(evn_shard_load(&r->shard, r->queue, e->prepared.graph, &part, err));
 	EVN_TRY(evn_view_make(&r->view, r->shard, &e->prepared.split, rank, err));
+	narrow_view(e, rank);
 	EVN_TRY(evn_workspace_create(&r->workspace, r->queue, r->shard, limits, err));
 	EVN_TRY(evn_cache_create(&r->cache, r->queue, r->shard, limits.kv_cache, e->pool.n_blocks, err));
 	EVN_TRY(evn_cache_grow_states(r->cache, r->queue, e->pool.n_states, err));
@@ -77,11 +88,13 @@ evn_status evn_engine_run_part(evn_engine *e, evn_rank_fn fn, void *arg, void (*
 	return run_on(e, e->taking_part, fn, arg, tick, tick_arg, err);
 }
 
-/* Over nodes all ranks take part. */
+/* Over nodes all ranks take part, in a pipeline those of this node. */
 void evn_engine_take_part(evn_engine *e, bool all)
 {
 	e->taking_part = all || e->prepared.cluster ? UINT64_MAX : evn_split_workers(&e->prepared.split);
 	e->taking_part &= UINT64_MAX >> (64 - e->n_ranks);
+	if (evn_nodes_are_apart(&e->prepared))
+		e->taking_part = evn_comm_ranks_from(e->begin, e->end);
 	evn_comm_take_part(e->comm, e->taking_part);
 }
 
@@ -133,6 +146,7 @@ static evn_status load_own(evn_engine *e, evn_error *err)
 	EVN_TRY(open_ranks(e, err));
 	evn_log_took(began, "contexts, queues and communicator of %u ranks", e->n_ranks);
 	EVN_TRY(evn_embedding_find(&e->embedding, e->prepared.graph, err));
+	EVN_TRY(evn_pipeline_create(&e->pipeline, e, err));
 	const uint32_t n_blocks = evn_blocks_for(e->prepared.limits.n_cache);
 	EVN_TRY(evn_pool_grow(&e->pool, n_blocks > e->pool.n_blocks ? n_blocks : e->pool.n_blocks, err));
 	if (e->prepared.graph->has_states)
@@ -213,6 +227,7 @@ void evn_engine_close(evn_engine *e)
 		return;
 	evn_lead_end(e);
 	evn_following_free(e->following);
+	evn_pipeline_free(e->pipeline);
 	end_ranks(e);
 	evn_pool_free(&e->pool);
 	evn_prepared_free(&e->prepared);
@@ -366,7 +381,7 @@ evn_status evn_engine_run_timing(evn_engine *e, uint64_t n_floats, uint32_t n, d
 evn_status evn_engine_measure_all_reduce(evn_engine *e, uint64_t bytes, uint32_t n, double *us, evn_error *err)
 {
 	*us = 0;
-	if (e->n_ranks <= 1 || n == 0)
+	if (e->n_ranks <= 1 || n == 0 || e->pipeline)
 		return EVN_OK;
 	uint64_t longest = longest_message(e);
 	uint64_t n_floats = bytes ? (bytes + sizeof(float) - 1) / sizeof(float) : evn_model_hparams(e->model)->dim;

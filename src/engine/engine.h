@@ -45,6 +45,7 @@ struct evn_engine {
 	uint32_t begin, end; /* the ranks of this process. Of other nodes' ranks, `ranks` has nothing */
 	evn_rank ranks[EVN_MAX_RANKS];
 	uint64_t read_bytes[EVN_MAX_RANKS][EVN_PHASES]; /* of other nodes' ranks: as view->read_bytes */
+	struct evn_pipeline *pipeline;                  /* nodes hold different layers (pipeline.h); or NULL */
 	struct evn_following *following; /* what nodes send each other (follow.h); NULL: there is one node */
 	evn_comm *comm;
 	evn_team *team;

@@ -12,7 +12,7 @@ typedef enum { END, STEP, GROWTH, TIMING } command;
 #define FIRST_BYTES 32768u
 typedef struct {
 	uint64_t bytes; /* in all */
-	uint32_t command, n_sessions, n_times, n_rows, n_spans, n_blocks, output, n_out, n_lists, n_top;
+	uint32_t command, n_sessions, n_times, n_rows, n_spans, n_blocks, output, n_out, n_lists, n_top, n_pieces;
 	uint64_t n_floats;
 } header;
 
@@ -49,7 +49,7 @@ static evn_status reserve(uint8_t **buffer, uint64_t *room, uint64_t bytes, evn_
 }
 
 /* Nodes that wait for their work have no deadline: a server may be idle for days. */
-static evn_node_wait wait_of(const evn_engine *e)
+evn_node_wait evn_engine_node_wait(const evn_engine *e)
 {
 	return (evn_node_wait){.deadline_ms =
 							   (e->options.deadline_s ? e->options.deadline_s * 1000 : EVN_COMM_DEADLINE_MS)};
@@ -111,7 +111,7 @@ void evn_following_free(struct evn_following *f)
 static evn_status send(evn_engine *e, uint64_t bytes, evn_error *err)
 {
 	struct evn_following *f = e->following;
-	const evn_node_wait wait = wait_of(e);
+	const evn_node_wait wait = evn_engine_node_wait(e);
 	((header *)(void *)f->message)->bytes = bytes;
 	EVN_TRY(evn_nodes_broadcast(nodes_of(e), f->message, bytes < FIRST_BYTES ? bytes : FIRST_BYTES, &wait, err));
 	return bytes <= FIRST_BYTES
@@ -143,7 +143,11 @@ void evn_lead_end(evn_engine *e)
 		send_header(e, (header){.command = END}, NULL);
 }
 
-static uint64_t x_floats(const evn_engine *e, uint32_t n_rows) { return (uint64_t)n_rows * e->embedding.stride; }
+/* In a pipeline the rows go from node to node. */
+static uint64_t x_floats(const evn_engine *e, uint32_t n_rows)
+{
+	return e->pipeline ? 0 : (uint64_t)n_rows * e->embedding.stride;
+}
 
 static uint64_t step_bytes(const evn_engine *e, const header *h)
 {
@@ -167,7 +171,8 @@ evn_status evn_lead_step(evn_engine *e, const evn_batch *batch, evn_error *err)
 				.output = batch->output,
 				.n_out = batch->n_out,
 				.n_lists = batch->n_lists,
-				.n_top = batch->n_top};
+				.n_top = batch->n_top,
+				.n_pieces = batch->n_pieces};
 	for (uint32_t i = 0; i < batch->n_spans; i++)
 		h.n_blocks += batch->spans[i].slot->n_blocks;
 	const uint64_t bytes = step_bytes(e, &h);
@@ -189,14 +194,28 @@ evn_status evn_lead_step(evn_engine *e, const evn_batch *batch, evn_error *err)
 
 /* ---- outputs --------------------------------------------------------------------------------------------------- */
 
-/* The columns of a row of the output that a node has computed, in units of `unit` bytes. */
+/* The columns of a row of the output that a node has computed, in units of its numbers. */
 typedef struct {
 	uint32_t begin, end;
 } columns;
 
+static bool is_hidden(const evn_batch *b) { return b->output == EVN_OUT_HIDDEN || b->output == EVN_OUT_POOLED; }
+
+/* The rows of the output; pooled rows are one for each span. */
+static uint32_t rows_of(const evn_batch *b) { return b->output == EVN_OUT_POOLED ? b->n_spans : b->n_out; }
+
+/* The numbers of a row. */
+static uint64_t width_of(const evn_engine *e, const evn_batch *b)
+{
+	const evn_hparams *h = evn_model_hparams(e->model);
+	return b->output == EVN_OUT_TOP ? (uint64_t)b->n_lists * b->n_top : is_hidden(b) ? h->dim : h->vocab;
+}
+
 static columns columns_of(const evn_engine *e, const evn_batch *b, uint32_t node)
 {
 	columns c = {0, 0};
+	if (is_hidden(b)) /* the last node of a pipeline; otherwise node 0 */
+		return (columns){0, node && e->pipeline && node == e->prepared.stages.last ? (uint32_t)width_of(e, b) : 0};
 	for (uint32_t r = e->prepared.nodes.first[node]; r < e->prepared.nodes.first[node + 1]; r++) {
 		const evn_range v = evn_split_part(&e->prepared.split, EVN_PLAN_VOCAB, 0, r)->used[EVN_DECODE];
 		const bool top = b->output == EVN_OUT_TOP;
@@ -211,13 +230,13 @@ static columns columns_of(const evn_engine *e, const evn_batch *b, uint32_t node
 }
 
 /* Copies a node's columns of all rows of the output to or from memory where they follow each other. */
-static void copy_columns(const evn_batch *b, uint32_t vocab, columns c, uint8_t *packed, bool pack)
+static void copy_columns(const evn_batch *b, uint64_t width, columns c, uint8_t *packed, bool pack)
 {
 	const bool top = b->output == EVN_OUT_TOP;
 	const uint64_t unit = top ? sizeof *b->top : sizeof *b->out;
-	const uint64_t row = (top ? (uint64_t)b->n_lists * b->n_top : vocab) * unit;
+	const uint64_t row = width * unit;
 	const uint64_t bytes = (c.end - c.begin) * unit;
-	for (uint32_t i = 0; i < b->n_out && bytes; i++) {
+	for (uint32_t i = 0; i < rows_of(b) && bytes; i++) {
 		uint8_t *of_row = (top ? (uint8_t *)b->top : (uint8_t *)b->out) + i * row + c.begin * unit;
 		memcpy(pack ? packed + i * bytes : of_row, pack ? of_row : packed + i * bytes, bytes);
 	}
@@ -225,9 +244,7 @@ static void copy_columns(const evn_batch *b, uint32_t vocab, columns c, uint8_t 
 
 static uint64_t packed_bytes(const evn_batch *b, columns c)
 {
-	if (b->output == EVN_OUT_HIDDEN || b->output == EVN_OUT_POOLED)
-		return 0; /* the first rank has them */
-	return (uint64_t)b->n_out * (c.end - c.begin) * (b->output == EVN_OUT_TOP ? sizeof *b->top : sizeof *b->out);
+	return (uint64_t)rows_of(b) * (c.end - c.begin) * (b->output == EVN_OUT_TOP ? sizeof *b->top : sizeof *b->out);
 }
 
 evn_status evn_follow_outputs(evn_engine *e, const evn_batch *b, evn_error *err)
@@ -236,9 +253,10 @@ evn_status evn_follow_outputs(evn_engine *e, const evn_batch *b, evn_error *err)
 		return EVN_OK;
 	uint64_t begins[EVN_MAX_NODES + 1] = {0};
 	const uint32_t n = evn_nodes_count(nodes_of(e)), own = evn_nodes_index(nodes_of(e));
-	const uint32_t *first = e->prepared.nodes.first, vocab = evn_model_hparams(e->model)->vocab;
+	const uint32_t *first = e->prepared.nodes.first;
+	const uint64_t width = width_of(e, b);
 	struct evn_following *f = e->following;
-	const evn_node_wait wait = wait_of(e);
+	const evn_node_wait wait = evn_engine_node_wait(e);
 	for (uint32_t i = 0; i < n; i++)
 		begins[i + 1] =
 			begins[i] + (first[i + 1] - first[i]) * sizeof(evn_comm_times) + packed_bytes(b, columns_of(e, b, i));
@@ -247,7 +265,7 @@ evn_status evn_follow_outputs(evn_engine *e, const evn_batch *b, evn_error *err)
 	for (uint32_t r = first[own]; r < first[own + 1]; r++)
 		at = put(at, &(evn_comm_times[]){evn_comm_rank_times(e->comm, r)}, sizeof(evn_comm_times));
 	if (own && packed_bytes(b, columns_of(e, b, own)))
-		copy_columns(b, vocab, columns_of(e, b, own), at, true);
+		copy_columns(b, width, columns_of(e, b, own), at, true);
 	EVN_TRY(evn_nodes_gather(nodes_of(e), f->outputs, begins, &wait, err));
 	for (uint32_t i = 1; i < n && !own; i++) {
 		at = f->outputs + begins[i];
@@ -257,7 +275,7 @@ evn_status evn_follow_outputs(evn_engine *e, const evn_batch *b, evn_error *err)
 			evn_comm_set_rank_times(e->comm, r, times);
 		}
 		if (packed_bytes(b, columns_of(e, b, i)))
-			copy_columns(b, vocab, columns_of(e, b, i), at, false);
+			copy_columns(b, width, columns_of(e, b, i), at, false);
 	}
 	return EVN_OK;
 }
@@ -328,7 +346,8 @@ static evn_status follow_step(evn_engine *e, const header *h, evn_error *err)
 				   .n_out = h->n_out,
 				   .out_rows = f->out_rows,
 				   .n_lists = h->n_lists,
-				   .n_top = h->n_top};
+				   .n_top = h->n_top,
+				   .n_pieces = h->n_pieces};
 	read_spans(f, h, &b);
 	if (h->output == EVN_OUT_TOP)
 		b.top = memset(f->out, 0xff, bytes + 1); /* EVN_TOP_NONE */

@@ -17,6 +17,9 @@ evn_status evn_lead_growth(evn_engine *e, evn_error *err);
 evn_status evn_lead_timing(evn_engine *e, uint64_t n_floats, uint32_t n, evn_error *err);
 void evn_lead_end(evn_engine *e);
 
+/* How long a node waits for the others within a step. */
+evn_node_wait evn_engine_node_wait(const evn_engine *e);
+
 void evn_following_free(struct evn_following *f);
 
 /* After a step: node 0 gets the logits that the other nodes have computed, and the times of their ranks. */

@@ -19,11 +19,31 @@ static void put_range(uint32_t out[2], evn_range r)
 	out[1] = r.end;
 }
 
+/* The rank's part of the first block of a class of which it holds any; of the first one if it holds none. */
+static const evn_part *first_part(const evn_split *split, uint32_t k, uint32_t rank)
+{
+	for (uint32_t i = 0; k < split->shape.n_classes && i < split->shape.classes[k].n_blocks; i++)
+		if (evn_range_len(evn_split_part(split, k, i, rank)->held))
+			return evn_split_part(split, k, i, rank);
+	return evn_split_part(split, k, 0, rank);
+}
+
+static void find_layers(const evn_plan_summary *s, uint32_t rank, uint32_t out[2])
+{
+	for (uint32_t i = 0; i < s->graph->n_blocks; i++) {
+		const evn_block *b = &s->graph->blocks[i];
+		if (!evn_range_len(evn_split_part(s->split, b->cut_class, b->cut_index, rank)->held))
+			continue;
+		out[0] = out[1] ? out[0] : b->layer;
+		out[1] = b->layer + 1;
+	}
+}
+
 static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 {
 	const evn_plan_shape *shape = &s->split->shape;
 	const uint32_t attention = evn_plan_find(shape, EVN_CUT_HEADS), units = evn_plan_find(shape, EVN_CUT_UNITS);
-	const evn_part *heads = evn_split_part(s->split, attention, 0, i), *ff = evn_split_part(s->split, units, 0, i);
+	const evn_part *heads = first_part(s->split, attention, i), *ff = first_part(s->split, units, i);
 	const evn_rank_profile *rates = &s->profile->ranks[i];
 	evn_plan_rank *r = &p->ranks[i];
 	p->devices[i] = s->devices[i];
@@ -38,6 +58,7 @@ static void describe_rank(evn_plan *p, const evn_plan_summary *s, uint32_t i)
 	put_range(r->ff, ff->used[EVN_DECODE]);
 	put_range(r->prompt_ff, ff->used[EVN_PROMPT]);
 	put_range(r->vocab, evn_split_part(s->split, EVN_PLAN_VOCAB, 0, i)->held);
+	find_layers(s, i, r->layers);
 	r->bytes = evn_split_bytes(s->split, i);
 	r->gemv_gbs = rates->gemv_gbs;
 	r->gemm_gflops = rates->gemm_gflops;
@@ -68,6 +89,7 @@ evn_status evn_plan_describe(evn_plan **out, const evn_plan_summary *s, evn_erro
 							  .best_single_decode_tok_s = s->best_single_predicted.decode_tok_s,
 							  .best_single_prefill_tok_s = s->best_single_predicted.prefill_tok_s,
 							  .reduce = s->reduce,
+							  .cluster_split = s->cluster_split,
 							  .all_reduce_us = s->all_reduce_us,
 							  .measured = s->profile->measured};
 	return EVN_OK;

@@ -7,11 +7,12 @@
 
 typedef struct {
 	const evn_split *split;
+	const evn_graph *graph;
 	const evn_rank_device *devices; /* (n_ranks of split) */
 	const evn_plan_candidate *ranks;
 	const evn_profile *profile;
 	evn_prediction predicted, best_single_predicted;
-	const char *best_single, *reduce;
+	const char *best_single, *reduce, *cluster_split;
 	double all_reduce_us;
 	size_t n_dropped;
 	const char *dropped[EVN_MAX_CANDIDATES], *reasons[EVN_MAX_CANDIDATES];

@@ -10,6 +10,7 @@
 #include "engine/plan_info.h"
 #include "engine/layout.h"
 #include "engine/memory.h"
+#include "engine/stages.h"
 
 #define DEFAULT_BATCH 512u
 #define POSITIONS_A_ROW 4u /* of an encoder's cache: a text of 16 tokens takes a block of 64 positions */
@@ -443,19 +444,27 @@ static evn_status describe(decision *d)
 {
 	evn_prepared *p = d->p;
 	evn_reduce_cost cost = {0};
-	const evn_reduce asked = p->cluster ? EVN_REDUCE_HOST : d->o->reduce;
+	const bool joined = p->cluster && !evn_nodes_are_apart(p);
+	const evn_reduce asked = joined ? EVN_REDUCE_HOST : d->o->reduce;
 	p->reduce = p->end - p->begin > 1 ? evn_profile_reduce(&p->profile, asked, &cost) : EVN_REDUCE_AUTO;
-	cost.token_us += p->exchange.token_us;
-	cost.prompt_us += p->exchange.prompt_us;
+	if (joined) {
+		cost.token_us += p->exchange.token_us;
+		cost.prompt_us += p->exchange.prompt_us;
+	}
 	evn_plan_summary s = {.split = &p->split,
 						  .devices = p->devices,
 						  .ranks = p->ranks,
 						  .profile = &p->profile,
-						  .predicted = evn_predict(&p->split, p->ranks, cost),
+						  .predicted = evn_nodes_are_apart(p) ? evn_stages_predict(p, cost)
+															  : evn_predict(&p->split, p->ranks, cost),
+						  .graph = p->graph,
 						  .best_single = p->best_alone.name,
 						  .best_single_predicted = p->best_alone.predicted,
-						  .reduce = p->cluster ? "nodes" : evn_reduce_name(p->reduce),
-						  .all_reduce_us = cost.token_us};
+						  .reduce = joined ? "nodes" : evn_reduce_name(p->reduce),
+						  .all_reduce_us = cost.token_us,
+						  .cluster_split = !p->cluster              ? NULL
+										   : evn_nodes_are_apart(p) ? "pipeline"
+																	: "tensor"};
 	for (uint32_t i = 0; i < d->n_candidates; i++)
 		if (!d->choice.taken[i]) {
 			s.dropped[s.n_dropped] = d->layouts[i].name;
@@ -520,8 +529,9 @@ static evn_status decide(decision *d)
 	evn_cluster *cluster = p->cluster = d->o->cluster;
 	evn_options agreed = *d->o;
 	if (cluster)
-		EVN_TRY(evn_cluster_compare(cluster, d->m, &agreed, d->err));
+		EVN_TRY(evn_cluster_compare(cluster, d->m, &agreed, d->profile_options.workload.purpose, d->err));
 	d->o = &agreed;
+	p->stages.split = cluster ? (evn_cluster_split)agreed.cluster_split : EVN_CLUSTER_AUTO;
 	evn_status s = choose_ranks(d);
 	if (cluster)
 		s = evn_cluster_collect_ranks(cluster, p, s, d->err);

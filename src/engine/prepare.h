@@ -4,6 +4,7 @@
 #define EVN_PREPARE_H
 
 #include "engine/profile.h"
+#include "evener/cluster.h"
 #include "group/comm.h"
 #include "nn/blocks.h"
 #include "nn/shape.h"
@@ -27,6 +28,13 @@ typedef struct {
 	evn_prediction predicted; /* 0 tokens/s if there is none */
 } evn_best_alone;
 
+/* What the nodes of a cluster hold, if they do not share every matrix (stages.h). */
+typedef struct {
+	evn_cluster_split split;
+	evn_range blocks[EVN_MAX_NODES]; /* of a pipeline, of each node. Empty: rows do not go there */
+	uint32_t last;                   /* the node with the head */
+} evn_stages;
+
 typedef struct {
 	evn_system *system;
 	evn_graph *graph;
@@ -36,6 +44,7 @@ typedef struct {
 	evn_comm_nodes nodes;        /* who has which of the n ranks */
 	uint32_t begin, end;         /* the ranks of this process; picks are known of these only */
 	evn_reduce_cost exchange;    /* between nodes, measured */
+	evn_stages stages;
 	uint32_t n;
 	evn_pick picks[EVN_MAX_RANKS];
 	evn_rank_device devices[EVN_MAX_RANKS];

@@ -3,6 +3,7 @@
 
 #include "engine/device_limits.h"
 #include "engine/memory.h"
+#include "engine/stages.h"
 
 #define CACHE_SPLITS 16 /* attempts to make every rank's KV cache fit into its buffers */
 
@@ -24,7 +25,8 @@ evn_status evn_prepare_ranges(evn_prepared *p, evn_error *err)
 {
 	for (uint32_t i = 0; i < p->n; i++)
 		p->ranks[i].name = p->ranks[i].id = p->devices[i].id;
-	const evn_status s = evn_prepare_split(p, err);
+	const evn_status s =
+		p->stages.split == EVN_CLUSTER_PIPELINE ? evn_stages_split(p, err) : evn_prepare_split(p, err);
 	for (uint32_t i = 0; i < p->n; i++)
 		p->ranks[i].name = p->ranks[i].id = NULL; /* p may be copied */
 	if (s != EVN_OK)

@@ -38,6 +38,7 @@ static evn_status describe_again(evn_prepared *p, const evn_plan_info *before, u
 								 evn_error *err)
 {
 	evn_plan_summary s = {.split = &p->split,
+						  .graph = p->graph,
 						  .devices = p->devices,
 						  .ranks = p->ranks,
 						  .profile = &p->profile,

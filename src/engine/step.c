@@ -1,6 +1,7 @@
 /* step.c - one step on all ranks, with what follows if it is cancelled or fails. */
 #include "engine/cluster.h"
 #include "engine/follow.h"
+#include "engine/pipeline.h"
 #include "engine/rebalance.h"
 
 #include <stdlib.h>
@@ -85,6 +86,23 @@ static bool is_repeated(stepping *s, const evn_error *why)
 	return true;
 }
 
+/* The batch, or a piece of it, on the ranks of this process. */
+static evn_status run_ranks(void *arg, const evn_batch *batch, evn_error *err)
+{
+	stepping *s = arg;
+	evn_error why = {0};
+	const evn_batch whole = s->batch;
+	s->batch = *batch;
+	evn_status status = evn_engine_run_part(s->e, run_rank, s, ask, s, &why);
+	if (status != EVN_OK && is_repeated(s, &why))
+		status = evn_engine_run_part(s->e, run_rank, s, ask, s, &why);
+	if (!evn_team_abandoned(s->e->team))
+		s->batch = whole;
+	if (status != EVN_OK && err)
+		*err = why;
+	return status;
+}
+
 static evn_status run_step(stepping *s, evn_error *err)
 {
 	evn_engine *e = s->e;
@@ -94,12 +112,13 @@ static evn_status run_step(stepping *s, evn_error *err)
 		before[i] = evn_comm_rank_times(e->comm, i);
 	const double began_s = evn_now_s();
 	evn_status status = evn_trace_before_step(e, &why);
+	if (status == EVN_OK && evn_engine_leads(e))
+		s->batch.n_pieces = evn_pipeline_pieces(e, &s->batch);
 	if (status == EVN_OK)
 		status = evn_lead_step(e, &s->batch, &why);
+	const evn_batch whole = s->batch;
 	if (status == EVN_OK)
-		status = evn_engine_run_part(e, run_rank, s, ask, s, &why);
-	if (status != EVN_OK && is_repeated(s, &why))
-		status = evn_engine_run_part(e, run_rank, s, ask, s, &why);
+		status = e->pipeline ? evn_pipeline_step(e, &whole, run_ranks, s, &why) : run_ranks(s, &whole, &why);
 	if (s->stopped) {
 		if (!evn_team_abandoned(e->team))
 			evn_comm_reset(e->comm, NULL);

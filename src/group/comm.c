@@ -40,9 +40,9 @@ static evn_status choose_methods(evn_comm *c, const evn_comm_config *config, evn
 		return EVN_OK;
 	}
 	c->large->method = methods[one_context && reduce != EVN_REDUCE_HOST ? EVN_REDUCE_EVENTS : EVN_REDUCE_HOST];
-	if ((reduce == EVN_REDUCE_FLAGS || config->flags_later) && c->n_ranks > 1)
+	if ((reduce == EVN_REDUCE_FLAGS || config->flags_later) && evn_n_added(c) > 1)
 		c->reducers[1].method = methods[EVN_REDUCE_FLAGS];
-	if (reduce == EVN_REDUCE_FLAGS && c->n_ranks > 1)
+	if (reduce == EVN_REDUCE_FLAGS && evn_n_added(c) > 1)
 		c->small = &c->reducers[1];
 	return EVN_OK;
 }
@@ -61,7 +61,7 @@ static evn_status create(evn_comm *c, const evn_comm_config *config, evn_error *
 	const bool by_flags = c->reducers[1].method && c->reducers[1].method->in_host_memory;
 	EVN_TRY(evn_store_create(&c->partials, c, evn_message_format_of(EVN_MESSAGES_F32),
 							 by_flags || (c->nodes && all_cpus(c)), err));
-	if (config->messages != EVN_MESSAGES_F32 && c->n_ranks > 1) {
+	if (config->messages != EVN_MESSAGES_F32 && evn_n_added(c) > 1) {
 		c->packing = evn_message_format_of(config->messages);
 		EVN_TRY(evn_store_create(&c->packed, c, c->packing, false, err));
 	}
@@ -80,9 +80,10 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 	if (n > EVN_COMM_RANKS)
 		return evn_fail(err, EVN_ERR_LIMIT, "a communicator of %u ranks: expected at most %d", n, EVN_COMM_RANKS);
 	c->deadline_ms = config->deadline_ms ? config->deadline_ms : EVN_COMM_DEADLINE_MS;
-	c->nodes = config->nodes && config->nodes->nodes ? config->nodes : NULL;
-	c->begin = c->nodes ? c->nodes->first[evn_nodes_index(c->nodes->nodes)] : 0;
-	c->end = c->nodes ? c->nodes->first[evn_nodes_index(c->nodes->nodes) + 1] : n;
+	const evn_comm_nodes *nodes = config->nodes && config->nodes->nodes ? config->nodes : NULL;
+	c->nodes = nodes && !nodes->apart ? nodes : NULL;
+	c->begin = nodes ? nodes->first[evn_nodes_index(nodes->nodes)] : 0;
+	c->end = nodes ? nodes->first[evn_nodes_index(nodes->nodes) + 1] : n;
 	if (!evn_barrier_init(&c->barrier, c->end - c->begin, c->deadline_ms))
 		return evn_fail_memory(err, "barrier", 0);
 	c->max_floats = config->max_floats;
@@ -90,7 +91,7 @@ evn_status evn_comm_create(evn_comm **out, const evn_comm_config *config, evn_er
 	if (!c->members)
 		return evn_fail_memory(err, "communicator", n * sizeof *c->members);
 	c->n_ranks = n;
-	c->taking_part = UINT64_MAX >> (64 - n);
+	c->taking_part = c->nodes || !nodes ? UINT64_MAX >> (64 - n) : evn_comm_ranks_from(c->begin, c->end);
 	for (uint32_t i = c->begin; i < c->end; i++)
 		c->members[i].queue = config->queues[i];
 	return create(c, config, err);

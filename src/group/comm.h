@@ -33,7 +33,14 @@ typedef struct evn_comm evn_comm;
 typedef struct {
 	evn_nodes *nodes;                   /* NULL: all ranks are in this process */
 	uint32_t first[EVN_COMM_RANKS + 1]; /* the ranks of node i are [first[i], first[i + 1]) */
+	bool apart;                         /* each process adds the messages of its own ranks only */
 } evn_comm_nodes;
+
+/* One bit for each of the ranks [begin, end). */
+static inline uint64_t evn_comm_ranks_from(uint32_t begin, uint32_t end)
+{
+	return begin == end ? 0 : UINT64_MAX >> (64 - (end - begin)) << begin;
+}
 
 typedef struct {
 	evn_queue *const *queues;    /* (n_ranks), borrowed; those of other processes are not looked at */

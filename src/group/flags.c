@@ -110,7 +110,7 @@ static evn_status create(void **own, evn_comm *c, evn_error *err)
 	if (c->n_ranks > MOST_RANKS)
 		return evn_fail(err, EVN_ERR_UNSUPPORTED, "reduce: flags: expected at most %d ranks, found %u", MOST_RANKS,
 						c->n_ranks);
-	for (uint32_t i = 0; i < c->n_ranks; i++)
+	for (uint32_t i = c->begin; i < c->end; i++)
 		EVN_TRY(check_device(evn_queue_device(c->members[i].queue), err));
 	state *st = *own = calloc(1, sizeof *st);
 	if (!st)
@@ -122,7 +122,7 @@ static evn_status create(void **own, evn_comm *c, evn_error *err)
 	if (!st->flags || !st->members)
 		return evn_fail_memory(err, "flags", st->bytes + c->n_ranks * sizeof *st->members);
 	memset(st->flags, 0, st->bytes);
-	for (uint32_t i = 0; i < c->n_ranks; i++)
+	for (uint32_t i = c->begin; i < c->end; i++)
 		EVN_TRY(prepare(st, c, i, err));
 	return EVN_OK;
 }

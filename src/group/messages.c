@@ -88,12 +88,12 @@ static evn_status create_buffers(evn_store *st, evn_comm *c, evn_error *err)
 									  st->host + i * c->n_ranks * st->apart, err));
 		return EVN_OK;
 	}
-	for (uint32_t rank = c->begin; rank < (st->copies ? c->end : 1); rank++)
+	for (uint32_t rank = c->begin; rank < (st->copies ? c->end : c->begin + 1); rank++)
 		for (uint32_t i = 0; i < st->n_messages; i++)
 			EVN_TRY(create_messages(messages_of(st, rank, i), c, rank, evn_store_apart(st, i / EVN_BUFFERS), err));
-	for (uint32_t rank = 1; rank < c->n_ranks && !st->copies; rank++)
+	for (uint32_t rank = c->begin + 1; rank < c->end && !st->copies; rank++)
 		for (uint32_t i = 0; i < st->n_messages; i++)
-			*messages_of(st, rank, i) = *messages_of(st, 0, i);
+			*messages_of(st, rank, i) = *messages_of(st, c->begin, i);
 	return EVN_OK;
 }
 
@@ -101,7 +101,7 @@ evn_status evn_store_create(evn_store *st, evn_comm *c, const evn_message_format
 							evn_error *err)
 {
 	bool staged = false;
-	for (uint32_t i = c->begin; i < c->end && c->n_ranks > 1 && !in_host_memory; i++)
+	for (uint32_t i = c->begin; i < c->end && evn_n_added(c) > 1 && !in_host_memory; i++)
 		staged |= !evn_device_unified_memory(device_of(c, i));
 	*st = (evn_store){.format = f,
 					  .apart = bytes_apart(f, c->max_floats),
@@ -131,8 +131,10 @@ void evn_store_free(evn_store *st, const evn_comm *c)
 	if (!st->messages)
 		return;
 	evn_buf **parts = st->messages[0].of;
-	const uint32_t n_owners = st->copies || st->host ? c->n_ranks : 1;
-	for (size_t i = 0; i < (size_t)n_owners * st->n_messages; i++) {
+	const bool one_owner = !st->copies && !st->host; /* the first rank of this process */
+	const size_t first = one_owner ? (size_t)c->begin * st->n_messages : 0;
+	const size_t end = one_owner ? first + st->n_messages : (size_t)c->n_ranks * st->n_messages;
+	for (size_t i = first; i < end; i++) {
 		for (uint32_t k = 0; k < c->n_ranks; k++)
 			evn_buf_free(st->messages[i].of[k]);
 		evn_buf_free(st->messages[i].all);

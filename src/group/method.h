@@ -82,7 +82,7 @@ struct evn_comm {
 	evn_reducer *small, *large; /* for short and for long messages; can be the same */
 	evn_reducer reducers[2];
 	const evn_message_format *packing; /* the format of packed messages; NULL: all are f32 */
-	const evn_comm_nodes *nodes;       /* NULL: all ranks are in this process */
+	const evn_comm_nodes *nodes;       /* NULL: those whose messages are added are in this process */
 	uint64_t taking_part;              /* one bit for each rank */
 	uint32_t begin, end; /* the ranks of this process; members, buffers and stages of others are empty */
 	evn_store partials, packed;
@@ -116,6 +116,8 @@ static inline bool evn_is_other(const evn_comm *c, uint32_t rank, uint32_t i)
 {
 	return i != rank && c->taking_part >> i & 1;
 }
+/* The ranks whose messages are added. */
+static inline uint32_t evn_n_added(const evn_comm *c) { return c->nodes ? c->n_ranks : c->end - c->begin; }
 /* True if all ranks of this process share a context. */
 bool evn_one_context(const evn_comm *c);
 /* Mark the beginning and the end of a driver call that waits for the rank's device. */

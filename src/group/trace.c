@@ -48,7 +48,7 @@ evn_status evn_trace_arrives(evn_comm *c, uint32_t rank, const evn_sum *s, bool 
 	mark *k = &t->marks[t->n++];
 	*k = (mark){.block = s->block, .exchange = m->n_exchanges};
 	t->waited = false;
-	return host_waits || c->n_ranks == 1 ? evn_event_last(&k->before, m->queue, err) : EVN_OK;
+	return host_waits || evn_n_added(c) == 1 ? evn_event_last(&k->before, m->queue, err) : EVN_OK;
 }
 
 evn_status evn_trace_has_added(evn_comm *c, uint32_t rank, evn_error *err)

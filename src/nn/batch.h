@@ -47,6 +47,8 @@ typedef struct {
 	/* For EVN_OUT_TOP in place of out: (n_out, n_lists, n_top), filled with EVN_TOP_NONE. n_top <= EVN_TOP_MOST. */
 	uint64_t *top;
 	uint32_t n_lists, n_top;
+	uint32_t n_pieces; /* that go through nodes with different blocks one after the other; 0: one */
+	float *passed;     /* (n_rows, padded dim), in place of an output where other nodes have the next blocks */
 } evn_batch;
 
 #endif

@@ -163,7 +163,7 @@ static void find_outputs(const evn_walker *w, const evn_batch *b, evn_micro_batc
 		mb->n_out += b->out_rows[i] >= mb->first_row && b->out_rows[i] < end;
 	}
 	mb->out_is_all = is_of_logits(b) && !b->encodes && mb->n_out == mb->rows.n_rows && mb->n_out <= EVN_LOGITS_ROWS &&
-					 w->workspace->graph->n_blocks > 0;
+					 evn_range_len(w->view->blocks) > 0;
 }
 
 /* Spans of one sequence that follow each other are one run. The second part of a cut span goes on from the state that

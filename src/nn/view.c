@@ -91,6 +91,7 @@ evn_status evn_view_make(evn_view **out, const evn_shard *s, const evn_split *sp
 		return evn_fail_memory(err, "view", sizeof *v);
 	v->shard = s;
 	v->rank = rank;
+	v->blocks = (evn_range){0, s->graph->n_blocks};
 	v->windows = calloc((s->graph->n_blocks + 1u) * EVN_PHASES, sizeof *v->windows); /* a graph may have no blocks */
 	if (!v->windows)
 		return evn_fail_memory(err, "windows", s->graph->n_blocks * EVN_PHASES * sizeof *v->windows);

@@ -21,7 +21,9 @@ typedef struct {
 	const evn_shard *shard;
 	uint32_t rank;
 	evn_block_view *windows; /* [block * EVN_PHASES + phase] */
-	evn_range vocab;         /* the rows of the head that the rank computes */
+	/* Rows go through these blocks here; the others are on other nodes. All of them unless somebody changes it. */
+	evn_range blocks;
+	evn_range vocab; /* the rows of the head that the rank computes */
 	evn_matrix head;
 	uint32_t most_groups;            /* the largest n_groups of all windows */
 	uint64_t read_bytes[EVN_PHASES]; /* bytes of the matrices that one row of the phase reads, with its logits */

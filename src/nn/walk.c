@@ -24,6 +24,16 @@ static evn_status compute_on_tape(const evn_walker *w, uint32_t block, const evn
 
 /* ---- norms and sums -------------------------------------------------------------------------------------------- */
 
+/* The blocks that rows go through here. */
+static evn_range walk_of(const evn_walker *w, bool encodes)
+{
+	const evn_range all = evn_graph_walk(w->workspace->graph, encodes), here = w->view->blocks;
+	return (evn_range){all.begin > here.begin ? all.begin : here.begin, all.end < here.end ? all.end : here.end};
+}
+
+/* Other nodes have the blocks that follow. */
+static bool passes_on(const evn_walker *w) { return w->view->blocks.end < w->workspace->graph->n_blocks; }
+
 /* The norm that block `block` reads, in the format that its product needs. After the last block it is the norm of the
  * logits. NULL if this rank has no such product, unless the norm takes the place of the rows. Rows of an encoder are
  * normed for each of their readers (remember). */
@@ -31,8 +41,8 @@ static const evn_norm *norm_before(const evn_walker *w, uint32_t block, const ev
 {
 	const evn_workspace *s = w->workspace;
 	const evn_shard *shard = w->view->shard;
-	const bool last = block == evn_graph_walk(s->graph, mb->encodes).end;
-	if (last && mb->encodes)
+	const bool last = block == walk_of(w, mb->encodes).end;
+	if (last && (mb->encodes || passes_on(w)))
 		return NULL;
 	const evn_block_view *y = last ? NULL : evn_view_block(w->view, block, mb->rows.phase);
 	const evn_norm_weights *weights = last ? &shard->out_norm : &shard->blocks[block].norm;
@@ -157,7 +167,7 @@ static evn_status pause_after(const evn_walker *w, uint32_t block, const evn_mic
 							  evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
-	if (block + 1 < evn_graph_walk(g, last->encodes).end && g->blocks[block + 1].layer == g->blocks[block].layer)
+	if (block + 1 < walk_of(w, last->encodes).end && g->blocks[block + 1].layer == g->blocks[block].layer)
 		return EVN_OK;
 	if (last->first_row + last->rows.n_rows > EVN_PAD && !w->tape)
 		EVN_TRY(keep_close(w, layer, err));
@@ -191,7 +201,7 @@ static evn_status walk_blocks(const evn_walker *w, const evn_micro_batch *mbs, u
 							  evn_error *err)
 {
 	const evn_graph *g = w->workspace->graph;
-	const evn_range blocks = evn_graph_walk(g, mbs[0].encodes);
+	const evn_range blocks = walk_of(w, mbs[0].encodes);
 	for (uint32_t i = 0; i < n; i++)
 		EVN_TRY(norm_rows(w, blocks.begin, &mbs[i], mbs[i].x, err));
 
@@ -294,6 +304,26 @@ static evn_status take_input(const evn_walker *w, const evn_batch *batch, const 
 	return w->workspace->graph->patches.floats ? add_patches(w, mb, err) : add_projection(w, mb, err);
 }
 
+/* The rows go to the host, for the node that has the next blocks. */
+static evn_status pass_rows(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
+{
+	const uint32_t stride = w->workspace->dim_stride, n = mb->rows.n_rows * stride;
+	const evn_gather all = {.from = mb->x,
+							.to = batch->passed + (uint64_t)mb->first_row * stride,
+							.from_stride = n,
+							.to_stride = n,
+							.n_rows = 1,
+							.n_columns = n};
+	return w->view->rank == evn_comm_first(w->comm) ? evn_comm_gather(w->comm, w->view->rank, &all, err) : EVN_OK;
+}
+
+static evn_status finish_rows(const evn_walker *w, const evn_batch *batch, const evn_micro_batch *mb, evn_error *err)
+{
+	if (passes_on(w))
+		return pass_rows(w, batch, mb, err);
+	return batch->encodes ? remember(w, mb, err) : evn_micro_batch_output(w, batch, mb, err);
+}
+
 evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
 {
 	evn_micro_batch mbs[EVN_MICRO_BATCHES];
@@ -304,6 +334,6 @@ evn_status evn_walk(const evn_walker *w, const evn_batch *batch, evn_error *err)
 		EVN_TRY(take_input(w, batch, &mbs[i], err));
 	EVN_TRY(evn_walk_blocks(w, mbs, n, err));
 	for (uint32_t i = 0; i < n; i++)
-		EVN_TRY(batch->encodes ? remember(w, &mbs[i], err) : evn_micro_batch_output(w, batch, &mbs[i], err));
+		EVN_TRY(finish_rows(w, batch, &mbs[i], err));
 	return evn_comm_step_end(w->comm, w->view->rank, err);
 }

@@ -54,6 +54,19 @@ typedef struct {
 } evn_node_slots;
 evn_status evn_nodes_exchange(evn_nodes *n, const evn_node_slots *s, const evn_node_wait *wait, evn_error *err);
 
+/* A message from one node to another, which goes on while both compute. Both name the other one; its messages arrive
+ * in the order in which they were sent. A slot has one message at a time. The data must stay until the end, which
+ * waits for it; a slot without a message has ended. */
+#define EVN_NODE_PASSES 4
+typedef struct {
+	bool sends; /* or receives */
+	uint32_t peer;
+	void *data;
+	uint64_t bytes;
+} evn_node_pass;
+evn_status evn_nodes_pass_begin(evn_nodes *n, uint32_t slot, const evn_node_pass *pass, evn_error *err);
+evn_status evn_nodes_pass_end(evn_nodes *n, uint32_t slot, const evn_node_wait *wait, evn_error *err);
+
 /* The mean time of n plain MPI_Allreduce calls of this length among all nodes, to compare with. */
 evn_status evn_nodes_time_all_reduce(evn_nodes *nodes, uint64_t n_floats, uint32_t n, double *us, evn_error *err);
 

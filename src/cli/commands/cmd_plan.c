@@ -8,6 +8,7 @@
 #include "evener/requests.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static json_t *range_json(const uint32_t range[2])
 {
@@ -27,8 +28,10 @@ static json_t *rank_json(size_t i, const evn_plan_rank *r)
 
 static json_t *with_node(json_t *rank, const evn_plan_rank *r)
 {
-	if (rank && r->node)
+	if (rank && r->node) {
 		json_object_set_new(rank, "node", json_text(r->node));
+		json_object_set_new(rank, "layers", range_json(r->layers));
+	}
 	return rank;
 }
 
@@ -58,6 +61,8 @@ static evn_status print_plan_json(const evn_plan_info *p, const evn_plan_info *d
 	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ranks", ranks_of(p), "dropped", dropped, "predicted",
 							 predicted_json(p), "reduce", json_text(p->reduce), "all_reduce_us",
 							 json_number(p->all_reduce_us), "measured", json_measured(&p->measured));
+	if (root && p->cluster_split)
+		json_object_set_new(root, "cluster_split", json_text(p->cluster_split));
 	if (root && draft)
 		json_object_set_new(root, "draft",
 							json_pack("{s:o, s:o}", "ranks", ranks_of(draft), "predicted", predicted_json(draft)));
@@ -74,13 +79,23 @@ static const char *share_bar(double share, char *buffer)
 	return buffer;
 }
 
+/* In a pipeline each node has some of the layers. */
+static bool is_pipeline(const evn_plan_info *p)
+{
+	return p->cluster_split && strcmp(p->cluster_split, "pipeline") == 0;
+}
+
 static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 {
 	static const char *const heads[] = {"rank",     "device",       "share",       "",           "prefill", "heads",
 										"KV heads", "feed-forward", "for prompts", "vocabulary", "holds",   "name"};
-	table t = table_start("rlrlrrrrrrrl");
-	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+	const bool pipeline = is_pipeline(p);
+	table t = table_start(pipeline ? "rlrlrrrrrrrrl" : "rlrlrrrrrrrl");
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+		if (i == 5 && pipeline)
+			table_cell(&t, "layers");
 		table_cell(&t, "%s", heads[i]);
+	}
 	for (size_t i = 0; i < p->n_ranks; i++) {
 		const evn_plan_rank *r = &p->ranks[i];
 		char drawn[32], bytes[32];
@@ -89,6 +104,8 @@ static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 		table_cell(&t, "%.1f %%", 100 * r->share_decode);
 		table_cell(&t, "%s", share_bar(r->share_decode, drawn));
 		table_cell(&t, "%.1f %%", 100 * r->share_prefill);
+		if (pipeline)
+			table_cell(&t, "%u-%u", r->layers[0], r->layers[1]);
 		table_cell(&t, "%u-%u", r->heads[0], r->heads[1]);
 		table_cell(&t, "%u-%u", r->kv_heads[0], r->kv_heads[1]);
 		table_cell(&t, "%u-%u", r->ff[0], r->ff[1]);
@@ -103,7 +120,9 @@ static evn_status print_ranks(const evn_plan_info *p, evn_error *err)
 static evn_status print_plan(const evn_plan_info *p, evn_error *err)
 {
 	evn_status status = print_ranks(p, err);
-	if (p->n_ranks > 1)
+	if (is_pipeline(p))
+		printf("\nranges are half-open, of the first of the layers; rows go from node to node\n");
+	else if (p->n_ranks > 1)
 		printf("\nranges are half-open, of the first layer; an all-reduce by '%s' takes %.0f us for a token\n",
 			   p->reduce, p->all_reduce_us);
 	printf("\npredicted      decode %.1f tokens/s, prefill %.1f\n", p->decode_tok_s, p->prefill_tok_s);

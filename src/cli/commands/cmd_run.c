@@ -30,7 +30,10 @@ static void note_plan(const evn_plan_info *p)
 		snprintf(line + used, sizeof line - used, "%s%s%s%s (%s) %.0f %%", i ? ", " : "", r->device,
 				 r->node ? " on node " : "", r->node ? r->node : "", r->name, 100 * r->share_decode);
 	}
-	console_note("%s%s%s", line, p->n_ranks > 1 ? ", all-reduce by " : "", p->n_ranks > 1 ? p->reduce : "");
+	if (p->cluster_split && strcmp(p->cluster_split, "pipeline") == 0)
+		console_note("%s, each node with layers of its own", line);
+	else
+		console_note("%s%s%s", line, p->n_ranks > 1 ? ", all-reduce by " : "", p->n_ranks > 1 ? p->reduce : "");
 	for (size_t i = 0; i < p->n_dropped; i++)
 		console_note("left out %s: %s", p->dropped[i].device, p->dropped[i].reason);
 }

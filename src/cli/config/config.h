@@ -19,6 +19,10 @@ typedef struct {
 } config_split;
 
 typedef struct {
+	char *split;
+} config_cluster;
+
+typedef struct {
 	char *activations, *batch, *kv_cache, *speculate, *verify_every;
 } config_compute;
 
@@ -73,6 +77,7 @@ typedef struct {
 	config_device *devices;
 	uint32_t n_devices;
 	config_split split;
+	config_cluster cluster;
 	config_compute compute;
 	config_sample sample;
 	config_run run;

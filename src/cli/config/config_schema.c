@@ -9,20 +9,13 @@
 #define SECTION(member) CYAML_FIELD_MAPPING(#member, CYAML_FLAG_OPTIONAL, config_values, member, member##_fields)
 
 static const cyaml_schema_field_t model_fields[] = {
-	TEXT(config_model, path),
-	TEXT(config_model, draft),
-	TEXT(config_model, lora),
-	TEXT(config_model, context),
-	TEXT(config_model, architecture),
-	TEXT(config_model, format),
-	TEXT(config_model, vocab),
-	TEXT(config_model, dim),
-	TEXT(config_model, layers),
-	TEXT(config_model, heads),
-	TEXT(config_model, kv_heads),
-	TEXT(config_model, ff),
-	TEXT(config_model, seed),
-	CYAML_FIELD_END,
+	TEXT(config_model, path),         TEXT(config_model, draft),
+	TEXT(config_model, lora),         TEXT(config_model, context),
+	TEXT(config_model, architecture), TEXT(config_model, format),
+	TEXT(config_model, vocab),        TEXT(config_model, dim),
+	TEXT(config_model, layers),       TEXT(config_model, heads),
+	TEXT(config_model, kv_heads),     TEXT(config_model, ff),
+	TEXT(config_model, seed),         CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t device_fields[] = {
@@ -33,34 +26,37 @@ static const cyaml_schema_field_t device_fields[] = {
 };
 
 static const cyaml_schema_field_t split_fields[] = {
-	TEXT(config_split, mode),
-	TEXT(config_split, reduce),
-	TEXT(config_split, messages),
-	TEXT(config_split, rebalance),
+	TEXT(config_split, mode), TEXT(config_split, reduce), TEXT(config_split, messages), TEXT(config_split, rebalance),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t cluster_fields[] = {
+	TEXT(config_cluster, split),
 	CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t compute_fields[] = {
-	TEXT(config_compute, activations),
-	TEXT(config_compute, batch),
-	TEXT(config_compute, kv_cache),
-	TEXT(config_compute, speculate),
-	TEXT(config_compute, verify_every),
-	CYAML_FIELD_END,
+	TEXT(config_compute, activations), TEXT(config_compute, batch),        TEXT(config_compute, kv_cache),
+	TEXT(config_compute, speculate),   TEXT(config_compute, verify_every), CYAML_FIELD_END,
 };
 
 static const cyaml_schema_value_t text_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
 
 /* The member n_NAME counts them. */
-#define TEXTS(type, member, most)                                                                                          \
+#define TEXTS(type, member, most)                                                                                    \
 	CYAML_FIELD_SEQUENCE_COUNT(#member, OPTIONAL, type, member, n_##member, &text_schema, 0, most)
 
 static const cyaml_schema_field_t sample_fields[] = {
-	TEXT(config_sample, temp),           TEXT(config_sample, top_k),
-	TEXT(config_sample, top_p),          TEXT(config_sample, min_p),
-	TEXT(config_sample, repeat_penalty), TEXT(config_sample, repeat_last_n),
-	TEXT(config_sample, frequency_penalty), TEXT(config_sample, presence_penalty),
-	TEXT(config_sample, seed),           TEXTS(config_sample, stop, 16),
+	TEXT(config_sample, temp),
+	TEXT(config_sample, top_k),
+	TEXT(config_sample, top_p),
+	TEXT(config_sample, min_p),
+	TEXT(config_sample, repeat_penalty),
+	TEXT(config_sample, repeat_last_n),
+	TEXT(config_sample, frequency_penalty),
+	TEXT(config_sample, presence_penalty),
+	TEXT(config_sample, seed),
+	TEXTS(config_sample, stop, 16),
 	TEXTS(config_sample, logit_bias, MAX_REPEATED),
 	CYAML_FIELD_END,
 };
@@ -130,24 +126,12 @@ static const cyaml_schema_field_t classify_fields[] = {
 };
 
 static const cyaml_schema_field_t train_fields[] = {
-	TEXT(config_train, data),
-	TEXT(config_train, ids),
-	TEXT(config_train, output),
-	TEXT(config_train, image),
-	TEXT(config_train, steps),
-	TEXT(config_train, sequences),
-	TEXT(config_train, accumulate),
-	TEXT(config_train, learning_rate),
-	TEXT(config_train, min_rate),
-	TEXT(config_train, warmup),
-	TEXT(config_train, weight_decay),
-	TEXT(config_train, clip),
-	TEXT(config_train, dropout),
-	TEXT(config_train, held_out),
-	TEXT(config_train, eval_every),
-	TEXT(config_train, save_every),
-	TEXT(config_train, seed),
-	CYAML_FIELD_END,
+	TEXT(config_train, data),       TEXT(config_train, ids),           TEXT(config_train, output),
+	TEXT(config_train, image),      TEXT(config_train, steps),         TEXT(config_train, sequences),
+	TEXT(config_train, accumulate), TEXT(config_train, learning_rate), TEXT(config_train, min_rate),
+	TEXT(config_train, warmup),     TEXT(config_train, weight_decay),  TEXT(config_train, clip),
+	TEXT(config_train, dropout),    TEXT(config_train, held_out),      TEXT(config_train, eval_every),
+	TEXT(config_train, save_every), TEXT(config_train, seed),          CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t lora_fields[] = {
@@ -166,6 +150,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("devices", OPTIONAL, config_values, devices, n_devices, &device_schema, 1,
 							   EVN_MAX_RANKS),
 	SECTION(split),
+	SECTION(cluster),
 	SECTION(compute),
 	SECTION(sample),
 	SECTION(run),
@@ -187,9 +172,11 @@ const char *config_section_help(const char *section)
 		{"version", "version of this file's format"},
 		{"model",
 		 "the model: a file (a relative path is relative to this one), or an architecture with random weights"},
-		{"devices", "which devices may take part; each device that matches becomes a rank; default: every usable device "
-					"with measured shares, without those that would slow the others down"},
+		{"devices",
+		 "which devices may take part; each device that matches becomes a rank; default: every usable device "
+		 "with measured shares, without those that would slow the others down"},
 		{"split", "how the work is divided and how partial sums are reduced"},
+		{"cluster", "how the nodes of a job that MPI has started share the model"},
 		{"compute", "how the devices compute"},
 		{"sample", "how the next token is drawn"},
 		{"train", "what `evener train` learns, how, and where the result goes; paths are relative to this file"},

@@ -13,6 +13,7 @@ static const char *const splits[] = {"auto", "tensor", "sequence", NULL};       
 static const char *const speculations[] = {"auto", "lookup", "draft", "off", NULL}; /* in evn_speculate's order */
 static const char *const kv_caches[] = {"f32", "f16", "q8_0", "q4_0", NULL};        /* in evn_kv_cache's order */
 static const char *const reduces[] = {"auto", "host", "events", "flags", NULL};     /* in evn_reduce's order */
+static const char *const cluster_splits[] = {"auto", "tensor", "pipeline", NULL};   /* in evn_cluster_split's order */
 static const char *const off_on[] = {"off", "on", NULL};
 static const char *const message_types[] = {"f32", "f16", "bf16", "q8", NULL}; /* in evn_message_type's order */
 static const char *const activation_types[] = {"auto", "f32", "q8", NULL};     /* in evn_activation_type's order */
@@ -59,6 +60,9 @@ const option options[] = {
 	 "METHOD", "reduction method: auto, host, events, flags"},
 	{"messages", 0, OPTION_CHOICE, CMD_ENGINE, "split.messages", FIELD(messages), "f32", 0, 0, message_types,
 	 "TYPE", "format of partial sums that devices exchange for long prompts: f32, f16, bf16, q8"},
+	{"cluster-split", 0, OPTION_CHOICE, CMD_MODEL & ~CMD_BENCH, "cluster.split", FIELD(cluster_split), "auto", 0, 0,
+	 cluster_splits, "MODE", "what several nodes share: tensor (every matrix), pipeline (each node has some layers), auto "
+	 "(tensor)"},
 	{"rebalance", 0, OPTION_CHOICE, CMD_RUN | CMD_CHAT | CMD_BATCH | CMD_SERVE, "split.rebalance", FIELD(rebalance), "off", 0,
 	 0, off_on, "off|on", "let shares follow the devices' speeds while a text is written, unless shares are given"},
 	{"activations", 0, OPTION_CHOICE, CMD_ENGINE, "compute.activations", FIELD(activations), "auto", 0, 0,

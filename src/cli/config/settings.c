@@ -150,6 +150,7 @@ evn_options settings_engine_options(const settings *s)
 		.messages = (evn_message_type)s->messages,
 		.verify_every = (uint32_t)s->verify_every,
 		.cluster = cluster_joined(),
+		.cluster_split = s->cluster_split,
 		.measure = s->measure,
 		.progress = console_progress,
 	};

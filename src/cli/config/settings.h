@@ -26,7 +26,7 @@ typedef struct {
 	char *owned_models[MAX_REPEATED], *owned_adapters[MAX_REPEATED];
 	char *owned_list, *owned_paths[11]; /* strings that the rules and paths may point into */
 
-	int split, reduce, activations, kv_cache, messages, rebalance,
+	int split, reduce, activations, kv_cache, messages, cluster_split, rebalance,
 		speculate; /* indices into the choices of the options */
 	bool measure;
 

@@ -30,8 +30,9 @@
 #define ABORT_MS 1000u   /* MPI_Abort has this long to end the process */
 #define FINALIZE_MS 6000u
 #define BEATS_AT_ONCE 4096
+#define PUSH_NS 200000 /* between looks at messages that travel while everybody computes */
 
-enum { TAG_BROADCAST = 1, TAG_GATHER, TAG_EXCHANGE, TAG_BEAT };
+enum { TAG_BROADCAST = 1, TAG_GATHER, TAG_EXCHANGE, TAG_BEAT, TAG_PASS };
 enum { BEAT, LAST_BEAT };
 
 /* What is known of another node. */
@@ -42,6 +43,20 @@ typedef struct {
 	uint32_t silent_ms;
 } other;
 
+/* Messages under way, and the node at the other end of each. */
+typedef struct {
+	int n;
+	MPI_Request requests[MOST_REQUESTS];
+	MPI_Status statuses[MOST_REQUESTS];
+	uint32_t peers[MOST_REQUESTS];
+} under_way;
+
+/* Of one slot (evn_nodes_pass_begin). */
+typedef struct {
+	MPI_Request request;
+	uint32_t peer;
+} passing;
+
 struct evn_nodes {
 	MPI_Comm comm;
 	uint32_t index, count;
@@ -51,20 +66,13 @@ struct evn_nodes {
 	pthread_t watcher;
 	bool watches, leaves;
 	other others[EVN_MAX_NODES];
+	passing passes[EVN_NODE_PASSES];
 	_Atomic(evn_node_lost) on_lost;
 	void *user;
 	atomic_int lost;  /* the number of a lost node, or -1 */
 	atomic_bool told; /* on_lost was called */
 	atomic_bool ends; /* what waits fails. Later than `lost`, as on_lost may end the process with one line */
 };
-
-/* Messages under way, and the node at the other end of each. */
-typedef struct {
-	int n;
-	MPI_Request requests[MOST_REQUESTS];
-	MPI_Status statuses[MOST_REQUESTS];
-	uint32_t peers[MOST_REQUESTS];
-} under_way;
 
 static evn_status check(int code, const char *call, evn_error *err)
 {
@@ -150,6 +158,48 @@ static void tell_lost(evn_nodes *n)
 	tell(n->user, &why);
 }
 
+/* MPI moves long messages only while somebody calls it. True if there are some. */
+static bool push(evn_nodes *n)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < EVN_NODE_PASSES; i++) {
+		int done = 1;
+		if (n->passes[i].request != MPI_REQUEST_NULL &&
+			MPI_Request_get_status(n->passes[i].request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS)
+			any |= !done;
+	}
+	return any;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+static struct timespec from_now(uint64_t ns)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += (long)(ns % 1000000000);
+	t.tv_sec += (time_t)(ns / 1000000000) + t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
+/* Until the next beat, or until the nodes begin to leave. The lock is held, but while it waits. */
+static void wait_for_beat(evn_nodes *n, uint32_t ms)
+{
+	const struct timespec until = from_now(ms * UINT64_C(1000000));
+	for (const bool leaves = n->leaves; n->leaves == leaves;) {
+		struct timespec next = until;
+		if (push(n))
+			next = from_now(PUSH_NS);
+		const bool is_last = !is_before(&next, &until);
+		if (pthread_cond_timedwait(&n->changed, &n->lock, is_last ? &until : &next) != 0 && is_last)
+			break;
+	}
+}
+
 /* Silence is counted in beats of this node. So a job that is stopped as a whole, and goes on later, has not lost
  * anybody. */
 static void *watch(void *nodes)
@@ -157,15 +207,8 @@ static void *watch(void *nodes)
 	evn_nodes *n = nodes;
 	pthread_mutex_lock(&n->lock);
 	for (uint32_t ms = 0; !beat(n, ms) && atomic_load(&n->lost) < 0;) {
-		struct timespec until;
 		ms = n->leaves ? LEAVE_MS : BEAT_MS;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += (long)ms * 1000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		for (const bool leaves = n->leaves; n->leaves == leaves;)
-			if (pthread_cond_timedwait(&n->changed, &n->lock, &until) != 0)
-				break;
+		wait_for_beat(n, ms);
 	}
 	pthread_mutex_unlock(&n->lock);
 	tell_lost(n);
@@ -177,6 +220,8 @@ static evn_status start_watching(evn_nodes *n, evn_error *err)
 {
 	for (uint32_t i = 0; i < n->count; i++)
 		n->others[i].sending = n->others[i].receiving = MPI_REQUEST_NULL;
+	for (uint32_t i = 0; i < EVN_NODE_PASSES; i++)
+		n->passes[i].request = MPI_REQUEST_NULL;
 	n->watches = n->count > 1 && pthread_create(&n->watcher, NULL, watch, n) == 0;
 	return n->watches || n->count < 2 ? EVN_OK : evn_fail(err, EVN_ERR_MEMORY, "no thread to watch the nodes");
 }
@@ -423,6 +468,32 @@ evn_status evn_nodes_exchange(evn_nodes *n, const evn_node_slots *s, const evn_n
 			if (s->used >> slot & 1)
 				EVN_TRY(add(n, &u, true, s->base + slot * s->apart, s->bytes, peer, TAG_EXCHANGE, err));
 	}
+	return finish(n, &u, wait, err);
+}
+
+evn_status evn_nodes_pass_begin(evn_nodes *n, uint32_t slot, const evn_node_pass *pass, evn_error *err)
+{
+	under_way u;
+	u.n = 0;
+	EVN_TRY(add(n, &u, pass->sends, pass->data, pass->bytes, pass->peer, TAG_PASS, err));
+	pthread_mutex_lock(&n->lock);
+	n->passes[slot] = (passing){u.requests[0], pass->peer};
+	pthread_cond_signal(&n->changed); /* the watcher pushes it */
+	pthread_mutex_unlock(&n->lock);
+	return EVN_OK;
+}
+
+evn_status evn_nodes_pass_end(evn_nodes *n, uint32_t slot, const evn_node_wait *wait, evn_error *err)
+{
+	under_way u;
+	u.n = 0;
+	pthread_mutex_lock(&n->lock);
+	if (n->passes[slot].request != MPI_REQUEST_NULL) {
+		u.requests[u.n] = n->passes[slot].request;
+		u.peers[u.n++] = n->passes[slot].peer;
+	}
+	n->passes[slot].request = MPI_REQUEST_NULL;
+	pthread_mutex_unlock(&n->lock);
 	return finish(n, &u, wait, err);
 }
 
