@@ -38,7 +38,8 @@ static evn_status make_flags(evn_cases *c, evn_case_array *flags, uint32_t prese
 static void arg_flags(evn_args *a, const evn_case_array *flags, uint32_t n_ranks)
 {
 	evn_arg_buf(a, flags->buf);
-	evn_arg_u32x4(a, (uint32_t[]){0, n_ranks, 100, 3}); /* rank, ranks, polls, polls before leaving */
+	evn_arg_u32x4(
+		a, (uint32_t[]){0, (1u << n_ranks) - 1, 100, 3}); /* rank, bits of ranks, polls, polls before leaving */
 }
 
 /* The kernels that add partial sums. Either every work-group adds, or one work-item adds that has waited for the
