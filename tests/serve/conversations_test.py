@@ -31,6 +31,11 @@ def result_of(name, arguments):
     return f"21 {arguments['unit']}, sun in {arguments['city']}" if name == "get_weather" else "12:30"
 
 
+def compact(arguments):
+    """As the server writes an input of Anthropic's shape into the prompt; OpenAI's clients may send any spaces."""
+    return json.dumps(arguments, separators=(",", ":"))
+
+
 class OpenAI:
     """One way of asking: a round is a request and what it answers, [(id, name, arguments)] and a text."""
     tools = [{"type": "function", "function": {"name": n, "description": a, "parameters": p}} for n, (a, p) in TOOLS.items()]
@@ -47,7 +52,7 @@ class OpenAI:
         calls = [(i, name, json.loads(arguments)) for i, name, arguments in calls]
         message = {"role": "assistant", "content": text or None}
         if calls:
-            message["tool_calls"] = [{"id": i, "type": "function", "function": {"name": n, "arguments": json.dumps(a)}} for i, n, a in calls]
+            message["tool_calls"] = [{"id": i, "type": "function", "function": {"name": n, "arguments": compact(a)}} for i, n, a in calls]
         messages.append(message)
         return calls, text, {"tool_calls": "call", "length": "cut", "stop": "end"}[reason]
 
