@@ -179,7 +179,7 @@ typedef struct {
 	evn_activation_type activations;
 	evn_kv_cache kv_cache;
 	evn_message_type messages;
-	uint32_t deadline_s;   /* a device that keeps the others, or the host, waiting for so long has failed; 0 = 300 */
+	uint32_t deadline_s; /* what keeps others or the host waiting for so long has failed; 0 = 300, in training 3600 */
 	uint32_t verify_every; /* in every Nth step a product of each device is computed again, on the host; 0: never */
 	struct evn_cluster *cluster; /* the nodes that share the model (evener/cluster.h); NULL: this process alone */
 	int cluster_split;           /* what they share: evn_cluster_split */

@@ -1,6 +1,6 @@
 #include "engine/memory.h"
 
-#include <stdio.h>
+#include "base/memory.h"
 
 #define DEFAULT_MEMORY 0.9 /* of a device's memory: drivers and the desktop need the rest */
 #define FREE_MEMORY 0.95   /* of what is free: programs and queues need some, too */
@@ -21,15 +21,8 @@ uint64_t evn_memory_limit(const evn_device_info *info, const evn_device_rule *ru
 
 uint64_t evn_host_bytes(void)
 {
-	uint64_t kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "MemAvailable: %llu kB", (unsigned long long *)&kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib ? (uint64_t)((double)kib * 1024 * FREE_MEMORY) : UINT64_MAX;
+	const uint64_t bytes = evn_free_memory("");
+	return bytes < UINT64_MAX ? (uint64_t)((double)bytes * FREE_MEMORY) : UINT64_MAX;
 }
 
 void evn_divide_host_evenly(evn_plan_candidate *ranks, uint32_t n)

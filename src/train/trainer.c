@@ -232,7 +232,7 @@ static evn_status load_rank(void *arg, uint32_t rank, evn_error *err)
 							rank, &t->trained, &t->shape, err);
 }
 
-static evn_status open_ranks(evn_trainer *t, evn_error *err)
+static evn_status open_ranks(evn_trainer *t, const evn_options *o, evn_error *err)
 {
 	const evn_prepared *p = &t->prepared;
 	/* Flags suit messages of one token, not passes of thousands of tokens. */
@@ -251,7 +251,7 @@ static evn_status open_ranks(evn_trainer *t, evn_error *err)
 									.reduce = reduce,
 									.nodes = &p->nodes,
 									.max_floats = evn_network_message(p->graph, &t->trained, &t->shape, t->n_ranks),
-									.deadline_ms = PASS_DEADLINE_MS};
+									.deadline_ms = o->deadline_s ? o->deadline_s * 1000 : PASS_DEADLINE_MS};
 	EVN_TRY(evn_comm_create(&t->comm, &config, err));
 	const evn_team_config team = {.n_ranks = t->end - t->begin,
 								  .first_rank = t->begin,
@@ -281,16 +281,16 @@ static evn_status make_batches(evn_trainer *t, evn_error *err)
 	return evn_embedding_find(&t->embedding, t->prepared.graph, err);
 }
 
-static evn_status load_own(evn_trainer *t, evn_error *err)
+static evn_status load_own(evn_trainer *t, const evn_options *o, evn_error *err)
 {
-	EVN_TRY(open_ranks(t, err));
+	EVN_TRY(open_ranks(t, o, err));
 	return make_batches(t, err);
 }
 
 evn_status evn_trainer_load(evn_trainer *t, const evn_options *o, evn_error *err)
 {
 	EVN_TRY(prepare(t, o, err));
-	return evn_follow_trainer_loaded(t, load_own(t, err), err);
+	return evn_follow_trainer_loaded(t, load_own(t, o, err), err);
 }
 
 static evn_status open_data(evn_trainer *t, evn_error *err)
