@@ -271,10 +271,12 @@ static uint32_t count_arrived(const evn_member *m)
 	return n;
 }
 
-/* Whether a thread has waited for its device for ms. It is then inside a driver call and changes nothing. */
+/* Whether a thread has waited for its device for ms, in a collective or in the middle of its own work. It is then
+ * inside a driver call and changes nothing. */
 static bool has_waited(const evn_member *m, uint64_t ms)
 {
-	const uint64_t since = atomic_load(&m->waits_since_ns);
+	uint64_t since = atomic_load(&m->waits_since_ns);
+	since = since || !m->queue ? since : evn_queue_waits_since_ns(m->queue);
 	return since && evn_now_ns() >= since + ms * 1000000;
 }
 

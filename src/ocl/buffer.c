@@ -113,7 +113,9 @@ void evn_buf_free(evn_buf *b)
 
 evn_status evn_write(evn_queue *q, evn_buf *b, uint64_t offset, const void *data, uint64_t bytes, evn_error *err)
 {
+	evn_queue_wait_begins(q);
 	cl_int code = clEnqueueWriteBuffer(q->cl, b->cl, CL_TRUE, (size_t)offset, (size_t)bytes, data, 0, NULL, NULL);
+	evn_queue_wait_ends(q);
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueWriteBuffer", NULL, code);
 }
 
@@ -154,7 +156,9 @@ evn_status evn_read_later(evn_queue *q, const evn_buf *b, uint64_t offset, void 
 
 evn_status evn_read(evn_queue *q, const evn_buf *b, uint64_t offset, void *data, uint64_t bytes, evn_error *err)
 {
+	evn_queue_wait_begins(q);
 	cl_int code = clEnqueueReadBuffer(q->cl, b->cl, CL_TRUE, (size_t)offset, (size_t)bytes, data, 0, NULL, NULL);
+	evn_queue_wait_ends(q);
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueReadBuffer", NULL, code);
 }
 
@@ -189,8 +193,12 @@ evn_status evn_map(evn_queue *q, evn_buf *b, uint64_t bytes, evn_map_mode mode, 
 				   evn_error *err)
 {
 	cl_int code;
+	if (blocking)
+		evn_queue_wait_begins(q);
 	*host = clEnqueueMapBuffer(q->cl, b->cl, blocking ? CL_TRUE : CL_FALSE, map_flags(mode), 0, (size_t)bytes, 0,
 							   NULL, NULL, &code);
+	if (blocking)
+		evn_queue_wait_ends(q);
 	return *host ? EVN_OK : evn_cl_fail(err, q->device, "clEnqueueMapBuffer", NULL, code);
 }
 

@@ -91,6 +91,7 @@ struct evn_queue {
 	bool profiles;         /* its events have times */
 	evn_upload_ring *ring; /* NULL until something is uploaded through it */
 	evn_device *device;
+	atomic_uint_fast64_t waits_since_ns; /* since when a thread waits for it in a driver call; or 0 */
 	evn_kernel *kernels;
 	cl_mem gemm_scratch; /* for CLBlast's copies of operands; NULL until one is needed */
 	size_t gemm_scratch_bytes;
@@ -105,6 +106,10 @@ struct evn_event {
 /* Writes "clEnqueueMapBuffer: CL_OUT_OF_RESOURCES (-5) on 0:0 NAME". If `what` is not NULL it follows the call in
  * brackets. */
 evn_status evn_cl_fail(evn_error *err, const evn_device *d, const char *call, const char *what, cl_int code);
+
+/* Around driver calls that wait for the queue. */
+void evn_queue_wait_begins(evn_queue *q);
+void evn_queue_wait_ends(evn_queue *q);
 
 /* Keeps the event of a launch on a queue that is timed (kernel_times.c). owned: this call takes the reference over.
  */

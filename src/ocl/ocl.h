@@ -80,6 +80,8 @@ void evn_queue_free(evn_queue *q); /* waits for its commands */
 evn_device *evn_queue_device(const evn_queue *q);
 evn_status evn_queue_flush(evn_queue *q, evn_error *err);
 evn_status evn_queue_finish(evn_queue *q, evn_error *err);
+/* Since when a thread waits for the queue inside a driver call, by evn_now_ns; 0: none does. For other threads. */
+uint64_t evn_queue_waits_since_ns(const evn_queue *q);
 /* Waits for the queue. EVN_ERR_DEVICE if it takes longer than ms milliseconds. It polls a thousand times a second, so
  * it is not for frequent use. */
 evn_status evn_queue_finish_within(evn_queue *q, uint64_t ms, evn_error *err);
@@ -223,8 +225,8 @@ evn_status evn_queue_wait(evn_queue *q, evn_event *const *events, size_t n, evn_
  * unknown. */
 uint64_t evn_event_begin_ns(const evn_event *e);
 uint64_t evn_event_end_ns(const evn_event *e);
-bool evn_event_done(const evn_event *e);                                     /* completed, or failed */
-evn_status evn_event_wait(evn_event *e, const evn_queue *q, evn_error *err); /* q: the event's queue, flushed */
+bool evn_event_done(const evn_event *e);                               /* completed, or failed */
+evn_status evn_event_wait(evn_event *e, evn_queue *q, evn_error *err); /* q: the event's queue, flushed */
 void evn_event_free(evn_event *e);
 
 /* ---- GEMM (gemm.c, CLBlast) ------------------------------------------------------------------------------------ */

@@ -79,9 +79,15 @@ evn_status evn_queue_flush(evn_queue *q, evn_error *err)
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clFlush", NULL, code);
 }
 
+void evn_queue_wait_begins(evn_queue *q) { atomic_store(&q->waits_since_ns, evn_now_ns()); }
+void evn_queue_wait_ends(evn_queue *q) { atomic_store(&q->waits_since_ns, 0); }
+uint64_t evn_queue_waits_since_ns(const evn_queue *q) { return atomic_load(&q->waits_since_ns); }
+
 evn_status evn_queue_finish(evn_queue *q, evn_error *err)
 {
+	evn_queue_wait_begins(q);
 	cl_int code = clFinish(q->cl);
+	evn_queue_wait_ends(q);
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clFinish", NULL, code);
 }
 
@@ -313,9 +319,11 @@ bool evn_event_done(const evn_event *e)
 		   state <= CL_COMPLETE;
 }
 
-evn_status evn_event_wait(evn_event *e, const evn_queue *q, evn_error *err)
+evn_status evn_event_wait(evn_event *e, evn_queue *q, evn_error *err)
 {
+	evn_queue_wait_begins(q);
 	cl_int code = clWaitForEvents(1, &e->cl);
+	evn_queue_wait_ends(q);
 	return code == CL_SUCCESS ? EVN_OK : evn_cl_fail(err, q->device, "clWaitForEvents", NULL, code);
 }
 

@@ -42,6 +42,7 @@ engine_run(test_draft_long long 3000 test_draft 50)
 add_dependencies(test_recover fault_layer)
 add_dependencies(test_rebalance fault_layer)
 add_dependencies(test_faults fault_layer)
+target_link_libraries(test_faults PRIVATE evn_train)
 add_dependencies(test_verify fault_layer)
 engine_run(test_faults_all long 900 test_faults all)
 set_tests_properties(engine/test_rebalance PROPERTIES TIMEOUT 600 RUN_SERIAL TRUE) # it compares times

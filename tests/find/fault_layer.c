@@ -26,7 +26,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MOST = 1024 };
+enum { MOST = 1 << 14 };
 
 static const struct _cl_icd_dispatch *below;
 static struct _cl_icd_dispatch ours;
