@@ -29,11 +29,21 @@ static evn_status try_sequence(evn_workers *w, double *speeds, uint64_t n_pieces
 	return evn_predict_sequences(speeds, &w->info.sequence_tok_s, &p->shape, p->ranks, p->n, n_pieces, err);
 }
 
+static void show_ranks(evn_workers *w, const evn_plan_info *plan)
+{
+	w->info.plan = plan;
+	w->info.n_ranks = plan->n_ranks;
+	w->info.ranks = w->ranks;
+	for (uint32_t i = 0; i < plan->n_ranks; i++)
+		w->ranks[i] = (evn_score_rank){
+			.device = plan->ranks[i].device, .name = plan->ranks[i].name, .share = plan->ranks[i].share_prefill};
+}
+
 static evn_status choose(evn_workers *w, evn_split_mode asked, uint64_t n_pieces, evn_error *err)
 {
 	double speeds[EVN_MAX_RANKS] = {0};
 	evn_score_info *info = &w->info;
-	info->plan = evn_plan_get(w->prepared.plan);
+	show_ranks(w, evn_plan_get(w->prepared.plan));
 	info->tensor_tok_s = info->plan->prefill_tok_s;
 	EVN_TRY(try_sequence(w, speeds, n_pieces, err));
 	if (asked == EVN_SPLIT_SEQUENCE && info->reason)
@@ -41,14 +51,9 @@ static evn_status choose(evn_workers *w, evn_split_mode asked, uint64_t n_pieces
 						info->reason);
 	bool faster = w->prepared.n > 1 && info->sequence_tok_s > info->tensor_tok_s;
 	info->split = asked != EVN_SPLIT_AUTO ? asked : faster ? EVN_SPLIT_SEQUENCE : EVN_SPLIT_TENSOR;
-	info->n_ranks = w->prepared.n;
-	info->ranks = w->ranks;
 	w->n = info->split == EVN_SPLIT_SEQUENCE ? w->prepared.n : 1;
-	for (uint32_t i = 0; i < info->n_ranks; i++) {
-		const evn_plan_rank *r = &info->plan->ranks[i];
-		w->ranks[i] = (evn_score_rank){.device = r->device, .name = r->name, .share = r->share_prefill};
+	for (uint32_t i = 0; i < w->n; i++)
 		w->at[i].speed = speeds[i];
-	}
 	return EVN_OK;
 }
 
@@ -221,9 +226,12 @@ evn_status evn_workers_run(evn_workers *w, evn_rank_fn work, void (*tick)(void *
 	return status;
 }
 
+/* One engine over all ranks may have gone on without one of them. */
 const evn_score_info *evn_workers_info(evn_workers *w)
 {
 	uint64_t rows = 0;
+	if (w->n == 1 && w->at[0].engine)
+		show_ranks(w, evn_engine_plan(w->at[0].engine));
 	for (uint32_t i = 0; i < w->n; i++)
 		rows += w->at[i].rows;
 	for (uint32_t i = 0; i < w->info.n_ranks; i++) {
