@@ -83,8 +83,8 @@ evn_status evn_source_read(const evn_source *s, uint64_t offset, void *to, size_
 /* Reads a whole file of at most `limit` bytes. *out is malloc'd and has a NUL after the end, which *size does not
  * count. */
 evn_status evn_read_file(char **out, size_t *size, const char *path, size_t limit, evn_error *err);
-/* A file that is written beside its target and takes its place when it is complete, so readers see the old file or the
- * new one, never a part. A link stays a link. */
+/* A file that is written beside its target and takes its place when it is complete, so readers see the old file or
+ * the new one, never a part. A link stays a link. */
 typedef struct evn_new_file evn_new_file;
 evn_status evn_new_file_open(evn_new_file **out, const char *path, evn_error *err);
 void evn_new_file_write(evn_new_file *f, const void *data, size_t size); /* close tells of failures */

@@ -17,11 +17,11 @@ void interrupt_saves(void);
 void interrupt_serves(void);
 /* Node 0 decides when this node ends, and has ten seconds. */
 void interrupt_follows(void);
-/* From now on SIGINT ends an answer and not the program, as long as interrupt_done follows. A signal ends a read of the
- * terminal. */
+/* From now on SIGINT ends an answer and not the program, as long as interrupt_done follows. A signal ends a read of
+ * the terminal. */
 void interrupt_answers(void);
 bool interrupted(void);
 bool interrupted_for_good(void); /* by another signal than SIGINT, or without interrupt_answers */
-void interrupt_done(void); /* the program goes on as if nothing had been */
+void interrupt_done(void);       /* the program goes on as if nothing had been */
 
 #endif

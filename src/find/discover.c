@@ -14,9 +14,9 @@
 #define PROBE_LIMIT_NS 20000000000u /* a slow compiler needs several seconds when the machine is busy */
 #define PLATFORM_NOT_FOUND (-1001)  /* the loader's answer if there is no driver at all */
 
-const char *const evn_feature_names[EVN_FEATURE_COUNT] = {
-	"fp16", "fp64", "subgroups", "int_dot", "svm_fine", "vnni256", "vnni512", "avx2", "dp4a", "sdot4", "sudot4",
-	"svm_atomics"};
+const char *const evn_feature_names[EVN_FEATURE_COUNT] = {"fp16",     "fp64",    "subgroups", "int_dot",
+														  "svm_fine", "vnni256", "vnni512",   "avx2",
+														  "dp4a",     "sdot4",   "sudot4",    "svm_atomics"};
 
 static evn_status add_problem(evn_system *s, const char *driver, const char *reason, evn_error *err)
 {

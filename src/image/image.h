@@ -22,7 +22,7 @@ typedef struct {
 
 /* The part as an image of width x height pixels, resized as Pillow resizes it when it is cut out: by a triangle or a
  * cubic (a = -1/2) that is widened when the image shrinks, along rows and then along columns, rounded to 8 bits after
- * each. (Newer versions of Pillow take the columns first where that is less work; values then differ by 1 at most
+ * each. (Newer versions of Pillow take the columns first where that is less work; values then differ, mostly by 1
  * places.) */
 evn_status evn_image_resize(evn_image *out, const evn_image *from, evn_image_part part, uint32_t width,
 							uint32_t height, bool cubic, evn_error *err);

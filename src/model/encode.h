@@ -1,6 +1,6 @@
 /* encode.h - one block of each weight format from f32 values, which must be finite. The formats of 32 with a plain
- * scale, MXFP4 and NVFP4 have ggml's bits. Where a format leaves a choice, the scale and minimum with the least squared
- * error are searched. */
+ * scale, MXFP4 and NVFP4 have ggml's bits. Where a format leaves a choice, the scale and minimum with the least
+ * squared error are searched. */
 #ifndef EVN_ENCODE_H
 #define EVN_ENCODE_H
 

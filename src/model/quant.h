@@ -18,7 +18,7 @@ typedef struct {
 	uint32_t gguf_type; /* ggml_type id in the file */
 	uint32_t block_len; /* the elements of a block, all in one row; 1 for the float formats */
 	uint32_t block_bytes;
-	uint32_t group_len;        /* shards are padded with zero blocks to a multiple of this many columns: 32, 64 or 256 */
+	uint32_t group_len; /* shards are padded with zero blocks to a multiple of this many columns: 32, 64 or 256 */
 	evn_quant_field fields[6]; /* in file order; unit_bytes 0 ends the list */
 	/* out[block_len] = the values of the block, exactly as ggml defines them: f32 arithmetic in ggml's order */
 	void (*decode)(const uint8_t *block, float *out);
@@ -55,6 +55,6 @@ void evn_repack_tile(const evn_quant *q, const uint8_t *const rows[EVN_TILE_ROWS
 float evn_half_to_float(uint16_t h);
 float evn_bfloat_to_float(uint16_t b);
 float evn_ue4m3_to_float(uint8_t code); /* the scales of NVFP4 */
-uint16_t evn_float_to_half(float f); /* rounds to nearest even */
+uint16_t evn_float_to_half(float f);    /* rounds to nearest even */
 
 #endif

@@ -13,8 +13,8 @@
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* CLBlast writes products of vectors element by element, and not every compiler makes vectors of them again: PoCL
- * reaches 25 GFLOP/s with vectors of 16, and 220 with this option. -w: PoCL prints the number of warnings to stderr. The
- * trailing space separates them from the options that CLBlast appends. */
+ * reaches 25 GFLOP/s with vectors of 16, and 220 with this option. -w: PoCL prints the number of warnings to stderr.
+ * The trailing space separates them from the options that CLBlast appends. */
 static void set_build_options(void) { setenv("CLBLAST_BUILD_OPTIONS", "-DUSE_VECTOR_MAD=1 -w ", 0); }
 
 void evn_gemm_prepare(void)

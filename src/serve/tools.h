@@ -9,8 +9,8 @@
 
 /* The text of an EVN_GRAMMAR_TOOLS, malloc'd. NULL: p says why. */
 char *tools_grammar(const params *o, evn_tool_style style, problem *p);
-/* The messages for a template that knows no tools: a system message tells of them, or the first message for a template
- * that has no role for the system. Calls and their results are text. The caller owns it; NULL: no memory. */
+/* The messages for a template that knows no tools: a system message tells of them, or the first message for a
+ * template that has no role for the system. Calls and their results are text. The caller owns it; NULL: no memory. */
 json_t *tools_as_text(json_t *messages, json_t *tools, bool no_system);
 
 /* Tells calls from text as they come. */

@@ -86,7 +86,8 @@ static void test_refusals(void **state)
 	expect_refusal(CMD_RUN, "--shares", "0,0", "--shares: '0,0': all shares are zero");
 	expect_refusal(CMD_RUN, "--split", "layers",
 				   "--split: 'layers' is not supported; this version knows: auto, tensor, sequence");
-	expect_refusal(CMD_RUN, "--messages", "f8", "--messages: 'f8' is not supported; this version knows: f32, f16, bf16, q8");
+	expect_refusal(CMD_RUN, "--messages", "f8",
+				   "--messages: 'f8' is not supported; this version knows: f32, f16, bf16, q8");
 	expect_refusal(CMD_RUN, "--kv-cache", "f8",
 				   "--kv-cache: 'f8' is not supported; this version knows: f32, f16, q8_0, q4_0");
 	expect_refusal(CMD_RUN, "--activations", "q4", "this version knows: auto, f32, q8");

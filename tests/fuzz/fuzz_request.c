@@ -1,4 +1,5 @@
-/* fuzz_request.c - bodies of completions and chats, in the shapes of all endpoints. A body that is refused is told which field is wrong, in one line.
+/* fuzz_request.c - bodies of completions and chats, in the shapes of all endpoints. A body that is refused is told
+ * which field is wrong, in one line.
  */
 #include "fuzz.h"
 

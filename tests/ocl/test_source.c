@@ -117,7 +117,8 @@ static void test_failures_name_both_files(void **state)
 	expect_failure("itself.cl", "kernels/itself.cl includes kernels/itself.cl", EVN_ERR_BUILD);
 	expect_failure("lost.cl", "nowhere.cl: ", EVN_ERR_FILE);
 	expect_failure("lost.cl", ", which kernels/lost.cl includes", EVN_ERR_FILE);
-	expect_failure("nameless.cl", "kernels/nameless.cl: #include NOTHING, but no file has that definition", EVN_ERR_BUILD);
+	expect_failure("nameless.cl", "kernels/nameless.cl: #include NOTHING, but no file has that definition",
+				   EVN_ERR_BUILD);
 	expect_failure("parts.cl PART=one.cl OTHER=two.cl", "kernels/parts.cl: no file of the program includes OTHER",
 				   EVN_ERR_BUILD);
 }

@@ -42,7 +42,8 @@ const command commands[] = {
 	 "Each line is a text. Its vector has length 1. --similarity pairs ranks all pairs of lines by the cosine\n"
 	 "of their vectors, the most alike first. Special tokens in the lines are plain text.",
 	 cmd_embed},
-	{"classify", CMD_CLASSIFY, "CONFIG | -m MODEL", 1, "print the class of each line of a text or each record of a CSV file",
+	{"classify", CMD_CLASSIFY, "CONFIG | -m MODEL", 1,
+	 "print the class of each line of a text or each record of a CSV file",
 	 "A model with a head for classes (BERT for sequence classification, rerankers) has its own classes.\n"
 	 "Other models learn a head: --learn HEAD.gguf -f RECORDS.csv, where a column of the file has the\n"
 	 "classes; then --head HEAD.gguf finds those of other records. A record becomes the text \"name: value;\n"
@@ -65,13 +66,15 @@ const command commands[] = {
 	 "that crash or hang a driver are skipped. The best set is kept in the cache. The rates of the devices\n"
 	 "are then measured again when they are next needed.",
 	 cmd_tune},
-	{"timeline", CMD_TIMELINE, "FILE.json", 1, "draw one token of a trace that --trace has written, a row for each rank",
+	{"timeline", CMD_TIMELINE, "FILE.json", 1,
+	 "draw one token of a trace that --trace has written, a row for each rank",
 	 "The picture has the whole step, and below it one layer. What each rank did is printed in milliseconds.",
 	 cmd_timeline},
 	{"inspect", CMD_INSPECT, "MODEL", 1, "show what a model file holds", NULL, cmd_inspect},
 	{"quantize", CMD_QUANTIZE, "MODEL OUT TYPE", 3, "write a model with its weights in another format",
 	 "TYPE is F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL,\n"
-	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S, MXFP4_MOE or NVFP4. As in llama.cpp, some matrices get more bits than "
+	 "IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S, MXFP4_MOE or NVFP4. As in llama.cpp, some matrices get more bits "
+	 "than "
 	 "TYPE\n"
 	 "says (--pure: none), and where the rows of a matrix do not divide into blocks, a wider format is used.",
 	 cmd_quantize},

@@ -43,8 +43,7 @@ static json_t *value_schema(const option *o)
 		return json_pack("{s:s, s:s, s:s}", "type", "string", "pattern", "^[0-9.]+ *(%|[kKMGT]?B|[KMGT]iB)$",
 						 "default", "90%");
 	case OPTION_REPEATED:
-		return json_pack("{s:s, s:{s:s}, s:i}", "type", "array", "items", "type", "string", "maxItems",
-						 (int)o->max);
+		return json_pack("{s:s, s:{s:s}, s:i}", "type", "array", "items", "type", "string", "maxItems", (int)o->max);
 	case OPTION_TEXT:
 		return json_pack("{s:s}", "type", "string");
 	}
