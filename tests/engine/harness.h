@@ -56,6 +56,14 @@ static inline void require_ok_(evn_status s, const evn_error *err, const char *c
 	}
 }
 
+static inline int32_t likeliest(const float *logits, uint32_t vocab)
+{
+	int32_t best = 0;
+	for (uint32_t i = 1; i < vocab; i++)
+		best = logits[i] > logits[best] ? (int32_t)i : best;
+	return best;
+}
+
 /* One configuration: "pocl,pocl" with shares {5, 3}. */
 typedef struct {
 	const char *devices; /* items with commas between them */

@@ -37,8 +37,6 @@ static const char *name_of(const cell *c); /* of its moment */
 
 static bool every_cell;
 static char **only; /* the names of a kind and a moment, and a rank; NULL: several cells */
-static evn_model *model;
-static const char *model_file;
 static char folder[] = "/tmp/evener-test-faults-XXXXXX";
 static int32_t prompt[N_PROMPT], expected[N_TOKENS];
 static double expected_scores[N_WINDOWS][N_PROMPT], expected_losses[TRAIN_STEPS];
@@ -59,14 +57,6 @@ static void inject(const cell *c, unsigned long first_queue)
 	setenv("FAULT_FLOATS", "1000000", 1);
 	setenv("FAULT_KERNEL", "mat", 1);
 	setenv("FAULT", kinds[c->kind], 1);
-}
-
-static int32_t likeliest(const float *logits)
-{
-	int32_t best = 0;
-	for (uint32_t i = 1; i < evn_model_get_info(model).vocab; i++)
-		best = logits[i] > logits[best] ? (int32_t)i : best;
-	return best;
 }
 
 /* What came of it. An error must be one line. */
@@ -120,7 +110,7 @@ static evn_status write_text(evn_engine *e, int32_t *ids, const cell *c, int at,
 		status =
 			i ? evn_session_eval(s, &ids[i - 1], 1, NULL, err) : evn_session_eval(s, prompt, N_PROMPT, NULL, err);
 		if (status == EVN_OK)
-			ids[i] = likeliest(evn_session_logits(s));
+			ids[i] = likeliest(evn_session_logits(s), vocab);
 	}
 	evn_session_free(s);
 	return status;
@@ -374,7 +364,7 @@ static int find_expected(void **state)
 	(void)state;
 	evn_error err = {0};
 	evn_engine *e;
-	require_ok(evn_model_open(&model, model_file, &err));
+	open_model(state);
 	evn_random_ids(3, 1000, prompt, N_PROMPT);
 	static const char *const devices[] = {"pocl", "pocl,pocl", "pocl,pocl,pocl"}; /* compiles all, too */
 	for (size_t i = 0; i < N_RANKS; i++) {
@@ -393,11 +383,10 @@ static int find_expected(void **state)
 	return 0;
 }
 
-static int close_model(void **state)
+static int clean_up(void **state)
 {
-	(void)state;
 	char path[80];
-	evn_model_close(model);
+	close_model(state);
 	snprintf(path, sizeof path, "%s/model.gguf.checkpoint", folder);
 	unlink(path);
 	rmdir(folder);
@@ -406,14 +395,11 @@ static int close_model(void **state)
 
 int main(int argc, char **argv)
 {
-	model_file = getenv("EVENER_TEST_MODEL");
 	only = argc == 4 ? argv + 1 : NULL;
 	every_cell = argc > 1 && !strcmp(argv[1], "all");
-	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
-	if (!file_exists(model_file))
-		return missing("EVENER_TEST_MODEL");
-	if (!driver_exists("pocl"))
-		return missing("PoCL is not installed");
+	const int status = faults_begin();
+	if (status)
+		return status;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_cell)};
-	return cmocka_run_group_tests(tests, find_expected, close_model);
+	return cmocka_run_group_tests(tests, find_expected, clean_up);
 }

@@ -17,14 +17,6 @@ static uint32_t vocab;
 static int32_t *ids;    /* (PROMPT + n_tokens) the prompt, and what one rank goes on with */
 static float *expected; /* (n_tokens, vocab) its logits */
 
-static int32_t likeliest(const float *logits)
-{
-	int32_t best = 0;
-	for (uint32_t i = 1; i < vocab; i++)
-		best = logits[i] > logits[best] ? (int32_t)i : best;
-	return best;
-}
-
 /* Random shares; now and then a rank has none, for prompts or at all. */
 static void random_shares(evn_random *rng, uint32_t n, double *shares, double *prompt_shares)
 {
@@ -66,9 +58,9 @@ static void compare(const float *got, uint32_t token)
 		const double error = fabs((double)got[i] - (double)want[i]);
 		worst = error <= worst ? worst : error; /* keeps a NaN */
 	}
-	if (!(worst <= TOLERANCE * (1 + fabs((double)want[likeliest(want)]))))
+	if (!(worst <= TOLERANCE * (1 + fabs((double)want[likeliest(want, vocab)]))))
 		fail_msg("token %u: a logit differs by %g", token, worst);
-	assert_int_equal(likeliest(got), likeliest(want));
+	assert_int_equal(likeliest(got, vocab), likeliest(want, vocab));
 }
 
 static void test_random_walk(void **state)
@@ -131,7 +123,7 @@ static int make_expected(void **state)
 	require_ok(evn_session_eval(r.session, ids, PROMPT, NULL, &err));
 	for (uint32_t i = 0; i < n_tokens; i++) {
 		memcpy(expected + (size_t)i * vocab, evn_session_logits(r.session), vocab * sizeof *expected);
-		ids[PROMPT + i] = likeliest(expected + (size_t)i * vocab);
+		ids[PROMPT + i] = likeliest(expected + (size_t)i * vocab, vocab);
 		require_ok(evn_session_eval(r.session, &ids[PROMPT + i], 1, NULL, &err));
 	}
 	stop(&r);

@@ -9,10 +9,6 @@
 
 enum { CONTEXT = 512, PROMPT = 12, QUIET = 40, MOST_S = 120 };
 
-static const char *model_file;
-static evn_model *model;
-static uint32_t vocab;
-
 static void slow_down(unsigned long queue, const char *factor)
 {
 	char number[32];
@@ -20,14 +16,6 @@ static void slow_down(unsigned long queue, const char *factor)
 	setenv("FAULT_QUEUE", number, 1);
 	setenv("FAULT_FACTOR", factor, 1);
 	setenv("FAULT", "slow", 1);
-}
-
-static int32_t likeliest(const float *logits)
-{
-	int32_t best = 0;
-	for (uint32_t i = 1; i < vocab; i++)
-		best = logits[i] > logits[best] ? (int32_t)i : best;
-	return best;
 }
 
 typedef struct {
@@ -47,14 +35,14 @@ static void step(text *t)
 	require_ok(evn_session_eval(t->alone, &t->id, 1, NULL, &err));
 	require_ok(evn_session_eval(t->shared, &t->id, 1, NULL, &err));
 	const float *want = evn_session_logits(t->alone), *got = evn_session_logits(t->shared);
-	double worst = 0, scale = 1 + fabs((double)want[likeliest(want)]);
+	double worst = 0, scale = 1 + fabs((double)want[likeliest(want, vocab)]);
 	for (uint32_t i = 0; i < vocab; i++) {
 		const double error = fabs((double)got[i] - (double)want[i]);
 		worst = error <= worst ? worst : error; /* keeps a NaN */
 	}
 	if (!(worst <= TOLERANCE * scale))
 		fail_msg("token %u: a logit differs by %g", t->n, worst);
-	t->id = likeliest(want);
+	t->id = likeliest(want, vocab);
 	t->n++;
 }
 
@@ -185,32 +173,11 @@ static void test_flags_are_tried(void **state)
 	evn_engine_close(e);
 }
 
-static int open_model(void **state)
-{
-	(void)state;
-	evn_error err = {0};
-	if (evn_model_open(&model, model_file, &err) != EVN_OK)
-		return -1;
-	vocab = evn_model_get_info(model).vocab;
-	return 0;
-}
-
-static int close_model(void **state)
-{
-	(void)state;
-	evn_model_close(model);
-	return 0;
-}
-
 int main(void)
 {
-	const char *given = getenv("EVENER_TEST_MODEL");
-	model_file = given ? given : EVN_REPO "/models/smollm2-135m-instruct-q4_1.gguf";
-	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
-	if (!file_exists(model_file))
-		return missing("no model (scripts/fetch-model)");
-	if (!driver_exists("pocl"))
-		return missing("no PoCL");
+	const int status = faults_begin();
+	if (status)
+		return status;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_rank), cmocka_unit_test(test_very_slow_rank),
 									   cmocka_unit_test(test_given_shares), cmocka_unit_test(test_flags_are_tried)};
 	return cmocka_run_group_tests(tests, open_model, close_model);

@@ -6,8 +6,6 @@
 
 enum { N_PROMPT = 20, N_TOKENS = 8, CONTEXT = 256, DEADLINE_S = 5 };
 
-static const char *model_file;
-static evn_model *model;
 static int32_t prompt[N_PROMPT], expected[N_TOKENS];
 
 /* ---- faults ---------------------------------------------------------------------------------------------------- */
@@ -41,14 +39,6 @@ static opened open_on(const char *devices, uint32_t deadline_s)
 	return o;
 }
 
-static int32_t likeliest(const float *logits, uint32_t vocab)
-{
-	int32_t best = 0;
-	for (uint32_t i = 1; i < vocab; i++)
-		best = logits[i] > logits[best] ? (int32_t)i : best;
-	return best;
-}
-
 /* Greedy ids; the fault comes before token `when`, 0: in the prompt. */
 static void write_text(const opened *o, int32_t *ids, const char *kind, unsigned long rank, int when,
 					   unsigned long after)
@@ -56,7 +46,6 @@ static void write_text(const opened *o, int32_t *ids, const char *kind, unsigned
 	evn_error err = {0};
 	evn_session *session;
 	require_ok(evn_session_create(&session, o->engine, &err));
-	const uint32_t vocab = evn_model_get_info(model).vocab;
 	for (int i = 0; i < N_TOKENS; i++) {
 		if (kind && i == when)
 			inject(kind, o->first_queue + rank, after);
@@ -231,9 +220,7 @@ static void test_full(void **state)
 
 static int find_expected(void **state)
 {
-	(void)state;
-	evn_error err = {0};
-	require_ok(evn_model_open(&model, model_file, &err));
+	open_model(state);
 	evn_random_ids(3, 1000, prompt, N_PROMPT);
 	opened o = open_on("pocl", 0);
 	write_text(&o, expected, NULL, 0, 0, 0);
@@ -246,21 +233,11 @@ static int find_expected(void **state)
 	return 0;
 }
 
-static int close_model(void **state)
-{
-	(void)state;
-	evn_model_close(model);
-	return 0;
-}
-
 int main(void)
 {
-	model_file = getenv("EVENER_TEST_MODEL");
-	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
-	if (!file_exists(model_file))
-		return missing("EVENER_TEST_MODEL");
-	if (!driver_exists("pocl"))
-		return missing("PoCL is not installed");
+	const int status = faults_begin();
+	if (status)
+		return status;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_hang), cmocka_unit_test(test_errors),
 									   cmocka_unit_test(test_one_after_the_other), cmocka_unit_test(test_requests),
 									   cmocka_unit_test(test_full)};

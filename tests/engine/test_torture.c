@@ -6,8 +6,10 @@
  *   test_torture [all] calls|allocations  of one kind
  *   test_torture calls|allocations N      number N alone */
 #include "base/base.h"
-#include "engine/faults.h"
+#include "engine/harness.h"
 #include "engine/move.h"
+
+#include <dlfcn.h>
 
 #define CALL_LAYER EVN_BINARY_DIR "/tests/call_layer.so"
 
@@ -61,14 +63,6 @@ static unsigned long only_at;
 static char model_file[512];
 static int32_t expected[N_TOKENS];
 static uint32_t n_recovered, n_errors;
-
-static int32_t likeliest(const float *logits, uint32_t vocab)
-{
-	int32_t best = 0;
-	for (uint32_t i = 1; i < vocab; i++)
-		best = logits[i] > logits[best] ? (int32_t)i : best;
-	return best;
-}
 
 /* Every block gets another part. A rank may be lost meanwhile. */
 static evn_status move(evn_engine *e, evn_error *err)

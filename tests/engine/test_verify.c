@@ -6,8 +6,6 @@
 
 enum { N_PROMPT = 20, N_TOKENS = 40, CONTEXT = 128 };
 
-static evn_model *model;
-static const char *model_file;
 static int32_t prompt[N_PROMPT], expected[N_TOKENS];
 
 /* In so many launches of this queue products are wrong. */
@@ -24,14 +22,6 @@ static void flip(unsigned long queue, unsigned long times)
 	setenv("FAULT", "flip", 1);
 }
 
-static int32_t likeliest(const float *logits)
-{
-	int32_t best = 0;
-	for (uint32_t i = 1; i < evn_model_get_info(model).vocab; i++)
-		best = logits[i] > logits[best] ? (int32_t)i : best;
-	return best;
-}
-
 static void write_text(evn_engine *e, int32_t *ids)
 {
 	evn_error err = {0};
@@ -40,7 +30,7 @@ static void write_text(evn_engine *e, int32_t *ids)
 	for (int i = 0; i < N_TOKENS; i++) {
 		require_ok(i ? evn_session_eval(s, &ids[i - 1], 1, NULL, &err)
 					 : evn_session_eval(s, prompt, N_PROMPT, NULL, &err));
-		ids[i] = likeliest(evn_session_logits(s));
+		ids[i] = likeliest(evn_session_logits(s), vocab);
 	}
 	evn_session_free(s);
 }
@@ -97,7 +87,7 @@ static void test_wrong_once(void **state)
 			flip(first + 1, i == 2 ? 0 : a_step);
 		require_ok(i ? evn_session_eval(s, &ids[i - 1], 1, NULL, &err)
 					 : evn_session_eval(s, prompt, N_PROMPT, NULL, &err));
-		ids[i] = likeliest(evn_session_logits(s));
+		ids[i] = likeliest(evn_session_logits(s), vocab);
 		if (i == 2)
 			a_step = fault_count("fault_flips"); /* that would have been */
 		unsetenv("FAULT");
@@ -129,7 +119,7 @@ static int find_expected(void **state)
 {
 	(void)state;
 	evn_error err = {0};
-	require_ok(evn_model_open(&model, model_file, &err));
+	open_model(state);
 	evn_random_ids(3, 1000, prompt, N_PROMPT);
 	evn_engine *e;
 	require_ok(open_engine(&e, model, &(engine_setup){.devices = "pocl", .context = CONTEXT}, &err));
@@ -138,21 +128,11 @@ static int find_expected(void **state)
 	return 0;
 }
 
-static int close_model(void **state)
-{
-	(void)state;
-	evn_model_close(model);
-	return 0;
-}
-
 int main(void)
 {
-	model_file = getenv("EVENER_TEST_MODEL");
-	setenv("OPENCL_LAYERS", FAULT_LAYER, 1);
-	if (!file_exists(model_file))
-		return missing("EVENER_TEST_MODEL");
-	if (!driver_exists("pocl"))
-		return missing("PoCL is not installed");
+	const int status = faults_begin();
+	if (status)
+		return status;
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_false_alarm), cmocka_unit_test(test_wrong_once),
 									   cmocka_unit_test(test_wrong_for_ever)};
 	return cmocka_run_group_tests(tests, find_expected, close_model);
