@@ -313,7 +313,7 @@ static void latent_heads_are_checked(void **state)
 		const char *says;
 	} cases[] = {
 		{{.key = "deepseek2.attention.kv_lora_rank", .is_count = true, .number = 24},
-		 "deepseek2.attention.key_length_mla\" is 0, expected 1 to 2^24"},
+		 "deepseek2.attention.value_length\" is 0, expected 1 to 2^24"},
 		{{.key = "deepseek2.attention.kv_lora_rank", .is_count = true, .number = 0}, "is 0, expected 1 to 2^24"},
 	};
 	evn_error err = {0};
